@@ -1,0 +1,1 @@
+"""State-space models, linear attention and their hybrids."""

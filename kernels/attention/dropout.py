@@ -1,0 +1,47 @@
+"""Dropout of attention weights whose every bit follows from a seed and four indices, so no mask is ever stored.
+
+Any implementation, in any order of blocks, drops the same weights, and a backward pass recomputes them.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int, UInt32
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["seed"], meta_fields=["rate"]
+)
+@dataclasses.dataclass(frozen=True)
+class Dropout:
+    """Each weight is zeroed with probability `rate`, the others grow by 1 / (1 - rate)."""
+
+    rate: float
+    seed: UInt32[Array, ""]
+
+    @classmethod
+    def of(cls, rate: float, key: Array) -> "Dropout":
+        """From a PRNG key."""
+        return cls(rate, jax.random.bits(key, dtype=jnp.uint32))
+
+    def keep(
+        self, b: Int[Array, ""], n: Int[Array, ""], query: Int[Array, "t"], key: Int[Array, "s"]
+    ) -> Bool[Array, "t s"]:
+        """Which weights stay, for row b, head n, at those row indices."""
+        head = _mix(_mix(self.seed + _u32(b)) + _u32(n))
+        row = _mix(head + _u32(query) * jnp.uint32(0x9E3779B9))
+        bits = _mix(row[:, None] + _u32(key)[None, :] * jnp.uint32(0x85EBCA77))
+        return bits >= jnp.uint32(min(int(self.rate * 2**32), 2**32 - 1))
+
+
+def _u32(index) -> Array:
+    return jnp.asarray(index).astype(jnp.uint32)
+
+
+def _mix(h: UInt32[Array, "*any"]) -> UInt32[Array, "*any"]:
+    """A 32-bit finaliser (the constants of MurmurHash3): every input bit moves every output bit."""
+    h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
+    h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
+    return h ^ (h >> 16)

@@ -1,0 +1,13 @@
+"""What a user did wrong, told in one sentence: what, where, and what would be right."""
+
+
+class XfmError(Exception):
+    """A mistake in the input rather than in the program; the command line prints it without a traceback."""
+
+
+def nearest(name: object, legal) -> str:
+    """` (did you mean 'x'?)` for the legal name closest to `name`, or nothing where none is close."""
+    import difflib
+
+    close = difflib.get_close_matches(str(name), [str(one) for one in legal], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

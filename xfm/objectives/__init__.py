@@ -1,0 +1,29 @@
+"""One loss per file. The trainer trains an objective and knows nothing else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xfm.objectives.base import Objective
+from xfm.objectives.causal_lm import CausalLM
+from xfm.objectives.classification import Classification
+from xfm.objectives.masked_lm import MaskedLM
+from xfm.spec import build as build_from
+from xfm.structures import build
+from xfm.vocabulary import Vocabulary
+
+OBJECTIVES = {
+    "masked_lm": MaskedLM,
+    "causal_lm": CausalLM,
+    "classification": Classification,
+}
+
+
+def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) -> Objective:
+    """The objective `config.objective` over the network `config.model`, drawn by the rules `config.init`."""
+    return build_from(
+        OBJECTIVES,
+        config["objective"],
+        model=build(config["model"]),
+        vocabulary=vocabulary,
+        initial=tuple(tuple(rule) for rule in config.get("init", ())),
+    )

@@ -1,0 +1,77 @@
+"""Classification of whole inputs, with label smoothing, mixup and cutmix."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xfm.errors import XfmError
+from xfm.objectives.base import Objective, mean, weighted
+from xfm.objectives.mix import cutmix, mixup
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification(Objective):
+    """Cross-entropy, in nats, of the head "label" with batch["labels"], of `classes` classes.
+
+    smoothing: share of a label's weight spread over all classes (Szegedy et al. 2016, section 7).
+    mixup, cutmix: alpha of their Beta distributions, 0 for neither; with both, each batch takes one by even chance.
+    """
+
+    classes: int = 0
+    smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self):
+        if self.classes < 2:
+            raise XfmError(f"classification: set classes to the number of labels, 2 or more; it is {self.classes}")
+
+    def loss(self, params, extra, batch, rng, train=True):
+        mix, drop = jax.random.split(rng)
+        hard = batch["labels"]
+        labels = jax.nn.one_hot(hard, self.classes)
+        if train:
+            labels = labels * (1 - self.smoothing) + self.smoothing / self.classes
+            batch, labels = self._mixed(batch, labels, mix)
+        out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": drop})
+        logits = out["label"].astype(jnp.float32)
+        weights = batch.get("weights", jnp.ones(hard.shape))
+        metrics = {
+            "loss": weighted(-(labels * jax.nn.log_softmax(logits)).sum(-1), weights),
+            "accuracy": weighted(logits.argmax(-1) == hard, weights),
+        }
+        return mean(metrics["loss"]), metrics, extra
+
+    def _mixed(self, batch, labels, rng):
+        ways = [(f, alpha) for f, alpha in ((mixup, self.mixup), (cutmix, self.cutmix)) if alpha > 0]
+        if not ways:
+            return batch, labels
+        if "images" not in batch:
+            raise XfmError("mixup and cutmix mix images, and this data has none; set both to 0")
+        which, how = jax.random.split(rng)
+        branches = [lambda images, labels, f=f, alpha=alpha: f(images, labels, alpha, how) for f, alpha in ways]
+        chosen = jax.random.randint(which, (), 0, len(ways))
+        images, labels = jax.lax.switch(chosen, branches, batch["images"], labels)
+        return {**batch, "images": images}, labels
+
+    def baseline(self, data):
+        """The cross-entropy of always answering with the training data's class shares."""
+
+        def shares(source):
+            labels = [int(source[i]["labels"]) for i in range(min(len(source), 4096))]
+            return np.bincount(labels, minlength=self.classes) / len(labels)
+
+        known = np.maximum(shares(data.train), 1e-9)
+        return {"class shares": float(-(shares(data.valid) * np.log(known)).sum())}
+
+    def examples(self, params, extra, data, count: int = 3):
+        """`count` validation inputs: the likeliest class, its probability, the truth."""
+        lines = []
+        for i in np.linspace(0, len(data.valid) - 1, count).astype(int):
+            batch = {key: jnp.asarray(value)[None] for key, value in data.valid[int(i)].items()}
+            chances = np.asarray(jax.nn.softmax(self.model.apply({"params": params}, batch)["label"][0]))
+            guess = int(chances.argmax())
+            lines.append(f"validation row {i}: class {guess} ({chances[guess]:.0%}); it is {int(batch['labels'][0])}")
+        return lines

@@ -1,0 +1,90 @@
+"""Which tokens a masked language model must guess, and what it sees in their place. All shapes are static.
+
+Tokens are grouped into units (single tokens, whole words, spans of random length). Units come in random order and
+are taken until the row's budget is spent, so one chooser serves all kinds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from xfm.errors import XfmError
+from xfm.vocabulary import Vocabulary
+
+Tokens = Int[Array, "B T"]
+
+
+def single(tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
+    """Each token a unit. Devlin et al. 2019, section 3.1."""
+    return jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+
+
+def whole_word(tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
+    """Each word a unit: a token that starts a word, and those that continue it. (BERT's release of May 2019.)"""
+    if vocabulary.starts_word is None:
+        raise XfmError("masking by whole word needs a tokeniser whose ids tell where words start; bytes do not")
+    return jnp.cumsum(jnp.asarray(vocabulary.starts_word)[tokens], axis=1)
+
+
+def span(tokens: Tokens, vocabulary: Vocabulary, rng, end: float = 0.2, longest: int = 10) -> Tokens:
+    """The row cut into spans of geometric length, clipped at `longest`. Joshi et al. 2020 (SpanBERT), section 3.1."""
+    B, T = tokens.shape
+    # Inverse of the geometric distribution; T spans are always enough to cover T tokens.
+    u = jax.random.uniform(rng, (B, T), minval=jnp.finfo(jnp.float32).tiny)
+    lengths = jnp.clip(jnp.ceil(jnp.log(u) / jnp.log1p(-end)), 1, longest).astype(jnp.int32)
+    ends = jnp.cumsum(lengths, axis=1)
+    return jax.vmap(lambda e: jnp.searchsorted(e, jnp.arange(T), side="right"))(ends)
+
+
+def choose(
+    units: Int[Array, "B T"], allowed: Bool[Array, "B T"], rate: float, most: int, rng
+) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
+    """Places to predict [B K = most], and weights, 1 where a place counts and 0 where the row had fewer to give.
+
+    A row's budget is round(rate · allowed tokens), at least 1 where any is allowed. A unit that would overrun it is
+    left out and ends the row, unless it is the row's first, of which then a part is taken.
+    """
+    B, T = units.shape
+    order = jax.random.uniform(rng, (B, T))
+    of_unit = jnp.take_along_axis(order, units % T, axis=1)  # tokens of a unit share their unit's draw
+    rank = jnp.argsort(jnp.where(allowed, of_unit, 2.0), axis=1, stable=True)
+    unit, taken = (jnp.take_along_axis(a, rank, axis=1) for a in (units, allowed))
+
+    index = jnp.arange(T)
+    last = jnp.concatenate([unit[:, 1:] != unit[:, :-1], jnp.ones((B, 1), bool)], axis=1)
+    end = jax.lax.cummin(jnp.where(last, index, T), axis=1, reverse=True)  # where this unit's tokens end
+    count = allowed.sum(axis=1, keepdims=True)
+    budget = jnp.clip(jnp.round(rate * count), 1, most)
+    fits = (end < budget) | (unit == unit[:, :1])
+    counts = taken & fits & (index < budget)
+    return rank[:, :most], counts[:, :most].astype(jnp.float32)
+
+
+def replaced(
+    tokens: Int[Array, "B K"], split: tuple[float, float, float], vocabulary: Vocabulary, rng
+) -> Int[Array, "B K"]:
+    """What is seen in place of chosen tokens: the mask, a random id, or the token itself, with those probabilities."""
+    masked, random, _ = split
+    first, second = jax.random.split(rng)
+    u = jax.random.uniform(first, tokens.shape)
+    other = jax.random.randint(second, tokens.shape, 0, vocabulary.size)
+    return jnp.where(u < masked, vocabulary.mask, jnp.where(u < masked + random, other, tokens))
+
+
+def units_of(spec: Mapping[str, Any], tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
+    """The unit that each token belongs to, counted along the row, by {"kind": a name of UNITS, …}."""
+    spec = dict(spec)
+    kind = spec.pop("kind")
+    if kind not in UNITS:
+        raise XfmError(f"no masking unit {kind!r}; there are {', '.join(UNITS)}")
+    return UNITS[kind](tokens, vocabulary, rng, **spec)
+
+
+UNITS = {
+    "token": single,
+    "whole_word": whole_word,
+    "span": span,
+}

@@ -1,0 +1,90 @@
+"""Masked language modelling: guess tokens from both sides. Devlin et al. 2019 (BERT), section 3.1."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core import FrozenDict
+
+from xfm.errors import XfmError
+from xfm.objectives.base import Objective, cross_entropy, mean, weighted
+from xfm.objectives.corruption import choose, replaced, units_of
+from xfm.objectives.next_sentence import pair_up
+from xfm.objectives.text import excerpt, is_special, unigram, word_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedLM(Objective):
+    """Cross-entropy, in nats per guessed token, of the head "mlm".
+
+    rate: share of a row's tokens to guess.  split: how they appear, as (mask, random token, unchanged).
+    units: what is chosen together, {"kind": "token" | "whole_word" | "span", …} (see corruption.py).
+    pairs: "next" adds next-sentence prediction by the head "nsp", on rows of running text.
+
+    The choice is made anew at each step, from the step's key, and the head is computed at chosen places only.
+    """
+
+    rate: float = 0.15
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    units: Mapping[str, Any] = FrozenDict(kind="token")
+    pairs: Literal["none", "next"] = "none"
+
+    def __post_init__(self):
+        if not 0 < self.rate < 1:
+            raise XfmError(f"masked_lm: rate is a share between 0 and 1, not {self.rate}")
+        if len(self.split) != 3 or abs(sum(self.split) - 1) > 1e-6:
+            raise XfmError(f"masked_lm: split is three shares that add up to 1, not {tuple(self.split)}")
+        if self.vocabulary is None or self.vocabulary.mask is None:
+            raise XfmError("masked_lm needs a tokeniser with a mask token; this data has none")
+
+    def loss(self, params, extra, batch, rng, train=True):
+        pair, unit, order, what, drop = jax.random.split(rng, 5)
+        batch = dict(batch)
+        if self.pairs == "next":
+            batch["tokens"], batch["types"], follows = pair_up(batch["tokens"], self.vocabulary, pair)
+        tokens = batch["tokens"]
+
+        units = units_of(self.units, tokens, self.vocabulary, unit)
+        allowed = ~is_special(tokens, self.vocabulary)
+        if "segments" in batch:
+            allowed &= batch["segments"] > 0
+        most = max(1, round(self.rate * tokens.shape[1]))
+        at, weights = choose(units, allowed, self.rate, most, order)
+        labels = jnp.take_along_axis(tokens, at, axis=1)
+        seen = jnp.where(weights > 0, replaced(labels, self.split, self.vocabulary, what), labels)
+        batch["tokens"] = jax.vmap(lambda row, i, new: row.at[i].set(new))(tokens, at, seen)
+
+        out = self.model.apply({"params": params}, {**batch, "at": at}, train=train, rngs={"dropout": drop})
+        metrics = {
+            "loss": weighted(cross_entropy(out["mlm"], labels), weights),
+            "accuracy": weighted(out["mlm"].argmax(-1) == labels, weights),
+        }
+        loss = mean(metrics["loss"])
+        if self.pairs == "next":
+            every = jnp.ones(follows.shape)
+            metrics["nsp_loss"] = weighted(cross_entropy(out["nsp"], follows), every)
+            metrics["nsp_accuracy"] = weighted(out["nsp"].argmax(-1) == follows, every)
+            loss += mean(metrics["nsp_loss"])
+        return loss, metrics, extra
+
+    def baseline(self, data):
+        return {"unigram": unigram(data)}
+
+    def examples(self, params, extra, data, count: int = 3, shown: int = 12):
+        """`count` validation rows with one word masked: its surroundings, the three likeliest words, the truth."""
+        predict = jax.jit(lambda batch: self.model.apply({"params": params}, batch)["mlm"])
+        lines = []
+        for row, place in word_rows(data, count):
+            batch = {key: jnp.asarray(value)[None] for key, value in row.items()}
+            truth = int(row["tokens"][place])
+            batch["tokens"] = batch["tokens"].at[0, place].set(self.vocabulary.mask)
+            chances = np.asarray(jax.nn.softmax(predict({**batch, "at": jnp.array([[place]])})[0, 0]))
+            guesses = ", ".join(
+                f"{data.tokenizer.decode([i]).strip()!r} {chances[i]:.0%}" for i in np.argsort(-chances)[:3]
+            )
+            text = excerpt(row["tokens"], place, shown, data.tokenizer, "[MASK]")
+            lines.append(f"{text}\n    guesses: {guesses}; it was {data.tokenizer.decode([truth]).strip()!r}")
+        return lines

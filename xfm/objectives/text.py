@@ -1,0 +1,61 @@
+"""What language-model objectives share: special ids, the unigram baseline, excerpts to show."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from xfm.vocabulary import Vocabulary
+
+ROWS = 4096  # of a source that the baseline reads at most
+
+
+def is_special(tokens: Int[Array, "B T"], vocabulary: Vocabulary) -> Bool[Array, "B T"]:
+    """Which ids are special, and so neither guessed nor counted."""
+    return jnp.isin(tokens, jnp.array(vocabulary.special or (-1,)))
+
+
+def unigram(data) -> float:
+    """Nats per validation token of a model that knows only how often each id stands in the training data.
+
+    Counts are over at most ROWS rows of each, with one added per id; special ids are left out.
+    """
+    size, special = data.vocabulary.size, list(data.vocabulary.special)
+
+    def counts(source):
+        total = np.zeros(size)
+        for i in range(min(len(source), ROWS)):
+            row = source[i]
+            tokens = row["tokens"][row["segments"] > 0] if "segments" in row else row["tokens"]
+            total += np.bincount(tokens, minlength=size)[:size]
+        total[special] = 0
+        return total
+
+    known = counts(data.train) + 1
+    known[special] = 0
+    seen = counts(data.valid)
+    with np.errstate(divide="ignore"):
+        surprise = np.where(seen > 0, -np.log(known / known.sum()), 0.0)
+    return float((seen * surprise).sum() / max(seen.sum(), 1))
+
+
+def word_rows(data, count: int):
+    """`count` (row, place) pairs spread over the validation data; each place holds a word of four letters or more."""
+    found = 0
+    for i in np.linspace(0, len(data.valid) - 1, min(len(data.valid), 8 * count)).astype(int):
+        row = data.valid[int(i)]
+        middle = len(row["tokens"]) // 2
+        for place in range(middle, len(row["tokens"]) - 1):
+            text = data.tokenizer.decode([int(row["tokens"][place])]).strip()
+            if len(text) >= 4 and text.isalpha() and int(row["tokens"][place]) not in data.vocabulary.special:
+                yield row, place
+                found += 1
+                break
+        if found == count:
+            return
+
+
+def excerpt(tokens, place: int, shown: int, tokenizer, blank: str) -> str:
+    """`shown` tokens on either side of a place, decoded, on one line, with `blank` at the place."""
+    before = tokenizer.decode([int(t) for t in tokens[max(place - shown, 0) : place]])
+    after = tokenizer.decode([int(t) for t in tokens[place + 1 : place + 1 + shown]])
+    return " ".join(f"… {before} {blank} {after} …".split())

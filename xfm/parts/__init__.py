@@ -1,0 +1,21 @@
+"""The first floor: one slot per folder, one part per file, one table per slot."""
+
+from xfm.parts.embed import EMBEDS
+from xfm.parts.ffn import FFNS
+from xfm.parts.head import HEADS
+from xfm.parts.mixer import MIXERS
+from xfm.parts.norm import NORMS
+from xfm.parts.pool import POOLS
+from xfm.parts.position import POSITIONS
+from xfm.parts.residual import RESIDUALS
+
+SLOTS = {
+    "embed": EMBEDS,
+    "position": POSITIONS,
+    "mixer": MIXERS,
+    "ffn": FFNS,
+    "norm": NORMS,
+    "residual": RESIDUALS,
+    "pool": POOLS,
+    "head": HEADS,
+}

@@ -1,0 +1,11 @@
+"""From a batch to the stream: `x, ctx = embed(batch, ctx)`."""
+
+from xfm.parts.embed.bytes import Bytes
+from xfm.parts.embed.patches import Patches
+from xfm.parts.embed.tokens import Tokens
+
+EMBEDS = {
+    "tokens": Tokens,
+    "bytes": Bytes,
+    "patches": Patches,
+}

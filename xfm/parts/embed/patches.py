@@ -1,0 +1,63 @@
+"""An image as a sequence: one linear map of each patch. Dosovitskiy et al. 2021 (ViT), section 3.1."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.errors import XfmError
+from xfm.parts.norm import NORMS
+from xfm.parts.position import POSITIONS
+from xfm.spec import Spec, build, freeze
+
+NO_POSITION = freeze(dict(kind="none"))
+
+
+def patchify(images: Float[Array, "B height width C"], patch: tuple[int, int]) -> Float[Array, "B T patch"]:
+    """Patches in row-major order, each flattened as (row, column, channel)."""
+    B, height, width, C = images.shape
+    p, q = patch
+    if height % p or width % q:
+        raise XfmError(f"an image of {height} x {width} does not divide into patches of {p} x {q}")
+    x = images.reshape(B, height // p, p, width // q, q, C).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(B, (height // p) * (width // q), p * q * C)
+
+
+class Patches(nn.Module):
+    """[cls tokens; registers; patches], of batch["images"].
+
+    patch: P, or (rows, columns).  width: D.  cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
+    registers: learned tokens without a place, after cls (Darcet et al. 2024).  position: spec of the position slot,
+    of cls tokens and patches together.  norm, drop: after the places are added, no norm if None.
+    """
+
+    patch: int | tuple[int, int]
+    width: int
+    cls: int = 1
+    registers: int = 0
+    position: Spec = NO_POSITION
+    norm: Spec | None = None
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, Array], ctx: Context):
+        images = batch["images"].astype(ctx.dtype)
+        p, q = (self.patch, self.patch) if isinstance(self.patch, int) else self.patch
+        x = nn.Dense(self.width, dtype=ctx.dtype, name="patch")(patchify(images, (p, q)))
+        ctx = ctx.replace(grid=(images.shape[1] // p, images.shape[2] // q))
+
+        x = jnp.concatenate([*self._learned("cls", self.cls, x), x], axis=1)
+        x = build(POSITIONS, self.position, name="position").add(x, ctx)
+        first, patches = jnp.split(x, [self.cls], axis=1)
+        x = jnp.concatenate([first, *self._learned("registers", self.registers, x), patches], axis=1)
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx
+
+    def _learned(self, name: str, count: int, x: Float[Array, "B T D"]) -> list[Float[Array, "B count D"]]:
+        if count == 0:
+            return []
+        tokens = self.param(name, nn.initializers.normal(0.02), (1, count, x.shape[-1])).astype(x.dtype)
+        return [jnp.broadcast_to(tokens, (x.shape[0], *tokens.shape[1:]))]

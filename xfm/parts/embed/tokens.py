@@ -1,0 +1,49 @@
+"""Token embeddings: word, place and type, then a norm and dropout. Devlin et al. 2019 (BERT), section 3."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from xfm.context import Context
+from xfm.parts.norm import NORMS
+from xfm.parts.position import POSITIONS
+from xfm.spec import Spec, build, freeze
+
+NO_POSITION = freeze(dict(kind="none"))
+SMALL = nn.initializers.normal(0.02)
+
+
+class Tokens(nn.Module):
+    """The sum of the tables' rows, of batch["tokens"] and, with `types`, of batch["types"] (0 where absent).
+
+    vocab: V.  width: D.  types: number of token types, 0 for none.  position: spec of the position slot.
+    norm, drop: after the sum, no norm if None.  factor: width of the tables where it is less than D, a linear map
+    leading from it to D (Lan et al. 2020 (ALBERT), section 3.1).
+    The word table is given to later parts as ctx.shared["embedding"], for heads that are tied to it.
+    """
+
+    vocab: int
+    width: int
+    types: int = 0
+    position: Spec = NO_POSITION
+    norm: Spec | None = None
+    drop: float = 0.0
+    factor: int | None = None
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, Array], ctx: Context):
+        E = self.factor or self.width
+        word = nn.Embed(self.vocab, E, dtype=ctx.dtype, embedding_init=SMALL, name="word")
+        x = word(batch["tokens"])
+        x = build(POSITIONS, self.position, name="position").add(x, ctx)
+        if self.types:
+            types = batch.get("types", jnp.zeros_like(batch["tokens"]))
+            x += nn.Embed(self.types, E, dtype=ctx.dtype, embedding_init=SMALL, name="type")(types)
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        x = nn.Dropout(self.drop)(x, deterministic=not ctx.train)
+        if self.factor is not None:
+            x = nn.Dense(self.width, dtype=ctx.dtype, name="up")(x)
+        return x, ctx.replace(shared={**ctx.shared, "embedding": word.embedding})

@@ -1,0 +1,9 @@
+"""Feed-forward parts, one token at a time: `y, state = ffn(x, ctx, state)`."""
+
+from xfm.parts.ffn.glu import GLU
+from xfm.parts.ffn.mlp import MLP
+
+FFNS = {
+    "mlp": MLP,
+    "glu": GLU,
+}

@@ -1,0 +1,26 @@
+"""Two linear maps with a nonlinearity between them. Vaswani et al. 2017, section 3.3."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.parts.activation import activation
+
+
+class MLP(nn.Module):
+    """down(activation(up(x))).
+
+    hidden: F.  drop: rate of dropout on the hidden units.
+    """
+
+    hidden: int
+    activation: str = "gelu"
+    bias: bool = True
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+        h = nn.Dense(self.hidden, self.bias, x.dtype, name="up")(x)
+        h = activation(self.activation)(h)
+        h = nn.Dropout(self.drop)(h, deterministic=not ctx.train)
+        return nn.Dense(x.shape[-1], self.bias, x.dtype, name="down")(h), state

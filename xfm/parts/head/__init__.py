@@ -1,0 +1,13 @@
+"""From the stream to an answer: `head(x, ctx)`."""
+
+from xfm.parts.head.classification import Classification
+from xfm.parts.head.mlm import MLM
+from xfm.parts.head.span import Span
+from xfm.parts.head.tagging import Tagging
+
+HEADS = {
+    "mlm": MLM,
+    "classification": Classification,
+    "tagging": Tagging,
+    "span": Span,
+}

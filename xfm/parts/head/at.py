@@ -1,0 +1,11 @@
+"""Where heads predict."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+
+
+def chosen(x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K D"]:
+    """x at the places ctx.at, or x itself where the context chooses none."""
+    return x if ctx.at is None else jnp.take_along_axis(x, ctx.at[..., None], axis=1)

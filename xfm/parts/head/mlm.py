@@ -1,0 +1,50 @@
+"""A score for every word of the vocabulary at each chosen token. Devlin et al. 2019 (BERT), section 3.1, task 1."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.parts.activation import activation
+from xfm.parts.head.at import chosen
+from xfm.parts.norm import NORMS
+from xfm.spec import Spec, SpecError, build
+
+
+class MLM(nn.Module):
+    """Logits [B T V], or [B K V] at the places ctx.at; serves causal models alike.
+
+    vocab: V.  table: "tied" to the embedding's, or its "own".  activation: of a linear map before the table, which
+    has the table's width; no map if None.  norm: after that map, none if None.  bias: one number per word.
+    """
+
+    vocab: int
+    table: Literal["tied", "own"] = "tied"
+    activation: str | None = None
+    norm: Spec | None = None
+    bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K V"]:
+        table = self._table(x.shape[-1], ctx)
+        x = chosen(x, ctx)
+        if self.activation is not None:
+            x = activation(self.activation)(nn.Dense(table.shape[1], dtype=x.dtype, name="dense")(x))
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        logits = jnp.einsum("bkd,vd->bkv", x, table.astype(x.dtype), preferred_element_type=jnp.float32)
+        return logits + self.param("bias", nn.initializers.zeros, (self.vocab,)) if self.bias else logits
+
+    def _table(self, D: int, ctx: Context) -> Float[Array, "V D"]:
+        if self.table == "own":
+            return self.param("table", nn.initializers.normal(0.02), (self.vocab, D))
+        if "embedding" not in ctx.shared:
+            raise SpecError("head 'mlm' is tied to an embedding table, and this embedding has none; set table='own'")
+        table = ctx.shared["embedding"]
+        if table.shape[0] != self.vocab:
+            raise SpecError(f"head 'mlm' has vocab={self.vocab}, the table it is tied to {table.shape[0]} rows")
+        if self.activation is None and table.shape[1] != D:
+            raise SpecError(f"head 'mlm' needs an activation: its table is {table.shape[1]} wide, the stream {D}")
+        return table

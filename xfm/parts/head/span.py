@@ -1,0 +1,16 @@
+"""Where an answer starts and ends. Devlin et al. 2019 (BERT), section 4.2."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+
+
+class Span(nn.Module):
+    """Scores [B T 2] of each token as start and as end, in float32; -inf at padding, where no answer can be."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T 2"]:
+        scores = nn.Dense(2, dtype=x.dtype, name="out")(x).astype(jnp.float32)
+        return jnp.where(ctx.real(x)[..., None], scores, -jnp.inf)

@@ -1,0 +1,19 @@
+"""One class per token: named entities, parts of speech."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.parts.head.at import chosen
+
+
+class Tagging(nn.Module):
+    """Logits [B T classes], or [B K classes] at the places ctx.at.  drop: before the linear map."""
+
+    classes: int
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K classes"]:
+        x = nn.Dropout(self.drop)(chosen(x, ctx), deterministic=not ctx.train)
+        return nn.Dense(self.classes, dtype=x.dtype, name="out")(x)

@@ -1,0 +1,111 @@
+"""Multi-head attention. Vaswani et al. 2017, section 3.2; grouped queries: Ainslie et al. 2023."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.kernels.attention import Dropout, Mask, attention
+from xfm.parts.norm import NORMS
+from xfm.parts.position import POSITIONS
+from xfm.spec import Spec, SpecError, build, freeze
+
+NO_POSITION = freeze(dict(kind="none"))
+
+
+class Attention(nn.Module):
+    """Each token gathers from those of its segment that the context's mask shows it.
+
+    heads: N query heads.  kv_heads: K heads of keys and values, N if None; fewer is grouped-query attention.
+    width: H, D / N if None (a free head size: Bhojanapalli et al. 2020).  bias: on all four projections.
+    position: spec of the position slot.  qk_norm: spec of a norm over H on q and k (Dehghani et al. 2023).
+    window: W tokens, W // 2 on either side; in a causal context the W that end with the token itself.
+    drop: rate of dropout on the attention weights.  implementation: of the kernel, the best one if None.
+
+    As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`.
+    """
+
+    heads: int
+    kv_heads: int | None = None
+    width: int | None = None
+    bias: bool = True
+    position: Spec = NO_POSITION
+    qk_norm: Spec | None = None
+    window: int | None = None
+    drop: float = 0.0
+    implementation: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+        D = x.shape[-1]
+        N, K, H = self.sizes(D)
+        q, k, v = (
+            nn.DenseGeneral((n, H), use_bias=self.bias, dtype=x.dtype, name=name)(x)
+            for name, n in (("q", N), ("k", K), ("v", K))
+        )
+        if self.qk_norm is not None:
+            q = build(NORMS, self.qk_norm, name="q_norm")(q)
+            k = build(NORMS, self.qk_norm, name="k_norm")(k)
+
+        position = build(POSITIONS, self.position, name="position")
+        ctx = _continued(ctx, x, state)
+        q, k = position.rotate(q, k, ctx)
+        segments, mask = ctx.segments, ctx.mask & self._window(ctx.mask)
+        if state is not None:
+            k, v, segments, mask, state = _cached(k, v, segments, mask, state)
+        y = attention(
+            q, k, v, segments=segments, mask=mask, bias=position.bias(N, ctx), dropout=self._dropout(ctx),
+            implementation=self.implementation,
+        )  # fmt: skip
+        return nn.DenseGeneral(D, axis=(-2, -1), use_bias=self.bias, dtype=x.dtype, name="o")(y), state
+
+    def sizes(self, D: int) -> tuple[int, int, int]:
+        """N, K and H for a model of width D; SpecError where they do not fit."""
+        N, K = self.heads, self.kv_heads or self.heads
+        if self.width is None and D % N:
+            raise SpecError(f"attention: a width of {D} does not divide among {N} heads; set heads or width")
+        if N % K:
+            raise SpecError(f"attention: {N} heads do not divide among {K} kv_heads")
+        return N, K, self.width or D // N
+
+    @nn.nowrap
+    def init_state(self, batch: int, length: int, width: int, dtype=jnp.float32):
+        """An empty cache for `length` tokens; segment 0 marks a free place."""
+        _, K, H = self.sizes(width)
+        empty = jnp.zeros((batch, length, K, H), dtype)
+        return dict(k=empty, v=empty, segments=jnp.zeros((batch, length), jnp.int32), held=jnp.int32(0))
+
+    def _window(self, mask: Mask) -> Mask:
+        if self.window is None:
+            return Mask.full()
+        if self.window < 1:
+            raise SpecError(f"attention: a window holds 1 token or more, not {self.window}")
+        causal = mask.order == "causal"
+        return Mask.window(self.window - 1, 0) if causal else Mask.window(self.window // 2, self.window // 2)
+
+    def _dropout(self, ctx: Context) -> Dropout | None:
+        if self.drop == 0.0 or not ctx.train:
+            return None
+        return Dropout.of(self.drop, self.make_rng("dropout"))
+
+
+def _continued(ctx: Context, x, state) -> Context:
+    """The context with the places of tokens that continue a state counted on from it."""
+    if state is None or ctx.positions is not None:
+        return ctx
+    return ctx.replace(positions=state["held"] + jnp.arange(x.shape[1])[None])
+
+
+def _cached(k, v, segments, mask, state):
+    """The cache with the new keys and values written behind the held ones, and the mask moved there."""
+    held = state["held"]
+    new = jnp.ones(k.shape[:2], jnp.int32) if segments is None else segments
+    state = dict(
+        k=jax.lax.dynamic_update_slice_in_dim(state["k"], k.astype(state["k"].dtype), held, axis=1),
+        v=jax.lax.dynamic_update_slice_in_dim(state["v"], v.astype(state["v"].dtype), held, axis=1),
+        segments=jax.lax.dynamic_update_slice_in_dim(state["segments"], new, held, axis=1),
+        held=held + k.shape[1],
+    )
+    mask = mask & Mask(offset=held)
+    return state["k"].astype(k.dtype), state["v"].astype(v.dtype), (new, state["segments"]), mask, state

@@ -1,0 +1,115 @@
+"""A causal mixer made to see both ways: it runs over the row and over the row reversed.
+
+Zhu et al., "Vision Mamba" (2024), section 3.3, and Schiff et al., "Caduceus" (2024), section 3.1:
+both tie the projections of the two directions and add the outputs. Wang et al., "Is Mamba Effective
+for Time Series Forecasting?" (2024), section 3.3: two mixers that share nothing, added.
+"""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.errors import XfmError, nearest
+from xfm.spec import Spec, SpecError, build
+
+PROJECTIONS = ("in", "out")  # the modules of a mixer that `share="projections"` ties
+
+
+def reversed_row(ctx: Context) -> Context:
+    """What there is to know of a row when its last token comes first."""
+    positions, segments = (
+        None if v is None else jnp.flip(v, axis=1) for v in (ctx.positions, ctx.segments)
+    )
+    return ctx.replace(positions=positions, segments=segments)
+
+
+class Bidirectional(nn.Module):
+    """A mixer that reads the row up to t merged with one that reads it from the end down to t.
+
+    mixer: spec of a causal mixer.  merge: how the two outputs join: "sum", "mean", or "concat",
+    side by side and projected back to D by `merge/kernel`.  share: "none" for two sets of
+    parameters (`forward`, `backward`), "projections" for one set of `in` and `out` (kept by
+    `forward`), "all" for one set (`mixer`).
+
+    It reads the future, so it cannot stream and has no state. Raises XfmError if given one, and for
+    an unknown merge or share.
+    """
+
+    mixer: Spec
+    merge: str = "sum"
+    share: str = "none"
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], ctx: Context, state: None = None
+    ) -> tuple[Float[Array, "B T D"], None]:
+        if state is not None:
+            raise XfmError(
+                "mixer 'bidirectional' reads a row from both ends and cannot stream; "
+                "give it state=None, or use its causal mixer alone."
+            )
+        onward, backward = self._directions()
+        ahead, _ = onward(x, ctx)
+        behind, _ = backward(jnp.flip(x, axis=1), reversed_row(ctx))
+        behind = jnp.flip(behind, axis=1)
+        if self.merge == "concat":
+            both = jnp.concatenate([ahead, behind], axis=-1)
+            return nn.Dense(x.shape[-1], use_bias=False, dtype=x.dtype, name="merge")(both), None
+        if self.merge not in MERGES:
+            raise _unknown("merge", self.merge, (*MERGES, "concat"))
+        return MERGES[self.merge](ahead, behind), None
+
+    def _directions(self):
+        """The mixers of the two directions."""
+        from xfm.parts.mixer import MIXERS  # here, because that table lists this class
+
+        if self.share == "all":
+            mixer = build(MIXERS, self.mixer, name="mixer")
+            return mixer, mixer
+        if self.share not in ("none", "projections"):
+            raise _unknown("share", self.share, ("none", "projections", "all"))
+        onward = build(MIXERS, self.mixer, name="forward")
+        if self.share == "none":
+            return onward, build(MIXERS, self.mixer, name="backward")
+        kind = self.mixer["kind"]
+        tied = nn.map_variables(
+            MIXERS[kind],
+            "params",
+            trans_in_fn=lambda variables: self._tied(variables, onward),
+            trans_out_fn=_own,
+            init=self.is_initializing(),
+            mutable=self.is_initializing(),
+        )
+        return onward, build({kind: tied}, self.mixer, name="backward")
+
+    def _tied(self, variables, onward):
+        """The backward mixer's parameters with the projections of the forward one, which ran before."""
+        params = onward.variables["params"]
+        missing = [name for name in PROJECTIONS if name not in params]
+        if missing:
+            raise SpecError(
+                f"mixer {self.mixer['kind']!r} has no module {missing[0]!r} to share; "
+                'share="projections" needs both `in` and `out`.'
+            )
+        shared = {name: params[name] for name in PROJECTIONS}
+        return {"params": {**variables.get("params", {}), **shared}}
+
+
+def _own(variables):
+    """The backward mixer's parameters without those that the forward one keeps."""
+    params = variables.get("params", {})
+    return {"params": {name: v for name, v in params.items() if name not in PROJECTIONS}}
+
+
+MERGES = {
+    "sum": lambda ahead, behind: ahead + behind,
+    "mean": lambda ahead, behind: (ahead + behind) / 2,
+}
+
+
+def _unknown(field, value, legal):
+    return SpecError(
+        f"mixer 'bidirectional' has no {field} {value!r}{nearest(value, legal)}; "
+        f"it has {', '.join(legal)}."
+    )

@@ -1,0 +1,23 @@
+"""Root-mean-square normalisation: unit mean square, the mean left alone. Zhang, Sennrich 2019, equation 4."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def rmsnorm(x: Float[Array, "*any D"], eps: float) -> Float[Array, "*any D"]:
+    """x / sqrt(mean(x²) + eps), in float32."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + eps)
+
+
+class RMSNorm(nn.Module):
+    """A scale per channel."""
+
+    eps: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        return (rmsnorm(x, self.eps) * scale).astype(x.dtype)

@@ -1,0 +1,13 @@
+"""From tokens to one vector per row: `[B D] = pool(x, ctx)`."""
+
+from xfm.parts.pool.attention import AttentionPool
+from xfm.parts.pool.cls import Cls
+from xfm.parts.pool.last import Last
+from xfm.parts.pool.mean import Mean
+
+POOLS = {
+    "cls": Cls,
+    "mean": Mean,
+    "last": Last,
+    "attention": AttentionPool,
+}

@@ -1,0 +1,13 @@
+"""The first token, which the embedding or the tokeniser put there for this. Devlin et al. 2019, section 3."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+
+
+class Cls(nn.Module):
+    """x[:, 0]."""
+
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
+        return x[:, 0]

@@ -1,0 +1,21 @@
+"""How order is told, through three doors: added to x, a rotation of q and k, a bias on scores."""
+
+from xfm.parts.position.alibi import Alibi
+from xfm.parts.position.learned import Learned
+from xfm.parts.position.none import NoPosition
+from xfm.parts.position.relative_buckets import RelativeBuckets
+from xfm.parts.position.rope import Rope
+from xfm.parts.position.rope_2d import Rope2D
+from xfm.parts.position.sinusoidal import Sinusoidal
+from xfm.parts.position.sinusoidal_2d import Sinusoidal2D
+
+POSITIONS = {
+    "none": NoPosition,
+    "learned": Learned,
+    "sinusoidal": Sinusoidal,
+    "sinusoidal_2d": Sinusoidal2D,
+    "rope": Rope,
+    "rope_2d": Rope2D,
+    "alibi": Alibi,
+    "relative_buckets": RelativeBuckets,
+}

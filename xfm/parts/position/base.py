@@ -1,0 +1,31 @@
+"""The three doors through which a position may enter, each the identity until a part opens it."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from xfm.context import Context
+from xfm.kernels.attention import Bias
+
+
+class Position(nn.Module):
+    """Abstract. A part opens one door, at most."""
+
+    def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
+        """In the embedding: x with its places marked."""
+        return x
+
+    def rotate(
+        self, q: Float[Array, "B T N H"], k: Float[Array, "B T K H"], ctx: Context
+    ) -> tuple[Float[Array, "B T N H"], Float[Array, "B T K H"]]:
+        """In attention: q and k turned by angles of their places."""
+        return q, k
+
+    def bias(self, heads: int, ctx: Context) -> Bias | None:
+        """In attention: what is added to the scores, as a description."""
+        return None
+
+
+def places(x: Float[Array, "B T *any"], ctx: Context) -> Int[Array, "#B T"]:
+    """ctx.positions, or 0, 1, 2, … where the context has none."""
+    return jnp.arange(x.shape[1])[None] if ctx.positions is None else ctx.positions

@@ -1,0 +1,24 @@
+"""Axial rotary positions: half of the channel pairs turn by the patch's row, half by its column.
+
+Heo et al. 2024 (RoPE-ViT), section 3.2, the axial form. Leading tokens that are not patches do not turn.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.parts.position.base import Position
+from xfm.parts.position.rope import angles, rotate
+
+
+class Rope2D(Position):
+    """theta: the base of the wavelengths; needs a grid in the context and a head width that 4 divides."""
+
+    theta: float = 100.0
+
+    def rotate(self, q: Float[Array, "B T N H"], k: Float[Array, "B T K H"], ctx: Context):
+        (h, w), (T, H) = ctx.grid, (q.shape[1], q.shape[-1])
+        row, column = (axis.ravel() for axis in jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij"))
+        turn = jnp.concatenate([angles(column, H // 2, self.theta), angles(row, H // 2, self.theta)], -1)
+        turn = jnp.pad(turn, ((T - h * w, 0), (0, 0)))[None]
+        return rotate(q, turn), rotate(k, turn)

@@ -1,0 +1,18 @@
+"""The residual connection: x + y. He et al. 2016, equation 1."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.parts.residual.thinning import thinned
+
+
+class Plain(nn.Module):
+    """x + y.  drop: dropout of y's units.  path: stochastic depth at the top of the stack, less further down."""
+
+    drop: float = 0.0
+    path: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):
+        return x + thinned(self, y, ctx, self.drop, self.path)

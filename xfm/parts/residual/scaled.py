@@ -1,0 +1,34 @@
+"""A weighted residual connection: skip · x + gate · y.
+
+DeepNorm (Wang et al. 2022, section 3: skip = α), ReZero (Bachlechner et al. 2020, equation 1: a learned scalar gate
+from 0) and LayerScale (Touvron et al. 2021, equation 4: a learned gate per channel from a small value) are settings.
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.parts.residual.thinning import thinned
+
+
+class Scaled(nn.Module):
+    """skip · x + gate · y.
+
+    gate: the fixed gate, or where it is learned its first value.  learn: "none", "scalar" or "channel".
+    """
+
+    skip: float = 1.0
+    gate: float = 1.0
+    learn: Literal["none", "scalar", "channel"] = "none"
+    drop: float = 0.0
+    path: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):
+        gate = self.gate
+        if self.learn != "none":
+            shape = {"scalar": (), "channel": x.shape[-1:]}[self.learn]
+            gate = self.param("scale", nn.initializers.constant(self.gate), shape).astype(x.dtype)
+        return self.skip * x + gate * thinned(self, y, ctx, self.drop, self.path)

@@ -1,0 +1,16 @@
+"""The middle floor: parts joined to a network."""
+
+from flax import linen as nn
+
+from xfm.spec import Spec
+from xfm.spec import build as build_from
+from xfm.structures.stack import Stack
+
+STRUCTURES = {
+    "stack": Stack,
+}
+
+
+def build(spec: Spec) -> nn.Module:
+    """The network that a spec describes: `config.model`, or any mapping like it."""
+    return build_from(STRUCTURES, spec)

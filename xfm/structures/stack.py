@@ -1,0 +1,142 @@
+"""Stack: embedding, layers as data, norm, heads. Reads from top to bottom as the network runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from xfm.context import Context, Mask
+from xfm.errors import nearest
+from xfm.parts.embed import EMBEDS
+from xfm.parts.head import HEADS
+from xfm.parts.norm import NORMS
+from xfm.spec import Spec, SpecError, build, freeze, schema
+from xfm.structures.sublayer import NO_NORMS, PLAIN, Sublayer
+
+NO_HEADS = freeze({})
+
+
+class Stack(nn.Module):
+    """prologue, then `pattern` × `repeats`, then epilogue; each entry is the spec of a mixer or of an ffn.
+
+    An entry may instead be a whole sublayer, {"part": spec, "norms": …, "residual": …}, to differ from the stack's
+    own `norms` and `residual`. The repeats are one compiled loop (nn.scan) with parameters stacked along a leading
+    axis; with repeats=1 the pattern is the network. norm: after the last layer.  heads: by name.
+    mask: "full", or "causal", in which batch["prefix"] [B T] may mark tokens that all see.
+    remat: what the backward pass keeps of a period, a name of REMAT.
+    dtype: in which parts compute; bfloat16 on accelerators and float32 on a CPU if None.
+    """
+
+    embed: Spec
+    pattern: Sequence[Spec]
+    repeats: int = 1
+    prologue: Sequence[Spec] = ()
+    epilogue: Sequence[Spec] = ()
+    norms: Mapping[str, Spec] = NO_NORMS
+    residual: Spec = PLAIN
+    norm: Spec | None = None
+    heads: Mapping[str, Spec] = NO_HEADS
+    mask: Literal["full", "causal"] = "full"
+    remat: str = "none"
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, batch: Mapping[str, Array], *, train: bool = False, state: Any = None
+    ) -> dict[str, Any]:
+        """{"hidden": [B T D], and each head's output by its name}; with a state, {"state": …} as well."""
+        ctx = self._context(batch, train)
+        x, ctx = build(EMBEDS, self.embed, name="embed")(batch, ctx)
+        inner = ctx.replace(shared={k: v for k, v in ctx.shared.items() if k != "embedding"})  # heads only
+        state = state or dict.fromkeys(("prologue", "layers", "epilogue"))
+
+        def run(name, specs, x, depth, states):
+            return Period(self._sublayers(specs), name=name)(x, inner, states, jnp.float32(depth))
+
+        x, first = run("prologue", self.prologue, x, 0.0, state["prologue"])
+        layers = nn.scan(
+            nn.remat(Period, prevent_cse=False, policy=self._policy()) if self.remat != "none" else Period,
+            variable_axes={"params": 0, "losses": 0, "intermediates": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(nn.broadcast, 0, 0),
+            length=self.repeats,
+        )(self._sublayers(self.pattern), name="layers")
+        depths = jnp.linspace(0.0, 1.0, self.repeats) if self.repeats > 1 else jnp.ones(1)
+        x, middle = layers(x, inner, state["layers"], depths)
+        x, last = run("epilogue", self.epilogue, x, 1.0, state["epilogue"])
+
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        out = {name: build(HEADS, spec, name=f"head_{name}")(x, ctx) for name, spec in self.heads.items()}
+        if state["layers"] is not None:
+            out["state"] = dict(prologue=first, layers=middle, epilogue=last)
+        return {"hidden": x, **out}
+
+    @nn.nowrap
+    def init_state(self, batch: int, length: int) -> dict[str, Any]:
+        """An empty state for reading up to `length` tokens piece by piece; the mask must be causal."""
+        if self.mask != "causal":
+            raise SpecError("only a causal stack reads piece by piece; this one has mask='full'")
+
+        def empty(specs):
+            sublayers = self._sublayers(specs)
+            return tuple(
+                Sublayer(**s, parent=None).init_state(batch, length, self.embed["width"], self._dtype())
+                for s in sublayers
+            )
+
+        stacked = jax.tree.map(lambda a: jnp.repeat(a[None], self.repeats, axis=0), empty(self.pattern))
+        return dict(prologue=empty(self.prologue), layers=stacked, epilogue=empty(self.epilogue))
+
+    def _context(self, batch, train) -> Context:
+        if self.mask not in ("full", "causal"):
+            raise SpecError(f"a stack's mask is 'full' or 'causal', not {self.mask!r}")
+        mask = Mask.causal(batch.get("prefix")) if self.mask == "causal" else Mask.full()
+        return Context.of(batch, mask=mask, train=train, dtype=self._dtype())
+
+    def _dtype(self):
+        return jnp.dtype(self.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16"))
+
+    def _policy(self):
+        if self.remat not in REMAT:
+            raise SpecError(f"no remat {self.remat!r}{nearest(self.remat, REMAT)}; there are {', '.join(REMAT)}")
+        return REMAT[self.remat]
+
+    def _sublayers(self, specs) -> tuple[Spec, ...]:
+        own = dict(norms=self.norms, residual=self.residual)
+        sublayers = [{**own, **(spec if "part" in spec else {"part": spec})} for spec in specs]
+        for field in (field for sublayer in sublayers for field in sublayer):
+            if field not in schema(Sublayer):
+                raise SpecError(f"a sublayer has no field {field!r}; it has {', '.join(schema(Sublayer))}")
+        return freeze(sublayers)
+
+
+class Period(nn.Module):
+    """The sublayers of one period, in order; the body of the scan."""
+
+    sublayers: tuple[Spec, ...]
+
+    @nn.compact
+    def __call__(self, x, ctx: Context, states, depth):
+        ctx = ctx.replace(depth=depth)
+        states = states or (None,) * len(self.sublayers)
+        after = []
+        for i, (sublayer, state) in enumerate(zip(self.sublayers, states, strict=True)):
+            x, state = Sublayer(**sublayer, name=f"{_kind(sublayer['part'])}_{i}")(x, ctx, state)
+            after.append(state)
+        return x, tuple(after)
+
+
+def _kind(part) -> str:
+    return "_".join(spec["kind"] for spec in part) if isinstance(part, tuple) else part["kind"]
+
+
+# What the backward pass keeps of each period; it computes the rest again.
+REMAT = {
+    "none": None,
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}

@@ -1,0 +1,60 @@
+"""The one equation: how a part stands in the stream."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.parts.ffn import FFNS
+from xfm.parts.mixer import MIXERS
+from xfm.parts.norm import NORMS
+from xfm.parts.residual import RESIDUALS
+from xfm.spec import Spec, SpecError, build, freeze
+
+PARTS = {**MIXERS, **FFNS}
+PLACES = ("in", "residual", "out")
+NO_NORMS = freeze({})
+PLAIN = freeze(dict(kind="plain"))
+
+
+class Sublayer(nn.Module):
+    """y = out_norm(skip · x + gate · drop(residual_norm(part(in_norm(x))))), an absent norm being the identity.
+
+    part: one spec, or several that share the normed input and whose outputs are added (parallel blocks: Wang,
+    Komatsuzaki 2021).  norms: pre-norm is {"in"}, post-norm {"out"}, sandwich and peri-norm {"in", "residual"}.
+    residual: spec of the residual slot, which owns skip, gate and drop. No part knows any of this.
+    """
+
+    part: Spec | tuple[Spec, ...]
+    norms: Mapping[str, Spec] = NO_NORMS
+    residual: Spec = PLAIN
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+        def norm(place, h):
+            return build(NORMS, self.norms[place], name=f"{place}_norm")(h) if place in self.norms else h
+
+        for place in self.norms:
+            if place not in PLACES:
+                raise SpecError(f"a sublayer has norms at {', '.join(PLACES)}; there is no place {place!r}")
+        h = norm("in", x)
+        if isinstance(self.part, tuple):
+            states = (None,) * len(self.part) if state is None else state
+            parts = [build(PARTS, spec, name=f"part_{i}") for i, spec in enumerate(self.part)]
+            outputs, state = zip(*(p(h, ctx, s) for p, s in zip(parts, states, strict=True)), strict=True)
+            y = sum(outputs[1:], outputs[0])
+        else:
+            y, state = build(PARTS, self.part, name="part")(h, ctx, state)
+        x = build(RESIDUALS, self.residual, name="skip")(x, norm("residual", y), ctx)
+        return norm("out", x), state
+
+    @nn.nowrap
+    def init_state(self, batch: int, length: int, width: int, dtype):
+        """What the parts keep between tokens, None for those that keep nothing."""
+        specs = self.part if isinstance(self.part, tuple) else (self.part,)
+        states = tuple(
+            part.init_state(batch, length, width, dtype) if hasattr(part, "init_state") else None
+            for part in (build(PARTS, spec, parent=None) for spec in specs)
+        )
+        return states if isinstance(self.part, tuple) else states[0]
