@@ -26,6 +26,7 @@ def build(table: Mapping[str, type], spec: Spec, **given: Any) -> Any:
     names the slot, the legal names and the nearest of them.
     """
     slot = _slot(table)
+    spec = plain(spec)
     if not isinstance(spec, Mapping):
         raise SpecError(f"a spec of slot '{slot}' is a mapping with a 'kind', not {spec!r}")
     spec = dict(spec)
@@ -52,6 +53,17 @@ def schema(cls: type) -> dict[str, bool]:
         for field in dataclasses.fields(cls)
         if field.init and field.name not in ("parent", "name")
     }
+
+
+def plain(value: Any) -> Any:
+    """Dicts and lists in place of whatever looks like them, ml_collections.ConfigDict above all, which is no Mapping."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    return value
 
 
 def freeze(value: Any) -> Any:

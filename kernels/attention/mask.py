@@ -21,14 +21,14 @@ class Mask:
     order: "full", or "causal": s <= t, except that keys of the `prefix` are seen by all.
     before, after: how many keys on either side of t the window reaches; None is all of them.
     prefix: keys [B S] that causal order does not hide (prefix language models; works packed, as it is per token).
-    offset: index in the row of keys at which the first query stands (a cache holds what came before).
+    offset: index in the row of keys at which the first query stands, 0 if None (a cache holds what came before).
     """
 
     order: Literal["full", "causal"] = "full"
     before: int | None = None
     after: int | None = None
     prefix: Bool[Array, "B S"] | None = None
-    offset: int | Int[Array, ""] = 0
+    offset: int | Int[Array, ""] | None = None
 
     @classmethod
     def full(cls) -> "Mask":
@@ -55,8 +55,18 @@ class Mask:
             before=_least(self.before, other.before),
             after=_least(self.after, other.after),
             prefix=prefixes[0] if prefixes else None,
-            offset=other.offset if isinstance(self.offset, int) and self.offset == 0 else self.offset,
+            offset=other.offset if self.offset is None else self.offset,
         )
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether nothing is hidden."""
+        return self.order == "full" and self.before is None and self.after is None
+
+    @property
+    def start(self) -> int | Int[Array, ""]:
+        """The row index of the first query."""
+        return 0 if self.offset is None else self.offset
 
     @property
     def reach(self) -> tuple[int | None, int | None]:

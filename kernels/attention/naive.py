@@ -20,7 +20,7 @@ def naive(q, k, v, *, segments, mask, bias, scale, dropout):
     k, v = (jnp.repeat(a, N // K, axis=2) for a in (k, v))
     scores = jnp.einsum("btnh,bsnh->bnts", q, k) * scale
 
-    query, key = jnp.arange(T) + mask.offset, jnp.arange(S)
+    query, key = jnp.arange(T) + mask.start, jnp.arange(S)
     rows, heads = jnp.arange(B), jnp.arange(N)
 
     def over_rows_and_heads(block):

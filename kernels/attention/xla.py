@@ -17,7 +17,7 @@ CHUNK = 512  # queries whose scores exist at one time
 def xla(q, k, v, *, segments, mask, bias, scale, dropout):
     """The public function's arguments, all of them checked and present."""
     (B, T, N, H), (_, S, K, _) = q.shape, k.shape
-    if segments is None and bias is None and dropout is None and mask == type(mask)() and T <= CHUNK:
+    if segments is None and bias is None and dropout is None and mask.shows_all and T <= CHUNK:
         if jax.default_backend() != "cpu" or max(T, S) <= SHORT:
             return jax.nn.dot_product_attention(q, k, v, scale=scale, implementation="xla")
 
@@ -69,11 +69,11 @@ def _head(q, k, v, q_segments, k_segments, prefix, b, n, *, mask, bias, scale, d
 
     def attend(start, q, q_segments):
         """The chunk of queries from row index `start` on."""
-        query = start + mask.offset + jnp.arange(chunk)
+        query = start + mask.start + jnp.arange(chunk)
         near = (k, v, k_segments, prefix)
         key = jnp.arange(S)
         if span is not None and span < S:
-            first = start + mask.offset
+            first = start + mask.start
             near = [None if a is None else jax.lax.dynamic_slice_in_dim(a, first, span) for a in near]
             key = first - before + jnp.arange(span)
         k_near, v_near, k_segments_near, prefix_near = near

@@ -8,6 +8,7 @@ from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.spec import build as build_from
+from xfm.spec import plain
 from xfm.structures import build
 from xfm.vocabulary import Vocabulary
 
@@ -20,6 +21,7 @@ OBJECTIVES = {
 
 def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) -> Objective:
     """The objective `config.objective` over the network `config.model`, drawn by the rules `config.init`."""
+    config = plain(config)
     return build_from(
         OBJECTIVES,
         config["objective"],

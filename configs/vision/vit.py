@@ -1,0 +1,88 @@
+"""ViT: an image is a sequence of patches; and DeiT, the recipe that trains it on ImageNet alone.
+
+Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", 2021, table 1;
+Ti and S: Steiner et al., "How to train your ViT?", 2022, table 2; the `deit_` variants: Touvron et al., "Training
+data-efficient image transformers & distillation through attention", 2021, table 9.
+
+Reproduced: the networks and the ImageNet-1k recipes, for DeiT without RandAugment, random erasing, repeated
+augmentation and the distillation token.
+Command: xfm train configs/vision/vit.py:deit_S --workdir runs/deit --config.data.path=IMAGENET/train
+Cost: 300 epochs; DeiT-B took the authors 53 hours on 8 V100.  Result: not run at scale.
+`tiny` is for two CPU cores: a minute on scikit-learn's digits.
+"""
+
+from ml_collections import ConfigDict
+
+PAPER = "Dosovitskiy et al. 2021, An Image is Worth 16x16 Words; Touvron et al. 2021, DeiT"
+ORACLE = "transformers ViTForImageClassification with copied weights (goldens); published parameter counts"
+
+# layers, width, heads
+SIZES = {"Ti": (12, 192, 3), "S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "H": (32, 1280, 16)}
+DEIT = ("deit_Ti", "deit_S", "deit_B")
+VARIANTS = ("tiny", *(f"{size}/{patch}" for size in SIZES for patch in (16, 32, 14)), *DEIT)
+# With 1000 classes. DeiT prints 5M, 22M and 86M so. Without the head: 5.5, 21.7, 85.8 and 303.3 million for /16
+# (Steiner et al.), 86M and 632M for B/16 and H/14 (Dosovitskiy et al.; their 307M for L is no L/16 of their code).
+PARAMETERS = {
+    "Ti/16": 5_717_416, "S/16": 22_050_664, "B/16": 86_567_656, "L/16": 304_326_632,
+    "S/32": 22_878_952, "B/32": 88_224_232, "L/32": 306_535_400, "H/14": 632_045_800,
+    "deit_Ti": 5_717_416, "deit_S": 22_050_664, "deit_B": 86_567_656,
+}  # fmt: skip
+
+
+def network(layers, width, heads, patch, size, classes, activation, drop=0.0, path=0.0):
+    """Pre-norm, a class token, learned positions."""
+    norm = dict(kind="layernorm", eps=1e-6)
+    position = dict(kind="learned", length=1 + (size // patch) ** 2)
+    return dict(
+        kind="stack",
+        embed=dict(kind="patches", patch=patch, width=width, position=position, drop=drop),
+        pattern=[
+            dict(kind="attention", heads=heads),
+            dict(kind="mlp", hidden=4 * width, activation=activation, drop=drop),
+        ],
+        repeats=layers,
+        norms={"in": norm},
+        residual=dict(kind="plain", drop=drop, path=path),
+        norm=norm,
+        heads=dict(label=dict(kind="classification", classes=classes)),
+    )
+
+
+def get_config(arg="B/16"):
+    deit = arg in DEIT
+    size, patch = (arg.removeprefix("deit_"), 16) if deit else arg.split("/") if "/" in arg else ("S", 16)
+    c = ConfigDict()
+    c.model = network(
+        *SIZES[size], patch=int(patch), size=224, classes=1000,
+        activation="gelu" if deit else "gelu_tanh", drop=0.0 if deit else 0.1, path=0.1 if deit else 0.0,
+    )  # fmt: skip
+    c.objective = dict(kind="classification", classes=1000)
+    flip = dict(kind="flip")
+    c.data = dict(kind="images", path="imagenet/train", size=224, augment=[flip], validation="imagenet/val")
+    steps_per_epoch = 1_281_167 // (1024 if deit else 4096)
+    c.steps = 300 * steps_per_epoch
+    c.log_every, c.eval_every, c.save_every = 50, 5 * steps_per_epoch, 5 * steps_per_epoch
+    if deit:
+        c.init = [(r"(kernel|table|cls)$", dict(kind="truncated_normal", std=0.02))]
+        c.objective.update(smoothing=0.1, mixup=0.8, cutmix=1.0)
+        c.batch, c.clip = 1024, None
+        c.optimiser = dict(kind="adamw", b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.05)
+        c.schedule = dict(kind="cosine", peak=1e-3, end=1e-5, warmup=5 * steps_per_epoch)
+        c.ema = 0.99996
+    else:
+        c.init = [(r"head_label/out/kernel$", dict(kind="constant", value=0.0))]
+        c.batch, c.clip = 4096, 1.0
+        c.optimiser = dict(kind="adamw", b1=0.9, b2=0.999, weight_decay=0.3)
+        c.schedule = dict(kind="cosine", peak=3e-3, warmup=10_000)
+    return tiny(c) if arg == "tiny" else c
+
+
+def tiny(c):
+    c.model = network(2, 64, 4, patch=2, size=8, classes=10, activation="gelu_tanh", path=0.1)
+    c.objective.update(classes=10, smoothing=0.1, mixup=0.2)
+    c.data = dict(kind="images", size=8, validation=0.2, augment=[dict(kind="crop", pad=1)])
+    c.batch, c.steps = 64, 800
+    c.optimiser.update(weight_decay=0.05)
+    c.schedule = dict(kind="cosine", peak=2e-3, warmup=50)
+    c.log_every, c.eval_every, c.save_every = 20, 200, 400
+    return c

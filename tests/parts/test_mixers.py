@@ -1,0 +1,128 @@
+"""What every mixer owes: segments, padding, causality, streaming, gradients. Runs over the whole table."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests.close import assert_close
+from tests.parts.examples import examples
+from xfm.context import Context, Mask
+from xfm.parts import SLOTS
+from xfm.spec import build
+
+B, T, D = 2, 13, 16
+mixers = pytest.mark.parametrize("kind,spec", examples("mixer"))
+
+
+@pytest.fixture
+def mixer(kind, spec):
+    assert spec is not None, f"mixer '{kind}' has no example in tests/parts/examples.py"
+    return build(SLOTS["mixer"], spec)
+
+
+def stream(seed=0, shape=(B, T, D)):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def drawn(mixer, x, ctx):
+    """Parameters away from their initial values, so that zeros and ones hide nothing."""
+    params = mixer.init(jax.random.key(1), x, ctx)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    return tree.unflatten([a + 0.1 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)])
+
+
+def run(mixer, params, x, ctx):
+    return jax.jit(lambda params, x, ctx: mixer.apply(params, x, ctx)[0])(params, x, ctx)
+
+
+@mixers
+def test_packed_equals_separate(mixer):
+    x = stream()
+    params = drawn(mixer, x, Context())
+    segments = jnp.array([[1] * 5 + [2] * 6 + [0] * 2] * B)
+    packed = run(mixer, params, x, Context.of({"segments": segments}))
+    for start, end in ((0, 5), (5, 11)):
+        alone = run(mixer, params, x[:, start:end], Context())
+        assert_close(packed[:, start:end], alone)
+
+
+@mixers
+def test_padding_never_reaches_a_real_token(mixer):
+    """Neither its values, NaN included, nor anything of it in the gradient of a real token."""
+    x = stream()
+    params = drawn(mixer, x, Context())
+    segments = jnp.array([[1] * 4 + [0] + [1] * 4 + [0] * 4, [1] * 13])
+    ctx = Context.of({"segments": segments, "positions": jnp.broadcast_to(jnp.arange(T), (B, T))})
+    real = (segments > 0)[..., None]
+
+    def loss(x):
+        return jnp.where(real, run(mixer, params, x, ctx), 0.0)
+
+    for filling in (jnp.nan, jnp.inf, 1e30):
+        filled = jnp.where(real, x, filling)
+        assert_close(loss(filled), loss(jnp.where(real, x, 0.0)), rtol=0)
+    gradient = jax.grad(lambda x: loss(x).sum())(jnp.where(real, x, 0.0))
+    assert not jnp.where(real, 0.0, gradient).any()
+
+
+@mixers
+def test_causal_means_that_the_future_does_not_matter(mixer, kind):
+    """In a causal context a change at t moves y[t], and never y[<t]."""
+    x, t = stream(), 6
+    ctx = Context(mask=Mask.causal())
+    params = drawn(mixer, x, ctx)
+    y, moved = run(mixer, params, x, ctx), run(mixer, params, x.at[:, t].add(1.0), ctx)
+    assert jnp.abs(y[:, t] - moved[:, t]).max() > 1e-3
+    if kind == "bidirectional":  # sees both ways by definition, whatever the mask says
+        assert jnp.abs(y[:, :t] - moved[:, :t]).max() > 1e-3
+    else:
+        assert_close(moved[:, :t], y[:, :t], rtol=0)
+
+
+@mixers
+@pytest.mark.parametrize("pieces", [(1,) * T, (6, 1, 1, 5), (T,)], ids=["steps", "pieces", "whole"])
+def test_streaming_equals_parallel(mixer, pieces):
+    """Piece by piece, the state handed on, equals all at once; padding and a second text included."""
+    if not hasattr(mixer, "init_state"):
+        with pytest.raises(Exception, match="state"):
+            x = stream()
+            mixer.apply(mixer.init(jax.random.key(1), x, Context()), x, Context(), state={})
+        return
+    x = stream()
+    segments = jnp.array([[1] * 4 + [0] + [1] * 8, [1] * 6 + [2] * 7])
+    positions = jnp.array([list(range(13)), list(range(6)) + list(range(7))])
+    ctx = Context(segments=segments, positions=positions, mask=Mask.causal())
+    params = drawn(mixer, x, ctx)
+    whole = run(mixer, params, x, ctx)
+
+    step = jax.jit(lambda x, ctx, state: mixer.apply(params, x, ctx, state))
+    state, ys, start = mixer.init_state(B, T, D, jnp.float32), [], 0
+    for length in pieces:
+        part = slice(start, start + length)
+        here = ctx.replace(segments=segments[:, part], positions=positions[:, part])
+        y, state = step(x[:, part], here, state)
+        ys.append(y)
+        start += length
+    real = (segments > 0)[..., None]
+    assert_close(jnp.where(real, jnp.concatenate(ys, axis=1), 0), jnp.where(real, whole, 0))
+
+
+@mixers
+def test_every_parameter_gets_a_gradient(mixer):
+    x = stream()
+    params = drawn(mixer, x, Context())
+    gradients = jax.grad(lambda p: jnp.square(run(mixer, p, x, Context())).sum())(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+        name = jax.tree_util.keystr(path)
+        assert jnp.isfinite(leaf).all(), name
+        if "['k']['bias']" not in name:  # softmax does not see what is added to all scores of a query
+            assert jnp.abs(leaf).max() > 1e-6, name
+
+
+@mixers
+def test_output_has_the_dtype_of_the_stream(mixer):
+    x = stream().astype(jnp.bfloat16)
+    params = mixer.init(jax.random.key(1), x, Context())
+    assert mixer.apply(params, x, Context())[0].dtype == jnp.bfloat16
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))

@@ -1,0 +1,35 @@
+"""Data: from files to rows of fixed shape, and from rows to batches on the device.
+
+`open_data(config.data, workdir)` gives the sources, `Batches` addresses their rows by (step, row),
+`prefetch` makes the batches ready in a thread.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xfm.data.batches import Batches
+from xfm.data.images import Images
+from xfm.data.prefetch import prefetch
+from xfm.data.source import Data, Source
+from xfm.data.text import Text
+from xfm.data.tfds import Tfds
+from xfm.spec import build
+
+__all__ = ["SOURCES", "Batches", "Data", "Source", "open_data", "prefetch"]
+
+
+def open_data(spec: Mapping[str, Any], workdir: str | Path) -> Data:
+    """The data that `spec` describes: a `kind` of SOURCES and its fields.
+
+    What takes time (a trained tokeniser, encoded text) is kept in `workdir` and found there again.
+    Raises XfmError, one sentence, for a spec or for files that cannot be used.
+    """
+    return build(SOURCES, spec).open(Path(workdir).expanduser())
+
+
+SOURCES = {
+    "text": Text,
+    "images": Images,
+    "tfds": Tfds,
+}

@@ -1,0 +1,94 @@
+"""From documents to rows of tokens: train the tokeniser, encode, keep the ids in the run's folder,
+pack.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.data.files import fingerprint, replacing
+from xfm.data.packing import PACKINGS, padding_share
+from xfm.data.source import Arrays, Data
+from xfm.data.tokenizers import TOKENIZERS, Tokenizer
+from xfm.errors import nearest
+from xfm.spec import SpecError, build
+
+Documents = Callable[[str], Iterator[str]]  # of "train" or of "valid"; may be called more than once
+
+
+def token_data(
+    documents: Documents,
+    corpus: str,
+    workdir: Path,
+    *,
+    tokenizer: Mapping[str, Any],
+    length: int,
+    packing: str,
+    origin: str,
+) -> Data:
+    """Both splits of a corpus as packed rows, with the tokeniser that was trained on the training
+    split.
+
+    corpus: fingerprint of the documents and of how they are split.  origin: what to call the corpus
+    in an error. The ids are kept in `workdir`, so a run that resumes does not read the documents
+    again.
+    """
+    check_length(length)
+    if packing not in PACKINGS:
+        legal = ", ".join(PACKINGS)
+        raise SpecError(
+            f"packing has no kind {packing!r}{nearest(packing, PACKINGS)}; it has {legal}"
+        )
+    fitted = build(TOKENIZERS, tokenizer).fit(lambda: documents("train"), corpus, workdir)
+    mark = fingerprint(corpus, fitted.fingerprint())
+    rows, facts = {}, {}
+    for split in ("train", "valid"):
+        tokens, lengths = _encoded(lambda s=split: documents(s), fitted, workdir, f"{split}-{mark}")
+        v = fitted.vocabulary
+        packed = PACKINGS[packing](tokens, lengths, length, cls=v.cls, sep=v.sep, pad=v.pad)
+        rows[split] = Arrays(packed)
+        if not len(rows[split]):
+            raise SpecError(
+                f"the {split} split of {origin} fills no row of {length} tokens: it has "
+                f"{len(tokens)} tokens in "
+                f"{len(lengths)} documents; change the share 'validation', give more documents, "
+                "or lower 'length'"
+            )
+        facts[f"{split}_documents"], facts[f"{split}_tokens"] = len(lengths), len(tokens)
+        facts[f"{split}_rows"], facts[f"{split}_padding"] = len(rows[split]), padding_share(packed)
+    mark = fingerprint(mark, length, packing)
+    return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, facts=facts)
+
+
+def check_length(length: int) -> None:
+    """Raises SpecError for a row too short to hold a token between `cls` and `sep`."""
+    if not isinstance(length, int) or length < 4:
+        raise SpecError(
+            f"length={length!r} is not a length of rows in tokens; give a whole number of at "
+            "least 4"
+        )
+
+
+def _encoded(texts: Callable[[], Iterator[str]], tokenizer: Tokenizer, workdir: Path, name: str):
+    """All ids, flat, and the number of ids of each document; from the run's folder if they are
+    there.
+    """
+    paths = [Path(workdir) / f"{part}-{name}.npy" for part in ("tokens", "lengths")]
+    try:
+        tokens, lengths = (np.load(path, mmap_mode="r") for path in paths)
+        if lengths.sum() == len(tokens):
+            return tokens, lengths
+    except (OSError, ValueError, EOFError):
+        pass  # absent, or cut short by a full disk: made again
+    ids, documents = [], texts()
+    while some := list(itertools.islice(documents, 256)):
+        ids += [one for one in tokenizer.encode_batch(some) if len(one)]
+    tokens = np.concatenate(ids) if ids else np.zeros(0, np.int32)
+    lengths = np.array([len(one) for one in ids], np.int64)
+    for path, array in zip(paths, (tokens, lengths), strict=True):
+        with replacing(path) as draft, open(draft, "wb") as file:
+            np.save(file, array)
+    return tokens, lengths

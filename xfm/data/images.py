@@ -1,0 +1,185 @@
+"""Images with labels: a folder of class folders, or the handwritten digits that come with
+scikit-learn.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.data.files import fingerprint, listing, optional, share
+from xfm.data.pixels import AUGMENTS, Pixels
+from xfm.data.source import Data, Row
+from xfm.data.text import check_share
+from xfm.errors import XfmError
+from xfm.spec import SpecError, build
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """path: a folder with a folder of images per class (classes sorted by name); None is
+    scikit-learn's 1797 digits.
+
+    size, channels, mean, std: see Pixels; size is needed for a folder, and the digits are 8x8x1 by
+    default.
+    augment: specs of AUGMENTS, applied in order to training images, anew in every epoch.
+    validation: share of the images, chosen by a hash of their names; or the path of a folder that
+    holds them.
+    corrupt: "error", or "next" to let the next readable image stand in for one that cannot be read.
+    Images are read when their row is asked for; of each file only that it is there and not empty is
+    known before.
+    """
+
+    path: str | None = None
+    size: int | tuple[int, int] | None = None
+    channels: int | None = None
+    mean: float | tuple[float, ...] = 0.5
+    std: float | tuple[float, ...] = 0.5
+    augment: Sequence[Mapping[str, Any]] = ()
+    validation: float | str = 0.1
+    corrupt: str = "error"
+
+    def open(self, workdir: Path) -> Data:
+        if self.corrupt not in ("error", "next"):
+            raise SpecError(f"corrupt={self.corrupt!r} is not one of error, next")
+        size, channels = self.size, self.channels
+        if self.path is None:
+            size, channels = 8 if size is None else size, 1 if channels is None else channels
+        if size is None:
+            raise SpecError(
+                "a folder of images needs 'size', the side in pixels that every image is brought to"
+            )
+        pixels = Pixels(size, 3 if channels is None else channels, self.mean, self.std)
+        names, read, labels, classes, marks = (
+            self._digits() if self.path is None else self._folder()
+        )
+        valid = [split == "valid" for split in self._splits(names)]
+        augments = [build(AUGMENTS, spec) for spec in self.augment]
+
+        def source(wanted: bool, augments):
+            keep = np.flatnonzero(np.array(valid) == wanted)
+            if not len(keep):
+                split = "valid" if wanted else "train"
+                raise SpecError(
+                    f"the {split} split of {self.path or 'the digits'} holds none of "
+                    f"{len(names)} images; change the "
+                    "share 'validation', or give more images"
+                )
+            return Pictures(read, labels, keep, pixels, augments, self.corrupt)
+
+        train, held = source(False, augments), source(True, [])
+        how = (pixels.shape, self.mean, self.std, self.augment, valid)
+        facts = {"train_rows": len(train), "valid_rows": len(held), "classes": len(classes)}
+        return Data(train, held, None, None, fingerprint(marks, classes, how), classes, facts)
+
+    def _splits(self, names: list[tuple[str | None, str]]) -> list[str]:
+        if not isinstance(self.validation, str):
+            check_share(self.validation)
+            return ["valid" if share(name) < self.validation else "train" for _, name in names]
+        if self.path is None:
+            raise SpecError(
+                "the digits are split by a share; give a number between 0 and 1 as 'validation'"
+            )
+        return [split for split, _ in names]
+
+    def _digits(self):
+        digits = optional("sklearn.datasets", "vision").load_digits()
+        images, labels = digits.images.astype(np.float32) / 16, digits.target.astype(np.int32)
+
+        def read(index: int, pixels: Pixels) -> np.ndarray:
+            if pixels.shape[:2] == images.shape[1:]:
+                return pixels.of_values(images[index])
+            picture = optional("PIL.Image", "vision").fromarray(images[index])
+            scaled = picture.resize(pixels.shape[1::-1], 2)
+            return pixels.of_values(np.asarray(scaled))
+
+        names = [(None, f"digit {i}") for i in range(len(labels))]
+        return names, read, labels, tuple("0123456789"), [len(labels)]
+
+    def _folder(self):
+        image = optional("PIL.Image", "vision")
+        folders = {"train": self.path}
+        if isinstance(self.validation, str):
+            folders["valid"] = self.validation
+        found = {split: listing(folder, SUFFIXES) for split, folder in folders.items()}
+        classes = tuple(_classes(folders["train"], found["train"]))
+        if "valid" in found and not set(_classes(folders["valid"], found["valid"])) <= set(classes):
+            raise XfmError(f"{self.validation} has class folders that {self.path} has not")
+        files = [(split, file) for split in found for file in found[split]]
+        if empty := [file.path for _, file in files if file.size == 0]:
+            raise XfmError(
+                f"{empty[0]} is empty, so it is not an image; remove it ({len(empty)} such in all)"
+            )
+        number = {name: i for i, name in enumerate(classes)}
+        labels = np.array([number[file.name.partition("/")[0]] for _, file in files], np.int32)
+
+        def read(index: int, pixels: Pixels) -> np.ndarray:
+            path = files[index][1].path
+            try:
+                with image.open(path) as picture:
+                    return pixels.of_picture(picture)
+            except Exception as error:  # decoders raise whatever they like on damaged files
+                raise XfmError(
+                    f"{path} cannot be read as an image ({error}); repair it, or set "
+                    "corrupt='next' to let the next "
+                    "image stand in"
+                ) from error
+
+        marks = [(split, file.name, file.size) for split, file in files]
+        return [(split, file.name) for split, file in files], read, labels, classes, marks
+
+
+def _classes(folder: Any, files) -> list[str]:
+    """Class names, sorted. Raises XfmError if an image lies beside the class folders, or one holds
+    no images.
+    """
+    if loose := [file for file in files if "/" not in file.name]:
+        raise XfmError(
+            f"{loose[0].path} is in no class folder; {folder} should hold one folder per class"
+        )
+    names = sorted({file.name.partition("/")[0] for file in files})
+    here = {one.name for one in Path(folder).expanduser().iterdir() if one.is_dir()}
+    if bare := sorted(name for name in here - set(names) if not name.startswith(".")):
+        raise XfmError(
+            f"{Path(folder, bare[0])} holds no {', '.join(SUFFIXES)} image; fill or remove this "
+            "class"
+        )
+    return names
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Rows: images [H W C] float32, labels int32.  keep: which images are rows of this source."""
+
+    read: Callable[[int, Pixels], np.ndarray]
+    labels: np.ndarray
+    keep: np.ndarray
+    pixels: Pixels
+    augments: Sequence[Callable]
+    corrupt: str
+
+    def __len__(self) -> int:
+        return len(self.keep)
+
+    def __getitem__(self, index: int) -> Row:
+        """Raises XfmError, naming the file, for an image that cannot be read (all of them, if
+        corrupt="next").
+        """
+        tries = 1 if self.corrupt == "error" else len(self)
+        for further in range(tries):
+            chosen = int(self.keep[(index + further) % len(self)])
+            try:
+                return {"images": self.read(chosen, self.pixels), "labels": self.labels[chosen]}
+            except XfmError:
+                if further == tries - 1:
+                    raise
+        raise IndexError(index)
+
+    def augment(self, row: Row, rng: np.random.Generator) -> Row:
+        for change in self.augments:
+            row = {**row, "images": change(row["images"], rng)}
+        return row

@@ -1,0 +1,203 @@
+"""Text from files: a folder of .txt, .md, .py, .jsonl or .parquet, or the standard library of the
+running Python.
+"""
+
+import dataclasses
+import json
+import sysconfig
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from xfm.data import corpus
+from xfm.data.files import File, fingerprint, listing, optional, read_bytes, share
+from xfm.data.source import Data
+from xfm.errors import XfmError
+from xfm.spec import SpecError
+
+WHOLE = (".txt", ".md", ".py")
+SUFFIXES = (*WHOLE, ".jsonl", ".parquet")
+# Not prose, not code worth learning from, or not there on every machine.
+JUNK = {
+    "test",
+    "tests",
+    "idle_test",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+    "lib-dynload",
+}
+JUNK |= {"encodings", "ensurepip", "idlelib", "lib2to3", "msilib", "turtledemo"}
+
+
+def default_tokenizer() -> Mapping[str, Any]:
+    return {"kind": "wordpiece", "size": 4096}
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """path: a folder or a file; None is the source and docstrings of Python's standard library, a
+    real corpus of ~9 MB.
+
+    field: where .jsonl and .parquet keep the text of a document.
+    unit: "file" or "paragraph" (between blank lines), the document of a .txt, .md or .py.
+    errors: "strict" or "replace", for bytes that are not UTF-8.
+    validation: share of the documents, chosen by a hash of their names so that a document never
+    changes sides; or the path of a folder that holds them.
+    max_bytes: stop after so much training text. Files come in the order of their hash, validation
+    first, so the validation split is the same for any `max_bytes` where files are documents.
+    tokenizer: spec of TOKENIZERS.  length: T of a row.  packing: "stream" or "documents".
+    """
+
+    path: str | None = None
+    field: str = "text"
+    unit: str = "file"
+    errors: str = "strict"
+    validation: float | str = 0.02
+    max_bytes: int | None = None
+    tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
+    length: int = 128
+    packing: str = "stream"
+
+    def open(self, workdir: Path) -> Data:
+        _one_of("unit", self.unit, ("file", "paragraph"))
+        _one_of("errors", self.errors, ("strict", "replace"))
+        if not isinstance(self.validation, str):
+            check_share(self.validation)
+        files = self._files()
+        marks = [(split, file.name, file.size) for split, file in files]
+        how = (self.field, self.unit, self.errors, self.validation, self.max_bytes)
+        if isinstance(self.validation, str):
+            how = how[:3] + how[4:]  # a folder is known by its files, so it may move
+        return corpus.token_data(
+            lambda split: (text for of, text in self._texts(files) if of == split),
+            fingerprint(marks, how),
+            workdir,
+            tokenizer=self.tokenizer,
+            length=self.length,
+            packing=self.packing,
+            origin=self.path or "the standard library",
+        )
+
+    def _files(self) -> list[tuple[str | None, File]]:
+        """Files with their split, or None where documents inside decide; validation first, then by
+        hash.
+        """
+        if self.path is None:
+            root = sysconfig.get_paths()["stdlib"]
+            found = [f for f in listing(root, (".py",), JUNK) if not _generated(f.name)]
+        else:
+            found = listing(self.path, SUFFIXES)
+        found = sorted(found, key=lambda file: share(file.name))
+        if isinstance(self.validation, str):
+            return [("valid", file) for file in listing(self.validation, SUFFIXES)] + [
+                ("train", file) for file in found
+            ]
+        return [(None, file) for file in found]
+
+    def _texts(self, files) -> Iterator[tuple[str, str]]:
+        """Split and text of every document, until `max_bytes` of training text have gone by."""
+        left = float("inf") if self.max_bytes is None else self.max_bytes
+        for split, file in files:
+            for name, text in self._documents(file):
+                of = split or ("valid" if share(name) < self.validation else "train")
+                if of == "train":
+                    if left <= 0:
+                        return
+                    left -= len(text.encode("utf-8", "surrogatepass"))
+                yield of, text
+
+    def _documents(self, file: File) -> Iterator[tuple[str, str]]:
+        suffix = file.path.suffix.lower()
+        if suffix == ".jsonl":
+            yield from self._jsonl(file)
+        elif suffix == ".parquet":
+            yield from self._parquet(file)
+        else:
+            text = decode(read_bytes(file.path), self.errors, file.path)
+            if self.unit == "file":
+                yield file.name, text
+            else:
+                for i, paragraph in enumerate(text.split("\n\n")):
+                    yield f"{file.name}:{i}", paragraph.strip("\n")
+
+    def _jsonl(self, file: File) -> Iterator[tuple[str, str]]:
+        offset = 0
+        for number, line in enumerate(_lines(file.path), 1):
+            text, where = decode(line, self.errors, file.path, offset), f"{file.path}:{number}"
+            offset += len(line)
+            if not text.strip():
+                continue
+            try:
+                record = json.loads(text)
+            except ValueError as error:
+                raise XfmError(f"{where} is not JSON: {error}") from error
+            if not isinstance(record, dict):
+                raise XfmError(f"{where} is not a JSON object with a field {self.field!r}")
+            yield f"{file.name}:{number}", self._text(record.get(self.field), where, record)
+
+    def _parquet(self, file: File) -> Iterator[tuple[str, str]]:
+        parquet = optional("pyarrow.parquet", "data")
+        try:
+            table = parquet.ParquetFile(file.path)
+            names = table.schema_arrow.names
+        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+            raise XfmError(f"{file.path} is not a readable parquet file: {error}") from error
+        if self.field not in names:
+            self._text(None, str(file.path), names)
+        number = 0
+        for batch in table.iter_batches(columns=[self.field]):
+            for text in batch.column(0).to_pylist():
+                yield f"{file.name}:{number}", self._text(text, f"{file.path}, row {number}", names)
+                number += 1
+
+    def _text(self, value: Any, where: str, fields) -> str:
+        if isinstance(value, str):
+            return value
+        have = ", ".join(fields)
+        kind = "no text" if value is None else f"a {type(value).__name__}"
+        raise XfmError(
+            f"{where} has {kind} in field {self.field!r}; set 'field' to the one that holds "
+            f"text: {have}"
+        )
+
+
+def decode(raw: bytes, errors: str, where: Any, offset: int = 0) -> str:
+    """UTF-8 with `\\n` line ends and no byte order mark. Raises XfmError that names `where` and the
+    byte's offset.
+    """
+    try:
+        text = raw.decode("utf-8", errors)
+    except UnicodeDecodeError as error:
+        raise XfmError(
+            f"{where} is not UTF-8 at byte {offset + error.start} ({error.reason}); convert it, "
+            "or set errors='replace'"
+        ) from error
+    return text.removeprefix("\ufeff").replace("\r\n", "\n")
+
+
+def check_share(validation: Any) -> None:
+    """Raises SpecError unless `validation` is a share that leaves something on both sides."""
+    if (
+        isinstance(validation, bool)
+        or not isinstance(validation, int | float)
+        or not 0 < validation < 1
+    ):
+        raise SpecError(f"validation={validation!r} is not a share; give a number between 0 and 1")
+
+
+def _one_of(name: str, value: Any, legal: tuple[str, ...]) -> None:
+    if value not in legal:
+        raise SpecError(f"{name}={value!r} is not one of {', '.join(legal)}")
+
+
+def _generated(name: str) -> bool:
+    return name.startswith(("_sysconfigdata", "config-")) or "/_sysconfigdata" in name
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as file:
+            yield from file
+    except OSError as error:
+        raise XfmError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,224 @@
+"""Datasets prepared by TensorFlow Datasets, read by row from ArrayRecord, without TensorFlow."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.data import corpus
+from xfm.data.files import fingerprint, first_line, optional, share
+from xfm.data.pixels import AUGMENTS, Pixels
+from xfm.data.records import Records, number, one_document, picture
+from xfm.data.source import Data
+from xfm.data.text import check_share, decode
+from xfm.data.tokenizers import TOKENIZERS
+from xfm.errors import XfmError, nearest
+from xfm.spec import Spec, SpecError, build
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFields:
+    """What becomes of text: tokenizer, length, packing, errors as in the text source.
+
+    packing: "stream" or "documents"; "single" is one document a row, cut at `length`, and the only
+    one that keeps other fields beside the tokens.
+    """
+
+    tokenizer: Spec = dataclasses.field(default_factory=lambda: {"kind": "wordpiece", "size": 4096})
+    length: int = 128
+    packing: str = "stream"
+    errors: str = "strict"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures(Pixels):
+    """What becomes of images: the fields of Pixels, and `augment` for training."""
+
+    augment: Sequence[Spec] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Tfds:
+    """directory: a prepared dataset (the folder with dataset_info.json); or name: one that TFDS
+    knows, below data_dir.
+
+    fields: batch name -> feature of the dataset, such as {"tokens": "text", "labels": "label"}. A
+    text feature under `tokens` is tokenised, an image feature under `images` scaled, numbers are
+    taken as they are.
+    split: the training split, such as "train" or "train[:90%]".  validation: a share of it by a
+    hash of the row's number, or the name of another split.
+    text, images: fields of TextFields and of Pictures.
+    """
+
+    fields: Mapping[str, str]
+    directory: str | None = None
+    dataset: str | None = None
+    data_dir: str | None = None
+    split: str = "train"
+    validation: float | str = 0.05
+    text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def open(self, workdir: Path) -> Data:
+        builder = self._builder()
+        features = builder.info.features
+        for feature in self.fields.values():
+            if feature not in features:
+                legal = ", ".join(sorted(features))
+                raise SpecError(
+                    f"{self._where} has no feature {feature!r}{nearest(feature, features)}; it "
+                    f"has {legal}"
+                )
+        splits = self._splits(builder)
+        info = builder.info
+        sizes = {name: (one.num_examples, one.num_bytes) for name, one in info.splits.items()}
+        mark = fingerprint(info.full_name, sizes, self.split, self.validation, self.fields)
+        label = features[self.fields["labels"]] if "labels" in self.fields else None
+        classes = tuple(getattr(label, "names", None) or ())
+        readers = self._readers(features)
+        tokenizer = None
+        if "tokens" in self.fields and _is_text(features[self.fields["tokens"]]):
+            text = build({"text": TextFields}, {"kind": "text", **self.text})
+            if text.packing != "single":
+                return self._packed(splits, text, mark, workdir)
+            corpus.check_length(text.length)
+            fit = build(TOKENIZERS, text.tokenizer).fit
+            tokenizer = fit(lambda: self._texts(splits["train"], text.errors), mark, workdir)
+            readers["tokens"] = (self.fields["tokens"], _document(tokenizer, text))
+            mark = fingerprint(mark, tokenizer.fingerprint(), text.length, text.errors)
+        augments = []
+        if "images" in self.fields:
+            augments = [build(AUGMENTS, spec) for spec in self._pixels().augment]
+        train = self._records(splits["train"], readers, augments)
+        valid = self._records(splits["valid"], readers, [])
+        mark = fingerprint(mark, self.images)
+        facts = {"train_rows": len(train), "valid_rows": len(valid)}
+        vocabulary = tokenizer.vocabulary if tokenizer else None
+        return Data(train, valid, tokenizer, vocabulary, mark, classes, facts)
+
+    @property
+    def _where(self) -> str:
+        return str(self.directory or self.dataset)
+
+    def _builder(self):
+        if (self.directory is None) == (self.dataset is None):
+            raise SpecError("tfds needs either 'directory' or 'dataset', and not both")
+        tfds = optional("tensorflow_datasets", "data")
+        try:
+            if self.directory is not None:
+                builder = tfds.builder_from_directory(str(Path(self.directory).expanduser()))
+            else:
+                builder = tfds.builder(self.dataset, data_dir=self.data_dir)
+        except Exception as error:
+            reason = first_line(error)
+            raise XfmError(
+                f"{self._where} cannot be opened as a dataset of TFDS ({reason}); give the "
+                "'directory' of a prepared "
+                "one, the folder that holds dataset_info.json"
+            ) from error
+        if not builder.info.splits:
+            raise XfmError(
+                f"{self._where} is not prepared in {builder.data_dir}; prepare it first, with "
+                "file_format='array_record', as xfm downloads nothing"
+            )
+        return builder
+
+    def _splits(self, builder) -> dict[str, tuple[Any, np.ndarray]]:
+        """For train and valid: the rows of a split, and which of them belong."""
+        if isinstance(self.validation, str):
+            train, valid = self._read(builder, self.split), self._read(builder, self.validation)
+            return {
+                "train": (train, np.arange(len(train))),
+                "valid": (valid, np.arange(len(valid))),
+            }
+        check_share(self.validation)
+        rows = self._read(builder, self.split)
+        held = np.array([share(str(i)) < self.validation for i in range(len(rows))], bool)
+        if held.all() or not held.any():
+            side = "train" if held.all() else "valid"
+            raise SpecError(
+                f"the {side} split of {self._where} holds none of {len(rows)} rows; change the "
+                "share 'validation', or "
+                "name another split there"
+            )
+        return {"train": (rows, np.flatnonzero(~held)), "valid": (rows, np.flatnonzero(held))}
+
+    def _read(self, builder, split: str):
+        kind = builder.info.file_format.value
+        names = list(builder.info.splits)
+        if kind == "parquet" and split not in names:
+            raise XfmError(
+                f"{self._where} is stored as parquet, of which TFDS reads the whole split for "
+                f"{split!r}; name one of "
+                f"{', '.join(names)}, or prepare it with file_format='array_record'"
+            )
+        if kind not in ("array_record", "parquet"):
+            raise XfmError(
+                f"{self._where} is stored as {kind}, which has no access by row; prepare it with "
+                "file_format='array_record'"
+            )
+        try:
+            return builder.as_data_source(split=split)
+        except ImportError as error:
+            raise XfmError(f"{self._where} needs {error.name}: pip install 'xfm[data]'") from error
+        except Exception as error:
+            reason = first_line(error)
+            raise XfmError(
+                f"{self._where} has no split {split!r} ({reason}); it has {', '.join(names)}"
+            ) from error
+
+    def _packed(self, splits, text: TextFields, mark: str, workdir: Path) -> Data:
+        if beside := [name for name in self.fields if name != "tokens"]:
+            raise SpecError(
+                f"packing={text.packing!r} has no place for {', '.join(beside)} beside the "
+                "tokens; set packing='single'"
+            )
+        return corpus.token_data(
+            lambda split: self._texts(splits[split], text.errors),
+            mark,
+            workdir,
+            tokenizer=text.tokenizer,
+            length=text.length,
+            packing=text.packing,
+            origin=self._where,
+        )
+
+    def _texts(self, split, errors: str) -> Iterator[str]:
+        rows, keep = split
+        feature = self.fields["tokens"]
+        for i in keep.tolist():
+            yield decode(rows[i][feature], errors, f"row {i} of {self._where}")
+
+    def _readers(self, features):
+        readers = {}
+        for name, feature in self.fields.items():
+            image = type(features[feature]).__name__ == "Image"
+            readers[name] = (feature, picture(self._pixels()) if image else number)
+        return readers
+
+    def _records(self, split, readers, augments) -> Records:
+        rows, keep = split
+        records = Records(rows, self._where, keep, readers, augments)
+        records[0]  # a feature that cannot be what it is mapped to is told now
+        return records
+
+    def _pixels(self) -> Pictures:
+        return build({"images": Pictures}, {"kind": "images", **self.images})
+
+
+def _document(tokenizer, text: TextFields):
+    """The reader of a text feature that makes it one row."""
+
+    def read(value, where):
+        return one_document(tokenizer, decode(value, text.errors, where), text.length)
+
+    return read
+
+
+def _is_text(feature) -> bool:
+    return type(feature).__name__ == "Text" or getattr(feature, "np_dtype", None) in (
+        object,
+        np.object_,
+    )

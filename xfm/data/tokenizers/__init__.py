@@ -1,0 +1,15 @@
+"""Tokenisers: text to ids and back."""
+
+from xfm.data.tokenizers.base import SPECIALS, Tokenizer
+from xfm.data.tokenizers.bytes import Bytes
+from xfm.data.tokenizers.loaded import File
+from xfm.data.tokenizers.trained import Bpe, Wordpiece
+
+__all__ = ["SPECIALS", "TOKENIZERS", "Tokenizer"]
+
+TOKENIZERS = {
+    "bytes": Bytes,
+    "wordpiece": Wordpiece,
+    "bpe": Bpe,
+    "file": File,
+}

@@ -1,0 +1,120 @@
+"""Tokenisers kept in a `tokenizer.json` (the library `tokenizers`), with the meaning of their ids
+found by name.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.data.files import fingerprint, optional
+from xfm.data.tokenizers.base import Ids, Texts
+from xfm.errors import XfmError
+from xfm.vocabulary import Vocabulary
+
+NAMES = {
+    "pad": ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>", "</s>", "[SEP]"),
+    "unknown": ("[UNK]", "<unk>", "<|unk|>"),
+    "cls": ("[CLS]", "<cls>", "<s>", "<bos>", "<|startoftext|>"),
+    "sep": ("[SEP]", "<sep>", "</s>", "<eos>", "<|endoftext|>"),
+    "mask": ("[MASK]", "<mask>", "<|mask|>"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """The tokeniser of a `tokenizer.json` at `path`, such as one that came with a checkpoint;
+    nothing is learnt.
+
+    Padding and truncation stored in the file are switched off: rows are made by packing.
+    """
+
+    path: str
+
+    def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Loaded":
+        return Loaded.read(self.path)
+
+
+class Loaded:
+    """A tokeniser of the library `tokenizers` behind the interface of this one."""
+
+    def __init__(self, tokenizer: Any, path: str | Path):
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.encode_special_tokens = True  # a special written in a text is text
+        self._tokenizer = tokenizer
+        self.vocabulary = _vocabulary(tokenizer, path)
+        self._fingerprint = fingerprint(tokenizer.to_str())
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Loaded":
+        """Raises XfmError, naming the file, if there is none or it is not a tokeniser."""
+        path = Path(path).expanduser()
+        tokenizers = optional("tokenizers", "text")
+        if not path.is_file():
+            raise XfmError(f"{path} does not exist; give the path of a tokenizer.json")
+        try:
+            return cls(tokenizers.Tokenizer.from_file(str(path)), path)
+        except XfmError:
+            raise
+        except Exception as error:  # the library raises bare Exception
+            raise XfmError(
+                f"{path} is not a tokenizer.json of the library tokenizers: {error}"
+            ) from error
+
+    def encode(self, text: str) -> Ids:
+        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+
+    def encode_batch(self, texts: Iterable[str]) -> list[Ids]:
+        encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [np.array(one.ids, np.int32) for one in encoded]
+
+    def decode(self, ids: Ids) -> str:
+        special = self.vocabulary.special
+        return self._tokenizer.decode([i for i in np.asarray(ids).tolist() if i not in special])
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+
+def _vocabulary(tokenizer: Any, path: str | Path) -> Vocabulary:
+    ids = tokenizer.get_vocab(with_added_tokens=True)
+    found = {
+        role: next((ids[name] for name in names if name in ids), None)
+        for role, names in NAMES.items()
+    }
+    if found["pad"] is None:
+        raise XfmError(
+            f"{path} has no token for padding; one of {', '.join(NAMES['pad'])} is needed"
+        )
+    added = tokenizer.get_added_tokens_decoder()
+    special = {i for i, token in added.items() if token.special}
+    special |= {i for i in found.values() if i is not None}
+    size = max(ids.values()) + 1
+    starts = _starts_word(json.loads(tokenizer.to_str()), ids, size, special)
+    return Vocabulary(size=size, special=tuple(sorted(special)), starts_word=starts, **found)
+
+
+def _starts_word(content: dict, ids: dict[str, int], size: int, special: set[int]):
+    """bool[size], or None where the tokens do not show where words begin.
+
+    WordPiece: no continuing prefix. Byte-level BPE: a mark of white space first. Metaspace: its
+    mark first.
+    """
+    model = content["model"]
+    parts = json.dumps([content.get("pre_tokenizer"), content.get("decoder")])
+    if model["type"] == "WordPiece":
+        prefix = model["continuing_subword_prefix"]
+        starts = {i for token, i in ids.items() if not token.startswith(prefix)}
+    elif '"ByteLevel"' in parts:
+        starts = {i for token, i in ids.items() if token[:1] in "ĠĊĉč"}
+    elif '"Metaspace"' in parts:
+        starts = {i for token, i in ids.items() if token[:1] == "▁"}
+    else:
+        return None
+    out = np.zeros(size, bool)
+    out[sorted(starts | special)] = True
+    return out
