@@ -1,12 +1,66 @@
 """xfm: text encoders, state-space hybrids and vision transformers in JAX and Flax.
 
+    config = xfm.load_config("text/bert:tiny")
     model = xfm.build(config.model)
-    params = model.init(key, batch)["params"]
+    variables = model.init(key, batch)
+    out = model.apply(variables, batch)
+
+`__all__` is the whole public API, by what it is for. The loop is `xfm.train.train(config, workdir)`.
 """
 
-from xfm.context import Context, Mask
-from xfm.errors import XfmError
-from xfm.structures import build
+import importlib
+from typing import Any
 
-__all__ = ["Context", "Mask", "XfmError", "build"]
+from xfm.capture import capture
+from xfm.catalogue import load as load_config
+from xfm.context import Context, Mask
+from xfm.describe import describe
+from xfm.errors import XfmError
+from xfm.objectives import build_objective
+from xfm.structures import build
+from xfm.vocabulary import Vocabulary
+
 __version__ = "0.1.0"
+
+# Imported when first asked for, because they need Grain, Optax or Orbax.
+LATER = {
+    "open_data": "xfm.data",
+    "Batches": "xfm.data",
+    "prefetch": "xfm.data",
+    "State": "xfm.train.state",
+    "new_state": "xfm.train.state",
+    "shard_state": "xfm.train.sharding",
+    "make_step": "xfm.train.step",
+    "make_eval": "xfm.train.step",
+    "build_optimiser": "xfm.train.optimiser",
+    "build_schedule": "xfm.train.schedules",
+}
+ROOMS = ("data", "kernels", "objectives", "parts", "structures", "train", "transforms")
+
+__all__ = [
+    # a network: from a config to a Flax module, and a look inside
+    "load_config",
+    "build",
+    "describe",
+    "capture",
+    # a part of one's own: what it may know beside its input, and how it says what is wrong
+    "Context",
+    "Mask",
+    "XfmError",
+    # data, a loss over a network, and training without the loop
+    "Vocabulary",
+    "build_objective",
+    *LATER,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATER:
+        return getattr(importlib.import_module(LATER[name]), name)
+    if name in ROOMS:
+        return importlib.import_module(f"xfm.{name}")
+    raise AttributeError(f"module 'xfm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LATER, *ROOMS})

@@ -33,12 +33,10 @@ def build(table: Mapping[str, type], spec: Spec, **given: Any) -> Any:
     kind = spec.pop("kind", None)
     if kind not in table:
         raise SpecError(f"slot '{slot}' has no kind {kind!r}{nearest(kind, table)}; it has {_listed(table)}")
-    fields = schema(table[kind])
+    slot, fields = _slot({kind: table[kind]}), schema(table[kind])
     for field in spec:
         if field not in fields:
-            raise SpecError(
-                f"{slot} '{kind}' has no field {field!r}{nearest(field, fields)}; it has {_listed(fields)}"
-            )
+            raise SpecError(f"{slot} '{kind}' has no field {field!r}{nearest(field, fields)}; it has {_listed(fields)}")
     missing = [f for f, required in fields.items() if required and f not in spec and f not in given]
     if missing:
         raise SpecError(f"{slot} '{kind}' needs {_listed(missing)}; the spec gives {_listed(spec)}")
@@ -48,15 +46,14 @@ def build(table: Mapping[str, type], spec: Spec, **given: Any) -> Any:
 def schema(cls: type) -> dict[str, bool]:
     """The fields that a spec may set, each with whether it must."""
     return {
-        field.name: field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        field.name: field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         for field in dataclasses.fields(cls)
         if field.init and field.name not in ("parent", "name")
     }
 
 
 def plain(value: Any) -> Any:
-    """Dicts and lists in place of whatever looks like them, ml_collections.ConfigDict above all, which is no Mapping."""
+    """Dicts and lists in place of whatever looks like them, such as ml_collections.ConfigDict, which is no Mapping."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()
     if isinstance(value, Mapping):
@@ -76,9 +73,9 @@ def freeze(value: Any) -> Any:
 
 
 def _slot(table: Mapping[str, type]) -> str:
-    """`mixer or ffn` for a table whose classes live in those packages."""
-    packages = (cls.__module__.split(".") for cls in table.values())
-    return " or ".join(dict.fromkeys(path[-2] if len(path) > 1 else path[-1] for path in packages))
+    """`mixer or ffn` for a table whose classes live in those packages, `structure` for one in `structures`."""
+    paths = (cls.__module__.split(".") for cls in table.values())
+    return " or ".join(dict.fromkeys(path[-2:][0].removesuffix("s") for path in paths))
 
 
 def _listed(names) -> str:

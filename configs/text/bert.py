@@ -16,7 +16,9 @@ PAPER = "Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transforme
 ORACLE = "transformers BertForPreTraining with copied weights (goldens); parameter counts of Turc et al. 2019"
 
 # layers, width, heads
-SIZES = {f"L{layers}_H{width}": (layers, width, width // 64) for layers in range(2, 13, 2) for width in (128, 256, 512, 768)}
+SIZES = {
+    f"L{layers}_H{width}": (layers, width, width // 64) for layers in range(2, 13, 2) for width in (128, 256, 512, 768)
+}
 SIZES |= {"base": (12, 768, 12), "large": (24, 1024, 16)}
 VARIANTS = ("tiny", *SIZES)
 # Counted from the transformers model; the papers print 110M (base), 4.4, 11.3, 29.1, 41.7 and 110.1 million.

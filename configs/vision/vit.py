@@ -29,7 +29,7 @@ PARAMETERS = {
 }  # fmt: skip
 
 
-def network(layers, width, heads, patch, size, classes, activation, drop=0.0, path=0.0):
+def network(layers, width, heads, patch, size, classes, activation, drop=0.0, drop_path=0.0):
     """Pre-norm, a class token, learned positions."""
     norm = dict(kind="layernorm", eps=1e-6)
     position = dict(kind="learned", length=1 + (size // patch) ** 2)
@@ -42,7 +42,7 @@ def network(layers, width, heads, patch, size, classes, activation, drop=0.0, pa
         ],
         repeats=layers,
         norms={"in": norm},
-        residual=dict(kind="plain", drop=drop, path=path),
+        residual=dict(kind="plain", drop=drop, drop_path=drop_path),
         norm=norm,
         heads=dict(label=dict(kind="classification", classes=classes)),
     )
@@ -54,7 +54,7 @@ def get_config(arg="B/16"):
     c = ConfigDict()
     c.model = network(
         *SIZES[size], patch=int(patch), size=224, classes=1000,
-        activation="gelu" if deit else "gelu_tanh", drop=0.0 if deit else 0.1, path=0.1 if deit else 0.0,
+        activation="gelu" if deit else "gelu_tanh", drop=0.0 if deit else 0.1, drop_path=0.1 if deit else 0.0,
     )  # fmt: skip
     c.objective = dict(kind="classification", classes=1000)
     flip = dict(kind="flip")
@@ -78,7 +78,7 @@ def get_config(arg="B/16"):
 
 
 def tiny(c):
-    c.model = network(2, 64, 4, patch=2, size=8, classes=10, activation="gelu_tanh", path=0.1)
+    c.model = network(2, 64, 4, patch=2, size=8, classes=10, activation="gelu_tanh", drop_path=0.1)
     c.objective.update(classes=10, smoothing=0.1, mixup=0.2)
     c.data = dict(kind="images", size=8, validation=0.2, augment=[dict(kind="crop", pad=1)])
     c.batch, c.steps = 64, 800

@@ -66,7 +66,9 @@ def _checked(q, k, v, segments, mask, bias):
     heads = {Slopes: lambda: bias.slopes.shape[0], Buckets: lambda: bias.table.shape[1]}.get(type(bias))
     if heads is not None and heads() != N:
         raise ValueError(f"the bias is of {heads()} heads, the queries of {N}")
-    if isinstance(bias, Dense) and any(has not in (1, want) for has, want in zip(bias.values.shape, (B, N, T, S), strict=True)):
+    if isinstance(bias, Dense) and any(
+        has not in (1, want) for has, want in zip(bias.values.shape, (B, N, T, S), strict=True)
+    ):
         raise ValueError(f"a dense bias of shape {bias.values.shape} does not fit scores of ({B}, {N}, {T}, {S})")
     if segments is None:
         return None

@@ -11,9 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int, UInt32
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["seed"], meta_fields=["rate"]
-)
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["seed"], meta_fields=["rate"])
 @dataclasses.dataclass(frozen=True)
 class Dropout:
     """Each weight is zeroed with probability `rate`, the others grow by 1 / (1 - rate)."""

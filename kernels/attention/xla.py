@@ -44,7 +44,9 @@ def xla(q, k, v, *, segments, mask, bias, scale, dropout):
 
     group = jax.vmap(head, (1, None, None, None, None, None, None, 0), 1)
     heads = jax.vmap(group, (1, 1, 1, None, None, None, None, 0), 1)
-    rows = jax.vmap(heads, (0, 0, 0, *(None if a is None else 0 for a in (q_segments, k_segments, mask.prefix)), 0, None))
+    rows = jax.vmap(
+        heads, (0, 0, 0, *(None if a is None else 0 for a in (q_segments, k_segments, mask.prefix)), 0, None)
+    )
     y = rows(q, k, v, q_segments, k_segments, mask.prefix, jnp.arange(B), jnp.arange(N).reshape(K, N // K))
     return y.reshape(B, T, N, H)
 
@@ -57,8 +59,8 @@ def _head(q, k, v, q_segments, k_segments, prefix, b, n, *, mask, bias, scale, d
         k, v = jnp.where(real, k, 0), jnp.where(real, v, 0)  # NaN times a zero weight is NaN
         q = jnp.where((q_segments > 0)[:, None], q, 0)
 
-    chunk = min(CHUNK, T)
-    chunks = -(-T // chunk)
+    chunks = -(-T // CHUNK)
+    chunk = -(-T // chunks)
     before, after = mask.reach
     span = None if before is None or after is None else before + chunk + after
     if span is not None and span < S:  # a window: each chunk of queries meets a slice of the keys only
@@ -110,4 +112,3 @@ def _head(q, k, v, q_segments, k_segments, prefix, b, n, *, mask, bias, scale, d
         q_segments = jnp.pad(q_segments, tail).reshape(chunks, chunk)
         y = jax.lax.map(lambda a: attend(*a), (starts, q, q_segments))
     return y.reshape(chunks * chunk, H)[:T]
-

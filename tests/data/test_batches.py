@@ -72,9 +72,7 @@ def sharding():
     return NamedSharding(Mesh(np.array(jax.devices()[:1]), ("data",)), PartitionSpec("data"))
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: None, sharding, lambda: dict.fromkeys(("tokens", "labels"), sharding())]
-)
+@pytest.mark.parametrize("make", [lambda: None, sharding, lambda: dict.fromkeys(("tokens", "labels"), sharding())])
 def test_prefetch_is_rows_on_the_device(make):
     batches = Batches(numbered(50), 8, seed=3)
     with prefetch(batches, make(), start_step=5) as ready:

@@ -109,9 +109,7 @@ def test_corrupt_image_is_named_when_read(pictures, damage):
     def read(data):
         return [source[i] for source in (data.train, data.valid) for i in range(len(source))]
 
-    with pytest.raises(
-        XfmError, match=r"apple/2\.png cannot be read as an image .* corrupt='next'"
-    ):
+    with pytest.raises(XfmError, match=r"apple/2\.png cannot be read as an image .* corrupt='next'"):
         read(images(pictures))
     other = images(pictures, corrupt="next")
     assert len(read(other)) == 40 and other.fingerprint == images(pictures).fingerprint

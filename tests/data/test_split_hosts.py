@@ -38,6 +38,4 @@ next(ready)  # and is left open: the interpreter must still end
 
 def test_eight_devices():
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    subprocess.run(
-        [sys.executable, "-c", SCRIPT], check=True, timeout=60, env={**os.environ, **flags}
-    )
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=60, env={**os.environ, **flags})

@@ -31,9 +31,7 @@ def prepare(folder, file_format):
                 "kind": tfds.features.ClassLabel(names=["even", "odd"]),
                 "score": np.float64,
             }
-            return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict(features)
-            )
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
         def _split_generators(self, dl_manager):
             return {"train": self._generate_examples(100), "test": self._generate_examples(20)}
@@ -82,9 +80,7 @@ def test_images_and_labels(directory, tmp_path):
 
 
 def test_sub_split_and_named_validation(directory, tmp_path):
-    data = opened(
-        directory, tmp_path, fields={"labels": "score"}, split="train[:30%]", validation="test"
-    )
+    data = opened(directory, tmp_path, fields={"labels": "score"}, split="train[:30%]", validation="test")
     assert len(data.train) == 30 and len(data.valid) == 20
     assert data.train[0]["labels"].dtype == np.float32
 

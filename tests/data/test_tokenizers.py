@@ -48,10 +48,7 @@ def test_lossless_round_trip(kind, tmp_path):
 
 def test_wordpiece_keeps_case_newlines_and_indents(tmp_path):
     tokenizer = fit({"kind": "wordpiece", "size": 400}, tmp_path)
-    want = (
-        "def area ( width , height ) :\n    if width :\n\treturn width * height\n\n    # über\n"
-        "class A :\n"
-    )
+    want = "def area ( width , height ) :\n    if width :\n\treturn width * height\n\n    # über\nclass A :\n"
     assert tokenizer.decode(tokenizer.encode(CODE)) == want
     assert 1 in tokenizer.encode("漢")  # a character it never saw makes its word unknown
 
@@ -71,9 +68,7 @@ def test_starts_word(tmp_path):
     wordpiece = fit({"kind": "wordpiece", "size": 400}, tmp_path / "w")
     text = "The area\n    unheardof"
     starts = wordpiece.vocabulary.starts_word[wordpiece.encode(text)]
-    assert (
-        starts.dtype == bool and starts.sum() == 4
-    )  # three words, and the newline with its indent
+    assert starts.dtype == bool and starts.sum() == 4  # three words, and the newline with its indent
     assert starts[0]
     bpe = fit({"kind": "bpe", "size": 300}, tmp_path / "b")
     ids = bpe.encode(" area of unheardof")

@@ -162,8 +162,12 @@ def test_padding_filled_with_nan_changes_nothing(implementation):
     arrays, segments = inputs(2, 37), packed(2, 37)
     real = (segments > 0)[:, :, None, None]
     weight = jnp.where(real, 1.0, 0.0)
-    clean = values_and_gradients(tuple(jnp.where(real, a, 0) for a in arrays), weight, implementation=implementation, segments=segments)
-    dirty = values_and_gradients(tuple(jnp.where(real, a, jnp.nan) for a in arrays), weight, implementation=implementation, segments=segments)
+    clean = values_and_gradients(
+        tuple(jnp.where(real, a, 0) for a in arrays), weight, implementation=implementation, segments=segments
+    )
+    dirty = values_and_gradients(
+        tuple(jnp.where(real, a, jnp.nan) for a in arrays), weight, implementation=implementation, segments=segments
+    )
     assert_close(dirty, clean, rtol=0)
     assert not jnp.where(real, 0, dirty[0]).any(), "padding gives zeros"
 
@@ -173,14 +177,18 @@ def test_packed_equals_separate(implementation):
     segments = jnp.array([[1] * 11 + [2] * 14 + [0] * 5])
     together = attention(q, k, v, segments=segments, bias=Slopes(jnp.ones(4) * 0.1), implementation=implementation)
     for start, end in ((0, 11), (11, 25)):
-        alone = attention(*(a[:, start:end] for a in (q, k, v)), bias=Slopes(jnp.ones(4) * 0.1), implementation=implementation)
+        alone = attention(
+            *(a[:, start:end] for a in (q, k, v)), bias=Slopes(jnp.ones(4) * 0.1), implementation=implementation
+        )
         assert_close(together[:, start:end], alone)
 
 
 def test_a_row_of_padding_gives_zeros(implementation):
     arrays = inputs(2, 20)
     segments = jnp.stack([jnp.ones(20, jnp.int32), jnp.zeros(20, jnp.int32)])
-    y, gradients = values_and_gradients(arrays, jnp.ones(arrays[0].shape), implementation=implementation, segments=segments)
+    y, gradients = values_and_gradients(
+        arrays, jnp.ones(arrays[0].shape), implementation=implementation, segments=segments
+    )
     assert not y[1].any() and not any(g[1].any() for g in gradients)
 
 
@@ -222,5 +230,7 @@ def test_masks_combine():
     assert (both.order, both.before, both.after) == ("causal", 4, 1) and both.reach == (4, 0)
     row = Mask.window(1, 0).visible(jnp.arange(4), jnp.arange(4))
     assert row.astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
-    prefix = Mask.causal(jnp.array([[True, True, False, False]])).visible(jnp.arange(4), jnp.arange(4), jnp.array([True, True, False, False]))
+    prefix = Mask.causal(jnp.array([[True, True, False, False]])).visible(
+        jnp.arange(4), jnp.arange(4), jnp.array([True, True, False, False])
+    )
     assert prefix.astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]

@@ -55,7 +55,7 @@ EXAMPLES = {
         "rmsnorm": [dict()],
     },
     "residual": {
-        "plain": [dict(), dict(drop=0.5, path=0.5)],
+        "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
         "scaled": [dict(skip=2.0, gate=0.5), dict(gate=1e-2, learn="channel"), dict(gate=0.3, learn="scalar")],
     },
     "pool": {

@@ -81,7 +81,12 @@ def test_patches_are_cut_in_reading_order():
     from xfm.parts.embed.patches import patchify
 
     patches = np.asarray(patchify(jnp.asarray(image), (2, 3)))
-    assert patches[0].tolist() == [[0, 1, 2, 6, 7, 8], [3, 4, 5, 9, 10, 11], [12, 13, 14, 18, 19, 20], [15, 16, 17, 21, 22, 23]]
+    assert patches[0].tolist() == [
+        [0, 1, 2, 6, 7, 8],
+        [3, 4, 5, 9, 10, 11],
+        [12, 13, 14, 18, 19, 20],
+        [15, 16, 17, 21, 22, 23],
+    ]
     with pytest.raises(XfmError, match="4 x 6 does not divide into patches of 3 x 3"):
         patchify(jnp.asarray(image), (3, 3))
 
@@ -119,7 +124,9 @@ def test_positions_open_one_door_at_most(kind, spec):
         y, _ = position.init_with_output(jax.random.key(1), method=change)
         assert np.isfinite(y).all()
         opened |= {door} if np.abs(y).max() > 0 else set()
-    assert opened <= {{"rope": "rotate", "rope_2d": "rotate", "alibi": "bias", "relative_buckets": "bias"}.get(kind, "add")}
+    assert opened <= {
+        {"rope": "rotate", "rope_2d": "rotate", "alibi": "bias", "relative_buckets": "bias"}.get(kind, "add")
+    }
     assert (kind == "none") == (not opened)
 
 
@@ -239,7 +246,11 @@ def test_pools_ignore_padding(kind, spec):
     assert_close(pool.apply(params, x[:1, :9], Context()), y[:1])
     if params:
         assert_all_trained(params, lambda p: jnp.square(pool.apply(p, x, ctx)).sum())
-    chosen = {"cls": x[:, 0], "last": jnp.stack([x[0, 8], x[1, 12]]), "mean": jnp.stack([x[0, :9].mean(0), x[1].mean(0)])}
+    chosen = {
+        "cls": x[:, 0],
+        "last": jnp.stack([x[0, 8], x[1, 12]]),
+        "mean": jnp.stack([x[0, :9].mean(0), x[1].mean(0)]),
+    }
     if kind in chosen:
         assert_close(y, chosen[kind])
 

@@ -44,9 +44,7 @@ class Batches:
         """Numbers in the source of rows start..stop of the global batch of `step`."""
         stop = self.batch if stop is None else stop
         if step < 0 or not 0 <= start <= stop <= self.batch:
-            raise ValueError(
-                f"rows {start}..{stop} of step {step} are outside a batch of {self.batch}"
-            )
+            raise ValueError(f"rows {start}..{stop} of step {step} are outside a batch of {self.batch}")
         return [self._order[step * self.batch + row] for row in range(start, stop)]
 
     def rows(self, step: int, start: int = 0, stop: int | None = None) -> Row:
@@ -58,10 +56,7 @@ class Batches:
         rows = [self.source[index] for index in self.indices(step, start, stop)]
         if self._augment is not None:
             first = step * self.batch + start
-            rows = [
-                self._augment(row, np.random.default_rng((self.seed, first + i)))
-                for i, row in enumerate(rows)
-            ]
+            rows = [self._augment(row, np.random.default_rng((self.seed, first + i))) for i, row in enumerate(rows)]
         if not rows:
             return {name: np.empty(shape, dtype) for name, (shape, dtype) in self.spec(0).items()}
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

@@ -39,9 +39,7 @@ def token_data(
     check_length(length)
     if packing not in PACKINGS:
         legal = ", ".join(PACKINGS)
-        raise SpecError(
-            f"packing has no kind {packing!r}{nearest(packing, PACKINGS)}; it has {legal}"
-        )
+        raise SpecError(f"packing has no kind {packing!r}{nearest(packing, PACKINGS)}; it has {legal}")
     fitted = build(TOKENIZERS, tokenizer).fit(lambda: documents("train"), corpus, workdir)
     mark = fingerprint(corpus, fitted.fingerprint())
     rows, facts = {}, {}
@@ -66,10 +64,7 @@ def token_data(
 def check_length(length: int) -> None:
     """Raises SpecError for a row too short to hold a token between `cls` and `sep`."""
     if not isinstance(length, int) or length < 4:
-        raise SpecError(
-            f"length={length!r} is not a length of rows in tokens; give a whole number of at "
-            "least 4"
-        )
+        raise SpecError(f"length={length!r} is not a length of rows in tokens; give a whole number of at least 4")
 
 
 def _encoded(texts: Callable[[], Iterator[str]], tokenizer: Tokenizer, workdir: Path, name: str):

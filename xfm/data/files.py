@@ -105,9 +105,7 @@ def optional(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise XfmError(
-            f"{package} is not installed: pip install 'xfm[{extra}]' ({error})"
-        ) from error
+        raise XfmError(f"{package} is not installed: pip install 'xfm[{extra}]' ({error})") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -50,13 +50,9 @@ class Images:
         if self.path is None:
             size, channels = 8 if size is None else size, 1 if channels is None else channels
         if size is None:
-            raise SpecError(
-                "a folder of images needs 'size', the side in pixels that every image is brought to"
-            )
+            raise SpecError("a folder of images needs 'size', the side in pixels that every image is brought to")
         pixels = Pixels(size, 3 if channels is None else channels, self.mean, self.std)
-        names, read, labels, classes, marks = (
-            self._digits() if self.path is None else self._folder()
-        )
+        names, read, labels, classes, marks = self._digits() if self.path is None else self._folder()
         valid = [split == "valid" for split in self._splits(names)]
         augments = [build(AUGMENTS, spec) for spec in self.augment]
 
@@ -81,9 +77,7 @@ class Images:
             check_share(self.validation)
             return ["valid" if share(name) < self.validation else "train" for _, name in names]
         if self.path is None:
-            raise SpecError(
-                "the digits are split by a share; give a number between 0 and 1 as 'validation'"
-            )
+            raise SpecError("the digits are split by a share; give a number between 0 and 1 as 'validation'")
         return [split for split, _ in names]
 
     def _digits(self):
@@ -111,9 +105,7 @@ class Images:
             raise XfmError(f"{self.validation} has class folders that {self.path} has not")
         files = [(split, file) for split in found for file in found[split]]
         if empty := [file.path for _, file in files if file.size == 0]:
-            raise XfmError(
-                f"{empty[0]} is empty, so it is not an image; remove it ({len(empty)} such in all)"
-            )
+            raise XfmError(f"{empty[0]} is empty, so it is not an image; remove it ({len(empty)} such in all)")
         number = {name: i for i, name in enumerate(classes)}
         labels = np.array([number[file.name.partition("/")[0]] for _, file in files], np.int32)
 
@@ -138,16 +130,11 @@ def _classes(folder: Any, files) -> list[str]:
     no images.
     """
     if loose := [file for file in files if "/" not in file.name]:
-        raise XfmError(
-            f"{loose[0].path} is in no class folder; {folder} should hold one folder per class"
-        )
+        raise XfmError(f"{loose[0].path} is in no class folder; {folder} should hold one folder per class")
     names = sorted({file.name.partition("/")[0] for file in files})
     here = {one.name for one in Path(folder).expanduser().iterdir() if one.is_dir()}
     if bare := sorted(name for name in here - set(names) if not name.startswith(".")):
-        raise XfmError(
-            f"{Path(folder, bare[0])} holds no {', '.join(SUFFIXES)} image; fill or remove this "
-            "class"
-        )
+        raise XfmError(f"{Path(folder, bare[0])} holds no {', '.join(SUFFIXES)} image; fill or remove this class")
     return names
 
 

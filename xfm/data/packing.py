@@ -51,9 +51,7 @@ def documents(
     out["segments"][whole] = np.repeat(segment, sizes + ends)
     out["positions"][whole] = within
     inner = _ramp(sizes)
-    out["tokens"][np.repeat(to + (cls is not None), sizes) + inner] = tokens[
-        np.repeat(starts, sizes) + inner
-    ]
+    out["tokens"][np.repeat(to + (cls is not None), sizes) + inner] = tokens[np.repeat(starts, sizes) + inner]
     if cls is not None:
         out["tokens"][to] = cls
     if sep is not None:

@@ -13,9 +13,7 @@ from xfm.data.batches import Batches
 Sharding = jax.sharding.Sharding | Mapping[str, jax.sharding.Sharding] | None
 
 
-def prefetch(
-    batches: Batches, sharding: Sharding, start_step: int = 0, depth: int = 2
-) -> "Prefetch":
+def prefetch(batches: Batches, sharding: Sharding, start_step: int = 0, depth: int = 2) -> "Prefetch":
     """An endless iterator of (step, batch on the device) from `start_step`, at most `depth` of them
     ready.
 

@@ -69,6 +69,4 @@ def number(value: Any, where: str) -> np.ndarray:
         return array.astype(np.int32)
     if array.dtype.kind == "f":
         return array.astype(np.float32)
-    raise XfmError(
-        f"{where} is not numbers but {array.dtype}; map text to 'tokens' and images to 'images'"
-    )
+    raise XfmError(f"{where} is not numbers but {array.dtype}; map text to 'tokens' and images to 'images'")

@@ -156,10 +156,7 @@ class Text:
             return value
         have = ", ".join(fields)
         kind = "no text" if value is None else f"a {type(value).__name__}"
-        raise XfmError(
-            f"{where} has {kind} in field {self.field!r}; set 'field' to the one that holds "
-            f"text: {have}"
-        )
+        raise XfmError(f"{where} has {kind} in field {self.field!r}; set 'field' to the one that holds text: {have}")
 
 
 def decode(raw: bytes, errors: str, where: Any, offset: int = 0) -> str:
@@ -170,19 +167,14 @@ def decode(raw: bytes, errors: str, where: Any, offset: int = 0) -> str:
         text = raw.decode("utf-8", errors)
     except UnicodeDecodeError as error:
         raise XfmError(
-            f"{where} is not UTF-8 at byte {offset + error.start} ({error.reason}); convert it, "
-            "or set errors='replace'"
+            f"{where} is not UTF-8 at byte {offset + error.start} ({error.reason}); convert it, or set errors='replace'"
         ) from error
     return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def check_share(validation: Any) -> None:
     """Raises SpecError unless `validation` is a share that leaves something on both sides."""
-    if (
-        isinstance(validation, bool)
-        or not isinstance(validation, int | float)
-        or not 0 < validation < 1
-    ):
+    if isinstance(validation, bool) or not isinstance(validation, int | float) or not 0 < validation < 1:
         raise SpecError(f"validation={validation!r} is not a share; give a number between 0 and 1")
 
 

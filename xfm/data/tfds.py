@@ -67,10 +67,7 @@ class Tfds:
         for feature in self.fields.values():
             if feature not in features:
                 legal = ", ".join(sorted(features))
-                raise SpecError(
-                    f"{self._where} has no feature {feature!r}{nearest(feature, features)}; it "
-                    f"has {legal}"
-                )
+                raise SpecError(f"{self._where} has no feature {feature!r}{nearest(feature, features)}; it has {legal}")
         splits = self._splits(builder)
         info = builder.info
         sizes = {name: (one.num_examples, one.num_bytes) for name, one in info.splits.items()}
@@ -165,15 +162,12 @@ class Tfds:
             raise XfmError(f"{self._where} needs {error.name}: pip install 'xfm[data]'") from error
         except Exception as error:
             reason = first_line(error)
-            raise XfmError(
-                f"{self._where} has no split {split!r} ({reason}); it has {', '.join(names)}"
-            ) from error
+            raise XfmError(f"{self._where} has no split {split!r} ({reason}); it has {', '.join(names)}") from error
 
     def _packed(self, splits, text: TextFields, mark: str, workdir: Path) -> Data:
         if beside := [name for name in self.fields if name != "tokens"]:
             raise SpecError(
-                f"packing={text.packing!r} has no place for {', '.join(beside)} beside the "
-                "tokens; set packing='single'"
+                f"packing={text.packing!r} has no place for {', '.join(beside)} beside the tokens; set packing='single'"
             )
         return corpus.token_data(
             lambda split: self._texts(splits[split], text.errors),

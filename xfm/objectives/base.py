@@ -54,9 +54,7 @@ class Objective(abc.ABC):
         return []
 
 
-def cross_entropy(
-    logits: Float[Array, "*any V"], labels: Int[Array, "*any"]
-) -> Float[Array, "*any"]:
+def cross_entropy(logits: Float[Array, "*any V"], labels: Int[Array, "*any"]) -> Float[Array, "*any"]:
     """-log softmax(logits)[label], in nats and float32."""
     logits = logits.astype(jnp.float32)
     chosen = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]

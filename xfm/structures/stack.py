@@ -44,10 +44,10 @@ class Stack(nn.Module):
     dtype: str | None = None
 
     @nn.compact
-    def __call__(
-        self, batch: Mapping[str, Array], *, train: bool = False, state: Any = None
-    ) -> dict[str, Any]:
+    def __call__(self, batch: Mapping[str, Array], *, train: bool = False, state: Any = None) -> dict[str, Any]:
         """{"hidden": [B T D], and each head's output by its name}; with a state, {"state": …} as well."""
+        if self.repeats < 1:
+            raise SpecError(f"a stack repeats its pattern 1 time or more, not {self.repeats}")
         ctx = self._context(batch, train)
         x, ctx = build(EMBEDS, self.embed, name="embed")(batch, ctx)
         inner = ctx.replace(shared={k: v for k, v in ctx.shared.items() if k != "embedding"})  # heads only
@@ -98,7 +98,10 @@ class Stack(nn.Module):
         return Context.of(batch, mask=mask, train=train, dtype=self._dtype())
 
     def _dtype(self):
-        return jnp.dtype(self.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16"))
+        name = self.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+        if name not in DTYPES:
+            raise SpecError(f"a stack's dtype is one of {', '.join(DTYPES)}, not {name!r}")
+        return jnp.dtype(name)
 
     def _policy(self):
         if self.remat not in REMAT:
@@ -133,6 +136,8 @@ class Period(nn.Module):
 def _kind(part) -> str:
     return "_".join(spec["kind"] for spec in part) if isinstance(part, tuple) else part["kind"]
 
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 # What the backward pass keeps of each period; it computes the rest again.
 REMAT = {

@@ -61,9 +61,7 @@ class Loaded:
         except XfmError:
             raise
         except Exception as error:  # the library raises bare Exception
-            raise XfmError(
-                f"{path} is not a tokenizer.json of the library tokenizers: {error}"
-            ) from error
+            raise XfmError(f"{path} is not a tokenizer.json of the library tokenizers: {error}") from error
 
     def encode(self, text: str) -> Ids:
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
@@ -82,14 +80,9 @@ class Loaded:
 
 def _vocabulary(tokenizer: Any, path: str | Path) -> Vocabulary:
     ids = tokenizer.get_vocab(with_added_tokens=True)
-    found = {
-        role: next((ids[name] for name in names if name in ids), None)
-        for role, names in NAMES.items()
-    }
+    found = {role: next((ids[name] for name in names if name in ids), None) for role, names in NAMES.items()}
     if found["pad"] is None:
-        raise XfmError(
-            f"{path} has no token for padding; one of {', '.join(NAMES['pad'])} is needed"
-        )
+        raise XfmError(f"{path} has no token for padding; one of {', '.join(NAMES['pad'])} is needed")
     added = tokenizer.get_added_tokens_decoder()
     special = {i for i, token in added.items() if token.special}
     special |= {i for i in found.values() if i is not None}

@@ -33,9 +33,7 @@ class Wordpiece:
     size: int = 4096
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
-        return _once(
-            workdir, {"kind": "wordpiece", "size": self.size}, corpus, lambda: self._train(texts)
-        )
+        return _once(workdir, {"kind": "wordpiece", "size": self.size}, corpus, lambda: self._train(texts))
 
     def _train(self, texts: Texts):
         from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -79,9 +77,7 @@ class Bpe:
     size: int = 4096
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
-        return _once(
-            workdir, {"kind": "bpe", "size": self.size}, corpus, lambda: self._train(texts)
-        )
+        return _once(workdir, {"kind": "bpe", "size": self.size}, corpus, lambda: self._train(texts))
 
     def _train(self, texts: Texts):
         from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -129,9 +125,7 @@ def _of_word(character: str) -> bool:
 
 def _check_size(size: int, needed: int) -> None:
     if needed > size:
-        raise XfmError(
-            f"a tokenizer of size={size} has no room for the {needed} ids it must hold; raise size"
-        )
+        raise XfmError(f"a tokenizer of size={size} has no room for the {needed} ids it must hold; raise size")
 
 
 def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> Loaded:
@@ -145,9 +139,7 @@ def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> L
     now = fingerprint(spec, corpus)
     if not path.exists():
         tokenizer = train()
-        with replacing(
-            note
-        ) as draft:  # first: a tokenizer.json without a note cannot come from here
+        with replacing(note) as draft:  # first: a tokenizer.json without a note cannot come from here
             draft.write_text(now)
         with replacing(path) as draft:
             tokenizer.save(str(draft))

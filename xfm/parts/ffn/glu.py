@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.parts.activation import activation
+from xfm.spec import SpecError
 
 
 class GLU(nn.Module):
@@ -19,6 +20,11 @@ class GLU(nn.Module):
     bias: bool = True
     out_bias: bool | None = None
     drop: float = 0.0
+
+    def __post_init__(self):
+        if self.hidden < 1:
+            raise SpecError(f"glu: hidden is 1 or more, not {self.hidden}")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):

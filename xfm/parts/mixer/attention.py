@@ -62,7 +62,9 @@ class Attention(nn.Module):
 
     def sizes(self, D: int) -> tuple[int, int, int]:
         """N, K and H for a model of width D; SpecError where they do not fit."""
-        N, K = self.heads, self.kv_heads or self.heads
+        N, K = self.heads, self.heads if self.kv_heads is None else self.kv_heads
+        if N < 1 or K < 1:
+            raise SpecError(f"attention: heads and kv_heads are 1 or more, not {self.heads} and {self.kv_heads}")
         if self.width is None and D % N:
             raise SpecError(f"attention: a width of {D} does not divide among {N} heads; set heads or width")
         if N % K:

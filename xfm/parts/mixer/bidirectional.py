@@ -18,9 +18,7 @@ PROJECTIONS = ("in", "out")  # the modules of a mixer that `share="projections"`
 
 def reversed_row(ctx: Context) -> Context:
     """What there is to know of a row when its last token comes first."""
-    positions, segments = (
-        None if v is None else jnp.flip(v, axis=1) for v in (ctx.positions, ctx.segments)
-    )
+    positions, segments = (None if v is None else jnp.flip(v, axis=1) for v in (ctx.positions, ctx.segments))
     return ctx.replace(positions=positions, segments=segments)
 
 
@@ -84,7 +82,7 @@ class Bidirectional(nn.Module):
         return onward, build({kind: tied}, self.mixer, name="backward")
 
     def _tied(self, variables, onward):
-        """The backward mixer's parameters with the projections of the forward one, which ran before."""
+        """The backward mixer's parameters with the projections of the forward one, run before."""
         params = onward.variables["params"]
         missing = [name for name in PROJECTIONS if name not in params]
         if missing:
@@ -110,6 +108,5 @@ MERGES = {
 
 def _unknown(field, value, legal):
     return SpecError(
-        f"mixer 'bidirectional' has no {field} {value!r}{nearest(value, legal)}; "
-        f"it has {', '.join(legal)}."
+        f"mixer 'bidirectional' has no {field} {value!r}{nearest(value, legal)}; it has {', '.join(legal)}."
     )

@@ -5,6 +5,7 @@ State Space Duality" (2024), section 7 and figure 6. Initial values are those of
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -74,9 +75,7 @@ def _behind(x, segments, width, tail, tail_segment):
     return jnp.concatenate([tail.astype(x.dtype), x], axis=1), segments
 
 
-def first_and_last(
-    segments: Int[Array, "B T"], before: Int[Array, "B"]
-) -> tuple[Int[Array, "B"], Int[Array, "B"]]:
+def first_and_last(segments: Int[Array, "B T"], before: Int[Array, "B"]) -> tuple[Int[Array, "B"], Int[Array, "B"]]:
     """The ids of the first and the last real token of each row, `before` where it has none."""
     real = segments > 0
 
@@ -172,8 +171,7 @@ class Mamba2(nn.Module):
         """N for D = width; SpecError where the sizes do not divide."""
         if self.heads is None and self.expand * width % self.head_width:
             raise SpecError(
-                f"mamba2: expand · D = {self.expand} · {width} has to be a multiple of "
-                f"head_width = {self.head_width}."
+                f"mamba2: expand · D = {self.expand} · {width} has to be a multiple of head_width = {self.head_width}."
             )
         heads = self.heads or self.expand * width // self.head_width
         if heads % self.groups or heads * self.head_width % self.norm_groups:
@@ -183,9 +181,7 @@ class Mamba2(nn.Module):
             )
         return heads
 
-    def init_state(
-        self, batch: int, length: int, width: int, dtype=jnp.float32
-    ) -> dict[str, Array]:
+    def init_state(self, batch: int, length: int, width: int, dtype=jnp.float32) -> dict[str, Array]:
         """The state of one layer before any token; its size does not depend on `length`."""
         N, H, M = self._heads(width), self.head_width, self.state
         return {
@@ -210,15 +206,14 @@ class Mamba2(nn.Module):
             first, last = first_and_last(segments, state["segment"])
             before = _if_continued(state, first == state["segment"])
 
-        z_xbc_dt = nn.Dense(2 * E + 2 * GM + N, False, x.dtype, kernel_init=UNIFORM, name="in")(x)
-        z, xbc, dt = jnp.split(z_xbc_dt, [E, 2 * E + 2 * GM], axis=-1)
+        dense = partial(nn.Dense, use_bias=False, dtype=x.dtype, kernel_init=UNIFORM)
+        parts = dense(2 * E + 2 * GM + N, name="in")(x)
+        z, xbc, dt = jnp.split(parts, [E, 2 * E + 2 * GM], axis=-1)
         where = {"segments": segments}
         if state is not None:
             where |= {"tail": before["conv"], "tail_segment": state["segment"]}
             tail = conv_tail(xbc, segments, before["conv"], state["segment"], last)
-        h, b, c = jnp.split(
-            jax.nn.silu(Conv(self.conv, name="conv")(xbc, **where)), [E, E + GM], axis=-1
-        )
+        h, b, c = jnp.split(jax.nn.silu(Conv(self.conv, name="conv")(xbc, **where)), [E, E + GM], axis=-1)
 
         a = -jnp.exp(self.param("a_log", initial_a_log, (N,)))
         dt = jax.nn.softplus(dt.astype(jnp.float32) + self.param("dt_bias", initial_dt_bias, (N,)))
@@ -226,15 +221,14 @@ class Mamba2(nn.Module):
         d = self.param("d", nn.initializers.ones, (N,))
         y, after = _recurrence(of_heads, d, segments, before, self.chunk, self.implementation)
         y = GatedNorm(self.norm_groups, self.epsilon, name="norm")(y.reshape(B, T, E), z)
-        y = nn.Dense(D, False, x.dtype, kernel_init=UNIFORM, name="out")(y)
+        y = dense(D, name="out")(y)
         return y, None if state is None else {"conv": tail, "ssm": after, "segment": last}
 
 
 def _if_continued(state: dict[str, Array], same: Bool[Array, "B"]) -> dict[str, Array]:
     """The state of rows whose first real token continues its segment; zeros in the others."""
     return {
-        name: jnp.where(same.reshape(-1, *[1] * (state[name].ndim - 1)), state[name], 0)
-        for name in ("conv", "ssm")
+        name: jnp.where(same.reshape(-1, *[1] * (state[name].ndim - 1)), state[name], 0) for name in ("conv", "ssm")
     }
 
 
@@ -246,6 +240,4 @@ def _recurrence(of_heads, d, segments, before, chunk, implementation):
         y, after = step(x, dt, a, b, c, d=d, segments=segments, state=before["ssm"])
         return y[:, None], after
     h = None if before is None else before["ssm"]
-    return ssd(
-        *of_heads, d=d, segments=segments, state=h, chunk=chunk, implementation=implementation
-    )
+    return ssd(*of_heads, d=d, segments=segments, state=h, chunk=chunk, implementation=implementation)

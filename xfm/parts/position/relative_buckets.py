@@ -8,7 +8,7 @@ from xfm.parts.position.base import Position
 
 
 class RelativeBuckets(Position):
-    """buckets: in all.  reach: distance from which on all is one bucket.  sides: 2 for encoders, 1 for causal models."""
+    """buckets: in all.  reach: distance from which on all is one bucket.  sides: 2, or 1 for causal models."""
 
     buckets: int = 32
     reach: int = 128

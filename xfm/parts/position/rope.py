@@ -7,9 +7,7 @@ from xfm.context import Context
 from xfm.parts.position.base import Position, places
 
 
-def rotate(
-    x: Float[Array, "B T N H"], angles: Float[Array, "#B T half"]
-) -> Float[Array, "B T N H"]:
+def rotate(x: Float[Array, "B T N H"], angles: Float[Array, "#B T half"]) -> Float[Array, "B T N H"]:
     """Channel pairs (i, i + half) turned by angles[i], in float32; channels past 2 · half are left as they are."""
     half = angles.shape[-1]
     sin, cos = jnp.sin(angles)[:, :, None], jnp.cos(angles)[:, :, None]

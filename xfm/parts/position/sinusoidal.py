@@ -7,9 +7,7 @@ from xfm.context import Context
 from xfm.parts.position.base import Position, places
 
 
-def sinusoids(
-    position: Int[Array, "*any"], width: int, base: float = 10_000.0
-) -> Float[Array, "*any width"]:
+def sinusoids(position: Int[Array, "*any"], width: int, base: float = 10_000.0) -> Float[Array, "*any width"]:
     """sin(p / base^(2i / width)) in the first half of the channels, the cosines in the second.
 
     The paper interleaves the two; a fixed permutation of channels, which the first linear map undoes.

@@ -8,11 +8,11 @@ from xfm.parts.residual.thinning import thinned
 
 
 class Plain(nn.Module):
-    """x + y.  drop: dropout of y's units.  path: stochastic depth at the top of the stack, less further down."""
+    """x + y.  drop: dropout of y's units.  drop_path: stochastic depth at the top of the stack, less further down."""
 
     drop: float = 0.0
-    path: float = 0.0
+    drop_path: float = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):
-        return x + thinned(self, y, ctx, self.drop, self.path)
+        return x + thinned(self, y, ctx, self.drop, self.drop_path)

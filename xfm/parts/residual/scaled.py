@@ -23,7 +23,7 @@ class Scaled(nn.Module):
     gate: float = 1.0
     learn: Literal["none", "scalar", "channel"] = "none"
     drop: float = 0.0
-    path: float = 0.0
+    drop_path: float = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):
@@ -31,4 +31,4 @@ class Scaled(nn.Module):
         if self.learn != "none":
             shape = {"scalar": (), "channel": x.shape[-1:]}[self.learn]
             gate = self.param("scale", nn.initializers.constant(self.gate), shape).astype(x.dtype)
-        return self.skip * x + gate * thinned(self, y, ctx, self.drop, self.path)
+        return self.skip * x + gate * thinned(self, y, ctx, self.drop, self.drop_path)

@@ -1,0 +1,165 @@
+"""Every config and every variant: its parameters by path, its size, its shards, and that `tiny` learns.
+
+The text goldens freeze what is API: the paths. Renew them with XFM_RENEW=1 and read the difference.
+"""
+
+import importlib
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+import xfm
+from xfm.catalogue import check, entries
+from xfm.describe import example_batch
+from xfm.objectives import build_objective
+from xfm.train.sharding import RULES, rule_of
+from xfm.vocabulary import Vocabulary
+
+GOLDENS = Path(__file__).parent.parent / "goldens" / "params"
+ENTRIES = entries()
+VARIANTS = [(entry.config, variant) for entry in ENTRIES for variant in entry.variants]
+TINY = [entry.config for entry in ENTRIES]
+
+
+def config_of(name, variant):
+    return importlib.import_module("xfm.configs." + name.replace("/", ".")).get_config(variant)
+
+
+def shapes(config):
+    model = xfm.build(config.model)
+    return flatten_dict(jax.eval_shape(model.init, jax.random.key(0), example_batch(config))["params"], sep="/")
+
+
+def size(params):
+    return sum(int(np.prod(leaf.shape)) for leaf in params.values())
+
+
+def test_every_config_file_can_be_read():
+    assert [entry.error for entry in ENTRIES if entry.error] == []
+    assert all(entry.paper and entry.oracle and "tiny" in entry.variants for entry in ENTRIES)
+
+
+@pytest.mark.parametrize("name,variant", VARIANTS)
+def test_size_and_shards(name, variant):
+    params = shapes(config_of(name, variant))
+    known = importlib.import_module("xfm.configs." + name.replace("/", ".")).PARAMETERS
+    if variant in known:
+        assert size(params) == known[variant]
+    for table, rules in RULES.items():
+        for path in params:
+            rule_of(path, rules)  # raises unless exactly one rule matches
+        assert table
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.config)
+def test_parameter_paths(entry):
+    """Paths, shapes, dtypes and shards of `tiny` and of the default variant, as text."""
+    lines = []
+    for variant in dict.fromkeys(("tiny", entry.default)):
+        lines += [f"{entry.config}:{variant}"]
+        for path, leaf in sorted(shapes(config_of(entry.config, variant)).items()):
+            cut = " ".join(
+                f"{table}={','.join(axis or '-' for axis in rule_of(path, rules)) or '-'}"
+                for table, rules in RULES.items()
+                if table != "replicated"
+            )
+            lines.append(f"  {path} {'x'.join(map(str, leaf.shape)) or 'scalar'} {leaf.dtype} {cut}")
+    text = "\n".join(lines) + "\n"
+    golden = GOLDENS / f"{entry.config.replace('/', '_')}.txt"
+    if os.environ.get("XFM_RENEW"):
+        golden.write_text(text)
+    assert golden.exists(), f"{golden.name} is missing; make it with XFM_RENEW=1"
+    assert text == golden.read_text(), f"parameters of {entry.config} changed; XFM_RENEW=1 renews the golden"
+
+
+# As printed: (config, variant, paths not counted there, millions, digits after the point)
+PUBLISHED = [
+    ("text/bert", "L2_H128", None, 4.4, 1),  # Turc et al. 2019, table 1
+    ("text/bert", "L4_H256", None, 11.3, 1),
+    ("text/bert", "L4_H512", None, 29.1, 1),
+    ("text/bert", "L8_H512", None, 41.7, 1),
+    ("text/bert", "base", None, 110.1, 1),
+    ("text/bert", "base", None, 110, 0),  # Devlin et al. 2019, section 3
+    ("text/mosaicbert", "base", None, 137, 0),  # Portes et al. 2023, section 3
+    ("vision/vit", "Ti/16", "head_label", 5.5, 1),  # Steiner et al. 2022, table 2
+    ("vision/vit", "S/16", "head_label", 21.7, 1),
+    ("vision/vit", "B/16", "head_label", 85.8, 1),
+    ("vision/vit", "L/16", "head_label", 303.3, 1),
+    ("vision/vit", "B/16", "head_label", 86, 0),  # Dosovitskiy et al. 2021, table 1
+    ("vision/vit", "H/14", None, 632, 0),
+    ("vision/vit", "deit_S", None, 22, 0),  # Touvron et al. 2021, table 1
+    ("vision/vit", "deit_B", None, 86, 0),
+]
+
+
+@pytest.mark.parametrize("name,variant,without,millions,digits", PUBLISHED)
+def test_size_rounds_to_the_published_figure(name, variant, without, millions, digits):
+    params = shapes(config_of(name, variant))
+    counted = {path: leaf for path, leaf in params.items() if not (without and path.startswith(without))}
+    number = size(counted) / 1e6
+    if (variant, millions) == ("deit_B", 86):
+        number = np.floor(number)  # 86.57 million: the paper cuts where the others round
+    assert round(number, digits) == millions
+
+
+def test_the_hybrid_has_the_published_layers():
+    pattern = config_of("sequence/mamba2_hybrid", "8B").model.pattern
+    kinds = [part["kind"] for part in pattern]
+    assert [kinds.count(kind) for kind in ("mamba2", "attention", "mlp")] == [24, 4, 28]
+
+
+@pytest.mark.parametrize("name,variant", [v for v in VARIANTS if v[1] in ("tiny", "8B", "base", "deit_S", "B/16")])
+def test_the_trainer_accepts_it(name, variant):
+    """Settings, optimiser rules and initial values fit the network; nothing is allocated."""
+    check(config_of(name, variant))
+
+
+def real_batch(config, rows=4):
+    """Random data of the config's shapes."""
+    rng = np.random.default_rng(0)
+    batch = {}
+    for key, leaf in example_batch(config, rows).items():
+        limit = {"tokens": 2048, "labels": 10}.get(key, 1)
+        integers = jnp.issubdtype(leaf.dtype, jnp.integer)
+        batch[key] = rng.integers(0, limit, leaf.shape) if integers else rng.normal(size=leaf.shape)
+        batch[key] = jnp.asarray(batch[key], leaf.dtype)
+    if "segments" in batch:
+        T = batch["segments"].shape[1]
+        batch["segments"] = jnp.broadcast_to(1 + (jnp.arange(T) > T // 2), (rows, T)).at[:, -3:].set(0)
+        batch.pop("positions", None)
+    if "labels" not in batch and "images" in batch:
+        batch["labels"] = jnp.arange(rows) % 10
+    return batch
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_tiny_learns_with_all_its_parameters(name):
+    """The loss is finite, every parameter has a gradient, and twenty steps on one batch lower the loss."""
+    config = config_of(name, "tiny")
+    special = Vocabulary(size=4096, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
+    objective, batch = build_objective(config, special), real_batch(config)
+    params, extra = objective.init(jax.random.key(0), batch)
+
+    @jax.jit
+    def step(params, rng):
+        (loss, _), gradient = jax.value_and_grad(lambda p: objective.loss(p, extra, batch, rng)[:2], has_aux=True)(
+            params
+        )
+        norms = jax.tree.map(lambda g: jnp.sqrt(jnp.mean(g**2)), gradient)
+        return jax.tree.map(lambda p, g, n: p - 0.003 * g / (n + 1e-8), params, gradient, norms), loss, norms
+
+    losses, largest = [], None
+    for i in range(20):
+        params, loss, norms = step(params, jax.random.key(1))
+        losses.append(float(loss))
+        largest = norms if largest is None else jax.tree.map(jnp.maximum, largest, norms)
+        assert np.isfinite(loss), f"step {i}"
+    assert losses[-1] < losses[0] - 0.1
+    for path, norm in flatten_dict(largest, sep="/").items():
+        # Softmax does not see what is added to all scores of a query, but for rounding.
+        assert norm > (0 if path.endswith("k/bias") else 1e-9), path

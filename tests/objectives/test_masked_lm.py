@@ -1,0 +1,153 @@
+"""Corruption counted on real draws, and the loss against NumPy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xfm
+from tests.close import assert_close
+from xfm.errors import XfmError
+from xfm.objectives.corruption import choose, replaced, units_of
+from xfm.objectives.masked_lm import MaskedLM
+from xfm.objectives.next_sentence import pair_up
+from xfm.vocabulary import Vocabulary
+
+V, B, T = 50, 16, 64
+STARTS = np.arange(V) % 3 != 0  # ids divisible by three continue a word
+VOCABULARY = Vocabulary(size=V, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4), starts_word=STARTS)
+
+
+def tokens(seed=0):
+    return jax.random.randint(jax.random.key(seed), (B, T), 5, V)
+
+
+def picked(units, allowed, rate=0.15, most=10, seed=1):
+    at, weights = choose(units, allowed, rate, most, jax.random.key(seed))
+    return np.asarray(at), np.asarray(weights)
+
+
+def test_a_row_gives_its_share_of_what_is_allowed():
+    allowed = jnp.arange(T)[None] < jnp.array([64, 40, 20, 3, 1, 0] + [64] * 10)[:, None]
+    units = jnp.broadcast_to(jnp.arange(T), (B, T))
+    at, weights = picked(units, allowed)
+    assert weights.sum(1)[:6].tolist() == [10, 6, 3, 1, 1, 0]
+    for row in range(B):
+        places = at[row][weights[row] > 0]
+        assert len(set(places)) == len(places) and np.asarray(allowed)[row][places].all()
+
+
+def test_all_places_are_chosen_equally_often():
+    units, allowed = jnp.broadcast_to(jnp.arange(T), (B, T)), jnp.ones((B, T), bool)
+    counts = np.zeros(T)
+    for seed in range(200):
+        at, weights = picked(units, allowed, seed=seed)
+        np.add.at(counts, at[weights > 0], 1)
+    share = counts / (200 * B)  # 3200 draws of rate 10 / 64 each: deviation 0.0064
+    assert abs(share - 10 / 64).max() < 5 * 0.0064
+
+
+def test_whole_words_are_chosen_whole():
+    x = tokens()
+    units = units_of({"kind": "whole_word"}, x, VOCABULARY, jax.random.key(0))
+    at, weights = picked(units, jnp.ones((B, T), bool))
+    cut = 0
+    for row in range(B):
+        chosen = set(at[row][weights[row] > 0])
+        words = {}
+        for place, unit in enumerate(np.asarray(units)[row]):
+            words.setdefault(unit, set()).add(place)
+        cut += sum(bool(chosen & word) and not word <= chosen for word in words.values())
+        assert 1 <= len(chosen) <= 10
+    assert cut == 0
+    starts = np.asarray(units)[:, 1:] != np.asarray(units)[:, :-1]
+    assert (starts == STARTS[np.asarray(x)[:, 1:]]).all()
+
+
+def test_spans_have_the_lengths_of_the_paper():
+    """Clipped at 10, a geometric length of p = 0.2 has mean (1 - 0.8^10) / 0.2 = 4.46."""
+    many = jnp.zeros((64, 512), jnp.int32)
+    units = np.asarray(units_of({"kind": "span"}, many, VOCABULARY, jax.random.key(3)))
+    lengths = np.concatenate([np.bincount(row)[:-1] for row in units])  # the last is cut by the row's end
+    assert lengths.min() >= 1 and lengths.max() == 10
+    assert abs(lengths.mean() - 4.463) < 0.15
+
+
+def test_what_is_seen_in_place_of_a_token():
+    labels = jnp.full((200, 200), 7)
+    seen = np.asarray(replaced(labels, (0.8, 0.1, 0.1), VOCABULARY, jax.random.key(0)))
+    kept, masked = (seen == 7).mean(), (seen == VOCABULARY.mask).mean()
+    assert abs(masked - (0.8 + 0.1 / V)) < 0.01 and abs(kept - (0.1 + 0.1 / V)) < 0.008
+    assert len(np.unique(seen)) == V
+
+
+def test_pairs_are_halves_of_one_row_or_of_two():
+    x = tokens()
+    paired, types, labels = map(np.asarray, pair_up(x, VOCABULARY, jax.random.key(2)))
+    other = np.roll(np.asarray(x), 1, axis=0)
+    assert 0 < labels.sum() < B
+    for row in range(B):
+        source = other if labels[row] else np.asarray(x)
+        assert (paired[row, 1:31] == np.asarray(x)[row, 1:31]).all()
+        assert (paired[row, 32:63] == source[row, 32:63]).all()
+        assert (paired[row, [0, 31, 63]] == [2, 3, 3]).all()
+    assert types[0].tolist() == [0] * 32 + [1] * 32
+
+
+def objective(**fields):
+    embed = dict(kind="tokens", vocab=V, width=16, types=2)
+    heads = dict(mlm=dict(kind="mlm", vocab=V), nsp=dict(kind="classification", classes=2))
+    spec = dict(kind="stack", embed=embed, pattern=[dict(kind="attention", heads=2)], heads=heads)
+    return MaskedLM(model=xfm.build(spec), vocabulary=VOCABULARY, **fields)
+
+
+def test_loss_is_the_mean_surprise_of_what_was_hidden():
+    """With all chosen tokens masked and a model that ignores its input, the loss is that of its bias alone."""
+    one = objective(split=(1.0, 0.0, 0.0), rate=0.25)
+    batch = {"tokens": tokens()}
+    params, extra = one.init(jax.random.key(0), batch)
+    params = jax.tree.map(jnp.zeros_like, params)
+    bias = jax.random.normal(jax.random.key(1), (V,))
+    params["head_mlm"]["bias"] = bias
+    loss, metrics, _ = one.loss(params, extra, batch, jax.random.key(2))
+    assert metrics["loss"][1] == B * 16
+    surprise = np.asarray(jax.nn.logsumexp(bias) - bias)[np.asarray(tokens())]
+    assert surprise.min() < loss < surprise.max()
+    assert abs(loss - surprise.mean()) < 0.3  # a quarter of the tokens, at random
+    again = one.loss(params, extra, batch, jax.random.key(2))[0]
+    assert loss == again != one.loss(params, extra, batch, jax.random.key(3))[0]
+
+
+def test_padding_is_never_guessed():
+    one = objective()
+    segments = jnp.broadcast_to((jnp.arange(T) < 20).astype(jnp.int32), (B, T))
+    batch = {"tokens": tokens(), "segments": segments}
+    params, extra = one.init(jax.random.key(0), batch)
+    _, metrics, _ = one.loss(params, extra, batch, jax.random.key(2))
+    assert metrics["loss"][1] == B * 3
+
+
+def test_next_sentence_adds_its_loss():
+    one = objective(pairs="next")
+    batch = {"tokens": tokens()}
+    params, extra = one.init(jax.random.key(0), batch)
+    loss, metrics, _ = one.loss(params, extra, batch, jax.random.key(2))
+    parts = [float(total / count) for total, count in (metrics["loss"], metrics["nsp_loss"])]
+    assert_close(loss, np.float32(sum(parts)))
+    gradient = jax.grad(lambda p: one.loss(p, extra, batch, jax.random.key(2))[0])(params)
+    assert jnp.abs(gradient["head_nsp"]["out"]["kernel"]).max() > 0
+
+
+@pytest.mark.parametrize(
+    "fields,said",
+    [
+        (dict(rate=1.5), "rate is a share between 0 and 1"),
+        (dict(split=(0.8, 0.1, 0.2)), "three shares that add up to 1"),
+        (dict(units=dict(kind="words")), "no masking unit 'words'; there are token, whole_word, span"),
+    ],
+)
+def test_bad_fields(fields, said):
+    with pytest.raises(XfmError, match=said):
+        one = objective(**fields)
+        batch = {"tokens": tokens()}
+        one.loss(one.init(jax.random.key(0), batch)[0], {}, batch, jax.random.key(0))

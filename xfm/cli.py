@@ -1,0 +1,215 @@
+"""The command line: `xfm train`, `xfm eval`, `xfm describe`, `xfm list`.
+
+A mistake of the user's ends in one sentence on standard error and exit code 2; anything else keeps
+its traceback.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from xfm.errors import XfmError
+
+EXAMPLES = """\
+examples:
+  xfm train configs/text/bert.py:tiny --workdir runs/first
+  xfm train text/bert:base --workdir runs/bert --config.data.path=corpus --config.batch=512
+  xfm eval runs/first
+  xfm describe vision/vit:B/16 --config.data.size=384 --config.model.embed.position.length=577
+  xfm list
+
+CONFIG is the path of a config or its name, with a variant after a colon. --config.KEY=VALUE sets
+one of its values; KEY goes into mappings by name and into lists by number, as in
+--config.model.pattern.0.heads=8."""
+
+TRAIN = """\
+examples:
+  xfm train configs/text/bert.py:tiny --workdir runs/first
+  xfm train text/bert:tiny --workdir runs/mine --config.data.path=my_texts --config.steps=500
+
+DIR then holds config.json, metrics.jsonl, the checkpoints and a picture of the losses. The same
+command goes on after an interruption, exactly as if there had been none."""
+
+DESCRIBE = """\
+examples:
+  xfm describe text/bert:base --config.data.length=128
+  xfm describe sequence/mamba2_hybrid:8B --json
+
+No parameter is made, so models of any size are described in seconds."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises XfmError instead of printing the usage and leaving."""
+
+    def error(self, message):
+        raise XfmError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    try:
+        words, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
+        arguments = parser().parse_args(words)
+        if overrides and not arguments.takes_config:
+            raise XfmError(f"--config.{overrides[0]} is of no use here: only train and describe take a config")
+        arguments.overrides = overrides
+        arguments.run(arguments)
+        sys.stdout.flush()
+        return 0
+    except XfmError as error:
+        print("xfm:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("xfm: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parser() -> Parser:
+    layout = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    about = "Text encoders, state-space hybrids and vision transformers in JAX."
+    top = Parser("xfm", description=about, epilog=EXAMPLES, **layout)
+    top.set_defaults(takes_config=False)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(run, form, help, **more):
+        name = form.split()[0]
+        one = commands.add_parser(name, usage=f"xfm {form}", help=help, description=help, **more, **layout)
+        one.set_defaults(run=run)
+        return one
+
+    def takes_config(one):
+        one.set_defaults(takes_config=True)
+        one.add_argument("config", metavar="CONFIG", help="path or name, with a variant after ':'")
+
+    def prints_json(one):
+        one.add_argument("--json", action="store_true", help="print JSON on standard output")
+
+    train = command(
+        run_train,
+        "train CONFIG --workdir DIR [--config.KEY=VALUE ...]",
+        "train what a config describes, or go on where DIR left off",
+        epilog=TRAIN,
+    )
+    takes_config(train)
+    train.add_argument("--workdir", metavar="DIR", required=True, help="folder of the run")
+    evaluate = command(run_eval, "eval DIR [--json]", "evaluate a run's newest checkpoint on its validation data")
+    evaluate.add_argument("workdir", metavar="DIR", help="folder of the run")
+    prints_json(evaluate)
+    describe = command(
+        run_describe,
+        "describe CONFIG [--json] [--config.KEY=VALUE ...]",
+        "show a network top to bottom: shapes, parameters and FLOPs of each part",
+        epilog=DESCRIBE,
+    )
+    takes_config(describe)
+    prints_json(describe)
+    prints_json(command(run_list, "list [--json]", "list all configs: variants, paper, oracle"))
+    return top
+
+
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """argv without `--config.a.b=v` and `--config.a.b v`, and those as `a.b=v`."""
+    argv, words, overrides = list(argv), [], []
+    while argv:
+        word = argv.pop(0)
+        if word.startswith("--config."):
+            if "=" not in word:
+                if not argv or argv[0].startswith("--"):
+                    raise XfmError(f"{word} lacks a value; write {word}=VALUE")
+                word = f"{word}={argv.pop(0)}"
+            overrides.append(word.removeprefix("--config."))
+        else:
+            words.append(word)
+    return words, overrides
+
+
+def load(arguments: argparse.Namespace):
+    from xfm.catalogue import load
+
+    return load(arguments.config, arguments.overrides, lambda text: print(f"xfm: {text}", file=sys.stderr))
+
+
+def run_train(arguments: argparse.Namespace) -> None:
+    config = load(arguments)
+    from xfm.train import train
+
+    train(config, arguments.workdir)
+
+
+def run_eval(arguments: argparse.Namespace) -> None:
+    from xfm.train import evaluate
+
+    result = evaluate(arguments.workdir)
+    if arguments.json:
+        print(json.dumps({"step": result.step, "valid": result.valid, "baseline": result.baseline}, indent=2))
+
+
+def run_describe(arguments: argparse.Namespace) -> None:
+    config = load(arguments)
+    from xfm.describe import describe
+
+    description = describe(config)
+    print(json.dumps(description.to_json(), indent=2) if arguments.json else description)
+
+
+def run_list(arguments: argparse.Namespace) -> None:
+    import dataclasses
+
+    from xfm.catalogue import entries
+
+    found = entries()
+    if arguments.json:
+        rows = [dataclasses.asdict(entry) for entry in found]
+        print(json.dumps([{k: v for k, v in row.items() if k != "error" or v} for row in rows], indent=2))
+        return
+    print(
+        listing(
+            [entry for entry in found if not entry.error],
+            shutil.get_terminal_size((100, 24)).columns,
+        )
+    )
+    for entry in found:
+        if entry.error:
+            print(
+                f"xfm: {entry.config} is not listed: {' '.join(entry.error.split())}",
+                file=sys.stderr,
+            )
+
+
+def listing(found: Sequence, width: int) -> str:
+    """A table of configs, long cells wrapped, at most `width` columns wide (and at least 80)."""
+    width = max(width, 80)
+    titles = ("config", "variants", "paper", "family", "oracle")
+    rows = [(one.config, folded(one.variants, one.default), one.paper, one.family, one.oracle) for one in found]
+    first = max([len(titles[0]), *(len(row[0]) for row in rows)])
+    fourth = max([len(titles[3]), *(len(row[3]) for row in rows)])
+    left = width - first - fourth - 8
+    sizes = (first, left // 4, left * 3 // 8, fourth, left - left // 4 - left * 3 // 8)
+    lines = []
+    for row in (titles, *rows):
+        cells = [textwrap.wrap(cell, size) for cell, size in zip(row, sizes, strict=True)]
+        for i in range(max(map(len, cells))):
+            parts = (f"{cell[i] if i < len(cell) else '':{size}}" for cell, size in zip(cells, sizes, strict=True))
+            lines.append("  ".join(parts).rstrip())
+        lines.append("-" * width if row is titles else "")
+    return "\n".join(lines).rstrip()
+
+
+def folded(variants: Sequence[str], default: str, shown: int = 4) -> str:
+    """`tiny, base, a … z (27 in all)`, tiny and the default first."""
+    first = [one for one in ("tiny", default) if one in variants]
+    ordered = list(dict.fromkeys([*first, *variants]))
+    if len(ordered) <= shown:
+        return ", ".join(ordered)
+    return f"{', '.join(ordered[: shown - 1])} … {ordered[-1]} ({len(ordered)} in all)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+"""A network from top to bottom: each part's shape, parameters and FLOPs, by tracing alone.
+
+Nothing is computed and no parameter exists, so a model of billions is described in seconds on any
+machine.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+import xfm.parts as parts_of
+from xfm.errors import XfmError
+from xfm.parts.mixer import Attention
+from xfm.plan.flops import walk
+from xfm.spec import plain
+from xfm.structures import build
+
+KINDS = {cls: kind for table in parts_of.SLOTS.values() for kind, cls in table.items()}
+FALLBACK = 512  # tokens of a row where the config names no length
+COUNTS = "kMBT"  # parameters are counted in billions, operations in giga
+DIGITS = (8, 1)  # side and channels of scikit-learn's digits, the images of a config without a path
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part as it runs.
+
+    path: of its parameters.  kind: in its slot's table, or the class of a module outside the slots.
+    shape: of its output in one repeat.  repeats: how often it runs.  parameters, flops: of all
+    repeats together.
+    """
+
+    path: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    flops: int
+    repeats: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """parameters: of the whole network, the sum over `parts`.  flops_forward: of one row, likewise.
+
+    batch: the shape of each array of that row.
+    """
+
+    name: str
+    batch: dict[str, tuple[int, ...]]
+    parameters: int
+    flops_forward: int
+    parts: tuple[Part, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, with lists for tuples."""
+        return plain(dataclasses.asdict(self))
+
+    def __str__(self) -> str:
+        return table(self)
+
+
+def describe(config: Mapping[str, Any]) -> Description:
+    """What `config.model` is, in the order in which it runs.
+
+    FLOPs are those of the matrix products (`xfm.plan.flops`) of a forward pass over one row, heads
+    at every token. Attention counts 4 · T · S · D whatever form its kernel takes, S being all keys
+    or those of its window; a recurrence in chunks counts what its chunked form computes.
+    Raises XfmError for a model that cannot be built, or cannot read the rows of `config.data`.
+    """
+    model, batch = build(config["model"]), example_batch(config)
+    params = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+    calls: list[_Call] = []
+
+    def forward(params, batch):
+        with nn.intercept_methods(_recorder(calls)):
+            return model.apply({"params": params}, batch)
+
+    jaxpr = jax.make_jaxpr(forward)(params, batch).jaxpr
+    found = _parts(calls, params, *_costs(calls, jaxpr))
+    return Description(
+        name=str(config.get("name") or model.__class__.__name__.lower()),
+        batch={name: array.shape for name, array in batch.items()},
+        parameters=sum(part.parameters for part in found),
+        flops_forward=sum(part.flops for part in found),
+        parts=found,
+    )
+
+
+def example_batch(config: Mapping[str, Any], rows: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of a batch for `config.model`, of the length or the size that config.data gives.
+
+    Where it gives none: as many tokens as there are places, or FALLBACK; images of 224 x 224.
+    """
+    data, embed = plain(config.get("data") or {}), plain(config["model"]).get("embed") or {}
+    if embed.get("kind") == "patches":
+        digits = data.get("kind") == "images" and data.get("path") is None
+        data = data.get("images", {}) if data.get("kind") == "tfds" else data
+        side, channels = DIGITS if digits else (224, 3)
+        side, channels = data.get("size") or side, data.get("channels") or channels
+        height, width = (side, side) if isinstance(side, int) else side
+        return {"images": jax.ShapeDtypeStruct((rows, height, width, channels), jnp.float32)}
+    data = data.get("text", {}) if data.get("kind") == "tfds" else data
+    length = data.get("length", (embed.get("position") or {}).get("length", FALLBACK))
+    if not isinstance(length, int) or length < 1:
+        raise XfmError(f"config.data.length is {length!r}; it must be a whole number of at least 1")
+    documents = data.get("packing") == "documents"
+    names = ("tokens", "segments", "positions") if documents else ("tokens",)
+    return {name: jax.ShapeDtypeStruct((rows, length), jnp.int32) for name in names}
+
+
+@dataclasses.dataclass
+class _Call:
+    """One call of a module's method while tracing; its number is the index in the list of calls."""
+
+    path: tuple[str, ...]
+    module: type
+    shape: tuple[int, ...] = ()
+    flops: int | None = None  # where a formula stands for the products that the module itself forms
+
+
+def _recorder(calls: list[_Call]) -> Callable:
+    """An interceptor that notes each call and puts its number into the names of what it traces."""
+
+    def record(run, args, kwargs, context):
+        module = context.module
+        path = () if module.scope is None else module.scope.path
+        call = _Call(path, type(module))
+        calls.append(call)
+        with jax.named_scope(f"@{len(calls) - 1}@"):
+            out = run(*args, **kwargs)
+        if context.method_name == "__call__":
+            call.shape = getattr(next(iter(jax.tree.leaves(out)), None), "shape", ())
+            if isinstance(module, Attention):
+                call.flops = _attention(module, *args)
+        return out
+
+    return record
+
+
+def _attention(module: Attention, x, ctx, *_) -> int:
+    """2 · T · S · H per head for scores and for sums, S the keys that the window shows, or all."""
+    B, T, D = x.shape
+    reach = module.window
+    if reach is not None and ctx.mask.order == "full":
+        reach = 2 * (reach // 2) + 1
+    S = T if reach is None else min(T, reach)
+    return 4 * B * T * S * module.heads * (module.width or D // module.heads)
+
+
+def _costs(calls: list[_Call], jaxpr: Any) -> tuple[dict[tuple, int], dict[tuple, int]]:
+    """path -> FLOPs of the module itself, submodules left out; path -> how often it runs."""
+    flops: dict[tuple, int] = {}
+    repeats: dict[tuple, int] = {}
+    formulas: dict[int, int] = {}
+    for work in walk(jaxpr):
+        number, path, entered = None, (), 1
+        for names, times in work.scopes:
+            for mark in re.findall(r"@(\d+)@", names):
+                call = calls[int(mark)]
+                if number is not None and call.path == path:
+                    continue  # a method that another of the same module called
+                if call.path[: len(path)] != path:
+                    continue  # left in a jaxpr that JAX traced elsewhere and took from its cache
+                number, path, entered = int(mark), call.path, times
+                repeats[path] = max(repeats.get(path, 1), times)
+        if work.flops and number is not None and calls[number].flops is not None:
+            formulas[number] = entered * calls[number].flops
+        elif work.flops:
+            flops[path] = flops.get(path, 0) + work.times * work.flops
+    for number, cost in formulas.items():
+        path = calls[number].path
+        flops[path] = flops.get(path, 0) + cost
+    return flops, repeats
+
+
+def _parts(calls, params, flops, repeats) -> tuple[Part, ...]:
+    """One per outermost part, and per module outside parts with parameters or FLOPs of its own."""
+    modules = {call.path: call.module for call in calls}
+    shapes = {call.path: call.shape for call in calls if call.shape}
+
+    def owner(path):
+        """The part that a module belongs to, or the module itself."""
+        above = (path[:i] for i in range(len(path) + 1))
+        return next((some for some in above if modules.get(some) in KINDS), path)
+
+    sums = {owner(call.path): [0, 0] for call in calls}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        module = tuple(key.key for key in path)[:-1]
+        sums.setdefault(owner(module), [0, 0])[0] += math.prod(leaf.shape)
+    for path, cost in flops.items():
+        sums.setdefault(owner(path), [0, 0])[1] += cost
+
+    def kind(path):
+        module = modules.get(path)
+        return KINDS.get(module) or getattr(module, "__name__", "module").lower()
+
+    return tuple(
+        Part("/".join(path), kind(path), tuple(shapes.get(path, ())), *costs, repeats.get(path, 1))
+        for path, costs in sums.items()
+        if modules.get(path) in KINDS or any(costs)
+    )
+
+
+def table(description: Description, width: int = 100) -> str:
+    """The description as aligned text; parts with neither parameters nor FLOPs are left out."""
+    rows = [("part", "kind", "output", "×", "parameters", "FLOPs")]
+    for part in description.parts:
+        if part.parameters or part.flops:
+            times = f"{part.repeats}" if part.repeats > 1 else ""
+            shape = " × ".join(map(str, part.shape))
+            cost = human(part.flops) if part.flops else "–"
+            rows.append((part.path, part.kind, shape, times, human(part.parameters, COUNTS), cost))
+    sums = human(description.parameters, COUNTS), human(description.flops_forward)
+    rows.append(("total", "", "", "", *sums))
+    sizes = [max(len(row[i]) for row in rows) for i in range(6)]
+    sizes[0] = min(sizes[0], width - sum(sizes[1:]) - 10)
+    lines = [
+        f"{_short(row[0], sizes[0]):{sizes[0]}}  {row[1]:{sizes[1]}}  {row[2]:{sizes[2]}}  "
+        f"{row[3]:>{sizes[3]}}  {row[4]:>{sizes[4]}}  {row[5]:>{sizes[5]}}".rstrip()
+        for row in rows
+    ]
+    rule = "-" * max(map(len, lines))
+    given = ", ".join(f"{name} {' × '.join(map(str, shape))}" for name, shape in description.batch.items())
+    head = (
+        f"{description.name}: {description.parameters:,} parameters",
+        f"{description.flops_forward:,} FLOPs forward, of one row: {given}",
+        "FLOPs are those of matrix products, an addition and a multiplication being two;",
+        "what is given of parts that repeat (×) is the sum over their repeats",
+    )
+    return "\n".join([*head, "", lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def human(number: float, units: str = "kMGT") -> str:
+    """110106428 -> 110.1M; units: of thousands, millions and so on."""
+    for unit, size in reversed(list(zip(units, (1e3, 1e6, 1e9, 1e12), strict=True))):
+        if number >= size:
+            return f"{number / size:.1f}{unit}"
+    return f"{number:g}"
+
+
+def _short(text: str, width: int) -> str:
+    return text if len(text) <= width else "…" + text[len(text) - width + 1 :]

@@ -1,0 +1,218 @@
+"""`model.repeats=3`: values of a config, set from outside and checked against what may stand there.
+
+What may stand under a spec, a mapping with a `kind`, are the fields of the class that the kind
+names, and the class says of which type. At the top of a config it is what the config or the trainer
+knows. Elsewhere it is what is there already; a plain mapping such as `heads`, whose names are free,
+takes new names for whole specs only.
+"""
+
+import ast
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from xfm.errors import XfmError, nearest
+from xfm.spec import plain
+
+WORDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
+
+
+def apply_overrides(config: Any, overrides: Iterable[str], note: Callable = lambda text: None) -> ConfigDict:
+    """A copy of `config` with each `key.to.it=value` set.
+
+    Keys go into lists by number, `model.pattern.0.heads=8`. Values are Python literals; what is
+    none is text. Setting a `kind` drops the fields that only the old kind has; `note` is told of
+    each.
+    Raises XfmError for a key that does not exist, naming the nearest and the legal ones, and for a
+    value of another type than the key takes.
+    """
+    config = plain(config)
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        steps = path.strip().split(".")
+        if not equals or not all(steps):
+            raise XfmError(f"{override!r} sets nothing; write it as key=value, such as model.repeats=3")
+        _set(config, steps, text, note)
+    return ConfigDict(config)
+
+
+def _set(config: dict, steps: list[str], text: str, note: Callable) -> None:
+    inside, where, root = config, "config", steps[0]
+    for step in steps[:-1]:
+        inside, where = inside[_key(inside, step, where, root)], f"{where}.{step}"
+    last = steps[-1]
+    if isinstance(inside, Mapping) and last not in inside:
+        hints = _hints(inside, where, root)
+        free = hints is None and all(isinstance(one, Mapping) for one in inside.values())
+        if last not in (hints or {}) and not (free and isinstance(_literal(text), Mapping)):
+            raise _unknown(inside, last, where, root)
+        hint = (hints or {}).get(last, Mapping)
+    else:
+        last = _key(inside, last, where, root)
+        hint = (_hints(inside, where, root) or {}).get(last, _hint_of(inside[last]))
+    value = _value(f"{where}.{last}", text, hint)
+    if last == "kind" and value != inside.get("kind"):
+        _change_kind(inside, value, where, root, note)
+    inside[last] = value
+
+
+def _key(inside: Any, step: str, where: str, root: str) -> Any:
+    """The key or index `step` of what stands at `where`."""
+    if isinstance(inside, list):
+        if not step.isdecimal() or int(step) >= len(inside):
+            raise XfmError(f"{where} is a list of {len(inside)}; it has no entry {step!r}, but 0 to {len(inside) - 1}")
+        return int(step)
+    if not isinstance(inside, Mapping):
+        raise XfmError(f"{where} is {inside!r} and has no parts, so no key {step!r}")
+    if step not in inside:
+        if step in (_hints(inside, where, root) or {}):
+            raise XfmError(f"{where} does not set {step!r}; give it whole, as in {where}.{step}={{…}}")
+        raise _unknown(inside, step, where, root)
+    return step
+
+
+def _unknown(inside: Mapping, key: str, where: str, root: str) -> XfmError:
+    legal = list(dict.fromkeys([*inside, *(_hints(inside, where, root) or {})]))
+    return XfmError(f"{where} has no key {key!r}{nearest(key, legal)}; it has {', '.join(legal) or 'none'}")
+
+
+def _hints(inside: Any, where: str, root: str) -> dict[str, Any] | None:
+    """Field -> type of what may stand in a mapping; None where nobody says."""
+    if where == "config":
+        from xfm.train.settings import OTHERS, Settings
+
+        others = {"init": Sequence, "name": str, "notes": str}
+        return {**{name: others.get(name, Mapping) for name in OTHERS}, **_fields(Settings)}
+    if not isinstance(inside, Mapping) or "kind" not in inside:
+        return None
+    found = _classes(inside["kind"], root)
+    fitting = [cls for cls in found if set(inside) - {"kind"} <= set(_fields(cls))] or found
+    return {"kind": str, **{k: v for cls in fitting for k, v in _fields(cls).items()}} if found else None
+
+
+def _change_kind(spec: dict, kind: str, where: str, root: str, note: Callable) -> None:
+    old = {name for cls in _classes(spec.get("kind"), root) for name in _fields(cls)}
+    new = {name for cls in _classes(kind, root) for name in _fields(cls)}
+    for field in [name for name in spec if new and name in old - new]:
+        del spec[field]
+        note(f"{where}.{field} is dropped: {kind!r} has no such field")
+
+
+def _classes(kind: Any, root: str) -> list[type]:
+    """The classes of that kind in the tables that `config.<root>` draws on."""
+    return [table[kind] for table in _tables(root) if isinstance(kind, str) and kind in table]
+
+
+def _tables(root: str) -> list[Mapping[str, type]]:
+    if root == "model":
+        from xfm.parts import SLOTS
+        from xfm.structures import STRUCTURES
+
+        return [STRUCTURES, *SLOTS.values()]
+    if root == "objective":
+        from xfm.objectives import OBJECTIVES
+
+        return [OBJECTIVES]
+    if root == "data":
+        from xfm.data import SOURCES
+        from xfm.data.pixels import AUGMENTS
+        from xfm.data.tokenizers import TOKENIZERS
+
+        return [SOURCES, TOKENIZERS, AUGMENTS]
+    if root in ("optimiser", "schedule"):
+        from xfm.train.optimiser import OPTIMISERS
+        from xfm.train.schedules import SCHEDULES
+
+        return [OPTIMISERS if root == "optimiser" else SCHEDULES]
+    return []
+
+
+def _fields(cls: type) -> dict[str, Any]:
+    """Field -> type, without those that whoever builds the object gives."""
+    given = ("parent", "name", "model", "vocabulary", "initial")
+    return {f.name: f.type for f in dataclasses.fields(cls) if f.init and f.name not in given}
+
+
+def _hint_of(value: Any) -> Any:
+    """The type that takes the place of a value of which nothing else is known."""
+    if value is None:
+        return Any
+    for kind in (Mapping, list):
+        if isinstance(value, kind):
+            return kind | None
+    return type(value) if isinstance(value, bool | int) else type(value) | None
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _value(where: str, text: str, hint: Any) -> Any:
+    """The value that `text` stands for where `hint` is wanted."""
+    literal = plain(_literal(text))
+    if isinstance(literal, float) and literal.is_integer() and not _fits(literal, hint):
+        literal = int(literal)
+    for value in (literal, text):
+        if _fits(value, hint):
+            return value
+    raise XfmError(f"{where} takes {_in_words(hint)}, not {text!r}{_advice(where, literal, hint)}")
+
+
+def _advice(where: str, value: Any, hint: Any) -> str:
+    is_name = isinstance(value, str) and value.isidentifier()
+    return f"; to name a kind write {where}.kind={value}" if is_name and Mapping in _options(hint) else ""
+
+
+def _options(hint: Any) -> tuple:
+    """The members of a union, or the type alone."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return (
+        tuple(typing.get_origin(one) or one for one in typing.get_args(hint))
+        if union
+        else (typing.get_origin(hint) or hint,)
+    )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if hint is Any or isinstance(hint, str | typing.TypeVar):
+        return True
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, one) for one in args)
+    if origin is typing.Literal:
+        return value in args
+    kind = origin or hint
+    if kind in (None, type(None)):
+        return value is None
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, int | float)
+    if isinstance(kind, type) and issubclass(kind, Mapping):
+        return isinstance(value, Mapping)
+    if isinstance(kind, type) and issubclass(kind, Sequence) and kind is not str:
+        return isinstance(value, list)
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def _in_words(hint: Any) -> str:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_in_words(one) for one in args))
+    if origin is typing.Literal:
+        return " or ".join(repr(one) for one in args)
+    kind = origin or hint
+    if kind in WORDS:
+        return WORDS[kind]
+    if isinstance(kind, type) and issubclass(kind, Mapping):
+        return "a mapping"
+    if isinstance(kind, type) and issubclass(kind, Sequence):
+        return "a list"
+    return "None"
