@@ -1,9 +1,9 @@
 """Attention of queries over keys and values: packed, masked and biased by description, any length."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..platform import platform
 from .bias import Bias, Buckets, Dense, Slopes
 from .dropout import Dropout
 from .mask import Mask
@@ -57,7 +57,7 @@ def _checked(q, k, v, segments, mask, bias):
         raise ValueError(f"attention takes q and k of one batch and width, not {q.shape} and {k.shape}")
     if N % K:
         raise ValueError(f"attention takes query heads that are a multiple of the key heads, not {N} and {K}")
-    if q.dtype == jnp.float64 and jax.default_backend() != "cpu":
+    if q.dtype == jnp.float64 and platform() != "cpu":
         raise ValueError("attention computes in float32 or less on an accelerator; q is float64")
     if mask.prefix is not None and mask.prefix.shape != (B, S):
         raise ValueError(f"mask.prefix has shape {mask.prefix.shape}; keys need ({B}, {S})")

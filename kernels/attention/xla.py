@@ -10,6 +10,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from ..platform import platform, product
+
 SHORT = 256  # up to here a CPU is as fast with all heads at once
 CHUNK = 512  # queries whose scores exist at one time
 
@@ -18,7 +20,7 @@ def xla(q, k, v, *, segments, mask, bias, scale, dropout):
     """The public function's arguments, all of them checked and present."""
     (B, T, N, H), (_, S, K, _) = q.shape, k.shape
     if segments is None and bias is None and dropout is None and mask.shows_all and T <= CHUNK:
-        if jax.default_backend() != "cpu" or max(T, S) <= SHORT:
+        if platform() != "cpu" or max(T, S) <= SHORT:
             return jax.nn.dot_product_attention(q, k, v, scale=scale, implementation="xla")
 
     head = functools.partial(_head, mask=mask, bias=bias, scale=scale, dropout=dropout)
@@ -28,7 +30,7 @@ def xla(q, k, v, *, segments, mask, bias, scale, dropout):
     else:
         q_segments, k_segments = segments
 
-    if jax.default_backend() == "cpu" and max(T, S) > SHORT:
+    if platform() == "cpu" and max(T, S) > SHORT:
         rows, heads = (a.ravel() for a in jnp.meshgrid(jnp.arange(B), jnp.arange(N), indexing="ij"))
 
         def one(pair):
@@ -79,7 +81,7 @@ def _head(q, k, v, q_segments, k_segments, prefix, b, n, *, mask, bias, scale, d
             near = [None if a is None else jax.lax.dynamic_slice_in_dim(a, first, span) for a in near]
             key = first - before + jnp.arange(span)
         k_near, v_near, k_segments_near, prefix_near = near
-        scores = jnp.einsum("th,sh->ts", q, k_near, preferred_element_type=jnp.float32) * scale
+        scores = product("th,sh->ts", q, k_near) * scale
         if bias is not None:
             scores += bias.block(b, n, query, key)
         rules = [mask.visible(query, key, prefix_near)]
@@ -95,7 +97,7 @@ def _head(q, k, v, q_segments, k_segments, prefix, b, n, *, mask, bias, scale, d
         total = weights.sum(axis=-1, keepdims=True)
         if dropout is not None:
             weights = jnp.where(dropout.keep(b, n, query, key), weights / (1 - dropout.rate), 0.0)
-        y = jnp.einsum("ts,sh->th", weights.astype(v.dtype), v_near, preferred_element_type=jnp.float32)
+        y = product("ts,sh->th", weights.astype(v.dtype), v_near)
         return (y / jnp.where(total == 0, 1.0, total)).astype(q.dtype)
 
     if chunks == 1 and max(T, S) <= SHORT:

@@ -5,10 +5,11 @@ segments; groups are never repeated to heads; dt enters the weights, so that bfl
 rounded once; and differences of the cumulative log-decay are exact (`cumulative`).
 """
 
-from functools import partial
 
 import jax
 import jax.numpy as jnp
+
+from ..platform import product
 
 VANISHED = -128.0  # exp of it is 0 in float32, so a step's log-decay below it says no more
 
@@ -53,26 +54,6 @@ def chunk_length(length, chunk):
         return length
     count = -(-length // chunk)
     return min(chunk, -(-length // (8 * count)) * 8)
-
-
-def product(equation, left, right, wide):
-    """einsum of two arrays, accumulated in `wide`.
-
-    On a CPU the arrays are widened first, which changes no product: there, jaxlib 0.7 fails
-    to run some products of bfloat16 into float32.
-    """
-    if left.dtype == wide:
-        return jnp.einsum(equation, left, right)
-
-    def accumulate(left, right):
-        return jnp.einsum(equation, left, right, preferred_element_type=wide)
-
-    def widen(left, right):
-        return jnp.einsum(equation, left.astype(wide), right.astype(wide))
-
-    # checkpoint: else what the branch of the other platform keeps for its gradient is kept as well
-    branches = partial(jax.lax.platform_dependent, cpu=widen, default=accumulate)
-    return jax.checkpoint(branches, prevent_cse=False)(left, right)
 
 
 @jax.checkpoint  # the [C C] arrays of every head are made again in the backward pass, not kept

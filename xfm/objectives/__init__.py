@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from xfm.errors import XfmError
 from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
@@ -20,8 +21,17 @@ OBJECTIVES = {
 
 
 def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) -> Objective:
-    """The objective `config.objective` over the network `config.model`, drawn by the rules `config.init`."""
+    """The objective `config.objective` over the network `config.model`, drawn by the rules `config.init`.
+
+    Raises XfmError where the tokeniser has ids that the embedding has no row for.
+    """
     config = plain(config)
+    rows = config["model"].get("embed", {}).get("vocab")
+    if vocabulary is not None and rows is not None and vocabulary.size > rows:
+        raise XfmError(
+            f"the tokeniser has {vocabulary.size} ids, the model's embedding {rows} rows; "
+            f"set config.model.embed.vocab (and that of heads) to {vocabulary.size} or more"
+        )
     return build_from(
         OBJECTIVES,
         config["objective"],

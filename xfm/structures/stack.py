@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from xfm.context import Context, Mask
 from xfm.errors import nearest
+from xfm.kernels.platform import platform
 from xfm.parts.embed import EMBEDS
 from xfm.parts.head import HEADS
 from xfm.parts.norm import NORMS
@@ -98,7 +99,7 @@ class Stack(nn.Module):
         return Context.of(batch, mask=mask, train=train, dtype=self._dtype())
 
     def _dtype(self):
-        name = self.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+        name = self.dtype or ("float32" if platform() == "cpu" else "bfloat16")
         if name not in DTYPES:
             raise SpecError(f"a stack's dtype is one of {', '.join(DTYPES)}, not {name!r}")
         return jnp.dtype(name)

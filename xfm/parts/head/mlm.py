@@ -3,10 +3,10 @@
 from typing import Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.kernels.platform import product
 from xfm.parts.activation import activation
 from xfm.parts.head.at import chosen
 from xfm.parts.norm import NORMS
@@ -34,7 +34,7 @@ class MLM(nn.Module):
             x = activation(self.activation)(nn.Dense(table.shape[1], dtype=x.dtype, name="dense")(x))
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
-        logits = jnp.einsum("bkd,vd->bkv", x, table.astype(x.dtype), preferred_element_type=jnp.float32)
+        logits = product("bkd,vd->bkv", x, table.astype(x.dtype))
         return logits + self.param("bias", nn.initializers.zeros, (self.vocab,)) if self.bias else logits
 
     def _table(self, D: int, ctx: Context) -> Float[Array, "V D"]:
