@@ -1,0 +1,220 @@
+"""Checkpoints: exact, proven, and found again when the newest is damaged."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xfm.errors import XfmError
+from xfm.train.checkpoint import Checkpoints
+from xfm.train.paths import flatten
+from xfm.train.proof import checksums, sealed, unsealed
+from xfm.train.sharding import make_mesh
+from xfm.train.state import State
+
+
+def state_of(step, rows=4, seed=0):
+    key = jax.random.key(seed + step)
+    params = {"embed": {"embedding": jax.random.normal(key, (rows, 3))}, "bias": jnp.zeros(3)}
+    params["wide"] = {"kernel": jax.random.normal(key, (64, 32))}  # too large to lie in an index node
+    opt_state = ({"mu": params, "count": jnp.int32(step)}, ())
+    half = jnp.arange(5, dtype=jnp.bfloat16) * step
+    extra = {"flag": jnp.array([True, False]), "half": half, "key": jax.random.key(9)}
+    return State(jnp.int32(step), params, opt_state, extra, None, key)
+
+
+def shapes_of(state):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+
+
+def assert_equal(a, b):
+    for (path, x), y in zip(flatten(a).items(), jax.tree.leaves(b), strict=True):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(x, y, err_msg=path)
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def saved(tmp_path, said):
+    """Steps 10 and 20 in a workdir, closed."""
+    checkpoints = Checkpoints(tmp_path, say=said.append)
+    for step in (10, 20):
+        checkpoints.save(state_of(step), {"note": step})
+    checkpoints.wait()
+    checkpoints.close()
+    return tmp_path
+
+
+def restored(workdir, said, like=None, mode="write"):
+    checkpoints = Checkpoints(workdir, mode=mode, say=said.append)
+    try:
+        return checkpoints.restore(shapes_of(like or state_of(0)))
+    finally:
+        checkpoints.close()
+
+
+@pytest.mark.parametrize("mode", ["write", "read"])
+def test_exact_to_the_bit(saved, said, mode):
+    state, notes = restored(saved, said, mode=mode)
+    assert_equal(state, state_of(20))
+    assert notes == {"note": 20} and not said
+
+
+def test_nothing_saved_is_none(tmp_path, said):
+    assert restored(tmp_path, said) is None
+
+
+def test_keeps_the_newest(tmp_path, said):
+    checkpoints = Checkpoints(tmp_path, keep=2, say=said.append)
+    for step in (1, 2, 3, 4):
+        checkpoints.save(state_of(step), {})
+        checkpoints.check()
+    checkpoints.wait()
+    assert checkpoints.steps() == [3, 4]
+    checkpoints.close()
+
+
+def files_of(step):
+    return sorted(path for path in step.rglob("*") if path.is_file())
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    if data:
+        data[len(data) // 2] ^= 0x10
+    path.write_bytes(data)
+
+
+DAMAGE = {
+    "flipped": flip,
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "deleted": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_any_damage_restores_right_numbers_or_the_step_before(kind, saved, said, tmp_path_factory):
+    """Each file of the newest step in turn: never a wrong number, never a traceback, never a loss
+    of both.
+    """
+    names = [path.relative_to(saved) for path in files_of(saved / "checkpoints/20")]
+    back = 0
+    for name in names:
+        workdir = tmp_path_factory.mktemp("damaged") / "run"
+        shutil.copytree(saved, workdir)
+        DAMAGE[kind](workdir / name)
+        said.clear()
+        state, notes = restored(workdir, said)
+        step = int(state.step)
+        assert step in (10, 20), name
+        assert_equal(state, state_of(step))
+        assert notes == {"note": step}
+        if step == 10 and name.name != "commit_success.txt":
+            assert "checkpoint of step 20" in said[0] and "damaged" in said[0]
+            assert "going back to the checkpoint of step 10" in said[1]
+        back += step == 10
+    assert back >= 4  # the array data, the manifests and the proof are among the files
+
+
+def test_a_flipped_bit_in_the_numbers_is_always_noticed(saved, said):
+    """Orbax alone gives such numbers back without a word."""
+    data = max(files_of(saved / "checkpoints/20/state"), key=lambda path: path.stat().st_size)
+    whole = data.read_bytes()
+    noticed = 0
+    for place in np.linspace(100, len(whole) - 100, 8).astype(int):
+        data.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        said.clear()
+        state, _ = restored(saved, said)
+        assert_equal(state, state_of(int(state.step)))
+        noticed += bool(said) and "the checksum of" in said[0]
+    assert noticed >= 4
+
+
+def test_every_step_damaged_is_one_sentence(saved, said):
+    for path in files_of(saved / "checkpoints"):
+        if path.parent.name == "d" or path.name == "metadata":
+            path.write_bytes(b"x")
+    with pytest.raises(XfmError, match=r"no checkpoint in .* can be read \(step 20: .*step 10: "):
+        restored(saved, said)
+
+
+def test_damaged_steps_are_set_aside_and_written_again(saved, said):
+    for path in files_of(saved / "checkpoints/20/state"):
+        path.write_bytes(b"x")
+    checkpoints = Checkpoints(saved, say=said.append)
+    state, _ = checkpoints.restore(shapes_of(state_of(0)))
+    checkpoints.set_aside_after(int(state.step))
+    assert checkpoints.steps() == [10] and (saved / "damaged/20/state").is_dir()
+    checkpoints.save(state_of(20), {})
+    checkpoints.wait()
+    assert checkpoints.steps() == [10, 20]
+    assert_equal(checkpoints.restore(shapes_of(state_of(0)))[0], state_of(20))
+    checkpoints.close()
+
+
+def test_another_model_is_named_and_not_called_damage(saved, said):
+    with pytest.raises(XfmError) as error:
+        restored(saved, said, like=state_of(0, rows=7))
+    assert "step 20" in str(error.value) and "does not fit this model" in str(error.value)
+    assert "params/embed/embedding is float32[4, 3] there and float32[7, 3] here" in str(error.value)
+    other = state_of(0).replace(ema={"embed": jnp.zeros(2)})
+    with pytest.raises(XfmError, match=r"ema/embed is absent there and float32\[2\] here"):
+        restored(saved, said, like=other)
+    half = state_of(0).replace(params=jax.tree.map(lambda x: x.astype("bfloat16"), state_of(0).params))
+    with pytest.raises(XfmError, match=r"params/bias is float32\[3\] there and bfloat16\[3\] here"):
+        restored(saved, said, like=half)
+
+
+def test_proof_is_sealed():
+    data = sealed({"a": [1, 2.5], "b": None})
+    assert unsealed(data) == {"a": [1, 2.5], "b": None}
+    data["content"]["a"][0] = 2
+    with pytest.raises(ValueError, match="checksum"):
+        unsealed(data)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32", "uint8", "bool"])
+def test_checksum_notices_every_single_change(dtype):
+    x = (jnp.arange(24).reshape(2, 3, 4) % 2).astype(dtype)
+    sums = {checksums({"x": x})["x"]}
+    for i in np.ndindex(x.shape):
+        sums.add(checksums({"x": x.at[i].set((1 - x[i].astype(jnp.int32)).astype(dtype))})["x"])
+    assert len(sums) == 25
+    assert checksums({"x": x.at[0, 0].set(x[0, 0][::-1])})["x"] not in {checksums({"x": x})["x"]}
+    assert checksums({"x": -jnp.zeros(3)}) != checksums({"x": jnp.zeros(3)})
+
+
+@pytest.mark.skipif(jax.device_count() != 8, reason="needs eight (fake) devices")
+def test_checksum_does_not_depend_on_sharding():
+    mesh = make_mesh(dict(data=4, model=2))
+    x = jax.random.normal(jax.random.key(0), (8, 6))
+    sums = set()
+    for spec in ((), ("data",), (None, "model"), ("data", "model")):
+        sharding = jax.NamedSharding(mesh, jax.P(*spec))
+        sums.add(checksums({"x": jax.device_put(x, sharding)})["x"])
+    assert len(sums) == 1
+
+
+@pytest.mark.skipif(jax.device_count() != 8, reason="needs eight (fake) devices")
+def test_restores_onto_another_sharding(saved, said):
+    mesh = make_mesh(dict(data=4, model=2))
+    like = shapes_of(state_of(0))
+    cut = jax.NamedSharding(mesh, jax.P("data"))
+    whole = jax.NamedSharding(mesh, jax.P())
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=cut if x.shape == (4, 3) else whole),
+        like,
+    )
+    checkpoints = Checkpoints(saved, say=said.append)
+    state, _ = checkpoints.restore(like)
+    checkpoints.close()
+    assert state.params["embed"]["embedding"].sharding == cut
+    assert_equal(state, state_of(20))

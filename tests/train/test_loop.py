@@ -1,0 +1,230 @@
+"""The run as a whole: what it writes, that it goes on exactly, and that it stops in a sentence."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from xfm.errors import XfmError
+from xfm.train.evaluation import plan_batches
+from xfm.train.logs import read_metrics
+from xfm.train.loop import evaluate, train
+from xfm.train.paths import flatten
+from xfm.train.preempt import Interrupted
+
+SCRIPT = Path(__file__).with_name("linear_regression.py")
+EXACT = ("step", "kind", "loss", "grad_norm", "skipped", "learning_rate", "mean")
+
+
+def lines(workdir):
+    """What must be the same in every run: all but the times."""
+    return [{k: v for k, v in line.items() if k in EXACT} for line in read_metrics(workdir)]
+
+
+def numbers(state):
+    leaves = dataclasses.replace(state, rng=jax.random.key_data(state.rng))
+    return {path: np.asarray(x) for path, x in flatten(leaves).items()}
+
+
+def assert_same_run(a, b):
+    assert lines(a.workdir) == lines(b.workdir)
+    x, y = numbers(a.state), numbers(b.state)
+    assert x.keys() == y.keys()
+    for path in x:
+        np.testing.assert_array_equal(x[path], y[path], err_msg=path)
+
+
+@pytest.fixture
+def whole(linear, tmp_path):
+    return train(linear.config(), tmp_path / "whole")
+
+
+def test_run_writes_what_it_promises(linear, tmp_path, capsys):
+    events = []
+    result = train(linear.config(), tmp_path / "run", lambda name, values: events.append((name, values)))
+    assert result.step == 20 and result.checkpoint.name == "20" and result.checkpoint.is_dir()
+    assert result.curve.read_bytes().startswith(b"\x89PNG")
+    assert result.examples == ["one line", "another"]
+    steps = {(line["step"], line["kind"]) for line in read_metrics(result.workdir)}
+    expected = {(s, "train") for s in (4, 8, 12, 16, 20)} | {(10, "valid"), (20, "valid")}
+    assert steps == expected | {(0, "baseline")}
+    assert [name for name, _ in events].count("save") == 4
+    assert {"start", "log", "evaluate", "save", "end"} == {name for name, _ in events}
+    text = capsys.readouterr().err
+    for words in (
+        "run: linear, 21 parameters",
+        "mean baseline: 1.0000",
+        "step 20: validation loss",
+    ):
+        assert words in text
+    assert {p.name for p in (result.workdir / "checkpoints").iterdir()} == {"15", "20"}
+
+
+def test_evaluate_gives_the_same_numbers_and_changes_nothing(whole):
+    before = {p: p.stat().st_mtime_ns for p in whole.workdir.rglob("*")}
+    result = evaluate(whole.workdir)
+    assert result.valid == whole.valid and result.step == 20
+    assert before == {p: p.stat().st_mtime_ns for p in whole.workdir.rglob("*")}
+
+
+def test_evaluate_on_other_devices(linear, whole):
+    result = evaluate(whole.workdir, changes=dict(mesh=dict(data=-1, model=2), eval_steps=1))
+    assert np.isfinite(result.valid["loss"])
+    with pytest.raises(XfmError, match="does not fit"):
+        evaluate(whole.workdir, changes=dict(mesh=dict(data=999)))
+    with pytest.raises(XfmError, match="another config"):
+        evaluate(whole.workdir, changes=dict(seed=1))
+
+
+def test_finished_run_is_only_evaluated_again(linear, whole):
+    again = train(linear.config(), whole.workdir)
+    assert again.valid == whole.valid
+    assert [x for x in lines(again.workdir) if x["kind"] == "train"] == [
+        x for x in lines(whole.workdir) if x["kind"] == "train"
+    ]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_the_run_goes_on_exactly(linear, whole, tmp_path, signum, capsys):
+    """Stopped at step 8 or 9, between two checkpoints and in the middle of a window."""
+
+    def listener(name, values):
+        if name == "log" and values["step"] == 8 and not asked:
+            asked.append(1)
+            os.kill(os.getpid(), signum)
+
+    asked, handlers = [], [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(Interrupted) as stopped:
+        train(linear.config(), tmp_path / "part", listener)
+    assert stopped.value.code == 128 + signum and stopped.value.step in (8, 9)
+    assert f"stopped at step {stopped.value.step}, saved in" in capsys.readouterr().err
+    assert handlers == [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+    assert_same_run(train(linear.config(), tmp_path / "part"), whole)
+
+
+def run_script(workdir, *words, **kwargs):
+    command = [sys.executable, str(SCRIPT), str(workdir), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **kwargs)
+
+
+def test_killed_run_goes_on_exactly(linear, whole, tmp_path):
+    """SIGKILL the moment the save of step 10 began, which leaves it whole or torn."""
+    done = run_script(tmp_path / "part", "{}", "10", "SIGKILL")
+    assert done.returncode == -signal.SIGKILL
+    assert_same_run(train(linear.config(), tmp_path / "part"), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hold", ["0.01", "0.03", "0.1", "0.3"])
+@pytest.mark.parametrize("step", ["5", "15"])
+def test_killed_at_any_moment_of_a_save(linear, whole, tmp_path, hold, step):
+    done = run_script(tmp_path / "part", "{}", step, "SIGKILL", hold)
+    assert done.returncode == -signal.SIGKILL
+    assert_same_run(train(linear.config(), tmp_path / "part"), whole)
+
+
+def test_full_disk_is_one_sentence_and_earlier_steps_stay(linear, whole, tmp_path):
+    done = run_script(tmp_path / "part", "{}", "5", "full", "1")
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: the checkpoint of step 10 could not be saved in")
+    assert "step 5 is the newest that is whole" in last and "Traceback" not in done.stderr
+    assert_same_run(train(linear.config(), tmp_path / "part"), whole)
+
+
+def test_damaged_checkpoint_goes_back_and_on_exactly(linear, whole, tmp_path, capsys):
+    part = train(linear.config(), tmp_path / "part")
+    for path in (part.workdir / "checkpoints/20/state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"x")
+    again = train(linear.config(), part.workdir)
+    text = capsys.readouterr().err
+    assert "step 20" in text and "damaged" in text and "going on from step 15 of 20" in text
+    assert_same_run(again, whole)
+
+
+def test_longer_run_goes_on(linear, whole):
+    longer = train(linear.config(steps=24), whole.workdir)
+    assert longer.step == 24
+    with pytest.raises(XfmError, match="is at step 24, past config.steps=20"):
+        train(linear.config(), whole.workdir)
+
+
+def test_changed_config_and_changed_data_are_refused(linear, whole):
+    with pytest.raises(XfmError, match=r"another config \(optimiser.weight_decay: 0.1 -> 0.2\)"):
+        train(linear.config(optimiser=dict(kind="adamw", weight_decay=0.2)), whole.workdir)
+    record = json.loads((whole.workdir / "config.json").read_text())
+    (whole.workdir / "config.json").write_text(json.dumps({**record, "data": "linear-63"}))
+    with pytest.raises(XfmError, match=r"other data \(fingerprint linear-63 -> linear-64-0\)"):
+        train(linear.config(), whole.workdir)
+
+
+def test_config_may_change_while_nothing_was_saved(linear, tmp_path):
+    with pytest.raises(XfmError, match="config.optimiser"):
+        train(linear.config(optimiser=dict(kind="adamx")), tmp_path)
+    assert train(linear.config(steps=4), tmp_path).step == 4
+
+
+def test_checkpoint_of_another_vocabulary(linear, whole):
+    """Same config, other shapes: what a tokeniser that changed its size would do."""
+    linear.WIDTH, width = 5, linear.WIDTH
+    try:
+        with pytest.raises(XfmError, match=r"params/head/kernel is float32\[6, 3\] there and float32\[5, 3\] here"):
+            train(linear.config(), whole.workdir)
+    finally:
+        linear.WIDTH = width
+
+
+def bad_from(linear, step):
+    """The largest row number in the batch of `step`, and all steps of which this is true."""
+    batches = linear.run.Batches(linear.Rows(64, 1), 8, 0)
+    largest = {s: int(batches.rows(s - 1)["number"].max()) for s in range(1, 21)}
+    return largest[step], [s for s, number in largest.items() if number == largest[step]]
+
+
+def test_nan_stops_with_the_last_good_step(linear, tmp_path):
+    number, steps = bad_from(linear, 8)
+    assert steps[0] == 8
+    objective = dict(kind="linear", bad=[number])
+    with pytest.raises(XfmError) as error:
+        train(linear.config(objective=objective), tmp_path)
+    text = str(error.value)
+    assert "not finite at step 8: the update was not made, the last good step is 7" in text
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["5"]
+
+
+def test_nan_may_be_skipped(linear, tmp_path):
+    number, steps = bad_from(linear, 8)
+    objective = dict(kind="linear", bad=[number])
+    result = train(linear.config(objective=objective, nan="skip"), tmp_path)
+    assert result.step == 20 and int(result.state.extra["calls"]) == 20 - len(steps)
+    assert sum(4 * x["skipped"] for x in lines(tmp_path) if x["kind"] == "train") == len(steps)
+    with pytest.raises(XfmError, match="that was skipped step 1 and config.nan_limit is 0"):
+        train(linear.config(objective=objective, nan="skip", nan_limit=0), tmp_path.with_name("none"))
+
+
+@pytest.mark.skipif(jax.device_count() != 8, reason="needs eight (fake) devices")
+def test_eight_devices_give_the_same_run_and_may_take_over(linear, whole, tmp_path):
+    config = linear.config(mesh=dict(data=4, model=2), sharding="fsdp")
+    spread = train(config, tmp_path / "spread")
+    for a, b in zip(lines(whole.workdir), lines(spread.workdir), strict=True):
+        assert a.keys() == b.keys() and a["kind"] == b["kind"]
+        for name in a.keys() - {"kind"}:
+            assert a[name] == pytest.approx(b[name], rel=1e-5)
+
+
+def test_even_batches_of_validation():
+    assert plan_batches(180, 64, 1, None) == (3, 60)
+    assert plan_batches(20, 64, 8, None) == (1, 16)
+    assert plan_batches(20, 8, 8, None) == (2, 8)
+    assert plan_batches(1000, 64, 8, None) == (25, 40)
+    assert plan_batches(1000, 64, 1, 5) == (5, 50)
+    with pytest.raises(XfmError, match="7 validation rows cannot be dealt to 8 devices"):
+        plan_batches(7, 64, 8, None)

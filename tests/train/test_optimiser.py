@@ -1,0 +1,200 @@
+"""Optimisers and schedules against Optax's own, and the rules on paths against what they say."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from xfm.errors import XfmError
+from xfm.train.optimiser import DECAY, OPTIMISERS, build_optimiser
+from xfm.train.paths import first_match, flatten
+from xfm.train.schedules import SCHEDULES, build_schedule
+
+
+@pytest.fixture
+def params():
+    key = jax.random.split(jax.random.key(0), 6)
+    layers = dict(
+        up=dict(kernel=jax.random.normal(key[0], (2, 4, 8)), bias=jnp.ones((2, 8))),
+        norm=dict(scale=jnp.ones((2, 4))),
+    )
+    embed = dict(
+        token=dict(embedding=jax.random.normal(key[1], (5, 4))),
+        position=dict(embedding=jax.random.normal(key[2], (6, 4))),
+    )
+    head = dict(kernel=jax.random.normal(key[3], (4, 3)), bias=jnp.zeros(3))
+    return dict(embed=embed, layers=layers, head=head)
+
+
+def gradients(params, seed):
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    grads = [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(tree, grads)
+
+
+def run(optimiser, params, steps=4):
+    """Parameters after some steps with fixed gradients."""
+    state = optimiser.init(params)
+    update = jax.jit(optimiser.update)
+    for seed in range(steps):
+        updates, state = update(gradients(params, seed), state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def assert_same(a, b, tolerance=2e-6):
+    for (path, x), y in zip(flatten(a).items(), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance, err_msg=path)
+
+
+def decays(params):
+    return jax.tree.unflatten(jax.tree.structure(params), [first_match(p, DECAY) == 1.0 for p in flatten(params)])
+
+
+REFERENCES = {
+    "adamw": lambda lr, mask: optax.adamw(lr, weight_decay=0.1, mask=mask),
+    "lion": lambda lr, mask: optax.lion(lr, weight_decay=0.1, mask=mask),
+    "sgd": lambda lr, mask: optax.chain(optax.add_decayed_weights(0.1, mask), optax.sgd(lr, momentum=0.9)),
+    "adam": lambda lr, mask: optax.chain(optax.add_decayed_weights(0.1, mask), optax.adam(lr)),
+}
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_equals_optax(kind, params):
+    schedule = build_schedule(dict(kind="cosine", peak=0.1, warmup=2), 4)
+    ours = build_optimiser(dict(kind=kind, weight_decay=0.1), schedule, params)
+    theirs = REFERENCES[kind](schedule, decays(params))
+    assert_same(run(ours, params)[0], run(theirs, params)[0])
+
+
+def per_layer(params, i):
+    return jax.tree.map(lambda x: x[i], params["layers"])
+
+
+@pytest.mark.parametrize("kind", ["lamb", "adafactor"])
+def test_measures_each_layer_of_a_stack_on_its_own(kind, params):
+    """A stack of two layers trains as the two layers do outside a stack."""
+    spec = dict(kind=kind, weight_decay=0.1) | (dict(smallest=3) if kind == "adafactor" else {})
+    schedule = optax.constant_schedule(0.1)
+    whole, _ = run(build_optimiser(spec, schedule, params), params)
+    separate = {"one": per_layer(params, 0), "two": per_layer(params, 1)}
+    optimiser = build_optimiser(spec, schedule, separate)
+    state = optimiser.init(separate)
+    for seed in range(4):
+        grads = gradients(params, seed)
+        grads = {"one": per_layer(grads, 0), "two": per_layer(grads, 1)}
+        updates, state = optimiser.update(grads, state, separate)
+        separate = optax.apply_updates(separate, updates)
+    assert_same(per_layer(whole, 0), separate["one"])
+    assert_same(per_layer(whole, 1), separate["two"])
+
+
+def test_lamb_equals_optax_without_a_stack(params):
+    params = {"head": params["head"], "embed": params["embed"]}
+    ours = build_optimiser(dict(kind="lamb", weight_decay=0.1), optax.constant_schedule(0.1), params)
+    theirs = optax.lamb(0.1, weight_decay=0.1, mask=decays(params))
+    assert_same(run(ours, params)[0], run(theirs, params)[0])
+
+
+@pytest.mark.parametrize("kind", sorted(set(OPTIMISERS) - {"adam"}))  # its moments hide the decay
+def test_default_decay_shrinks_matrices_only(kind, params):
+    """With zero gradients only weight decay moves a parameter."""
+    optimiser = build_optimiser(dict(kind=kind, weight_decay=0.5), optax.constant_schedule(0.1), params)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimiser.update(zeros, optimiser.init(params), params)
+    moved = {path for path, u in flatten(updates).items() if np.abs(u).max() > 0}
+    assert moved == {"embed/token/embedding", "layers/up/kernel", "head/kernel"}
+
+
+def test_decay_rules_of_the_config_come_first(params):
+    rules = [("head/", 0.0), (r"/position/", 2.0)]
+    optimiser = build_optimiser(
+        dict(kind="sgd", weight_decay=0.5, momentum=0.0),
+        optax.constant_schedule(0.1),
+        params,
+        decay=rules,
+    )
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimiser.update(zeros, optimiser.init(params), params)
+    table = params["embed"]["position"]["embedding"]
+    np.testing.assert_allclose(updates["embed"]["position"]["embedding"], -0.1 * table, rtol=1e-6)
+    assert not np.any(updates["head"]["kernel"])
+
+
+def test_groups_scale_the_learning_rate_first_match_wins(params):
+    groups = [("head/kernel", 0.5), ("head/", 0.25), ("^layers/", [0.1, 1.0])]
+    spec, schedule = dict(kind="sgd", momentum=0.0), optax.constant_schedule(1.0)
+    grouped = build_optimiser(spec, schedule, params, groups=groups)
+    grads = gradients(params, 0)
+    updates, _ = grouped.update(grads, grouped.init(params), params)
+    np.testing.assert_allclose(updates["head"]["kernel"], -0.5 * grads["head"]["kernel"], rtol=1e-6)
+    np.testing.assert_allclose(updates["head"]["bias"], -0.25 * grads["head"]["bias"], rtol=1e-6)
+    up = -grads["layers"]["up"]["kernel"] * np.array([0.1, 1.0], np.float32)[:, None, None]
+    np.testing.assert_allclose(updates["layers"]["up"]["kernel"], up, rtol=1e-6)
+    np.testing.assert_allclose(updates["embed"]["token"]["embedding"], -grads["embed"]["token"]["embedding"], rtol=1e-6)
+
+
+def test_frozen_parameters_have_no_update_and_no_state(params):
+    optimiser = build_optimiser(dict(kind="adamw"), optax.constant_schedule(0.1), params, freeze=["^embed/"], clip=1.0)
+    after, state = run(optimiser, params)
+    np.testing.assert_array_equal(after["embed"]["token"]["embedding"], params["embed"]["token"]["embedding"])
+    assert optimiser.frozen == {"embed/token/embedding", "embed/position/embedding"}
+    assert not [path for path in flatten(state) if "embed/" in path]
+    assert [path for path in flatten(state) if "layers/up/kernel" in path]
+
+
+def test_clip_is_over_the_parameters_that_train(params):
+    optimiser = build_optimiser(
+        dict(kind="sgd", momentum=0.0),
+        optax.constant_schedule(1.0),
+        params,
+        freeze=["^embed/"],
+        clip=0.5,
+    )
+    updates, _ = optimiser.update(gradients(params, 0), optimiser.init(params), params)
+    np.testing.assert_allclose(optax.tree.norm(updates), 0.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("field", ["decay", "groups", "freeze"])
+def test_unmatched_pattern_is_named_with_the_nearest_paths(field, params):
+    pattern = "heads/kernel"
+    rules = [pattern] if field == "freeze" else [(pattern, 0.5)]
+    with pytest.raises(XfmError, match=rf"config.{field}: 'heads/kernel'.*nearest are head/kernel"):
+        build_optimiser(dict(kind="adamw"), optax.constant_schedule(0.1), params, **{field: rules})
+
+
+def test_unknown_kind_and_field_name_the_nearest(params):
+    with pytest.raises(XfmError, match="config.optimiser: .*'adamww'.*did you mean 'adamw'"):
+        build_optimiser(dict(kind="adamww"), optax.constant_schedule(0.1), params)
+    with pytest.raises(XfmError, match="config.schedule: .*'peek'.*did you mean 'peak'"):
+        build_schedule(dict(kind="cosine", peek=1.0), 10)
+
+
+# Learning rates at steps 0, 5, 10, 55, 91, 100 of 100 with a warm-up of 10 and a peak of 1.
+RATES = {
+    "constant": [0, 0.5, 1, 1, 1, 1],
+    "linear": [0, 0.5, 1, 0.5, 0.1, 0],
+    "cosine": [0, 0.5, 1, 0.5, (1 + np.cos(0.9 * np.pi)) / 2, 0],
+    "wsd": [0, 0.5, 1, 1, 0.9, 0],
+    "rsqrt": [0, 0.5, 1, np.sqrt(10 / 55), np.sqrt(10 / 91), np.sqrt(10 / 100)],
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_schedules(kind):
+    schedule = build_schedule(dict(kind=kind, peak=1.0, warmup=10), 100)
+    rates = [float(schedule(step)) for step in (0, 5, 10, 55, 91, 100)]
+    np.testing.assert_allclose(rates, RATES[kind], atol=1e-6)
+
+
+def test_schedule_ends():
+    assert float(build_schedule(dict(kind="linear", peak=1.0, end=0.2), 10)(10)) == pytest.approx(0.2)
+    assert float(build_schedule(dict(kind="cosine", peak=1.0, end=0.2), 10)(10)) == pytest.approx(0.2)
+    sqrt = build_schedule(dict(kind="wsd", peak=1.0, decay=4, shape="sqrt"), 10)
+    assert float(sqrt(7)) == pytest.approx(0.5)
+    cooled = build_schedule(dict(kind="rsqrt", peak=1.0, warmup=1, cooldown=5), 10)
+    assert float(cooled(10)) == 0.0
+    with pytest.raises(XfmError, match="warmup is 20 steps of 10"):
+        build_schedule(dict(kind="linear", warmup=20), 10)

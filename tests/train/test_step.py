@@ -1,0 +1,149 @@
+"""One step: accumulation, the moving average, random numbers, and a loss that is not finite."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from linear_regression import Linear, Rows
+
+from xfm.data import Batches
+from xfm.train.optimiser import build_optimiser
+from xfm.train.paths import flatten
+from xfm.train.state import new_state
+from xfm.train.step import make_eval, make_step
+
+BATCHES = Batches(Rows(64, 1), 8, 0)
+
+
+def start(objective, ema=None, **rules):
+    batch = BATCHES.rows(0)
+    params = jax.eval_shape(lambda: objective.init(jax.random.key(0), batch)[0])
+    schedule = optax.constant_schedule(0.1)
+    optimiser = build_optimiser(dict(kind="adamw"), schedule, params, **rules)
+    return optimiser, new_state(objective, optimiser, jax.random.key(0), batch, ema)
+
+
+def copy(tree):
+    return jax.tree.map(jnp.array, tree)
+
+
+def numbers(tree):
+    """path -> numpy array, keys as their bits."""
+    return {
+        path: np.asarray(jax.random.key_data(x) if path.endswith("rng") else x) for path, x in flatten(tree).items()
+    }
+
+
+def test_needs_no_loop_and_descends():
+    objective = Linear(noise=0.0)
+    optimiser, state = start(objective)
+    step = make_step(objective, optimiser)
+    losses = []
+    for i in range(30):
+        state, metrics = step(state, BATCHES.rows(i))
+        losses.append(float(metrics["loss"][0] / metrics["loss"][1]))
+    assert losses[-1] < 0.1 * losses[0]
+    assert int(state.step) == 30
+    assert {n: float(metrics[n][0]) for n in ("skipped", "examples")} == dict(skipped=0, examples=8)
+
+
+def test_accumulation_is_the_gradient_of_the_whole_batch():
+    objective = Linear(noise=0.0)
+    optimiser, state = start(objective)
+    whole, metrics = make_step(objective, optimiser)(copy(state), BATCHES.rows(0))
+    parts, same = make_step(objective, optimiser, accumulate=4)(copy(state), BATCHES.rows(0))
+    for path, value in numbers(whole.params).items():
+        np.testing.assert_allclose(numbers(parts.params)[path], value, rtol=1e-5, atol=1e-7)
+    for name in ("loss", "grad_norm", "examples"):
+        np.testing.assert_allclose(same[name], metrics[name], rtol=1e-6)
+    assert int(parts.extra["calls"]) == 4
+
+
+def test_accumulation_weighs_microbatches_by_what_they_count():
+    """A masked loss: microbatches with 1 and 3 counted rows; the mean of means would be another
+    gradient.
+    """
+
+    class Masked(Linear):
+        def loss(self, params, extra, batch, rng, train=True):
+            y = batch["x"] @ params["head"]["kernel"]
+            squares = ((y - batch["labels"]) ** 2).mean(1) * batch["weights"]
+            count = batch["weights"].sum()
+            return squares.sum() / count, {"loss": (squares.sum(), count)}, extra
+
+    objective = Masked()
+    optimiser, state = start(objective)
+    batch = {**BATCHES.rows(0), "weights": np.float32([1, 1, 0, 1, 0, 1, 0, 0])}
+    whole, _ = make_step(objective, optimiser)(copy(state), batch)
+    parts, _ = make_step(objective, optimiser, accumulate=2)(copy(state), batch)
+    for path, value in numbers(whole.params).items():
+        np.testing.assert_allclose(numbers(parts.params)[path], value, rtol=1e-5, atol=1e-7)
+
+
+def test_moving_average():
+    objective = Linear()
+    optimiser, state = start(objective, ema=0.75)
+    before = np.asarray(state.ema["head"]["kernel"])
+    state, _ = make_step(objective, optimiser, ema=0.75)(state, BATCHES.rows(0))
+    after = 0.75 * before + 0.25 * np.asarray(state.params["head"]["kernel"])
+    np.testing.assert_allclose(state.ema["head"]["kernel"], after, rtol=1e-6)
+
+
+def test_random_numbers_follow_from_the_step():
+    objective = Linear(noise=1.0)
+    optimiser, state = start(objective)
+    step = make_step(objective, optimiser)
+    first, a = step(copy(state), BATCHES.rows(0))
+    again, b = step(copy(state), BATCHES.rows(0))
+    later, c = step(copy(state).replace(step=jnp.int32(7)), BATCHES.rows(0))
+    assert float(a["loss"][0]) == float(b["loss"][0]) != float(c["loss"][0])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_update_that_is_not_finite_is_not_made(accumulate):
+    batch = BATCHES.rows(0)
+    objective = Linear(bad=(int(batch["number"].max()),))
+    optimiser, state = start(objective, ema=0.9)
+    before = numbers(copy(state))
+    step = make_step(objective, optimiser, accumulate=accumulate, ema=0.9)
+    state, metrics = step(state, batch)
+    after = numbers(state)
+    assert int(after.pop("step")) == 1 and int(before.pop("step")) == 0
+    for path in before:
+        np.testing.assert_array_equal(after[path], before[path], err_msg=path)
+    assert float(metrics["skipped"][0]) == 1.0
+    assert all(float(v) == 0 for name in metrics for v in metrics[name] if name != "skipped")
+
+
+def test_gradient_that_is_not_finite_is_not_applied_though_the_loss_is():
+    class Root(Linear):
+        def loss(self, params, extra, batch, rng, train=True):
+            loss = jnp.sqrt(jnp.abs(params["head"]["bias"])).sum()  # 0 with an infinite slope
+            return loss, {}, extra
+
+    objective = Root()
+    optimiser, state = start(objective)
+    state, metrics = make_step(objective, optimiser)(state, BATCHES.rows(0))
+    assert float(metrics["skipped"][0]) == 1.0
+    assert np.isfinite(state.params["head"]["bias"]).all()
+
+
+def test_frozen_parameters_stay_and_do_not_count_in_the_norm():
+    objective = Linear(noise=0.0)
+    optimiser, state = start(objective, freeze=["head/kernel"])
+    kernel = np.asarray(state.params["head"]["kernel"])
+    grads = jax.grad(lambda p: objective.loss(p, state.extra, BATCHES.rows(0), None, False)[0])(state.params)
+    norm = optax.tree.norm(grads["head"]["bias"])
+    state, metrics = make_step(objective, optimiser)(state, BATCHES.rows(0))
+    np.testing.assert_array_equal(state.params["head"]["kernel"], kernel)
+    np.testing.assert_allclose(metrics["grad_norm"][0], norm, rtol=1e-6)
+
+
+def test_evaluation_leaves_all_as_it_is():
+    objective = Linear(noise=1.0)
+    _, state = start(objective)
+    evaluate = make_eval(objective)
+    a = evaluate(state.params, state.extra, BATCHES.rows(0), jax.random.key(0))
+    b = evaluate(state.params, state.extra, BATCHES.rows(0), jax.random.key(1))
+    assert float(a["loss"][0]) == float(b["loss"][0])

@@ -1,0 +1,223 @@
+"""Checkpoints that are whole, proven and found again: Orbax, with checksums and a way back to the
+last good step.
+
+Orbax writes a step atomically but does not notice a flipped bit when it reads one back; a failed
+save in the background is silent until the next; and the newest step may be a damaged one. Hence
+each step carries a JSON item with the layout and a checksum of every array, `check` asks after the
+last save, and `restore` walks back to a good step.
+"""
+
+import contextlib
+import gc
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from xfm.errors import XfmError
+from xfm.train.paths import flatten
+from xfm.train.proof import checksums, layout, sealed, unsealed
+from xfm.train.state import State
+
+FOLDER, DAMAGED = "checkpoints", "damaged"
+
+
+class Checkpoints:
+    """The checkpoints of one workdir, `keep` (at least 2) newest steps of them.
+
+    mode: "write", or "read" to touch nothing, not even what a run that still goes on is writing.
+    say: told one sentence about each step that turns out damaged.
+    """
+
+    def __init__(self, workdir: Path, keep: int = 2, mode: str = "write", say=print):
+        self.workdir, self.say = Path(workdir).absolute(), say
+        self.folder = self.workdir / FOLDER
+        modes = {
+            "write": dict(max_to_keep=max(keep, 2), cleanup_tmp_directories=True),
+            "read": dict(read_only=True, create=False),
+        }
+        logging.getLogger("absl").addFilter(_not_orbax)
+        options = ocp.CheckpointManagerOptions(**modes[mode], **_atomic())
+        names = ("state", "proof")
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=names)
+        self._saving: int | None = None
+
+    def steps(self) -> list[int]:
+        """The steps that were committed, oldest first."""
+        self._manager.reload()
+        return sorted(self._manager.all_steps())
+
+    def path(self, step: int) -> Path:
+        return self.folder / str(step)
+
+    def save(self, state: State, notes: dict[str, Any]) -> None:
+        """Begins to save; the state may be donated at once. `notes` is JSON data that `restore`
+        gives back.
+
+        Raises XfmError if this save or the one before fails.
+        """
+        self.wait()
+        step, tree = int(state.step), as_tree(state)
+        proof = {"layout": layout(tree), "checksums": checksums(flatten(tree)), "notes": notes}
+        items = ocp.args.Composite(state=ocp.args.StandardSave(tree), proof=ocp.args.JsonSave(sealed(proof)))
+        self._saving = step
+        self._guarded(lambda: self._manager.save(step, args=items, force=True))
+
+    def check(self) -> None:
+        """Raises XfmError if the save in the background has failed; costs nothing, so call it every
+        step.
+        """
+        if self._saving is not None and not self._manager.is_saving_in_progress():
+            self.wait()
+
+    def wait(self) -> None:
+        """Returns when the last save is on disk; raises XfmError if it failed."""
+        self._guarded(self._manager.wait_until_finished)
+        self._saving = None
+
+    def restore(self, like: State) -> tuple[State, dict[str, Any]] | None:
+        """The newest good step and its notes, or None where nothing was saved yet.
+
+        like: State of ShapeDtypeStructs with shardings. Says a sentence for each damaged step and
+        goes on to the one before. Raises XfmError if every step is damaged, or if a step is whole
+        but of another model.
+        """
+        bad = []
+        for step in reversed(self.steps()):
+            found = self._attempt(step, like)
+            if not isinstance(found, str):
+                if bad:
+                    self.say(f"going back to the checkpoint of step {step}, which is whole")
+                return found
+            bad.append(f"step {step}: {found}")
+            self.say(f"the checkpoint of step {step} in {self.folder} is damaged ({found})")
+        if bad:
+            raise XfmError(
+                f"no checkpoint in {self.folder} can be read ({'; '.join(bad)}): start again in another workdir"
+            )
+        return None
+
+    def set_aside_after(self, step: int) -> None:
+        """Moves the steps after `step` to workdir/damaged: training may write them again."""
+        later = [s for s in self.steps() if s > step]
+        ocp.multihost.sync_global_processes("xfm: steps listed")
+        for old in later if jax.process_index() == 0 else ():
+            target = self.workdir / DAMAGED / str(old)
+            target.parent.mkdir(exist_ok=True)
+            while target.exists():
+                target = target.with_name(target.name + "x")
+            self.path(old).rename(target)
+            self.say(f"moved the damaged checkpoint of step {old} to {target}")
+        ocp.multihost.sync_global_processes("xfm: damaged steps set aside")
+        self._manager.reload()
+
+    def close(self) -> None:
+        self._manager.close()
+        logging.getLogger("absl").removeFilter(_not_orbax)
+
+    def _attempt(self, step: int, like: State) -> tuple[State, dict[str, Any]] | str:
+        """What `_read` gives, or in a few words why the step is damaged."""
+        with _hushed():
+            try:
+                return self._read(step, like)
+            except (XfmError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # readers of damaged files raise anything, even panics
+                return _first_line(error)
+
+    def _read(self, step: int, like: State) -> tuple[State, dict[str, Any]]:
+        proof = self._manager.restore(step, args=ocp.args.Composite(proof=ocp.args.JsonRestore()))
+        proof = unsealed(proof["proof"])
+        tree = as_tree(like)
+        self._require_layout(step, proof["layout"], layout(tree))
+        item = ocp.args.Composite(state=ocp.args.StandardRestore(tree))
+        tree = self._manager.restore(step, args=item)["state"]
+        if layout(tree) != proof["layout"]:
+            raise ValueError("an array came back with another dtype")
+        sums = checksums(flatten(tree))
+        wrong = [path for path, value in proof["checksums"].items() if sums[path] != value]
+        if wrong:
+            raise ValueError(f"the checksum of {wrong[0]} is wrong{_more(len(wrong) - 1)}")
+        return State(**{"ema": None, **tree}), proof["notes"]
+
+    def _require_layout(self, step: int, there: dict, here: dict) -> None:
+        differ = [path for path in {**there, **here} if there.get(path) != here.get(path)]
+        differ.sort(key=lambda path: not path.startswith("params/"))
+        if differ:
+            lines = [f"{p} is {_shape(there.get(p))} there and {_shape(here.get(p))} here" for p in differ[:3]]
+            raise XfmError(
+                f"the checkpoint of step {step} in {self.folder} does not fit this model: "
+                f"{', '.join(lines)}{_more(len(differ) - 3)}; use the config and data that it was "
+                "trained with, or another workdir"
+            )
+
+    def _guarded(self, action) -> None:
+        """Runs a part of a save; whatever goes wrong there becomes one sentence and the manager
+        forgets the step.
+        """
+        try:
+            action()
+        except Exception as error:
+            step, self._saving = self._saving, None
+            steps = self.steps()
+            left = f"step {steps[-1]} is the newest that is whole" if steps else "no earlier one exists"
+            raise XfmError(
+                f"the checkpoint of step {step} could not be saved in {self.folder}: "
+                f"{_first_line(error)}; {left}: make room or mend the folder, then run again to go "
+                "on from there"
+            ) from error
+
+
+def as_tree(state: State) -> dict[str, Any]:
+    """The state as a dict, without what is None; parameters first, so that they are named first in
+    messages.
+    """
+    names = ("params", "ema", "extra", "opt_state", "step", "rng")
+    return {name: getattr(state, name) for name in names if getattr(state, name) is not None}
+
+
+def _atomic() -> dict:
+    """A step counts only once its commit file stands, on every file system, where this Orbax has
+    the option.
+    """
+    try:
+        from orbax.checkpoint.options import AtomicityMode, AtomicityOptions
+    except ImportError:
+        return {}
+    return {"atomicity_options": AtomicityOptions(mode=AtomicityMode.COMMIT_FILE)}
+
+
+def _not_orbax(record: logging.LogRecord) -> bool:
+    """Orbax logs tracebacks of what is told here in one sentence."""
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
+
+
+@contextlib.contextmanager
+def _hushed():
+    """Silence for the coroutines that Orbax leaves behind when a read fails."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
+            gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
+def _shape(entry: list | None) -> str:
+    return "absent" if entry is None else f"{entry[1]}{entry[0]}"
+
+
+def _more(count: int) -> str:
+    return f" (and {count} more)" if count > 0 else ""

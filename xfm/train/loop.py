@@ -1,0 +1,232 @@
+"""The training run, from top to bottom: set up, restore, then step, report, evaluate and save until
+the last step.
+
+A run is exact: killed at any step and started again in its workdir, it goes on as if nothing had
+happened. The state is the checkpoint; the data is addressed by the step; the random numbers are
+drawn from the step; what the log had summed since its last line is saved beside the state.
+"""
+
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from xfm.data import Batches, prefetch
+from xfm.errors import XfmError
+from xfm.train import curve
+from xfm.train.clock import Clock
+from xfm.train.evaluation import evaluate_on, weights_of
+from xfm.train.logs import Log, has_line
+from xfm.train.preempt import Interrupted, Preemption
+from xfm.train.record import open_workdir, read_record, to_plain, write_record
+from xfm.train.report import Listener, summary
+from xfm.train.run import Run, setup
+from xfm.train.sharding import batch_sharding
+from xfm.train.state import State
+from xfm.train.step import make_step
+from xfm.train.window import Window
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """valid: metric -> mean over the validation source.  baseline: name -> loss to beat.
+
+    checkpoint: folder of the newest step.  curve: picture of the losses, None without matplotlib.
+    state: after the last step.
+    """
+
+    step: int
+    valid: dict[str, float]
+    baseline: dict[str, float]
+    examples: list[str]
+    workdir: Path
+    checkpoint: Path | None
+    curve: Path | None
+    state: State = dataclasses.field(repr=False)
+
+
+def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = None) -> Result:
+    """Trains what `config` describes, in `workdir`; goes on from the newest good checkpoint if
+    there is one.
+
+    on_event(name, values) hears "start", "log", "evaluate", "save" and "end".
+    Raises XfmError for what a user can mend, and Interrupted (a SystemExit) after SIGTERM or
+    SIGINT.
+    """
+    run = setup(to_plain(config), open_workdir(workdir), "write", on_event)
+    write_record(run.workdir, run.config, run.data.fingerprint)
+    with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
+        state, window = restore(run)
+        first, last, settings = int(state.step), run.settings.steps, run.settings
+        valid, clock, saved = None, Clock(), first
+        due = lambda step: step % settings.eval_every == 0 or step == last  # noqa: E731
+        batches = Batches(run.data.train, settings.batch, settings.seed)
+        one_step = make_step(
+            run.objective,
+            run.optimiser,
+            accumulate=settings.accumulate,
+            ema=settings.ema,
+            sharding=jax.tree.map(lambda x: x.sharding, run.like),
+        )
+        with (
+            contextlib.closing(Log(run.workdir, settings.log, first)) as log,
+            contextlib.closing(prefetch(batches, batch_sharding(run.mesh), first)) as stream,
+            Preemption() as asked,
+        ):
+            if first == 0 and run.baseline:
+                log.write(0, "baseline", run.baseline)
+            if first and due(first) and not has_line(run.workdir, first, "valid"):
+                valid = validate(run, state, log)  # it was stopped between the save and this
+            run.report.begin(first, last)
+            for step in range(first + 1, last + 1):
+                _, batch = next(stream)
+                state, metrics = one_step(state, batch)
+                clock.start(step)
+                window.add(step, metrics)
+                run.checkpoints.check()
+                run.report.advance()
+                stop = asked.to_stop(step)
+                if step % settings.log_every == 0 or step == last:
+                    write_line(run, log, window, step, clock, stream.wait_share())
+                if step % settings.save_every == 0 or step == last or stop:
+                    clock.outside("save", partial(save, run, state, window))
+                    saved = step
+                if stop and step < last:
+                    run.checkpoints.wait()
+                    raise interrupted(run, step, asked.signum)
+                if due(step):
+                    valid = clock.outside("evaluate", partial(validate, run, state, log))
+            run.checkpoints.wait()
+        valid = valid or validate(run, state, None)  # a run that had ended before
+        return finish(run, state, valid, saved)
+
+
+def evaluate(workdir: str | Path, on_event: Listener = None, *, changes: Mapping[str, Any] | None = None) -> Result:
+    """The newest good checkpoint of `workdir` on its validation data, with the examples; nothing is written.
+
+    changes: keys of the config to set otherwise, of those that may change: `mesh` for other devices, `eval_steps`.
+    """
+    workdir = Path(workdir).expanduser().absolute()
+    record = read_record(workdir)
+    if record is None:
+        raise XfmError(f"{workdir} holds no run: there is no config.json; give the workdir of `xfm train`")
+    run = setup({**record[0], **to_plain(changes or {})}, workdir, "read", on_event)
+    with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
+        found = run.checkpoints.restore(run.like)
+        if found is None:
+            raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
+        return finish(run, found[0], validate(run, found[0], None), int(found[0].step))
+
+
+def restore(run: Run) -> tuple[State, Window]:
+    """The newest good checkpoint, or the state of step 0; damaged later steps are moved out of the
+    way.
+    """
+    found = run.checkpoints.restore(run.like)
+    state, notes = found if found else (run.make_state(), {})
+    step = int(state.step)
+    if found:
+        run.checkpoints.set_aside_after(step)
+        run.report.say(f"going on from step {step} of {run.settings.steps}")
+    if step > run.settings.steps:
+        raise XfmError(
+            f"{run.workdir} is at step {step}, past config.steps={run.settings.steps}; "
+            "raise steps or take another workdir"
+        )
+    newest = f"the newest checkpoint is in {run.checkpoints.folder}"
+    window = Window(
+        run.settings.nan,
+        run.settings.nan_limit,
+        newest,
+        sums=notes.get("window"),
+        skipped=notes.get("skipped", 0),
+    )
+    return state, window
+
+
+def write_line(run: Run, log: Log, window: Window, step: int, clock: Clock, wait: float) -> None:
+    """One line of training metrics: means over the window, the learning rate, rates, the data's
+    share of the time.
+    """
+    values = window.means()
+    sizes = {name: values.pop(name, 0.0) for name in ("tokens", "examples")}  # of a step
+    steps, seconds = clock.lap(step)
+    values["learning_rate"] = float(run.optimiser.schedule(step - 1))
+    if steps:
+        values["steps_per_second"] = steps / seconds
+        values.update({f"{name}_per_second": n * steps / seconds for name, n in sizes.items() if n})
+    values["data_wait"] = wait
+    values["save_seconds"] = clock.spent("save")
+    log.write(step, "train", values)
+    run.report.progress(step, values, (run.settings.steps - step) * seconds / max(steps, 1))
+    run.report.event("log", step=step, **values)
+
+
+def validate(run: Run, state: State, log: Log | None) -> dict[str, float]:
+    """Metrics over the validation source; with a log they are written and the curve is drawn."""
+    values = evaluate_on(
+        run.evaluate,
+        state,
+        run.data.valid,
+        run.settings.batch,
+        run.settings.eval_steps,
+        batch_sharding(run.mesh),
+    )
+    step = int(state.step)
+    if log is not None:
+        log.write(step, "valid", values)
+        if jax.process_index() == 0:
+            draw(run)
+    run.report.say(f"step {step}: validation " + ", ".join(f"{name} {v:.4f}" for name, v in values.items()))
+    run.report.event("evaluate", step=step, **values)
+    return values
+
+
+def save(run: Run, state: State, window: Window) -> None:
+    """Begins a checkpoint; it is written while the next steps run."""
+    begin = time.perf_counter()
+    run.checkpoints.save(state, window.notes())
+    run.report.event("save", step=int(state.step), seconds=time.perf_counter() - begin)
+
+
+def interrupted(run: Run, step: int, signum: int) -> Interrupted:
+    name = signal.Signals(signum).name
+    run.report.say(f"{name}: stopped at step {step}, saved in {run.workdir}; run again to go on")
+    return Interrupted(step, signum)
+
+
+def finish(run: Run, state: State, valid: dict[str, float], saved: int) -> Result:
+    """The summary: validation against the baseline, where the checkpoint and the curve are,
+    examples.
+    """
+    picture = run.workdir / curve.FILE
+    result = Result(
+        step=int(state.step),
+        valid=valid,
+        baseline=run.baseline,
+        examples=list(run.objective.examples(weights_of(state), state.extra, run.data)),
+        workdir=run.workdir,
+        checkpoint=run.checkpoints.path(saved) if saved else None,
+        curve=picture if picture.exists() else None,
+        state=state,
+    )
+    run.report.close()
+    for line in summary(result):
+        run.report.say(line)
+    run.report.event("end", step=result.step, **valid)
+    return result
+
+
+def draw(run: Run) -> None:
+    name = str(run.config.get("name") or run.workdir.name)
+    try:
+        if curve.draw_curve(run.workdir, name, run.baseline) is None:
+            run.report.once("no loss curve is drawn: matplotlib is missing (install xfm[log])")
+    except OSError as error:
+        run.report.once(f"the loss curve cannot be written: {error.strerror}")

@@ -1,0 +1,234 @@
+"""From plain data to an Optax optimiser: the rule, weight decay, learning-rate groups, freezing and
+clipping.
+
+The order of one update: clip by global norm -> the optimiser's direction, with weight decay where
+its paper puts it -> factor of the parameter's group -> the schedule's learning rate. Schedules are
+in `schedules.py`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from xfm.errors import XfmError
+from xfm.spec import SpecError, build
+from xfm.train.paths import Rules, first_match, flatten, map_by_path, require_matches
+
+# Which parameters weight decay shrinks, as factors of the optimiser's weight_decay; rules of the
+# config come first. Matrices and token embeddings decay, as in BERT; positions, biases, scales and
+# all other small tensors do not.
+DECAY: Rules = (
+    (r"position[^/]*/", 0.0),
+    (r"(^|/)(kernel|embedding)$|(^|/)head[^/]*/table$", 1.0),
+    (r"", 0.0),
+)
+
+# Parameters of a scanned stack, which have one leading axis (depth) more than in their layer.
+# Optimisers that measure whole tensors (LAMB, Adafactor) measure each layer on its own.
+STACKED = r"(^|/)layers/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimiser:
+    """An Optax transformation (init, update) with its schedule and the paths of the parameters it
+    leaves alone.
+    """
+
+    init: Callable
+    update: Callable
+    schedule: Callable
+    frozen: frozenset[str]
+
+
+def build_optimiser(
+    spec: Mapping[str, Any],
+    schedule: Callable,
+    params: Any,
+    *,
+    decay: Rules = (),
+    groups: Rules = (),
+    freeze: Sequence[str] = (),
+    clip: float | None = None,
+) -> Optimiser:
+    """The optimiser of `params` (arrays or their shapes).
+
+    decay: (regex, factor of weight_decay) before the default DECAY.  groups: (regex, factor of the
+    learning rate); a list of factors is one per layer of a stack, as layer-wise decay needs.
+    freeze: regexes of parameters that get no update and no optimiser state.  clip: largest global
+    norm of the gradient, over the parameters that train.
+    Raises XfmError for a pattern that matches nothing, or an unknown kind or field.
+    """
+    leaves = flatten(params)
+    require_matches("decay", [regex for regex, _ in decay], leaves)
+    require_matches("groups", [regex for regex, _ in groups], leaves)
+    require_matches("freeze", freeze, leaves)
+    frozen = {path for path in leaves if first_match(path, [(f, True) for f in freeze])}
+    if len(frozen) == len(leaves):
+        raise XfmError("config.freeze leaves no parameter to train")
+    try:
+        rule = build(OPTIMISERS, spec)
+    except SpecError as error:
+        raise XfmError(f"config.optimiser: {error}") from None
+
+    shrink = {path: first_match(path, (*decay, *DECAY)) * rule.weight_decay for path in leaves}
+    speed = {path: _factor(path, leaf, first_match(path, groups, 1.0)) for path, leaf in leaves.items()}
+    transform = optax.chain(
+        optax.clip_by_global_norm(clip) if clip else optax.identity(),
+        rule.direction(_stateless(lambda path, u, p: u + shrink[path] * p if shrink[path] else u)),
+        _stateless(lambda path, u, p: u * speed[path]) if groups else optax.identity(),
+        optax.scale_by_learning_rate(schedule),
+    )
+    if frozen:
+        labels = map_by_path(lambda path, _: "frozen" if path in frozen else "trained", params)
+        transform = optax.partition({"trained": transform, "frozen": optax.set_to_zero()}, labels)
+    return Optimiser(transform.init, transform.update, schedule, frozenset(frozen))
+
+
+def _factor(path: str, leaf: Any, factor: Any) -> Any:
+    """A scalar, or one value per layer shaped to multiply a leaf [depth ...]."""
+    if not isinstance(factor, Sequence):
+        return factor
+    if leaf.ndim == 0 or len(factor) != leaf.shape[0]:
+        raise XfmError(
+            f"config.groups gives {len(factor)} factors to {path} of shape {tuple(leaf.shape)}; "
+            "a list has one factor per layer of the stack"
+        )
+    return jnp.reshape(jnp.array(factor, jnp.float32), (-1,) + (1,) * (leaf.ndim - 1))
+
+
+def _stateless(function: Callable) -> optax.GradientTransformation:
+    return optax.stateless(lambda updates, params: map_by_path(function, updates, params))
+
+
+def each_layer(transform: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`transform`, applied to every layer of a stacked parameter on its own."""
+
+    def label(path, leaf):
+        return leaf.shape[0] if first_match(path, [(STACKED, True)]) else 0
+
+    def parts(tree):
+        labels = map_by_path(label, tree)
+        layered = optax.GradientTransformation(
+            lambda p: jax.vmap(transform.init)(p),
+            lambda u, s, p: jax.vmap(transform.update)(u, s, p),
+        )
+        kinds = {d: layered if d else transform for d in sorted(set(jax.tree.leaves(labels)))}
+        return optax.partition(kinds, labels)
+
+    return optax.GradientTransformation(
+        lambda params: parts(params).init(params),
+        lambda updates, state, params: parts(params).update(updates, state, params),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamW:
+    """Loshchilov & Hutter, "Decoupled Weight Decay Regularization" (2019)."""
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    def direction(self, decay):
+        return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps), decay)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Kingma & Ba (2015); weight decay, if any, is an L2 penalty: part of the gradient that the
+    moments see.
+    """
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def direction(self, decay):
+        return optax.chain(decay, optax.scale_by_adam(self.b1, self.b2, self.eps))
+
+
+@dataclasses.dataclass(frozen=True)
+class Lamb:
+    """You et al., "Large Batch Optimization for Deep Learning" (2020): AdamW, rescaled to each
+    layer's norm.
+    """
+
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-6
+    weight_decay: float = 0.01
+
+    def direction(self, decay):
+        trust = each_layer(optax.scale_by_trust_ratio())
+        return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps), decay, trust)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lion:
+    """Chen et al., "Symbolic Discovery of Optimization Algorithms" (2023); wants about a tenth of
+    AdamW's rate.
+    """
+
+    b1: float = 0.9
+    b2: float = 0.99
+    weight_decay: float = 0.1
+
+    def direction(self, decay):
+        return optax.chain(optax.scale_by_lion(self.b1, self.b2), decay)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sgd:
+    """Gradient descent with momentum; `momentum_kind` is "heavy_ball" or "nesterov"; weight decay
+    is an L2 penalty.
+    """
+
+    momentum: float = 0.9
+    momentum_kind: str = "heavy_ball"
+    weight_decay: float = 0.0
+
+    def direction(self, decay):
+        if self.momentum_kind not in ("heavy_ball", "nesterov"):
+            raise XfmError(f"config.optimiser: momentum_kind is 'heavy_ball' or 'nesterov', not {self.momentum_kind!r}")
+        return optax.chain(decay, optax.trace(self.momentum, self.momentum_kind == "nesterov"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Adafactor:
+    """Shazeer & Stern (2018), with relative step sizes (times the parameter's RMS) and the
+    schedule's rate.
+
+    Second moments of matrices with both sides of at least `smallest` are kept as one row and one
+    column. Weight decay is decoupled and scaled by the learning rate, as in AdamW.
+    """
+
+    decay_rate: float = 0.8
+    threshold: float = 1.0
+    smallest: int = 128
+    momentum: float | None = None
+    weight_decay: float = 0.0
+
+    def direction(self, decay):
+        scale = optax.chain(
+            optax.scale_by_factored_rms(decay_rate=self.decay_rate, min_dim_size_to_factor=self.smallest),
+            optax.clip_by_block_rms(self.threshold),
+            optax.scale_by_param_block_rms(),
+        )
+        momentum = optax.ema(self.momentum, debias=False) if self.momentum else optax.identity()
+        return optax.chain(each_layer(scale), momentum, decay)
+
+
+OPTIMISERS = {
+    "adamw": AdamW,
+    "adam": Adam,
+    "lamb": Lamb,
+    "lion": Lion,
+    "sgd": Sgd,
+    "adafactor": Adafactor,
+}

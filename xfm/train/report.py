@@ -1,0 +1,125 @@
+"""What a person sees of a run: a header, progress, sentences, a summary."""
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from xfm.train.paths import flatten
+
+Listener = Callable[[str, dict[str, Any]], None] | None
+
+
+class Report:
+    """Speaks on standard error, from process 0 only, and tells `on_event(name, values)` the same as
+    data.
+
+    With a terminal there is a progress bar; without, a line per report of the loop.
+    """
+
+    def __init__(self, on_event: Listener = None):
+        self._listener, self._bar, self._said = on_event, None, set()
+
+    def say(self, text: str) -> None:
+        if jax.process_index() != 0:
+            return
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
+
+    def event(self, name: str, **values: Any) -> None:
+        if self._listener is not None and jax.process_index() == 0:
+            self._listener(name, values)
+
+    def begin(self, step: int, steps: int) -> None:
+        self._steps = steps
+        if sys.stderr.isatty() and jax.process_index() == 0:
+            from tqdm import tqdm
+
+            columns = shutil.get_terminal_size((100, 24)).columns  # some terminals say 0
+            self._bar = tqdm(total=steps, initial=step, unit="step", ncols=columns, mininterval=0.5, file=sys.stderr)
+
+    def advance(self) -> None:
+        if self._bar is not None:
+            self._bar.update()
+
+    def progress(self, step: int, values: Mapping[str, float], left: float) -> None:
+        """values: means of the window and rates.  left: seconds to the end."""
+        rate = next((f"{_short(v)} {k[:-11]}/s" for k, v in values.items() if k in RATES), "")
+        wait = f"data wait {values['data_wait']:.0%}"
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {values.get('loss', float('nan')):.4f}, {rate}, {wait}", refresh=False)
+        else:
+            width = len(str(self._steps))
+            loss = f"loss {values.get('loss', float('nan')):.4f}"
+            self.say(f"step {step:{width}}/{self._steps}  {loss}  {rate}  {wait}  {_clock(left)} left")
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+RATES = ("tokens_per_second", "examples_per_second")
+
+
+def header(name: str, config: Mapping, params: Any, frozen, data: Any, settings: Any, mesh: Any) -> list[str]:
+    """The lines that open a run: model, data, optimiser, devices."""
+    sizes = {path: leaf.size for path, leaf in flatten(params).items()}
+    still = sum(size for path, size in sizes.items() if path in frozen)
+    network = f" with a {config['model']['kind']}" if "model" in config else ""
+    length = len(data.train[0].get("tokens", ()))
+    rows = f"{len(data.train):,} training rows"
+    tokens = f" of {length} tokens ({_short(len(data.train) * length)})" if length else ""
+    epochs = settings.steps * settings.batch / len(data.train)
+    devices = jax.devices()
+    kind = getattr(devices[0], "device_kind", devices[0].platform)
+    processes = f", {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return [
+        f"{name}: {config['objective']['kind']}{network}, {_short(sum(sizes.values()))} parameters"
+        + (f", {_short(still)} of them frozen" if still else ""),
+        f"data: {rows}{tokens}, {len(data.valid):,} rows for validation; "
+        f"{settings.steps:,} steps of {settings.batch} rows are {epochs:.2f} epochs",
+        f"devices: {len(devices)} × {kind}, data={mesh.shape['data']} model={mesh.shape['model']}, "
+        f"sharding {settings.sharding}{processes}",
+    ]
+
+
+def summary(result: Any) -> list[str]:
+    """The lines that close a run: validation against the baseline, where things are, examples."""
+    lines, loss = [], result.valid.get("loss")
+    for name, value in result.baseline.items() if loss is not None else ():
+        verdict = "better" if loss < value else "worse"
+        lines.append(
+            f"validation loss {loss:.4f}, {abs(value - loss):.4f} {verdict} than the {name} baseline {value:.4f}"
+        )
+    if result.checkpoint is not None:
+        lines.append(f"checkpoint: {result.checkpoint}")
+    if result.curve is not None:
+        lines.append(f"curve: {result.curve}")
+    return lines + _listed("examples:", result.examples)
+
+
+def _listed(title: str, lines: Sequence[str]) -> list[str]:
+    return [title, *(f"  {line}" for line in lines)] if lines else []
+
+
+def _short(number: float) -> str:
+    """1234567 -> 1.23M."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"

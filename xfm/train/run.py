@@ -1,0 +1,109 @@
+"""What a run consists of, made from its config, before any array exists."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from xfm.data import Batches, open_data
+from xfm.errors import XfmError
+from xfm.objectives import build_objective
+from xfm.train.checkpoint import Checkpoints
+from xfm.train.optimiser import Optimiser, build_optimiser
+from xfm.train.record import require_same_config, require_same_data
+from xfm.train.report import Listener, Report, header
+from xfm.train.schedules import build_schedule
+from xfm.train.settings import Settings, read_settings
+from xfm.train.sharding import make_mesh, rules_named, state_sharding
+from xfm.train.state import State, new_state
+from xfm.train.step import make_eval
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What `setup` makes of a config; the phases of the loop read it."""
+
+    config: Mapping[str, Any]
+    settings: Settings
+    workdir: Path
+    report: Report
+    data: Any
+    objective: Any
+    optimiser: Optimiser
+    mesh: jax.sharding.Mesh
+    like: State  # shapes, dtypes and shardings of the state
+    make_state: Callable[[], State]
+    evaluate: Callable
+    baseline: dict[str, float]
+    checkpoints: Checkpoints
+
+
+def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listener) -> Run:
+    """Everything but the arrays; refuses what cannot work before anything slow begins.
+
+    mode: "write" to train, "read" to leave the workdir's checkpoints alone.
+    """
+    settings, report = read_settings(config), Report(on_event)
+    mesh, rules = make_mesh(settings.mesh), rules_named(settings.sharding)
+    ways = mesh.shape["data"] * settings.accumulate
+    if settings.batch % ways:
+        raise XfmError(
+            f"config.batch={settings.batch} is not a multiple of {ways}, the size of the mesh's "
+            "data axis times config.accumulate"
+        )
+    checkpoints = Checkpoints(workdir, settings.keep, mode, say=report.say)
+    if checkpoints.steps():
+        require_same_config(workdir, config)
+    data = open_data(config["data"], workdir)
+    if checkpoints.steps():
+        require_same_data(workdir, data.fingerprint)
+
+    objective = build_objective(config, data.vocabulary)
+    shapes = Batches(data.train, settings.batch, settings.seed).spec()
+    batch = {name: jax.ShapeDtypeStruct(*spec) for name, spec in shapes.items()}
+    key = jax.random.key(settings.seed)
+    params = jax.eval_shape(lambda b: objective.init(key, b)[0], batch)
+    optimiser = build_optimiser(
+        settings.optimiser,
+        build_schedule(settings.schedule, settings.steps),
+        params,
+        decay=settings.decay,
+        groups=settings.groups,
+        freeze=settings.freeze,
+        clip=settings.clip,
+    )
+
+    def first_state():
+        zeros = {name: jnp.zeros(*spec) for name, spec in shapes.items()}
+        return new_state(objective, optimiser, key, zeros, settings.ema)
+
+    like = jax.eval_shape(first_state)
+    sharding, notes = state_sharding(like, mesh, rules)
+    like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, sharding)
+    name = str(config.get("name") or workdir.name)
+    for line in header(name, config, params, optimiser.frozen, data, settings, mesh):
+        report.say(line)
+    for line in notes[:5] + ([f"(and {len(notes) - 5} more)"] if len(notes) > 5 else []):
+        report.say(line)
+    baseline = {name: float(value) for name, value in objective.baseline(data).items()}
+    for baseline_name, value in baseline.items():
+        report.say(f"{baseline_name} baseline: {value:.4f} nats")
+    report.event("start", params=params, baseline=baseline, notes=notes)
+    return Run(
+        config=config,
+        settings=settings,
+        workdir=workdir,
+        report=report,
+        data=data,
+        objective=objective,
+        optimiser=optimiser,
+        mesh=mesh,
+        like=like,
+        make_state=jax.jit(first_state, out_shardings=sharding),
+        evaluate=make_eval(objective),
+        baseline=baseline,
+        checkpoints=checkpoints,
+    )

@@ -1,0 +1,139 @@
+"""Learning rates over the steps of a run: a linear warm-up from 0 to `peak`, then what the kind
+says.
+
+`steps` is the length of the run; the loop fills it in from config.steps unless the spec gives it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+from xfm.errors import XfmError
+from xfm.spec import SpecError, build
+
+
+def build_schedule(spec: Mapping[str, Any], steps: int) -> Callable:
+    """step -> learning rate, a float32 scalar.  Raises XfmError for unknown kinds, fields or
+    impossible lengths.
+    """
+    try:
+        rule = build(SCHEDULES, {"steps": steps, **spec})
+    except SpecError as error:
+        raise XfmError(f"config.schedule: {error}") from None
+    if not 0 <= rule.warmup <= rule.steps:
+        raise XfmError(f"config.schedule: warmup is {rule.warmup} steps of {rule.steps}; it must lie within the run")
+    return optax.join_schedules(
+        [optax.linear_schedule(0.0, rule.peak, rule.warmup), rule.after_warmup()], [rule.warmup]
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """`peak` for ever."""
+
+    steps: int
+    peak: float = 1e-3
+    warmup: int = 0
+
+    def after_warmup(self):
+        return optax.constant_schedule(self.peak)
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """A straight line from `peak` to `end` at the last step, as BERT was trained."""
+
+    steps: int
+    peak: float = 1e-3
+    warmup: int = 0
+    end: float = 0.0
+
+    def after_warmup(self):
+        return optax.linear_schedule(self.peak, self.end, max(self.steps - self.warmup, 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Cosine:
+    """Half a cosine from `peak` to `end` at the last step (Loshchilov & Hutter, SGDR, 2017, without
+    restarts).
+    """
+
+    steps: int
+    peak: float = 1e-3
+    warmup: int = 0
+    end: float = 0.0
+
+    def after_warmup(self):
+        falling = optax.cosine_decay_schedule(1.0, max(self.steps - self.warmup, 1))
+        return lambda step: self.end + (self.peak - self.end) * falling(step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wsd:
+    """Warm-up, stable, decay: `peak` until the last `decay` steps (a tenth of the run if None),
+    which fall to `end`.
+
+    shape: "linear", or "sqrt" for 1 - sqrt (Hägele et al., "Scaling Laws and Compute-Optimal
+    Training Beyond Fixed Training Durations", 2024). The stable part does not depend on `steps`, so
+    a run may be prolonged.
+    """
+
+    steps: int
+    peak: float = 1e-3
+    warmup: int = 0
+    decay: int | None = None
+    end: float = 0.0
+    shape: str = "linear"
+
+    def after_warmup(self):
+        decay = max(self.steps // 10, 1) if self.decay is None else self.decay
+        stable = self.steps - self.warmup - decay
+        if stable < 0 or decay < 1 or self.shape not in ("linear", "sqrt"):
+            raise XfmError(
+                f"config.schedule: wsd wants warmup {self.warmup} + decay {decay} <= steps "
+                f"{self.steps}, decay >= 1 and shape 'linear' or 'sqrt', not {self.shape!r}"
+            )
+        power = {"linear": 1.0, "sqrt": 0.5}[self.shape]
+
+        def rate(step):
+            part = jnp.clip((step - stable) / decay, 0.0, 1.0)
+            return self.peak + (self.end - self.peak) * part**power
+
+        return rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Rsqrt:
+    """peak · sqrt(t / (t + step - warmup)), t = warmup or `timescale`: needs no known end (Zhai et
+    al., 2022).
+
+    The last `cooldown` steps fall linearly to 0.
+    """
+
+    steps: int
+    peak: float = 1e-3
+    warmup: int = 0
+    timescale: int | None = None
+    cooldown: int = 0
+
+    def after_warmup(self):
+        scale = self.timescale or max(self.warmup, 1)
+        length = self.steps - self.warmup
+
+        def rate(step):
+            left = jnp.clip((length - step) / self.cooldown, 0.0, 1.0) if self.cooldown else 1.0
+            return self.peak * jnp.sqrt(scale / (scale + jnp.maximum(step, 0))) * left
+
+        return rate
+
+
+SCHEDULES = {
+    "constant": Constant,
+    "linear": Linear,
+    "cosine": Cosine,
+    "wsd": Wsd,
+    "rsqrt": Rsqrt,
+}

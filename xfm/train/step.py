@@ -1,0 +1,122 @@
+"""One training step and one evaluation step, each a jitted function; usable without the loop."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key
+
+from xfm.train.paths import map_by_path
+from xfm.train.state import State
+
+Metrics = dict[str, tuple[Float[Array, ""], Float[Array, ""]]]  # name -> (sum, count)
+
+
+def make_step(
+    objective,
+    optimiser,
+    *,
+    accumulate: int = 1,
+    ema: float | None = None,
+    sharding: Any = None,
+) -> Callable[[State, dict], tuple[State, Metrics]]:
+    """step(state, batch) -> (state, metrics); the given state is donated.
+
+    optimiser: anything with Optax's init and update.  accumulate: microbatches, run one after
+    another; their gradients are averaged with the counts of metric "loss" as weights, which is the
+    gradient of the whole batch when the loss is a mean over what it counts.  ema: decay of the
+    average of parameters, if the state has one.  sharding: tree of the new state's shardings.
+
+    Where the loss or the gradient's norm is not finite nothing changes but the step number: metric
+    "skipped" is 1 and all others are empty. Beside the objective's metrics there are "loss",
+    "grad_norm", "skipped" and the number of real "tokens" (or "examples") in the batch.
+    """
+    frozen = getattr(optimiser, "frozen", frozenset())
+
+    def loss_of(params, extra, batch, rng):
+        params = map_by_path(lambda p, x: jax.lax.stop_gradient(x) if p in frozen else x, params)
+        loss, metrics, extra = objective.loss(params, extra, batch, rng, train=True)
+        return loss, (_with_loss(metrics, loss), extra)
+
+    gradient = jax.value_and_grad(loss_of, has_aux=True)
+
+    def step(state, batch):
+        rng = jax.random.fold_in(state.rng, state.step)
+        if accumulate == 1:
+            (loss, (metrics, extra)), grads = gradient(state.params, state.extra, batch, rng)
+        else:
+            loss, metrics, extra, grads = _accumulated(gradient, state, batch, rng, accumulate)
+        norm = optax.tree.norm(grads)
+        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        average = state.ema
+        if average is not None:
+            average = jax.tree.map(lambda a, p: ema * a + (1 - ema) * p, average, params)
+
+        good = jnp.isfinite(loss) & jnp.isfinite(norm)
+        new = State(state.step, params, opt_state, extra, average, state.rng)
+        new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, state)
+        metrics = {**metrics, "grad_norm": (norm, 1.0), **_size(batch)}
+        metrics = jax.tree.map(lambda m: jnp.where(good, m, 0.0).astype(jnp.float32), metrics)
+        metrics["skipped"] = (1.0 - good.astype(jnp.float32), jnp.float32(1.0))
+        return new.replace(step=state.step + 1), metrics
+
+    out = None if sharding is None else (sharding, None)
+    return jax.jit(step, donate_argnums=0, out_shardings=out)
+
+
+def make_eval(objective) -> Callable[[Any, Any, dict, Key[Array, ""]], Metrics]:
+    """evaluate(params, extra, batch, rng) -> metrics, with dropout and its like off and `extra`
+    left as it is.
+    """
+
+    def evaluate(params, extra, batch, rng):
+        loss, metrics, _ = objective.loss(params, extra, batch, rng, train=False)
+        return _with_loss(metrics, loss)
+
+    return jax.jit(evaluate)
+
+
+def _accumulated(gradient, state, batch, rng, accumulate):
+    """Loss, metrics, extra and gradient over microbatches; microbatch i holds the rows i, i +
+    accumulate, …
+
+    Rows are dealt out like this because then each device cuts its own rows, whatever the number of
+    devices.
+    """
+    parts = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1), batch)
+
+    def one(carry, item):
+        extra, total, grads = carry
+        part, index = item
+        key = jax.random.fold_in(rng, index)
+        (loss, (metrics, extra)), grad = gradient(state.params, extra, part, key)
+        weight = metrics["loss"][1]
+        grads = jax.tree.map(lambda a, g: a + weight * g, grads, grad)
+        return (extra, total + weight * loss, grads), metrics
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    carry, metrics = jax.lax.scan(one, (state.extra, jnp.float32(0.0), zeros), (parts, jnp.arange(accumulate)))
+    metrics = jax.tree.map(lambda m: m.sum(0), metrics)
+    extra, total, grads = carry
+    weight = jnp.where(metrics["loss"][1] > 0, metrics["loss"][1], 1.0)
+    return total / weight, metrics, extra, jax.tree.map(lambda g: g / weight, grads)
+
+
+def _with_loss(metrics: Metrics, loss: Float[Array, ""]) -> Metrics:
+    """The metrics as float32, with the loss among them; an objective that counts nothing counts as
+    one.
+    """
+    metrics = {"loss": (loss, 1.0), **metrics}
+    return jax.tree.map(lambda m: jnp.asarray(m, jnp.float32), metrics)
+
+
+def _size(batch: dict) -> Metrics:
+    """How much the batch holds: tokens that are not padding, or examples."""
+    if "segments" in batch:
+        return {"tokens": ((batch["segments"] > 0).sum(), 1.0)}
+    if "tokens" in batch:
+        return {"tokens": (batch["tokens"].size, 1.0)}
+    return {"examples": (jax.tree.leaves(batch)[0].shape[0], 1.0)}
