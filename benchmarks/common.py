@@ -1,0 +1,231 @@
+"""Two programs timed by turns: while one computes the other waits, on the same two cores.
+
+Each side is a process of its own, since the thread pools of PyTorch and XLA disturb each other.
+A side is a function `start(folder) -> {case: call}`; a call runs once to the end and may return an
+array, which is compared with the other side's. The folder is shared: weights travel through it.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+
+ROOT = pathlib.Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+THREADS = 2
+QUIET = 0.05  # share of the cores that other programs may take during a call that counts
+PATIENCE = 15 * 60  # seconds per case to wait for quiet calls, then the loud ones count too
+PACKAGES = ("jax", "jaxlib", "flax", "torch", "transformers", "numpy")
+
+
+def serve(start, folder):
+    """The child's life: a line in with a case, a line out with seconds, until the lines end."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    answers, sys.stdout = sys.stdout, sys.stderr
+    calls = start(pathlib.Path(folder))
+    print(json.dumps(dict(cases=list(calls), versions=versions())), file=answers, flush=True)
+    for line in sys.stdin:
+        case, output = json.loads(line)
+        before = time.perf_counter()
+        value = calls[case]()
+        seconds = time.perf_counter() - before
+        if output is not None and value is not None:
+            import numpy as np
+
+            np.save(output, np.asarray(value))
+        print(json.dumps(seconds), file=answers, flush=True)
+
+
+class Side:
+    """The parent's view of a child."""
+
+    def __init__(self, name, python, script, folder):
+        self.name = name
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(THREADS),
+            "MKL_NUM_THREADS": str(THREADS),
+        }
+        self.process = subprocess.Popen(
+            [python, script, "--side", name, "--folder", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        about = self.answer()
+        self.cases, self.versions = about["cases"], about["versions"]
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the side {self.name} has died; its words are above")
+        return json.loads(line)
+
+    def time(self, case, output=None):
+        """Seconds of one call, and the share of the cores that others took meanwhile."""
+        before = self.ticks()
+        self.process.stdin.write(json.dumps([case, output]) + "\n")
+        self.process.stdin.flush()
+        seconds = self.answer()
+        total, busy, own = (b - a for a, b in zip(before, self.ticks(), strict=True))
+        return seconds, round(max(0.0, busy - own) / max(total, 1), 3)
+
+    def ticks(self):
+        """Clock ticks so far of all cores, of them not idle, and of this child."""
+        child = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return *ticks(), int(child[11]) + int(child[12])
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(script, about, sides, rounds=7, close=1e-3):
+    """Runs both sides of a benchmark script and writes its record.
+
+    sides: {"peer": start, "xfm": start}; the peer starts first and may leave weights in the folder.
+    """
+    arguments = argparse.ArgumentParser(description=about)
+    arguments.add_argument("--peer", default=sys.executable, help="a Python that has PyTorch")
+    arguments.add_argument("--cases", help="only cases whose name has this in it")
+    arguments.add_argument("--side", choices=sides, help=argparse.SUPPRESS)
+    arguments.add_argument("--folder", help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    if given.side:
+        return serve(sides[given.side], given.folder)
+
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        peer = Side("peer", given.peer, script, folder)
+        ours = Side("xfm", sys.executable, script, folder)
+        for case in ours.cases:
+            if given.cases and given.cases not in case:
+                continue
+            results[case] = one(case, peer, ours, pathlib.Path(folder), rounds, close)
+            r = results[case]
+            print(
+                f"{case:24} peer {r['peer_ms']:8.1f} ms   xfm {r['xfm_ms']:8.1f} ms   "
+                f"ratio {r['ratio']:.2f}   (first call of xfm {r['xfm_first_s']:.1f} s, "
+                f"outputs differ by {r['difference']:.0e})",
+                flush=True,
+            )
+        peer.end()
+        ours.end()
+    record(pathlib.Path(script).stem, about, results, {"peer": peer.versions, "xfm": ours.versions})
+
+
+def one(case, peer, ours, folder, rounds, close):
+    """The medians of one case: first calls apart, then peer and xfm by turns until enough calls
+    were undisturbed by other programs.
+    """
+    files = {side.name: folder / f"{side.name}.npy" for side in (peer, ours)}
+    first = {side.name: side.time(case, str(files[side.name]))[0] for side in (peer, ours)}
+    calls = {"peer": [], "xfm": []}
+    until = time.monotonic() + PATIENCE
+
+    def quiet(name):
+        return [seconds for seconds, others in calls[name] if others <= QUIET]
+
+    while min(len(quiet(name)) for name in calls) < rounds and time.monotonic() < until:
+        wait_for_quiet(until)
+        for side in (peer, ours):
+            time.sleep(0.2)
+            calls[side.name].append(side.time(case))
+    enough = min(len(quiet(name)) for name in calls) >= rounds
+    times = {n: quiet(n) if enough else [seconds for seconds, _ in calls[n]] for n in calls}
+    median = {name: 1000 * statistics.median(values) for name, values in times.items()}
+    return dict(
+        peer_ms=round(median["peer"], 2),
+        xfm_ms=round(median["xfm"], 2),
+        ratio=round(median["xfm"] / median["peer"], 3),
+        ratio_of_best=round(min(times["xfm"]) / min(times["peer"]), 3),
+        xfm_first_s=round(first["xfm"], 2),
+        peer_first_s=round(first["peer"], 2),
+        difference=difference(files, close),
+        quiet_calls={name: len(quiet(name)) for name in calls},
+        counted="quiet" if enough else "all",
+        ms={name: [round(1000 * seconds, 2) for seconds, _ in calls[name]] for name in calls},
+        others={name: [others for _, others in calls[name]] for name in calls},
+    )
+
+
+def wait_for_quiet(until):
+    """Sleeps until nobody has worked for a second, or until that time."""
+    while time.monotonic() < until:
+        before = ticks()
+        time.sleep(1.0)
+        total, busy = (b - a for a, b in zip(before, ticks(), strict=True))
+        if busy <= QUIET * total:
+            return
+
+
+def ticks():
+    """Clock ticks so far of all cores, and of them those that were not idle."""
+    all_cores = pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    cores = [int(t) for t in all_cores]
+    return sum(cores), sum(cores) - cores[3] - cores[4]
+
+
+def difference(files, close):
+    """The largest difference of the two outputs, relative to their scale; where there are any."""
+    if not all(path.exists() for path in files.values()):
+        return float("nan")
+    import numpy as np
+
+    a, b = (np.load(files[name]).astype(np.float64) for name in ("xfm", "peer"))
+    for path in files.values():
+        path.unlink()
+    error = float(np.abs(a - b).max() / np.abs(b).max())
+    if not error < close:
+        raise SystemExit(f"the two sides do not compute the same: they differ by {error:.1e}")
+    return error
+
+
+def versions():
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine():
+    """What the numbers depend on beside the programs."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
+    flags = next((x.split(":")[1].split() for x in lines if x.startswith("flags")), [])
+    return dict(
+        cpu=model,
+        cores=len(os.sched_getaffinity(0)),
+        threads=THREADS,
+        simd=[f for f in flags if f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16")],
+        python=platform.python_version(),
+        load=round(os.getloadavg()[0], 2),
+    )
+
+
+def record(name, about, results, versions_of):
+    """One JSON file per run, under results/."""
+    now = datetime.datetime.now(datetime.UTC)
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}-{now:%Y%m%d-%H%M}.json"
+    content = dict(
+        benchmark=name,
+        about=about,
+        date=now.isoformat(timespec="seconds"),
+        machine=machine(),
+        versions=versions_of,
+        results=results,
+    )
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"recorded in {path.relative_to(ROOT)}")

@@ -1,0 +1,155 @@
+"""The table of what works, made from the library's own tables and from the tests that run over them.
+
+python -m tests.docs.table      rewrites it in README.md, between its two markers
+"""
+
+import ast
+import importlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.parts.examples import EXAMPLES
+from xfm.catalogue import Entry, entries
+from xfm.data import SOURCES
+from xfm.data.tokenizers import TOKENIZERS
+from xfm.objectives import OBJECTIVES
+from xfm.parts import SLOTS
+from xfm.structures import STRUCTURES
+from xfm.train.optimiser import OPTIMISERS
+from xfm.train.schedules import SCHEDULES
+from xfm.train.sharding import RULES
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+BEGIN, END = "<!-- table: what works -->", "<!-- end of table -->"
+ENUMERATORS = ("examples", "entries")  # calls that list all parts of a slot, and all configs
+
+
+def table() -> str:
+    """Markdown, without the markers."""
+    suites = enumerating_tests()
+    parts = [
+        (slot, code(kinds), f"{checks(suites[slot])} on {sum(map(len, EXAMPLES[slot].values()))} examples")
+        for slot, kinds in SLOTS.items()
+    ]
+    configs = [
+        (f"[{one.config}](configs/{one.config}.py)", one.paper, variants(one), sizes(one), one.oracle)
+        for one in entries()
+    ]
+    others = {
+        "structures": STRUCTURES,
+        "objectives": OBJECTIVES,
+        "data": SOURCES,
+        "tokenisers": TOKENIZERS,
+        "optimisers": OPTIMISERS,
+        "schedules": SCHEDULES,
+        "shardings": RULES,
+    }
+    return "\n\n".join(
+        [
+            "**Networks.** Each is a config with its recipe; " + checks(suites["configs"]) + " run over all of them.",
+            grid(("config", "paper", "variants", "parameters", "what proves it"), configs),
+            "**Parts.** One slot per row; the checks run over the whole row.",
+            grid(("slot", "kinds", "checked by"), parts),
+            "**Kernels.** `naive` is the definition, to which the checks hold the others.",
+            grid(("operation", "implementations", "checked by"), kernels()),
+            "**The rest.** " + "; ".join(f"{name} {code(kinds)}" for name, kinds in others.items()) + ".",
+            "**Equal to other people's code**, weights copied, float32, to 1e-5 of the largest number: "
+            + ", ".join(parity()) + ".",
+        ]
+    )  # fmt: skip
+
+
+def in_readme(readme: str, new: str) -> str:
+    """The README with `new` between the markers."""
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{new}\n\n{END}{rest.split(END)[1]}"
+
+
+def grid(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def link(path: Path) -> str:
+    return f"[{path.stem}]({path.relative_to(ROOT).as_posix()})"
+
+
+def checks(found: Sequence[tuple[Path, str]]) -> str:
+    """`6 checks of [test_mixers](…)`."""
+    files = dict.fromkeys(path for path, _ in found)
+    return f"{len(found)} check{'s' * (len(found) > 1)} of {', '.join(map(link, files))}"
+
+
+def variants(entry: Entry) -> str:
+    first = list(dict.fromkeys(["tiny", entry.default, *entry.variants]))
+    shown = code(first[:3])
+    return shown if len(first) <= 3 else f"{shown}, … ({len(first)})"
+
+
+def sizes(entry: Entry) -> str:
+    """Exact counts, as the tests have them: of the default variant, and the range of all."""
+    known = entry.parameters
+    text = f"{known[entry.default]:,}"
+    if len(known) > 1:
+        low, high = min(known.values()), max(known.values())
+        text += f" ({len(known)} sizes, {low / 1e6:,.1f}M to {high / 1e6:,.1f}M)"
+    return text
+
+
+def kernels() -> list[tuple[str, str, str]]:
+    rows = []
+    for folder in sorted(path.parent for path in (ROOT / "kernels").glob("*/naive.py")):
+        names = importlib.import_module(f"xfm.kernels.{folder.name}").IMPLEMENTATIONS
+        file = ROOT / "tests" / "kernels" / f"test_{folder.name}.py"
+        rows.append((f"`{folder.name}`", code(names), checks([(file, t.name) for t in tests_in(file)])))
+    return rows
+
+
+def parity() -> list[str]:
+    """`[bert equals transformers](…)` for each test against another implementation."""
+    found = []
+    for file in sorted((ROOT / "tests" / "parity").glob("test_*.py")):
+        for test in tests_in(file):
+            words = test.name.removeprefix("test_").replace("_", " ")
+            found.append(f"[{words}]({file.relative_to(ROOT).as_posix()})")
+    return found
+
+
+def tests_in(file: Path) -> list[ast.FunctionDef]:
+    body = ast.parse(file.read_text()).body
+    return [node for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+
+
+def enumerating_tests() -> dict[str, list[tuple[Path, str]]]:
+    """slot, or "configs" -> (file, name) of each test that is parametrised over all that it holds."""
+    found: dict[str, list] = {name: [] for name in (*SLOTS, "configs")}
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        listed: dict[str, set[str]] = {}  # name in the module -> what its value enumerates
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                listed[node.targets[0].id] = _enumerated(node.value, listed)
+            elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                over = set().union(*(_enumerated(d, listed) for d in node.decorator_list))
+                for what in over & set(found):
+                    found[what].append((file, node.name))
+    return found
+
+
+def _enumerated(node: ast.AST, listed: dict[str, set[str]]) -> set[str]:
+    """The slots, or "configs", whose members an expression lists without leaving any out."""
+    if isinstance(node, ast.Name):
+        return listed.get(node.id, set())
+    if isinstance(node, ast.comprehension) and node.ifs:
+        return set()
+    if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ENUMERATORS:
+        return {node.args[0].value} if node.args else {"configs"}
+    return set().union(*(_enumerated(inner, listed) for inner in ast.iter_child_nodes(node)))
+
+
+if __name__ == "__main__":
+    README.write_text(in_readme(README.read_text(), table()))

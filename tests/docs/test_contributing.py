@@ -1,0 +1,132 @@
+"""CONTRIBUTING.md, done as it says: the part and the config are read from the page and held to the suites."""
+
+import inspect
+import subprocess
+import sys
+import textwrap
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import xfm
+from tests.configs.test_configs import shapes, size
+from tests.docs.pages import ROOT, block
+from tests.parts import examples, test_parts
+from xfm.catalogue import find
+from xfm.cli import main
+from xfm.parts.norm import NORMS
+from xfm.train.logs import read_metrics
+from xfm.train.sharding import RULES, rule_of
+
+PAGE = "CONTRIBUTING.md"
+PART, CONFIG = "xfm/parts/norm/dyt.py", "configs/vision/dyt.py"
+
+
+def entry(marker, names):
+    """The key and value of the one line that a table is given."""
+    (item,) = eval("{" + block(PAGE, marker) + "}", names).items()
+    return item
+
+
+@pytest.fixture
+def part(monkeypatch):
+    """Steps 1 to 3: the module exists, and the tables know it."""
+    module = types.ModuleType("xfm.parts.norm.dyt")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(block(PAGE, f"file: {PART}"), module.__dict__)
+    monkeypatch.setitem(NORMS, *entry("line: NORMS", vars(module)))
+    monkeypatch.setitem(examples.EXAMPLES["norm"], *entry('line: EXAMPLES["norm"]', {}))
+    return "dyt"
+
+
+@pytest.fixture
+def config(part, tmp_path):
+    """Step 5: the path of the config."""
+    path = tmp_path / "dyt.py"
+    path.write_text(block(PAGE, f"file: {CONFIG}"))
+    return path
+
+
+@pytest.mark.parametrize("file", [PART, CONFIG])
+@pytest.mark.parametrize("command", [("check",), ("format", "--check")], ids=lambda c: c[0])
+def test_the_style_is_kept(file, command):
+    words = [sys.executable, "-m", "ruff", *command, "--stdin-filename", file, "-"]
+    code = block(PAGE, f"file: {file}")
+    found = subprocess.run(words, input=code, capture_output=True, text=True, cwd=ROOT)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def cases():
+    return [(c.values[0], c.values[1]) for c in examples.examples("norm")]
+
+
+def test_without_an_example_the_suite_fails(part, monkeypatch):
+    monkeypatch.delitem(examples.EXAMPLES["norm"], part)
+    (missing,) = [spec for kind, spec in cases() if kind == part]
+    with pytest.raises(AssertionError, match="norm 'dyt' has no example"):
+        test_parts.made("norm", part, missing)
+
+
+def test_the_suite_of_norms_accepts_the_part(part):
+    """With the branch of step 4 where the page puts it; and without it, it does not."""
+    source = inspect.getsource(test_parts.test_norms)
+    source = source[source.index("def ") :]
+    place = "    assert_close("
+    assert source.count(place) == 1, f"{PAGE} says: before the assert_close of test_norms"
+    branch = textwrap.indent(textwrap.dedent(block(PAGE, "branch: test_norms")), " " * 4)
+    names = dict(vars(test_parts))
+    exec(source.replace(place, branch + place), names)
+    specs = [spec for kind, spec in cases() if kind == part]
+    assert len(specs) == 2
+    for spec in specs:
+        names["test_norms"](part, spec)
+        with pytest.raises(AssertionError, match="error"):
+            test_parts.test_norms(part, spec)
+
+
+def test_a_stack_takes_the_part_wherever_a_norm_stands(part):
+    """Under scan, with a gradient for each parameter; the part needs no change elsewhere."""
+    norm = dict(kind=part)
+    model = xfm.build(
+        dict(
+            kind="stack",
+            embed=dict(kind="tokens", vocab=13, width=16, norm=norm),
+            pattern=[dict(kind="attention", heads=2, qk_norm=norm), dict(kind="mlp", hidden=24)],
+            repeats=2,
+            norms={"in": norm, "residual": norm, "out": norm},
+            norm=norm,
+        )
+    )
+    batch = {"tokens": jnp.arange(22).reshape(2, 11) % 13}
+    params = test_parts.spread(jax.jit(model.init)(jax.random.key(0), batch)["params"])
+    weights = jax.random.normal(jax.random.key(1), (2, 11, 16))
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        return (weights * model.apply({"params": params}, batch)["hidden"]).sum()
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(params)):
+        if "['k']['bias']" not in jax.tree_util.keystr(path):
+            assert jnp.isfinite(leaf).all() and jnp.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+
+
+def test_the_config_has_its_sizes_and_shards(config):
+    module, _, default = find(str(config))
+    assert default == "B/16" and module.PAPER and module.ORACLE and "tiny" in module.VARIANTS
+    for variant in module.VARIANTS:
+        params = shapes(xfm.load_config(f"{config}:{variant}"))
+        assert variant not in module.PARAMETERS or size(params) == module.PARAMETERS[variant]
+        assert all(rule_of(path, rules) is not None for rules in RULES.values() for path in params)
+
+
+def test_the_config_trains(config, tmp_path):
+    """By the command of step 6, cut short; it tells digits apart better than by guessing."""
+    few = "steps=240 batch=32 eval_every=240 save_every=240 model.repeats=1"
+    few += " schedule.warmup=20 schedule.peak=0.01 objective.mixup=0.0"
+    words = [f"--config.{change}" for change in few.split()]
+    assert main(["train", f"{config}:tiny", "--workdir", str(tmp_path / "run"), *words]) == 0
+    valid = [line for line in read_metrics(tmp_path / "run") if line["kind"] == "valid"]
+    assert len(valid) == 1 and valid[0]["loss"] < 2.1  # ten classes: a guess scores ln 10 = 2.303

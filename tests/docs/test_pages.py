@@ -1,0 +1,117 @@
+"""What the pages say holds: the example runs, commands parse, links lead somewhere, the table and the
+figure are current.
+"""
+
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import xfm
+from tests.docs import house, table
+from tests.docs.pages import PAGES, ROOT, block, commands, read
+from xfm.cli import parser, split_overrides
+from xfm.spec import plain
+
+
+def test_the_functional_example_runs():
+    names = {}
+    exec(block("README.md", "example: functional"), names)
+    depth, (B, T) = names["config"].model.repeats, names["batch"]["tokens"].shape
+    assert names["out"]["hidden"].shape == (B, T, 128) and names["out"]["mlm"].shape == (B, T, 4096)
+    assert {path: a.shape for path, a in names["seen"].items()} == {
+        "layers/attention_0/part": (depth, B, T, 128),
+        "layers/mlp_1/part": (depth, B, T, 128),
+    }
+    assert abs(float(names["loss"]) - jnp.log(4096)) < 1  # a fresh network knows nothing
+    assert int(names["state"].step) == 1 and float(names["metrics"]["skipped"][0]) == 0
+    moved = jax.tree.map(lambda a: bool(jnp.isfinite(a).all()), names["state"].params)
+    assert all(jax.tree.leaves(moved))
+
+
+def test_the_example_is_short():
+    lines = block("README.md", "example: functional").splitlines()
+    assert len([line for line in lines if line and not line.startswith(("import", "vocabulary"))]) <= 11
+
+
+def test_the_table_is_current():
+    readme = read("README.md")
+    assert table.in_readme(readme, table.table()) == readme, "run `python -m tests.docs.table`"
+
+
+def test_the_figure_is_current():
+    assert house.FILE.read_text() == house.drawn(), "run `python -m tests.docs.house`"
+
+
+def test_the_table_names_everything():
+    """Each kind of each slot, each config and each test against another implementation."""
+    made = table.table()
+    kinds = [kind for kinds in xfm.parts.SLOTS.values() for kind in kinds]
+    assert all(f"`{kind}`" in made for kind in kinds)
+    assert all(path.exists() for path in (ROOT / link for link in links(made)))
+    found = table.enumerating_tests()
+    assert all(found.values()), f"no suite runs over {[name for name, all in found.items() if not all]}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for link in links(read(page)):
+        assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}, which does not exist"
+
+
+def links(markdown):
+    found = re.findall(r"\]\(([^)\s]+)\)", markdown)
+    return [link.split("#")[0] for link in found if not link.startswith(("http", "#", "mailto:"))]
+
+
+XFM = [line for page in PAGES for line in commands(page) if line.startswith("xfm ")]
+OF_THE_EXAMPLE = "configs/vision/dyt.py"  # a config that only CONTRIBUTING.md has
+
+
+@pytest.mark.parametrize("line", dict.fromkeys(XFM))
+def test_commands_parse(line):
+    """And where they name a config, it exists and accepts what is set."""
+    words, overrides = split_overrides(line.split()[1:])
+    arguments = parser().parse_args(words)
+    if arguments.takes_config and not arguments.config.startswith(OF_THE_EXAMPLE):
+        config = xfm.load_config(arguments.config, overrides)
+        for override in overrides:
+            path, _, value = override.partition("=")
+            found = plain(config)
+            for key in path.split("."):
+                found = found[int(key) if isinstance(found, list) else key]
+            assert found == value or float(found) == float(value)
+
+
+@pytest.mark.parametrize("which", ["main", "test"])
+def test_both_commands_stand_where_they_are_looked_for(which):
+    """In the first block after their markers: an installation from the clone, then one command."""
+    found = re.search(rf"<!--\s*run:\s*{which}\s*-->\s*\n+```[a-z]*\n(.*?)```", read("README.md"), re.S)
+    install, run = found[1].splitlines()
+    assert install.startswith("pip install") and '-e ".[' in install
+    assert run.startswith("xfm train configs/text/bert.py:tiny" if which == "main" else "python -m pytest")
+
+
+def test_importing_xfm_starts_nothing():
+    """No backend, and none of what is heavy or optional; yet all that is public is there."""
+    script = """
+import sys, xfm
+heavy = "matplotlib tokenizers tensorflow tensorflow_datasets grain orbax optax PIL sklearn torch transformers"
+print([name for name in heavy.split() if name in sys.modules])
+import jax._src.xla_bridge as bridge
+print(bridge._backends)
+print([name for name in xfm.__all__ if getattr(xfm, name, None) is None])
+print(bridge._backends)
+"""
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert out.stdout.split() == ["[]", "{}", "[]", "{}"], out.stdout + out.stderr
+
+
+def test_the_public_names_are_few_and_the_page_of_them_short():
+    assert len(set(xfm.__all__)) == len(xfm.__all__) <= 24
+    assert len(read("xfm/__init__.py").splitlines()) < 80
+    with pytest.raises(AttributeError, match="no attribute 'bild'"):
+        xfm.bild  # noqa: B018
