@@ -67,12 +67,13 @@ def get_config(arg="base"):
 
 
 def tiny(c):
-    c.model = network(layers=2, width=128, heads=4, vocab=4096, length=128, drop=0.0)
+    c.model = network(layers=2, width=128, heads=4, vocab=4096, length=64, drop=0.0)
     del c.model.heads["nsp"]
+    c.init[0][1].update(std=0.08)  # about 1 / sqrt(width), as 0.02 is not far from it for the published widths
     c.objective.pairs = "none"
-    c.data.update(length=128, tokenizer=dict(kind="wordpiece", size=4096))
-    c.batch, c.steps = 32, 1600
-    c.optimiser.update(b2=0.98, weight_decay=0.01)
-    c.schedule = dict(kind="linear", peak=3e-3, warmup=100)
+    c.data.update(length=64, tokenizer=dict(kind="wordpiece", size=4096))
+    c.batch, c.steps = 48, 800
+    c.optimiser.update(b2=0.98)
+    c.schedule = dict(kind="linear", peak=6e-3, warmup=80)
     c.log_every, c.eval_every, c.save_every = 20, 200, 400
     return c

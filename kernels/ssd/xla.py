@@ -5,7 +5,6 @@ segments; groups are never repeated to heads; dt enters the weights, so that bfl
 rounded once; and differences of the cumulative log-decay are exact (`cumulative`).
 """
 
-
 import jax
 import jax.numpy as jnp
 

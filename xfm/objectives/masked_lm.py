@@ -76,15 +76,18 @@ class MaskedLM(Objective):
     def examples(self, params, extra, data, count: int = 3, shown: int = 12):
         """`count` validation rows with one word masked: its surroundings, the three likeliest words, the truth."""
         predict = jax.jit(lambda batch: self.model.apply({"params": params}, batch)["mlm"])
+
+        def shown_as(token):
+            text = data.tokenizer.decode([int(token)])
+            return repr(text.strip() or text)  # a line break is a token too
+
         lines = []
         for row, place in word_rows(data, count):
             batch = {key: jnp.asarray(value)[None] for key, value in row.items()}
             truth = int(row["tokens"][place])
             batch["tokens"] = batch["tokens"].at[0, place].set(self.vocabulary.mask)
             chances = np.asarray(jax.nn.softmax(predict({**batch, "at": jnp.array([[place]])})[0, 0]))
-            guesses = ", ".join(
-                f"{data.tokenizer.decode([i]).strip()!r} {chances[i]:.0%}" for i in np.argsort(-chances)[:3]
-            )
+            guesses = ", ".join(f"{shown_as(i)} {chances[i]:.0%}" for i in np.argsort(-chances)[:3])
             text = excerpt(row["tokens"], place, shown, data.tokenizer, "[MASK]")
-            lines.append(f"{text}\n    guesses: {guesses}; it was {data.tokenizer.decode([truth]).strip()!r}")
+            lines.append(f"{text}\n    guesses: {guesses}; it was {shown_as(truth)}")
         return lines
