@@ -71,7 +71,8 @@ def test_a_dropped_field_is_told(run):
     assert err == "xfm: config.optimiser.eps is dropped: 'lion' has no such field\n"
 
 
-def test_list(run):
+def test_list(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     code, out, err = run("list")
     assert code == 0 and not err
     assert all(word in out for word in ("config", "text/bert", "tiny, base", "27 in all", "Devlin"))

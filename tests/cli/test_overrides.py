@@ -65,10 +65,10 @@ def test_sets(config, key, text, value):
 
 def test_the_config_given_stays_as_it_is(config):
     before = copy.deepcopy(config.to_dict())
-    changed = apply_overrides(config, ["model.pattern.0.heads=2", "batch=8", "data.length=64"])
+    changed = apply_overrides(config, ["model.pattern.0.heads=2", "batch=8", "data.length=32"])
     assert config.to_dict() == before
-    assert (changed.model.pattern[0]["heads"], changed.batch, changed.data.length) == (2, 8, 64)
-    changed.model.pattern[0]["heads"], changed.batch, changed.data.length = 4, 32, 128
+    assert (changed.model.pattern[0]["heads"], changed.batch, changed.data.length) == (2, 8, 32)
+    changed.model.pattern[0]["heads"], changed.batch, changed.data.length = 4, config.batch, config.data.length
     assert apply_overrides(changed, []).to_dict() == apply_overrides(config, []).to_dict()
 
 

@@ -141,7 +141,7 @@ def real_batch(config, rows=4):
 def test_tiny_learns_with_all_its_parameters(name):
     """The loss is finite, every parameter has a gradient, and twenty steps on one batch lower the loss."""
     config = config_of(name, "tiny")
-    special = Vocabulary(size=4096, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
+    special = Vocabulary(size=2048, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     objective, batch = build_objective(config, special), real_batch(config)
     params, extra = objective.init(jax.random.key(0), batch)
 
