@@ -96,6 +96,7 @@ def compare(script, about, sides, rounds=7, close=1e-3):
     arguments = argparse.ArgumentParser(description=about)
     arguments.add_argument("--peer", default=sys.executable, help="a Python that has PyTorch")
     arguments.add_argument("--cases", help="only cases whose name has this in it")
+    arguments.add_argument("--patience", type=float, default=PATIENCE, help="seconds per case")
     arguments.add_argument("--side", choices=sides, help=argparse.SUPPRESS)
     arguments.add_argument("--folder", help=argparse.SUPPRESS)
     given = arguments.parse_args()
@@ -109,7 +110,7 @@ def compare(script, about, sides, rounds=7, close=1e-3):
         for case in ours.cases:
             if given.cases and given.cases not in case:
                 continue
-            results[case] = one(case, peer, ours, pathlib.Path(folder), rounds, close)
+            results[case] = one(case, peer, ours, pathlib.Path(folder), rounds, close, given.patience)
             r = results[case]
             print(
                 f"{case:24} peer {r['peer_ms']:8.1f} ms   xfm {r['xfm_ms']:8.1f} ms   "
@@ -122,19 +123,19 @@ def compare(script, about, sides, rounds=7, close=1e-3):
     record(pathlib.Path(script).stem, about, results, {"peer": peer.versions, "xfm": ours.versions})
 
 
-def one(case, peer, ours, folder, rounds, close):
+def one(case, peer, ours, folder, rounds, close, patience):
     """The medians of one case: first calls apart, then peer and xfm by turns until enough calls
     were undisturbed by other programs.
     """
     files = {side.name: folder / f"{side.name}.npy" for side in (peer, ours)}
     first = {side.name: side.time(case, str(files[side.name]))[0] for side in (peer, ours)}
     calls = {"peer": [], "xfm": []}
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + patience
 
     def quiet(name):
         return [seconds for seconds, others in calls[name] if others <= QUIET]
 
-    while min(len(quiet(name)) for name in calls) < rounds and time.monotonic() < until:
+    while not calls["xfm"] or (min(len(quiet(name)) for name in calls) < rounds and time.monotonic() < until):
         wait_for_quiet(until)
         for side in (peer, ours):
             time.sleep(0.2)

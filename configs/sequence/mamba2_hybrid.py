@@ -56,12 +56,12 @@ def get_config(arg="8B"):
 
 
 def tiny(c):
-    mamba = dict(expand=2, head_width=32, state=16, conv=4, chunk=32)
+    mamba = dict(expand=2, head_width=32, state=16, conv=4, chunk=64)
     c.model = network("M-*-M-", 96, heads=3, kv_heads=1, vocab=2048, mamba=mamba)
     c.model.remat = "none"
     c.data.update(length=128, tokenizer=dict(kind="bpe", size=2048), max_bytes=4_000_000)
-    c.batch, c.steps = 16, 600
-    c.schedule = dict(kind="cosine", peak=3e-3, warmup=50)
+    c.batch, c.steps = 16, 240
+    c.schedule = dict(kind="cosine", peak=3e-3, warmup=30)
     c.sharding = "replicated"
-    c.log_every, c.eval_every, c.save_every = 20, 200, 300
+    c.log_every, c.eval_every, c.save_every = 20, 80, 120
     return c

@@ -80,9 +80,9 @@ def get_config(arg="B/16"):
 def tiny(c):
     c.model = network(2, 64, 4, patch=2, size=8, classes=10, activation="gelu_tanh", drop_path=0.1)
     c.objective.update(classes=10, smoothing=0.1, mixup=0.2)
-    c.data = dict(kind="images", size=8, validation=0.2, augment=[dict(kind="crop", pad=1)])
-    c.batch, c.steps = 64, 800
+    c.data = dict(kind="images", size=8, validation=0.2)
+    c.batch, c.steps = 64, 500
     c.optimiser.update(weight_decay=0.05)
-    c.schedule = dict(kind="cosine", peak=2e-3, warmup=50)
-    c.log_every, c.eval_every, c.save_every = 20, 200, 400
+    c.schedule = dict(kind="cosine", peak=4e-3, warmup=50)
+    c.log_every, c.eval_every, c.save_every = 20, 100, 250
     return c
