@@ -89,9 +89,9 @@ def _head(q, k, v, q_segments, k_segments, prefix, b, n, *, mask, bias, scale, d
             rules.append((q_segments[:, None] == k_segments_near[None, :]) & (k_segments_near > 0)[None, :])
         if span is not None and span < S:
             rules.append(((key >= 0) & (key < S))[None, :])
-        for visible in rules:
-            if visible is not None:
-                scores = jnp.where(visible, scores, -jnp.inf)
+        rules = [rule for rule in rules if rule is not None]
+        if rules:
+            scores = jnp.where(functools.reduce(jnp.logical_and, rules), scores, -jnp.inf)
         top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
         weights = jnp.exp(scores - jnp.where(jnp.isfinite(top), top, 0.0))
         total = weights.sum(axis=-1, keepdims=True)
@@ -107,7 +107,9 @@ def _head(q, k, v, q_segments, k_segments, prefix, b, n, *, mask, bias, scale, d
         return attend(0, q, q_segments)
     tail = ((0, chunks * chunk - T),)
     q = jnp.pad(q, (*tail, (0, 0))).reshape(chunks, chunk, H)
-    starts = jnp.arange(chunks) * chunk
+    # 0 · b ties masks and biases to the walk over heads: what does not change along it, JAX would compute once for all
+    # chunks and keep, at T × S numbers.
+    starts = jnp.arange(chunks) * chunk + 0 * b
     if q_segments is None:
         y = jax.lax.map(lambda a: attend(*a, None), (starts, q))
     else:
