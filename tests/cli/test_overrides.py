@@ -130,8 +130,9 @@ def test_refuses(config, override, words):
     assert "\n" not in str(raised.value)
 
 
-def test_lists_of_augmentations():
-    changed = apply_overrides(vit.get_config("tiny"), ["data.augment.0.pad=2"])
-    assert changed.data.augment[0]["pad"] == 2
+def test_reaches_into_lists():
+    config = vit.get_config("tiny")
+    config.data.augment = [dict(kind="crop", pad=4)]
+    assert apply_overrides(config, ["data.augment.0.pad=2"]).data.augment[0]["pad"] == 2
     with pytest.raises(XfmError, match=r"config.data.augment.0 has no key 'pda' .*'pad'"):
-        apply_overrides(vit.get_config("tiny"), ["data.augment.0.pda=2"])
+        apply_overrides(config, ["data.augment.0.pda=2"])
