@@ -123,10 +123,10 @@ def xfm(folder):
     def step(length, drop):
         c = config(drop)
         c.objective.pairs = "none"
-        del c.model.heads["nsp"]
+        del c.model.heads["pooled"], c.model.heads["nsp"]
         objective = build_objective(c, vocabulary)
         batch = dict(tokens=jnp.asarray(tokens(length), jnp.int32))
-        of = {k: v for k, v in params.items() if k != "head_nsp"}
+        of = {k: v for k, v in params.items() if k not in ("head_pooled", "head_nsp")}
         optimiser = build_optimiser(c.optimiser, lambda _: 1e-4, of, clip=c.clip)
         update = make_step(objective, optimiser)
         held = {}

@@ -32,22 +32,26 @@ PARAMETERS = {
 }  # fmt: skip
 
 
-def network(layers, width, heads, vocab, length, drop):
-    """The encoder with both heads: post-norm, learned positions, exact gelu."""
-    norm = dict(kind="layernorm", eps=1e-12)
+def network(layers, width, heads, vocab, length, hidden=None, types=2, activation="gelu", eps=1e-12, drop=0.0):
+    """The encoder with both heads: post-norm, learned positions."""
+    norm = dict(kind="layernorm", eps=eps)
     return dict(
         kind="stack",
         embed=dict(
-            kind="tokens", vocab=vocab, width=width, types=2, norm=norm, drop=drop,
+            kind="tokens", vocab=vocab, width=width, types=types, norm=norm, drop=drop,
             position=dict(kind="learned", length=length),
         ),
-        pattern=[dict(kind="attention", heads=heads, drop=drop), dict(kind="mlp", hidden=4 * width)],
+        pattern=[
+            dict(kind="attention", heads=heads, drop=drop),
+            dict(kind="mlp", hidden=hidden or 4 * width, activation=activation),
+        ],
         repeats=layers,
         norms={"out": norm},
         residual=dict(kind="plain", drop=drop),
         heads=dict(
-            mlm=dict(kind="mlm", vocab=vocab, activation="gelu", norm=norm),
-            nsp=dict(kind="classification", classes=2, hidden=width),
+            mlm=dict(kind="mlm", vocab=vocab, activation=activation, norm=norm),
+            pooled=dict(kind="vector", pool=dict(kind="dense")),
+            nsp=dict(kind="classification", classes=2, pool=dict(kind="of_head", head="pooled")),
         ),
     )  # fmt: skip
 
@@ -68,7 +72,7 @@ def get_config(arg="base"):
 
 def tiny(c):
     c.model = network(layers=2, width=128, heads=4, vocab=4096, length=64, drop=0.0)
-    del c.model.heads["nsp"]
+    del c.model.heads["pooled"], c.model.heads["nsp"]
     c.init[0][1].update(std=0.08)  # about 1 / sqrt(width), as 0.02 is not far from it for the published widths
     c.objective.pairs = "none"
     c.data.update(length=64, tokenizer=dict(kind="wordpiece", size=4096))

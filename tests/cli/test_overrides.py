@@ -81,7 +81,7 @@ def test_a_new_kind_drops_the_fields_that_it_has_not_and_says_so(config):
     told = []
     changed = apply_overrides(config, ["optimiser.kind=lion", "model.pattern.1.kind=glu"], told.append)
     assert set(changed.optimiser) == {"kind", "b1", "b2", "weight_decay"}
-    assert changed.model.pattern[1] == {"kind": "glu", "hidden": 512}
+    assert changed.model.pattern[1] == {"kind": "glu", "hidden": 512, "activation": "gelu"}
     assert told == ["config.optimiser.eps is dropped: 'lion' has no such field"]
 
 

@@ -30,7 +30,8 @@ def spec(c):
         norms=dict(out=norm),
         heads=dict(
             mlm=dict(kind="mlm", vocab=c["vocab_size"], activation=activation, norm=norm),
-            nsp=dict(kind="classification", classes=2, hidden=c["hidden_size"]),
+            pooled=dict(kind="vector", pool=dict(kind="dense")),
+            nsp=dict(kind="classification", classes=2, pool=dict(kind="of_head", head="pooled")),
         ),
     )
 
@@ -58,7 +59,7 @@ def rules(heads):
         (layer + r"output\.dense\.(weight|bias)", ffn + "/part/down/{1}", transposed),
         (layer + r"output\.LayerNorm\.weight", ffn + "/out_norm/scale", same),
         (layer + r"output\.LayerNorm\.bias", ffn + "/out_norm/bias", same),
-        (r"bert\.pooler\.dense\.(weight|bias)", "head_nsp/hidden/{0}", transposed),
+        (r"bert\.pooler\.dense\.(weight|bias)", "head_pooled/pool/dense/{0}", transposed),
         (r"cls\.seq_relationship\.(weight|bias)", "head_nsp/out/{0}", transposed),
         (head + r"transform\.dense\.(weight|bias)", "head_mlm/dense/{0}", transposed),
         (head + r"transform\.LayerNorm\.weight", "head_mlm/norm/scale", same),

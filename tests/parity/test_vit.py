@@ -84,12 +84,12 @@ def test_vit_equals_transformers():
 
 
 def test_pooler_equals_transformers():
-    """The tanh layer on the class token: xfm's `hidden`, the head's last linear map being 1."""
+    """The tanh layer on the class token: a pool of kind "dense", the head's last linear map being 1."""
     golden = load("vit_pooler")
     c, D = golden.config, golden.config["hidden_size"]
     golden.arrays |= {"weight/classifier.weight": np.eye(D), "weight/classifier.bias": np.zeros(D)}
-    heads = dict(logits=dict(kind="classification", classes=D, hidden=D))
-    pooler = (r"pooler\.dense\.(weight|bias)", "head_logits/hidden/{0}", transposed)
+    heads = dict(logits=dict(kind="classification", classes=D, pool=dict(kind="dense")))
+    pooler = (r"pooler\.dense\.(weight|bias)", "head_logits/pool/dense/{0}", transposed)
     check(
         golden,
         spec(c, heads),

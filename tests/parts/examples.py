@@ -31,6 +31,7 @@ EXAMPLES = {
         "rope_2d": [dict()],
         "alibi": [dict()],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
+        "shared": [dict()],
     },
     "mixer": {
         "attention": [
@@ -63,6 +64,8 @@ EXAMPLES = {
         "mean": [dict()],
         "last": [dict()],
         "attention": [dict(heads=2), dict(heads=2, ffn=dict(kind="mlp", hidden=24))],
+        "dense": [dict(), dict(pool=dict(kind="mean"), width=16, activation="relu", bias=False)],
+        "of_head": [dict(head="pooled")],
     },
     "head": {
         "mlm": [
@@ -70,9 +73,10 @@ EXAMPLES = {
             dict(vocab=11, activation="gelu", norm=dict(kind="layernorm")),
             dict(vocab=7, table="own", bias=False),
         ],
-        "classification": [dict(classes=3), dict(classes=3, hidden=8, pool=dict(kind="mean"))],
+        "classification": [dict(classes=3), dict(classes=3, bias=False, pool=dict(kind="mean"))],
         "tagging": [dict(classes=5)],
         "span": [dict()],
+        "vector": [dict(), dict(pool=dict(kind="dense"))],
     },
 }
 

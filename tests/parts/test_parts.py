@@ -10,6 +10,7 @@ from tests.close import assert_close
 from tests.parts.examples import examples
 from xfm.context import Context
 from xfm.errors import XfmError
+from xfm.kernels.attention import Slopes
 from xfm.parts import SLOTS
 from xfm.spec import SpecError, build
 
@@ -113,7 +114,8 @@ def test_positions_open_one_door_at_most(kind, spec):
     position = made("position", kind, spec)
     x = stream()
     q = x.reshape(B, T, 2, 8)
-    ctx = Context(grid=(3, 4))  # a class token and 12 patches
+    made_above = {"bias": Slopes(jnp.array([1.0, 2.0]))}
+    ctx = Context(grid=(3, 4), shared=made_above)  # a class token and 12 patches
     doors = {
         "add": lambda m: m.add(x, ctx) - x,
         "rotate": lambda m: m.rotate(q, q, ctx)[0] - q,
@@ -125,7 +127,9 @@ def test_positions_open_one_door_at_most(kind, spec):
         assert np.isfinite(y).all()
         opened |= {door} if np.abs(y).max() > 0 else set()
     assert opened <= {
-        {"rope": "rotate", "rope_2d": "rotate", "alibi": "bias", "relative_buckets": "bias"}.get(kind, "add")
+        {"rope": "rotate", "rope_2d": "rotate", "alibi": "bias", "relative_buckets": "bias", "shared": "bias"}.get(
+            kind, "add"
+        )
     }
     assert (kind == "none") == (not opened)
 
@@ -174,6 +178,8 @@ FORMULAS = {
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
     "gelu_tanh": lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
     "identity": lambda x: x,
+    "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
     "relu": lambda x: np.maximum(x, 0),
     "relu_squared": lambda x: np.maximum(x, 0) ** 2,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -189,6 +195,8 @@ def test_activations():
     assert set(FORMULAS) == set(ACTIVATIONS)
     for name, formula in FORMULAS.items():
         assert_close(activation(name)(jnp.asarray(x, jnp.float32)), formula(x), of=name)
+        slope = jax.vmap(jax.grad(activation(name)))(jnp.asarray(x + 0.01, jnp.float32))
+        assert_close(slope, (formula(x + 0.01 + 1e-5) - formula(x + 0.01 - 1e-5)) / 2e-5, of=f"slope of {name}")
     with pytest.raises(SpecError, match="no activation 'gelo' .did you mean 'gelu'"):
         activation("gelo")
 
@@ -238,18 +246,20 @@ def test_residuals(kind, spec):
 @pytest.mark.parametrize("kind,spec", examples("pool"))
 def test_pools_ignore_padding(kind, spec):
     pool, x = made("pool", kind, spec), stream()
-    ctx = Context(segments=padded())
+    before = jax.random.normal(jax.random.key(2), (B, D))
+    ctx = Context(segments=padded(), shared={"heads": {"pooled": before}})
     params = spread(pool.init(jax.random.key(1), x, ctx))
     y = pool.apply(params, x, ctx)
     assert y.shape == (B, D)
     assert_close(pool.apply(params, x.at[0, 9:].set(jnp.nan), ctx), y, rtol=0)
-    assert_close(pool.apply(params, x[:1, :9], Context()), y[:1])
+    assert_close(pool.apply(params, x[:1, :9], Context(shared={"heads": {"pooled": before[:1]}})), y[:1])
     if params:
         assert_all_trained(params, lambda p: jnp.square(pool.apply(p, x, ctx)).sum())
     chosen = {
         "cls": x[:, 0],
         "last": jnp.stack([x[0, 8], x[1, 12]]),
         "mean": jnp.stack([x[0, :9].mean(0), x[1].mean(0)]),
+        "of_head": before,
     }
     if kind in chosen:
         assert_close(y, chosen[kind])
@@ -262,7 +272,7 @@ def test_heads(kind, spec):
     params = spread(head.init(jax.random.key(1), x, ctx))
     y = head.apply(params, x, ctx)
     per_token = {"mlm": spec.get("vocab"), "tagging": spec.get("classes"), "span": 2}
-    assert y.shape == ((B, T, per_token[kind]) if kind in per_token else (B, spec["classes"]))
+    assert y.shape == ((B, T, per_token[kind]) if kind in per_token else (B, spec.get("classes", D)))
     real = (padded() > 0)[..., None]
     if kind in per_token:
         assert_all_trained(params, lambda p: jnp.square(jnp.where(real, head.apply(p, x, ctx), 0)).sum())

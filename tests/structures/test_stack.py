@@ -57,6 +57,46 @@ def test_scan_equals_loop(key):
     assert_close((loop_loss, loop_gradient), (loss, unrolled(gradient, 3, 2)))
 
 
+def test_loops_run_the_same_parameters_again(key):
+    """3 repeats of 2 loops are 6 layers of which each two are alike."""
+    looped = stack(pattern=[ATTENTION, MLP], repeats=3, loops=2)
+    params = looped.init(key, BATCH)["params"]
+    written_out = stack(pattern=[ATTENTION, MLP] * 6, repeats=1)
+    layers = unrolled(params, 3, 2)["layers"]
+    twice = {f"{n.rpartition('_')[0]}_{(i // 2) * 4 + i % 2 + 2 * again}": x for again in (0, 1)
+             for n, x in layers.items() for i in [int(n.rpartition("_")[2])]}  # fmt: skip
+    loss, gradient = loss_and_gradient(looped, params)
+    loop_loss, loop_gradient = loss_and_gradient(written_out, {**params, "layers": twice})
+    assert_close(loop_loss, loss)
+    up = {name: mlp["part"]["up"]["kernel"] for name, mlp in loop_gradient["layers"].items() if "mlp" in name}
+    summed = [(up[f"mlp_{4 * r + 1}"] + up[f"mlp_{4 * r + 3}"])[0] for r in range(3)]
+    assert_close(gradient["layers"]["mlp_1"]["part"]["up"]["kernel"], jnp.stack(summed))
+    with pytest.raises(SpecError, match="loops its layers does not read piece by piece"):
+        stack(loops=2, mask="causal").init_state(1, 4)
+
+
+def test_layers_share_the_position_of_the_stack(key):
+    """One table for all layers equals a table of each layer's own with the same numbers."""
+    buckets = dict(kind="relative_buckets", buckets=8, reach=16)
+    shares = stack(position=dict(buckets, heads=2), pattern=[dict(ATTENTION, position=dict(kind="shared")), MLP])
+    owns = stack(pattern=[dict(ATTENTION, position=buckets), MLP])
+    params = shares.init(key, BATCH)["params"]
+    table = jax.random.normal(key, (8, 2))
+    mixer = params["layers"]["attention_0"]
+    part = {**mixer["part"], "position": {"table": jnp.stack([table] * 3)}}
+    own = {**params, "layers": {**params["layers"], "attention_0": {**mixer, "part": part}}}
+    del own["position"]
+    loss, gradient = loss_and_gradient(shares, {**params, "position": {"table": table}})
+    own_loss, own_gradient = loss_and_gradient(owns, own)
+    assert_close(loss, own_loss)
+    each = own_gradient["layers"]["attention_0"]["part"]["position"]["table"]
+    assert_close(gradient["position"]["table"], each.sum(0))
+    with pytest.raises(SpecError, match="this stack has none"):
+        stack(pattern=[dict(ATTENTION, position=dict(kind="shared"))]).init(key, BATCH)
+    with pytest.raises(SpecError, match="needs heads"):
+        stack(position=buckets).init(key, BATCH)
+
+
 @pytest.mark.parametrize("remat", ["full", "dots"])
 def test_remat_changes_nothing(key, remat):
     """Dropout included: what is computed again drops the same units."""

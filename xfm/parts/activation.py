@@ -1,5 +1,6 @@
 """Pointwise nonlinearities by name."""
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -15,9 +16,28 @@ def relu_squared(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
     return jnp.square(jax.nn.relu(x))
 
 
+@jax.custom_jvp
 def gelu(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
     """x Φ(x) with the exact normal distribution function. Hendrycks, Gimpel 2016."""
-    return jax.nn.gelu(x, approximate=False)
+    return x * normal_cdf(x)
+
+
+@gelu.defjvp
+def _gelu_slope(x, dx):
+    """Φ(x) + x φ(x): so the backward pass keeps one array instead of three."""
+    (x,), (dx,) = x, dx
+    density = jnp.exp(-0.5 * jnp.square(x)) * (2 * math.pi) ** -0.5
+    return gelu(x), dx * (normal_cdf(x) + x * density)
+
+
+def normal_cdf(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """Φ(x), the share of a standard normal variable below x."""
+    return 0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5))
+
+
+def quick_gelu(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
+    """x σ(1.702 x). Hendrycks, Gimpel 2016, section 2; CLIP's."""
+    return x * jax.nn.sigmoid(1.702 * x)
 
 
 def activation(name: str) -> Callable[[Float[Array, "*any"]], Float[Array, "*any"]]:
@@ -31,6 +51,8 @@ ACTIVATIONS = {
     "gelu": gelu,
     "gelu_tanh": jax.nn.gelu,
     "identity": lambda x: x,
+    "mish": jax.nn.mish,
+    "quick_gelu": quick_gelu,
     "relu": jax.nn.relu,
     "relu_squared": relu_squared,
     "sigmoid": jax.nn.sigmoid,

@@ -14,6 +14,7 @@ from xfm.kernels.platform import platform
 from xfm.parts.embed import EMBEDS
 from xfm.parts.head import HEADS
 from xfm.parts.norm import NORMS
+from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze, schema
 from xfm.structures.sublayer import NO_NORMS, PLAIN, Sublayer
 
@@ -25,7 +26,9 @@ class Stack(nn.Module):
 
     An entry may instead be a whole sublayer, {"part": spec, "norms": …, "residual": …}, to differ from the stack's
     own `norms` and `residual`. The repeats are one compiled loop (nn.scan) with parameters stacked along a leading
-    axis; with repeats=1 the pattern is the network. norm: after the last layer.  heads: by name.
+    axis; with repeats=1 the pattern is the network. loops: how often each repeat runs, with the same parameters (ALBERT
+    has one repeat and 12 loops). norm: after the last layer.  heads: by name.
+    position: a spec of that slot of which all layers share what it makes (T5); theirs is then of kind "shared".
     mask: "full", or "causal", in which batch["prefix"] [B T] may mark tokens that all see.
     remat: what the backward pass keeps of a period, a name of REMAT.
     dtype: in which parts compute; bfloat16 on accelerators and float32 on a CPU if None.
@@ -34,10 +37,12 @@ class Stack(nn.Module):
     embed: Spec
     pattern: Sequence[Spec]
     repeats: int = 1
+    loops: int = 1
     prologue: Sequence[Spec] = ()
     epilogue: Sequence[Spec] = ()
     norms: Mapping[str, Spec] = NO_NORMS
     residual: Spec = PLAIN
+    position: Spec | None = None
     norm: Spec | None = None
     heads: Mapping[str, Spec] = NO_HEADS
     mask: Literal["full", "causal"] = "full"
@@ -47,11 +52,16 @@ class Stack(nn.Module):
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False, state: Any = None) -> dict[str, Any]:
         """{"hidden": [B T D], and each head's output by its name}; with a state, {"state": …} as well."""
-        if self.repeats < 1:
-            raise SpecError(f"a stack repeats its pattern 1 time or more, not {self.repeats}")
+        if min(self.repeats, self.loops) < 1:
+            raise SpecError(
+                f"a stack repeats and loops its pattern 1 time or more, not {self.repeats} and {self.loops}"
+            )
         ctx = self._context(batch, train)
         x, ctx = build(EMBEDS, self.embed, name="embed")(batch, ctx)
         inner = ctx.replace(shared={k: v for k, v in ctx.shared.items() if k != "embedding"})  # heads only
+        if self.position is not None:
+            made = build(POSITIONS, self.position, name="position").share(ctx)
+            inner = inner.replace(shared={**inner.shared, **made})
         state = state or dict.fromkeys(("prologue", "layers", "epilogue"))
 
         def run(name, specs, x, depth, states):
@@ -64,14 +74,17 @@ class Stack(nn.Module):
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, 0, 0),
             length=self.repeats,
-        )(self._sublayers(self.pattern), name="layers")
+        )(self._sublayers(self.pattern), self.loops, name="layers")
         depths = jnp.linspace(0.0, 1.0, self.repeats) if self.repeats > 1 else jnp.ones(1)
         x, middle = layers(x, inner, state["layers"], depths)
         x, last = run("epilogue", self.epilogue, x, 1.0, state["epilogue"])
 
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
-        out = {name: build(HEADS, spec, name=f"head_{name}")(x, ctx) for name, spec in self.heads.items()}
+        out = {}
+        for name, spec in sorted(self.heads.items(), key=lambda head: _takes_a_head(head[1])):
+            seen = ctx.replace(shared={**ctx.shared, "heads": dict(out)})
+            out[name] = build(HEADS, spec, name=f"head_{name}")(x, seen)
         if state["layers"] is not None:
             out["state"] = dict(prologue=first, layers=middle, epilogue=last)
         return {"hidden": x, **out}
@@ -79,6 +92,10 @@ class Stack(nn.Module):
     @nn.nowrap
     def init_state(self, batch: int, length: int) -> dict[str, Any]:
         """An empty state for reading up to `length` tokens piece by piece; the mask must be causal."""
+        if self.loops != 1:
+            raise SpecError(
+                f"a stack that loops its layers does not read piece by piece; this one has loops={self.loops}"
+            )
         if self.mask != "causal":
             raise SpecError("only a causal stack reads piece by piece; this one has mask='full'")
 
@@ -119,19 +136,37 @@ class Stack(nn.Module):
 
 
 class Period(nn.Module):
-    """The sublayers of one period, in order; the body of the scan."""
+    """The sublayers of one period, in order, `loops` times; the body of the scan."""
 
     sublayers: tuple[Spec, ...]
+    loops: int = 1
 
-    @nn.compact
     def __call__(self, x, ctx: Context, states, depth):
         ctx = ctx.replace(depth=depth)
-        states = states or (None,) * len(self.sublayers)
+        if self.loops == 1:
+            return self.once(x, ctx, states or (None,) * len(self.sublayers))
+        again = nn.scan(
+            lambda period, x, _: period.once(x, ctx, (None,) * len(period.sublayers)),
+            variable_broadcast="params",
+            variable_axes={"losses": 0, "intermediates": 0},
+            split_rngs={"params": False, "dropout": True},
+            length=self.loops,
+        )
+        return again(self, x, None)
+
+    @nn.compact
+    def once(self, x, ctx: Context, states):
         after = []
         for i, (sublayer, state) in enumerate(zip(self.sublayers, states, strict=True)):
             x, state = Sublayer(**sublayer, name=f"{_kind(sublayer['part'])}_{i}")(x, ctx, state)
             after.append(state)
         return x, tuple(after)
+
+
+def _takes_a_head(spec: Spec) -> bool:
+    """Whether a head pools what another head made, and so runs after it."""
+    pool = spec.get("pool")
+    return isinstance(pool, Mapping) and (pool["kind"] == "of_head" or _takes_a_head(pool))
 
 
 def _kind(part) -> str:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.errors import XfmError
+from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, build, freeze
@@ -45,7 +46,7 @@ class Patches(nn.Module):
     def __call__(self, batch: Mapping[str, Array], ctx: Context):
         images = batch["images"].astype(ctx.dtype)
         p, q = (self.patch, self.patch) if isinstance(self.patch, int) else self.patch
-        x = nn.Dense(self.width, dtype=ctx.dtype, name="patch")(patchify(images, (p, q)))
+        x = Linear(self.width, name="patch")(patchify(images, (p, q)))
         ctx = ctx.replace(grid=(images.shape[1] // p, images.shape[2] // q))
 
         x = jnp.concatenate([*self._learned("cls", self.cls, x), x], axis=1)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from xfm.context import Context
+from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, build, freeze
@@ -45,5 +46,5 @@ class Tokens(nn.Module):
             x = build(NORMS, self.norm, name="norm")(x)
         x = nn.Dropout(self.drop)(x, deterministic=not ctx.train)
         if self.factor is not None:
-            x = nn.Dense(self.width, dtype=ctx.dtype, name="up")(x)
+            x = Linear(self.width, name="up")(x)
         return x, ctx.replace(shared={**ctx.shared, "embedding": word.embedding})

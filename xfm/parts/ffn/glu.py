@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.parts.activation import activation
+from xfm.parts.linear import Linear
 from xfm.spec import SpecError
 
 
@@ -29,7 +30,7 @@ class GLU(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
         out_bias = self.bias if self.out_bias is None else self.out_bias
-        gate = nn.Dense(self.hidden, self.bias, x.dtype, name="gate")(x)
-        h = activation(self.activation)(gate) * nn.Dense(self.hidden, self.bias, x.dtype, name="up")(x)
+        gate = Linear(self.hidden, self.bias, name="gate")(x)
+        h = activation(self.activation)(gate) * Linear(self.hidden, self.bias, name="up")(x)
         h = nn.Dropout(self.drop)(h, deterministic=not ctx.train)
-        return nn.Dense(x.shape[-1], out_bias, x.dtype, name="down")(h), state
+        return Linear(x.shape[-1], out_bias, name="down")(h), state

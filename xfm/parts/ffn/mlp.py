@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.parts.activation import activation
+from xfm.parts.linear import Linear
 from xfm.spec import SpecError
 
 
@@ -26,7 +27,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
-        h = nn.Dense(self.hidden, self.bias, x.dtype, name="up")(x)
+        h = Linear(self.hidden, self.bias, name="up")(x)
         h = activation(self.activation)(h)
         h = nn.Dropout(self.drop)(h, deterministic=not ctx.train)
-        return nn.Dense(x.shape[-1], self.bias, x.dtype, name="down")(h), state
+        return Linear(x.shape[-1], self.bias, name="down")(h), state

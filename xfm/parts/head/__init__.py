@@ -4,10 +4,12 @@ from xfm.parts.head.classification import Classification
 from xfm.parts.head.mlm import MLM
 from xfm.parts.head.span import Span
 from xfm.parts.head.tagging import Tagging
+from xfm.parts.head.vector import Vector
 
 HEADS = {
     "mlm": MLM,
     "classification": Classification,
     "tagging": Tagging,
     "span": Span,
+    "vector": Vector,
 }

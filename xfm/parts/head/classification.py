@@ -1,10 +1,10 @@
-"""One class per row: a pooled vector, perhaps a hidden layer, a linear map."""
+"""One class per row: a pooled vector and a linear map."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
-from xfm.parts.activation import activation
+from xfm.parts.linear import Linear
 from xfm.parts.pool import POOLS
 from xfm.spec import Spec, build, freeze
 
@@ -14,20 +14,17 @@ CLS = freeze(dict(kind="cls"))
 class Classification(nn.Module):
     """Logits [B classes].
 
-    pool: spec of the pool slot.  hidden: width of a layer before the last (BERT's pooler; ViT's pre-logits), none if
-    None, with `activation`.  drop: before the last linear map.
+    pool: spec of the pool slot; its kind "dense" is a layer before the last (ViT's pre-logits, RoBERTa's head).
+    drop: before the linear map.
     """
 
     classes: int
     pool: Spec = CLS
-    hidden: int | None = None
-    activation: str = "tanh"
+    bias: bool = True
     drop: float = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B classes"]:
         y = build(POOLS, self.pool, name="pool")(x, ctx)
-        if self.hidden is not None:
-            y = activation(self.activation)(nn.Dense(self.hidden, dtype=x.dtype, name="hidden")(y))
         y = nn.Dropout(self.drop)(y, deterministic=not ctx.train)
-        return nn.Dense(self.classes, dtype=x.dtype, name="out")(y)
+        return Linear(self.classes, self.bias, name="out")(y)

@@ -9,6 +9,7 @@ from xfm.context import Context
 from xfm.kernels.platform import product
 from xfm.parts.activation import activation
 from xfm.parts.head.at import chosen
+from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.spec import Spec, SpecError, build
 
@@ -31,7 +32,7 @@ class MLM(nn.Module):
         table = self._table(x.shape[-1], ctx)
         x = chosen(x, ctx)
         if self.activation is not None:
-            x = activation(self.activation)(nn.Dense(table.shape[1], dtype=x.dtype, name="dense")(x))
+            x = activation(self.activation)(Linear(table.shape[1], name="dense")(x))
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         logits = product("bkd,vd->bkv", x, table.astype(x.dtype))

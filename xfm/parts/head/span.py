@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.parts.linear import Linear
 
 
 class Span(nn.Module):
@@ -12,5 +13,5 @@ class Span(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T 2"]:
-        scores = nn.Dense(2, dtype=x.dtype, name="out")(x).astype(jnp.float32)
+        scores = Linear(2, name="out")(x).astype(jnp.float32)
         return jnp.where(ctx.real(x)[..., None], scores, -jnp.inf)

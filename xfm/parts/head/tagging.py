@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.parts.head.at import chosen
+from xfm.parts.linear import Linear
 
 
 class Tagging(nn.Module):
@@ -16,4 +17,4 @@ class Tagging(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K classes"]:
         x = nn.Dropout(self.drop)(chosen(x, ctx), deterministic=not ctx.train)
-        return nn.Dense(self.classes, dtype=x.dtype, name="out")(x)
+        return Linear(self.classes, name="out")(x)

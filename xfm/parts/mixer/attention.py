@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.kernels.attention import Dropout, Mask, attention
+from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze
@@ -40,10 +41,7 @@ class Attention(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
         D = x.shape[-1]
         N, K, H = self.sizes(D)
-        q, k, v = (
-            nn.DenseGeneral((n, H), use_bias=self.bias, dtype=x.dtype, name=name)(x)
-            for name, n in (("q", N), ("k", K), ("v", K))
-        )
+        q, k, v = (Linear((n, H), self.bias, name=name)(x) for name, n in (("q", N), ("k", K), ("v", K)))
         if self.qk_norm is not None:
             q = build(NORMS, self.qk_norm, name="q_norm")(q)
             k = build(NORMS, self.qk_norm, name="k_norm")(k)
@@ -58,7 +56,7 @@ class Attention(nn.Module):
             q, k, v, segments=segments, mask=mask, bias=position.bias(N, ctx), dropout=self._dropout(ctx),
             implementation=self.implementation,
         )  # fmt: skip
-        return nn.DenseGeneral(D, axis=(-2, -1), use_bias=self.bias, dtype=x.dtype, name="o")(y), state
+        return Linear(D, self.bias, axes=2, name="o")(y), state
 
     def sizes(self, D: int) -> tuple[int, int, int]:
         """N, K and H for a model of width D; SpecError where they do not fit."""

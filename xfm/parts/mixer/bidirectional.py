@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.errors import XfmError, nearest
+from xfm.parts.linear import Linear
 from xfm.spec import Spec, SpecError, build
 
 PROJECTIONS = ("in", "out")  # the modules of a mixer that `share="projections"` ties
@@ -53,7 +54,7 @@ class Bidirectional(nn.Module):
         behind = jnp.flip(behind, axis=1)
         if self.merge == "concat":
             both = jnp.concatenate([ahead, behind], axis=-1)
-            return nn.Dense(x.shape[-1], use_bias=False, dtype=x.dtype, name="merge")(both), None
+            return Linear(x.shape[-1], bias=False, name="merge")(both), None
         if self.merge not in MERGES:
             raise _unknown("merge", self.merge, (*MERGES, "concat"))
         return MERGES[self.merge](ahead, behind), None

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from xfm.context import Context
 from xfm.kernels.ssd import ssd, step
+from xfm.parts.linear import Linear
 from xfm.spec import SpecError
 
 DECAY_RANGE = (1.0, 16.0)  # -a at the start, uniform
@@ -206,7 +207,7 @@ class Mamba2(nn.Module):
             first, last = first_and_last(segments, state["segment"])
             before = _if_continued(state, first == state["segment"])
 
-        dense = partial(nn.Dense, use_bias=False, dtype=x.dtype, kernel_init=UNIFORM)
+        dense = partial(Linear, bias=False, init=UNIFORM)
         parts = dense(2 * E + 2 * GM + N, name="in")(x)
         z, xbc, dt = jnp.split(parts, [E, 2 * E + 2 * GM], axis=-1)
         where = {"segments": segments}

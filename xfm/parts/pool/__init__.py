@@ -2,12 +2,16 @@
 
 from xfm.parts.pool.attention import AttentionPool
 from xfm.parts.pool.cls import Cls
+from xfm.parts.pool.dense import DensePool
 from xfm.parts.pool.last import Last
 from xfm.parts.pool.mean import Mean
+from xfm.parts.pool.of_head import OfHead
 
 POOLS = {
     "cls": Cls,
     "mean": Mean,
     "last": Last,
     "attention": AttentionPool,
+    "dense": DensePool,
+    "of_head": OfHead,
 }

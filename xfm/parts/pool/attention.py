@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 from xfm.kernels.attention import attention
 from xfm.parts.ffn import FFNS
+from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.spec import Spec, build, freeze
 
@@ -25,11 +26,11 @@ class AttentionPool(nn.Module):
         B, T, D = x.shape
         shape = (self.heads, D // self.heads)
         query = self.param("query", nn.initializers.lecun_normal(), (1, D))
-        q = nn.DenseGeneral(shape, dtype=x.dtype, name="q")(jnp.broadcast_to(query, (B, 1, D)).astype(x.dtype))
-        k, v = (nn.DenseGeneral(shape, dtype=x.dtype, name=name)(x) for name in "kv")
+        q = Linear(shape, name="q")(jnp.broadcast_to(query, (B, 1, D)).astype(x.dtype))
+        k, v = (Linear(shape, name=name)(x) for name in "kv")
         real = ctx.real(x).astype(jnp.int32)
         y = attention(q, k, v, segments=(jnp.ones((B, 1), jnp.int32), real))
-        y = nn.DenseGeneral(D, axis=(-2, -1), dtype=x.dtype, name="o")(y)
+        y = Linear(D, axes=2, name="o")(y)
         if self.ffn is not None:
             h = build(NORMS, self.norm, name="norm")(y)
             y = y + build(FFNS, self.ffn, name="ffn")(h, ctx)[0]

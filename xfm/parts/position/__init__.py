@@ -6,6 +6,7 @@ from xfm.parts.position.none import NoPosition
 from xfm.parts.position.relative_buckets import RelativeBuckets
 from xfm.parts.position.rope import Rope
 from xfm.parts.position.rope_2d import Rope2D
+from xfm.parts.position.shared import Shared
 from xfm.parts.position.sinusoidal import Sinusoidal
 from xfm.parts.position.sinusoidal_2d import Sinusoidal2D
 
@@ -18,4 +19,5 @@ POSITIONS = {
     "rope_2d": Rope2D,
     "alibi": Alibi,
     "relative_buckets": RelativeBuckets,
+    "shared": Shared,
 }

@@ -1,11 +1,14 @@
 """The three doors through which a position may enter, each the identity until a part opens it."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
 from xfm.kernels.attention import Bias
+from xfm.spec import SpecError
 
 
 class Position(nn.Module):
@@ -24,6 +27,10 @@ class Position(nn.Module):
     def bias(self, heads: int, ctx: Context) -> Bias | None:
         """In attention: what is added to the scores, as a description."""
         return None
+
+    def share(self, ctx: Context) -> dict[str, Any]:
+        """In a stack: what all layers find in ctx.shared, where one position serves them all."""
+        raise SpecError(f"a {type(self).__name__} has nothing that layers could share; give it to each attention")
 
 
 def places(x: Float[Array, "B T *any"], ctx: Context) -> Int[Array, "#B T"]:

@@ -1,20 +1,32 @@
 """A learned score for each head and bucket of distance. Raffel et al. 2020 (T5), section 2.1."""
 
+from typing import Any
+
 import flax.linen as nn
 
 from xfm.context import Context
 from xfm.kernels.attention import Buckets
 from xfm.parts.position.base import Position
+from xfm.spec import SpecError
 
 
 class RelativeBuckets(Position):
-    """buckets: in all.  reach: distance from which on all is one bucket.  sides: 2, or 1 for causal models."""
+    """buckets: in all.  reach: distance from which on all is one bucket.  sides: 2, or 1 for causal models.
+
+    heads: N, to be given where a stack shares one table among its layers.
+    """
 
     buckets: int = 32
     reach: int = 128
     sides: int = 2
+    heads: int | None = None
 
     @nn.compact
     def bias(self, heads: int, ctx: Context) -> Buckets:
         table = self.param("table", nn.initializers.normal(0.02), (self.buckets, heads))
         return Buckets(table, self.reach, self.sides)
+
+    def share(self, ctx: Context) -> dict[str, Any]:
+        if self.heads is None:
+            raise SpecError("position 'relative_buckets' of a stack needs heads, the number of its layers' attention")
+        return {"bias": self.bias(self.heads, ctx)}

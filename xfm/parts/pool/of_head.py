@@ -1,0 +1,21 @@
+"""The vector that an earlier head made, so that several heads share one pooler (BERT's next-sentence head)."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.spec import SpecError
+
+
+class OfHead(nn.Module):
+    """The output of the stack's head of that name, which takes none itself."""
+
+    head: str
+
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
+        made = ctx.shared.get("heads", {})
+        if self.head not in made:
+            raise SpecError(
+                f"pool 'of_head' takes the output of head {self.head!r}, and there is none that runs before"
+            )
+        return made[self.head]

@@ -1,0 +1,15 @@
+"""What the stack's own position made, once for all layers. Raffel et al. 2020 (T5), section 2.1."""
+
+from xfm.context import Context
+from xfm.kernels.attention import Bias
+from xfm.parts.position.base import Position
+from xfm.spec import SpecError
+
+
+class Shared(Position):
+    """Opens the third door with the bias that the stack's `position` shares."""
+
+    def bias(self, heads: int, ctx: Context) -> Bias:
+        if "bias" not in ctx.shared:
+            raise SpecError("position 'shared' takes its bias from the stack's own `position`, and this stack has none")
+        return ctx.shared["bias"]
