@@ -1,0 +1,107 @@
+"""A case run by transformers: what goes in, what comes out, and the gradient. Only this module needs PyTorch."""
+
+import pathlib
+import re
+import tempfile
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from tests.hub.cases import Case
+
+OUTPUTS = ("last_hidden_state", "pooler_output", "logits", "prediction_logits", "seq_relationship_logits",
+           "start_logits", "end_logits", "text_embeds")  # fmt: skip
+
+
+def coarse(shape, scale: float, seed: int) -> torch.Tensor:
+    """Normal numbers times scale, rounded to multiples of 1/64, which keeps the files small."""
+    x = np.random.default_rng(seed).normal(size=tuple(shape)) * scale
+    return torch.tensor(np.round(x * 64) / 64, dtype=torch.float32)
+
+
+def shake(model, special) -> None:
+    """Large irregular weights everywhere, so that no term is lost in the rounding of another."""
+    rules = [*special, (r"(?i)norm\S*\.weight$", 1.0, 0.3), (r".", 0.0, 0.25)]
+    for seed, (name, p) in enumerate(sorted(model.named_parameters())):
+        _, mean, deviation = next(rule for rule in rules if re.search(rule[0], name))
+        p.data = mean + coarse(p.shape, deviation, seed)
+
+
+def mask_of(case: Case) -> np.ndarray:
+    """1 at tokens, 0 at padding; each row has another number of them."""
+    mask = np.ones((case.rows, case.length), np.int32)
+    for row in range(case.rows):
+        count = 2 * row if case.padding != "none" else 0
+        first = {"right": case.length - count, "left": 0, "middle": 3, "none": 0}[case.padding]
+        mask[row, first : first + count] = 0
+    return mask
+
+
+def model_of(case: Case):
+    cls = getattr(transformers, case.model)
+    torch.manual_seed(0)
+    model = cls(cls.config_class(**case.config)).eval()
+    shake(model, case.special)
+    model.tie_weights()
+    return model
+
+
+def inputs_of(case: Case, config) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(7)
+    mask = mask_of(case)
+    ids = rng.integers(case.lowest, config.vocab_size, mask.shape)
+    pad = getattr(config, "pad_token_id", 0) or 0
+    inputs = dict(input_ids=np.where(mask > 0, ids, pad), attention_mask=mask)
+    if case.types:
+        inputs["token_type_ids"] = rng.integers(0, config.type_vocab_size, mask.shape) * mask
+    inputs |= {name: np.asarray(value) for name, value in case.inputs.items()}
+    if case.choices:
+        inputs = {k: np.stack([np.roll(a, i, axis=0) for i in range(case.choices)], axis=1) for k, a in inputs.items()}
+    return {name: np.asarray(a, np.int32) for name, a in inputs.items()}
+
+
+def save(case: Case, folder: pathlib.Path) -> None:
+    """The case's checkpoint, as transformers writes it."""
+    model_of(case).save_pretrained(folder)
+
+
+def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
+    """All arrays of a golden, and config.json."""
+    model = model_of(case)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        weights = load_file(f"{folder}/model.safetensors")
+        config = (pathlib.Path(folder) / "config.json").read_text()
+    inputs = inputs_of(case, model.config)
+    given = {name: torch.tensor(a, dtype=torch.long) for name, a in inputs.items()}
+    answer = model(**given, output_hidden_states=True)
+    found = {name: answer[name] for name in OUTPUTS if answer.get(name) is not None}
+    hidden = answer.hidden_states
+    real = inputs["attention_mask"].reshape(-1, case.length)
+
+    loss, arrays = 0.0, {}
+    for seed, (name, value) in enumerate(found.items()):
+        cotangent = coarse(value.shape, 1.0, 100 + seed)
+        if per_token(value, inputs["attention_mask"]):
+            cotangent *= torch.tensor(inputs["attention_mask"]).reshape(cotangent.shape[:2] + (1,) * (value.ndim - 2))
+        loss = loss + (value * cotangent).sum()
+        arrays[f"cotangent/{name}"] = cotangent
+    loss.backward()
+    arrays |= {f"weight/{name}": value for name, value in weights.items()}
+    arrays |= {f"input/{name}": value for name, value in inputs.items()}
+    arrays |= {f"output/{name}": value.detach() for name, value in found.items()}
+    arrays |= {f"hidden/{i}": x.detach() * torch.tensor(real)[..., None] for i, x in enumerate(hidden)}
+    for name, p in model.named_parameters():
+        if p.grad is None or name not in weights:
+            continue
+        arrays[f"norm/{name}"] = p.grad.double().norm()
+        if p.ndim == 1 or re.search(case.keep, name):
+            arrays[f"grad/{name}"] = p.grad
+    return {key: np.asarray(value) for key, value in arrays.items()}, config
+
+
+def per_token(value, mask: np.ndarray) -> bool:
+    """Whether an output has a number or vector for each token."""
+    return value.ndim >= 2 and tuple(value.shape[:2]) == mask.shape

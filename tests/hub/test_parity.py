@@ -1,0 +1,118 @@
+"""Each family's checkpoints, loaded by xfm, against transformers: every layer, every head, gradients; and saved back.
+
+The goldens are committed; where torch and transformers are installed the same cases run live as well (slow).
+"""
+
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tests.hub.cases import all_cases
+from xfm.hub.checkpoint import Checkpoint, load
+from xfm.hub.families import FAMILIES
+from xfm.hub.weights import file_arrays
+
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "hub"
+TOLERANCE = 1e-5  # of the largest number in the array compared
+GRADIENT = 3e-5  # likewise; the references' own float32 gradients are off by up to 9e-6
+CASES = all_cases()
+# the Hub's outputs -> xfm's, where the names differ
+OURS = {"pooler_output": "pooled", "prediction_logits": "masked_lm", "seq_relationship_logits": "next_sentence"}
+
+
+def of(arrays, prefix):
+    return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+
+
+def checkpoint(arrays, config: str, folder: pathlib.Path) -> Checkpoint:
+    (folder / "config.json").write_text(config)
+    save_file({k: np.ascontiguousarray(v) for k, v in of(arrays, "weight/").items()}, folder / "model.safetensors")
+    return load(folder)
+
+
+def close(mine, theirs, what, tolerance=TOLERANCE):
+    mine, theirs = np.asarray(mine, np.float64), np.asarray(theirs, np.float64)
+    assert mine.shape == theirs.shape, f"{what}: shape {mine.shape} instead of {theirs.shape}"
+    error = np.abs(mine - theirs).max() / max(np.abs(theirs).max(), 1e-30)
+    assert error <= tolerance, f"{what}: off by {error:.1e} of its scale, {tolerance:.0e} allowed"
+
+
+def compare(arrays, config, folder):
+    m = checkpoint(arrays, config, folder)
+    inputs = {k: jnp.asarray(v) for k, v in of(arrays, "input/").items()}
+    cotangents = of(arrays, "cotangent/")
+    mask = np.asarray(inputs["attention_mask"])
+
+    def answer(params):
+        return m.replace(params=params)(**inputs, output_hidden_states=True)
+
+    def loss(params):
+        out = answer(params)
+        total = 0.0
+        for name, cotangent in cotangents.items():
+            value = out[OURS.get(name, name)]
+            total += jnp.sum(jnp.where(cotangent == 0, 0.0, value) * cotangent)  # padding may be infinite
+        return total, out
+
+    gradient, out = jax.jit(jax.grad(loss, has_aux=True))(m.params)
+    for name, theirs in of(arrays, "output/").items():
+        mine = np.asarray(out[OURS.get(name, name)])
+        if mine.shape[:2] == mask.shape:
+            mine, theirs = mine[mask > 0], theirs[mask > 0]
+        close(mine, theirs, name)
+    hidden = of(arrays, "hidden/")
+    assert len(out["hidden_states"]) == len(hidden)
+    for i, theirs in hidden.items():
+        real = mask.reshape(-1, mask.shape[-1]) > 0
+        close(np.asarray(out["hidden_states"][int(i)])[real], theirs[real], f"hidden state {i}")
+
+    weights, norms = of(arrays, "weight/"), of(arrays, "norm/")
+    gradients = file_arrays(m.family, m.heads, m.spec, gradient)
+    largest = max(norms.values())
+    assert norms.keys() <= gradients.keys(), sorted(norms.keys() - gradients.keys())
+    for name, norm in norms.items():
+        mine = np.sqrt(np.sum(gradients[name].astype(np.float64) ** 2))
+        if norm < 1e-6 * largest:  # a bias of keys, which moves no weight of a softmax
+            assert mine < GRADIENT * largest, f"gradient of {name}: {mine:.1e} and not 0"
+        else:
+            close(mine, norm, f"norm of the gradient of {name}", GRADIENT)
+    for name, theirs in of(arrays, "grad/").items():
+        if norms[name] >= 1e-6 * largest:
+            close(gradients[name].reshape(theirs.shape), theirs, f"gradient of {name}", GRADIENT)
+
+    back = file_arrays(m.family, m.heads, m.spec, m.params)
+    for name, theirs in weights.items():
+        if m.family.today(name) in m.family.tied or name not in back:
+            assert name not in norms or m.family.today(name) in m.family.tied, f"{name} is not written back"
+            continue
+        np.testing.assert_array_equal(back[name].reshape(theirs.shape), theirs, err_msg=name)
+    assert back.keys() <= weights.keys(), sorted(back.keys() - weights.keys())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_transformers(name, tmp_path):
+    path = GOLDENS / f"{name}.npz"
+    assert path.exists(), f"no golden of {name}; python -m tests.hub.make {name} writes it"
+    with np.load(path) as file:
+        arrays = {key: file[key] for key in file.files}
+    compare(arrays, str(arrays["config"]), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_installed_transformers(name, tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from tests.hub.reference import run
+
+    compare(*run(CASES[name]), tmp_path)
+
+
+def test_every_family_has_a_case():
+    with_case = {json.loads(str(np.load(path)["config"]))["model_type"] for path in GOLDENS.glob("*.npz")}
+    assert set(FAMILIES) <= with_case, f"families without a golden: {sorted(set(FAMILIES) - with_case)}"

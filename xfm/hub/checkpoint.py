@@ -1,0 +1,216 @@
+"""A checkpoint of the Hub as a network of xfm's: loaded, called by the Hub's names, saved back."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Array, Int
+
+from xfm.errors import XfmError, nearest
+from xfm.hub.families import FAMILIES
+from xfm.hub.family import Family, Head
+from xfm.hub.files import Tensors, folder_of, read_json, tensors_of
+from xfm.hub.naming import At
+from xfm.hub.settings import Settings
+from xfm.hub.weights import assign, fill, flat_shapes, held
+from xfm.structures import build
+from xfm.structures.sublayer import Sublayer
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint: `checkpoint(input_ids=…, attention_mask=…)`.
+
+    model: the Flax module.  params: its parameters.  config: config.json as it was.  spec: the stack that it describes.
+    family: the table of names.  heads: those that were loaded, by the Hub's names.  folder: where the files are.
+    """
+
+    model: nn.Module
+    params: Mapping[str, Any]
+    config: Mapping[str, Any]
+    spec: Mapping[str, Any]
+    family: Family
+    heads: Mapping[str, Head]
+    folder: Path
+    ignore: tuple[str, ...] = ()
+
+    def replace(self, **changes: Any) -> "Checkpoint":
+        """The same checkpoint with other fields, `params` for one."""
+        return dataclasses.replace(self, **changes)
+
+    @cached_property
+    def tokenizer(self):
+        """The checkpoint's tokeniser (see `xfm.hub.tokenizer`), read when first asked for."""
+        from xfm.hub.tokenizer import read_tokenizer
+
+        return read_tokenizer(self.folder, self.config)
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "*B T"],
+        attention_mask: Int[Array, "*B T"] | None = None,
+        token_type_ids: Int[Array, "*B T"] | None = None,
+        position_ids: Int[Array, "*B T"] | None = None,
+        *,
+        output_hidden_states: bool = False,
+    ) -> dict[str, Any]:
+        """`last_hidden_state` [B T D]; `pooled` [B D], `logits` and each head's output by name, where there are any.
+
+        The arguments are the Hub's: attention_mask is 0 at padding. What stands at padding in the outputs is without
+        meaning. hidden_states, if asked for: the embedding and each layer, a tuple of [B T D]. Multiple choice takes
+        [B choices T] and gives logits [B choices]. Compiled once per shape.
+        """
+        given = [a if a is None else np.asarray(a) for a in (input_ids, attention_mask, token_type_ids, position_ids)]
+        self._check(given[0])
+        choices = given[0].shape[1] if given[0].ndim == 3 else None
+        given = [a if a is None else a.reshape(-1, a.shape[-1]) for a in given]
+        batch = self.batch(*given)
+        out = self._run(self.params, batch, output_hidden_states)
+        return self._answer(out, choices)
+
+    def batch(self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None) -> dict[str, np.ndarray]:
+        """The Hub's inputs as a batch of the model's."""
+        settings = Settings(self.config, str(self.folder / "config.json"))
+        return self.family.inputs(settings, input_ids, attention_mask, token_type_ids, position_ids)
+
+    @cached_property
+    def _run(self) -> Callable:
+        return jax.jit(partial(_run, self.model, self.family.sublayers), static_argnums=2)
+
+    def _check(self, ids: np.ndarray) -> None:
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise XfmError(f"input_ids are whole numbers, not {ids.dtype}")
+        if ids.ndim not in (2, 3):
+            raise XfmError(f"input_ids have the shape [batch, length], not {ids.shape}")
+        vocab = self.spec["embed"].get("vocab")
+        if vocab is not None and ids.size and not 0 <= ids.min() <= ids.max() < vocab:
+            wrong = ids.max() if ids.max() >= vocab else ids.min()
+            raise XfmError(f"input_ids hold {wrong}; the ids of this checkpoint are 0 to {vocab - 1}")
+
+    def _answer(self, out: Mapping[str, Any], choices: int | None) -> dict[str, Any]:
+        answer = {"last_hidden_state": out["hidden"]}
+        if "hidden_states" in out:
+            answer["hidden_states"] = out["hidden_states"]
+        for task, head in self.heads.items():
+            value = out[head.name]
+            if task == "question_answering":
+                answer["start_logits"], answer["end_logits"] = value[..., 0], value[..., 1]
+            elif task == "multiple_choice":
+                value = value.reshape(-1, choices or 1)
+            answer[task] = value
+            if task != "pooled":
+                answer.setdefault("logits", value)
+        return answer
+
+
+def _run(model: nn.Module, sublayers: int, params, batch, with_states: bool) -> dict[str, Any]:
+    if not with_states:
+        return model.apply({"params": params}, batch)
+
+    def keep(module, method):
+        return isinstance(module, Sublayer) or module.name == "embed"
+
+    out, kept = model.apply({"params": params}, batch, capture_intermediates=keep, mutable=["intermediates"])
+    return {**out, "hidden_states": layers_of(kept["intermediates"], out["hidden"], sublayers)}
+
+
+def layers_of(kept: Mapping[str, Any], last: Array, sublayers: int) -> tuple[Array, ...]:
+    """The embedding and the stream after each of the file's layers, after the final norm at the end."""
+    ((embedded, _),) = kept["embed"]["__call__"]
+    stream = []
+    for part in ("prologue", "layers", "epilogue"):
+        names = sorted(kept.get(part, ()), key=lambda name: int(name.rsplit("_", 1)[1]))
+        after = [kept[part][name]["__call__"][0][0].reshape(-1, *embedded.shape) for name in names]
+        stream += [x[i] for i in range(len(after[0]) if after else 0) for x in after]
+    return (embedded, *stream[sublayers - 1 :: sublayers][:-1], last)
+
+
+def load(
+    source: str | Path,
+    *,
+    head: str | None = None,
+    revision: str | None = None,
+    ignore: tuple[str, ...] = (),
+    dtype: str | None = None,
+    place: Callable[[str, np.ndarray], Any] | None = None,
+) -> Checkpoint:
+    """The checkpoint in a folder, or of that name on the Hub, as a network of xfm's.
+
+    head: which one to load ("masked_lm", "sequence_classification", …); None loads all that the files hold.
+    revision: of the Hub's repository.  ignore: keys of config.json that are known not to change the result.
+    dtype: in which the network computes; bfloat16 on accelerators and float32 on a CPU if None.
+    place: from a parameter's path and its array on the host to what the parameter becomes, a device's array if None;
+    `sharded(mesh, rules)` puts each onto the shards of a mesh.
+
+    Nothing of the checkpoint is executed. Raises XfmError, before any parameter is made, where config.json asks for
+    what xfm does not have, and where names or shapes in the files are not those of the family.
+    """
+    folder = folder_of(source, revision)
+    config = read_json(folder / "config.json")
+    settings = Settings(config, str(folder / "config.json"), ignore)
+    family = family_of(config, settings.path)
+    with tensors_of(folder) as tensors:
+        heads = _heads(family, config, tensors, head)
+        spec = dict(family.network(settings), dtype=dtype)
+        spec["heads"] = {h.name: dict(h.spec(settings)) for h in heads.values()}
+        settings.finish()
+        model = build(spec)
+        shapes = flat_shapes(model, _example(family, settings))
+        assigned = assign(family, heads, spec, shapes, tensors)
+        params = fill(shapes, assigned, tensors, place or (lambda path, array: jax.device_put(array)))
+    return Checkpoint(model, params, config, spec, family, heads, folder, ignore)
+
+
+def family_of(config: Mapping[str, Any], path: str = "config.json") -> Family:
+    """The family that a config.json names; XfmError with those that there are."""
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        raise XfmError(
+            f"{path} is of model_type {kind!r}{nearest(str(kind), FAMILIES)}; xfm loads {', '.join(FAMILIES)}"
+        )
+    return FAMILIES[kind]
+
+
+def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: str | None) -> dict[str, Head]:
+    """The heads to load: the one asked for, or those of config.json's class and all others that are in the file."""
+    there = held(family, tensors)
+    if task is not None:
+        family.head(task)
+        if task not in there:
+            raise XfmError(f"the file holds no head {task!r}; it holds {', '.join(there) or 'none'}")
+        return family.chosen((task,))
+    named = [one for one in family.tasks_of(config.get("architectures") or []) or () if one in there]
+    names = {one: _names(head) for one, head in there.items()}
+    clear = [one for one in there if not any(names[one] & names[other] for other in there if other != one)]
+    order = [one for one in (*named, *clear) if one != "pooled"]
+    return family.chosen(tuple(dict.fromkeys([*(["pooled"] if "pooled" in there else []), *order])))
+
+
+def _names(head: Head) -> set[str]:
+    return {row.name if isinstance(row, At) else row for row in head.names.values()}
+
+
+def _example(family: Family, settings: Settings) -> dict[str, Any]:
+    """The smallest batch, to trace the network with."""
+    return family.inputs(settings, np.ones((1, 1), np.int32), None, None, None)
+
+
+def sharded(mesh: jax.sharding.Mesh, rules: Any) -> Callable[[str, np.ndarray], Array]:
+    """For `load(place=…)`: each parameter goes onto the shards of a mesh, by the trainer's sharding rules.
+
+    rules: (regex on the path, partition spec), as `xfm.train.sharding` has them, or the name of a set of them there.
+    """
+    from xfm.train.sharding import fit, rule_of, rules_named
+
+    rules = rules_named(rules) if isinstance(rules, str) else rules
+
+    def place(path: str, array: np.ndarray) -> Array:
+        where = jax.sharding.NamedSharding(mesh, fit(path, array.shape, rule_of(path, rules), mesh)[0])
+        return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
+
+    return place

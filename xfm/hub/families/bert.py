@@ -1,0 +1,104 @@
+"""BERT and all that has its layout: MiniLM, bge, e5, gte, the 24 miniatures, Bort.
+
+Devlin et al. 2019; files as transformers' BertModel and its heads write them, which are the oracle.
+"""
+
+from collections.abc import Mapping
+
+from xfm.configs.text import bert
+from xfm.hub.family import Family, Head
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+POOLED = dict(kind="of_head", head="pooled")
+POOLER = Head(
+    "pooled",
+    lambda c: dict(kind="vector", pool=dict(kind="dense")),
+    {"pool/dense": "pooler.dense"},
+    of_encoder=True,
+)
+
+
+def network(c: Settings) -> dict:
+    return bert.network(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        hidden=c["intermediate_size"],
+        vocab=c["vocab_size"],
+        length=c["max_position_embeddings"],
+        types=c.get("type_vocab_size", 2),
+        activation=activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+    ) | {"heads": {}}
+
+
+def activation(c: Settings) -> str:
+    return c.choose("hidden_act", ACTIVATIONS, "gelu")
+
+
+def mlm(c: Settings) -> dict:
+    c.only("tie_word_embeddings", True)
+    norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-12))
+    return dict(kind="mlm", vocab=c["vocab_size"], activation=activation(c), norm=norm)
+
+
+def classification(classes: int | None = None, pool: Mapping = POOLED):
+    """The spec of a head with so many classes, or as many as config.json names."""
+    return lambda c: dict(kind="classification", classes=classes or len(c.labels), pool=pool)
+
+
+NAMES = {
+    "embed/word": "embeddings.word_embeddings",
+    "embed/position": "embeddings.position_embeddings",
+    "embed/type": "embeddings.token_type_embeddings",
+    "embed/norm": "embeddings.LayerNorm",
+    "layer/0/part/q": "encoder.layer.{}.attention.self.query",
+    "layer/0/part/k": "encoder.layer.{}.attention.self.key",
+    "layer/0/part/v": "encoder.layer.{}.attention.self.value",
+    "layer/0/part/o": "encoder.layer.{}.attention.output.dense",
+    "layer/0/out_norm": "encoder.layer.{}.attention.output.LayerNorm",
+    "layer/1/part/up": "encoder.layer.{}.intermediate.dense",
+    "layer/1/part/down": "encoder.layer.{}.output.dense",
+    "layer/1/out_norm": "encoder.layer.{}.output.LayerNorm",
+}
+MLM_NAMES = {
+    "dense": "cls.predictions.transform.dense",
+    "norm": "cls.predictions.transform.LayerNorm",
+    "bias": "cls.predictions.bias",
+}
+# Two tasks may share a tensor's name; config.json's architecture then says which it is.
+TASKS = {
+    "sequence_classification": Head("label", classification(), {"out": "classifier"}, ("pooled",)),
+    "multiple_choice": Head("choice", classification(1), {"out": "classifier"}, ("pooled",)),
+    "token_classification": Head("tags", lambda c: dict(kind="tagging", classes=len(c.labels)), {"out": "classifier"}),
+    "question_answering": Head("span", lambda c: dict(kind="span"), {"out": "qa_outputs"}),
+}
+
+FAMILY = Family(
+    model_type="bert",
+    prefix="bert.",
+    network=network,
+    names=NAMES,
+    heads={
+        "pooled": POOLER,
+        "masked_lm": Head("mlm", mlm, MLM_NAMES),
+        "next_sentence": Head("nsp", classification(2), {"out": "cls.seq_relationship"}, ("pooled",)),
+        **TASKS,
+    },
+    architectures={
+        "Model": ("pooled",),
+        "ForMaskedLM": ("masked_lm",),
+        "ForPreTraining": ("masked_lm", "next_sentence"),
+        "ForNextSentencePrediction": ("next_sentence",),
+        "ForSequenceClassification": ("sequence_classification",),
+        "ForMultipleChoice": ("multiple_choice",),
+        "ForTokenClassification": ("token_classification",),
+        "ForQuestionAnswering": ("question_answering",),
+    },
+    renames=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+    ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"},
+    tied={
+        "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+        "cls.predictions.decoder.bias": "cls.predictions.bias",
+    },
+)

@@ -1,0 +1,111 @@
+"""What xfm knows of one family of checkpoints: plain data and a few small functions."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from xfm.errors import XfmError, nearest
+from xfm.hub.naming import Names
+from xfm.hub.settings import Settings
+
+Spec = Mapping[str, Any]
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A head as the Hub has it.
+
+    name: of the head in xfm's stack, where objectives look for it.
+    spec: from config.json to the head's spec.  names: its rows of the table, by places below `head_NAME`.
+    needs: heads, by the family's names, that must stand before it (a pooler).
+    of_encoder: whether files keep it with the encoder, under the family's prefix.
+    """
+
+    name: str
+    spec: Callable[[Settings], Spec]
+    names: Names
+    needs: tuple[str, ...] = ()
+    of_encoder: bool = False
+
+
+def counted(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
+    """The batch of a family whose positions count every token of a row, padding too (BERT).
+
+    Arrays [B T], or None where the caller gave none; attention_mask is 0 at padding.
+    """
+    length = input_ids.shape[1]
+    positions = np.arange(length)[None] if position_ids is None else position_ids
+    batch = dict(tokens=input_ids, positions=np.broadcast_to(positions, input_ids.shape))
+    if attention_mask is not None:
+        batch["segments"] = attention_mask > 0
+    if token_type_ids is not None:
+        batch["types"] = token_type_ids
+    return {name: np.asarray(value, np.int32) for name, value in batch.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A network, a table of names, and heads.
+
+    network: from config.json to the stack's spec, without heads.  names: rows of the encoder's parameters.
+    prefix: under which a file with a head keeps the encoder, "bert." for one.
+    heads: by the Hub's names of tasks.  architectures: end of the class in config.json -> the heads that it has.
+    sublayers: how many of the stack's make one of the file's layers.
+    renames: (regex, replacement) that turn names of older files into today's.
+    ignored: regex of a file's name -> why it may be there unused.
+    tied: a file's name -> the name of the tensor that it must repeat, if it is there at all.
+    inputs: from the Hub's inputs to a batch.
+    """
+
+    model_type: str
+    network: Callable[[Settings], Spec]
+    names: Names
+    heads: Mapping[str, Head] = dataclasses.field(default_factory=dict)
+    architectures: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    prefix: str = ""
+    sublayers: int = 2
+    renames: tuple[tuple[str, str], ...] = ()
+    ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    inputs: Callable[..., Batch] = counted
+
+    def head(self, task: str) -> Head:
+        """The head of that name; XfmError with the legal ones."""
+        if task not in self.heads:
+            raise XfmError(
+                f"{self.model_type} has no head {task!r}{nearest(task, self.heads)}; it has {', '.join(self.heads)}"
+            )
+        return self.heads[task]
+
+    def chosen(self, tasks: tuple[str, ...]) -> dict[str, Head]:
+        """The heads of these tasks and those they need, in the order in which they must stand."""
+        wanted: dict[str, Head] = {}
+        for task in tasks:
+            wanted |= {needed: self.head(needed) for needed in self.head(task).needs}
+            wanted[task] = self.head(task)
+        return wanted
+
+    def tasks_of(self, architectures: list[str]) -> tuple[str, ...] | None:
+        """The heads of the class that config.json names; None where xfm does not know its name."""
+        for end in sorted(self.architectures, key=len, reverse=True):
+            if any(name.endswith(end) for name in architectures):
+                return self.architectures[end]
+        return None
+
+    def rows(self, heads: Mapping[str, Head]) -> Names:
+        """The encoder's rows and those of these heads."""
+        rows = dict(self.names)
+        for head in heads.values():
+            rows |= {f"head_{head.name}/{place}".rstrip("/"): name for place, name in head.names.items()}
+        return rows
+
+    def today(self, name: str) -> str:
+        """A file's name without the prefix, as today's files have it."""
+        name = name.removeprefix(self.prefix) if self.prefix else name
+        for pattern, new in self.renames:
+            name = re.sub(pattern, new, name)
+        return name

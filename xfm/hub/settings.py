@@ -1,0 +1,111 @@
+"""The `config.json` of a checkpoint, read so that no key is overlooked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from xfm.errors import XfmError
+
+MISSING = object()
+
+# Keys that change no number of a forward pass: names, bookkeeping, training, generation. A head reads what it needs.
+HARMLESS = frozenset(
+    """
+    architectures model_type transformers_version torch_dtype dtype _name_or_path name_or_path _commit_hash
+    return_dict return_dict_in_generate output_attentions output_hidden_states output_scores torchscript use_cache
+    id2label label2id num_labels tie_word_embeddings problem_type finetuning_task task_specific_params tokenizer_class prefix
+    pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id decoder_start_token_id
+    hidden_dropout_prob attention_probs_dropout_prob classifier_dropout hidden_dropout attention_dropout dropout
+    initializer_range initializer_factor gradient_checkpointing chunk_size_feed_forward use_bfloat16 tf_legacy_loss
+    max_length min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p
+    typical_p repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids
+    num_return_sequences exponential_decay_length_penalty suppress_tokens begin_suppress_tokens forced_bos_token_id
+    forced_eos_token_id remove_invalid_values sentence_transformers language name_ adapters directionality
+    pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type auto_map
+    attn_implementation _attn_implementation _attn_implementation_internal _attn_implementation_autoset
+    feature_extractor_type deterministic_flash_attn reference_compile repad_logits_with_grad
+""".split()
+)
+# Keys that change the numbers unless they have these values.
+ONLY = {
+    "is_decoder": (False, None), "is_encoder_decoder": (False, None), "add_cross_attention": (False, None),
+    "cross_attention_hidden_size": (None,), "pruned_heads": ({}, None), "tie_encoder_decoder": (False, None),
+    "quantization_config": (None,), "position_embedding_type": ("absolute", None),
+}  # fmt: skip
+
+
+class Settings:
+    """config.json as a mapping that remembers what was asked of it.
+
+    `settings["key"]` and `settings.get("key", default)` read; `settings.finish()` raises XfmError for keys that
+    nobody read and that are not known to be harmless. Several names read the first that is there (the generations of
+    these files differ).
+    """
+
+    def __init__(self, content: Mapping[str, Any], path: str = "config.json", ignore: tuple[str, ...] = ()):
+        self.content, self.path = dict(content), str(path)
+        self._read: set[str] = set(ignore)
+
+    def __getitem__(self, names: str | tuple[str, ...]) -> Any:
+        value = self.get(names, MISSING)
+        if value is MISSING:
+            wanted = names if isinstance(names, str) else " or ".join(names)
+            raise XfmError(f"{self.path} lacks {wanted}, without which the network cannot be built")
+        return value
+
+    def get(self, names: str | tuple[str, ...], default: Any = None) -> Any:
+        """The value of the first of `names` that is there, else `default`."""
+        names = (names,) if isinstance(names, str) else names
+        self._read.update(names)
+        return next((self.content[name] for name in names if name in self.content), default)
+
+    def only(self, name: str, *legal: Any) -> None:
+        """Reads a key that may be absent or have one of these values, and no other."""
+        value = self.get(name, legal[0])
+        if value not in legal:
+            raise XfmError(f"{self.path} sets {name} to {value!r}; xfm has this family with {_either(legal)}")
+
+    def choose(self, names: str | tuple[str, ...], table: Mapping[str, Any], default: Any = MISSING) -> Any:
+        """What `table` has for the value of a key."""
+        value = self[names] if default is MISSING else self.get(names, default)
+        if value not in table:
+            what = names if isinstance(names, str) else names[0]
+            raise XfmError(f"{self.path} sets {what} to {value!r}; xfm knows {', '.join(map(str, table))}")
+        return table[value]
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """The classes of a head by number; two where the file names none."""
+        given = self.content.get("id2label") or self.content.get("num_labels") or 2
+        if isinstance(given, Mapping):
+            return {int(number): str(name) for number, name in given.items()}
+        return {number: f"LABEL_{number}" for number in range(int(given))}
+
+    def finish(self) -> None:
+        """Raises XfmError for keys that may change the arithmetic and that nobody has read."""
+        for name, legal in ONLY.items():
+            if name not in self._read:
+                self.only(name, *legal)
+        nothing = (None, False, "", [], {})
+        strange = [
+            name
+            for name, value in self.content.items()
+            if name not in self._read | HARMLESS and not name.startswith("_") and value not in nothing
+        ]
+        if strange:
+            raise XfmError(
+                f"{self.path} sets {', '.join(strange)}, which xfm does not know in this family and which may change "
+                f"the result; if it does not, load with ignore={tuple(strange)!r}"
+            )
+
+
+def _either(values: tuple[Any, ...]) -> str:
+    words = [repr(value) for value in values]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+# The Hub's names of activations and xfm's.
+ACTIVATIONS = {
+    "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh",
+    "gelu_python": "gelu", "quick_gelu": "quick_gelu", "relu": "relu", "relu2": "relu_squared", "silu": "silu",
+    "swish": "silu", "tanh": "tanh", "sigmoid": "sigmoid", "linear": "identity", "mish": "mish",
+}  # fmt: skip
