@@ -22,8 +22,11 @@ from xfm.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
 
-# Imported when first asked for, because they need Grain, Optax or Orbax.
+# Imported when first asked for, because they need Grain, Optax or Orbax, or read files.
 LATER = {
+    "load": "xfm.hub",
+    "Checkpoint": "xfm.hub",
+    "sentence_encoder": "xfm.hub",
     "open_data": "xfm.data",
     "Batches": "xfm.data",
     "prefetch": "xfm.data",
@@ -35,7 +38,7 @@ LATER = {
     "build_optimiser": "xfm.train.optimiser",
     "build_schedule": "xfm.train.schedules",
 }
-ROOMS = ("data", "kernels", "objectives", "parts", "structures", "train", "transforms")
+ROOMS = ("data", "hub", "kernels", "objectives", "parts", "structures", "train", "transforms")
 
 __all__ = [
     # a network: from a config to a Flax module, and a look inside
@@ -47,7 +50,7 @@ __all__ = [
     "Context",
     "Mask",
     "XfmError",
-    # data, a loss over a network, and training without the loop
+    # checkpoints of the Hub; data, a loss over a network, and training without the loop
     "Vocabulary",
     "build_objective",
     *LATER,

@@ -109,9 +109,10 @@ def check(config: ConfigDict) -> None:
     from xfm.train.schedules import build_schedule
     from xfm.train.settings import read_settings
     from xfm.train.sharding import rules_named
+    from xfm.train.start import resolved
     from xfm.vocabulary import Vocabulary
 
-    settings = read_settings(config)
+    settings, config = read_settings(config), resolved(config)
     rules_named(settings.sharding)
     schedule = build_schedule(settings.schedule, settings.steps)
     build(SOURCES, config["data"])

@@ -1,4 +1,4 @@
-"""The command line: `xfm train`, `xfm eval`, `xfm describe`, `xfm list`.
+"""The command line: `xfm train`, `xfm eval`, `xfm embed`, `xfm describe`, `xfm convert`, `xfm list`.
 
 A mistake of the user's ends in one sentence on standard error and exit code 2; anything else keeps
 its traceback.
@@ -40,6 +40,24 @@ examples:
   xfm describe sequence/mamba2_hybrid:8B --json
 
 No parameter is made, so models of any size are described in seconds."""
+
+EMBED = """\
+examples:
+  xfm embed sentence-transformers/all-MiniLM-L6-v2 < texts.txt > vectors.npy
+  zcat texts.gz | xfm embed my_encoder --prompt-name query --precision ubinary > vectors.npy
+
+MODEL is a folder or a name of the Hub. One text per line in, one row per line out, for any number of lines
+in bounded memory; a blank line is an empty text and has its row. Where both ends are pipes the vectors wait
+in a temporary file, because a .npy begins with the number of its rows."""
+
+CONVERT = """\
+examples:
+  xfm convert sentence-transformers/all-MiniLM-L6-v2 minilm --dry-run
+  xfm convert google-bert/bert-base-uncased tagger_base --head masked_lm
+  xfm convert runs/first my_bert
+
+SOURCE is a folder or a name of the Hub, or the workdir of `xfm train`; DEST a folder that transformers
+loads. The dry run prints which tensor of the files becomes which parameter, and which stay behind and why."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -110,6 +128,32 @@ def parser() -> Parser:
     )
     takes_config(describe)
     prints_json(describe)
+    embed = command(
+        run_embed,
+        "embed MODEL [options] < texts.txt > vectors.npy",
+        "turn lines of text into vectors",
+        epilog=EMBED,
+    )
+    embed.add_argument("model", metavar="MODEL", help="folder, or name on the Hub")
+    embed.add_argument("--revision", metavar="NAME", help="of the Hub's repository")
+    embed.add_argument("--prompt-name", metavar="NAME", help="one of the model's prompts, to put before each text")
+    embed.add_argument("--prompt", metavar="TEXT", help="what to put before each text")
+    embed.add_argument("--batch-size", metavar="N", type=int, default=32, help="rows of 128 tokens at once (32)")
+    embed.add_argument("--truncate-dim", metavar="N", type=int, help="keep the first N numbers of a vector")
+    embed.add_argument("--normalize", action="store_true", help="make each vector's length 1")
+    embed.add_argument("--precision", default="float32", help="float32 (default), binary or ubinary")
+    convert = command(
+        run_convert,
+        "convert SOURCE [DEST] [--dry-run] [--head HEAD] [--revision NAME] [--dtype DTYPE]",
+        "write a checkpoint or a run as a folder of the Hub",
+        epilog=CONVERT,
+    )
+    convert.add_argument("source", metavar="SOURCE", help="folder, name on the Hub, or workdir of a run")
+    convert.add_argument("dest", metavar="DEST", nargs="?", help="the new folder")
+    convert.add_argument("--dry-run", action="store_true", help="write nothing, print the mapping")
+    convert.add_argument("--head", help="the head to keep, all that are there if not given")
+    convert.add_argument("--revision", metavar="NAME", help="of the Hub's repository")
+    convert.add_argument("--dtype", help="of the weights in DEST: float32, float16 or bfloat16")
     prints_json(command(run_list, "list [--json]", "list all configs: variants, paper, oracle"))
     return top
 
@@ -148,7 +192,8 @@ def run_eval(arguments: argparse.Namespace) -> None:
 
     result = evaluate(arguments.workdir)
     if arguments.json:
-        print(json.dumps({"step": result.step, "valid": result.valid, "baseline": result.baseline}, indent=2))
+        found = {"step": result.step, "valid": result.valid, "baseline": result.baseline, "scores": result.report}
+        print(json.dumps(found, indent=2))
 
 
 def run_describe(arguments: argparse.Namespace) -> None:
@@ -157,6 +202,39 @@ def run_describe(arguments: argparse.Namespace) -> None:
 
     description = describe(config)
     print(json.dumps(description.to_json(), indent=2) if arguments.json else description)
+
+
+def run_embed(arguments: argparse.Namespace) -> None:
+    from xfm.hub.sentence import sentence_encoder
+    from xfm.hub.sentence_lines import embed_lines
+
+    if sys.stdout.isatty():
+        raise XfmError("vectors are no text for a terminal; end the command with > vectors.npy")
+    rows = embed_lines(
+        sentence_encoder(arguments.model, revision=arguments.revision),
+        sys.stdin.buffer,
+        sys.stdout.buffer,
+        precision=arguments.precision,
+        prompt_name=arguments.prompt_name,
+        prompt=arguments.prompt,
+        batch_size=arguments.batch_size,
+        normalize_embeddings=arguments.normalize,
+        truncate_dim=arguments.truncate_dim,
+    )
+    print(f"xfm: {rows} vectors", file=sys.stderr)
+
+
+def run_convert(arguments: argparse.Namespace) -> None:
+    from xfm.hub import convert
+
+    if arguments.dest is None and not arguments.dry_run:
+        raise XfmError("convert needs DEST, the folder to write, or --dry-run")
+    how = dict(head=arguments.head, revision=arguments.revision)
+    if arguments.dry_run:
+        print(convert.mapping(arguments.source, **how))
+        return
+    path = convert.convert(arguments.source, arguments.dest, dtype=arguments.dtype, **how)
+    print(f"xfm: written to {path}", file=sys.stderr)
 
 
 def run_list(arguments: argparse.Namespace) -> None:

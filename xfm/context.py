@@ -40,11 +40,15 @@ class Context:
 
     @classmethod
     def of(cls, batch: Mapping[str, Array], **known: Any) -> "Context":
-        """The context of a batch: its positions (counted within segments where it gives none), segments and places."""
+        """The context of a batch: its positions (counted within segments where it gives none), segments and places.
+
+        batch["global"] [B T], where there is one, marks tokens that all see; parts find it in ctx.shared.
+        """
         segments, positions = batch.get("segments"), batch.get("positions")
         if positions is None and segments is not None:
             positions = positions_within(segments)
-        return cls(positions=positions, segments=segments, at=batch.get("at"), **known)
+        shared = {"global": batch["global"] > 0} if "global" in batch else {}
+        return cls(positions=positions, segments=segments, at=batch.get("at"), shared=shared, **known)
 
     def real(self, x: Float[Array, "B T D"]) -> Bool[Array, "B T"]:
         """Which tokens of x are not padding."""

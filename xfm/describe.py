@@ -18,6 +18,7 @@ import xfm.parts as parts_of
 from xfm.errors import XfmError
 from xfm.parts.mixer import Attention
 from xfm.plan.flops import walk
+from xfm.spec import build as build_from
 from xfm.spec import plain
 from xfm.structures import build
 
@@ -73,6 +74,7 @@ def describe(config: Mapping[str, Any]) -> Description:
     or those of its window; a recurrence in chunks counts what its chunked form computes.
     Raises XfmError for a model that cannot be built, or cannot read the rows of `config.data`.
     """
+    config = _started(config)
     model, batch = build(config["model"]), example_batch(config)
     params = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
     calls: list[_Call] = []
@@ -95,6 +97,7 @@ def describe(config: Mapping[str, Any]) -> Description:
 def example_batch(config: Mapping[str, Any], rows: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of a batch for `config.model`, of the length or the size that config.data gives.
 
+    A source with a method `row` says so itself.
     Where it gives none: as many tokens as there are places, or FALLBACK; images of 224 x 224.
     """
     data, embed = plain(config.get("data") or {}), plain(config["model"]).get("embed") or {}
@@ -105,6 +108,9 @@ def example_batch(config: Mapping[str, Any], rows: int = 1) -> dict[str, jax.Sha
         side, channels = data.get("size") or side, data.get("channels") or channels
         height, width = (side, side) if isinstance(side, int) else side
         return {"images": jax.ShapeDtypeStruct((rows, height, width, channels), jnp.float32)}
+    if hasattr(_sources().get(data.get("kind")), "row"):
+        row = build_from(_sources(), data).row()
+        return {name: jax.ShapeDtypeStruct((rows, *shape), dtype) for name, (shape, dtype) in row.items()}
     data = data.get("text", {}) if data.get("kind") == "tfds" else data
     length = data.get("length", (embed.get("position") or {}).get("length", FALLBACK))
     if not isinstance(length, int) or length < 1:
@@ -112,6 +118,21 @@ def example_batch(config: Mapping[str, Any], rows: int = 1) -> dict[str, jax.Sha
     documents = data.get("packing") == "documents"
     names = ("tokens", "segments", "positions") if documents else ("tokens",)
     return {name: jax.ShapeDtypeStruct((rows, length), jnp.int32) for name in names}
+
+
+def _started(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With the network of the checkpoint that the config starts from, if it does."""
+    if not (config.get("start") or {}).get("source"):
+        return config
+    from xfm.train.start import resolved
+
+    return resolved(config)
+
+
+def _sources() -> Mapping[str, type]:
+    from xfm.data import SOURCES  # what reads data is not needed to build a network
+
+    return SOURCES
 
 
 @dataclasses.dataclass

@@ -87,6 +87,10 @@ def _hints(inside: Any, where: str, root: str) -> dict[str, Any] | None:
 
         others = {"init": Sequence, "name": str, "notes": str}
         return {**{name: others.get(name, Mapping) for name in OTHERS}, **_fields(Settings)}
+    if where == "config.start":
+        from xfm.train.start import Start
+
+        return _fields(Start)
     if not isinstance(inside, Mapping) or "kind" not in inside:
         return None
     found = _classes(inside["kind"], root)

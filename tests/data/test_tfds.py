@@ -196,3 +196,16 @@ def test_tensorflow_is_not_imported(directory, tmp_path):
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script, directory, str(tmp_path)], check=True)
+
+
+def test_labelled_text_from_a_prepared_folder(directory, tmp_path):
+    """The source for fine-tuning reads the same folders, with the names of classes."""
+    spec = dict(kind="labelled", path=directory, texts=("words",), label="kind", tokenizer=BYTES, length=64)
+    data = open_data({**spec, "validation": "test"}, tmp_path)
+    assert data.classes == ("even", "odd") and [len(data.train), len(data.valid)] == [100, 20]
+    for i in range(20):
+        row = data.valid[i]
+        number = int(data.tokenizer.decode(row["tokens"]).split()[1])
+        assert row["labels"] == number % 2
+    numbers = open_data({**spec, "label": "score", "labels": "numbers", "validation": 0.2}, tmp_path)
+    assert len(numbers.train) + len(numbers.valid) == 100 and numbers.train[0]["labels"].dtype == np.float32

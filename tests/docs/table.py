@@ -5,13 +5,18 @@ python -m tests.docs.table      rewrites it in README.md, between its two marker
 
 import ast
 import importlib
+import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from tests.parts.examples import EXAMPLES
 from xfm.catalogue import Entry, entries
 from xfm.data import SOURCES
 from xfm.data.tokenizers import TOKENIZERS
+from xfm.hub.families import FAMILIES
 from xfm.objectives import OBJECTIVES
 from xfm.parts import SLOTS
 from xfm.structures import STRUCTURES
@@ -51,6 +56,9 @@ def table() -> str:
             grid(("config", "paper", "variants", "parameters", "what proves it"), configs),
             "**Parts.** One slot per row; the checks run over the whole row.",
             grid(("slot", "kinds", "checked by"), parts),
+            "**Checkpoints of the Hub**, loaded and written back; each case is compared with transformers, each head, "
+            "layer, gradient and saved tensor, by [test_parity](tests/hub/test_parity.py).",
+            grid(("model_type", "heads", "cases"), families()),
             "**Kernels.** `naive` is the definition, to which the checks hold the others.",
             grid(("operation", "implementations", "checked by"), kernels()),
             "**The rest.** " + "; ".join(f"{name} {code(kinds)}" for name, kinds in others.items()) + ".",
@@ -92,9 +100,11 @@ def variants(entry: Entry) -> str:
 
 
 def sizes(entry: Entry) -> str:
-    """Exact counts, as the tests have them: of the default variant, and the range of all."""
+    """Exact counts, as the tests have them: of the default variant or the first counted, and the range of all."""
     known = entry.parameters
-    text = f"{known[entry.default]:,}"
+    if not known:
+        return "none published"
+    text = f"{known.get(entry.default, next(iter(known.values()))):,}"
     if len(known) > 1:
         low, high = min(known.values()), max(known.values())
         text += f" ({len(known)} sizes, {low / 1e6:,.1f}M to {high / 1e6:,.1f}M)"
@@ -108,6 +118,14 @@ def kernels() -> list[tuple[str, str, str]]:
         file = ROOT / "tests" / "kernels" / f"test_{folder.name}.py"
         rows.append((f"`{folder.name}`", code(names), checks([(file, t.name) for t in tests_in(file)])))
     return rows
+
+
+def families() -> list[tuple[str, str, str]]:
+    """A family of checkpoints, its heads, and how many reference models of it have a golden."""
+    cases = Counter(
+        json.loads(str(np.load(path)["config"]))["model_type"] for path in (ROOT / "tests/goldens/hub").glob("*.npz")
+    )
+    return [(f"`{kind}`", code(family.heads), str(cases[kind])) for kind, family in FAMILIES.items()]
 
 
 def parity() -> list[str]:

@@ -279,38 +279,6 @@ def hybrid(name, **given):
     )
 
 
-def modernbert(name, **given):
-    """ModernBertForMaskedLM: no biases, gated, two rotary bases, windows in two of three layers."""
-    config = dict(
-        vocab_size=61,
-        hidden_size=32,
-        intermediate_size=24,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        max_position_embeddings=64,
-        local_attention=6,
-        norm_eps=1e-5,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        cls_token_id=1,
-        sep_token_id=2,
-    )
-    config |= given
-    model = transformers.ModernBertForMaskedLM(transformers.ModernBertConfig(**config))
-    shake(model, 0.25)
-    mask = torch.ones(2, 17, dtype=torch.long)
-    mask[1, 12:] = 0
-    record(
-        name,
-        model,
-        dict(input_ids=tokens(config["vocab_size"], (2, 17), 6), attention_mask=mask),
-        lambda a: hidden(a, final=True) | {"logits": a.logits},
-        config,
-        keep=r"tok_embeddings|layers\.1\.attn\.Wqkv|layers\.3\.mlp\.Wo|decoder\.bias|head",
-    )
-
-
 def positions(name):
     """Position schemes alone: T5 buckets and biased attention, ALiBi, rotary, sines of a grid."""
     arrays, ahead = {}, torch.arange(-400, 401)
@@ -386,7 +354,6 @@ GOLDENS = {
         name, n_groups=1, chunk_size=256, num_hidden_layers=1, tie_word_embeddings=True
     ),
     "hybrid": hybrid,
-    "modernbert": modernbert,
     "positions": positions,
 }
 

@@ -7,6 +7,7 @@ from xfm.parts import SLOTS
 
 ATTENTION = dict(kind="attention", heads=2)
 MAMBA = dict(kind="mamba2", heads=4, head_width=8, state=4, chunk=4)
+TABLE = dict(kind="relative_table", span=6, width=16)
 
 EXAMPLES = {
     "embed": {
@@ -14,6 +15,10 @@ EXAMPLES = {
             dict(vocab=11, width=16),
             dict(vocab=11, width=16, types=2, norm=dict(kind="layernorm"), position=dict(kind="learned", length=32)),
             dict(vocab=11, width=16, factor=8, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal")),
+        ],
+        "projected": [
+            dict(vocab=11, width=16, factor=8, types=2, norm=dict(kind="layernorm")),
+            dict(vocab=11, width=16, factor=8, places=dict(kind="learned", length=32)),
         ],
         "bytes": [dict(width=16), dict(width=16, ngrams=(2, 3), buckets=32, norm=dict(kind="rmsnorm"))],
         "patches": [
@@ -24,13 +29,14 @@ EXAMPLES = {
     },
     "position": {
         "none": [dict()],
-        "learned": [dict(length=32)],
+        "learned": [dict(length=32), dict(length=34, first=2)],
         "sinusoidal": [dict()],
         "sinusoidal_2d": [dict()],
-        "rope": [dict(), dict(theta=100.0, share=0.5)],
+        "rope": [dict(), dict(theta=100.0, share=0.5), dict(theta=100.0, share=0.8, pairs="neighbours", turns="qkv")],
         "rope_2d": [dict()],
         "alibi": [dict()],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
+        "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "shared": [dict()],
     },
     "mixer": {
@@ -38,18 +44,36 @@ EXAMPLES = {
             dict(heads=2),
             dict(heads=4, kv_heads=2, width=8, bias=False, qk_norm=dict(kind="rmsnorm")),
             dict(heads=2, window=5, position=dict(kind="rope")),
+            dict(heads=2, position=dict(kind="rope", pairs="neighbours", turns="qkv")),
             dict(heads=2, position=dict(kind="alibi")),
             dict(heads=2, position=dict(kind="relative_buckets", buckets=8, reach=16)),
+            dict(heads=3, width=4, scale=1.0, bias=False),
+        ],
+        "disentangled": [
+            dict(heads=2, position=TABLE),
+            dict(heads=2, keys="shared", position=dict(TABLE, reach=10, norm=dict(kind="layernorm"))),
+            dict(heads=4, width=8, maps="fused", terms=("p2c",), position=TABLE),
+            dict(heads=2, maps="fused", terms=()),
         ],
         "mamba2": [
             dict(heads=4, head_width=8, state=4, chunk=4),
             dict(heads=4, head_width=8, state=4, groups=2, norm_groups=2, conv=3, chunk=8),
         ],
         "bidirectional": [dict(mixer=MAMBA), dict(mixer=MAMBA, share="all")],
+        "fourier": [dict()],
+        "mixed_attention": [dict(heads=2, conv=3), dict(heads=1, conv=7)],
+        "nystrom": [
+            dict(heads=2, landmarks=3, conv=5),
+            dict(heads=2, landmarks=2, conv=None, texts=2),
+            dict(heads=4, landmarks=None, conv=3),
+        ],
+        "global_window": [dict(heads=2, window=4, everyone="first")],
+        "block_sparse": [dict(heads=2, block=1, dense=4), dict(heads=2, block=2, again=3, dense=0)],
     },
     "ffn": {
         "mlp": [dict(hidden=24), dict(hidden=24, activation="relu_squared", bias=False)],
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
+        "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
@@ -58,13 +82,19 @@ EXAMPLES = {
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
         "scaled": [dict(skip=2.0, gate=0.5), dict(gate=1e-2, learn="channel"), dict(gate=0.3, learn="scalar")],
+        "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu")],
     },
     "pool": {
         "cls": [dict()],
         "mean": [dict()],
         "last": [dict()],
+        "at_token": [dict(), dict(token=9)],
+        "first": [dict()],
         "attention": [dict(heads=2), dict(heads=2, ffn=dict(kind="mlp", hidden=24))],
-        "dense": [dict(), dict(pool=dict(kind="mean"), width=16, activation="relu", bias=False)],
+        "dense": [
+            dict(),
+            dict(pool=dict(kind="mean"), width=16, activation="relu", bias=False, norm=dict(kind="rmsnorm")),
+        ],
         "of_head": [dict(head="pooled")],
     },
     "head": {
@@ -72,11 +102,29 @@ EXAMPLES = {
             dict(vocab=11),
             dict(vocab=11, activation="gelu", norm=dict(kind="layernorm")),
             dict(vocab=7, table="own", bias=False),
+            dict(vocab=7, table="own", width=24, activation="relu"),
+        ],
+        "enhanced_mlm": [
+            dict(
+                mixer=dict(kind="disentangled", heads=2, memory="memory", position=TABLE),
+                ffn=dict(kind="mlp", hidden=24),
+                head=dict(kind="mlm", vocab=11),
+                length=32,
+            ),
         ],
         "classification": [dict(classes=3), dict(classes=3, bias=False, pool=dict(kind="mean"))],
         "tagging": [dict(classes=5)],
+        "latent_queries": [
+            dict(classes=3, heads=2, ffn=dict(kind="mlp", hidden=24)),
+            dict(classes=3, heads=2, width=4, ffn=dict(kind="glu", hidden=24), mixer=ATTENTION),
+        ],
         "span": [dict()],
+        "detection": [dict(), dict(activation="relu")],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
+        "dense": [
+            dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),
+            dict(bias=False, head=dict(kind="vector")),
+        ],
     },
 }
 

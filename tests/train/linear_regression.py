@@ -57,6 +57,9 @@ class Linear:
     def baseline(self, data):
         return {"mean": 1.0}
 
+    def report(self, params, extra, data):
+        return {"size": 0.5}
+
     def examples(self, params, extra, data):
         return ["one line", "another"]
 

@@ -54,7 +54,8 @@ def test_run_writes_what_it_promises(linear, tmp_path, capsys):
     assert result.examples == ["one line", "another"]
     steps = {(line["step"], line["kind"]) for line in read_metrics(result.workdir)}
     expected = {(s, "train") for s in (4, 8, 12, 16, 20)} | {(10, "valid"), (20, "valid")}
-    assert steps == expected | {(0, "baseline")}
+    assert steps == expected | {(0, "baseline"), (20, "report")}
+    assert result.report == {"size": 0.5}
     assert [name for name, _ in events].count("save") == 4
     assert {"start", "log", "evaluate", "save", "end"} == {name for name, _ in events}
     text = capsys.readouterr().err
@@ -62,6 +63,7 @@ def test_run_writes_what_it_promises(linear, tmp_path, capsys):
         "run: linear, 21 parameters",
         "mean baseline: 1.0000",
         "step 20: validation loss",
+        "scores: size 0.5000",
     ):
         assert words in text
     assert {p.name for p in (result.workdir / "checkpoints").iterdir()} == {"15", "20"}
@@ -70,7 +72,7 @@ def test_run_writes_what_it_promises(linear, tmp_path, capsys):
 def test_evaluate_gives_the_same_numbers_and_changes_nothing(whole):
     before = {p: p.stat().st_mtime_ns for p in whole.workdir.rglob("*")}
     result = evaluate(whole.workdir)
-    assert result.valid == whole.valid and result.step == 20
+    assert result.valid == whole.valid and result.step == 20 and result.report == whole.report
     assert before == {p: p.stat().st_mtime_ns for p in whole.workdir.rglob("*")}
 
 

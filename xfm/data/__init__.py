@@ -10,8 +10,12 @@ from typing import Any
 
 from xfm.data.batches import Batches
 from xfm.data.images import Images
+from xfm.data.labelled import Labelled
+from xfm.data.pairs import Pairs
 from xfm.data.prefetch import prefetch
 from xfm.data.source import Data, Source
+from xfm.data.spans import Spans
+from xfm.data.tagged import Tagged
 from xfm.data.text import Text
 from xfm.data.tfds import Tfds
 from xfm.spec import build
@@ -32,4 +36,8 @@ SOURCES = {
     "text": Text,
     "images": Images,
     "tfds": Tfds,
+    "labelled": Labelled,
+    "tagged": Tagged,
+    "spans": Spans,
+    "pairs": Pairs,
 }

@@ -95,6 +95,13 @@ class Tfds:
         vocabulary = tokenizer.vocabulary if tokenizer else None
         return Data(train, valid, tokenizer, vocabulary, mark, classes, facts)
 
+    def records(self) -> tuple[Mapping[str, Any], dict[str, tuple[Any, np.ndarray]]]:
+        """The dataset's features; for train and valid the rows of a split, and which of them
+        belong.
+        """
+        builder = self._builder()
+        return builder.info.features, self._splits(builder)
+
     @property
     def _where(self) -> str:
         return str(self.directory or self.dataset)

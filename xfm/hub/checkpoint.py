@@ -1,7 +1,9 @@
 """A checkpoint of the Hub as a network of xfm's: loaded, called by the Hub's names, saved back."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from jaxtyping import Array, Int
 from xfm.errors import XfmError, nearest
 from xfm.hub.families import FAMILIES
 from xfm.hub.family import Family, Head
-from xfm.hub.files import Tensors, folder_of, read_json, tensors_of
-from xfm.hub.naming import At
+from xfm.hub.files import Tensors, folder_of, line, read_json, tensors_of
+from xfm.hub.inputs import check_ids, whole
+from xfm.hub.naming import At, Piece
 from xfm.hub.settings import Settings
 from xfm.hub.weights import assign, fill, flat_shapes, held
 from xfm.structures import build
@@ -50,6 +53,12 @@ class Checkpoint:
 
         return read_tokenizer(self.folder, self.config)
 
+    def save(self, path: str | Path, **how: Any) -> Path:
+        """Writes it as a folder that transformers loads as its own; see `xfm.hub.saving.save`."""
+        from xfm.hub.saving import save
+
+        return save(self, path, **how)
+
     def __call__(
         self,
         input_ids: Int[Array, "*B T"],
@@ -58,39 +67,35 @@ class Checkpoint:
         position_ids: Int[Array, "*B T"] | None = None,
         *,
         output_hidden_states: bool = False,
+        **more: Int[Array, "*B T"],
     ) -> dict[str, Any]:
         """`last_hidden_state` [B T D]; `pooled` [B D], `logits` and each head's output by name, where there are any.
 
         The arguments are the Hub's: attention_mask is 0 at padding. What stands at padding in the outputs is without
         meaning. hidden_states, if asked for: the embedding and each layer, a tuple of [B T D]. Multiple choice takes
-        [B choices T] and gives logits [B choices]. Compiled once per shape.
+        [B choices T] and gives logits [B choices]. more: what this family alone takes, as Longformer does
+        global_attention_mask. Compiled once per shape.
         """
-        given = [a if a is None else np.asarray(a) for a in (input_ids, attention_mask, token_type_ids, position_ids)]
-        self._check(given[0])
+        if unknown := set(more) - set(self.family.more):
+            raise XfmError(f"{self.family.model_type} takes no input {min(unknown)!r}")
+        given = whole(input_ids, attention_mask, token_type_ids, position_ids, **more)
         choices = given[0].shape[1] if given[0].ndim == 3 else None
         given = [a if a is None else a.reshape(-1, a.shape[-1]) for a in given]
-        batch = self.batch(*given)
+        batch = self.batch(*given[:4], **dict(zip(more, given[4:], strict=True)))
+        check_ids(batch, self.spec["embed"])
         out = self._run(self.params, batch, output_hidden_states)
         return self._answer(out, choices)
 
-    def batch(self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None) -> dict[str, np.ndarray]:
+    def batch(
+        self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **more
+    ) -> dict[str, np.ndarray]:
         """The Hub's inputs as a batch of the model's."""
         settings = Settings(self.config, str(self.folder / "config.json"))
-        return self.family.inputs(settings, input_ids, attention_mask, token_type_ids, position_ids)
+        return self.family.inputs(settings, input_ids, attention_mask, token_type_ids, position_ids, **more)
 
     @cached_property
     def _run(self) -> Callable:
-        return jax.jit(partial(_run, self.model, self.family.sublayers), static_argnums=2)
-
-    def _check(self, ids: np.ndarray) -> None:
-        if not np.issubdtype(ids.dtype, np.integer):
-            raise XfmError(f"input_ids are whole numbers, not {ids.dtype}")
-        if ids.ndim not in (2, 3):
-            raise XfmError(f"input_ids have the shape [batch, length], not {ids.shape}")
-        vocab = self.spec["embed"].get("vocab")
-        if vocab is not None and ids.size and not 0 <= ids.min() <= ids.max() < vocab:
-            wrong = ids.max() if ids.max() >= vocab else ids.min()
-            raise XfmError(f"input_ids hold {wrong}; the ids of this checkpoint are 0 to {vocab - 1}")
+        return jax.jit(partial(_run, self.model, self.family), static_argnums=2)
 
     def _answer(self, out: Mapping[str, Any], choices: int | None) -> dict[str, Any]:
         answer = {"last_hidden_state": out["hidden"]}
@@ -103,12 +108,12 @@ class Checkpoint:
             elif task == "multiple_choice":
                 value = value.reshape(-1, choices or 1)
             answer[task] = value
-            if task != "pooled":
+            if self.spec["heads"][head.name]["kind"] != "vector":
                 answer.setdefault("logits", value)
         return answer
 
 
-def _run(model: nn.Module, sublayers: int, params, batch, with_states: bool) -> dict[str, Any]:
+def _run(model: nn.Module, family: Family, params, batch, with_states: bool) -> dict[str, Any]:
     if not with_states:
         return model.apply({"params": params}, batch)
 
@@ -116,18 +121,34 @@ def _run(model: nn.Module, sublayers: int, params, batch, with_states: bool) -> 
         return isinstance(module, Sublayer) or module.name == "embed"
 
     out, kept = model.apply({"params": params}, batch, capture_intermediates=keep, mutable=["intermediates"])
-    return {**out, "hidden_states": layers_of(kept["intermediates"], out["hidden"], sublayers)}
+    return {**out, "hidden_states": layers_of(kept["intermediates"], out["hidden"], family)}
 
 
-def layers_of(kept: Mapping[str, Any], last: Array, sublayers: int) -> tuple[Array, ...]:
-    """The embedding and the stream after each of the file's layers, after the final norm at the end."""
+def layers_of(kept: Mapping[str, Any], last: Array, family: Family) -> tuple[Array, ...]:
+    """The embedding and the stream after each of the file's layers; at the end `last`, where the family has it so."""
     ((embedded, _),) = kept["embed"]["__call__"]
     stream = []
     for part in ("prologue", "layers", "epilogue"):
         names = sorted(kept.get(part, ()), key=lambda name: int(name.rsplit("_", 1)[1]))
         after = [kept[part][name]["__call__"][0][0].reshape(-1, *embedded.shape) for name in names]
         stream += [x[i] for i in range(len(after[0]) if after else 0) for x in after]
-    return (embedded, *stream[sublayers - 1 :: sublayers][:-1], last)
+    stream = stream[family.sublayers - 1 :: family.sublayers]
+    return (embedded, *stream[:-1], {"hidden": last, "layer": stream[-1]}[family.last])
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A checkpoint before its numbers are read.
+
+    checkpoint: all but the parameters.  shapes: of each by its path.  assigned: the pieces of the files that make it.
+    unused: tensors that stay where they are, and why.  tensors: the open files.
+    """
+
+    checkpoint: Checkpoint
+    shapes: Mapping[str, jax.ShapeDtypeStruct]
+    assigned: Mapping[str, list[Piece]]
+    unused: Mapping[str, str]
+    tensors: Tensors
 
 
 def load(
@@ -150,30 +171,56 @@ def load(
     Nothing of the checkpoint is executed. Raises XfmError, before any parameter is made, where config.json asks for
     what xfm does not have, and where names or shapes in the files are not those of the family.
     """
+    with planned(source, head, revision, ignore, dtype) as plan:
+        params = fill(plan.shapes, plan.assigned, plan.tensors, place or (lambda path, array: jax.device_put(array)))
+        return plan.checkpoint.replace(params=params)
+
+
+@contextlib.contextmanager
+def planned(
+    source: str | Path,
+    head: str | None = None,
+    revision: str | None = None,
+    ignore: tuple[str, ...] = (),
+    dtype: str | None = None,
+) -> Iterator[Plan]:
+    """What `load` would do, with everything checked that can be before a number is read."""
     folder = folder_of(source, revision)
     config = read_json(folder / "config.json")
     settings = Settings(config, str(folder / "config.json"), ignore)
     family = family_of(config, settings.path)
     with tensors_of(folder) as tensors:
-        heads = _heads(family, config, tensors, head)
-        spec = dict(family.network(settings), dtype=dtype)
-        spec["heads"] = {h.name: dict(h.spec(settings)) for h in heads.values()}
-        settings.finish()
-        model = build(spec)
-        shapes = flat_shapes(model, _example(family, settings))
-        assigned = assign(family, heads, spec, shapes, tensors)
-        params = fill(shapes, assigned, tensors, place or (lambda path, array: jax.device_put(array)))
-    return Checkpoint(model, params, config, spec, family, heads, folder, ignore)
+        try:
+            _check_depth(config, settings.path, len(tensors))
+            heads = _heads(family, config, tensors, head)
+            spec = dict(family.network(settings), dtype=dtype)
+            spec["heads"] = {h.name: dict(h.spec(settings)) for h in heads.values()}
+            settings.finish()
+            model = build(spec)
+            shapes = flat_shapes(model, _example(family, settings))
+        except XfmError:
+            raise
+        except Exception as error:  # a number where a word should be, a negative size, …
+            raise XfmError(f"{settings.path} describes no network: {type(error).__name__}: {line(error)}") from error
+        assigned, unused = assign(family, heads, spec, shapes, tensors)
+        checkpoint = Checkpoint(model, {}, config, spec, family, heads, folder, tuple(ignore))
+        yield Plan(checkpoint, shapes, assigned, unused, tensors)
 
 
 def family_of(config: Mapping[str, Any], path: str = "config.json") -> Family:
     """The family that a config.json names; XfmError with those that there are."""
-    kind = config.get("model_type")
+    kind = str(config.get("model_type"))
     if kind not in FAMILIES:
-        raise XfmError(
-            f"{path} is of model_type {kind!r}{nearest(str(kind), FAMILIES)}; xfm loads {', '.join(FAMILIES)}"
-        )
-    return FAMILIES[kind]
+        raise XfmError(f"{path} is of model_type {kind!r}{nearest(kind, FAMILIES)}; xfm loads {', '.join(FAMILIES)}")
+    kin = FAMILIES[kind].kin
+    return next((other for (key, value), other in kin.items() if config.get(key) == value), FAMILIES[kind])
+
+
+def _check_depth(config: Mapping[str, Any], path: str, tensors: int) -> None:
+    """Raises XfmError for more layers than there can be, before somebody counts to them."""
+    for key, value in config.items():
+        if re.search(r"layers?$", key) and isinstance(value, int) and value > tensors:
+            raise XfmError(f"{path} sets {key} to {value}, and the files hold {tensors} tensors in all")
 
 
 def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: str | None) -> dict[str, Head]:
@@ -186,7 +233,9 @@ def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: st
         return family.chosen((task,))
     named = [one for one in family.tasks_of(config.get("architectures") or []) or () if one in there]
     names = {one: _names(head) for one, head in there.items()}
-    clear = [one for one in there if not any(names[one] & names[other] for other in there if other != one)]
+    clear = [
+        one for one in there if names[one] and not any(names[one] & names[other] for other in there if other != one)
+    ]
     order = [one for one in (*named, *clear) if one != "pooled"]
     return family.chosen(tuple(dict.fromkeys([*(["pooled"] if "pooled" in there else []), *order])))
 

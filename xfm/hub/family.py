@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -58,7 +58,10 @@ class Family:
     renames: (regex, replacement) that turn names of older files into today's.
     ignored: regex of a file's name -> why it may be there unused.
     tied: a file's name -> the name of the tensor that it must repeat, if it is there at all.
-    inputs: from the Hub's inputs to a batch.
+    inputs: from the Hub's inputs to a batch.  more: names of further inputs of the Hub that `inputs` takes, or may.
+    config_of: the way back of `network`, from a stack's spec to config.json; None where nobody has written it.
+    kin: (key, value) of config.json -> the family that files of this model_type are of where they say so.
+    last: of the hidden states: the stack's output, "hidden", or that of its last layer, "layer", before norm and map.
     """
 
     model_type: str
@@ -72,6 +75,10 @@ class Family:
     ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     inputs: Callable[..., Batch] = counted
+    more: tuple[str, ...] = ()
+    config_of: Callable[[Spec], dict[str, Any]] | None = None
+    kin: Mapping[tuple[str, Any], "Family"] = dataclasses.field(default_factory=dict)
+    last: Literal["hidden", "layer"] = "hidden"
 
     def head(self, task: str) -> Head:
         """The head of that name; XfmError with the legal ones."""

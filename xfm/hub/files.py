@@ -1,13 +1,14 @@
 """The files of a checkpoint: found, checked before anything is read, and read tensor by tensor.
 
-A file names tensors; no name is ever used as a path, and nothing in a file is executed. Pickles (`.bin`, `.pt`, `.ckpt`)
-are not opened at all.
+A file names tensors; no name is ever used as a path, and nothing in a file is executed. Pickles (`.bin`, `.pt`,
+`.ckpt`) are not opened at all.
 """
 
 import contextlib
 import dataclasses
 import json
 import math
+import os
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -20,8 +21,10 @@ import numpy as np
 from xfm.errors import XfmError
 
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+ROWS, BLOCK = 64, 2**18  # of a tensor read in one go: so many rows at least, about so many bytes; what a cache holds
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-WANTED = ("*.json", "*.txt", "*.model", "*/config.json", "*/*.safetensors", "model*.safetensors")
+# No name of a folder in front: `*` runs over slashes there, and a repository may hold a dozen other formats.
+WANTED = ("[!/]*.json", "*.txt", "*.model", "[0-9]_*/config.json", "[0-9]_*/model.safetensors", "model*.safetensors")
 
 
 def folder_of(source: str | Path, revision: str | None = None) -> Path:
@@ -46,19 +49,21 @@ def folder_of(source: str | Path, revision: str | None = None) -> Path:
 def _from_hub(name: str, revision: str | None) -> Path:
     try:
         import huggingface_hub
+        from huggingface_hub import constants
     except ImportError:
         raise XfmError(f"{name} is no folder here, and the Hub needs: pip install 'xfm[hub]'") from None
 
     def fetch(*patterns):
-        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
+        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(patterns)))
 
     try:
         folder = fetch(*WANTED)
         if not list(folder.glob("*.safetensors")):
-            fetch("flax_model.msgpack", "*.safetensors.index.json")
+            fetch("flax_model.msgpack")
     except Exception as error:  # the library has dozens of kinds: no network, no such name, gated, offline
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise XfmError(f"{name} is no folder here and could not be had from the Hub: {reason}") from error
+        what = name if revision is None else f"{name} at revision {revision!r}"
+        why = "HF_HUB_OFFLINE is set and it was not fetched before" if constants.HF_HUB_OFFLINE else line(error)
+        raise XfmError(f"{what} is no folder here and could not be had from the Hub: {why}") from error
     return folder
 
 
@@ -91,7 +96,10 @@ class Safetensors(Mapping[str, Tensor]):
 
     def __init__(self, tensors: Mapping[str, Tensor]):
         self._tensors = dict(tensors)
-        self._open: dict[Path, Any] = {}
+        self._open = {file: os.open(file, os.O_RDONLY) for file in {tensor.file for tensor in tensors.values()}}
+        for file in self._open.values():
+            with contextlib.suppress(AttributeError, OSError):  # not on every system
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
@@ -105,37 +113,48 @@ class Safetensors(Mapping[str, Tensor]):
     def shape(self, name: str) -> tuple[int, ...]:
         return self[name].shape
 
-    def read(self, name: str) -> np.ndarray:
-        """The tensor as an array of its own, in the file's dtype; XfmError for integers, NaN and infinity."""
+    def dtype(self, name: str) -> str:
+        return self[name].dtype
+
+    def check(self, name: str) -> None:
+        """Raises XfmError for a tensor that holds no floating-point numbers."""
+        if self[name].dtype not in DTYPES:
+            raise XfmError(f"{self[name].file} stores {name} as {self[name].dtype}; weights are one of {_either()}")
+
+    def blocks(self, name: str, first: int = 0, stop: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows first to stop of a tensor, some at a time: where they belong, counted from `first`, and the numbers.
+
+        The numbers are in the file's dtype and in memory that the next ones take. Raises XfmError for NaN and infinity.
+        """
         tensor = self[name]
-        if tensor.dtype not in DTYPES:
-            raise XfmError(
-                f"{tensor.file.name} stores {name} as {tensor.dtype}; weights are one of {', '.join(DTYPES)}"
-            )
-        if tensor.file not in self._open:
-            self._open[tensor.file] = open(tensor.file, "rb", buffering=0)  # noqa: SIM115 (closed in close)
-        file = self._open[tensor.file]
-        array = np.empty(tensor.shape, DTYPES[tensor.dtype])
-        file.seek(tensor.start)
-        view = memoryview(array.reshape(-1).view(np.uint8))
-        done = 0
-        while done < tensor.size:
-            count = file.readinto(view[done:])
-            if not count:
+        shape = tensor.shape or (1,)
+        row = math.prod(shape[1:]) * np.dtype(DTYPES[tensor.dtype]).itemsize
+        stop = shape[0] if stop is None else stop
+        count = max(ROWS, BLOCK // max(row, 1))
+        memory = np.empty((min(count, stop - first), *shape[1:]), DTYPES[tensor.dtype])
+        for at in range(first, stop, count):
+            block = memory[: stop - at]
+            self._read(tensor, name, tensor.start + at * row, block)
+            yield slice(at - first, at - first + len(block)), finite(block, name, tensor.file)
+
+    def _read(self, tensor: Tensor, name: str, start: int, block: np.ndarray) -> None:
+        view = memoryview(block.reshape(-1).view(np.uint8))
+        while len(view):
+            done = os.preadv(self._open[tensor.file], [view], start)
+            if not done:
                 raise XfmError(f"{tensor.file} ends within {name}: it was cut off after it was opened")
-            done += count
-        return finite(array, name, tensor.file)
+            start, view = start + done, view[done:]
 
     def close(self) -> None:
         for file in self._open.values():
-            file.close()
+            os.close(file)
         self._open.clear()
 
 
 class Msgpack(Mapping[str, np.ndarray]):
     """The arrays of a `flax_model.msgpack`, under the names and in the layout that PyTorch's files have.
 
-    Flax wrote `a/b/kernel` [in, out] where PyTorch writes `a.b.weight` [out, in].
+    Flax wrote `a/b/kernel` [..., in, out] where PyTorch writes `a.b.weight` [out, in, ...]. The file is read at once.
     """
 
     LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight"}
@@ -147,7 +166,7 @@ class Msgpack(Mapping[str, np.ndarray]):
         try:
             tree = serialization.msgpack_restore(path.read_bytes())
         except Exception as error:  # msgpack has half a dozen kinds, and flax asserts
-            raise XfmError(f"{path} is not a msgpack file of Flax, or damaged: {error}") from error
+            raise XfmError(f"{path} is not a msgpack file of Flax, or damaged: {line(error)}") from error
         self._arrays: dict[str, np.ndarray] = {}
         if not isinstance(tree, Mapping):
             raise XfmError(f"{path} holds no tree of parameters but a {type(tree).__name__}")
@@ -155,13 +174,15 @@ class Msgpack(Mapping[str, np.ndarray]):
 
     def _collect(self, tree: Mapping, names: tuple[str, ...]) -> None:
         for key, value in tree.items():
+            place = (*names, str(key))
             if isinstance(value, Mapping):
-                self._collect(value, (*names, key))
+                self._collect(value, place)
             elif isinstance(value, np.ndarray):
-                name = ".".join((*names, self.LEAVES.get(key, key)))
-                self._arrays[name] = np.swapaxes(value, -1, -2) if key == "kernel" and value.ndim == 2 else value
+                name = ".".join((*names, self.LEAVES.get(key, str(key))))
+                matrix = key == "kernel" and value.ndim > 1
+                self._arrays[name] = np.moveaxis(value, (-1, -2), (0, 1)) if matrix else value
             else:
-                raise XfmError(f"{self._path} holds a {type(value).__name__} at {'/'.join((*names, key))}, no array")
+                raise XfmError(f"{self._path} holds a {type(value).__name__} at {'/'.join(place)}, and no array")
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
@@ -175,12 +196,18 @@ class Msgpack(Mapping[str, np.ndarray]):
     def shape(self, name: str) -> tuple[int, ...]:
         return self[name].shape
 
-    def read(self, name: str) -> np.ndarray:
-        """The array; XfmError where it holds integers, NaN or infinity."""
-        array = self[name]
-        if array.dtype not in [np.dtype(dtype) for dtype in DTYPES.values()]:
-            raise XfmError(f"{self._path.name} stores {name} as {array.dtype}; weights are floating-point numbers")
-        return finite(array, name, self._path)
+    def dtype(self, name: str) -> str:
+        return self[name].dtype.name
+
+    def check(self, name: str) -> None:
+        """Raises XfmError for an array that holds no floating-point numbers."""
+        if self[name].dtype not in [np.dtype(dtype) for dtype in DTYPES.values()]:
+            raise XfmError(f"{self._path} stores {name} as {self[name].dtype}; weights are one of {_either()}")
+
+    def blocks(self, name: str, first: int = 0, stop: int | None = None) -> Iterator[tuple[slice, np.ndarray]]:
+        """As a Safetensors' blocks; here the rows come all at once."""
+        rows = np.atleast_1d(self[name])[first:stop]
+        yield slice(0, len(rows)), finite(rows, name, self._path)
 
     def close(self) -> None:
         self._arrays.clear()
@@ -241,11 +268,12 @@ def _size(about: Mapping[str, Any]) -> int:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-    if twice is not None:
-        raise XfmError(f"lists {twice!r} twice, so that which one counts is anybody's guess")
-    return dict(pairs)
+    content = {}
+    for name, value in pairs:
+        if name in content:
+            raise XfmError(f"lists {name!r} twice, so that which one counts is anybody's guess")
+        content[name] = value
+    return content
 
 
 def _sharded(index: Path) -> dict[str, Tensor]:
@@ -268,11 +296,12 @@ def _sharded(index: Path) -> dict[str, Tensor]:
 def _no_weights(folder: Path) -> str:
     pickled = next((path.name for pattern in PICKLES for path in sorted(folder.glob(pattern))), None)
     if pickled is None:
-        return f"{folder} has no weights: no model.safetensors, no index of several, no flax_model.msgpack"
+        lacks = "has no weights: no model.safetensors, no index of several, no flax_model.msgpack"
+    else:
+        lacks = f"has its weights only as {pickled}, a pickle, which can run any code and is not opened"
     return (
-        f"{folder} has its weights only as {pickled}, a pickle, which can run any code and is not opened. Safe ways: a "
-        "revision with safetensors (the Hub's bot offers one as revision='refs/pr/N'), a flax_model.msgpack, or "
-        "save_pretrained with transformers where you trust the file"
+        f"{folder} {lacks}; safe ways are a revision with safetensors (the Hub's bot offers one as "
+        "revision='refs/pr/N'), a flax_model.msgpack, or save_pretrained with transformers where the file is trusted"
     )
 
 
@@ -280,6 +309,15 @@ def finite(array: np.ndarray, name: str, file: Path) -> np.ndarray:
     """The array, unless it holds NaN or infinity."""
     with np.errstate(over="ignore", invalid="ignore"):
         total = array.sum(dtype=np.float32)  # one pass; NaN and infinity survive it
-    if not math.isfinite(total) and not np.isfinite(array.astype(np.float32)).all():
+    if not math.isfinite(total) and not np.isfinite(array).all():
         raise XfmError(f"{file} holds NaN or infinity in {name}; it is damaged, or training had failed")
     return array
+
+
+def _either() -> str:
+    return ", ".join(DTYPES)
+
+
+def line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,7 +1,8 @@
 """One table per family says what each parameter is called in the Hub's files; here it is read in both directions.
 
-A table's row is `place in xfm: name in the file`. A place is a module or a single parameter; `layer/0`, `layer/1`, … are
-the sublayers of one of the file's layers, wherever the stack keeps them, and `{}` in a name is the layer's number:
+A table's row is `place in xfm: name in the file`. A place is a module or a single parameter; `layer/0`, `layer/1`, …
+are the sublayers of one of the file's layers, wherever the stack keeps them, and `{}` in a name is the layer's number.
+Where the names depend on the part, `layer/mlp_1` and `layer/glu_1` are the second sublayer of either kind:
 
     "embed/word": "embeddings.word_embeddings",
     "layer/0/part/q": "encoder.layer.{}.attention.self.query",
@@ -20,7 +21,7 @@ import numpy as np
 from xfm.errors import XfmError
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "table": "weight"}
-IN_STACK = re.compile(r"(prologue|layers|epilogue)/\w*?_(\d+)/(.*)")
+IN_STACK = re.compile(r"(prologue|layers|epilogue)/(\w*?)_(\d+)/(.*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Piece:
 
     path: of the parameter.  layer: index along its leading axis, None if it has none for layers.
     shape: of the piece in xfm.  at: the name in the file, complete.  ins: how many of the shape's axes are inputs of a
-    matrix; None if it is none.
+    linear map, 0 for its bias; None if it is neither.
     """
 
     path: str
@@ -58,46 +59,34 @@ class Piece:
 
     @property
     def matrix(self) -> tuple[int, ...]:
-        """The shape as [in, out] or [out]."""
-        if self.ins is None:
-            return self.shape
-        return math.prod(self.shape[: self.ins]), math.prod(self.shape[self.ins :])
+        """The shape as [in, out], as [out], or as it is; a part of a fused tensor that is no matrix is a vector."""
+        if self.ins:
+            return math.prod(self.shape[: self.ins]), math.prod(self.shape[self.ins :])
+        return self.shape if self.ins is None and self.at.part[1] == 1 else (math.prod(self.shape),)
 
     def found_as(self, name: str) -> "Piece":
         """The same piece, under the name that its tensor has in one file."""
         return dataclasses.replace(self, at=dataclasses.replace(self.at, name=name))
 
-    def file_shape(self) -> tuple[int, ...] | None:
-        """The shape that the file's tensor must have; None where only the number of its elements is known."""
+    def file_shape(self) -> tuple[int, ...]:
+        """The shape that the file's tensor must have, but for axes of size 1."""
         (_, parts), matrix = self.at.part, self.matrix
         if self.at.axes is not None:
             return tuple(self.shape[self.at.axes.index(i)] for i in range(len(self.shape)))
-        if self.ins is None:
-            return None if parts == 1 else (matrix[0] * parts, *matrix[1:])
-        wide = (matrix[0], matrix[1] * parts)
-        return wide[::-1] if self.at.layout == "out_in" else wide
-
-    def from_file(self, array: np.ndarray) -> np.ndarray:
-        """The piece, as a view where that is possible."""
-        i, parts = self.at.part
-        if self.at.axes is not None:
-            return array.transpose(self.at.axes)
-        if self.ins is None:
-            return np.split(array, parts)[i].reshape(self.shape) if parts > 1 else array.reshape(self.shape)
-        array = array.T if self.at.layout == "out_in" else array
-        return (np.split(array, parts, axis=1)[i] if parts > 1 else array).reshape(self.shape)
+        wide = (*matrix[:-1], matrix[-1] * parts) if parts > 1 else matrix
+        return wide[::-1] if self.ins and self.at.layout == "out_in" else wide
 
     def to_file(self, array: np.ndarray) -> np.ndarray:
-        """The piece as the file has it; the parts of a fused tensor are joined along the axis `joined`."""
+        """The piece as the file has it, as a view; the parts of a fused tensor lie along the axis `joined`."""
         if self.at.axes is not None:
             return array.transpose(np.argsort(self.at.axes))
         array = array.reshape(self.matrix)
-        return array.T if self.ins is not None and self.at.layout == "out_in" else array
+        return array.T if self.ins and self.at.layout == "out_in" else array
 
     @property
     def joined(self) -> int:
         """Along which axis of the file's tensor parts lie side by side."""
-        return 1 if self.ins is not None and self.at.layout == "in_out" else 0
+        return 1 if self.ins and self.at.layout == "in_out" else 0
 
 
 def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, spec: Mapping[str, Any]) -> list[Piece]:
@@ -112,8 +101,11 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
         if stacked is None:
             found.append(_piece(path, None, shape, path, names, ()))
             continue
-        where, index, rest = stacked[1], int(stacked[2]), stacked[3]
-        place = f"layer/{index % sublayers}/{rest}"
+        where, kind, index, rest = stacked[1], stacked[2], int(stacked[3]), stacked[4]
+        place = f"layer/{kind}_{index % sublayers}/"
+        if not any(row.startswith(place) for row in names):
+            place = f"layer/{index % sublayers}/"
+        place += rest
         period, before = len(spec["pattern"]) // sublayers, len(spec.get("prologue", ())) // sublayers
         first = {"prologue": 0, "layers": before, "epilogue": before + spec.get("repeats", 1) * period}[where]
         if where != "layers":
@@ -140,6 +132,8 @@ def _piece(path, layer, shape, place, names: Names, numbers) -> Piece:
         raise XfmError(f"the parameter {path} has no name in the files of this family; its table lacks {place}")
     at = At(at) if isinstance(at, str) else at
     ins = None
-    if leaf == "kernel" and at.axes is None:
+    if leaf.endswith("bias") and at.axes is None:
+        ins = 0
+    elif leaf == "kernel" and at.axes is None:
         ins = 2 if place.split("/")[-2] == "o" and len(shape) > 2 else 1
     return Piece(path, layer, tuple(shape), dataclasses.replace(at, name=at.name.format(*numbers)), ins)

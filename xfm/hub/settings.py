@@ -12,7 +12,9 @@ HARMLESS = frozenset(
     """
     architectures model_type transformers_version torch_dtype dtype _name_or_path name_or_path _commit_hash
     return_dict return_dict_in_generate output_attentions output_hidden_states output_scores torchscript use_cache
-    id2label label2id num_labels tie_word_embeddings problem_type finetuning_task task_specific_params tokenizer_class prefix
+    output_past tie_weights_
+    id2label label2id num_labels tie_word_embeddings problem_type finetuning_task task_specific_params tokenizer_class
+    prefix
     pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id unk_token_id decoder_start_token_id
     hidden_dropout_prob attention_probs_dropout_prob classifier_dropout hidden_dropout attention_dropout dropout
     initializer_range initializer_factor gradient_checkpointing chunk_size_feed_forward use_bfloat16 tf_legacy_loss
@@ -43,7 +45,7 @@ class Settings:
 
     def __init__(self, content: Mapping[str, Any], path: str = "config.json", ignore: tuple[str, ...] = ()):
         self.content, self.path = dict(content), str(path)
-        self._read: set[str] = set(ignore)
+        self.ignore, self._read = tuple(ignore), set(ignore)
 
     def __getitem__(self, names: str | tuple[str, ...]) -> Any:
         value = self.get(names, MISSING)
@@ -71,6 +73,13 @@ class Settings:
             what = names if isinstance(names, str) else names[0]
             raise XfmError(f"{self.path} sets {what} to {value!r}; xfm knows {', '.join(map(str, table))}")
         return table[value]
+
+    def inside(self, name: str) -> "Settings":
+        """The settings that stand under a key: one tower of several."""
+        value = self[name]
+        if not isinstance(value, Mapping):
+            raise XfmError(f"{self.path} sets {name} to {value!r}; it holds the settings of a network")
+        return Settings(value, f"{self.path}, {name}", self.ignore)
 
     @property
     def labels(self) -> dict[int, str]:

@@ -18,20 +18,24 @@ SHOWN = 8  # names in a message
 
 
 def held(family: Family, tensors: Tensors) -> dict[str, Head]:
-    """The heads of which the file holds something of their own, by the Hub's names of tasks."""
+    """The heads of which the file holds something of their own, and those without parameters, by the Hub's names."""
     names = {family.today(name) for name in tensors}
 
     def there(row: str | At) -> bool:
         row = row.name if isinstance(row, At) else row
         return row not in family.tied and any(name == row or name.startswith(f"{row}.") for name in names)
 
-    return {task: head for task, head in family.heads.items() if any(there(row) for row in head.names.values())}
+    return {
+        task: head
+        for task, head in family.heads.items()
+        if not head.names or any(there(row) for row in head.names.values())
+    }
 
 
 def assign(
     family: Family, heads: Mapping[str, Head], spec: Mapping[str, Any], shapes: Mapping[str, Any], tensors: Tensors
-) -> dict[str, list[Piece]]:
-    """For each parameter's path its pieces, with names as they stand in the file.
+) -> tuple[dict[str, list[Piece]], dict[str, str]]:
+    """For each parameter's path its pieces, with names as they stand in the file; and what is left there, and why.
 
     Raises XfmError that lists what is missing, what is there and not wanted, and what has another shape.
     """
@@ -47,7 +51,8 @@ def assign(
     missing = sorted(used - set(known))
     if missing:
         raise XfmError(f"the file lacks {_some(missing)}, which this {family.model_type} needs")
-    left = [name for name in known if name not in used and not _spare(family, heads, name)]
+    spare = {name: _spare(family, heads, name) for name in known if name not in used}
+    left = [name for name, why in spare.items() if why is None]
     if left:
         raise XfmError(f"the file holds {_some(left)}, of which {family.model_type} with these heads makes no use")
     for name in family.tied:
@@ -57,30 +62,44 @@ def assign(
     for piece in wanted:
         name = known[piece.at.name]
         has, needs = tuple(tensors.shape(name)), piece.file_shape()
-        if has != needs if needs is not None else np.prod(has) != np.prod(piece.shape):
-            raise XfmError(f"{name} has shape {has} in the file; config.json makes it {needs or piece.shape}")
+        if [size for size in has if size != 1] != [size for size in needs if size != 1]:
+            raise XfmError(f"{name} has shape {has} in the file; config.json makes it {needs}")
+        tensors.check(name)
         found[piece.path].append(piece.found_as(name))
-    return found
+    return found, {known[name]: why for name, why in spare.items()}
 
 
-def _spare(family: Family, heads: Mapping[str, Head], name: str) -> bool:
-    """Whether a tensor may be there unused: it is a head's that was not asked for, or the table says why."""
-    if name in family.tied or any(re.fullmatch(pattern, name) for pattern in family.ignored):
-        return True
-    others = [head for head in family.heads.values() if head.name not in {h.name for h in heads.values()}]
-    rows = [row.name if isinstance(row, At) else row for head in others for row in head.names.values()]
-    return any(name == row or name.startswith(f"{row}.") for row in rows)
+def _spare(family: Family, heads: Mapping[str, Head], name: str) -> str | None:
+    """Why a tensor may be there unused: the table says so, or it is a head's that was not asked for; else None."""
+    if name in family.tied:
+        return f"it repeats {family.tied[name]}"
+    for pattern, why in family.ignored.items():
+        if re.fullmatch(pattern, name):
+            return why
+    loaded = {head.name for head in heads.values()}
+    for task, head in family.heads.items():
+        rows = (row.name if isinstance(row, At) else row for row in head.names.values())
+        if head.name not in loaded and any(name == row or name.startswith(f"{row}.") for row in rows):
+            return f"it is of the head {task}, which is not loaded"
+    return None
 
 
 def _check_tied(family: Family, name: str, used: set[str], known: Mapping[str, str], tensors: Tensors) -> None:
     other = family.tied[name]
     if name in used or name not in known or other not in known or other not in used:
         return
-    if not np.array_equal(tensors.read(known[name]), tensors.read(known[other])):
+    if not _equal(tensors, known[name], known[other]):
         raise XfmError(
             f"{known[name]} differs from {known[other]}, though config.json ties the two; if the model was trained so, "
             'set "tie_word_embeddings": false there'
         )
+
+
+def _equal(tensors: Tensors, one: str, other: str) -> bool:
+    if tensors.shape(one) != tensors.shape(other):
+        return False
+    pairs = zip(tensors.blocks(one), tensors.blocks(other), strict=True)
+    return all(np.array_equal(a, b) for (_, a), (_, b) in pairs)
 
 
 def fill(
@@ -89,15 +108,32 @@ def fill(
     tensors: Tensors,
     place: Callable[[str, np.ndarray], Any],
 ) -> dict[str, Any]:
-    """The parameters as a nested dict, each read into one array of the host and handed to `place(path, array)`."""
+    """The parameters as a nested dict, each read into one array of the host and handed to `place(path, array)`.
+
+    Beside the parameters themselves, no more than a block of a tensor is ever held.
+    """
     flat = {}
     for path, shape in shapes.items():
         array = _aligned(shape.shape, shape.dtype)
         for piece in assigned[path]:
-            target = array if piece.layer is None else array[piece.layer]
-            np.copyto(target, piece.from_file(tensors.read(piece.at.name)), casting="same_kind")
+            _read(piece, tensors, array if piece.layer is None else array[piece.layer])
         flat[path] = place(path, array)
     return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _read(piece: Piece, tensors: Tensors, target: np.ndarray) -> None:
+    """Fills `target` through a view of it in the file's layout, some rows at a time, while the cache holds them."""
+    (i, parts), name = piece.at.part, piece.at.name
+    view = np.atleast_1d(piece.to_file(target))
+    if parts == 1:
+        view = view.reshape(tensors.shape(name) or (1,))
+    size = view.shape[piece.joined]
+    if piece.joined == 0:
+        for rows, block in tensors.blocks(name, i * size, (i + 1) * size):
+            view[rows] = block
+    else:
+        for rows, block in tensors.blocks(name):
+            view[rows] = block[:, i * size : (i + 1) * size]
 
 
 def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -112,21 +148,31 @@ def file_arrays(
 ) -> dict[str, np.ndarray]:
     """The parameters as a file of this family holds them: the way back of `fill`, exact to the bit."""
     flat = traverse_util.flatten_dict(params, sep="/")
-    found: dict[str, dict[int, np.ndarray]] = {}
-    joins: dict[str, int] = {}
+    named = file_pieces(family, heads, spec, {path: x.shape for path, x in flat.items()})
+    return {name: joined(found, flat) for name, found in named.items()}
+
+
+def file_pieces(
+    family: Family, heads: Mapping[str, Head], spec: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, list[Piece]]:
+    """For each tensor of a file the pieces that make it, in order. With a head, the encoder's have the prefix."""
+    found: dict[str, list[Piece]] = {}
     wrapped = any(not head.of_encoder for head in heads.values())
-    for piece in pieces({p: x.shape for p, x in flat.items()}, family.rows(heads), family.sublayers, spec):
-        array = np.asarray(flat[piece.path])
-        array = piece.to_file(array if piece.layer is None else array[piece.layer])
+    for piece in pieces(shapes, family.rows(heads), family.sublayers, spec):
         head = next((h for h in heads.values() if piece.path.startswith(f"head_{h.name}/")), None)
         inside = wrapped and (head is None or head.of_encoder)
-        name = f"{family.prefix}{piece.at.name}" if inside else piece.at.name
-        found.setdefault(name, {})[piece.at.part[0]] = array
-        joins[name] = piece.joined
-    return {
-        name: np.ascontiguousarray(np.concatenate([parts[i] for i in sorted(parts)], axis=joins[name]))
-        for name, parts in found.items()
-    }
+        found.setdefault(f"{family.prefix}{piece.at.name}" if inside else piece.at.name, []).append(piece)
+    return {name: sorted(parts, key=lambda piece: piece.at.part) for name, parts in found.items()}
+
+
+def joined(parts: list[Piece], flat: Mapping[str, Any]) -> np.ndarray:
+    """One tensor of a file from the parameters by their paths."""
+
+    def of(piece: Piece) -> np.ndarray:
+        array = flat[piece.path]
+        return np.atleast_1d(piece.to_file(np.asarray(array if piece.layer is None else array[piece.layer])))
+
+    return np.ascontiguousarray(np.concatenate([of(piece) for piece in parts], axis=parts[0].joined))
 
 
 def _some(names: Iterable[str]) -> str:

@@ -8,6 +8,11 @@ from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
 from xfm.objectives.masked_lm import MaskedLM
+from xfm.objectives.regression import Regression
+from xfm.objectives.replaced_token import ReplacedToken
+from xfm.objectives.retrieval import Retrieval
+from xfm.objectives.span import Span
+from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
 from xfm.spec import plain
 from xfm.structures import build
@@ -15,8 +20,13 @@ from xfm.vocabulary import Vocabulary
 
 OBJECTIVES = {
     "masked_lm": MaskedLM,
+    "replaced_token": ReplacedToken,
     "causal_lm": CausalLM,
     "classification": Classification,
+    "regression": Regression,
+    "tagging": Tagging,
+    "span": Span,
+    "retrieval": Retrieval,
 }
 
 

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -24,7 +24,10 @@ class Objective(abc.ABC):
     model: the network (an objective that trains several builds the others from specs of its own).
     vocabulary: of the data's tokeniser, None without one.
     initial: rules (regex on the path, spec) by which parameters are drawn anew after the parts drew them.
+    unit: of the loss.
     """
+
+    unit: ClassVar[str] = "nats"
 
     model: nn.Module
     vocabulary: Vocabulary | None = None
@@ -47,6 +50,10 @@ class Objective(abc.ABC):
 
     def baseline(self, data: Any) -> dict[str, float]:
         """By name, what a predictor that learned almost nothing would score on the validation data."""
+        return {}
+
+    def report(self, params: Params, extra: Any, data: Any) -> dict[str, float]:
+        """By name, scores that only the whole validation data has (F1, correlations); asked for once, at the end."""
         return {}
 
     def examples(self, params: Params, extra: Any, data: Any) -> list[str]:

@@ -1,6 +1,7 @@
 """Classification of whole inputs, with label smoothing, mixup and cutmix."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,9 @@ import numpy as np
 from xfm.errors import XfmError
 from xfm.objectives.base import Objective, mean, weighted
 from xfm.objectives.mix import cutmix, mixup
+from xfm.objectives.predict import predict
+from xfm.objectives.scores import CLASSES, check_scores, scored
+from xfm.objectives.text import excerpt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,14 +21,17 @@ class Classification(Objective):
 
     smoothing: share of a label's weight spread over all classes (Szegedy et al. 2016, section 7).
     mixup, cutmix: alpha of their Beta distributions, 0 for neither; with both, each batch takes one by even chance.
+    scores: names of scores.CLASSES, reported at the end.
     """
 
     classes: int = 0
     smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    scores: Sequence[str] = ()
 
     def __post_init__(self):
+        check_scores("classification", self.scores, CLASSES)
         if self.classes < 2:
             raise XfmError(f"classification: set classes to the number of labels, 2 or more; it is {self.classes}")
 
@@ -58,6 +65,7 @@ class Classification(Objective):
 
     def baseline(self, data):
         """The cross-entropy of always answering with the training data's class shares."""
+        check_classes(self.classes, data)
 
         def shares(source):
             labels = [int(source[i]["labels"]) for i in range(min(len(source), 4096))]
@@ -66,12 +74,35 @@ class Classification(Objective):
         known = np.maximum(shares(data.train), 1e-9)
         return {"class shares": float(-(shares(data.valid) * np.log(known)).sum())}
 
+    def report(self, params, extra, data):
+        if not self.scores:
+            return {}
+
+        def guess(params, batch):
+            return batch["labels"], self.model.apply({"params": params}, batch)["label"].argmax(-1)
+
+        return scored(self.scores, CLASSES, *predict(guess, params, data.valid))
+
     def examples(self, params, extra, data, count: int = 3):
         """`count` validation inputs: the likeliest class, its probability, the truth."""
         lines = []
+        names = data.classes if data.tokenizer is not None else ()
         for i in np.linspace(0, len(data.valid) - 1, count).astype(int):
             batch = {key: jnp.asarray(value)[None] for key, value in data.valid[int(i)].items()}
             chances = np.asarray(jax.nn.softmax(self.model.apply({"params": params}, batch)["label"][0]))
             guess = int(chances.argmax())
-            lines.append(f"validation row {i}: class {guess} ({chances[guess]:.0%}); it is {int(batch['labels'][0])}")
+            called = [names[c] if names else c for c in (guess, int(batch["labels"][0]))]
+            lines.append(f"validation row {i}: class {called[0]} ({chances[guess]:.0%}); it is {called[1]}")
+            if names:
+                lines[-1] = f"{excerpt(data.valid[int(i)]['tokens'], 0, 24, data.tokenizer, '')}\n    {lines[-1]}"
         return lines
+
+
+def check_classes(classes: int, data) -> None:
+    """Raises XfmError where the data has another number of classes than the objective."""
+    known = len(getattr(data, "classes", ()))
+    if known and known != classes:
+        raise XfmError(
+            f"the data has {known} classes and config.objective.classes is {classes}; set it, and the classes of the "
+            f"head, to {known}"
+        )

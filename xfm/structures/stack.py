@@ -13,6 +13,7 @@ from xfm.errors import nearest
 from xfm.kernels.platform import platform
 from xfm.parts.embed import EMBEDS
 from xfm.parts.head import HEADS
+from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze, schema
@@ -27,8 +28,11 @@ class Stack(nn.Module):
     An entry may instead be a whole sublayer, {"part": spec, "norms": …, "residual": …}, to differ from the stack's
     own `norms` and `residual`. The repeats are one compiled loop (nn.scan) with parameters stacked along a leading
     axis; with repeats=1 the pattern is the network. loops: how often each repeat runs, with the same parameters (ALBERT
-    has one repeat and 12 loops). norm: after the last layer.  heads: by name.
+    has one repeat and 12 loops). norm: after the last layer.  out: width to which a linear map then leads, none if None
+    (Zhang et al. 2022, OPT-350M).  heads: by name.
     position: a spec of that slot of which all layers share what it makes (T5); theirs is then of kind "shared".
+    Beside that, ctx.shared gives layers the embedding's output, "embedded", and heads the word table, "embedding",
+    and the ids, "tokens".
     mask: "full", or "causal", in which batch["prefix"] [B T] may mark tokens that all see.
     remat: what the backward pass keeps of a period, a name of REMAT.
     dtype: in which parts compute; bfloat16 on accelerators and float32 on a CPU if None.
@@ -44,6 +48,7 @@ class Stack(nn.Module):
     residual: Spec = PLAIN
     position: Spec | None = None
     norm: Spec | None = None
+    out: int | None = None
     heads: Mapping[str, Spec] = NO_HEADS
     mask: Literal["full", "causal"] = "full"
     remat: str = "none"
@@ -58,10 +63,10 @@ class Stack(nn.Module):
             )
         ctx = self._context(batch, train)
         x, ctx = build(EMBEDS, self.embed, name="embed")(batch, ctx)
-        inner = ctx.replace(shared={k: v for k, v in ctx.shared.items() if k != "embedding"})  # heads only
         if self.position is not None:
             made = build(POSITIONS, self.position, name="position").share(ctx)
-            inner = inner.replace(shared={**inner.shared, **made})
+            ctx = ctx.replace(shared={**ctx.shared, **made})
+        inner = ctx.replace(shared={**{k: v for k, v in ctx.shared.items() if k != "embedding"}, "embedded": x})
         state = state or dict.fromkeys(("prologue", "layers", "epilogue"))
 
         def run(name, specs, x, depth, states):
@@ -81,9 +86,11 @@ class Stack(nn.Module):
 
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
+        if self.out is not None:
+            x = Linear(self.out, bias=False, name="out")(x)
         out = {}
         for name, spec in sorted(self.heads.items(), key=lambda head: _takes_a_head(head[1])):
-            seen = ctx.replace(shared={**ctx.shared, "heads": dict(out)})
+            seen = ctx.replace(shared={**ctx.shared, "tokens": batch.get("tokens"), "heads": dict(out)})
             out[name] = build(HEADS, spec, name=f"head_{name}")(x, seen)
         if state["layers"] is not None:
             out["state"] = dict(prologue=first, layers=middle, epilogue=last)

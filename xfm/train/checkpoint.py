@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from flax import traverse_util
 
 from xfm.errors import XfmError
 from xfm.train.paths import flatten
@@ -101,6 +103,41 @@ class Checkpoints:
                 f"no checkpoint in {self.folder} can be read ({'; '.join(bad)}): start again in another workdir"
             )
         return None
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """path -> parameter of the newest good step, the moving average where there is one.
+
+        Raises XfmError where no step is whole.
+        """
+        bad = []
+        for step in reversed(self.steps()):
+            with _hushed():
+                try:
+                    return self._weights(step)
+                except Exception as error:
+                    bad.append(f"step {step}: {_first_line(error)}")
+        raise XfmError(f"{self.folder} holds no checkpoint that can be read ({'; '.join(bad) or 'it is empty'})")
+
+    def _weights(self, step: int) -> dict[str, np.ndarray]:
+        proof = self._manager.restore(step, args=ocp.args.Composite(proof=ocp.args.JsonRestore()))
+        proof = unsealed(proof["proof"])
+        which = "ema" if any(path.startswith("ema/") for path in proof["layout"]) else "params"
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        like = {
+            path: jax.ShapeDtypeStruct(tuple(shape), dtype, sharding=here)
+            for path, (shape, dtype) in proof["layout"].items()
+            if path.startswith(f"{which}/")
+        }
+        tree = traverse_util.unflatten_dict(like, sep="/")
+        restore = ocp.args.PyTreeRestore(
+            tree, restore_args=ocp.checkpoint_utils.construct_restore_args(tree), partial_restore=True
+        )
+        found = flatten(self._manager.restore(step, args=ocp.args.Composite(state=restore))["state"])
+        sums = checksums(found)
+        wrong = [path for path in like if sums[path] != proof["checksums"][path]]
+        if wrong:
+            raise ValueError(f"the checksum of {wrong[0]} is wrong")
+        return {path.removeprefix(f"{which}/"): np.asarray(x) for path, x in found.items()}
 
     def set_aside_after(self, step: int) -> None:
         """Moves the steps after `step` to workdir/damaged: training may write them again."""

@@ -37,6 +37,7 @@ from xfm.train.window import Window
 class Result:
     """valid: metric -> mean over the validation source.  baseline: name -> loss to beat.
 
+    report: the objective's scores over the whole validation source.
     checkpoint: folder of the newest step.  curve: picture of the losses, None without matplotlib.
     state: after the last step.
     """
@@ -49,6 +50,7 @@ class Result:
     checkpoint: Path | None
     curve: Path | None
     state: State = dataclasses.field(repr=False)
+    report: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = None) -> Result:
@@ -103,8 +105,9 @@ def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = N
                 if due(step):
                     valid = clock.outside("evaluate", partial(validate, run, state, log))
             run.checkpoints.wait()
+            report = score(run, state, None if has_line(run.workdir, last, "report") else log)
         valid = valid or validate(run, state, None)  # a run that had ended before
-        return finish(run, state, valid, saved)
+        return finish(run, state, valid, report, saved)
 
 
 def evaluate(workdir: str | Path, on_event: Listener = None, *, changes: Mapping[str, Any] | None = None) -> Result:
@@ -121,7 +124,8 @@ def evaluate(workdir: str | Path, on_event: Listener = None, *, changes: Mapping
         found = run.checkpoints.restore(run.like)
         if found is None:
             raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
-        return finish(run, found[0], validate(run, found[0], None), int(found[0].step))
+        valid = validate(run, found[0], None)
+        return finish(run, found[0], valid, score(run, found[0], None), int(found[0].step))
 
 
 def restore(run: Run) -> tuple[State, Window]:
@@ -188,6 +192,18 @@ def validate(run: Run, state: State, log: Log | None) -> dict[str, float]:
     return values
 
 
+def score(run: Run, state: State, log: Log | None) -> dict[str, float]:
+    """The objective's report, written with a log; where a library for it is missing that is said, and no more."""
+    try:
+        values = dict(run.objective.report(weights_of(state), state.extra, run.data))
+    except XfmError as error:
+        run.report.once(f"no scores: {error}")
+        return {}
+    if log is not None and values:
+        log.write(int(state.step), "report", values)
+    return values
+
+
 def save(run: Run, state: State, window: Window) -> None:
     """Begins a checkpoint; it is written while the next steps run."""
     begin = time.perf_counter()
@@ -201,8 +217,8 @@ def interrupted(run: Run, step: int, signum: int) -> Interrupted:
     return Interrupted(step, signum)
 
 
-def finish(run: Run, state: State, valid: dict[str, float], saved: int) -> Result:
-    """The summary: validation against the baseline, where the checkpoint and the curve are,
+def finish(run: Run, state: State, valid: dict[str, float], report: dict[str, float], saved: int) -> Result:
+    """The summary: validation against the baseline, scores, where the checkpoint and the curve are,
     examples.
     """
     picture = run.workdir / curve.FILE
@@ -215,6 +231,7 @@ def finish(run: Run, state: State, valid: dict[str, float], saved: int) -> Resul
         checkpoint=run.checkpoints.path(saved) if saved else None,
         curve=picture if picture.exists() else None,
         state=state,
+        report=report,
     )
     run.report.close()
     for line in summary(result):

@@ -1,11 +1,13 @@
 """What a person sees of a run: a header, progress, sentences, a summary."""
 
+import math
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from xfm.train.paths import flatten
 
@@ -76,9 +78,10 @@ def header(name: str, config: Mapping, params: Any, frozen, data: Any, settings:
     sizes = {path: leaf.size for path, leaf in flatten(params).items()}
     still = sum(size for path, size in sizes.items() if path in frozen)
     network = f" with a {config['model']['kind']}" if "model" in config else ""
-    length = len(data.train[0].get("tokens", ()))
+    shape = np.shape(data.train[0].get("tokens", ()))
+    length = math.prod(shape)
     rows = f"{len(data.train):,} training rows"
-    tokens = f" of {length} tokens ({_short(len(data.train) * length)})" if length else ""
+    tokens = f" of {' × '.join(map(str, shape))} tokens ({_short(len(data.train) * length)})" if length else ""
     epochs = settings.steps * settings.batch / len(data.train)
     devices = jax.devices()
     kind = getattr(devices[0], "device_kind", devices[0].platform)
@@ -101,6 +104,8 @@ def summary(result: Any) -> list[str]:
         lines.append(
             f"validation loss {loss:.4f}, {abs(value - loss):.4f} {verdict} than the {name} baseline {value:.4f}"
         )
+    if result.report:
+        lines.append("scores: " + ", ".join(f"{name} {value:.4f}" for name, value in result.report.items()))
     if result.checkpoint is not None:
         lines.append(f"checkpoint: {result.checkpoint}")
     if result.curve is not None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from xfm.data import Batches, open_data
 from xfm.errors import XfmError
 from xfm.objectives import build_objective
+from xfm.train import start
 from xfm.train.checkpoint import Checkpoints
 from xfm.train.optimiser import Optimiser, build_optimiser
 from xfm.train.record import require_same_config, require_same_data
@@ -47,6 +48,9 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     mode: "write" to train, "read" to leave the workdir's checkpoints alone.
     """
     settings, report = read_settings(config), Report(on_event)
+    source = start.of(config).source
+    found = None if source is None else start.find(start.of(config))
+    config = start.resolved(config, found)
     mesh, rules = make_mesh(settings.mesh), rules_named(settings.sharding)
     ways = mesh.shape["data"] * settings.accumulate
     if settings.batch % ways:
@@ -58,6 +62,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     if checkpoints.steps():
         require_same_config(workdir, config)
     data = open_data(config["data"], workdir)
+    data = data if found is None else start.adapted(data, found)
     if checkpoints.steps():
         require_same_data(workdir, data.fingerprint)
 
@@ -80,6 +85,10 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         zeros = {name: jnp.zeros(*spec) for name, spec in shapes.items()}
         return new_state(objective, optimiser, key, zeros, settings.ema)
 
+    def make_state():
+        state = jax.jit(first_state, out_shardings=sharding)()
+        return state if found is None else start.started(state, found, source)
+
     like = jax.eval_shape(first_state)
     sharding, notes = state_sharding(like, mesh, rules)
     like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, sharding)
@@ -90,7 +99,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         report.say(line)
     baseline = {name: float(value) for name, value in objective.baseline(data).items()}
     for baseline_name, value in baseline.items():
-        report.say(f"{baseline_name} baseline: {value:.4f} nats")
+        report.say(f"{baseline_name} baseline: {value:.4f} {getattr(objective, 'unit', 'nats')}")
     report.event("start", params=params, baseline=baseline, notes=notes)
     return Run(
         config=config,
@@ -102,7 +111,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         optimiser=optimiser,
         mesh=mesh,
         like=like,
-        make_state=jax.jit(first_state, out_shardings=sharding),
+        make_state=make_state,
         evaluate=make_eval(objective),
         baseline=baseline,
         checkpoints=checkpoints,

@@ -9,7 +9,7 @@ from typing import Any
 from xfm.errors import XfmError, nearest
 
 # Keys of a config that others read: the objective and its networks, the data, and words for people.
-OTHERS = ("model", "objective", "data", "init", "name", "notes")
+OTHERS = ("model", "objective", "data", "init", "start", "name", "notes")
 
 
 @dataclasses.dataclass(frozen=True)

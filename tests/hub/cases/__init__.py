@@ -16,6 +16,7 @@ class Case:
     types: whether token types are given.  length: tokens in a row.  rows: in the batch.
     special: (regex, mean, deviation) for parameters that must lie elsewhere than the others.
     keep: regex of the weights of which the whole gradient is kept, beside all vectors.
+    part: the attribute of the model that runs, where the file holds more than is compared ("encoder" of a T5).
     lowest: the smallest token id.  inputs: further keyword arguments of the model, as plain lists.
     """
 
@@ -27,6 +28,7 @@ class Case:
     rows: int = 3
     special: tuple[tuple[str, float, float], ...] = ()
     keep: str = "$^"
+    part: str = ""
     lowest: int = 5
     inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     choices: int | None = None

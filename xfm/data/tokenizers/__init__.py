@@ -3,6 +3,7 @@
 from xfm.data.tokenizers.base import SPECIALS, Tokenizer
 from xfm.data.tokenizers.bytes import Bytes
 from xfm.data.tokenizers.loaded import File
+from xfm.data.tokenizers.of_checkpoint import OfCheckpoint
 from xfm.data.tokenizers.trained import Bpe, Wordpiece
 
 __all__ = ["SPECIALS", "TOKENIZERS", "Tokenizer"]
@@ -12,4 +13,5 @@ TOKENIZERS = {
     "wordpiece": Wordpiece,
     "bpe": Bpe,
     "file": File,
+    "checkpoint": OfCheckpoint,
 }

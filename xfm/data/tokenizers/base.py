@@ -10,6 +10,7 @@ from jaxtyping import Int
 from xfm.vocabulary import Vocabulary
 
 Ids = Int[np.ndarray, "n"]
+Places = Int[np.ndarray, "n 2"]
 Texts = Callable[[], Iterator[str]]  # may be called more than once
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
@@ -26,6 +27,8 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> Ids: ...
 
     def encode_batch(self, texts: Iterable[str]) -> list[Ids]: ...
+
+    def aligned(self, text: str) -> tuple[Ids, Places]: ...
 
     def decode(self, ids: Ids) -> str: ...
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfm.data.tokenizers.base import IDS, Ids, Texts
+from xfm.data.tokenizers.base import IDS, Ids, Places, Texts
 from xfm.vocabulary import Vocabulary
 
 FIRST = len(IDS["special"])
@@ -34,6 +34,12 @@ class Bytes:
 
     def encode_batch(self, texts: Iterable[str]) -> list[Ids]:
         return [self.encode(text) for text in texts]
+
+    def aligned(self, text: str) -> tuple[Ids, Places]:
+        """The ids, and for each the character [start, stop) of the text that its byte is of."""
+        sizes = [len(character.encode("utf-8", "surrogatepass")) for character in text]
+        starts = np.repeat(np.arange(len(text), dtype=np.int32), sizes)
+        return self.encode(text), np.stack([starts, starts + 1], axis=1)
 
     def decode(self, ids: Ids) -> str:
         ids = np.asarray(ids)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xfm.data.files import fingerprint, optional
-from xfm.data.tokenizers.base import Ids, Texts
+from xfm.data.tokenizers.base import Ids, Places, Texts
 from xfm.errors import XfmError
 from xfm.vocabulary import Vocabulary
 
@@ -69,6 +69,20 @@ class Loaded:
     def encode_batch(self, texts: Iterable[str]) -> list[Ids]:
         encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [np.array(one.ids, np.int32) for one in encoded]
+
+    def aligned(self, text: str) -> tuple[Ids, Places]:
+        """The ids, and for each the characters [start, stop) of the text that it stands for."""
+        encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        return np.array(encoded.ids, np.int32), np.array(encoded.offsets, np.int32).reshape(-1, 2)
+
+    def template(self, texts: int) -> tuple[tuple[int | str, int], ...] | None:
+        """How the file joins one or two texts (see `xfm.data.template`); None where it does not say."""
+        if self._tokenizer.post_processor is None:
+            return None
+        joined = self._tokenizer.encode(*["a"] * texts)
+        rows = zip(joined.ids, joined.sequence_ids, joined.type_ids, strict=True)
+        pieces = [(i if of is None else "ab"[of], kind) for i, of, kind in rows]
+        return tuple(p for i, p in enumerate(pieces) if not (i and isinstance(p[0], str) and p == pieces[i - 1]))
 
     def decode(self, ids: Ids) -> str:
         special = self.vocabulary.special

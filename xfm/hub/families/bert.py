@@ -32,6 +32,26 @@ def network(c: Settings) -> dict:
     ) | {"heads": {}}
 
 
+def config_of(spec: Mapping) -> dict:
+    embed, (attention, mlp) = spec["embed"], spec["pattern"]
+    names = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
+    return dict(
+        model_type="bert",
+        architectures=["BertModel"],
+        vocab_size=embed["vocab"],
+        hidden_size=embed["width"],
+        num_hidden_layers=spec["repeats"],
+        num_attention_heads=attention["heads"],
+        intermediate_size=mlp["hidden"],
+        hidden_act=names[mlp["activation"]],
+        hidden_dropout_prob=embed.get("drop", 0.0),
+        attention_probs_dropout_prob=attention.get("drop", 0.0),
+        max_position_embeddings=embed["position"]["length"],
+        type_vocab_size=embed["types"],
+        layer_norm_eps=embed["norm"]["eps"],
+    )
+
+
 def activation(c: Settings) -> str:
     return c.choose("hidden_act", ACTIVATIONS, "gelu")
 
@@ -78,6 +98,7 @@ FAMILY = Family(
     model_type="bert",
     prefix="bert.",
     network=network,
+    config_of=config_of,
     names=NAMES,
     heads={
         "pooled": POOLER,

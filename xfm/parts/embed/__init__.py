@@ -2,10 +2,12 @@
 
 from xfm.parts.embed.bytes import Bytes
 from xfm.parts.embed.patches import Patches
+from xfm.parts.embed.projected import Projected
 from xfm.parts.embed.tokens import Tokens
 
 EMBEDS = {
     "tokens": Tokens,
     "bytes": Bytes,
     "patches": Patches,
+    "projected": Projected,
 }

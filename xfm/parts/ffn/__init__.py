@@ -1,9 +1,11 @@
 """Feed-forward parts, one token at a time: `y, state = ffn(x, ctx, state)`."""
 
 from xfm.parts.ffn.glu import GLU
+from xfm.parts.ffn.grouped_mlp import GroupedMLP
 from xfm.parts.ffn.mlp import MLP
 
 FFNS = {
     "mlp": MLP,
     "glu": GLU,
+    "grouped_mlp": GroupedMLP,
 }

@@ -1,6 +1,10 @@
 """From the stream to an answer: `head(x, ctx)`."""
 
 from xfm.parts.head.classification import Classification
+from xfm.parts.head.dense import DenseHead
+from xfm.parts.head.detection import Detection
+from xfm.parts.head.enhanced_mlm import EnhancedMLM
+from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.mlm import MLM
 from xfm.parts.head.span import Span
 from xfm.parts.head.tagging import Tagging
@@ -8,8 +12,12 @@ from xfm.parts.head.vector import Vector
 
 HEADS = {
     "mlm": MLM,
+    "enhanced_mlm": EnhancedMLM,
     "classification": Classification,
     "tagging": Tagging,
     "span": Span,
+    "detection": Detection,
     "vector": Vector,
+    "dense": DenseHead,
+    "latent_queries": LatentQueries,
 }

@@ -19,6 +19,7 @@ class MLM(nn.Module):
 
     vocab: V.  table: "tied" to the embedding's, or its "own".  activation: of a linear map before the table, which
     has the table's width; no map if None.  norm: after that map, none if None.  bias: one number per word.
+    width: of an own table, D if None (Chung et al. 2021, RemBERT: wider than the stream).
     """
 
     vocab: int
@@ -26,6 +27,7 @@ class MLM(nn.Module):
     activation: str | None = None
     norm: Spec | None = None
     bias: bool = True
+    width: int | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K V"]:
@@ -40,12 +42,18 @@ class MLM(nn.Module):
 
     def _table(self, D: int, ctx: Context) -> Float[Array, "V D"]:
         if self.table == "own":
-            return self.param("table", nn.initializers.normal(0.02), (self.vocab, D))
+            table = self.param("table", nn.initializers.normal(0.02), (self.vocab, self.width or D))
+            return self._fits(table, D)
+        if self.width is not None:
+            raise SpecError("head 'mlm' takes a width for its own table only; this one is tied to the embedding's")
         if "embedding" not in ctx.shared:
             raise SpecError("head 'mlm' is tied to an embedding table, and this embedding has none; set table='own'")
         table = ctx.shared["embedding"]
         if table.shape[0] != self.vocab:
             raise SpecError(f"head 'mlm' has vocab={self.vocab}, the table it is tied to {table.shape[0]} rows")
+        return self._fits(table, D)
+
+    def _fits(self, table: Float[Array, "V D"], D: int) -> Float[Array, "V D"]:
         if self.activation is None and table.shape[1] != D:
             raise SpecError(f"head 'mlm' needs an activation: its table is {table.shape[1]} wide, the stream {D}")
         return table

@@ -2,10 +2,22 @@
 
 from xfm.parts.mixer.attention import Attention
 from xfm.parts.mixer.bidirectional import Bidirectional
+from xfm.parts.mixer.block_sparse import BlockSparse
+from xfm.parts.mixer.disentangled import Disentangled
+from xfm.parts.mixer.fourier import Fourier
+from xfm.parts.mixer.global_window import GlobalWindow
 from xfm.parts.mixer.mamba2 import Mamba2
+from xfm.parts.mixer.mixed_attention import MixedAttention
+from xfm.parts.mixer.nystrom import Nystrom
 
 MIXERS = {
     "attention": Attention,
+    "disentangled": Disentangled,
     "mamba2": Mamba2,
     "bidirectional": Bidirectional,
+    "fourier": Fourier,
+    "mixed_attention": MixedAttention,
+    "nystrom": Nystrom,
+    "global_window": GlobalWindow,
+    "block_sparse": BlockSparse,
 }

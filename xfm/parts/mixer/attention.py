@@ -22,7 +22,8 @@ class Attention(nn.Module):
     width: H, D / N if None (a free head size: Bhojanapalli et al. 2020).  bias: on all four projections.
     position: spec of the position slot.  qk_norm: spec of a norm over H on q and k (Dehghani et al. 2023).
     window: W tokens, W // 2 on either side; in a causal context the W that end with the token itself.
-    drop: rate of dropout on the attention weights.  implementation: of the kernel, the best one if None.
+    scale: of the scores, 1 / sqrt(H) if None (T5 has 1).  drop: rate of dropout on the attention weights.
+    implementation: of the kernel, the best one if None.
 
     As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`.
     """
@@ -34,6 +35,7 @@ class Attention(nn.Module):
     position: Spec = NO_POSITION
     qk_norm: Spec | None = None
     window: int | None = None
+    scale: float | None = None
     drop: float = 0.0
     implementation: str | None = None
 
@@ -48,13 +50,13 @@ class Attention(nn.Module):
 
         position = build(POSITIONS, self.position, name="position")
         ctx = _continued(ctx, x, state)
-        q, k = position.rotate(q, k, ctx)
+        (q, k), v = position.rotate(q, k, ctx), position.value(v, ctx)
         segments, mask = ctx.segments, ctx.mask & self._window(ctx.mask)
         if state is not None:
             k, v, segments, mask, state = _cached(k, v, segments, mask, state)
         y = attention(
-            q, k, v, segments=segments, mask=mask, bias=position.bias(N, ctx), dropout=self._dropout(ctx),
-            implementation=self.implementation,
+            q, k, v, segments=segments, mask=mask, bias=position.bias(N, ctx), scale=self.scale,
+            dropout=self._dropout(ctx), implementation=self.implementation,
         )  # fmt: skip
         return Linear(D, self.bias, axes=2, name="o")(y), state
 

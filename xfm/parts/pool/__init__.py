@@ -1,8 +1,10 @@
 """From tokens to one vector per row: `[B D] = pool(x, ctx)`."""
 
+from xfm.parts.pool.at_token import AtToken
 from xfm.parts.pool.attention import AttentionPool
 from xfm.parts.pool.cls import Cls
 from xfm.parts.pool.dense import DensePool
+from xfm.parts.pool.first import First
 from xfm.parts.pool.last import Last
 from xfm.parts.pool.mean import Mean
 from xfm.parts.pool.of_head import OfHead
@@ -11,6 +13,8 @@ POOLS = {
     "cls": Cls,
     "mean": Mean,
     "last": Last,
+    "first": First,
+    "at_token": AtToken,
     "attention": AttentionPool,
     "dense": DensePool,
     "of_head": OfHead,

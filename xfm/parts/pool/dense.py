@@ -6,21 +6,24 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 from xfm.parts.activation import activation
 from xfm.parts.linear import Linear
+from xfm.parts.norm import NORMS
 from xfm.spec import Spec, build, freeze
 
 CLS = freeze(dict(kind="cls"))
 
 
 class DensePool(nn.Module):
-    """activation(W · pool(x) + b).
+    """norm(activation(W · pool(x) + b)).
 
-    pool: spec of the pool slot that comes first.  width: of the vector, D if None.  drop: before W.
+    pool: spec of the pool slot that comes first.  width: of the vector, D if None.  norm: none if None.
+    drop: before W.
     """
 
     pool: Spec = CLS
     width: int | None = None
     activation: str = "tanh"
     bias: bool = True
+    norm: Spec | None = None
     drop: float = 0.0
 
     @nn.compact
@@ -29,4 +32,5 @@ class DensePool(nn.Module):
 
         y = build(POOLS, self.pool, name="pool")(x, ctx)
         y = nn.Dropout(self.drop)(y, deterministic=not ctx.train)
-        return activation(self.activation)(Linear(self.width or x.shape[-1], self.bias, name="dense")(y))
+        y = activation(self.activation)(Linear(self.width or x.shape[-1], self.bias, name="dense")(y))
+        return y if self.norm is None else build(NORMS, self.norm, name="norm")(y)

@@ -4,6 +4,7 @@ from xfm.parts.position.alibi import Alibi
 from xfm.parts.position.learned import Learned
 from xfm.parts.position.none import NoPosition
 from xfm.parts.position.relative_buckets import RelativeBuckets
+from xfm.parts.position.relative_table import RelativeTable
 from xfm.parts.position.rope import Rope
 from xfm.parts.position.rope_2d import Rope2D
 from xfm.parts.position.shared import Shared
@@ -19,5 +20,6 @@ POSITIONS = {
     "rope_2d": Rope2D,
     "alibi": Alibi,
     "relative_buckets": RelativeBuckets,
+    "relative_table": RelativeTable,
     "shared": Shared,
 }

@@ -24,6 +24,10 @@ class Position(nn.Module):
         """In attention: q and k turned by angles of their places."""
         return q, k
 
+    def value(self, v: Float[Array, "B T K H"], ctx: Context) -> Float[Array, "B T K H"]:
+        """In attention: v, turned by a part that turns q and k if it turns values too."""
+        return v
+
     def bias(self, heads: int, ctx: Context) -> Bias | None:
         """In attention: what is added to the scores, as a description."""
         return None

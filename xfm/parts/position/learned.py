@@ -10,14 +10,23 @@ from xfm.parts.position.base import Position
 
 
 class Learned(Position):
-    """x + table[position]. length: places in the table; a longer row is an error, not a repetition."""
+    """x + table[first + position]. length: rows of the table; a longer text is an error, not a repetition.
+
+    first: the row of place 0 (2 in RoBERTa, whose rows 0 and 1 belong to ids that are no places).
+    """
 
     length: int
+    first: int = 0
 
     @nn.compact
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
         T, D = x.shape[1:]
-        if T > self.length and ctx.positions is None:
-            raise XfmError(f"rows have {T} tokens, the learned positions {self.length}; raise position.length")
+        end = self.first + T
+        if end > self.length and ctx.positions is None:
+            raise XfmError(
+                f"rows have {T} tokens, the learned positions {self.length - self.first}; raise position.length"
+            )
         table = self.param("table", nn.initializers.normal(0.02), (self.length, D)).astype(x.dtype)
-        return x + (table[:T] if ctx.positions is None else jnp.take(table, ctx.positions, axis=0, mode="fill"))
+        if ctx.positions is None:
+            return x + table[self.first : end]
+        return x + jnp.take(table, self.first + ctx.positions, axis=0, mode="fill")

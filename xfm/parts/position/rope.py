@@ -1,32 +1,72 @@
 """Rotary positions: q and k turned so that their product depends on the distance. Su et al. 2021, section 3.2."""
 
+from typing import Literal
+
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
 from xfm.parts.position.base import Position, places
+from xfm.spec import SpecError
+
+Pairs = Literal["halves", "neighbours"]
 
 
-def rotate(x: Float[Array, "B T N H"], angles: Float[Array, "#B T half"]) -> Float[Array, "B T N H"]:
-    """Channel pairs (i, i + half) turned by angles[i], in float32; channels past 2 · half are left as they are."""
+def rotate(
+    x: Float[Array, "B T N H"], angles: Float[Array, "#B T half"], pairs: Pairs = "halves"
+) -> Float[Array, "B T N H"]:
+    """Channel pairs turned by angles[i], in float32; channels past 2 · half are left as they are.
+
+    Pair i is (i, i + half), or with "neighbours" (2i, 2i + 1).
+    """
     half = angles.shape[-1]
     sin, cos = jnp.sin(angles)[:, :, None], jnp.cos(angles)[:, :, None]
+    if pairs == "neighbours":
+        turned, rest = jnp.split(x.astype(jnp.float32), (2 * half,), axis=-1)
+        a, b = turned[..., ::2], turned[..., 1::2]
+        turned = jnp.stack([a * cos - b * sin, b * cos + a * sin], axis=-1).reshape(turned.shape)
+        return jnp.concatenate([turned, rest], axis=-1).astype(x.dtype)
     a, b, rest = (part.astype(jnp.float32) for part in jnp.split(x, (half, 2 * half), axis=-1))
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin, rest], axis=-1).astype(x.dtype)
 
 
 def angles(position: Int[Array, "*any"], width: int, theta: float) -> Float[Array, "*any half"]:
-    """position / theta^(2i / width) for i < width / 2."""
-    return position[..., None] * theta ** (-jnp.arange(0, width, 2) / width)
+    """position / theta^(2i / width) for i < width / 2.
+
+    Exponent, power and frequency are each rounded to float32, as in the code that the published models were trained
+    with: a distant place multiplies every difference.
+    """
+    exponents = (np.arange(0, width, 2) / width).astype(np.float32)
+    wavelengths = (theta ** exponents.astype(np.float64)).astype(np.float32)
+    return position[..., None] * (1 / wavelengths)
 
 
 class Rope(Position):
-    """theta: the base of the wavelengths.  share: of the head's channels that turn, the first ones."""
+    """theta: the base of the wavelengths.  share: of the head's channels that turn, the first ones.
+
+    pairs: the channels that turn together, "halves" (i, i + half) as in most models, or "neighbours" (2i, 2i + 1) as in
+    the paper.  turns: "qk", or "qkv" for values too (RoFormer's `rotary_value`).
+    """
 
     theta: float = 10_000.0
     share: float = 1.0
+    pairs: Pairs = "halves"
+    turns: Literal["qk", "qkv"] = "qk"
+
+    def __post_init__(self):
+        if self.pairs not in ("halves", "neighbours") or self.turns not in ("qk", "qkv"):
+            raise SpecError(
+                f"rope: pairs are 'halves' or 'neighbours' and turns 'qk' or 'qkv', not {self.pairs!r}, {self.turns!r}"
+            )
+        super().__post_init__()
 
     def rotate(self, q: Float[Array, "B T N H"], k: Float[Array, "B T K H"], ctx: Context):
-        width = int(q.shape[-1] * self.share) // 2 * 2
-        turn = angles(places(q, ctx), width, self.theta)
-        return rotate(q, turn), rotate(k, turn)
+        turn = self.angles(q, ctx)
+        return rotate(q, turn, self.pairs), rotate(k, turn, self.pairs)
+
+    def value(self, v: Float[Array, "B T K H"], ctx: Context):
+        return rotate(v, self.angles(v, ctx), self.pairs) if self.turns == "qkv" else v
+
+    def angles(self, x: Float[Array, "B T N H"], ctx: Context) -> Float[Array, "#B T half"]:
+        return angles(places(x, ctx), int(x.shape[-1] * self.share) // 2 * 2, self.theta)

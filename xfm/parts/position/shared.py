@@ -1,5 +1,7 @@
 """What the stack's own position made, once for all layers. Raffel et al. 2020 (T5), section 2.1."""
 
+from typing import Any
+
 from xfm.context import Context
 from xfm.kernels.attention import Bias
 from xfm.parts.position.base import Position
@@ -13,3 +15,7 @@ class Shared(Position):
         if "bias" not in ctx.shared:
             raise SpecError("position 'shared' takes its bias from the stack's own `position`, and this stack has none")
         return ctx.shared["bias"]
+
+    def share(self, ctx: Context) -> dict[str, Any]:
+        """What the stack's position gave to its layers, handed on."""
+        return ctx.shared

@@ -1,0 +1,106 @@
+"""DeBERTa: what a word says and how far away it is meet in separate scores of the attention.
+
+He, Liu, Gao, Chen, "DeBERTa: Decoding-Enhanced BERT with Disentangled Attention", 2021 (base, large, xlarge, and v2);
+He, Gao, Chen, "DeBERTaV3: Improving DeBERTa Using ELECTRA-Style Pre-Training with Gradient-Disentangled Embedding
+Sharing", 2023 (v3).
+
+Reproduced: the networks, parameter for parameter, with the enhanced mask decoder of section 3.2 as the head, whose
+layer is the encoder's last one; the recipe of appendix A.2.  Not as there: single tokens are masked, not words in runs
+of up to three; SentencePiece's vocabulary is BPE's here; v3 is pre-trained by replaced-token detection, which this is
+not: its networks stand under v1's recipe.
+Command: xfm train configs/text/deberta.py:base --workdir runs/deberta --config.data.path=FOLDER_OF_TEXT
+Cost: 1M steps of 2048 rows; the paper took 10 days on 64 V100 for base.  Result: not run at scale.
+`tiny` is for two CPU cores: most of a minute on the Python standard library.
+"""
+
+from xfm.configs.text import bert
+
+PAPER = "He et al. 2021, DeBERTa: Decoding-Enhanced BERT with Disentangled Attention"
+ORACLE = "transformers DebertaModel, DebertaV2Model and heads (goldens); published sizes; the mask decoder in loops"
+
+V1 = dict(version=1, vocab=50265)
+V2 = dict(version=2, vocab=128100, keys="shared", buckets=256, norm_table=True)
+CONV = dict(conv=dict(width=3, activation="gelu"))
+SIZES = {
+    "base": dict(V1, layers=12, width=768, heads=12),
+    "large": dict(V1, layers=24, width=1024, heads=16),
+    "xlarge": dict(V1, layers=48, width=1024, heads=16),
+    "v2_xlarge": dict(V2, layers=24, width=1536, heads=24, **CONV),
+    "v2_xxlarge": dict(V2, layers=48, width=1536, heads=24, **CONV),
+    "v3_xsmall": dict(V2, layers=12, width=384, heads=6),
+    "v3_small": dict(V2, layers=6, width=768, heads=12),
+    "v3_base": dict(V2, layers=12, width=768, heads=12),
+    "v3_large": dict(V2, layers=24, width=1024, heads=16),
+    "v3_multilingual": dict(V2, layers=12, width=768, heads=12) | dict(vocab=251000),
+}
+VARIANTS = ("tiny", *SIZES)
+# Counted from transformers' models of masked words, and 512 places of the mask decoder, which these do not have.
+PARAMETERS = {
+    "base": 139_244_121 + 512 * 768, "large": 406_264_921 + 512 * 1024, "xlarge": 758_905_945 + 512 * 1024,
+    "v2_xlarge": 887_085_156 + 512 * 1536, "v2_xxlarge": 1_567_041_636 + 512 * 1536,
+    "v3_xsmall": 70_958_820 + 512 * 384, "v3_small": 142_024_548 + 512 * 768, "v3_base": 184_551_780 + 512 * 768,
+    "v3_large": 435_191_908 + 512 * 1024, "v3_multilingual": 279_061_880 + 512 * 768,
+}  # fmt: skip
+
+
+def network(
+    version, layers, width, heads, vocab, hidden=None, length=None, types=0, factor=None, head_width=None,
+    terms=("c2p", "p2c"), keys="own", reach=512, buckets=None, norm_table=False, conv=None, decoder=None,
+    activation="gelu", eps=1e-7, drop=0.0,
+):  # fmt: skip
+    """The encoder and its head for masked words: post-norm, distances in the attention.
+
+    length: of a table of places at the input, none if None.  reach: distances told apart, None for no table of them;
+    buckets: of a logarithmic table on either side.  decoder: places of the enhanced mask decoder, which takes the last
+    layer for its own; a plain head if None.
+    """
+    norm = dict(kind="layernorm", eps=eps)
+    position = dict(kind="none") if length is None else dict(kind="learned", length=length)
+    embed = dict(kind="tokens", vocab=vocab, width=width, types=types, position=position, norm=norm, drop=drop)
+    if factor not in (None, width):
+        embed |= dict(kind="projected", factor=factor)
+    mixer = dict(
+        kind="disentangled", heads=heads, width=head_width, terms=tuple(terms), keys=keys, drop=drop,
+        maps="fused" if version == 1 else "apart", position_drop=drop,
+    )  # fmt: skip
+    ffn = dict(kind="mlp", hidden=hidden or 4 * width, activation=activation)
+    table = dict(
+        kind="relative_table", span=buckets or reach, width=width, reach=reach if buckets else None,
+        norm=norm if norm_table else None,
+    )  # fmt: skip
+    first = [] if conv is None else [
+        mixer, dict(part=ffn, norms={}, residual=dict(kind="convolved", norm=norm, drop=drop, **conv)),
+    ]  # fmt: skip
+    head = dict(kind="mlm", vocab=vocab, activation=activation, norm=norm)
+    if decoder is not None:
+        memory = dict(mixer, memory="memory")
+        head = dict(kind="enhanced_mlm", mixer=memory, ffn=ffn, norm=norm, drop=drop, length=decoder, head=head)
+    return dict(
+        kind="stack",
+        embed=embed,
+        position=None if reach is None else table,
+        prologue=first,
+        pattern=[mixer, ffn],
+        repeats=layers - (conv is not None) - (decoder is not None),
+        norms={"out": norm},
+        residual=dict(kind="plain", drop=drop),
+        heads=dict(mlm=head),
+    )
+
+
+def get_config(arg="base"):
+    c = bert.get_config("tiny" if arg == "tiny" else "base")
+    c.objective.pairs = "none"
+    if arg == "tiny":
+        sizes = dict(V2, **CONV) | dict(layers=3, width=64, heads=2, vocab=2048, buckets=16, reach=64)
+        c.model = network(**sizes, decoder=64)
+        c.data.tokenizer.size = 2048
+        c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.1))]
+        c.batch, c.steps, c.schedule = 32, 300, dict(kind="linear", peak=6e-3, warmup=30)
+        return c
+    c.model = network(**SIZES[arg], decoder=512, drop=0.1)
+    c.init = [(r"(kernel|embedding|table)$", dict(kind="normal", std=0.02))]
+    c.data.tokenizer = dict(kind="bpe", size=SIZES[arg]["vocab"])
+    c.batch, c.steps = 2048, 1_000_000
+    c.schedule = dict(kind="linear", peak=1.5e-4 if SIZES[arg]["width"] > 1024 else 2e-4, warmup=10_000)
+    return c

@@ -1,0 +1,39 @@
+"""Fine-tuning to find the answer to a question in a text; long texts are read in overlapping pieces.
+
+Devlin, Chang, Lee, Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
+2019, sections 4.2 and 4.3, on Rajpurkar et al. 2016 (SQuAD) and Rajpurkar, Jia, Liang 2018 (SQuAD 2.0).
+
+Reproduced: the network; rows of 384 tokens, 128 apart; 32 rows, 3 epochs at 5e-5 (2.0: 48 rows, 2 epochs at 5e-5).
+Command: xfm train text/finetune_span:squad --workdir runs/squad --config.data.path=FOLDER_OF_SQUAD/train-v1.1.json \
+  --config.data.validation=dev-v1.1.json --config.start.source=FOLDER_OR_NAME_OF_A_CHECKPOINT
+Cost: an hour or two on one accelerator.  Result: not run at scale.
+`tiny` is for two CPU cores and starts from nothing: where in a function the parameter stands that its docstring names.
+"""
+
+from xfm.configs.text import finetune_classification as single
+
+PAPER = "Devlin et al. 2019, BERT, sections 4.2 and 4.3: SQuAD"
+ORACLE = "question answering of transformers (goldens of tests/hub); exact match and F1 as SQuAD defines them"
+# Rows of 384 tokens of the training files, rounded; they set the number of steps.
+ROWS = {"squad": 88_600, "squad2": 132_000}
+VARIANTS = ("tiny", "squad", "squad2")
+PARAMETERS = dict.fromkeys(ROWS, 108_893_186)  # what transformers' BertForQuestionAnswering has
+
+
+def get_config(arg="squad"):
+    two = arg == "squad2"
+    c = single.recipe(
+        dict(span=dict(kind="span")), rows=ROWS.get(arg, 0), epochs=2 if two else 3, peak=5e-5, length=384
+    )
+    if two:
+        c.batch, c.steps = 48, c.steps * 32 // 48
+    c.objective = dict(kind="span", longest=30)
+    c.data.update(kind="spans", path="train.json", validation="dev.json", stride=128, question=64)
+    return tiny(c) if arg == "tiny" else c
+
+
+def tiny(c):
+    c = single.small(c, length=96, batch=32, steps=300, peak=2e-3)
+    del c.data["validation"]
+    c.data.update(validation=0.1, stride=48, question=32)
+    return c

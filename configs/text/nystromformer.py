@@ -1,0 +1,45 @@
+"""Nyströmformer: attention rebuilt from 64 landmarks, in time linear in the length of a text.
+
+Xiong, Zeng, Chakraborty, Tan, Fung, Li, Singh, "Nyströmformer: A Nyström-based Algorithm for Approximating
+Self-Attention", 2021.
+
+Reproduced: the base network of section 4.1, parameter for parameter, with its head of masked language modelling, and
+the numbers of that section's recipe. Not as there: sentence-order prediction, its second objective, is left out; the
+tokeniser fitted is byte-pair encoding, not a unigram model.
+Command: xfm train configs/text/nystromformer.py:base --workdir runs/nystromformer --config.data.path=FOLDER_OF_TEXT
+Cost: 500k steps of 256 rows of 512 tokens.  Result: not run at scale.
+`tiny` is for two CPU cores: under a minute on the Python standard library.
+"""
+
+from xfm.configs.text import bert
+
+PAPER = "Xiong et al. 2021, Nyströmformer: A Nyström-based Algorithm for Approximating Self-Attention"
+ORACLE = "transformers NystromformerForMaskedLM with copied weights (goldens)"
+VARIANTS = ("tiny", "base", "base_4096")
+# Counted from the transformers model; of the longer network, with the table of positions that its length needs.
+PARAMETERS = {"base": 109_122_240, "base_4096": 111_876_288}
+
+
+def network(layers, width, heads, vocab, length, landmarks=64, conv=65, hidden=None, types=2, activation="gelu_tanh",
+            eps=1e-5, drop=0.0, start="matrix", texts=None):  # fmt: skip
+    """BERT's layout. length: of a text; two more rows of the table of positions stand before its first."""
+    model = bert.network(layers, width, heads, vocab, length + 2, hidden, types, activation, eps, drop)
+    model["embed"]["position"]["first"] = 2
+    mixer = dict(kind="nystrom", heads=heads, landmarks=landmarks, conv=conv, texts=texts, start=start)
+    return model | {"pattern": [mixer, model["pattern"][1]], "heads": {"mlm": model["heads"]["mlm"]}}
+
+
+def get_config(arg="base"):
+    c = bert.get_config("tiny" if arg == "tiny" else "base")
+    c.objective.pairs = "none"
+    if arg == "tiny":
+        c.model = network(2, 128, 4, vocab=2048, length=64, landmarks=16, conv=9)
+        c.data.tokenizer.size = 2048
+        c.init.append((r"conv$", dict(kind="normal", std=0.3)))  # about 1 / sqrt(9)
+        c.steps, c.schedule = 300, dict(kind="linear", peak=4e-3, warmup=30)
+        return c
+    length = 4096 if arg == "base_4096" else 510
+    c.model = network(12, 768, 12, vocab=30_000, length=length, drop=0.1)
+    c.data.update(length=length, tokenizer=dict(kind="bpe", size=30_000))
+    c.steps, c.clip = 500_000, None
+    return c

@@ -1,0 +1,47 @@
+"""RoFormer: the paper of rotary positions, and its encoder for Chinese; BERT otherwise.
+
+Su, Lu, Pan, Murtadha, Wen, Liu, "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021.
+
+Reproduced: the published networks, parameter for parameter, and the first of the six stages of pre-training of
+section 4.5: 200,000 steps of 256 rows of 512 words. Not as there: the later stages, whose rows are of 128 to 1,536, are
+runs of their own; the rate, which the paper does not print for this model, is BERT's; so is the masking.
+Command: xfm train configs/text/roformer.py:base --workdir runs/roformer --config.data.path=FOLDER_OF_TEXT
+Cost: 26 billion tokens.  Result: not run at scale.
+"""
+
+from xfm.configs.text import bert
+
+PAPER = "Su et al. 2021, RoFormer: Enhanced Transformer with Rotary Position Embedding"
+ORACLE = "transformers RoFormerModel and its heads with copied weights (goldens), and its count without the sines"
+# layers, width, heads, rows of the table of sines in the files
+SIZES = {"base": (12, 768, 12, 1536), "small": (6, 384, 6, 512)}
+VARIANTS = ("tiny", *SIZES)
+PARAMETERS = {"base": 124_197_968 - 1536 * 64, "small": 30_079_696 - 512 * 64}
+
+
+def network(
+    layers, width, heads, vocab, hidden=None, factor=None, types=2, activation="gelu", eps=1e-12, turns="qk", drop=0.0
+):
+    """BERT without its pooler, neighbouring channels turned.  factor: width of the tables, where it is another.
+
+    turns: "qk", or "qkv" for the values too.
+    """
+    net = bert.network(layers, width, heads, vocab, 0, hidden, types, activation, eps, drop)
+    net["embed"].update(position=dict(kind="none"), factor=factor)
+    net["pattern"][0]["position"] = dict(kind="rope", pairs="neighbours", turns=turns)
+    return net | {"heads": dict(mlm=net["heads"]["mlm"])}
+
+
+def get_config(arg="base"):
+    c = bert.get_config("tiny" if arg == "tiny" else "base")
+    c.objective.pairs = "none"
+    if arg == "tiny":
+        c.model = network(layers=2, width=128, heads=4, vocab=4096)
+        c.steps = 600
+        c.schedule.update(warmup=60)
+        return c
+    layers, width, heads, _ = SIZES[arg]
+    c.model = network(layers, width, heads, vocab=50_000, drop=0.1)
+    c.data.tokenizer.size = 50_000
+    c.steps = 200_000
+    return c

@@ -1,0 +1,48 @@
+"""Files as DeBERTa's authors published them, which hold more than the encoder and name less of it in config.json."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.hub.test_parity import GOLDENS, checkpoint, close, of
+from xfm.errors import XfmError
+
+
+def golden(name):
+    with np.load(GOLDENS / f"{name}.npz") as file:
+        return {key: file[key] for key in file.files}
+
+
+def test_the_authors_files_load(tmp_path):
+    arrays = golden("deberta_v2_lm_predictions")
+    config = json.loads(str(arrays["config"]))
+    for key in ("legacy", "architectures", "dtype", "pad_token_id", "pooler_hidden_size", "tie_word_embeddings"):
+        config.pop(key, None)
+    config |= dict(pos_att_type="p2c|c2p", padding_idx=0, attention_head_size=8, max_relative_positions=9)
+    more = {
+        "deberta.embeddings.position_embeddings.weight": np.ones((19, 16), np.float32),
+        "mask_predictions.dense.weight": np.ones((16, 16), np.float32),
+        "mask_predictions.classifier.bias": np.ones(1, np.float32),
+    }
+    arrays |= {f"weight/{name}": array for name, array in more.items()}
+    m = checkpoint(arrays, json.dumps(config), tmp_path)
+    assert list(m.heads) == ["lm_predictions"]
+    inputs = of(arrays, "input/")
+    real = inputs["attention_mask"] > 0
+    close(m(**inputs)["logits"][real], arrays["output/logits"][real], "logits")
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        (dict(pos_att_type="c2p|p2p"), "sets pos_att_type to c2p, p2p; xfm has c2p and p2c"),
+        (dict(relative_attention=False), "sets pos_att_type without relative_attention"),
+        (dict(talking_head=True), "sets talking_head"),
+    ],
+)
+def test_what_xfm_lacks_is_refused(changes, message, tmp_path):
+    arrays = golden("deberta_v1_mlm")
+    config = json.loads(str(arrays["config"])) | changes
+    with pytest.raises(XfmError, match=message):
+        checkpoint(arrays, json.dumps(config), tmp_path)

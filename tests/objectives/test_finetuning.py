@@ -1,0 +1,249 @@
+"""Tagging, spans, regression and retrieval: what is counted, against the formula row by row and worked examples."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import xfm
+from tests.close import assert_close
+from xfm.data.source import Arrays, Data
+from xfm.errors import XfmError
+from xfm.objectives.contrast import LOSSES
+from xfm.objectives.entities import entities, entity_scores
+from xfm.objectives.regression import Regression
+from xfm.objectives.retrieval import Retrieval
+from xfm.objectives.scores import ranks
+from xfm.objectives.span import Span, best_span, exact_match, word_f1
+from xfm.objectives.tagging import Tagging
+
+V, T = 20, 8
+
+
+def model(**heads):
+    return xfm.build(
+        dict(
+            kind="stack", embed=dict(kind="tokens", vocab=V, width=16, position=dict(kind="learned", length=T)),
+            pattern=[dict(kind="attention", heads=2)], norms={"in": dict(kind="layernorm")}, heads=heads,
+        )
+    )  # fmt: skip
+
+
+def tokens(*shape):
+    return jax.random.randint(jax.random.key(0), (*shape, T), 0, V)
+
+
+# By hand, after conlleval's rules: a type or a B begins a new entity, an I after an O does too (IOB1).
+@pytest.mark.parametrize(
+    ("tags", "found"),
+    [
+        ("O B-PER I-PER O I-LOC", {("PER", 1, 2), ("LOC", 4, 4)}),
+        ("B-PER B-PER I-PER", {("PER", 0, 0), ("PER", 1, 2)}),
+        ("I-PER I-LOC I-LOC", {("PER", 0, 0), ("LOC", 1, 2)}),
+        ("B-A I-A E-A S-A B-B E-B I-B", {("A", 0, 2), ("A", 3, 3), ("B", 4, 5), ("B", 6, 6)}),
+        ("U-A B-A L-A O", {("A", 0, 0), ("A", 1, 2)}),
+        ("B-a-b I-a-b", {("a-b", 0, 1)}),
+        ("", set()),
+        ("O O", set()),
+    ],
+)
+def test_entities(tags, found):
+    assert entities(tags.split()) == found
+
+
+def test_entity_scores():
+    truth = [["B-PER", "I-PER", "O", "B-LOC"], ["B-ORG"]]
+    guess = [["B-PER", "I-PER", "O", "O"], ["B-LOC"]]  # one of three found, one of two right
+    scores = entity_scores(truth, guess)
+    assert scores == {"entity_precision": 1 / 2, "entity_recall": 1 / 3, "entity_f1": 2 / 5}
+    assert entity_scores([["O"]], [["O"]])["entity_f1"] == 0.0
+
+
+def test_tagging_counts_judged_tokens_only():
+    one = Tagging(model=model(tags=dict(kind="tagging", classes=3)), classes=3)
+    batch = {"tokens": tokens(2), "labels": jnp.ones((2, T), jnp.int32).at[:, 3].set(2)}
+    batch["weights"] = jnp.zeros((2, T), jnp.int32).at[0, 3].set(1).at[1, 5].set(1)
+    params, extra = one.init(jax.random.key(1), batch)
+    loss, metrics, _ = one.loss(params, extra, batch, jax.random.key(2))
+    logs = jax.nn.log_softmax(one.model.apply({"params": params}, batch)["tags"])
+    assert metrics["loss"][1] == 2
+    assert_close(loss, -(logs[0, 3, 2] + logs[1, 5, 1]) / 2)
+
+
+# Worked by hand from SQuAD's definition of normalisation.
+@pytest.mark.parametrize(
+    ("guess", "truths", "exact", "f1"),
+    [
+        ("The Cat.", ["cat"], 1, 1),
+        ("a black cat", ["black dog", "the cat"], 0, 2 / 3),
+        ("", [""], 1, 1),
+        ("", ["cat"], 0, 0),
+        ("cat cat dog", ["cat"], 0, 0.5),
+    ],
+)
+def test_answers_as_squad_scores_them(guess, truths, exact, f1):
+    assert exact_match(guess, truths) == exact and word_f1(guess, truths) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize("longest", [1, 3, 20])
+def test_best_span_is_the_best_of_all(longest):
+    for seed in range(20):
+        scores = np.random.default_rng(seed).normal(size=(9, 2))
+        every = {(i, j): scores[i, 0] + scores[j, 1] for i in range(9) for j in range(i, min(i + longest, 9))}
+        value, first, last = best_span(scores, longest)
+        assert (first, last) == max(every, key=every.get) and value == pytest.approx(max(every.values()))
+
+
+def test_span_ignores_padding():
+    one = Span(model=model(span=dict(kind="span")))
+    batch = {"tokens": tokens(2), "labels": jnp.array([[2, 4], [0, 0]])}
+    batch["segments"] = jnp.ones((2, T), jnp.int32).at[:, 6:].set(0)
+    params, extra = one.init(jax.random.key(1), batch)
+    loss, metrics, _ = one.loss(params, extra, batch, jax.random.key(2))
+    logs = jax.nn.log_softmax(one.model.apply({"params": params}, batch)["span"][:, :6], axis=1)
+    assert_close(loss, -(logs[0, 2, 0] + logs[0, 4, 1] + logs[1, 0].sum()) / 4)
+    gradient = jax.grad(lambda p: one.loss(p, extra, batch, jax.random.key(2))[0])(params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_regression_and_its_scores():
+    one = Regression(model=model(label=dict(kind="classification", classes=1)))
+    labels = np.linspace(0, 5, 6).astype(np.float32)
+    rows = Arrays({"tokens": np.asarray(tokens(6)), "labels": labels})
+    params, extra = one.init(jax.random.key(1), rows.arrays)
+    loss, _, _ = one.loss(params, extra, rows.arrays, jax.random.key(2))
+    guess = np.asarray(one.model.apply({"params": params}, rows.arrays)["label"][:, 0])
+    assert_close(loss, ((guess - labels) ** 2).mean())
+    data = Data(rows, rows, None, None, "")
+    assert one.baseline(data) == {"mean": pytest.approx(labels.var())}
+    scores = one.report(params, extra, data)
+    order = np.argsort(np.argsort(guess))
+    assert scores["pearson"] == pytest.approx(np.corrcoef(guess, labels)[0, 1], abs=1e-5)
+    assert scores["spearman"] == pytest.approx(np.corrcoef(order, np.arange(6))[0, 1], abs=1e-5)
+    with pytest.raises(XfmError, match="no score 'spearmann' .did you mean 'spearman'"):
+        Regression(model=one.model, scores=("spearmann",))
+
+
+def vectors(B=5, n=2):
+    return jax.random.normal(jax.random.key(3), (B, n, 4))
+
+
+def cosines(x):
+    x = np.asarray(x, np.float64)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+@pytest.mark.parametrize("ways", ["query", "both"])
+@pytest.mark.parametrize("among", [None, 3])
+def test_infonce_row_by_row(n, ways, among):
+    x = cosines(vectors(n=n))
+    for i, got in enumerate(LOSSES["infonce"](vectors(n=n), None, temperature=0.1, ways=ways, among=among)[0]):
+        rows = [(i + k) % 5 for k in range(among or 5)]
+        own = x[i, 0] @ x[i, 1] / 0.1
+        want = math.log(sum(math.exp(x[i, 0] @ x[r, t] / 0.1) for r in rows for t in range(1, n))) - own
+        if ways == "both":
+            want = (want + math.log(sum(math.exp(x[i, 1] @ x[r, 0] / 0.1) for r in rows)) - own) / 2
+        assert got == pytest.approx(want, rel=1e-5, abs=1e-5)
+
+
+def test_the_other_losses_row_by_row():
+    labels = jnp.array([0.1, 0.9, 0.4, 0.4, 0.0])
+    x = cosines(vectors())
+    guess = (x[:, 0] * x[:, 1]).sum(-1)
+    assert_close(LOSSES["cosine"](vectors(), labels)[0], (guess - labels) ** 2)
+    pairs = [(i, j) for i, j in itertools.product(range(5), range(5)) if labels[i] < labels[j]]
+    want = math.log1p(sum(math.exp(20 * (guess[i] - guess[j])) for i, j in pairs))
+    assert_close(LOSSES["cosent"](vectors(), labels)[0], np.full(5, want))
+    raw = np.asarray(vectors(n=3), np.float64)
+    far = [np.linalg.norm(raw[:, 0] - raw[:, k], axis=-1) for k in (1, 2)]
+    assert_close(LOSSES["triplet"](vectors(n=3), None)[0], np.maximum(1 + far[0] - far[1], 0))
+    x = cosines(vectors(n=3))
+    far = [1 - (x[:, 0] * x[:, k]).sum(-1) for k in (1, 2)]
+    assert_close(
+        LOSSES["triplet"](vectors(n=3), None, margin=0.2, distance="cosine")[0], np.maximum(0.2 + far[0] - far[1], 0)
+    )
+    same = jnp.ones((2, 3, 4))  # equal vectors have a finite slope
+    for name, loss in LOSSES.items():
+        slope = jax.grad(lambda x, loss=loss: loss(x, jnp.array([0.0, 1.0]))[0].sum())(
+            same[:, : 3 if name == "triplet" else 2]
+        )
+        assert np.isfinite(slope).all(), name
+
+
+def retrieval(**fields):
+    return Retrieval(model=model(vector=dict(kind="vector")), **fields)
+
+
+@pytest.mark.parametrize("form", [dict(kind="infonce"), dict(kind="infonce", ways="both"), dict(kind="cosent")])
+def test_cached_gradients_are_the_gradients(form):
+    batch = {"tokens": tokens(16, 2), "labels": jnp.linspace(0, 1, 16)}
+    batch["segments"] = (jnp.arange(T) < 5) * jnp.ones((16, 2, 1), jnp.int32)
+    params, extra = retrieval().init(jax.random.key(1), batch)
+    results = []
+    for chunks in (1, 4, 8):
+        one = retrieval(form=form, chunks=chunks)
+        results.append(jax.value_and_grad(lambda p, one=one: one.loss(p, extra, batch, jax.random.key(2))[0])(params))
+    for loss, gradient in results[1:]:
+        assert_close(loss, results[0][0])
+        assert_close(gradient, results[0][1])
+    with pytest.raises(XfmError, match="chunks=5 does not divide 32 texts"):
+        retrieval(chunks=5).loss(params, extra, batch, jax.random.key(2))
+
+
+def test_the_cache_holds_one_piece_at_a_time():
+    """What the backward pass keeps of the layers does not grow with the batch."""
+    params, extra = retrieval().init(jax.random.key(1), {"tokens": tokens(4, 2)})
+
+    def kept(rows, chunks):
+        one, batch = retrieval(chunks=chunks), {"tokens": tokens(rows, 2)}
+        step = jax.jit(jax.grad(lambda p: one.loss(p, extra, batch, jax.random.key(2))[0]))
+        return step.lower(params).compile().memory_analysis().temp_size_in_bytes
+
+    assert kept(256, 32) < kept(256, 1) / 4
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_eight_devices_see_all_rows(chunks):
+    """A batch over eight devices gives the loss and the gradient of one device: negatives are of the global batch."""
+    one, batch = retrieval(chunks=chunks), {"tokens": tokens(16, 2)}
+    params, extra = one.init(jax.random.key(1), batch)
+    step = jax.jit(jax.value_and_grad(lambda p, b: one.loss(p, extra, b, jax.random.key(2))[0]))
+    mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
+    spread = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+    loss, gradient = step(jax.device_put(params, NamedSharding(mesh, PartitionSpec())), spread)
+    alone, slope = step(params, batch)
+    assert_close(loss, alone)
+    assert_close(gradient, slope)
+    halves = [step(params, {"tokens": batch["tokens"][part]})[0] for part in (slice(0, 8), slice(8, 16))]
+    assert abs(sum(halves) / 2 - alone) > 0.1, "fewer negatives would be another loss"
+
+
+def test_retrieval_report_and_what_is_refused():
+    one = retrieval(among=4)
+    rows = Arrays({"tokens": np.asarray(tokens(9, 2))})
+    params, extra = one.init(jax.random.key(1), {"tokens": tokens(9, 2)})
+    data = Data(rows, rows, None, None, "")
+    x = np.asarray(one.vectors(params, rows.arrays))
+    x = cosines(x)
+    place = [int((x[:, 1] @ x[i, 0] >= x[i, 1] @ x[i, 0] - 1e-12).sum()) for i in range(9)]
+    report = one.report(params, extra, data)
+    assert report["mrr"] == pytest.approx(np.mean([1 / p for p in place]))
+    assert report["recall_at_1"] == pytest.approx(np.mean([p == 1 for p in place]))
+    assert one.baseline(data) == {"chance": math.log(4)}
+    assert ranks(np.array([[1.0, 1.0], [0.0, 2.0]]), [0, 1]).tolist() == [2, 1]
+    key = jax.random.key(0)
+    for fields, words in (
+        (dict(form=dict(kind="infonse")), "no loss 'infonse' .did you mean 'infonce'"),
+        (dict(form=dict(kind="triplet", margn=2)), "the loss triplet has no 'margn' .did you mean 'margin'"),
+        (dict(form=dict(kind="cosine")), "cosine needs a score for each pair"),
+        (dict(form=dict(kind="triplet")), "needs rows of three texts"),
+    ):
+        with pytest.raises(XfmError, match=words):
+            retrieval(**fields).loss(params, extra, rows.arrays, key)
+    with pytest.raises(XfmError, match="a batch of 9 rows is too small to choose among 16"):
+        retrieval().loss(params, extra, rows.arrays, key, train=False)

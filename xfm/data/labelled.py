@@ -1,0 +1,167 @@
+"""Texts, or pairs of texts, each with a class or a number."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.data import stdlib
+from xfm.data.corpus import check_length
+from xfm.data.files import fingerprint
+from xfm.data.glue import LAYOUTS, Layout
+from xfm.data.source import Data, Row
+from xfm.data.tables import Record, Shape, Table, divided, open_table, require_rows
+from xfm.data.template import Ids, Template, template_of
+from xfm.data.text import default_tokenizer
+from xfm.data.tokenizers import TOKENIZERS, Tokenizer
+from xfm.errors import XfmError, nearest
+from xfm.spec import SpecError, build
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """path: a file or folder of .tsv, .csv, .jsonl or .parquet, or a folder that TFDS has prepared; None makes records
+    from the standard library of the running Python (`task`, a name of stdlib.LABELLED).
+
+    layout: a name of glue.LAYOUTS, which then says the columns, classes and files in the folder `path`.
+    texts: one or two columns.  label: column.
+    labels: "classes", or "numbers" to be guessed as they are.  classes: their names in order; sorted if empty.
+    validation: share of the records, or a file of them, in the folder of `path` (of TFDS, a split).
+    columns, ragged: see tables.Shape.
+    tokenizer: spec of TOKENIZERS.  length: T of a row; longer texts are cut.  kinds: token types of the model.
+    """
+
+    path: str | None = None
+    task: str = "docstring_module"
+    layout: str | None = None
+    texts: Sequence[str] = ("text",)
+    label: str = "label"
+    labels: str = "classes"
+    classes: Sequence[str] = ()
+    validation: float | str = 0.1
+    columns: Sequence[str] = ()
+    ragged: str = "refuse"
+    tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
+    length: int = 128
+    kinds: int = 2
+
+    def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of each array of a row."""
+        label = np.int32 if self.resolved().labels == "classes" else np.float32
+        tokens = dict.fromkeys(("tokens", "segments", "types"), ((self.length,), np.int32))
+        return {**tokens, "labels": ((), label)}
+
+    def open(self, workdir: Path) -> Data:
+        check_length(self.length)
+        known = self.resolved()
+        if known.labels not in ("classes", "numbers"):
+            raise SpecError(f"labels={known.labels!r} is not one of classes, numbers")
+        if len(known.texts) not in (1, 2):
+            raise SpecError(f"texts={tuple(known.texts)} names {len(known.texts)} columns; give one, or two for pairs")
+        table = known.table()
+        require_rows(table, str(self.path or self.task))
+        classes: tuple[str, ...] = ()
+        if known.labels == "classes":
+            classes = tuple(known.classes or table.names.get(known.label) or _seen(table.train, known.label))
+        return text_data(
+            table,
+            known.texts,
+            lambda record: label_of(record, known.label, classes),
+            self.tokenizer,
+            self.length,
+            self.kinds,
+            workdir,
+            classes=classes,
+            mark=(known.texts, known.label, known.labels, classes),
+        )
+
+    def resolved(self) -> "Labelled":
+        """The same with what its layout or its task knows."""
+        if self.layout is not None:
+            if self.path is None:
+                raise SpecError(f"layout={self.layout!r} says how files look; set 'path' to the folder that holds them")
+            one: Layout = one_of(LAYOUTS, self.layout, "layout")
+            return dataclasses.replace(
+                self, layout=None, path=str(Path(self.path, one.train)), validation=one.valid, texts=one.texts,
+                label=one.label, classes=one.classes, labels="classes" if one.classes else "numbers",
+                columns=one.shape.columns, ragged=one.shape.ragged,
+            )  # fmt: skip
+        return self
+
+    def table(self) -> Table:
+        if self.path is None:
+            return divided(one_of(stdlib.LABELLED, self.task, "task")(), self.validation, self.task)
+        return open_table(self.path, self.validation, Shape(tuple(self.columns), self.ragged))
+
+
+@dataclasses.dataclass(frozen=True)
+class TextRows:
+    """texts: for each of one or two, the ids of all records.  labels: of each record."""
+
+    texts: Sequence[Sequence[Ids]]
+    labels: np.ndarray
+    template: Template
+    length: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Row:
+        row = self.template.row([ids[index] for ids in self.texts], self.length)
+        return {**row, "labels": self.labels[index]}
+
+
+def text_data(table: Table, texts, label, tokenizer, length, kinds, workdir, *, classes, mark) -> Data:
+    """Both splits of a table as rows of `texts` joined, with what `label` makes of a record."""
+    fitted, mark = fitted_to(table, texts, tokenizer, workdir, (mark, length, kinds))
+    template = template_of(fitted, len(texts), kinds)
+    rows, facts = {}, {}
+    for side, records in (("train", table.train), ("valid", table.valid)):
+        ids = [fitted.encode_batch([record.text(column) for record in records]) for column in texts]
+        rows[side] = TextRows(ids, np.array([label(record) for record in records]), template, length)
+        sizes = [sum(map(len, one)) + template.specials for one in zip(*ids, strict=True)]
+        facts |= {f"{side}_rows": len(records), f"{side}_cut": float(np.mean(np.array(sizes) > length))}
+    return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, classes, facts)
+
+
+def fitted_to(table: Table, texts: Sequence[str], tokenizer, workdir: Path, how: Any) -> tuple[Tokenizer, str]:
+    """The tokeniser, trained on the training texts if it is to be trained, and the fingerprint of the data."""
+
+    def corpus():
+        return (record.text(column) for record in table.train for column in texts)
+
+    fitted = build(TOKENIZERS, tokenizer).fit(corpus, table.mark, workdir)
+    return fitted, fingerprint(table.mark, fitted.fingerprint(), how)
+
+
+def label_of(record: Record, column: str, classes: Sequence[str]) -> np.generic:
+    value = record[column]
+    if classes:
+        if str(value) not in classes:
+            few = ", ".join(classes[:12]) + (", …" if len(classes) > 12 else "")
+            raise XfmError(
+                f"{record.where} has class {str(value)!r} in column {column!r}{nearest(value, classes)}; "
+                f"the classes are {few}"
+            )
+        return np.int32(classes.index(str(value)))
+    try:
+        number = np.float32(value)
+    except (TypeError, ValueError):
+        number = np.float32("nan")
+    if not np.isfinite(number):
+        raise XfmError(f"{record.where} has {value!r} in column {column!r}, where a number should be")
+    return number
+
+
+def _seen(records: Sequence[Record], column: str) -> list[str]:
+    """The classes that occur, sorted; by value where all are whole numbers."""
+    found = {str(record[column]) for record in records}
+    return sorted(found, key=int) if all(name.isdecimal() for name in found) else sorted(found)
+
+
+def one_of(table: Mapping[str, Any], name: str, what: str) -> Any:
+    if name not in table:
+        raise SpecError(f"{what}={name!r} is not known{nearest(name, table)}; there are {', '.join(table)}")
+    return table[name]

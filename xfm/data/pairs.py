@@ -1,0 +1,94 @@
+"""Texts that belong together: queries with what answers them, and with what does not; or pairs with a score."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.data import stdlib
+from xfm.data.corpus import check_length
+from xfm.data.labelled import fitted_to, label_of, one_of
+from xfm.data.source import Data, Row
+from xfm.data.tables import Shape, divided, open_table, require_rows
+from xfm.data.template import Ids, Template, template_of
+from xfm.data.text import default_tokenizer
+from xfm.errors import XfmError
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """path: a file or folder of .tsv, .csv, .jsonl or .parquet, or a folder that TFDS has prepared; None makes records
+    from Python's standard library (`task`, of stdlib.PAIRS).
+
+    texts: columns: query, positive, and any number of negatives.  label: the column of a score, None without.
+    prompts: put before each text, in order; none if empty.  length: T of each text; longer ones are cut.
+    scale: what scores are divided by (5 for STS-B's, which go from 0 to 5).
+    columns, ragged, validation, tokenizer, kinds: as in Labelled.
+    """
+
+    path: str | None = None
+    task: str = "docstring_function"
+    texts: Sequence[str] = ("query", "positive")
+    label: str | None = None
+    scale: float = 1.0
+    prompts: Sequence[str] = ()
+    validation: float | str = 0.1
+    columns: Sequence[str] = ()
+    ragged: str = "refuse"
+    tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
+    length: int = 128
+    kinds: int = 2
+
+    def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of each array of one text, as the network sees it."""
+        return dict.fromkeys(("tokens", "segments", "types"), ((self.length,), np.int32))
+
+    def open(self, workdir: Path) -> Data:
+        check_length(self.length)
+        if len(self.texts) < 2:
+            raise XfmError(f"texts={tuple(self.texts)} names no pair; give the columns of a query and a positive")
+        if self.prompts and len(self.prompts) != len(self.texts):
+            raise XfmError(
+                f"{len(self.prompts)} prompts do not fit {len(self.texts)} texts; give one for each, or none"
+            )
+        if self.path is None:
+            table = divided(one_of(stdlib.PAIRS, self.task, "task")(), self.validation, self.task)
+        else:
+            table = open_table(self.path, self.validation, Shape(tuple(self.columns), self.ragged))
+        require_rows(table, str(self.path or self.task))
+        how = (self.texts, self.label, self.scale, self.prompts, self.length, self.kinds)
+        fitted, mark = fitted_to(table, self.texts, self.tokenizer, workdir, how)
+        template = template_of(fitted, 1, self.kinds)
+        prompts = self.prompts or ("",) * len(self.texts)
+        rows = {}
+        for side, records in (("train", table.train), ("valid", table.valid)):
+            texts = [
+                fitted.encode_batch([before + record.text(column) for record in records])
+                for before, column in zip(prompts, self.texts, strict=True)
+            ]
+            labels = None
+            if self.label is not None:
+                labels = np.array([label_of(record, self.label, ()) for record in records]) / np.float32(self.scale)
+            rows[side] = PairRows(texts, labels, template, self.length)
+        facts = {f"{side}_rows": len(source) for side, source in rows.items()}
+        return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, (), facts)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairRows:
+    """Rows of n texts: tokens, segments and types [n T], and with scores labels []."""
+
+    texts: Sequence[Sequence[Ids]]
+    labels: np.ndarray | None
+    template: Template
+    length: int
+
+    def __len__(self) -> int:
+        return len(self.texts[0])
+
+    def __getitem__(self, index: int) -> Row:
+        rows = [self.template.row([ids[index]], self.length) for ids in self.texts]
+        out = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        return out if self.labels is None else {**out, "labels": self.labels[index]}

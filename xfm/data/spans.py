@@ -1,0 +1,192 @@
+"""Questions whose answer is a piece of a text, in SQuAD's files; long texts are several rows.
+
+Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of Text" (2016); Rajpurkar, Jia, Liang (2018) for
+questions without an answer; rows as in Devlin et al. 2019 (BERT), section 4.2.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.data import stdlib
+from xfm.data.corpus import check_length
+from xfm.data.files import File, fingerprint, read_bytes
+from xfm.data.labelled import one_of
+from xfm.data.source import Data, Row
+from xfm.data.tables import Record, Shape, divided, json_lines, open_table, require_rows
+from xfm.data.template import Template, template_of, windows
+from xfm.data.text import decode, default_tokenizer
+from xfm.data.tokenizers import TOKENIZERS
+from xfm.errors import XfmError
+from xfm.spec import build
+
+
+@dataclasses.dataclass(frozen=True)
+class Spans:
+    """path: a file or folder of SQuAD's .json, or of .jsonl with question, context and answers {text, answer_start};
+    None makes records from Python's standard library (`task`, of stdlib.SPANS).
+
+    length: T of a row.  stride: from the start of one row of a long text to that of the next, in tokens.
+    question: most tokens of a question; a longer one loses its end.
+    validation, tokenizer, kinds: as in Labelled.
+    """
+
+    path: str | None = None
+    task: str = "named_parameter"
+    validation: float | str = 0.1
+    tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
+    length: int = 384
+    stride: int = 128
+    question: int = 64
+    kinds: int = 2
+
+    def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of each array of a row."""
+        return {
+            **dict.fromkeys(("tokens", "segments", "types"), ((self.length,), np.int32)),
+            "labels": ((2,), np.int32),
+        }
+
+    def open(self, workdir: Path) -> Data:
+        check_length(self.length)
+        table = self._table()
+        require_rows(table, str(self.path or self.task))
+        sides = {
+            side: [_question(r) for r in records] for side, records in (("train", table.train), ("valid", table.valid))
+        }
+
+        def texts():
+            contexts = dict.fromkeys(q.context for q in sides["train"])
+            return iter([*contexts, *(q.text for q in sides["train"])])
+
+        fitted = build(TOKENIZERS, self.tokenizer).fit(texts, table.mark, workdir)
+        template = template_of(fitted, 2, self.kinds)
+        rows = {side: self._rows(questions, fitted, template) for side, questions in sides.items()}
+        how = (self.length, self.stride, self.question, self.kinds)
+        facts = {f"{side}_questions": len(questions) for side, questions in sides.items()}
+        mark = fingerprint(table.mark, fitted.fingerprint(), how)
+        return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, (), facts)
+
+    def _table(self):
+        if self.path is None:
+            return divided(one_of(stdlib.SPANS, self.task, "task")(), self.validation, self.task)
+        return open_table(self.path, self.validation, suffixes=(".json", ".jsonl"), read=_read)
+
+    def _rows(self, questions, tokenizer, template: Template) -> "SpanRows":
+        known: dict[str, tuple] = {}
+        rows = []
+        for number, one in enumerate(questions):
+            if one.context not in known:
+                known[one.context] = tokenizer.aligned(one.context)
+            ids, places = known[one.context]
+            asked = tokenizer.encode(one.text)[: self.question]
+            room = self.length - template.specials - len(asked)
+            if room < 1:
+                raise XfmError(
+                    f"length={self.length} leaves no room for a text beside a question of {len(asked)} tokens; "
+                    "raise length or lower question"
+                )
+            answer = _tokens_of(one, places) if one.answers else None
+            for window in windows(len(ids), room, min(self.stride, room)):
+                rows.append(_Window(number, window, asked, answer))
+        return SpanRows(rows, questions, known, template, self.length)
+
+
+class _Window:
+    """A row: the question's number, the tokens of its context, the question's ids, the answer's tokens in the whole."""
+
+    __slots__ = ("number", "window", "asked", "answer")
+
+    def __init__(self, number, window, asked, answer):
+        self.number, self.window, self.asked, self.answer = number, window, asked, answer
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """answers: (text, first character) of each accepted one; none where the context has no answer."""
+
+    where: str
+    text: str
+    context: str
+    answers: Sequence[tuple[str, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanRows:
+    """Rows [specials] question [specials] part of the context; labels are the places of the answer's first and last
+    token in the row, or 0 and 0 (the first special) where the part does not hold the whole answer.
+    """
+
+    windows: Sequence[_Window]
+    questions: Sequence[Question]
+    contexts: Mapping[str, tuple]
+    template: Template
+    length: int
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Row:
+        one = self.windows[index]
+        ids, _ = self.contexts[self.questions[one.number].context]
+        row = self.template.row([one.asked, ids[one.window.start : one.window.stop]], self.length)
+        first, last = 0, 0
+        if one.answer is not None and one.window.start <= one.answer[0] and one.answer[1] < one.window.stop:
+            first, last = (self.start(index) + token - one.window.start for token in one.answer)
+        return {**row, "labels": np.array([first, last], np.int32)}
+
+    def start(self, index: int) -> int:
+        """The place in the row of the first token of the context."""
+        return self.template.start("b", len(self.windows[index].asked))
+
+    def places(self, index: int):
+        """Of a row its question's number, and the characters [start, stop) of the context of each of its tokens."""
+        one = self.windows[index]
+        _, places = self.contexts[self.questions[one.number].context]
+        return one.number, places[one.window.start : one.window.stop]
+
+
+def _tokens_of(one: Question, places) -> tuple[int, int]:
+    """The first and the last token that touch the first accepted answer."""
+    text, start = one.answers[0]
+    touched = np.flatnonzero((places[:, 1] > start) & (places[:, 0] < start + len(text)))
+    if not len(touched):
+        raise XfmError(f"{one.where}: the tokeniser makes no token of the answer {text!r}")
+    return int(touched[0]), int(touched[-1])
+
+
+def _read(file: File, shape: Shape) -> Iterator[Record]:
+    if file.path.suffix.lower() == ".jsonl":
+        yield from json_lines(file)
+        return
+    try:
+        content = json.loads(decode(read_bytes(file.path), "strict", file.path))
+        articles = content["data"]
+        for article in articles:
+            for paragraph in article["paragraphs"]:
+                for asked in paragraph["qas"]:
+                    yield Record(f"{file.path}, question {asked.get('id')}", {**asked, "context": paragraph["context"]})
+    except (ValueError, KeyError, TypeError) as error:
+        raise XfmError(
+            f"{file.path} is not laid out as SQuAD is ({type(error).__name__}: {error}); a file holds data, "
+            "paragraphs, context, qas, question and answers"
+        ) from error
+
+
+def _question(record: Record) -> Question:
+    answers = record["answers"]
+    if isinstance(answers, Mapping):  # columns rather than rows
+        answers = [dict(zip(answers, row, strict=True)) for row in zip(*answers.values(), strict=True)]
+    context = record.text("context")
+    found = []
+    for answer in answers if not record.values.get("is_impossible", False) else ():
+        text, start = answer.get("text"), answer.get("answer_start")
+        if not isinstance(text, str) or not isinstance(start, int) or context[start : start + len(text)] != text:
+            raise XfmError(f"{record.where}: the context does not read {text!r} at character {start}")
+        if text.strip():
+            found.append((text, start))
+    return Question(record.where, record.text("question"), context, tuple(found))

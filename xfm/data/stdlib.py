@@ -1,0 +1,199 @@
+"""Small real tasks made from the source of Python's standard library, which is on every machine.
+
+Each gives records as (name, values); records of one name stay on one side when they are split.
+"""
+
+import ast
+import dataclasses
+import functools
+import io
+import keyword
+import re
+import sysconfig
+import tokenize
+from collections.abc import Iterator
+from typing import Any
+
+from xfm.data.files import listing, share
+from xfm.data.text import JUNK
+
+Records = list[tuple[str, dict[str, Any]]]
+MODULES = (
+    "asyncio", "decimal", "email", "http", "importlib", "logging", "mailbox", "multiprocessing", "tarfile", "unittest",
+    "urllib", "xml",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """name: module.Class.function.  docstring: cleaned.  node: as parsed."""
+
+    name: str
+    docstring: str
+    node: ast.AST
+
+    @property
+    def module(self) -> str:
+        return self.name.partition(".")[0].removeprefix("_py").removeprefix("_")
+
+
+@functools.cache
+def definitions() -> tuple[Function, ...]:
+    """All functions and classes with docstrings of the standard library, by name; each docstring once."""
+    found, seen = [], set()
+    for name, text in sources():
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError):
+            continue
+        module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for path, node in _walk(tree, module):
+            docstring = (ast.get_docstring(node) or "").strip()
+            if len(docstring.split()) < 4 or docstring in seen:
+                continue
+            seen.add(docstring)
+            found.append(Function(path, docstring, node))
+    return tuple(found)
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """Name and text of each file, in order."""
+    for file in listing(sysconfig.get_paths()["stdlib"], (".py",), JUNK):
+        try:
+            yield file.name, file.path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+
+
+def _walk(node: ast.AST, path: str) -> Iterator[tuple[str, ast.AST]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield f"{path}.{child.name}", child
+            yield from _walk(child, f"{path}.{child.name}")
+
+
+def docstring_module() -> Records:
+    """Which of MODULES a paragraph of a docstring comes from."""
+    found = []
+    for one in definitions():
+        if one.module in MODULES:
+            for paragraph in one.docstring.split("\n\n"):
+                if len(paragraph.split()) >= 5:
+                    found.append((one.name, {"text": " ".join(paragraph.split()), "label": one.module}))
+    return found
+
+
+def indentation() -> Records:
+    """How a line of Python stands against the line before it, both without their indents: deeper, same, shallower."""
+    found, seen = [], set()
+    for name, text in sources():
+        if share(f"pairs of {name}") < 0.4 and "pydoc_data" not in name:
+            lines = [line.expandtabs() for line in text.split("\n") if line.strip()]
+            for pair in zip(lines[:-1:2], lines[1::2], strict=False):
+                (a, b), first, second = (len(x) - len(x.lstrip()) for x in pair), *(x.strip() for x in pair)
+                if max(len(first), len(second)) <= 60 and f"{first}{second}".isascii() and (first, second) not in seen:
+                    seen.add((first, second))
+                    label = "deeper" if b > a else "shallower" if b < a else "same"
+                    found.append((name, {"first": first, "second": second, "label": label}))
+    return found
+
+
+def docstring_function() -> Records:
+    """The first sentence of a docstring, and the path to its function in words."""
+    return [(one.name, {"query": _sentence(one).lower(), "positive": _words(one.name)}) for one in _functions()]
+
+
+def named_parameter() -> Records:
+    """Where in the source of a function the parameter stands that a sentence of its docstring names."""
+    found = []
+    for one in _functions():
+        given = ast.unparse(one.node.args)
+        head = f"def {one.node.name}("
+        body = "\n".join(ast.unparse(statement) for statement in one.node.body[1:])
+        context = f"{head}{given}):\n{body}"[:MOST].rstrip()
+        names = [a.arg for a in (*one.node.args.args, *one.node.args.kwonlyargs) if a.arg not in ("self", "cls")]
+        for sentence in re.split(r"(?<=[.!?:])\s+|\n\n", one.docstring):
+            named = [name for name in names if re.search(rf"\b{re.escape(name)}\b", sentence)]
+            if len(named) != 1 or len(names) < 2 or len(sentence.split()) < 3:
+                continue
+            start = len(head) + re.search(rf"\b{re.escape(named[0])}\b", given).start()
+            if context[start : start + len(named[0])] == named[0]:
+                answer = {"text": named[0], "answer_start": start}
+                found.append(
+                    (one.name, {"question": " ".join(sentence.split()), "context": context, "answers": [answer]})
+                )
+    return found
+
+
+MOST = 400  # characters of a function's source
+
+
+def python_tokens() -> Records:
+    """Which words of a line of Python are a keyword, a name, a name being defined, a number, a string or a comment.
+
+    Words are identifiers, numbers and marks; strings and comments are many, and tagged as one entity (IOB2).
+    """
+    found, seen = [], set()
+    for name, text in sources():
+        if share(f"lines of {name}") < 0.3:
+            for words, tags in _lines(text):
+                if 4 <= len(words) <= 40 and len({tag[2:] for tag in tags}) > 2 and tuple(words) not in seen:
+                    seen.add(tuple(words))
+                    found.append((name, {"tokens": words, "tags": tags}))
+    return found[:8000]
+
+
+def _lines(text: str) -> Iterator[tuple[list[str], list[str]]]:
+    """Words and tags of each logical line."""
+    words, tags, inside, before = [], [], 0, ""
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            kind = tokenize.tok_name[token.type]
+            quoted = inside > 0 or kind == "STRING"
+            if kind.endswith("STRING_START"):  # strings with expressions inside come in pieces
+                inside, begins = inside + 1, inside == 0
+            else:
+                begins = not inside
+            if kind in ("NEWLINE", "NL", "INDENT", "DEDENT", "ENDMARKER", "ENCODING"):
+                if kind == "NEWLINE":
+                    yield words, tags
+                    words, tags = [], []
+                continue
+            tag = _tag(kind, token.string, before, quoted or inside > 0)
+            for i, word in enumerate(re.findall(r"\w+|[^\w\s]", token.string)):
+                words.append(word)
+                tags.append(tag and f"{'B' if begins and i == 0 else 'I'}-{tag}" or "O")
+            inside -= kind.endswith("STRING_END")
+            before = token.string
+    except (tokenize.TokenError, SyntaxError):
+        return
+
+
+def _tag(kind: str, word: str, before: str, quoted: bool) -> str:
+    if quoted:
+        return "string"
+    if kind == "NAME":
+        return "keyword" if keyword.iskeyword(word) else "definition" if before in ("def", "class") else "name"
+    return {"NUMBER": "number", "COMMENT": "comment"}.get(kind, "")
+
+
+def _functions() -> list[Function]:
+    return [
+        one for one in definitions() if isinstance(one.node, ast.FunctionDef) and not one.node.name.startswith("__")
+    ]
+
+
+def _sentence(one: Function) -> str:
+    """The docstring's first paragraph, on one line."""
+    return " ".join(one.docstring.split("\n\n")[0].split())
+
+
+def _words(name: str) -> str:
+    """email.Message.get_payload -> email message get payload."""
+    return " ".join(re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)).lower()
+
+
+LABELLED = {"docstring_module": docstring_module, "indentation": indentation}
+TAGGED = {"python_tokens": python_tokens}
+SPANS = {"named_parameter": named_parameter}
+PAIRS = {"docstring_function": docstring_function}

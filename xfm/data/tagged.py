@@ -1,0 +1,183 @@
+"""Sentences with a tag for each word, aligned with the tokens that the words are cut into."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.data import stdlib
+from xfm.data.corpus import check_length
+from xfm.data.files import File, fingerprint, read_bytes
+from xfm.data.labelled import one_of
+from xfm.data.source import Data, Row
+from xfm.data.tables import Record, Shape, divided, open_table, read_file, require_rows
+from xfm.data.template import Template, template_of, windows
+from xfm.data.text import decode, default_tokenizer
+from xfm.data.tokenizers import TOKENIZERS
+from xfm.errors import XfmError
+from xfm.spec import build
+
+CONLL = (".conll", ".iob", ".iob2", ".bio", ".txt", ".tsv", ".train", ".dev", ".test", ".testa", ".testb")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tagged:
+    """path: a file or folder of CoNLL columns (.conll, .iob, .bio, .txt, .tsv: a word per line, its columns between
+    blanks or tabs, sentences between empty lines), of .jsonl or .parquet with a list under each of two columns, or a
+    folder that TFDS has prepared; None makes records from Python's standard library (`task`, of stdlib.TAGGED).
+
+    words, tags: columns of .jsonl, .parquet and TFDS.  column: of a CoNLL line that holds the tag, -1 being the last;
+    the word is the first.
+    classes: names of the tags in order; sorted if empty.  pieces: which tokens of a word are judged, "first" or "all".
+    length: T of a row; a longer sentence is several rows, `stride` tokens apart, each word judged in one of them.
+    validation, tokenizer, kinds: as in Labelled.
+    """
+
+    path: str | None = None
+    task: str = "python_tokens"
+    words: str = "tokens"
+    tags: str = "tags"
+    column: int = -1
+    classes: Sequence[str] = ()
+    pieces: str = "first"
+    validation: float | str = 0.1
+    tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
+    length: int = 128
+    stride: int = 64
+    kinds: int = 2
+
+    def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of each array of a row."""
+        names = ("tokens", "segments", "types", "labels", "weights")
+        return dict.fromkeys(names, ((self.length,), np.int32))
+
+    def open(self, workdir: Path) -> Data:
+        check_length(self.length)
+        if self.pieces not in ("first", "all"):
+            raise XfmError(f"pieces={self.pieces!r} is not one of first, all")
+        table = self._table()
+        require_rows(table, str(self.path or self.task))
+        sides = {
+            side: [self._sentence(r) for r in records]
+            for side, records in (("train", table.train), ("valid", table.valid))
+        }
+        classes = tuple(self.classes) or tuple(sorted({tag for _, tags, _ in sides["train"] for tag in tags}))
+        spec = build(TOKENIZERS, self.tokenizer)
+        fitted = spec.fit(lambda: (" ".join(words) for words, *_ in sides["train"]), table.mark, workdir)
+        template = template_of(fitted, 1, self.kinds)
+        rows = {side: self._rows(sentences, fitted, template, classes) for side, sentences in sides.items()}
+        mark = fingerprint(table.mark, fitted.fingerprint(), classes, self.pieces, self.length, self.stride, self.kinds)
+        facts = {f"{side}_sentences": len(sentences) for side, sentences in sides.items()}
+        return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, classes, facts)
+
+    def _table(self):
+        if self.path is None:
+            return divided(one_of(stdlib.TAGGED, self.task, "task")(), self.validation, self.task)
+        return open_table(self.path, self.validation, suffixes=(*CONLL, ".jsonl", ".parquet"), read=self._read)
+
+    def _read(self, file: File, shape: Shape) -> Iterator[Record]:
+        if file.path.suffix.lower() not in CONLL:
+            yield from read_file(file, shape)
+            return
+        text = decode(read_bytes(file.path), "strict", file.path)
+        words, tags, first = [], [], 1
+        for number, line in enumerate([*text.split("\n"), ""], 1):
+            cells = line.split("\t") if "\t" in line else line.split()
+            if any(cells) and cells[0] != "-DOCSTART-":
+                if len(cells) < 2:
+                    raise XfmError(
+                        f"{file.path}:{number} has no tag beside {cells[0]!r}; a line holds a word and a tag"
+                    )
+                if not -len(cells) <= self.column < len(cells):
+                    raise XfmError(f"{file.path}:{number} has {len(cells)} columns, and no column {self.column}")
+                first = first if words else number
+                words.append(cells[0])
+                tags.append(cells[self.column])
+            elif words:
+                yield Record(f"{file.path}:{first}", {self.words: words, self.tags: tags})
+                words, tags = [], []
+
+    def _sentence(self, record: Record) -> tuple[list[str], list[str], str]:
+        words, tags = ([_plain(x) for x in record[name]] for name in (self.words, self.tags))
+        if len(words) != len(tags):
+            raise XfmError(f"{record.where} has {len(words)} words and {len(tags)} tags; each word has one tag")
+        return words, tags, record.where
+
+    def _rows(self, sentences, tokenizer, template: Template, classes) -> "TaggedRows":
+        pieces, room = [], self.length - template.specials
+        for number, (words, tags, where) in enumerate(sentences):
+            if unknown := set(tags) - set(classes):
+                raise XfmError(f"{where} has the tag {sorted(unknown)[0]!r}; the classes are {', '.join(classes)}")
+            ids, word = aligned_words(tokenizer, words)
+            judged = word >= 0
+            if self.pieces == "first":
+                judged &= np.r_[True, word[1:] != word[:-1]][: len(word)]
+            labels = np.array([classes.index(tag) for tag in tags], np.int32)[np.maximum(word, 0)] if tags else word
+            spans = list(windows(len(ids), room, min(self.stride, room)))
+            owner = owners(len(ids), spans)
+            for i, span in enumerate(spans):
+                at = slice(span.start, span.stop)
+                pieces.append((number, span.start, ids[at], labels[at], judged[at] & (owner[at] == i), word[at]))
+        return TaggedRows(pieces, template, self.length, [tags for _, tags, _ in sentences])
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggedRows:
+    """pieces: of each row its sentence, where it starts there, ids, labels, which of them are judged, and words.
+
+    truth: the tags of each sentence.
+    """
+
+    pieces: Sequence[tuple]
+    template: Template
+    length: int
+    truth: Sequence[Sequence[str]]
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def __getitem__(self, index: int) -> Row:
+        _, _, ids, labels, judged, _ = self.pieces[index]
+        row = self.template.row([ids], self.length)
+        row |= {name: np.zeros(self.length, np.int32) for name in ("labels", "weights")}
+        start = self.template.start("a")
+        row["labels"][start : start + len(ids)] = labels
+        row["weights"][start : start + len(ids)] = judged
+        return row
+
+    def words(self, index: int) -> tuple[int, dict[int, int]]:
+        """Of a row its sentence, and for each word judged in it the place in the row of its first judged token."""
+        sentence, _, _, _, judged, word = self.pieces[index]
+        start = self.template.start("a")
+        places = np.flatnonzero(judged)[::-1]  # the first comes last, and so stays
+        return sentence, {int(word[p]): int(p) + start for p in places}
+
+
+def aligned_words(tokenizer, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of the words joined by blanks, and for each id the number of the word it is of, -1 for none (a lone blank).
+
+    A token that touches two words is of the first. A word that the tokeniser drops has no token.
+    """
+    ids, places = tokenizer.aligned(" ".join(words))
+    ends = np.cumsum([len(word) + 1 for word in words]) - 1 if words else np.zeros(0, int)
+    starts = ends - np.array([len(word) for word in words], int)
+    word = np.searchsorted(ends, places[:, 0], side="right")
+    inside = np.minimum(word, max(len(words) - 1, 0))
+    touches = (word < len(words)) & (places[:, 1] > starts[inside]) if words else np.zeros(len(ids), bool)
+    return ids, np.where(touches, word, -1)
+
+
+def owners(count: int, spans: Sequence[range]) -> np.ndarray:
+    """For each token the window in which it stands farthest from an edge (Devlin et al. 2019 do so for answers)."""
+    index = np.arange(count)
+    if not spans:
+        return index
+    depth = [np.where((index >= s.start) & (index < s.stop), np.minimum(index - s.start, s.stop - 1 - index), -1)
+             for s in spans]  # fmt: skip
+    return np.argmax(depth, axis=0)
+
+
+def _plain(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

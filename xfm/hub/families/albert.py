@@ -1,0 +1,73 @@
+"""ALBERT: layers that share parameters, in one group or several; a factorised embedding.
+
+Lan et al. 2020; files as transformers' AlbertModel and its heads write them, which are the oracle.
+"""
+
+from xfm.configs.text import albert
+from xfm.errors import XfmError
+from xfm.hub.families import bert
+from xfm.hub.family import Family, Head
+from xfm.hub.settings import Settings
+
+
+def network(c: Settings) -> dict:
+    c.get("classifier_dropout_prob")  # of training
+    c.only("inner_group_num", 1)
+    c.only("down_scale_factor", 1)  # of the first files, and never another
+    layers, groups = c["num_hidden_layers"], c.get("num_hidden_groups", 1)
+    if groups < 1 or layers % groups:
+        raise XfmError(
+            f"{c.path} sets num_hidden_groups to {groups}; xfm has groups of equal size, so a divisor of the {layers} "
+            "layers"
+        )
+    return albert.network(
+        layers=layers,
+        groups=groups,
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        factor=c.get("embedding_size", 128),
+        hidden=c["intermediate_size"],
+        vocab=c["vocab_size"],
+        length=c["max_position_embeddings"],
+        types=c.get("type_vocab_size", 2),
+        activation=bert.activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+    ) | {"heads": {}}
+
+
+LAYER = "encoder.albert_layer_groups.{}.albert_layers.0"
+NAMES = {
+    "embed/word": "embeddings.word_embeddings",
+    "embed/position": "embeddings.position_embeddings",
+    "embed/type": "embeddings.token_type_embeddings",
+    "embed/norm": "embeddings.LayerNorm",
+    "embed/up": "encoder.embedding_hidden_mapping_in",
+    "layer/0/part/q": f"{LAYER}.attention.query",
+    "layer/0/part/k": f"{LAYER}.attention.key",
+    "layer/0/part/v": f"{LAYER}.attention.value",
+    "layer/0/part/o": f"{LAYER}.attention.dense",
+    "layer/0/out_norm": f"{LAYER}.attention.LayerNorm",
+    "layer/1/part/up": f"{LAYER}.ffn",
+    "layer/1/part/down": f"{LAYER}.ffn_output",
+    "layer/1/out_norm": f"{LAYER}.full_layer_layer_norm",
+}
+MLM_NAMES = {"dense": "predictions.dense", "norm": "predictions.LayerNorm", "bias": "predictions.bias"}
+
+FAMILY = Family(
+    model_type="albert",
+    prefix="albert.",
+    network=network,
+    names=NAMES,
+    heads={
+        "pooled": Head("pooled", bert.POOLER.spec, {"pool/dense": "pooler"}, of_encoder=True),
+        "masked_lm": Head("mlm", bert.mlm, MLM_NAMES),
+        "sentence_order": Head("sop", bert.classification(), {"out": "sop_classifier.classifier"}, ("pooled",)),
+        **bert.TASKS,
+    },
+    architectures=bert.FAMILY.architectures | {"ForPreTraining": ("masked_lm", "sentence_order")},
+    ignored=bert.FAMILY.ignored,
+    tied={
+        "predictions.decoder.weight": "embeddings.word_embeddings.weight",
+        "predictions.decoder.bias": "predictions.bias",
+    },
+)

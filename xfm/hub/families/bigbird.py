@@ -1,0 +1,69 @@
+"""BigBird. Zaheer et al. 2020; files as transformers' BigBirdModel and its heads write them, which are the oracle.
+
+Attention is full or block-sparse as config.json says, and as the reference evaluates it: its random blocks are all the
+first one then. The reference counts blocks along the row, padding too; here a text gives what it gives there alone.
+The head for questions, two more layers with a rule of its own about where the question ends, is not here.
+"""
+
+from xfm.configs.text import bigbird
+from xfm.hub.families import bert, roberta
+from xfm.hub.family import Family, Head
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+
+def network(c: Settings) -> dict:
+    c.only("use_bias", True)
+    c.only("rescale_embeddings", False)
+    c.get("sep_token_id")
+    kind = c.choose("attention_type", {"original_full": "full", "block_sparse": "sparse"}, "block_sparse")
+    block, drawn = c.get("block_size", 64), c.get("num_random_blocks", 3)
+    return bigbird.network(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        vocab=c["vocab_size"],
+        length=c["max_position_embeddings"],
+        hidden=c["intermediate_size"],
+        types=c.get("type_vocab_size", 2),
+        activation=activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+        block=block if kind == "sparse" else None,
+        again=drawn,
+        dense=(5 + 2 * drawn) * block,
+    ) | {"heads": {}}
+
+
+def activation(c: Settings) -> str:
+    return c.choose("hidden_act", ACTIVATIONS, "gelu_new")
+
+
+def mlm(c: Settings) -> dict:
+    return bert.mlm(c) | {"activation": activation(c)}
+
+
+def labels(c: Settings) -> dict:
+    return roberta.classification(activation(c))(c)
+
+
+FAMILY = Family(
+    model_type="big_bird",
+    prefix="bert.",
+    network=network,
+    names=bert.NAMES,
+    heads={
+        "pooled": Head("pooled", bert.POOLER.spec, {"pool/dense": "pooler"}, of_encoder=True),
+        "masked_lm": Head("mlm", mlm, bert.MLM_NAMES),
+        "next_sentence": bert.FAMILY.heads["next_sentence"],
+        "sequence_classification": Head("label", labels, roberta.LABEL_NAMES),
+        "multiple_choice": roberta.TASKS["multiple_choice"],
+        "token_classification": roberta.TASKS["token_classification"],
+    },
+    architectures={
+        end: heads
+        for end, heads in bert.FAMILY.architectures.items()
+        if end not in ("ForQuestionAnswering", "ForNextSentencePrediction")
+    },
+    renames=bert.FAMILY.renames,
+    ignored=bert.FAMILY.ignored,
+    tied=bert.FAMILY.tied,
+)

@@ -1,0 +1,145 @@
+"""The text towers of CLIP and SigLIP, from their own files or from those of the whole model.
+
+Radford et al. 2021; Zhai et al. 2023. The oracles are transformers' CLIPTextModel, CLIPTextModelWithProjection and
+SiglipTextModel. What the image tower has in a file stays there.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from xfm.configs.text import clip_text
+from xfm.errors import XfmError
+from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.naming import Names
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+# Of a whole model's config.json: the other tower, and how the two are compared.
+ASIDE = "text_config vision_config vision_config_dict logit_scale_init_value initializer_factor projection_dim".split()
+OLD_END = 2  # of files that name the wrong token; the end then is the highest id
+
+
+def tower(c: Settings) -> Settings:
+    """The settings of the text tower, where a whole model's hold two. Keys that are absent have their defaults."""
+    if c.get("text_config_dict") is not None:  # files of 2022; it replaces the other
+        return c.inside("text_config_dict")
+    return c.inside("text_config") if c.get("text_config") is not None else c
+
+
+def network(c: Settings, kind: str, width: int, hidden: int, heads: int, length: int, vocab: int, **defaults) -> dict:
+    """The numbers are those of a tower whose config.json is silent."""
+    t = tower(c)
+    if t is not c:
+        for key in ASIDE:
+            c.get(key)
+    for key in ("projection_dim", "projection_size"):
+        t.get(key)
+    spec = clip_text.network(
+        layers=t.get("num_hidden_layers", 12),
+        width=t.get("hidden_size", width),
+        heads=t.get("num_attention_heads", heads),
+        hidden=t.get("intermediate_size", hidden),
+        vocab=t.get("vocab_size", vocab),
+        length=t.get("max_position_embeddings", length),
+        kind=kind,
+        activation=t.choose("hidden_act", ACTIVATIONS, defaults["activation"]),
+        eps=t.get("layer_norm_eps", defaults["eps"]),
+    )
+    t.finish()
+    return spec | {"heads": {}}
+
+
+def clip(c: Settings) -> dict:
+    return network(c, "clip", 512, 2048, 8, 77, 49408, activation="quick_gelu", eps=1e-5)
+
+
+def siglip(c: Settings) -> dict:
+    return network(c, "siglip", 768, 3072, 12, 64, 32000, activation="gelu_pytorch_tanh", eps=1e-6)
+
+
+def at_end(c: Settings) -> dict:
+    end = tower(c).get("eos_token_id", 49407)
+    return dict(kind="vector", pool=dict(kind="at_token", token=None if end == OLD_END else end))
+
+
+def projection(c: Settings) -> dict:
+    """Its width stands beside the towers, not within them."""
+    pool = dict(kind="of_head", head="pooled")
+    width = c.get("projection_dim", 512)
+    return dict(kind="vector", pool=dict(kind="dense", pool=pool, width=width, activation="identity", bias=False))
+
+
+def at_last(c: Settings) -> dict:
+    t = tower(c)
+    width = t.get("projection_size") or t.get("hidden_size", 768)
+    return dict(kind="vector", pool=dict(kind="dense", pool=dict(kind="last"), width=width, activation="identity"))
+
+
+def whole_rows(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
+    """The batch of a tower that is read at the last place of its rows, padding or not."""
+    if attention_mask is not None and not np.all(np.asarray(attention_mask)[:, -1]):
+        raise XfmError(
+            "SigLIP's text tower is read at the last place of a row, which attention_mask hides in some; fill the rows "
+            "with padding to the length it was trained with (64) and leave the mask out, as its authors do"
+        )
+    return counted(c, input_ids, attention_mask, token_type_ids, position_ids)
+
+
+LAYER = "encoder.layers.{}."
+NAMES = {
+    "embed/word": "embeddings.token_embedding",
+    "embed/position": "embeddings.position_embedding",
+    "layer/0/in_norm": f"{LAYER}layer_norm1",
+    "layer/0/part/q": f"{LAYER}self_attn.q_proj",
+    "layer/0/part/k": f"{LAYER}self_attn.k_proj",
+    "layer/0/part/v": f"{LAYER}self_attn.v_proj",
+    "layer/0/part/o": f"{LAYER}self_attn.out_proj",
+    "layer/1/in_norm": f"{LAYER}layer_norm2",
+    "layer/1/part/up": f"{LAYER}mlp.fc1",
+    "layer/1/part/down": f"{LAYER}mlp.fc2",
+    "norm": "final_layer_norm",
+}
+IGNORED = {
+    r"(text_model\.)?embeddings\.position_ids": "it only counts 0, 1, 2, …",
+    r"vision_model\..*|visual_projection\.weight": "it is the image tower's",
+    r"logit_scale|logit_bias": "texts and images are compared with it",
+}
+
+CLIP = Family(
+    model_type="clip_text_model",
+    prefix="text_model.",
+    network=clip,
+    names=NAMES,
+    heads={
+        "pooled": Head("pooled", at_end, {}, of_encoder=True),
+        "text_embeds": Head("embeds", projection, {"pool/dense": "text_projection"}, ("pooled",)),
+    },
+    architectures={"TextModel": ("pooled",), "TextModelWithProjection": ("text_embeds",), "Model": ("text_embeds",)},
+    ignored=IGNORED,
+    last="layer",
+)
+SIGLIP = dataclasses.replace(
+    CLIP,
+    model_type="siglip_text_model",
+    network=siglip,
+    heads={"pooled": Head("pooled", at_last, {"pool/dense": "head"}, of_encoder=True)},
+    architectures={"Model": ("pooled",)},
+    inputs=whole_rows,
+)
+
+
+def whole(family: Family, model_type: str) -> Family:
+    """The same tower in a file of both, where its names always have their prefix."""
+    heads = {
+        task: dataclasses.replace(head, names=_below(family.prefix, head.names)) if head.of_encoder else head
+        for task, head in family.heads.items()
+    }
+    names = _below(family.prefix, family.names)
+    return dataclasses.replace(family, model_type=model_type, prefix="", names=names, heads=heads)
+
+
+def _below(prefix: str, names: Names) -> Names:
+    return {place: f"{prefix}{name}" for place, name in names.items()}
+
+
+WHOLE_CLIP, WHOLE_SIGLIP = whole(CLIP, "clip"), whole(SIGLIP, "siglip")

@@ -1,0 +1,80 @@
+"""ConvBERT. Jiang et al. 2020; files as transformers' ConvBertModel and its heads write them, which are the oracle.
+
+The reference's convolutions read padding as text, so that its answer depends on how far a batch is padded. Here a
+text gives what it gives there without padding.
+"""
+
+from xfm.configs.text import convbert
+from xfm.hub.families import bert, electra, roberta
+from xfm.hub.family import Family, Head
+from xfm.hub.naming import At
+from xfm.hub.settings import Settings
+
+
+def network(c: Settings) -> dict:
+    for key in electra.SUMMARY:  # for the head of multiple choice alone, which checks them
+        c.get(key)
+    return convbert.network(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        vocab=c["vocab_size"],
+        factor=c.get("embedding_size", 768),
+        groups=c.get("num_groups", 1),
+        conv=c.get("conv_kernel_size", 9),
+        ratio=c.get("head_ratio", 2),
+        length=c["max_position_embeddings"],
+        hidden=c["intermediate_size"],
+        types=c.get("type_vocab_size", 2),
+        activation=bert.activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+    ) | {"heads": {}}
+
+
+def labels(c: Settings) -> dict:
+    return roberta.classification(bert.activation(c))(c)
+
+
+def choice(c: Settings) -> dict:
+    """One score per text, from one of its vectors."""
+    c.only("summary_use_proj", None, False)
+    c.only("summary_activation", None)
+    pool = c.choose("summary_type", {"last": "last", "first": "cls", "mean": "mean"}, "last")
+    return dict(kind="classification", classes=1, pool=dict(kind=pool))
+
+
+ATTENTION, FFN = "encoder.layer.{}.attention.self.", "encoder.layer.{}."
+SPAN = {"depth": "depthwise.weight", "point": "pointwise.weight"}
+NAMES = {
+    "embed/up": "embeddings_project",
+    "layer/0/part/local": f"{ATTENTION}conv_out_layer",
+    "layer/0/part/choose": f"{ATTENTION}conv_kernel_layer",
+    "layer/0/part/span/bias": At(f"{ATTENTION}key_conv_attn_layer.bias", axes=(1, 0)),
+    **{
+        f"layer/0/part/span/{leaf}": At(f"{ATTENTION}key_conv_attn_layer.{name}", axes=(2, 1, 0))
+        for leaf, name in SPAN.items()
+    },
+    "layer/grouped_mlp_1/part/up": f"{FFN}intermediate.dense",
+    "layer/grouped_mlp_1/part/up/kernel": At(f"{FFN}intermediate.dense.weight", axes=(0, 1, 2)),
+    "layer/grouped_mlp_1/part/down": f"{FFN}output.dense",
+    "layer/grouped_mlp_1/part/down/kernel": At(f"{FFN}output.dense.weight", axes=(0, 1, 2)),
+    "layer/grouped_mlp_1/out_norm": f"{FFN}output.LayerNorm",
+}
+
+FAMILY = Family(
+    model_type="convbert",
+    prefix="convbert.",
+    network=network,
+    names=bert.NAMES | NAMES,
+    heads={
+        "masked_lm": electra.FAMILY.heads["masked_lm"],
+        "sequence_classification": Head("label", labels, roberta.LABEL_NAMES),
+        "multiple_choice": Head("choice", choice, roberta.ONE_LAYER),
+        "token_classification": roberta.TASKS["token_classification"],
+        "question_answering": roberta.TASKS["question_answering"],
+    },
+    architectures=roberta.FAMILY.architectures | {"Model": ()},
+    renames=bert.FAMILY.renames,
+    ignored=bert.FAMILY.ignored,
+    tied=electra.FAMILY.tied,
+)

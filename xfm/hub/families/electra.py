@@ -1,0 +1,65 @@
+"""ELECTRA, discriminator and generator: BERT's layers, an embedding that may be narrower, heads of its own.
+
+Clark et al. 2020; files as transformers' ElectraModel and its heads write them, which are the oracle.
+"""
+
+from xfm.configs.text import electra
+from xfm.hub.families import bert, roberta
+from xfm.hub.family import Family, Head
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+SUMMARY = ("summary_type", "summary_use_proj", "summary_activation", "summary_first_dropout", "summary_last_dropout")
+
+
+def network(c: Settings) -> dict:
+    for key in SUMMARY:  # for the head of multiple choice alone, which checks them
+        c.get(key)
+    return electra.network(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        factor=c.get("embedding_size", 128),
+        hidden=c["intermediate_size"],
+        vocab=c["vocab_size"],
+        length=c["max_position_embeddings"],
+        types=c.get("type_vocab_size", 2),
+        activation=bert.activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+    ) | {"heads": {}}
+
+
+def choice(c: Settings) -> dict:
+    """One score per text, from the first token through a layer."""
+    c.only("summary_type", "first")
+    c.only("summary_use_proj", True)
+    activation = c.choose("summary_activation", {**ACTIVATIONS, None: "identity"}, "gelu")
+    return dict(kind="classification", classes=1, pool=dict(kind="dense", activation=activation))
+
+
+MLM_NAMES = {
+    "dense": "generator_predictions.dense",
+    "norm": "generator_predictions.LayerNorm",
+    "bias": "generator_lm_head.bias",
+}
+REPLACED_NAMES = {"dense": "discriminator_predictions.dense", "out": "discriminator_predictions.dense_prediction"}
+
+FAMILY = Family(
+    model_type="electra",
+    prefix="electra.",
+    network=network,
+    names=bert.NAMES | {"embed/up": "embeddings_project"},
+    heads={
+        "masked_lm": Head("mlm", roberta.mlm, MLM_NAMES),
+        "replaced_token": Head(
+            "replaced", lambda c: dict(kind="detection", activation=bert.activation(c)), REPLACED_NAMES
+        ),
+        "sequence_classification": Head("label", roberta.classification("gelu"), roberta.LABEL_NAMES),
+        "multiple_choice": Head("choice", choice, {"pool/dense": "sequence_summary.summary", **roberta.ONE_LAYER}),
+        "token_classification": roberta.TASKS["token_classification"],
+        "question_answering": roberta.TASKS["question_answering"],
+    },
+    architectures=roberta.FAMILY.architectures | {"Model": (), "ForPreTraining": ("replaced_token",)},
+    renames=bert.FAMILY.renames,
+    ignored=bert.FAMILY.ignored,
+    tied={"generator_lm_head.weight": "embeddings.word_embeddings.weight"},
+)

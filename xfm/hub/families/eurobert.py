@@ -1,0 +1,88 @@
+"""EuroBERT. Boizard et al. 2025; files and oracle are those of EuroBertModel and its heads in transformers."""
+
+from xfm.configs.text import eurobert
+from xfm.hub import rotary
+from xfm.hub.family import Family, Head
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+# A length that nothing has, tokens, the head's.
+UNUSED = (
+    "max_position_embeddings", "bos_token", "eos_token", "pad_token", "mask_token", "classifier_pooling", "clf_pooling",
+)  # fmt: skip
+
+
+def network(c: Settings) -> dict:
+    c.get(UNUSED)
+    c.only("pretraining_tp", 1)
+    heads = c["num_attention_heads"]
+    return eurobert.network(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        heads=heads,
+        kv_heads=c.get("num_key_value_heads") or heads,
+        hidden=c["intermediate_size"],
+        vocab=c["vocab_size"],
+        theta=rotary.theta(c),
+        activation=c.choose("hidden_act", ACTIVATIONS, "silu"),
+        eps=c.get("rms_norm_eps", 1e-5),
+        biases=dict(attention=c.get("attention_bias", False), ffn=c.get("mlp_bias", False)),
+        head_width=c.get("head_dim"),
+    ) | {"heads": {}}
+
+
+def mlm(c: Settings) -> dict:
+    table = {True: "tied", False: "own"}[c.get("tie_word_embeddings", False)]
+    return dict(kind="mlm", vocab=c["vocab_size"], table=table, bias=c.get("mlp_bias", False))
+
+
+def classification(c: Settings) -> dict:
+    """With "late" pooling the mean is of the classes' scores, which is that of the last map's input."""
+    key, label = ("classifier_pooling", "clf_pooling"), dict(kind="classification", classes=len(c.labels))
+    pool = c.choose(key, {"bos": "cls", "mean": "mean", "late": "late"}, "late")
+    if pool == "late":
+        return dict(kind="dense", activation="gelu", head=dict(label, pool=dict(kind="mean")))
+    return dict(label, pool=dict(kind="dense", activation="gelu", pool=dict(kind=pool)))
+
+
+NAMES = {
+    "embed/word": "embed_tokens",
+    "layer/0/in_norm": "layers.{}.input_layernorm",
+    "layer/0/part/q": "layers.{}.self_attn.q_proj",
+    "layer/0/part/k": "layers.{}.self_attn.k_proj",
+    "layer/0/part/v": "layers.{}.self_attn.v_proj",
+    "layer/0/part/o": "layers.{}.self_attn.o_proj",
+    "layer/1/in_norm": "layers.{}.post_attention_layernorm",
+    "layer/1/part/gate": "layers.{}.mlp.gate_proj",
+    "layer/1/part/up": "layers.{}.mlp.up_proj",
+    "layer/1/part/down": "layers.{}.mlp.down_proj",
+    "norm": "norm",
+    # Of the masked language model, which may have nothing of its own: then only config.json tells that it is there.
+    "head_mlm/table": "lm_head.weight",
+    "head_mlm/bias": "lm_head.bias",
+}
+LATE = {"dense": "dense", "head/out": "classifier"}
+POOLED = {"pool/dense": "dense", "out": "classifier"}
+
+FAMILY = Family(
+    model_type="eurobert",
+    prefix="model.",
+    network=network,
+    names=NAMES,
+    heads={
+        "masked_lm": Head("mlm", mlm, {}),
+        "sequence_classification": Head("label", classification, LATE | POOLED),
+        "token_classification": Head(
+            "tags", lambda c: dict(kind="tagging", classes=len(c.labels)), {"out": "classifier"}
+        ),
+    },
+    architectures={
+        "Model": (),
+        "ForMaskedLM": ("masked_lm",),
+        "ForSequenceClassification": ("sequence_classification",),
+        "ForTokenClassification": ("token_classification",),
+    },
+    ignored={
+        r".*rotary_emb\.inv_freq": "it follows from the base",
+        r"lm_head\..*": "the head masked_lm is not loaded, or its table is the embedding's",
+    },
+)

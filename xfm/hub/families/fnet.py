@@ -1,0 +1,45 @@
+"""FNet. Lee-Thorp et al. 2021; files as transformers' FNetModel and its heads write them, which are the oracle.
+
+The reference has no attention mask and mixes padding into every token. Called without attention_mask, as its tokeniser
+does, a checkpoint gives the same here; with one, each text is transformed as if it stood alone, without its padding.
+"""
+
+from xfm.configs.text import fnet
+from xfm.hub.families import bert
+from xfm.hub.family import Family, Head
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+
+def network(c: Settings) -> dict:
+    c.get(("use_tpu_fourier_optimizations", "tpu_short_seq_length"))  # another way to the same numbers
+    return fnet.network(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        vocab=c["vocab_size"],
+        length=c["max_position_embeddings"],
+        hidden=c["intermediate_size"],
+        types=c.get("type_vocab_size", 4),
+        activation=activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+    ) | {"heads": {}}
+
+
+def activation(c: Settings) -> str:
+    return c.choose("hidden_act", ACTIVATIONS, "gelu_new")
+
+
+def mlm(c: Settings) -> dict:
+    return bert.mlm(c) | {"activation": activation(c)}
+
+
+FAMILY = Family(
+    model_type="fnet",
+    prefix="fnet.",
+    network=network,
+    names={place: name for place, name in bert.NAMES.items() if "attention" not in name}
+    | {"embed/up": "embeddings.projection", "layer/0/out_norm": "encoder.layer.{}.fourier.output.LayerNorm"},
+    heads=bert.FAMILY.heads | {"masked_lm": Head("mlm", mlm, bert.MLM_NAMES)},
+    architectures=bert.FAMILY.architectures,
+    ignored=bert.FAMILY.ignored | {r"encoder\.layer\.\d+\.fourier\.self\.dft_mat_\w+": "it holds sines and cosines"},
+    tied=bert.FAMILY.tied,
+)

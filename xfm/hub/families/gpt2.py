@@ -1,0 +1,104 @@
+"""GPT-2 and what has its layout: DistilGPT-2, DialoGPT, BioMedLM, Mistral's GPT-2.
+
+Radford et al. 2019; files as transformers' GPT2Model and its heads write them, which are the oracle. Their matrices are
+[in, out], and q, k and v are one.
+"""
+
+from xfm.configs.text import gpt2
+from xfm.errors import XfmError
+from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.naming import At
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+# Training's, the order in which float32 products are taken, and a pooler of GPT2DoubleHeadsModel, which is not here.
+ASIDE = """
+    attn_pdrop embd_pdrop resid_pdrop n_ctx reorder_and_upcast_attn output_past
+    summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
+""".split()
+
+
+def network(c: Settings) -> dict:
+    for key in ASIDE:
+        c.get(key)
+    layers, width, heads = c["n_layer"], c["n_embd"], c["n_head"]
+    spec = gpt2.network(
+        layers=layers,
+        width=width,
+        heads=heads,
+        vocab=c["vocab_size"],
+        length=c["n_positions"],
+        hidden=c.get("n_inner"),
+        activation=c.choose("activation_function", ACTIVATIONS, "gelu_new"),
+        eps=c.get("layer_norm_epsilon", 1e-5),
+        scales=scales(c, layers, width // heads),
+    )
+    return spec | {"heads": {}}
+
+
+def scales(c: Settings, layers: int, width: int) -> list[float] | None:
+    """Of the scores of each layer, None where all have 1 / sqrt(width)."""
+    scaled, by_layer = c.get("scale_attn_weights", True), c.get("scale_attn_by_inverse_layer_idx", False)
+    if scaled and not by_layer:
+        return None
+    scale = width**-0.5 if scaled else 1.0
+    return [scale / (i + 1 if by_layer else 1) for i in range(layers)]
+
+
+def causal_lm(c: Settings) -> dict:
+    c.only("tie_word_embeddings", True)
+    return dict(kind="mlm", vocab=c["vocab_size"], bias=False)
+
+
+def labels(c: Settings) -> dict:
+    return dict(kind="classification", classes=len(c.labels), pool=dict(kind="last"), bias=False)
+
+
+def untyped(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
+    """The batch of a family that has no types; GPT-2 would add the embedding of the word with a type's number."""
+    if token_type_ids is not None:
+        raise XfmError("gpt2 reads no token_type_ids in xfm; leave them out")
+    return counted(c, input_ids, attention_mask, None, position_ids)
+
+
+def fused(i: int) -> At:
+    return At("h.{}.attn.c_attn", part=(i, 3), layout="in_out")
+
+
+NAMES = {
+    "embed/word": "wte",
+    "embed/position": "wpe",
+    "layer/0/in_norm": "h.{}.ln_1",
+    "layer/0/part/q": fused(0),
+    "layer/0/part/k": fused(1),
+    "layer/0/part/v": fused(2),
+    "layer/0/part/o": At("h.{}.attn.c_proj", layout="in_out"),
+    "layer/1/in_norm": "h.{}.ln_2",
+    "layer/1/part/up": At("h.{}.mlp.c_fc", layout="in_out"),
+    "layer/1/part/down": At("h.{}.mlp.c_proj", layout="in_out"),
+    "norm": "ln_f",
+}
+
+FAMILY = Family(
+    model_type="gpt2",
+    prefix="transformer.",
+    network=network,
+    names=NAMES,
+    heads={
+        "causal_lm": Head("lm", causal_lm, {}),
+        "sequence_classification": Head("label", labels, {"out": "score"}),
+        "token_classification": Head(
+            "tags", lambda c: dict(kind="tagging", classes=len(c.labels)), {"out": "classifier"}
+        ),
+        "question_answering": Head("span", lambda c: dict(kind="span"), {"out": "qa_outputs"}),
+    },
+    architectures={
+        "LMHeadModel": ("causal_lm",),
+        "Model": (),
+        "ForSequenceClassification": ("sequence_classification",),
+        "ForTokenClassification": ("token_classification",),
+        "ForQuestionAnswering": ("question_answering",),
+    },
+    ignored={r"h\.\d+\.attn\.(bias|masked_bias)": "it only says that no token sees what follows"},
+    tied={"lm_head.weight": "wte.weight"},
+    inputs=untyped,
+)

@@ -1,0 +1,39 @@
+"""JinaBERT: jina-embeddings-v2 small, base and their languages, which call themselves `bert` with ALiBi.
+
+Günther et al. 2023. Their network is code of their own, which transformers lacks: the oracle is its BertModel with the
+two parts exchanged. The models for code (jina-embeddings-v2-base-code) have other tensors and are refused by these.
+"""
+
+import dataclasses
+
+from xfm.configs.text import jina_bert
+from xfm.hub.families import bert
+from xfm.hub.naming import At
+from xfm.hub.settings import Settings
+
+
+def network(c: Settings) -> dict:
+    c.only("position_embedding_type", "alibi")
+    c.get(("max_position_embeddings", "emb_pooler"))  # no table has that length; a sentence encoder's
+    return jina_bert.network(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        vocab=c["vocab_size"],
+        activation=c.choose("feed_forward_type", {"geglu": "gelu", "reglu": "relu"}),
+        hidden=c["intermediate_size"],
+        types=c.get("type_vocab_size", 2),
+        act=bert.activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+    ) | {"heads": {}}
+
+
+ELSEWHERE = ("embed/position", "layer/1/")
+NAMES = {place: name for place, name in bert.NAMES.items() if not place.startswith(ELSEWHERE)} | {
+    "layer/1/part/gate": At("encoder.layer.{}.mlp.gated_layers", part=(0, 2)),
+    "layer/1/part/up": At("encoder.layer.{}.mlp.gated_layers", part=(1, 2)),
+    "layer/1/part/down": "encoder.layer.{}.mlp.wo",
+    "layer/1/out_norm": "encoder.layer.{}.mlp.layernorm",
+}
+
+FAMILY = dataclasses.replace(bert.FAMILY, network=network, config_of=None, names=NAMES)

@@ -1,0 +1,135 @@
+"""ModernBERT and its relatives of the same layout: Ettin, GTE-ModernBERT, modernbert-embed, Granite's R2.
+
+Warner et al. 2024; files as transformers' ModernBertModel and its heads write them, which are the oracle. Two
+generations of config.json are read: `global_attn_every_n_layers` with a rotary base for each kind of layer, and
+`layer_types` with `rope_parameters`.
+"""
+
+from xfm.configs.text import modernbert
+from xfm.errors import XfmError
+from xfm.hub import rotary
+from xfm.hub.family import Family, Head
+from xfm.hub.naming import At
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+# What the encoder does not need: a norm's that is another key's, a length that nothing has, training's, the heads'.
+UNUSED = (
+    "layer_norm_eps", "max_position_embeddings", "embedding_dropout", "mlp_dropout", "initializer_cutoff_factor",
+    "sparse_prediction", "sparse_pred_ignore_index", "classifier_pooling", "classifier_activation",
+)  # fmt: skip
+
+
+def network(c: Settings) -> dict:
+    c.get(UNUSED)
+    return modernbert.network(
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        hidden=c["intermediate_size"],
+        vocab=c["vocab_size"],
+        windows=windows(c),
+        thetas=thetas(c),
+        activation=c.choose("hidden_activation", ACTIVATIONS, "gelu"),
+        eps=c.get("norm_eps", 1e-5),
+        biases=biases(c),
+    ) | {"heads": {}}
+
+
+def biases(c: Settings) -> dict:
+    keys = dict(
+        norm="norm_bias", attention="attention_bias", ffn="mlp_bias", head="classifier_bias", vocab="decoder_bias"
+    )
+    return {name: c.get(key, modernbert.BIASES[name]) for name, key in keys.items()}
+
+
+def windows(c: Settings) -> list[int | None]:
+    layers, window = c["num_hidden_layers"], c.get("local_attention", 128)
+    every, types = c.get("global_attn_every_n_layers", 3), c.get("layer_types")
+    if types is None:
+        return modernbert.windows(layers, every, window)
+    known = {"full_attention": None, "sliding_attention": window}
+    if len(types) != layers or not set(types) <= set(known):
+        raise XfmError(
+            f"{c.path} sets layer_types to {types!r}; for its {layers} layers each is {' or '.join(map(repr, known))}"
+        )
+    return [known[kind] for kind in types]
+
+
+def thetas(c: Settings) -> tuple[float, float]:
+    """Rotary bases of layers without and with a window."""
+    full = c.get("global_rope_theta", modernbert.GLOBAL)
+    old = {"full_attention": full, "sliding_attention": c.get("local_rope_theta", modernbert.LOCAL) or full}
+    new = c.get("rope_parameters") or {}
+    c.only("rope_scaling", None)
+    return tuple(rotary.base(c, new.get(kind) or {}, old[kind]) for kind in old)
+
+
+def layer_before(c: Settings) -> dict:
+    """The layer that stands before each head's last."""
+    norm = dict(kind="layernorm", eps=c.get("norm_eps", 1e-5), bias=biases(c)["norm"])
+    return dict(activation=c.choose("classifier_activation", ACTIVATIONS, "gelu"), bias=biases(c)["head"], norm=norm)
+
+
+def mlm(c: Settings) -> dict:
+    table = {True: "tied", False: "own"}[c.get("tie_word_embeddings", True)]
+    head = dict(kind="mlm", vocab=c["vocab_size"], table=table, bias=biases(c)["vocab"])
+    return dict(kind="dense", head=head, **layer_before(c))
+
+
+def classification(cls: str, classes: int | None = None):
+    """cls: the pool that takes the class token."""
+
+    def spec(c: Settings) -> dict:
+        pool = c.choose("classifier_pooling", {"cls": cls, "mean": "mean"}, "cls")
+        dense = dict(kind="dense", pool=dict(kind=pool), **layer_before(c))
+        return dict(kind="classification", classes=classes or len(c.labels), pool=dense)
+
+    return spec
+
+
+def tagging(c: Settings) -> dict:
+    return dict(kind="dense", head=dict(kind="tagging", classes=len(c.labels)), **layer_before(c))
+
+
+def span(c: Settings) -> dict:
+    return dict(kind="dense", head=dict(kind="span"), **layer_before(c))
+
+
+NAMES = {
+    "embed/word": "embeddings.tok_embeddings",
+    "embed/norm": "embeddings.norm",
+    "layer/0/in_norm": "layers.{}.attn_norm",
+    "layer/0/part/q": At("layers.{}.attn.Wqkv", part=(0, 3)),
+    "layer/0/part/k": At("layers.{}.attn.Wqkv", part=(1, 3)),
+    "layer/0/part/v": At("layers.{}.attn.Wqkv", part=(2, 3)),
+    "layer/0/part/o": "layers.{}.attn.Wo",
+    "layer/1/in_norm": "layers.{}.mlp_norm",
+    "layer/1/part/gate": At("layers.{}.mlp.Wi", part=(0, 2)),
+    "layer/1/part/up": At("layers.{}.mlp.Wi", part=(1, 2)),
+    "layer/1/part/down": "layers.{}.mlp.Wo",
+    "norm": "final_norm",
+}
+POOLED = {"pool/dense": "head.dense", "pool/norm": "head.norm", "out": "classifier"}
+EACH = {"dense": "head.dense", "norm": "head.norm"}
+
+FAMILY = Family(
+    model_type="modernbert",
+    prefix="model.",
+    network=network,
+    names=NAMES,
+    heads={
+        "masked_lm": Head("mlm", mlm, EACH | {"head/table": "decoder.weight", "head/bias": "decoder.bias"}),
+        "sequence_classification": Head("label", classification("cls"), POOLED),
+        "multiple_choice": Head("choice", classification("first", 1), POOLED),
+        "token_classification": Head("tags", tagging, EACH | {"head/out": "classifier"}),
+        "question_answering": Head("span", span, EACH | {"head/out": "classifier"}),
+    },
+    architectures={
+        "Model": (),
+        "ForMaskedLM": ("masked_lm",),
+        "ForSequenceClassification": ("sequence_classification",),
+        "ForMultipleChoice": ("multiple_choice",),
+        "ForTokenClassification": ("token_classification",),
+        "ForQuestionAnswering": ("question_answering",),
+    },
+    tied={"decoder.weight": "embeddings.tok_embeddings.weight"},
+)

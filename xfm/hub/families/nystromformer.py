@@ -1,0 +1,75 @@
+"""Nyströmformer. Xiong et al. 2021; files as transformers' NystromformerModel and its heads write them, the oracle.
+
+Where config.json has as many landmarks as tokens (the published checkpoints do: 64 and 64), attention is exact. The
+reference's landmarks and convolutions read padding as text; here a text gives what it gives there without padding.
+The reference takes rows of exactly segment_means_seq_len tokens then, xfm any length.
+"""
+
+from xfm.configs.text import nystromformer
+from xfm.hub.families import bert, roberta
+from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+FIRST = 2  # the Hub's position of a text's first token
+
+
+def network(c: Settings) -> dict:
+    c.only("inv_coeff_init_option", False)
+    landmarks, tokens = c.get("num_landmarks", 64), c.get("segment_means_seq_len", 64)
+    return nystromformer.network(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        vocab=c["vocab_size"],
+        length=c["max_position_embeddings"],
+        landmarks=None if landmarks == tokens else landmarks,
+        conv=c.get("conv_kernel_size", 65),
+        hidden=c["intermediate_size"],
+        types=c.get("type_vocab_size", 2),
+        activation=activation(c),
+        eps=eps(c),
+        start="batch",
+        texts=1,
+    ) | {"heads": {}}
+
+
+def activation(c: Settings) -> str:
+    return c.choose("hidden_act", ACTIVATIONS, "gelu_new")
+
+
+def eps(c: Settings) -> float:
+    return c.get("layer_norm_eps", 1e-5)
+
+
+def mlm(c: Settings) -> dict:
+    return bert.mlm(c) | {"activation": activation(c), "norm": dict(kind="layernorm", eps=eps(c))}
+
+
+def from_two(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
+    """The batch of a family whose first position is 2."""
+    places = None if position_ids is None else position_ids - FIRST
+    return counted(c, input_ids, attention_mask, token_type_ids, places)
+
+
+LABELS = Head("label", lambda c: roberta.classification(activation(c))(c), roberta.LABEL_NAMES)
+CHOICE_POOL = dict(kind="dense", activation="relu")
+CHOICE = Head("choice", bert.classification(1, CHOICE_POOL), {"pool/dense": "pre_classifier", **roberta.ONE_LAYER})
+
+FAMILY = Family(
+    model_type="nystromformer",
+    prefix="nystromformer.",
+    network=network,
+    names=bert.NAMES | {"layer/0/part/conv": "encoder.layer.{}.attention.self.conv.weight"},
+    heads={
+        "masked_lm": Head("mlm", mlm, bert.MLM_NAMES),
+        "sequence_classification": LABELS,
+        "multiple_choice": CHOICE,
+        "token_classification": roberta.TASKS["token_classification"],
+        "question_answering": roberta.TASKS["question_answering"],
+    },
+    architectures=roberta.FAMILY.architectures | {"Model": ()},
+    renames=bert.FAMILY.renames,
+    ignored=bert.FAMILY.ignored,
+    tied=bert.FAMILY.tied,
+    inputs=from_two,
+)

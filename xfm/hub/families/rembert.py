@@ -1,0 +1,59 @@
+"""RemBERT. Chung et al. 2021; files as transformers' RemBertModel and its heads write them, which are the oracle.
+
+The published checkpoint is for fine-tuning and has no output embedding; one that has it loads as a masked language
+model too.
+"""
+
+from xfm.configs.text import rembert
+from xfm.hub.families import bert
+from xfm.hub.family import Family, Head
+from xfm.hub.settings import Settings
+
+
+def network(c: Settings) -> dict:
+    c.get(("output_embedding_size", "classifier_dropout_prob"))  # the head's, and training's
+    return rembert.network(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        hidden=c["intermediate_size"],
+        vocab=c["vocab_size"],
+        length=c["max_position_embeddings"],
+        inputs=c["input_embedding_size"],
+        outputs=None,
+        types=c.get("type_vocab_size", 2),
+        activation=bert.activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+    ) | {"heads": {}}
+
+
+def mlm(c: Settings) -> dict:
+    c.only("tie_word_embeddings", False)
+    norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-12))
+    head = dict(kind="mlm", vocab=c["vocab_size"], table="own", activation=bert.activation(c), norm=norm)
+    return head | {"width": c["output_embedding_size"]}
+
+
+MLM_NAMES = {
+    "dense": "cls.predictions.dense",
+    "norm": "cls.predictions.LayerNorm",
+    "table": "cls.predictions.decoder.weight",
+    "bias": "cls.predictions.decoder.bias",
+}
+
+FAMILY = Family(
+    model_type="rembert",
+    prefix="rembert.",
+    network=network,
+    names=bert.NAMES | {"embed/up": "encoder.embedding_hidden_mapping_in"},
+    heads={"pooled": bert.POOLER, "masked_lm": Head("mlm", mlm, MLM_NAMES), **bert.TASKS},
+    architectures={
+        "Model": ("pooled",),
+        "ForMaskedLM": ("masked_lm",),
+        "ForSequenceClassification": ("sequence_classification",),
+        "ForMultipleChoice": ("multiple_choice",),
+        "ForTokenClassification": ("token_classification",),
+        "ForQuestionAnswering": ("question_answering",),
+    },
+    ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"},
+)

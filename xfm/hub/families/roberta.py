@@ -1,0 +1,92 @@
+"""RoBERTa and those of its layout: XLM-RoBERTa (and multilingual-e5, bge-m3), CamemBERT, DistilRoBERTa.
+
+Liu et al. 2019; files as transformers' RobertaModel and its heads write them, which are the oracle.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from xfm.configs.text import roberta
+from xfm.errors import XfmError
+from xfm.hub.families import bert
+from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.settings import Settings
+
+
+def network(c: Settings) -> dict:
+    return roberta.network(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        hidden=c["intermediate_size"],
+        vocab=c["vocab_size"],
+        length=c["max_position_embeddings"],
+        types=c.get("type_vocab_size", 2),
+        activation=bert.activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+        first=padding(c) + 1,
+    ) | {"heads": {}}
+
+
+def padding(c: Settings) -> int:
+    """The id of the padding token, from which places are counted on."""
+    pad = c.get("pad_token_id", 1)
+    if not isinstance(pad, int):
+        raise XfmError(f"{c.path} sets pad_token_id to {pad!r}; positions of this family are counted from a number")
+    return pad
+
+
+def after_padding(c: Settings, input_ids, attention_mask, token_type_ids, position_ids, pad=None) -> Batch:
+    """The batch of a family whose positions count the tokens of a row that are not the padding token.
+
+    The Hub's position of the first of them is pad + 1, xfm's is 0; the padding token itself stands one before.
+    """
+    pad = padding(c) if pad is None else pad
+    if position_ids is None:
+        real = input_ids != pad
+        position_ids = np.cumsum(real, axis=1) * real + pad
+    return counted(c, input_ids, attention_mask, token_type_ids, position_ids - (pad + 1))
+
+
+def mlm(c: Settings) -> dict:
+    return bert.mlm(c) | {"activation": "gelu"}
+
+
+def classification(activation: str):
+    """The spec of a head of two layers on the first token."""
+    pool = dict(kind="dense", activation=activation)
+    return lambda c: dict(kind="classification", classes=len(c.labels), pool=pool)
+
+
+MLM_NAMES = {"dense": "lm_head.dense", "norm": "lm_head.layer_norm", "bias": "lm_head.bias"}
+LABEL_NAMES = {"pool/dense": "classifier.dense", "out": "classifier.out_proj"}
+# One layer only: named to the parameter, since the names of LABEL_NAMES begin alike.
+ONE_LAYER = {"out/kernel": "classifier.weight", "out/bias": "classifier.bias"}
+TASKS = bert.TASKS | {
+    "sequence_classification": Head("label", classification("tanh"), LABEL_NAMES),
+    "multiple_choice": dataclasses.replace(bert.TASKS["multiple_choice"], names=ONE_LAYER),
+    "token_classification": dataclasses.replace(bert.TASKS["token_classification"], names=ONE_LAYER),
+}
+
+FAMILY = Family(
+    model_type="roberta",
+    prefix="roberta.",
+    network=network,
+    names=bert.NAMES,
+    heads={"pooled": bert.POOLER, "masked_lm": Head("mlm", mlm, MLM_NAMES), **TASKS},
+    architectures={
+        "Model": ("pooled",),
+        "ForMaskedLM": ("masked_lm",),
+        "ForSequenceClassification": ("sequence_classification",),
+        "ForMultipleChoice": ("multiple_choice",),
+        "ForTokenClassification": ("token_classification",),
+        "ForQuestionAnswering": ("question_answering",),
+    },
+    renames=bert.FAMILY.renames,
+    ignored=bert.FAMILY.ignored,
+    tied={"lm_head.decoder.weight": "embeddings.word_embeddings.weight", "lm_head.decoder.bias": "lm_head.bias"},
+    inputs=after_padding,
+)
+XLM = dataclasses.replace(FAMILY, model_type="xlm-roberta")
+CAMEMBERT = dataclasses.replace(FAMILY, model_type="camembert")

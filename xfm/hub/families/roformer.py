@@ -1,0 +1,66 @@
+"""RoFormer. Su et al. 2021; files as transformers' RoFormerModel and its heads write them, which are the oracle.
+
+The file's table of sines holds what follows from place and width, so it is neither read nor written; transformers makes
+it anew. Its multiple choice takes a row's last token, be it padding; here it is the last that is none.
+"""
+
+from xfm.configs.text import roformer
+from xfm.hub.families import bert
+from xfm.hub.family import Family, Head
+from xfm.hub.settings import Settings
+
+
+def network(c: Settings) -> dict:
+    width, factor = c["hidden_size"], c.get("embedding_size")
+    c.get("max_position_embeddings")  # rows of a table that nothing needs
+    return roformer.network(
+        layers=c["num_hidden_layers"],
+        width=width,
+        heads=c["num_attention_heads"],
+        vocab=c["vocab_size"],
+        hidden=c["intermediate_size"],
+        factor=None if factor in (None, width) else factor,
+        types=c.get("type_vocab_size", 2),
+        activation=bert.activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+        turns=c.choose("rotary_value", {False: "qk", True: "qkv"}, False),
+    ) | {"heads": {}}
+
+
+def labels(c: Settings) -> dict:
+    return dict(kind="classification", classes=len(c.labels), pool=dict(kind="dense", activation=bert.activation(c)))
+
+
+def choice(c: Settings) -> dict:
+    c.only("summary_type", "last")
+    c.only("summary_use_proj", False, None)
+    return dict(kind="classification", classes=1, pool=dict(kind="last"))
+
+
+NAMES = {place: name for place, name in bert.NAMES.items() if place != "embed/position"}
+
+FAMILY = Family(
+    model_type="roformer",
+    prefix="roformer.",
+    network=network,
+    names=NAMES | {"embed/up": "embeddings_project"},
+    heads={
+        "masked_lm": Head("mlm", bert.mlm, bert.MLM_NAMES),
+        "sequence_classification": Head(
+            "label", labels, {"pool/dense": "classifier.dense", "out": "classifier.out_proj"}
+        ),
+        "multiple_choice": Head("choice", choice, {"out": "classifier"}),
+        "token_classification": bert.TASKS["token_classification"],
+        "question_answering": bert.TASKS["question_answering"],
+    },
+    architectures={
+        "Model": (),
+        "ForMaskedLM": ("masked_lm",),
+        "ForSequenceClassification": ("sequence_classification",),
+        "ForMultipleChoice": ("multiple_choice",),
+        "ForTokenClassification": ("token_classification",),
+        "ForQuestionAnswering": ("question_answering",),
+    },
+    ignored={r"encoder\.embed_positions\.weight": "it holds the sines and cosines of places"},
+    tied=bert.FAMILY.tied,
+)

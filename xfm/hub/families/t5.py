@@ -1,0 +1,91 @@
+"""The encoders of T5, mT5, ByT5 and umT5, from their own files or from those of the whole encoder and decoder.
+
+Raffel et al. 2020; the oracle is transformers' T5EncoderModel (MT5, UMT5). What the decoder has in a file stays there.
+"""
+
+import dataclasses
+from functools import partial
+
+from xfm.configs.text import t5_encoder
+from xfm.errors import XfmError
+from xfm.hub.family import Family, Head
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+# Keys of the decoder, of the task, or that repeat others.
+ASIDE = (
+    "is_encoder_decoder",
+    "num_decoder_layers",
+    "scale_decoder_outputs",
+    "dropout_rate",
+    "n_positions",
+    "output_past",
+)
+
+
+def network(c: Settings, ffn: str = "relu", table: str = "one") -> dict:
+    """ffn: what the family has where config.json is silent.  table: of distances, for all layers or for each."""
+    for key in ASIDE:
+        c.get(key)
+    ffn = c.get("feed_forward_proj", ffn)
+    *gated, activation = ffn.split("-")
+    if gated not in ([], ["gated"]):
+        raise XfmError(f"{c.path} sets feed_forward_proj to {ffn!r}; it is an activation's name or 'gated-' with one")
+    activation = "gelu_new" if ffn == "gated-gelu" else activation
+    c.only("is_gated_act", bool(gated))
+    c.only("dense_act_fn", activation)
+    if activation not in ACTIVATIONS:
+        raise XfmError(f"{c.path} sets feed_forward_proj to {ffn!r}; xfm knows {', '.join(ACTIVATIONS)}")
+    return t5_encoder.network(
+        layers=c["num_layers"],
+        width=c["d_model"],
+        heads=c["num_heads"],
+        hidden=c["d_ff"],
+        head_width=c["d_kv"],
+        vocab=c["vocab_size"],
+        ffn="glu" if gated else "mlp",
+        activation=ACTIVATIONS[activation],
+        buckets=c.get("relative_attention_num_buckets", 32),
+        reach=c.get("relative_attention_max_distance", 128),
+        table=table,
+        eps=c.get("layer_norm_epsilon", 1e-6),
+    ) | {"heads": {}}
+
+
+ATTENTION, FFN = "encoder.block.{}.layer.0.", "encoder.block.{}.layer.1."
+NAMES = {
+    "embed/word": "shared",
+    "position": "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
+    "layer/0/in_norm": f"{ATTENTION}layer_norm",
+    "layer/0/part": f"{ATTENTION}SelfAttention",
+    "layer/0/part/position": f"{ATTENTION}SelfAttention.relative_attention_bias",
+    "layer/mlp_1/in_norm": f"{FFN}layer_norm",
+    "layer/mlp_1/part/up": f"{FFN}DenseReluDense.wi",
+    "layer/mlp_1/part/down": f"{FFN}DenseReluDense.wo",
+    "layer/glu_1/in_norm": f"{FFN}layer_norm",
+    "layer/glu_1/part/gate": f"{FFN}DenseReluDense.wi_0",
+    "layer/glu_1/part/up": f"{FFN}DenseReluDense.wi_1",
+    "layer/glu_1/part/down": f"{FFN}DenseReluDense.wo",
+    "norm": "encoder.final_layer_norm",
+}
+
+FAMILY = Family(
+    model_type="t5",
+    prefix="transformer.",
+    network=network,
+    names=NAMES,
+    heads={
+        "token_classification": Head(
+            "tags", lambda c: dict(kind="tagging", classes=len(c.labels)), {"out": "classifier"}
+        ),
+    },
+    architectures={
+        "EncoderModel": (),
+        "Model": (),
+        "ForConditionalGeneration": (),
+        "ForTokenClassification": ("token_classification",),
+    },
+    ignored={r"decoder\..*": "it is the decoder's", r"lm_head\.weight": "the decoder predicts with it"},
+    tied={"encoder.embed_tokens.weight": "shared.weight"},
+)
+MT5 = dataclasses.replace(FAMILY, model_type="mt5", network=partial(network, ffn="gated-gelu"))
+UMT5 = dataclasses.replace(FAMILY, model_type="umt5", network=partial(network, ffn="gated-gelu", table="each"))

@@ -1,0 +1,45 @@
+"""What a caller gives to a checkpoint, checked before it is used."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xfm.errors import XfmError
+
+
+def whole(input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **more) -> list[np.ndarray | None]:
+    """The Hub's inputs as arrays of one shape; XfmError where they are no whole numbers or of another shape."""
+    names = ("input_ids", "attention_mask", "token_type_ids", "position_ids", *more)
+    arrays = (input_ids, attention_mask, token_type_ids, position_ids, *more.values())
+    given = [a if a is None else np.asarray(a) for a in arrays]
+    shape = given[0].shape
+    if len(shape) not in (2, 3):
+        raise XfmError(f"input_ids have the shape [batch, length], not {shape}")
+    for name, array in zip(names, given, strict=True):
+        if array is None:
+            continue
+        if array.dtype.kind not in ("biu" if name == "attention_mask" else "iu"):
+            raise XfmError(f"{name} are whole numbers, not {array.dtype}")
+        if array.shape != shape and (name != "position_ids" or array.shape[-1:] != shape[-1:]):
+            raise XfmError(f"{name} have shape {array.shape}, and input_ids {shape}")
+    return given
+
+
+def check_ids(batch: Mapping[str, np.ndarray], embed: Mapping[str, Any]) -> None:
+    """Raises XfmError for an id for which a table of the embedding has no row."""
+    _check("input_ids", batch["tokens"], 0, embed.get("vocab"))
+    _check("token_type_ids", batch.get("types"), 0, max(embed.get("types", 0), 1))
+    position = embed.get("position") or {}
+    if position.get("kind") == "learned" and "positions" in batch:
+        first, places = position.get("first", 0), batch["positions"]
+        real = np.where(batch.get("segments", 1) > 0, places, 0)  # padding's may be anything
+        _check("positions", real, -first, position["length"] - first)
+
+
+def _check(name: str, ids: np.ndarray | None, first: int, end: int | None) -> None:
+    if ids is None or end is None or not ids.size:
+        return
+    low, high = int(ids.min()), int(ids.max())
+    if low < first or high >= end:
+        raise XfmError(f"{name} hold {high if high >= end else low}; those of this checkpoint are {first} to {end - 1}")

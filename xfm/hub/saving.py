@@ -1,0 +1,202 @@
+"""A checkpoint written as a folder of the Hub: what transformers and sentence-transformers load as their own.
+
+model.safetensors (or several files and their index), config.json, the tokeniser's files as they were, and a card. The
+folder appears whole or not at all.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+from flax import traverse_util
+
+from xfm.errors import XfmError, nearest
+from xfm.hub.card import card
+from xfm.hub.files import line
+from xfm.hub.naming import Piece
+from xfm.hub.weights import file_pieces, joined
+
+DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+LARGEST = 5_000_000_000  # bytes of one file of weights
+# Of the folder that a checkpoint came from: its tokeniser, and what makes it a sentence encoder.
+COPIED = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
+    "vocab.json", "merges.txt", "*.model", "modules.json", "sentence_bert_config.json",
+    "config_sentence_transformers.json", "[0-9]_*/config.json", "[0-9]_*/model.safetensors",
+)  # fmt: skip
+WRITTEN = ("config.json", "README.md", "model.safetensors.index.json", "model.safetensors", "model-*.safetensors")
+
+
+def save(
+    checkpoint: Any,
+    path: str | Path,
+    *,
+    dtype: str | None = None,
+    largest: int = LARGEST,
+    about: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a Checkpoint as the folder `path`, which is new, empty, or a checkpoint that the new one replaces.
+
+    dtype: of the numbers in the files, "float32", "float16" or "bfloat16"; that of the parameters if None.
+    largest: bytes of a file of weights, above which there are several.  about: "data" and "metrics" for the card.
+
+    Raises XfmError, and leaves what was there, where a folder of that name holds other things, where the numbers do
+    not fit the dtype, and where the disk is full.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise XfmError(f"weights are not saved as {dtype!r}{nearest(dtype, DTYPES)}; they are as {', '.join(DTYPES)}")
+    flat = traverse_util.flatten_dict(checkpoint.params, sep="/")
+    kinds = {np.dtype(x.dtype) for x in flat.values()}
+    dtype = dtype or (kinds.pop().name if len(kinds) == 1 else "float32")
+    with replacing(Path(path).expanduser()) as folder:
+        copy(checkpoint.folder, folder)
+        write_weights(checkpoint, flat, folder, dtype, largest)
+        config = config_of(checkpoint, dtype)
+        (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = card(checkpoint, config, sum(x.size for x in flat.values()), about or {})
+        (folder / "README.md").write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def config_of(checkpoint: Any, dtype: str) -> dict[str, Any]:
+    """config.json as it was, but for the dtype and the class, which is the one that has the heads at hand."""
+    config = dict(checkpoint.config)
+    config["dtype" if "dtype" in config else "torch_dtype"] = dtype
+    name = class_of(checkpoint.family, tuple(checkpoint.heads), config.get("architectures") or [])
+    return {**config, "architectures": [name]} if name else config
+
+
+def class_of(family: Any, tasks: tuple[str, ...], before: list[str]) -> str | None:
+    """The class, in the style of those named before, that has these heads: the old one if it fits as well as any."""
+    ends = sorted(family.architectures, key=len)
+    known = next(((name, end) for name in before for end in reversed(ends) if name.endswith(end)), None)
+    if known is None:
+        return before[0] if before else None
+    name, old = known
+    held = set(tasks) - {"pooled"}
+
+    def strays(end: str) -> int:
+        """How many heads there are that the class lacks, or the other way."""
+        return len(held ^ (set(family.architectures[end]) - {"pooled"}))
+
+    return name.removesuffix(old) + min([old, *ends], key=strays)
+
+
+def write_weights(checkpoint: Any, flat: Mapping[str, Any], folder: Path, dtype: str, largest: int) -> None:
+    """One file, or several of at most `largest` bytes with an index; a tensor is never divided."""
+    try:
+        from safetensors.numpy import save_file
+    except ImportError:
+        raise XfmError("saving needs safetensors: pip install 'xfm[hub]'") from None
+    c = checkpoint
+    named = file_pieces(c.family, c.heads, c.spec, {path: x.shape for path, x in flat.items()})
+    width = np.dtype(DTYPES[dtype]).itemsize
+    sizes = {name: width * sum(int(np.prod(piece.shape)) for piece in parts) for name, parts in named.items()}
+    shares = shared_out(sizes, largest)
+    names = [f"model-{i:05}-of-{len(shares):05}.safetensors" for i in range(1, len(shares) + 1)]
+    names = names if len(shares) > 1 else ["model.safetensors"]
+    for file, share in zip(names, shares, strict=True):
+        arrays = {name: cast(name, tensor(named[name], flat), dtype) for name in share}
+        save_file(arrays, folder / file, metadata={"format": "pt"})  # without it transformers refuses the file
+    if len(shares) > 1:
+        where = {name: file for file, share in zip(names, shares, strict=True) for name in share}
+        index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(sorted(where.items()))}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def tensor(parts: list[Piece], flat: Mapping[str, Any]) -> np.ndarray:
+    """One tensor of a file, from parameters that may lie on several devices."""
+    return joined(parts, {piece.path: jax.device_get(flat[piece.path]) for piece in parts})
+
+
+def shared_out(sizes: Mapping[str, int], largest: int) -> list[list[str]]:
+    """The names in their order, in groups of at most `largest` bytes, or of one."""
+    groups, room = [[]], largest
+    for name, size in sizes.items():
+        if size > room and groups[-1]:
+            groups.append([])
+            room = largest
+        groups[-1].append(name)
+        room -= size
+    return groups
+
+
+def cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    """The array in that dtype; XfmError where it no longer is finite."""
+    if array.dtype == DTYPES[dtype]:
+        return array
+    with np.errstate(over="ignore"):
+        cast = array.astype(DTYPES[dtype])
+    if not np.isfinite(cast).all():
+        raise XfmError(f"{name} has numbers too large for {dtype}; save it as float32")
+    return cast
+
+
+def copy(source: Path, folder: Path) -> None:
+    """The files of COPIED that are in `source`."""
+    for pattern in COPIED:
+        for file in sorted(source.glob(pattern)):
+            target = folder / file.relative_to(source)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, target)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """An empty folder to write to, which takes the place of `path` at the end if all went well, and vanishes if not.
+
+    Only what `save` itself writes is ever replaced.
+    """
+    path = Path(os.path.abspath(path))
+    foreign = _foreign(path)
+    if foreign is not None:
+        raise XfmError(f"{path} holds {foreign}, which is no file of a checkpoint; give a new folder")
+    mark = uuid.uuid4().hex[:12]
+    draft, old = (path.with_name(f".{path.name}.{word}-{mark}") for word in ("new", "old"))
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        for file in (*draft.rglob("*"), draft):
+            _sync(file)
+        if path.exists():
+            path.rename(old)
+        try:
+            draft.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+    except XfmError:
+        raise
+    except Exception as error:  # safetensors has an error of its own for a full disk
+        raise XfmError(f"{path} could not be written, and what was there is left: {line(error)}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _foreign(path: Path) -> str | None:
+    """The name of something in a folder that is no file of a checkpoint; of the path itself if that is a file."""
+    if not path.exists():
+        return None
+    if not path.is_dir():
+        return "a file"
+    there = [file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()]
+    return next((name for name in there if not any(fnmatch(name, one) for one in (*WRITTEN, *COPIED))), None)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,47 @@
+"""A number for each input, such as how alike two sentences are. Cer et al. 2017 (STS-B), as in Devlin et al. 2019."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from xfm.objectives.base import Objective, mean, weighted
+from xfm.objectives.predict import predict
+from xfm.objectives.scores import NUMBERS, check_scores, scored
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression(Objective):
+    """Squared error of the head "label", which has one class, against batch["labels"].
+
+    scores: names of scores.NUMBERS, reported at the end.
+    """
+
+    unit: ClassVar[str] = "squared"
+    scores: Sequence[str] = ("pearson", "spearman")
+
+    def __post_init__(self):
+        check_scores("regression", self.scores, NUMBERS)
+
+    def loss(self, params, extra, batch, rng, train=True):
+        out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": rng})
+        guess, labels = out["label"][:, 0].astype(jnp.float32), batch["labels"].astype(jnp.float32)
+        metrics = {"loss": weighted((guess - labels) ** 2, batch.get("weights", jnp.ones(labels.shape)))}
+        return mean(metrics["loss"]), metrics, extra
+
+    def baseline(self, data):
+        """The squared error of always answering with the training data's mean."""
+        known, seen = (np.array([s[i]["labels"] for i in range(len(s))], np.float64) for s in (data.train, data.valid))
+        return {"mean": float(((seen - known.mean()) ** 2).mean())}
+
+    def report(self, params, extra, data):
+        truth, guess = self._guesses(params, data)
+        return scored(self.scores, NUMBERS, truth, guess)
+
+    def _guesses(self, params, data):
+        def guess(params, batch):
+            return batch["labels"], self.model.apply({"params": params}, batch)["label"][:, 0]
+
+        return predict(guess, params, data.valid)

@@ -1,0 +1,163 @@
+"""Replaced-token detection: a small network fills gaps, a larger one tells where. Clark et al. 2020 (ELECTRA)."""
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core import FrozenDict
+from jaxtyping import Array, Bool, Float, Int
+
+from xfm.errors import XfmError
+from xfm.objectives.base import Objective, Params, cross_entropy, mean, weighted
+from xfm.objectives.corruption import choose, replaced, units_of
+from xfm.objectives.text import ROWS, excerpt, is_special, word_rows
+from xfm.structures import build
+from xfm.transforms.redraw import redraw
+
+OWN = "up"  # of the embedding: the map from the shared tables' width to the network's own
+
+
+def detection_loss(odds: Float[Array, "*any"], put: Bool[Array, "*any"]) -> Float[Array, "*any"]:
+    """-log of the chance given to the truth by log odds, in nats and float32. Section 2, the second loss."""
+    odds = odds.astype(jnp.float32)
+    return jax.nn.softplus(jnp.where(put, -odds, odds))
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplacedToken(Objective):
+    """Both losses at once: masked language modelling of the generator + weight · detection by the model's "replaced".
+
+    The model is the discriminator, which is what is kept. generator: spec of a network with a head "mlm", whose
+    embedding has the model's tables (its `factor` is their width where that is not its own); the two share them.
+    rate: share of a row's tokens that the generator fills.  split: how it sees them, as (mask, random token,
+    unchanged).  units: as in masked_lm.  weight: λ of section 2.
+
+    Parameters are the model's own, so that they serve it as they are, and beside them "generator". No gradient
+    passes through the sampled tokens. metrics["loss"] is that of detection, in nats per token that is not padding.
+    """
+
+    generator: Mapping[str, Any] = FrozenDict()
+    rate: float = 0.15
+    split: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    units: Mapping[str, Any] = FrozenDict(kind="token")
+    weight: float = 50.0
+
+    def __post_init__(self):
+        if not 0 < self.rate < 1:
+            raise XfmError(f"replaced_token: rate is a share between 0 and 1, not {self.rate}")
+        if len(self.split) != 3 or abs(sum(self.split) - 1) > 1e-6:
+            raise XfmError(f"replaced_token: split is three shares that add up to 1, not {tuple(self.split)}")
+        if self.vocabulary is None or self.vocabulary.mask is None:
+            raise XfmError("replaced_token needs a tokeniser with a mask token; this data has none")
+        for name, heads, head in (("model", self.model.heads, "replaced"), ("generator", self._heads, "mlm")):
+            if head not in heads:
+                raise XfmError(f"replaced_token: the {name} needs a head {head!r}; it has {', '.join(heads) or 'none'}")
+
+    @property
+    def _heads(self) -> Mapping[str, Any]:
+        return self.generator.get("heads", {})
+
+    @cached_property
+    def filler(self) -> nn.Module:
+        """The generator."""
+        return build(self.generator)
+
+    def init(self, rng, batch):
+        first, second, third = jax.random.split(rng, 3)
+        params = dict(self.model.init(first, batch)["params"])
+        made = dict(self.filler.init(second, batch)["params"])
+        self._check_tables(params["embed"], made["embed"])
+        made["embed"] = {name: made["embed"][name] for name in made["embed"] if name == OWN}
+        return redraw({**params, "generator": {name: p for name, p in made.items() if p}}, self.initial, third), {}
+
+    def _check_tables(self, ours: Params, theirs: Params) -> None:
+        ours, theirs = (jax.tree.map(jnp.shape, {k: v for k, v in p.items() if k != OWN}) for p in (ours, theirs))
+        if ours != theirs:
+            raise XfmError(
+                f"replaced_token: the model and the generator share their embedding; its shapes are {_listed(ours)} in "
+                f"the one and {_listed(theirs)} in the other"
+            )
+
+    def generator_params(self, params: Params) -> Params:
+        """The generator's parameters with the shared ones among them."""
+        shared = {name: p for name, p in params["embed"].items() if name != OWN}
+        own = params["generator"]
+        return {**own, "embed": {**shared, **own.get("embed", {})}}
+
+    def loss(self, params, extra, batch, rng, train=True):
+        choice, sample, first, second = jax.random.split(rng, 4)
+        tokens = batch["tokens"]
+        real = batch["segments"] > 0 if "segments" in batch else jnp.ones(tokens.shape, bool)
+        at, weights, seen = self._gaps(tokens, real, choice)
+
+        def run(network, params, drop, **changed):
+            return network.apply({"params": params}, {**batch, **changed}, train=train, rngs={"dropout": drop})
+
+        labels = jnp.take_along_axis(tokens, at, axis=1)
+        logits = run(self.filler, self.generator_params(params), first, tokens=seen, at=at)["mlm"]
+        drawn = jax.random.categorical(sample, jax.lax.stop_gradient(logits).astype(jnp.float32))
+        filled = written(tokens, at, jnp.where(weights > 0, drawn, labels))
+        put = filled != tokens
+        odds = run(self.model, params, second, tokens=filled)["replaced"]
+
+        metrics = {
+            "loss": weighted(detection_loss(odds, put), real),
+            "accuracy": weighted((odds > 0) == put, real),
+            "found": weighted(odds > 0, put & real),
+            "replaced": weighted(put, real),
+            "generator_loss": weighted(cross_entropy(logits, labels), weights),
+            "generator_accuracy": weighted(logits.argmax(-1) == labels, weights),
+        }
+        return mean(metrics["generator_loss"]) + self.weight * mean(metrics["loss"]), metrics, extra
+
+    def _gaps(self, tokens: Int[Array, "B T"], real: Bool[Array, "B T"], rng):
+        """Places to fill [B K], their weights, and the tokens as the generator sees them."""
+        unit, order, what = jax.random.split(rng, 3)
+        allowed = real & ~is_special(tokens, self.vocabulary)
+        most = max(1, round(self.rate * tokens.shape[1]))
+        at, weights = choose(units_of(self.units, tokens, self.vocabulary, unit), allowed, self.rate, most, order)
+        labels = jnp.take_along_axis(tokens, at, axis=1)
+        seen = jnp.where(weights > 0, replaced(labels, self.split, self.vocabulary, what), labels)
+        return at, weights, written(tokens, at, seen)
+
+    def baseline(self, data):
+        """Of one who knows only how many tokens a generator without context would replace."""
+        counts = np.zeros(data.vocabulary.size)
+        for i in range(min(len(data.train), ROWS)):
+            counts += np.bincount(data.train[i]["tokens"], minlength=len(counts))[: len(counts)]
+        counts[list(data.vocabulary.special)] = 0
+        chances = counts / max(counts.sum(), 1)
+        share = self.rate * (1 - np.square(chances).sum())
+        return {"share of replaced": float(-share * np.log(share) - (1 - share) * np.log(1 - share))}
+
+    def examples(self, params, extra, data, count: int = 3, shown: int = 12):
+        """`count` validation rows with one word replaced by the generator's: where the model sees which."""
+        fill = jax.jit(lambda b: self.filler.apply({"params": self.generator_params(params)}, b)["mlm"])
+        judge = jax.jit(lambda b: jax.nn.sigmoid(self.model.apply({"params": params}, b)["replaced"]))
+        lines = []
+        for number, (row, place) in enumerate(word_rows(data, count)):
+            batch = {key: jnp.asarray(value)[None] for key, value in row.items()}
+            truth, own = int(row["tokens"][place]), batch["tokens"]
+            logits = fill({**batch, "tokens": own.at[0, place].set(self.vocabulary.mask), "at": jnp.array([[place]])})
+            put = int(jax.random.categorical(jax.random.key(number), logits[0, 0].at[truth].set(-jnp.inf)))
+            before, after = (float(judge({**batch, "tokens": own.at[0, place].set(i)})[0, place]) for i in (truth, put))
+            words = [repr(data.tokenizer.decode([i]).strip()) for i in (truth, put)]
+            lines.append(
+                f"{excerpt(row['tokens'], place, shown, data.tokenizer, '[____]')}\n"
+                f"    replaced, it says: {words[1]}, put there, {after:.0%}; {words[0]}, the text's own, {before:.0%}"
+            )
+        return lines
+
+
+def written(tokens: Int[Array, "B T"], at: Int[Array, "B K"], new: Int[Array, "B K"]) -> Int[Array, "B T"]:
+    """tokens with `new` at the places `at`."""
+    return jax.vmap(lambda row, i, value: row.at[i].set(value))(tokens, at, new)
+
+
+def _listed(shapes: Mapping[str, Any]) -> str:
+    return str({name: next(iter(leaves.values())) for name, leaves in shapes.items()})

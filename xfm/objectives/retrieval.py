@@ -1,0 +1,136 @@
+"""Vectors of texts, near where texts belong together: one encoder for queries and for what answers them.
+
+Reimers, Gurevych, "Sentence-BERT" (2019); Karpukhin et al., "Dense Passage Retrieval" (2020); large batches in little
+memory: Gao, Zhang, Han, Callan, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (2021).
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.core import FrozenDict
+
+from xfm.errors import XfmError
+from xfm.objectives.base import Objective, mean, weighted
+from xfm.objectives.contrast import LOSSES, SCORED, loss_of, unit
+from xfm.objectives.predict import predict
+from xfm.objectives.scores import NUMBERS, ranks, scored
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrieval(Objective):
+    """The loss `form`, {"kind": "infonce" | "cosine" | "triplet" | "cosent", …} (see contrast.py), over head "vector".
+
+    texts: n, in a row: query, positive and any negatives; batch["tokens"] is [B n T].
+    chunks: how many pieces the texts of a batch are encoded in, one after another; the backward pass encodes each
+      again, so that the layers' activations of one piece alone are held while the loss still sees the whole batch:
+      Gao et al.'s gradient cache, with the same gradient as without. (`accumulate` would shrink the batch instead.)
+    among: with infonce, how many rows a validation query chooses among, so that the loss does not hang on the batch.
+    """
+
+    form: Mapping[str, Any] = FrozenDict(kind="infonce")
+    texts: int = 2
+    chunks: int = 1
+    among: int = 16
+
+    def __post_init__(self):
+        loss_of(self.form)
+        if self.texts < 2 or self.chunks < 1 or self.among < 2:
+            raise XfmError("retrieval: texts and among are 2 or more, chunks is 1 or more")
+
+    def init(self, rng, batch):
+        return super().init(rng, self._flat(batch))
+
+    def loss(self, params, extra, batch, rng, train=True):
+        kind, settings = loss_of(self.form)
+        if kind in SCORED and "labels" not in batch:
+            raise XfmError(f"the loss {kind} needs a score for each pair; set config.data.label to its column")
+        if kind == "infonce" and not train:
+            settings["among"] = self.among
+        vectors = self.vectors(params, batch, rng, train)
+        each, right = LOSSES[kind](vectors, batch.get("labels"), **settings)
+        ones = jnp.ones(each.shape)
+        metrics = {"loss": weighted(each, ones), "accuracy": weighted(right, ones)}
+        return mean(metrics["loss"]), metrics, extra
+
+    def vectors(self, params, batch, rng=None, train=False):
+        """[B n D]: the vector of each text."""
+        flat = self._flat(batch)
+        count = flat["tokens"].shape[0]
+
+        def encode(part, rng):
+            rngs = {} if rng is None else {"dropout": rng}
+            return self.model.apply({"params": params}, part, train=train, rngs=rngs)["vector"]
+
+        if self.chunks == 1 or not train:
+            out = encode(flat, rng)
+        else:
+            if count % self.chunks:
+                raise XfmError(f"retrieval: chunks={self.chunks} does not divide {count} texts of a batch")
+            # Dealt out rather than cut, so that each device keeps its own texts.
+            dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, self.chunks, *x.shape[1:]), 0, 1), flat)
+            keys = jax.random.split(rng, self.chunks)
+            out = jax.lax.map(jax.checkpoint(lambda item: encode(*item)), (dealt, keys))
+            out = jnp.swapaxes(out, 0, 1).reshape(count, -1)
+        return out.reshape(-1, self.texts, out.shape[-1])
+
+    def baseline(self, data):
+        kind, settings = loss_of(self.form)
+        if kind == "infonce":
+            both = settings.get("ways") == "both"
+            choices = [self.among * (self.texts - 1), *([self.among] if both else [])]
+            return {"chance": sum(map(math.log, choices)) / len(choices)}
+        if kind == "triplet":
+            return {"equal vectors": float(settings.get("margin", 1.0))}
+        if kind == "cosine" and "labels" in data.train[0]:
+            known, seen = (np.array([s[i]["labels"] for i in range(len(s))]) for s in (data.train, data.valid))
+            return {"mean": float(((seen - known.mean()) ** 2).mean())}
+        return {}
+
+    def report(self, params, extra, data):
+        """With scores: how the cosine of each pair goes with them. Without: each validation query's positive among all.
+
+        recall_at_k: share of the queries whose own is among the k nearest.  mrr: mean of 1 / rank.
+        """
+        x = predict(lambda p, batch: unit(self.vectors(p, batch)), params, data.valid)
+        if "labels" in data.valid[0]:
+            truth = [float(data.valid[i]["labels"]) for i in range(len(data.valid))]
+            return scored(tuple(NUMBERS), NUMBERS, truth, (x[:, 0] * x[:, 1]).sum(-1))
+        rank = _ranks(x)
+        return {
+            "recall_at_1": float((rank <= 1).mean()),
+            "recall_at_10": float((rank <= 10).mean()),
+            "mrr": float((1 / rank).mean()),
+        }
+
+    def examples(self, params, extra, data, count: int = 3):
+        """`count` validation queries: the nearest of all positives, and the place of their own."""
+        x = predict(lambda p, batch: unit(self.vectors(p, batch)), params, data.valid)
+
+        def text(index, which):
+            row = data.valid[index]
+            return " ".join(data.tokenizer.decode(row["tokens"][which][row["segments"][which] > 0]).split())
+
+        lines = []
+        for i in np.linspace(0, len(data.valid) - 1, count).astype(int).tolist():
+            scores = x[:, 1] @ x[i, 0]
+            best = int(scores.argmax())
+            place = int((scores >= scores[i]).sum())
+            lines.append(f"{text(i, 0)}\n    nearest: {text(best, 1)}; its own, at place {place}: {text(i, 1)}")
+        return lines
+
+    def _flat(self, batch):
+        """Of [B n …] arrays [B·n …]; those of whole rows are left out."""
+        if batch["tokens"].ndim == 2:
+            return batch
+        return {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if x.ndim > 2}
+
+
+def _ranks(x: np.ndarray, block: int = 1024) -> np.ndarray:
+    """The place of each query's own positive among all, queries taken by the block."""
+    found = [ranks(x[i : i + block, 0] @ x[:, 1].T, range(i, min(i + block, len(x)))) for i in range(0, len(x), block)]
+    return np.concatenate(found)

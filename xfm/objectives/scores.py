@@ -1,0 +1,63 @@
+"""Scores that people report, from all true and guessed labels at once, by well-kept libraries where they have them."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from xfm.errors import XfmError, nearest
+
+Labels = Array | np.ndarray
+
+
+def _sklearn(name: str, **settings):
+    def score(truth: Labels, guess: Labels) -> float:
+        return getattr(_library("sklearn.metrics"), name)(truth, guess, **settings)
+
+    return score
+
+
+def _scipy(name: str):
+    def score(truth: Labels, guess: Labels) -> float:
+        if np.ptp(truth) == 0 or np.ptp(guess) == 0:
+            return 0.0  # a constant goes with nothing
+        return getattr(_library("scipy.stats"), name)(truth, guess).statistic
+
+    return score
+
+
+def _library(module: str):
+    from xfm.data.files import optional  # the data's room is entered only where scores are asked for
+
+    return optional(module, "finetune")
+
+
+# Of classes: F1 is of class 1 of two; macro_f1 is the mean over classes.
+CLASSES = {
+    "accuracy": _sklearn("accuracy_score"),
+    "f1": _sklearn("f1_score", zero_division=0),
+    "macro_f1": _sklearn("f1_score", average="macro", zero_division=0),
+    "matthews": _sklearn("matthews_corrcoef"),
+}
+NUMBERS = {
+    "pearson": _scipy("pearsonr"),
+    "spearman": _scipy("spearmanr"),
+}
+
+
+def check_scores(kind: str, names: Sequence[str], table: Mapping) -> None:
+    """Raises XfmError for a score that the objective `kind` does not have."""
+    for name in names:
+        if name not in table:
+            raise XfmError(f"{kind}: no score {name!r}{nearest(name, table)}; there are {', '.join(table)}")
+
+
+def scored(names: Sequence[str], table: Mapping, truth: Labels, guess: Labels) -> dict[str, float]:
+    """name -> score."""
+    return {name: float(table[name](np.asarray(truth), np.asarray(guess))) for name in names}
+
+
+def ranks(similarity: Float[np.ndarray, "Q N"], right: Sequence[int]) -> np.ndarray:
+    """For each query the place, from 1, of its right one among all N, the best of equals counted last."""
+    own = similarity[np.arange(len(right)), right]
+    return (similarity >= own[:, None]).sum(axis=1)

@@ -1,0 +1,43 @@
+"""Tokens from tables of a width of their own, led to the stream's before the norm. He et al. 2021 (DeBERTa)."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+from jaxtyping import Array
+
+from xfm.context import Context
+from xfm.parts.linear import Linear
+from xfm.parts.norm import NORMS
+from xfm.parts.position import POSITIONS
+from xfm.spec import Spec, build, freeze
+
+NO_POSITION = freeze(dict(kind="none"))
+
+
+class Projected(nn.Module):
+    """drop(norm(W · tokens)): where kind "tokens" with a `factor` has its norm before the map, this has it after.
+
+    vocab, types, position: of the tables.  factor: their width.  width: D.  places: spec of a position slot that is
+    added behind the map (Zhang et al. 2022, OPT-350M).
+    """
+
+    vocab: int
+    width: int
+    factor: int
+    types: int = 0
+    position: Spec = NO_POSITION
+    places: Spec = NO_POSITION
+    norm: Spec | None = None
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, Array], ctx: Context):
+        from xfm.parts.embed import EMBEDS  # it is one of them
+
+        tables = dict(kind="tokens", vocab=self.vocab, width=self.factor, types=self.types, position=self.position)
+        x, ctx = build(EMBEDS, freeze(tables), name="tokens")(batch, ctx)
+        x = Linear(self.width, bias=False, name="up")(x)
+        x = build(POSITIONS, self.places, name="places").add(x, ctx)
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx

@@ -1,0 +1,51 @@
+"""DeBERTa's enhanced mask decoder: absolute places join only where masked words are told.
+
+He et al. 2021 (DeBERTa), section 3.2; that one layer runs twice over the same keys and values is the authors' setting.
+"""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.parts.ffn import FFNS
+from xfm.parts.mixer import MIXERS
+from xfm.parts.norm import NORMS
+from xfm.parts.position import POSITIONS
+from xfm.spec import Spec, build, freeze
+
+NORM = freeze(dict(kind="layernorm"))
+
+
+class EnhancedMLM(nn.Module):
+    """Logits [B T V], or [B K V] at the places ctx.at, of a decoder of one post-norm layer.
+
+    Queries start as x with its places added, and take `steps` passes through the layer; keys and values are those of x
+    each time, which the mixer finds as ctx.shared["memory"]. The layer is the encoder's last, so the stack below is
+    one layer shorter than the network to be fine-tuned.
+
+    mixer, ffn: specs of the layer.  norm, drop: after each of the two.  head: spec of what tells words, of this slot.
+    length: places in the table, as in position "learned".
+    """
+
+    mixer: Spec
+    ffn: Spec
+    head: Spec
+    length: int
+    norm: Spec = NORM
+    steps: int = 2
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K V"]:
+        from xfm.parts.head import HEADS  # it is one of them
+
+        seen = ctx.replace(shared={**ctx.shared, "memory": x})
+        parts = [build(MIXERS, self.mixer, name="mixer"), build(FFNS, self.ffn, name="ffn")]
+        norms = [build(NORMS, self.norm, name=f"{place}_norm") for place in ("mixer", "ffn")]
+        places = dict(kind="learned", length=self.length)
+        query = build(POSITIONS, places, name="position").add(x, ctx)
+        for _ in range(self.steps):
+            for part, norm in zip(parts, norms, strict=True):
+                y, _ = part(query, seen)
+                query = norm(query + nn.Dropout(self.drop)(y, deterministic=not ctx.train))
+        return build(HEADS, self.head, name="words")(query, ctx)

@@ -1,0 +1,70 @@
+"""Learned queries, one per label, that read the tokens through one light layer of a decoder.
+
+Liu, Huang, Lyu, Shakeri, Yu, Li, "EncT5: A Framework for Fine-tuning T5 as Non-autoregressive Models", 2021, section 3.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.kernels.attention import attention
+from xfm.parts.ffn import FFNS
+from xfm.parts.linear import Linear
+from xfm.parts.mixer import MIXERS
+from xfm.parts.norm import NORMS
+from xfm.spec import Spec, SpecError, build, freeze
+
+RMSNORM = freeze(dict(kind="rmsnorm"))
+
+
+class LatentQueries(nn.Module):
+    """Logits [B classes] of one query; of several [B queries classes], or [B queries] where classes is 1.
+
+    Each of mixer (among the queries, left out if None), attention of heads N and width H to the tokens, and ffn is
+    added to the queries after a norm of its own; a last norm and a linear map follow.
+    queries: 1 to classify, one per label where a text has several.  scale: of the scores, 1 as in T5; 1 / sqrt(H) if
+    None.  bias: of attention.  drop: after each part and before the last map.
+    """
+
+    classes: int
+    heads: int
+    ffn: Spec
+    queries: int = 1
+    width: int | None = None
+    mixer: Spec | None = None
+    norm: Spec = RMSNORM
+    scale: float | None = 1.0
+    bias: bool = False
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *any"]:
+        B, _, D = x.shape
+        if self.width is None and D % self.heads:
+            raise SpecError(f"head 'latent_queries': a width of {D} does not divide among {self.heads} heads")
+        drop = nn.Dropout(self.drop, deterministic=not ctx.train)
+        # The queries are a text of their own: nothing of the tokens' places or padding holds for them.
+        own = Context(train=ctx.train, dtype=ctx.dtype)
+        among = None if self.mixer is None else build(MIXERS, self.mixer, name="mixer")
+        ffn = build(FFNS, self.ffn, name="ffn")
+
+        table = self.param("queries", nn.initializers.normal(0.02), (self.queries, D))
+        y = jnp.broadcast_to(table.astype(x.dtype), (B, self.queries, D))
+        if among is not None:
+            y += drop(among(build(NORMS, self.norm, name="mixer_norm")(y), own)[0])
+        y += drop(self._read(build(NORMS, self.norm, name="cross_norm")(y), x, ctx))
+        y += drop(ffn(build(NORMS, self.norm, name="ffn_norm")(y), own)[0])
+        y = drop(build(NORMS, self.norm, name="norm")(y))
+
+        logits = Linear(self.classes, name="out")(y)
+        if self.queries == 1:
+            return logits[:, 0]
+        return logits[..., 0] if self.classes == 1 else logits
+
+    def _read(self, y: Float[Array, "B Q D"], x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B Q D"]:
+        shape = (self.heads, self.width or x.shape[-1] // self.heads)
+        q = Linear(shape, self.bias, name="q")(y)
+        k, v = (Linear(shape, self.bias, name=name)(x) for name in "kv")
+        segments = jnp.ones(y.shape[:2], jnp.int32), ctx.real(x).astype(jnp.int32)
+        return Linear(x.shape[-1], self.bias, axes=2, name="o")(attention(q, k, v, segments=segments, scale=self.scale))

@@ -1,0 +1,145 @@
+"""Disentangled attention: what a token says and how far away it stands meet in separate scores.
+
+He, Liu, Gao, Chen, "DeBERTa: Decoding-Enhanced BERT with Disentangled Attention" (2021), section 3.1. That the maps
+of the content may read the table, and that both terms read the row of t - s, is so in the files of the authors.
+"""
+
+import dataclasses
+import functools
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from xfm.context import Context
+from xfm.kernels.attention import Dropout, attention
+from xfm.kernels.platform import product
+from xfm.parts.linear import Linear
+from xfm.parts.position import POSITIONS
+from xfm.spec import Spec, SpecError, build, freeze
+
+SHARED = freeze(dict(kind="shared"))
+TERMS = ("c2p", "p2c")
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["q", "k", "of_key", "of_query", "rows"], meta_fields=[]
+)
+@dataclasses.dataclass(frozen=True)
+class Relative:
+    """q_t · of_key[row(t - s)] + k_s · of_query[row(t - s)], block by block; an absent table is an absent term.
+
+    rows: of the tables, for the distances -(S - 1), …, T - 1.
+    """
+
+    q: Float[Array, "B T N H"]
+    k: Float[Array, "B S N H"]
+    of_key: Float[Array, "rows N H"] | None
+    of_query: Float[Array, "rows N H"] | None
+    rows: Int[Array, "T+S-1"]
+
+    def block(self, b, n, query, key):
+        """[t s]: each vector meets the block's t + s distances in one product, and the product is skewed into place.
+
+        Row indices within a block are consecutive, so column m of a product is distance `nearest - m`.
+        """
+        t, s = query.shape[0], key.shape[0]
+        T, S = self.q.shape[1], self.k.shape[1]
+        distance = query[0] - key[0] + (t - 1) - jnp.arange(t + s)
+        row = self.rows[jnp.clip(distance + S - 1, 0, T + S - 2)]
+        scores = jnp.zeros((t, s), jnp.float32)
+        if self.of_key is not None:  # the score of (t, s) is in column (t - 1 - its row) + s
+            met = product("th,mh->tm", self.q[b, jnp.clip(query, 0, T - 1), n], self.of_key[row, n])
+            scores += met.reshape(-1)[t - 1 : -1].reshape(t, t + s - 1)[:, :s]
+        if self.of_query is not None:
+            met = product("sh,mh->sm", self.k[b, jnp.clip(key, 0, S - 1), n], self.of_query[row, n])
+            scores += jnp.pad(met.reshape(-1), (0, s)).reshape(s, t + s + 1)[:, :t][:, ::-1].T
+        return scores
+
+
+class OfDistance(nn.Module):
+    """Keys and queries of the table's own: projections `k` (for c2p) and `q` (for p2c)."""
+
+    features: tuple[int, int]
+    terms: tuple[str, ...]
+    key_bias: bool
+
+    @nn.compact
+    def __call__(self, table: Float[Array, "rows D"]):
+        key = Linear(self.features, self.key_bias, name="k")(table) if "c2p" in self.terms else None
+        return key, Linear(self.features, name="q")(table) if "p2c" in self.terms else None
+
+
+class Disentangled(nn.Module):
+    """Attention with up to three scores of a pair: content's, and the `terms` with a vector of its distance.
+
+    heads: N.  width: H, D / N if None.  terms: of "c2p" (the query meets the distance) and "p2c" (the key does).
+    maps: of q, k and v, three that stand "apart", or one per head that is "fused" and has no bias of keys (v1).
+    keys: whether the table of distances has its "own" projections or those "shared" with the content, if apart.
+    position: spec that shares the table as "relative".  drop: of attention weights.  position_drop: of the table.
+    memory: name of what ctx.shared holds for keys and values [B T D] to be made of, the stream itself if None.
+    """
+
+    heads: int
+    width: int | None = None
+    terms: tuple[str, ...] = TERMS
+    maps: Literal["apart", "fused"] = "apart"
+    keys: Literal["own", "shared"] = "own"
+    position: Spec = SHARED
+    drop: float = 0.0
+    position_drop: float = 0.0
+    memory: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+        (N, H), D = self.sizes(x.shape[-1]), x.shape[-1]
+        if state is not None:
+            raise SpecError("disentangled attention reads whole rows and has no state")
+        real = ctx.real(x)[..., None]  # the kernel guards q, k and v from padding, and not what a bias holds
+        x = jnp.where(real, x, 0)
+        seen = x if self.memory is None else jnp.where(real, ctx.shared[self.memory], 0)
+        if self.maps == "fused":
+            qkv = Linear((N, 3 * H), bias=False, name="qkv")
+            q, k, v = jnp.split(qkv(seen), 3, axis=-1)
+            q = q if self.memory is None else jnp.split(qkv(x), 3, axis=-1)[0]
+            q += self.param("q_bias", nn.initializers.zeros, (N, H)).astype(x.dtype)
+            v += self.param("v_bias", nn.initializers.zeros, (N, H)).astype(x.dtype)
+        else:
+            q_of, k_of, v_of = (Linear((N, H), name=name) for name in "qkv")
+            q, k, v = q_of(x), k_of(seen), v_of(seen)
+        scale = (H * (1 + len(self.terms))) ** -0.5
+        bias = None
+        if self.terms:
+            distances = self._distances(D, ctx)
+            table = nn.Dropout(self.position_drop)(distances.table, deterministic=not ctx.train)
+            if self.keys == "shared":
+                of_key = k_of(table) if "c2p" in self.terms else None
+                of_query = q_of(table) if "p2c" in self.terms else None
+            else:
+                of_key, of_query = OfDistance((N, H), self.terms, self.maps == "apart", name="distance")(table)
+            scaled = (a if a is None else scale * a for a in (of_key, of_query))
+            bias = Relative(q, k, *scaled, jnp.asarray(distances.rows(x.shape[1])))
+        dropout = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
+        y = attention(q, k, v, segments=ctx.segments, mask=ctx.mask, bias=bias, scale=scale, dropout=dropout)
+        return Linear(D, axes=2, name="o")(y), state
+
+    def sizes(self, D: int) -> tuple[int, int]:
+        """N and H for a model of width D; SpecError where they or the terms do not fit."""
+        if self.heads < 1 or (self.width is None and D % self.heads):
+            raise SpecError(f"disentangled: a width of {D} does not divide among {self.heads} heads; set width")
+        if len(set(self.terms)) < len(self.terms) or not set(self.terms) <= set(TERMS):
+            raise SpecError(f"disentangled: terms are of {', '.join(TERMS)}, each once, and not {tuple(self.terms)}")
+        if self.maps == "fused" and self.keys == "shared":
+            raise SpecError("disentangled: keys='shared' reads the maps of q and k, which maps='fused' does not have")
+        return self.heads, self.width or D // self.heads
+
+    def _distances(self, D: int, ctx: Context):
+        made = build(POSITIONS, self.position, name="position").share(ctx)
+        if "relative" not in made:
+            raise SpecError("disentangled attention needs a position that shares its table, such as 'relative_table'")
+        width = made["relative"].table.shape[1]
+        if width != D:
+            raise SpecError(f"disentangled: the table of distances has width {width}, and the stream {D}")
+        return made["relative"]

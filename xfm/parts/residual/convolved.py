@@ -1,0 +1,79 @@
+"""A residual connection that a convolution of the embedding joins: DeBERTa-v2's, behind its first layer.
+
+He et al. 2021 (DeBERTa), section 5.2 ("n-gram information": the models of 0.9 and 1.5 billion parameters); what is
+normed where is read off the authors' files.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from xfm.context import Context
+from xfm.parts.activation import activation
+from xfm.parts.norm import NORMS
+from xfm.parts.residual.thinning import thinned
+from xfm.spec import Spec, SpecError, build, freeze
+
+NORM = freeze(dict(kind="layernorm"))
+
+
+def convolve(
+    x: Float[Array, "B T D"],
+    kernel: Float[Array, "W I D"],
+    bias: Float[Array, "D"],
+    segments: Int[Array, "B T"] | None = None,
+) -> Float[Array, "B T D"]:
+    """y_t = bias + sum_w x_{t + w - W // 2} kernel_w over the places of t's own segment; W is odd, groups are D / I."""
+    (W, inside, D), T = kernel.shape, x.shape[1]
+    side = W // 2
+    segments = jnp.ones(x.shape[:2], jnp.int32) if segments is None else segments
+    x = jnp.where((segments > 0)[..., None], x, 0)
+    wide, owner = jnp.pad(x, ((0, 0), (side, side), (0, 0))), jnp.pad(segments, ((0, 0), (side, side)))
+    y = bias.astype(x.dtype)
+    for w in range(W):
+        tap = jnp.where((owner[:, w : w + T] == segments)[..., None], wide[:, w : w + T], 0)
+        tap = tap.reshape(*tap.shape[:2], D // inside, inside)
+        by_group = kernel[w].reshape(inside, D // inside, inside).astype(x.dtype)
+        y = y + jnp.einsum("btgi,igo->btgo", tap, by_group).reshape(x.shape)
+    return y
+
+
+class Conv(nn.Module):
+    """Owns the kernel and the bias of a convolution over `width` places."""
+
+    width: int
+    groups: int = 1
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
+        D = x.shape[-1]
+        if self.width % 2 == 0 or D % self.groups:
+            raise SpecError(
+                f"a convolution has an odd width and groups that divide {D}, not {self.width} and {self.groups}"
+            )
+        kernel = self.param(
+            "kernel", nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2), (self.width, D // self.groups, D)
+        )
+        return convolve(x, kernel, self.param("bias", nn.initializers.zeros, (D,)), ctx.segments)
+
+
+class Convolved(nn.Module):
+    """conv_norm(norm(x + y) + activation(conv(e))), e being the embedding's output, ctx.shared["embedded"].
+
+    width: places that the convolution sees, odd.  drop: of y, and of what the convolution gives.
+    """
+
+    width: int
+    groups: int = 1
+    activation: str = "tanh"
+    norm: Spec = NORM
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):
+        if "embedded" not in ctx.shared:
+            raise SpecError('residual "convolved" reads the embedding of a stack, and stands in none')
+        x = build(NORMS, self.norm, name="norm")(x + thinned(self, y, ctx, self.drop, 0.0))
+        seen = Conv(self.width, self.groups, name="conv")(ctx.shared["embedded"], ctx)
+        seen = nn.Dropout(self.drop, name="conv_drop")(seen, deterministic=not ctx.train)
+        return build(NORMS, self.norm, name="conv_norm")(x + activation(self.activation)(seen))
