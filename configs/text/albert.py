@@ -8,7 +8,7 @@ there: words are masked one by one and not in n-grams; the second loss, whether 
 out, though its head is there for checkpoints; the tokeniser is WordPiece, not SentencePiece.
 Command: xfm train configs/text/albert.py:base --workdir runs/albert --config.data.path=FOLDER_OF_TEXT
 Cost: 125k steps of 4096 rows; the paper used 64 to 512 TPU v3 chips.  Result: not run at scale.
-`tiny` is for two CPU cores: most of a minute on the Python standard library.
+`tiny` is for two CPU cores: less than a minute on the Python standard library.
 """
 
 from xfm.configs.text import bert

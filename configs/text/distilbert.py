@@ -7,7 +7,7 @@ trains against a teacher's logits and hidden states beside masked language model
 BERT's layers; here masked language modelling stands alone, from scratch, in batches as large as there.
 Command: xfm train configs/text/distilbert.py:base --workdir runs/distilbert --config.data.path=FOLDER_OF_TEXT
 Cost: the paper took 90 hours on 8 V100 of 16 GB.  Result: not run at scale.
-`tiny` is for two CPU cores: most of a minute on the Python standard library.
+`tiny` is for two CPU cores: less than a minute on the Python standard library.
 """
 
 from xfm.configs.text import bert

@@ -7,7 +7,7 @@ recipe of table 6: 15 or 25 % of tokens filled, 85 % of them seen as the mask (t
 detection. Not as there: learning rates do not fall with depth in fine-tuning; rows have one length throughout.
 Command: xfm train configs/text/electra.py:small --workdir runs/electra --config.data.path=FOLDER_OF_TEXT
 Cost: 1M steps of 128 rows; the paper took 4 days on one V100 for small.  Result: not run at scale.
-`tiny` is for two CPU cores: most of a minute on the Python standard library.
+`tiny` is for two CPU cores: about a minute on the bytes of the Python standard library.
 """
 
 from xfm.configs.text import bert

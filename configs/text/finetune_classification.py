@@ -66,11 +66,11 @@ def small(c, length, batch, steps, peak, layers=2, width=128, vocab=4096):
     c.batch, c.steps = batch, steps
     c.optimiser.update(b2=0.98)
     c.schedule = dict(kind="linear", peak=peak, warmup=steps // 10)
-    c.log_every, c.eval_every, c.save_every = 20, steps // 4, steps // 2
+    c.log_every, c.eval_every, c.save_every = 20, steps // 2, steps // 2
     return c
 
 
 def tiny(c):
-    c = small(c, length=64, batch=32, steps=400, peak=1e-3)
+    c = small(c, length=64, batch=32, steps=320, peak=1e-3)
     c.objective.classes = c.model.heads.label.classes = 12
     return c

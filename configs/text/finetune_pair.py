@@ -37,8 +37,8 @@ def get_config(arg="base"):
 
 
 def tiny(c):
-    c = single.small(c, length=48, batch=32, steps=400, peak=1e-3)
-    c.data.update(task="indentation")
+    c = single.small(c, length=48, batch=32, steps=300, peak=1e-3)
+    c.data.update(task="indentation", validation=0.05)
     c.objective.update(classes=3, scores=("accuracy", "macro_f1"))
     c.model.heads.label.classes = 3
     return c

@@ -33,7 +33,7 @@ def get_config(arg="squad"):
 
 
 def tiny(c):
-    c = single.small(c, length=96, batch=32, steps=300, peak=2e-3)
+    c = single.small(c, length=96, batch=32, steps=200, peak=2e-3)
     del c.data["validation"]
     c.data.update(validation=0.1, stride=48, question=32)
     return c

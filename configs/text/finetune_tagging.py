@@ -33,6 +33,6 @@ def get_config(arg="base"):
 
 
 def tiny(c):
-    c = single.small(c, length=64, batch=32, steps=250, peak=2e-3)
+    c = single.small(c, length=64, batch=32, steps=200, peak=2e-3)
     c.data.update(stride=40)
     return c

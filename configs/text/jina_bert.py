@@ -34,8 +34,8 @@ def get_config(arg="base"):
     c.objective.update(rate=0.3, pairs="none")
     if arg == "tiny":
         c.model = network(layers=2, width=128, heads=4, vocab=4096, hidden=256)
-        c.steps = 600
-        c.schedule.update(warmup=60)
+        c.steps = 450
+        c.schedule.update(warmup=45)
         return c
     layers, width, heads, activation = SIZES[arg]
     c.model = network(layers, width, heads, 30_528, activation, drop=0.1)

@@ -7,7 +7,7 @@ objective, which is masked language modelling here; permuted modelling with posi
 two streams, which fine-tuned and published checkpoints have not.
 Command: xfm train configs/text/mpnet.py:base --workdir runs/mpnet --config.data.path=FOLDER_OF_TEXT
 Cost: 500k steps of 8192 rows; the paper took 35 days on 32 V100.  Result: not run at scale.
-`tiny` is for two CPU cores: most of a minute on the Python standard library.
+`tiny` is for two CPU cores: less than a minute on the Python standard library.
 """
 
 from xfm.configs.text import bert, roberta

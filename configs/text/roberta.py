@@ -9,7 +9,7 @@ Not as there: XLM-R and CamemBERT cut words by SentencePiece, which this tokenis
 sampled by their sizes, its paper gives no learning rate (RoBERTa's stands here); DistilRoBERTa has no teacher here.
 Command: xfm train configs/text/roberta.py:base --workdir runs/roberta --config.data.path=FOLDER_OF_TEXT
 Cost: 500k steps of 8192 rows of 512; the paper took a day on 1024 V100 for 100k of them.  Result: not run at scale.
-`tiny` is for two CPU cores: most of a minute on the Python standard library.
+`tiny` is for two CPU cores: less than a minute on the Python standard library.
 """
 
 from xfm.configs.text import bert

@@ -37,8 +37,8 @@ def get_config(arg="base"):
     c.objective.pairs = "none"
     if arg == "tiny":
         c.model = network(layers=2, width=128, heads=4, vocab=4096)
-        c.steps = 600
-        c.schedule.update(warmup=60)
+        c.steps = 450
+        c.schedule.update(warmup=45)
         return c
     layers, width, heads, _ = SIZES[arg]
     c.model = network(layers, width, heads, vocab=50_000, drop=0.1)

@@ -72,7 +72,7 @@ def test_a_dropped_field_is_told(run):
 
 
 def test_list(run, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "120")
     code, out, err = run("list")
     assert code == 0 and not err
     assert all(word in out for word in ("config", "text/bert", "tiny, base", "27 in all", "Devlin"))

@@ -5,7 +5,6 @@ Each gives records as (name, values); records of one name stay on one side when 
 
 import ast
 import dataclasses
-import functools
 import io
 import keyword
 import re
@@ -37,10 +36,9 @@ class Function:
         return self.name.partition(".")[0].removeprefix("_py").removeprefix("_")
 
 
-@functools.cache
-def definitions() -> tuple[Function, ...]:
-    """All functions and classes with docstrings of the standard library, by name; each docstring once."""
-    found, seen = [], set()
+def definitions() -> Iterator[Function]:
+    """All functions and classes with docstrings of the standard library; each docstring once."""
+    seen = set()
     for name, text in sources():
         try:
             tree = ast.parse(text)
@@ -52,8 +50,7 @@ def definitions() -> tuple[Function, ...]:
             if len(docstring.split()) < 4 or docstring in seen:
                 continue
             seen.add(docstring)
-            found.append(Function(path, docstring, node))
-    return tuple(found)
+            yield Function(path, docstring, node)
 
 
 def sources() -> Iterator[tuple[str, str]]:
@@ -177,10 +174,9 @@ def _tag(kind: str, word: str, before: str, quoted: bool) -> str:
     return {"NUMBER": "number", "COMMENT": "comment"}.get(kind, "")
 
 
-def _functions() -> list[Function]:
-    return [
-        one for one in definitions() if isinstance(one.node, ast.FunctionDef) and not one.node.name.startswith("__")
-    ]
+def _functions() -> Iterator[Function]:
+    plain = (one for one in definitions() if isinstance(one.node, ast.FunctionDef))
+    return (one for one in plain if not one.node.name.startswith("__"))
 
 
 def _sentence(one: Function) -> str:
