@@ -9,7 +9,7 @@ Reproduced: networks, vocabulary sizes and pre-training settings, as far as the 
 they leave open is BERT's or RoBERTa's own. Not reproduced: their corpora and tokenisers, which `data` names or trains.
 Command: xfm train configs/text/domains.py:greek_bert --workdir runs/greek --config.data.path=FOLDER_OF_TEXT
 Cost: greek_bert one TPU v3-8; gottbert 1.2 days on 256 TPU v3 cores (the authors).  Result: not run at scale.
-`tiny` is BERT's with Bioformer's whole words, for two CPU cores: most of a minute on the Python standard library.
+`tiny` is BERT's, shorter, for two CPU cores: most of a minute on the Python standard library.
 """
 
 from xfm.configs.text import bert, roberta
@@ -37,7 +37,6 @@ def get_config(arg="bioformer_8L"):
 
 
 def tiny(c):
-    c.objective.units = dict(kind="whole_word")
     c.steps = 300
     c.schedule.update(warmup=40)
     c.eval_every = c.save_every = 150
