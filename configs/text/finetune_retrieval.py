@@ -46,7 +46,7 @@ def get_config(arg="base"):
 
 
 def tiny(c):
-    c = single.small(c, length=32, batch=64, steps=240, peak=1e-3)
+    c = single.small(c, length=32, batch=64, steps=200, peak=1e-3)
     c.data.update(texts=("query", "positive"))
     c.objective.chunks = 2
     return c
