@@ -9,7 +9,7 @@ Reproduced: networks, vocabulary sizes and pre-training settings, as far as the 
 they leave open is BERT's or RoBERTa's own. Not reproduced: their corpora and tokenisers, which `data` names or trains.
 Command: xfm train configs/text/domains.py:greek_bert --workdir runs/greek --config.data.path=FOLDER_OF_TEXT
 Cost: greek_bert one TPU v3-8; gottbert 1.2 days on 256 TPU v3 cores (the authors).  Result: not run at scale.
-`tiny` is BERT's, shorter, for two CPU cores: most of a minute on the Python standard library.
+`tiny` is BERT's, for two CPU cores: about a minute on the Python standard library.
 """
 
 from xfm.configs.text import bert, roberta
@@ -32,15 +32,8 @@ PARAMETERS = {"bioformer_8L": 42_820_610, "bioformer_16L": 41_502_466}
 
 def get_config(arg="bioformer_8L"):
     if arg == "tiny":
-        return tiny(bert.get_config(arg))
+        return bert.get_config(arg)
     return of_roberta(ROBERTAS[arg]) if arg in ROBERTAS else of_bert(*BERTS[arg])
-
-
-def tiny(c):
-    c.steps = 300
-    c.schedule.update(warmup=40)
-    c.eval_every = c.save_every = 150
-    return c
 
 
 def of_bert(layers, width, heads, vocab, units):

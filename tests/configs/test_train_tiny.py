@@ -17,6 +17,7 @@ MARGINS = {
     "text/finetune_pair": 0.3,
     "text/finetune_retrieval": 1.2,
     "text/bert": 0.5,
+    "text/domains": 0.5,
     "text/mosaicbert": 0.4,
     "text/roberta": 0.4,
     "text/distilbert": 0.3,

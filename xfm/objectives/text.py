@@ -39,17 +39,23 @@ def unigram(data) -> float:
 
 
 def word_rows(data, count: int):
-    """`count` (row, place) pairs spread over the validation data; each place holds a word of four letters or more."""
+    """`count` (row, place) pairs spread over the validation data.
+
+    A place is the first, from the row's middle on, to hold a word of four letters or more, or else (bytes, characters)
+    the first to hold the longest word there is.
+    """
     found = 0
     for i in np.linspace(0, len(data.valid) - 1, min(len(data.valid), 8 * count)).astype(int):
         row = data.valid[int(i)]
-        middle = len(row["tokens"]) // 2
-        for place in range(middle, len(row["tokens"]) - 1):
-            text = data.tokenizer.decode([int(row["tokens"][place])]).strip()
-            if len(text) >= 4 and text.isalpha() and int(row["tokens"][place]) not in data.vocabulary.special:
-                yield row, place
-                found += 1
-                break
+        tokens = [int(token) for token in row["tokens"]]
+        letters = {}
+        for place in range(len(tokens) // 2, len(tokens) - 1):
+            text = data.tokenizer.decode([tokens[place]]).strip()
+            if text.isalpha() and tokens[place] not in data.vocabulary.special:
+                letters[place] = min(len(text), 4)
+        if letters:
+            yield row, max(letters, key=letters.get)
+            found += 1
         if found == count:
             return
 
