@@ -19,7 +19,8 @@ class Context:
 
     positions: place of each token in its own text; None means 0, 1, 2, … along the row.
     segments: which text of the row a token belongs to, 0 being padding; None means one text without padding. A token
-      sees its own segment only, so packing and padding are one mechanism.
+      sees its own segment only, so packing and padding are one mechanism. Attention takes a pair too, those of its
+      queries and those of its keys, where some tokens listen and are not listened to (Hourglass).
     mask: what a token may see within its segment, as a description (see `xfm.kernels.attention.Mask`).
     at: where heads that predict per token do so; None means everywhere.
     depth: how deep in the stack a sublayer stands, from 0 at the bottom to 1 at the top.
@@ -42,12 +43,14 @@ class Context:
     def of(cls, batch: Mapping[str, Array], **known: Any) -> "Context":
         """The context of a batch: its positions (counted within segments where it gives none), segments and places.
 
-        batch["global"] [B T], where there is one, marks tokens that all see; parts find it in ctx.shared.
+        batch["global"] [B T], where there is one, marks tokens that all see; parts find it in ctx.shared, beside what
+        `known` has there.
         """
         segments, positions = batch.get("segments"), batch.get("positions")
         if positions is None and segments is not None:
             positions = positions_within(segments)
         shared = {"global": batch["global"] > 0} if "global" in batch else {}
+        shared |= known.pop("shared", {})
         return cls(positions=positions, segments=segments, at=batch.get("at"), shared=shared, **known)
 
     def real(self, x: Float[Array, "B T D"]) -> Bool[Array, "B T"]:

@@ -4,8 +4,9 @@ Zaheer, Guruganesh, Dubey, Ainslie, Alberti, Ontanon, Pham, Ravula, Wang, Yang, 
 Longer Sequences", 2020.
 
 Reproduced: the networks of internal construction, parameter for parameter, with their head of masked language
-modelling, and the sizes and rate of table 8. Not as there: no blocks are drawn at random; the paper starts from
-RoBERTa's parameters, and its count of steps, which it does not print, is set to 500k here.
+modelling, and the sizes and rate of table 8; words are masked whole, as in the published code. Not as there: no blocks
+are drawn at random; the paper starts from RoBERTa's parameters, and its count of steps, which it does not print, is set
+to 500k here.
 Command: xfm train configs/text/bigbird.py:base --workdir runs/bigbird --config.data.path=FOLDER_OF_TEXT
 Cost: 500k steps of 256 rows of 4096 tokens.  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.
@@ -40,6 +41,7 @@ def get_config(arg="base"):
     else:
         c.model = network(*SIZES[arg], drop=0.1)
         c.data.update(length=4096, tokenizer=dict(kind="bpe", size=50358))
+        c.objective.units = dict(kind="whole_word")
         c.steps = 500_000
     del c.model.heads["pooled"], c.model.heads["nsp"]
     return c

@@ -75,8 +75,57 @@ def test_a_run(run, refused, trained, tmp_path):
 
 
 def test_a_run_that_no_family_has(refused, run, documents, tmp_path):
-    data, other = f"--config.data.path={documents}", "--config.model.pattern.0.bias=False"
+    data, other = f"--config.data.path={documents}", "--config.model.pattern.0.scale=1.0"
     code, _, err = run("train", TINY, "--workdir", tmp_path / "run", *SMALL, data, other)
     assert code == 0, err
     said = refused("convert", tmp_path / "run", tmp_path / "out")
-    assert "bert: model.pattern.0.bias is" in said and not (tmp_path / "out").exists()
+    assert "bert: model.pattern.0.scale is 1.0 and would be None" in said and not (tmp_path / "out").exists()
+
+
+def train(run, workdir, config, *changes):
+    """A run of two steps, and the checkpoint that it is converted to."""
+    short = ("--config.steps=2", "--config.batch=8", "--config.schedule.warmup=0", "--config.data.tokenizer.size=300")
+    words = ("--config.model.embed.vocab=300", *changes)
+    code, _, err = run("train", config, "--workdir", workdir, *short, *words)
+    assert code == 0, err
+    code, _, err = run("convert", workdir, workdir / "out")
+    assert code == 0, err
+    return xfm.load(workdir / "out"), workdir / "out"
+
+
+def test_a_run_of_another_family(run, documents, tmp_path):
+    """RoBERTa counts places from its id for padding, so two ids of the vocabulary change places."""
+    data = (f"--config.data.path={documents}", "--config.data.validation=0.2", "--config.model.heads.mlm.vocab=300")
+    m, folder = train(run, tmp_path / "run", "text/roberta:tiny", *data)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["RobertaForMaskedLM"] and config["pad_token_id"] == 1
+    assert m.tokenizer.pad_token_id == 1 and m.tokenizer.model_max_length == 32
+    from xfm.train import evaluate
+
+    trained = evaluate(tmp_path / "run").state.params
+    words, dense = trained["embed"]["word"]["embedding"], trained["head_mlm"]["dense"]["bias"]
+    np.testing.assert_array_equal(m.params["embed"]["word"]["embedding"][:3], np.asarray(words)[[1, 0, 2]])
+    np.testing.assert_array_equal(m.params["head_mlm"]["dense"]["bias"], dense)
+
+
+def test_a_run_that_classifies(run, tmp_path):
+    """The classes have the names that the data gives them."""
+    rows = [f"word {i}\t{'ab'[i % 2]}way\n" for i in range(200)]
+    (tmp_path / "data.tsv").write_text("text\tlabel\n" + "".join(rows))
+    two = ("--config.objective.classes=2", "--config.model.heads.label.classes=2")
+    path = f"--config.data.path={tmp_path / 'data.tsv'}"
+    m, folder = train(run, tmp_path / "run", "text/finetune_classification:tiny", path, *two)
+    assert m.config["id2label"] == {"0": "away", "1": "bway"} and m.config["label2id"] == {"away": 0, "bway": 1}
+    assert m.config["architectures"] == ["BertForSequenceClassification"]
+    assert m(input_ids=[[2, 7, 9, 3]])["logits"].shape == (1, 2)
+
+
+def test_a_run_that_embeds(run, tmp_path):
+    """Its pooling is a module of sentence-transformers."""
+    rows = [json.dumps({"query": f"word {i}", "positive": f"the word {i}"}) for i in range(200)]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(rows) + "\n")
+    path = f"--config.data.path={tmp_path / 'pairs.jsonl'}"
+    _, folder = train(run, tmp_path / "run", "text/finetune_retrieval:tiny", path, "--config.objective.among=4")
+    encoder = xfm.sentence_encoder(folder)
+    assert encoder.modules.pooling.modes == ("mean",) and encoder.max_seq_length == 32
+    assert encoder.encode(["word 3"]).shape == (1, 128)

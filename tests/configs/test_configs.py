@@ -106,6 +106,9 @@ PUBLISHED = [
     ("text/jina_bert", "small", None, 33, 0),  # Günther et al. 2023, table 1
     ("text/jina_bert", "base", None, 137, 0),
     ("text/jina_bert", "large", None, 435, 0),
+    ("text/domains", "fernet_news", None, 124, 0),  # its model card
+    ("text/domains", "crisis_m3", None, 135, 0),  # BERTweet's, as its README prints
+    ("text/domains", "tiny_toxic", None, 2.1, 1),
     ("vision/vit", "Ti/16", "head_label", 5.5, 1),  # Steiner et al. 2022, table 2
     ("vision/vit", "S/16", "head_label", 21.7, 1),
     ("vision/vit", "B/16", "head_label", 85.8, 1),

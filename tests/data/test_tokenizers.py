@@ -46,6 +46,19 @@ def test_lossless_round_trip(kind, tmp_path):
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+def test_characters_are_code_points(tmp_path):
+    tokenizer = fit({"kind": "characters"}, tmp_path)
+    v, text = tokenizer.vocabulary, "naïve 漢字\n\x00🙂\ue000"
+    want = [*map(ord, "naïve 漢字\n"), 0xFFFD, 0xFFFD, 0xFFFD]
+    assert tokenizer.encode(text).tolist() == want and tokenizer.encode(text).dtype == np.int32
+    assert tokenizer.decode([v.cls, *want, v.sep, v.pad]) == "naïve 漢字\n" + 3 * "\ufffd"
+    assert (v.size, v.pad, v.cls, v.sep, v.mask, v.unknown) == (0x10000, 0, 0xE000, 0xE001, 0xE003, 0xFFFD)
+    assert np.flatnonzero(v.starts_word[tokenizer.encode("a b\n c")]).tolist() == [1, 3, 4]
+    assert fit({"kind": "characters", "limit": 0x110000}, tmp_path).encode("🙂")[0] == ord("🙂")
+    with pytest.raises(XfmError, match="a limit from 65534 to 1114112, not 256"):
+        fit({"kind": "characters", "limit": 256}, tmp_path)
+
+
 def test_wordpiece_keeps_case_newlines_and_indents(tmp_path):
     tokenizer = fit({"kind": "wordpiece", "size": 400}, tmp_path)
     want = "def area ( width , height ) :\n    if width :\n\treturn width * height\n\n    # über\nclass A :\n"

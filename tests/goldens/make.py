@@ -26,11 +26,12 @@ import pathlib
 import re
 import sys
 import tempfile
+import types
 
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 from transformers.models.t5.modeling_t5 import T5Attention
@@ -164,6 +165,41 @@ def bert(name, **given):
         config,
         keep=r"(position|type)_embeddings|layer\.0\.attention\.self\.query|layer\.0\.\S*output\.dense\.bias"
         r"|seq_relationship|predictions\.bias|pooler\S*weight",
+    )
+
+
+class Torch(torch.nn.Module):
+    """PyTorch's own TransformerEncoder between tables of words and places and one logit of the mean."""
+
+    def __init__(self, vocabulary, places, width, heads, hidden, layers):
+        super().__init__()
+        layer = torch.nn.TransformerEncoderLayer(width, heads, hidden, batch_first=True)
+        self.words = torch.nn.Embedding(vocabulary, width)
+        self.places = torch.nn.Parameter(torch.zeros(places, width))
+        self.encoder = torch.nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.label = torch.nn.Linear(width, 1)
+
+    def forward(self, input_ids, output_hidden_states):
+        states = [self.words(input_ids) + self.places[: input_ids.shape[1]]]
+        for layer in self.encoder.layers:
+            states.append(layer(states[-1]))
+        assert torch.allclose(states[-1], self.encoder(states[0]))
+        return types.SimpleNamespace(hidden_states=states, logits=self.label(states[-1].mean(1)))
+
+    def save_pretrained(self, folder):
+        save_file(self.state_dict(), f"{folder}/model.safetensors")
+
+
+def torch_encoder(name):
+    """Rows without padding: TransformerEncoder is given no mask."""
+    config = dict(vocabulary=97, places=19, width=24, heads=4, hidden=40, layers=2)
+    record(
+        name,
+        Torch(**config),
+        dict(input_ids=tokens(config["vocabulary"], (3, 11), 6)),
+        lambda a: hidden(a) | {"label": a.logits},
+        config,
+        keep=r"places|layers\.0\.(self_attn\.(in_proj_weight|out_proj)|linear1\.bias|norm)|label",
     )
 
 
@@ -346,6 +382,7 @@ GOLDENS = {
         hidden_size=28,
         num_attention_heads=7,
     ),
+    "torch_encoder": torch_encoder,
     "vit": lambda name: vision(name, "vit", num_labels=11, layer_norm_eps=0.05),
     "vit_pooler": lambda name: vision(name, "vit_pooler", num_hidden_layers=1, pooler_act="tanh"),
     "deit": lambda name: vision(name, "deit", num_labels=7, num_hidden_layers=1),

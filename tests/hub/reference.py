@@ -13,7 +13,10 @@ from tests.hub import jina_bert
 from tests.hub.cases import Case
 
 OUTPUTS = ("last_hidden_state", "pooler_output", "logits", "prediction_logits", "seq_relationship_logits", "sop_logits",
-           "start_logits", "end_logits", "text_embeds")  # fmt: skip
+           "start_logits", "end_logits", "text_embeds", "start_top_log_probs", "end_top_log_probs",
+           "cls_logits")  # fmt: skip
+
+KINDS = {"target_mapping": torch.float32, "p_mask": torch.float32}  # of inputs that are not whole numbers there
 
 
 def coarse(shape, scale: float, seed: int) -> torch.Tensor:
@@ -53,11 +56,11 @@ def model_of(case: Case):
 def inputs_of(case: Case, config) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(7)
     mask = mask_of(case)
-    ids = rng.integers(case.lowest, config.vocab_size, mask.shape)
+    ids = rng.integers(case.lowest, getattr(config, "vocab_size", 0x110000), mask.shape)
     pad = getattr(config, "pad_token_id", 0) or 0
     inputs = dict(input_ids=np.where(mask > 0, ids, pad), attention_mask=mask)
     if case.types:
-        inputs["token_type_ids"] = rng.integers(0, config.type_vocab_size, mask.shape) * mask
+        inputs["token_type_ids"] = rng.integers(0, getattr(config, "type_vocab_size", 2), mask.shape) * mask
     inputs |= {name: np.asarray(value) for name, value in case.inputs.items()}
     if case.choices:
         inputs = {k: np.stack([np.roll(a, i, axis=0) for i in range(case.choices)], axis=1) for k, a in inputs.items()}
@@ -78,7 +81,7 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
         config = (pathlib.Path(folder) / "config.json").read_text()
     part = getattr(model, case.part) if case.part else model
     inputs = inputs_of(case, part.config)
-    given = {name: torch.tensor(a, dtype=torch.long) for name, a in inputs.items()}
+    given = {name: torch.tensor(a, dtype=KINDS.get(name, torch.long)) for name, a in inputs.items()}
     answer = part(**given, output_hidden_states=True)
     found = {name: answer[name] for name in OUTPUTS if answer.get(name) is not None}
     hidden = answer.hidden_states
@@ -96,7 +99,8 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
     arrays |= {f"input/{name}": value for name, value in inputs.items()}
     arrays |= {f"output/{name}": value.detach() for name, value in found.items()}
     hidden = [x[:, : case.length] for x in hidden]  # a reference may pad within (BigBird)
-    arrays |= {f"hidden/{i}": x.detach() * torch.tensor(real)[..., None] for i, x in enumerate(hidden)}
+    for i, x in enumerate(hidden):
+        arrays[f"hidden/{i}"] = x.detach() * (torch.tensor(real)[..., None] if per_token(x, real) else 1)
     for name, p in model.named_parameters():
         if p.grad is None or name not in weights:
             continue

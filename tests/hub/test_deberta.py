@@ -7,6 +7,7 @@ import pytest
 
 from tests.hub.test_parity import GOLDENS, checkpoint, close, of
 from xfm.errors import XfmError
+from xfm.hub.checkpoint import load
 
 
 def golden(name):
@@ -31,6 +32,19 @@ def test_the_authors_files_load(tmp_path):
     inputs = of(arrays, "input/")
     real = inputs["attention_mask"] > 0
     close(m(**inputs)["logits"][real], arrays["output/logits"][real], "logits")
+
+
+def test_two_heads_for_words_in_one_file(tmp_path):
+    """The one that transformers reads by default is loaded, and the authors' on demand."""
+    arrays = golden("deberta_v2_lm_predictions")
+    theirs = of(arrays, "weight/lm_predictions.lm_head.")
+    for name, array in theirs.items():
+        name = name if name == "bias" else f"transform.{name}"
+        arrays[f"weight/cls.predictions.{name}"] = array + 1
+    config = str(arrays["config"])
+    assert list(checkpoint(arrays, config, tmp_path).heads) == ["masked_lm"]
+    m = load(tmp_path, head="lm_predictions")
+    np.testing.assert_array_equal(m.params["head_mlm"]["bias"], theirs["bias"])
 
 
 @pytest.mark.parametrize(

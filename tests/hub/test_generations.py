@@ -63,6 +63,13 @@ def test_modernbert_of_the_older_keys():
     assert network(newer) == network(MODERNBERT)
 
 
+def test_keys_of_much_used_files_that_change_nothing():
+    """mmBERT's and Ettin's word for rotary positions; a cross-encoder's activation behind the logits."""
+    assert network(MODERNBERT | {"position_embedding_type": "sans_pos"}) == network(MODERNBERT)
+    behind = {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}
+    assert network(MODERNBERT | behind | {"pooler_dropout": 0.1}) == network(MODERNBERT)
+
+
 def test_eurobert_of_the_older_keys():
     mine = eurobert.network(*eurobert.SIZES["2.1b"], vocab=128_256, theta=250_000)
     assert network(EUROBERT) == mine | {"heads": {}}

@@ -74,7 +74,10 @@ def compare(arrays, config, folder):
     assert len(out["hidden_states"]) == len(hidden)
     for i, theirs in hidden.items():
         real = mask.reshape(-1, mask.shape[-1]) > 0
-        close(np.asarray(out["hidden_states"][int(i)])[real], theirs[real], f"hidden state {i}")
+        mine = np.asarray(out["hidden_states"][int(i)])
+        if mine.shape[:2] == real.shape:
+            mine, theirs = mine[real], theirs[real]
+        close(mine, theirs, f"hidden state {i}")
 
     weights, norms = of(arrays, "weight/"), of(arrays, "norm/")
     gradients = file_arrays(m.family, m.heads, m.spec, gradient)

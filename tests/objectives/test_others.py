@@ -7,6 +7,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
+from tests.drawn import loss_of
 from xfm.errors import XfmError
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
@@ -28,8 +29,8 @@ def test_causal_lm_counts_the_next_token_of_the_same_segment():
     one = causal()
     tokens = jax.random.randint(jax.random.key(0), (B, T), 0, V)
     segments = jnp.broadcast_to(jnp.array([1] * 5 + [2] * 4 + [0] * 3), (B, T))
-    params, extra = one.init(jax.random.key(1), {"tokens": tokens})
-    loss, metrics, _ = one.loss(params, extra, {"tokens": tokens, "segments": segments}, jax.random.key(2))
+    params, extra = jax.jit(one.init)(jax.random.key(1), {"tokens": tokens})
+    loss, metrics, _ = loss_of(one, params, extra, {"tokens": tokens, "segments": segments}, jax.random.key(2))
     assert metrics["loss"][1] == B * (4 + 3)
     total = 0.0
     for part in (slice(0, 5), slice(5, 9)):
@@ -54,12 +55,27 @@ def batch():
 
 def test_label_smoothing_spreads_weight_in_training_only():
     one = classifier(smoothing=0.3)
-    params, extra = one.init(jax.random.key(1), batch())
+    params, extra = jax.jit(one.init)(jax.random.key(1), batch())
     logits = one.model.apply({"params": params}, batch())["label"]
     logs, hard = jax.nn.log_softmax(logits), jax.nn.one_hot(batch()["labels"], 3)
     key = jax.random.key(2)
-    assert_close(one.loss(params, extra, batch(), key, train=False)[0], -(hard * logs).sum(-1).mean())
-    assert_close(one.loss(params, extra, batch(), key)[0], -((0.7 * hard + 0.1) * logs).sum(-1).mean())
+    assert_close(
+        loss_of(one, params, extra, batch(), key, train=False)[0],
+        -(hard * logs).sum(-1).mean(),
+    )
+    assert_close(loss_of(one, params, extra, batch(), key)[0], -((0.7 * hard + 0.1) * logs).sum(-1).mean())
+
+
+def test_one_logit_is_a_logistic_function_of_two_classes():
+    logit, labels = jnp.array([[2.0], [-0.5], [0.3]]), jnp.array([1, 1, 0])
+
+    class One:
+        def apply(self, *args, **kwargs):
+            return {"label": logit}
+
+    loss, metrics, _ = Classification(model=One(), classes=2).loss({}, {}, {"labels": labels}, jax.random.key(0))
+    assert_close(loss, -jnp.log(jax.nn.sigmoid(jnp.array([2.0, -0.5, -0.3]))).mean(), of="loss")
+    assert int(metrics["accuracy"][0]) == 1
 
 
 def test_mixup_blends_images_and_labels_alike():
@@ -84,11 +100,11 @@ def test_cutmix_shares_labels_by_area():
 
 def test_mixing_happens_in_training_only_and_wants_images():
     one = classifier(mixup=0.8, cutmix=1.0)
-    params, extra = one.init(jax.random.key(1), batch())
-    losses = {float(one.loss(params, extra, batch(), jax.random.key(i))[0]) for i in range(6)}
+    params, extra = jax.jit(one.init)(jax.random.key(1), batch())
+    losses = {float(loss_of(one, params, extra, batch(), jax.random.key(i))[0]) for i in range(6)}
     assert len(losses) == 6
-    plain = classifier().loss(params, extra, batch(), jax.random.key(2), train=False)[0]
-    assert one.loss(params, extra, batch(), jax.random.key(0), train=False)[0] == plain
+    plain = loss_of(classifier(), params, extra, batch(), jax.random.key(2), train=False)[0]
+    assert loss_of(one, params, extra, batch(), jax.random.key(0), train=False)[0] == plain
     with pytest.raises(XfmError, match="set classes"):
         Classification(model=one.model)
 

@@ -8,6 +8,7 @@ from flax.traverse_util import flatten_dict
 
 import xfm
 from tests.close import assert_close
+from tests.drawn import loss_of
 from xfm.errors import XfmError
 from xfm.objectives.replaced_token import ReplacedToken, detection_loss
 from xfm.spec import freeze
@@ -38,7 +39,7 @@ def tokens(seed=0):
 
 def started(one, **batch):
     batch = {"tokens": tokens(), **batch}
-    return one.init(jax.random.key(0), batch)[0], batch
+    return jax.jit(one.init)(jax.random.key(0), batch)[0], batch
 
 
 def test_both_networks_read_one_embedding():
@@ -46,9 +47,9 @@ def test_both_networks_read_one_embedding():
     params, batch = started(one)
     own = flatten_dict(params["generator"], sep="/")
     assert "embed/up/kernel" in own and not any("word" in path or "position" in path for path in own)
-    alone = one.model.init(jax.random.key(0), batch)["params"]
+    alone = jax.jit(one.model.init)(jax.random.key(0), batch)["params"]
     assert jax.tree.structure({k: v for k, v in params.items() if k != "generator"}) == jax.tree.structure(alone)
-    gradient = jax.grad(lambda p: one.loss(p, {}, batch, jax.random.key(1))[1]["generator_loss"][0])(params)
+    gradient = jax.jit(jax.grad(lambda p: one.loss(p, {}, batch, jax.random.key(1))[1]["generator_loss"][0]))(params)
     assert jnp.abs(gradient["embed"]["word"]["embedding"]).max() > 0
     assert jnp.abs(gradient["embed"]["position"]["table"]).max() > 0
 
@@ -56,10 +57,10 @@ def test_both_networks_read_one_embedding():
 def test_detection_teaches_the_generator_nothing():
     """No gradient passes through what was sampled: the generator's is that of its own loss, whatever the weight."""
     batch = {"tokens": tokens()}
-    params, _ = objective().init(jax.random.key(0), batch)
+    params, _ = jax.jit(objective().init)(jax.random.key(0), batch)
 
     def gradient(weight):
-        return jax.grad(lambda p: objective(weight=weight).loss(p, {}, batch, jax.random.key(1))[0])(params)
+        return jax.jit(jax.grad(lambda p: objective(weight=weight).loss(p, {}, batch, jax.random.key(1))[0]))(params)
 
     none, much = gradient(0.0), gradient(50.0)
     jax.tree.map(assert_close, much["generator"], none["generator"])
@@ -74,7 +75,7 @@ def test_the_losses_are_those_of_the_paper():
     params = jax.tree.map(jnp.zeros_like, params)
     params["generator"]["head_mlm"]["bias"] = jnp.zeros(V).at[7].set(30.0)
     params["head_replaced"]["out"]["bias"] = jnp.array([-1.5])
-    loss, metrics, _ = one.loss(params, {}, batch, jax.random.key(2))
+    loss, metrics, _ = loss_of(one, params, {}, batch, jax.random.key(2))
 
     filled = B * 10
     assert metrics["generator_loss"][1] == filled and metrics["loss"][1] == B * T
@@ -98,12 +99,12 @@ def test_the_model_sees_the_text_with_samples_in_it_and_no_mask():
     """What it reads differs from the text where the generator was to fill, special tokens and padding never."""
     one = objective(rate=0.3)
     batch = {"tokens": tokens().at[:, 0].set(2), "segments": jnp.broadcast_to(jnp.arange(T) < 30, (B, T)).astype(int)}
-    params, _ = one.init(jax.random.key(0), batch)
+    params, _ = jax.jit(one.init)(jax.random.key(0), batch)
     at, weights, seen = one._gaps(batch["tokens"], batch["segments"] > 0, jax.random.key(3))
     changed = np.asarray(seen != batch["tokens"])
     assert (np.asarray(seen)[changed] == 4).all() and changed.sum() == weights.sum()
     assert not changed[:, 30:].any() and not changed[:, 0].any()
-    _, metrics, _ = one.loss(params, {}, batch, jax.random.key(2))
+    _, metrics, _ = loss_of(one, params, {}, batch, jax.random.key(2))
     assert metrics["loss"][1] == B * 30 and metrics["generator_loss"][1] == B * round(0.3 * 29)
     assert 0.8 * B * 9 < metrics["replaced"][0] <= B * 9
 
@@ -114,7 +115,7 @@ def test_padding_moves_nothing():
     segments = jnp.broadcast_to(jnp.arange(T) < 30, (B, T)).astype(int)
     params, batch = started(one, segments=segments)
     other = {**batch, "tokens": jnp.where(segments > 0, batch["tokens"], 9)}
-    assert_close(*(one.loss(params, {}, b, jax.random.key(1))[0] for b in (batch, other)))
+    assert_close(*(loss_of(one, params, {}, b, jax.random.key(1))[0] for b in (batch, other)))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,11 @@ EXAMPLES = {
             dict(vocab=11, width=16, factor=8, types=2, norm=dict(kind="layernorm")),
             dict(vocab=11, width=16, factor=8, places=dict(kind="learned", length=32)),
         ],
+        "questions": [dict(vocab=11, width=16)],
+        "hashed": [
+            dict(width=16, buckets=32),
+            dict(width=16, hashes=4, buckets=7, types=2, norm=dict(kind="layernorm")),
+        ],
         "bytes": [dict(width=16), dict(width=16, ngrams=(2, 3), buckets=32, norm=dict(kind="rmsnorm"))],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
@@ -37,6 +42,7 @@ EXAMPLES = {
         "alibi": [dict()],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
+        "relative_sines": [dict()],
         "shared": [dict()],
     },
     "mixer": {
@@ -67,7 +73,10 @@ EXAMPLES = {
             dict(heads=2, landmarks=2, conv=None, texts=2),
             dict(heads=4, landmarks=None, conv=3),
         ],
+        "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
+        "pooled_relative": [dict(heads=2), dict(heads=4, width=8)],
         "global_window": [dict(heads=2, window=4, everyone="first")],
+        "block_local": [dict(heads=2, block=3), dict(heads=4, block=128)],
         "block_sparse": [dict(heads=2, block=1, dense=4), dict(heads=2, block=2, again=3, dense=0)],
     },
     "ffn": {
@@ -95,6 +104,7 @@ EXAMPLES = {
             dict(),
             dict(pool=dict(kind="mean"), width=16, activation="relu", bias=False, norm=dict(kind="rmsnorm")),
         ],
+        "activated": [dict(activation="tanh")],
         "of_head": [dict(head="pooled")],
     },
     "head": {
@@ -119,6 +129,7 @@ EXAMPLES = {
             dict(classes=3, heads=2, width=4, ffn=dict(kind="glu", hidden=24), mixer=ATTENTION),
         ],
         "span": [dict()],
+        "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
+from tests.drawn import drawn, run
 from xfm.context import Context
 from xfm.parts.head import HEADS
 from xfm.spec import SpecError, build
@@ -13,13 +14,6 @@ from xfm.spec import SpecError, build
 B, T, D, N, H = 2, 7, 12, 3, 5
 SPEC = dict(kind="latent_queries", heads=N, width=H, ffn=dict(kind="mlp", hidden=8, activation="relu", bias=False))
 MIXER = dict(kind="attention", heads=N, width=H, bias=False, scale=1.0)
-
-
-def drawn(spec, x, ctx):
-    params = build(HEADS, spec).init(jax.random.key(0), x, ctx)
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    return tree.unflatten([a + 0.3 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)])
 
 
 def formula(params, x, real):
@@ -54,8 +48,9 @@ def test_latent_queries_equal_their_formula(queries, classes, shape, mixer):
     x = jax.random.normal(jax.random.key(2), (B, T, D))
     segments = jnp.array([[1] * 4 + [0] * 3, [1] * T])
     ctx = Context.of({"segments": segments})
-    params = drawn(spec, x, ctx)
-    y = build(HEADS, spec).apply(params, x.at[0, 4:].set(jnp.nan), ctx)
+    head = build(HEADS, spec)
+    params = drawn(head, x, ctx, by=0.3)
+    y = run(head, params, x.at[0, 4:].set(jnp.nan), ctx)
     expected = [formula(params, row, np.asarray(own) > 0).reshape(shape) for row, own in zip(x, segments, strict=True)]
     assert_close(y, jnp.asarray(np.stack(expected), jnp.float32))
 
@@ -63,7 +58,7 @@ def test_latent_queries_equal_their_formula(queries, classes, shape, mixer):
 def test_one_layer_costs_what_the_formula_says():
     """Q D + 4 D N H + the feed-forward part + three norms + the last map."""
     x = jnp.zeros((1, 3, D))
-    params = build(HEADS, dict(SPEC, classes=2)).init(jax.random.key(0), x, Context())
+    params = jax.jit(build(HEADS, dict(SPEC, classes=2)).init)(jax.random.key(0), x, Context())
     assert sum(a.size for a in jax.tree.leaves(params)) == D + 4 * D * N * H + 2 * D * 8 + 3 * D + 2 * D + 2
 
 

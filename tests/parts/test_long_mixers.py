@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
+from tests.drawn import drawn, run
 from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.parts import SLOTS
@@ -27,9 +28,9 @@ def texts():
 def applied(spec, x, **ctx):
     """What a mixer with parameters away from their initial values makes of x, and those parameters."""
     mixer, ctx = build(SLOTS["mixer"], spec), Context(**ctx)
-    params = mixer.init(jax.random.key(1), jnp.asarray(x, jnp.float32), ctx)
-    params = jax.tree.map(lambda a: a + 0.2 * jax.random.normal(jax.random.key(a.size), a.shape), params)
-    y, _ = mixer.apply(params, jnp.asarray(x, jnp.float32), ctx)
+    x = jnp.asarray(x, jnp.float32)
+    params = drawn(mixer, x, ctx, by=0.2)
+    y, _ = run(mixer, params, x, ctx)
     return y, jax.tree.map(lambda a: np.asarray(a, np.float64), params.get("params", {}))
 
 
@@ -163,9 +164,39 @@ def test_block_sparse(again, dense):
                 assert_close(y[0, t], out(p, np.stack(heads)))
 
 
+@pytest.mark.parametrize("block", [1, 3, 50])
+def test_block_local(block):
+    """Blocks of each run of a segment's tokens; blocks of the row where queries' and keys' segments are a pair."""
+    x = stream()
+    y, p = applied(dict(kind="block_local", heads=2, block=block), x, segments=jnp.asarray(SEGMENTS))
+    heard = SEGMENTS > 0
+    heard[1, :6] = False
+    pair, _ = applied(
+        dict(kind="block_local", heads=2, block=block), x, segments=(jnp.ones((B, T), jnp.int32), jnp.asarray(heard))
+    )
+    q, k, v = (linear(p[name], x) for name in "qkv")
+
+    def seen(b, t, keys):
+        return out(p, np.stack([softmax(k[b, keys, n] @ q[b, t, n] * 8**-0.5) @ v[b, keys, n] for n in range(2)]))
+
+    for b in range(B):
+        first = 0
+        for t in range(T):
+            first = t if SEGMENTS[b, t] != SEGMENTS[b, first] else first
+            own = [s for s in range(first, T) if (SEGMENTS[b, first : s + 1] == SEGMENTS[b, first]).all()]
+            keys = [s for s in own if (s - first) // block == (t - first) // block]
+            if SEGMENTS[b, t] > 0:
+                assert_close(y[b, t], seen(b, t, keys))
+            near = np.array([s for s in range(T) if s // block == t // block])
+            audible = near[heard[b, near]]
+            nobody = out(p, v[b, near].mean(axis=0))
+            assert_close(pair[b, t], seen(b, t, audible) if len(audible) else nobody)
+
+
 @pytest.mark.parametrize(
     "spec,message",
     [
+        (dict(kind="block_local", heads=2, block=0), "a block holds 1 token or more, not 0"),
         (dict(kind="mixed_attention", heads=2, conv=4), "conv is an odd number"),
         (dict(kind="mixed_attention", heads=3), "16 does not divide among 2 · 3 heads"),
         (dict(kind="nystrom", heads=2, conv=2), "conv is an odd number"),

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from tests.close import assert_close
+from tests.drawn import drawn
+from tests.drawn import run as compiled
 from tests.parts.examples import examples
 from xfm.context import Context, Mask
 from xfm.parts import SLOTS
@@ -24,16 +26,8 @@ def stream(seed=0, shape=(B, T, D)):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-def drawn(mixer, x, ctx):
-    """Parameters away from their initial values, so that zeros and ones hide nothing."""
-    params = mixer.init(jax.random.key(1), x, ctx)
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(2), len(leaves))
-    return tree.unflatten([a + 0.1 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)])
-
-
 def run(mixer, params, x, ctx):
-    return jax.jit(lambda params, x, ctx: mixer.apply(params, x, ctx)[0])(params, x, ctx)
+    return compiled(mixer, params, x, ctx)[0]
 
 
 @mixers
@@ -62,7 +56,7 @@ def test_padding_never_reaches_a_real_token(mixer):
     for filling in (jnp.nan, jnp.inf, 1e30):
         filled = jnp.where(real, x, filling)
         assert_close(loss(filled), loss(jnp.where(real, x, 0.0)), rtol=0)
-    gradient = jax.grad(lambda x: loss(x).sum())(jnp.where(real, x, 0.0))
+    gradient = jax.jit(jax.grad(lambda x: loss(x).sum()))(jnp.where(real, x, 0.0))
     assert not jnp.where(real, 0.0, gradient).any()
 
 
@@ -116,7 +110,7 @@ def test_streaming_equals_parallel(mixer, pieces):
 def test_every_parameter_gets_a_gradient(mixer):
     x = stream()
     params = drawn(mixer, x, Context())
-    gradients = jax.grad(lambda p: jnp.square(run(mixer, p, x, Context())).sum())(params)
+    gradients = jax.jit(jax.grad(lambda p: jnp.square(run(mixer, p, x, Context())).sum()))(params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
         assert jnp.isfinite(leaf).all(), name
@@ -128,6 +122,6 @@ def test_every_parameter_gets_a_gradient(mixer):
 @mixers
 def test_output_has_the_dtype_of_the_stream(mixer):
     x = stream().astype(jnp.bfloat16)
-    params = mixer.init(jax.random.key(1), x, Context())
-    assert mixer.apply(params, x, Context())[0].dtype == jnp.bfloat16
+    params = jax.jit(mixer.init)(jax.random.key(1), x, Context())
+    assert run(mixer, params, x, Context()).dtype == jnp.bfloat16
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))

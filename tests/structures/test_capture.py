@@ -35,7 +35,7 @@ def stack(**changes):
         heads=dict(lm=dict(kind="mlm", vocab=13)),
     )
     model = xfm.build(spec | changes)
-    return model, model.init(jax.random.key(0), BATCH)
+    return model, jax.jit(model.init)(jax.random.key(0), BATCH)
 
 
 @pytest.mark.parametrize("kind", MIXERS)

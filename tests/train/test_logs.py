@@ -66,14 +66,20 @@ def test_curve_without_matplotlib_is_none(tmp_path, monkeypatch):
     assert draw_curve(tmp_path, "run", {}) is None
 
 
-def test_curve_is_a_picture(tmp_path):
-    pytest.importorskip("matplotlib")
+def test_curve_is_a_picture(tmp_path, monkeypatch):
+    axes = pytest.importorskip("matplotlib.axes")
+    words, write = [], axes.Axes.set_ylabel
+    monkeypatch.setattr(
+        axes.Axes, "set_ylabel", lambda self, text, **how: words.append(text) or write(self, text, **how)
+    )
     log = Log(tmp_path, [], 0)
     for step in (1, 2):
         log.write(step, "train", {"loss": 3.0 / step})
         log.write(step, "valid", {"loss": 3.5 / step})
     log.close()
     path = draw_curve(tmp_path, "run", {"unigram": 4.0})
+    draw_curve(tmp_path, "run", {"mean": 4.0}, unit="squared")
+    assert words == ["loss (nats)", "loss (squared)"]
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 10_000
 
 

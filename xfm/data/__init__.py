@@ -11,6 +11,7 @@ from typing import Any
 from xfm.data.batches import Batches
 from xfm.data.images import Images
 from xfm.data.labelled import Labelled
+from xfm.data.mixture import Mixture
 from xfm.data.pairs import Pairs
 from xfm.data.prefetch import prefetch
 from xfm.data.source import Data, Source
@@ -34,6 +35,7 @@ def open_data(spec: Mapping[str, Any], workdir: str | Path) -> Data:
 
 SOURCES = {
     "text": Text,
+    "mixture": Mixture,
     "images": Images,
     "tfds": Tfds,
     "labelled": Labelled,

@@ -37,10 +37,15 @@ def token_data(
     again.
     """
     check_length(length)
-    if packing not in PACKINGS:
-        legal = ", ".join(PACKINGS)
-        raise SpecError(f"packing has no kind {packing!r}{nearest(packing, PACKINGS)}; it has {legal}")
+    check_packing(packing)
     fitted = build(TOKENIZERS, tokenizer).fit(lambda: documents("train"), corpus, workdir)
+    return token_rows(documents, corpus, workdir, fitted, length=length, packing=packing, origin=origin)
+
+
+def token_rows(
+    documents: Documents, corpus: str, workdir: Path, fitted: Tokenizer, *, length: int, packing: str, origin: str
+) -> Data:
+    """Both splits of a corpus as packed rows of a tokeniser that is there; arguments as above."""
     mark = fingerprint(corpus, fitted.fingerprint())
     rows, facts = {}, {}
     for split in ("train", "valid"):
@@ -65,6 +70,13 @@ def check_length(length: int) -> None:
     """Raises SpecError for a row too short to hold a token between `cls` and `sep`."""
     if not isinstance(length, int) or length < 4:
         raise SpecError(f"length={length!r} is not a length of rows in tokens; give a whole number of at least 4")
+
+
+def check_packing(packing: str) -> None:
+    """Raises SpecError for a kind that PACKINGS has not."""
+    if packing not in PACKINGS:
+        legal = ", ".join(PACKINGS)
+        raise SpecError(f"packing has no kind {packing!r}{nearest(packing, PACKINGS)}; it has {legal}")
 
 
 def _encoded(texts: Callable[[], Iterator[str]], tokenizer: Tokenizer, workdir: Path, name: str):

@@ -60,6 +60,23 @@ class Text:
     packing: str = "stream"
 
     def open(self, workdir: Path) -> Data:
+        documents, mark = self.documents()
+        return corpus.token_data(
+            documents,
+            mark,
+            workdir,
+            tokenizer=self.tokenizer,
+            length=self.length,
+            packing=self.packing,
+            origin=self.origin,
+        )
+
+    @property
+    def origin(self) -> str:
+        return self.path or "the standard library"
+
+    def documents(self) -> tuple[corpus.Documents, str]:
+        """The documents of either split, and their fingerprint."""
         _one_of("unit", self.unit, ("file", "paragraph"))
         _one_of("errors", self.errors, ("strict", "replace"))
         if not isinstance(self.validation, str):
@@ -69,15 +86,7 @@ class Text:
         how = (self.field, self.unit, self.errors, self.validation, self.max_bytes)
         if isinstance(self.validation, str):
             how = how[:3] + how[4:]  # a folder is known by its files, so it may move
-        return corpus.token_data(
-            lambda split: (text for of, text in self._texts(files) if of == split),
-            fingerprint(marks, how),
-            workdir,
-            tokenizer=self.tokenizer,
-            length=self.length,
-            packing=self.packing,
-            origin=self.path or "the standard library",
-        )
+        return lambda split: (text for of, text in self._texts(files) if of == split), fingerprint(marks, how)
 
     def _files(self) -> list[tuple[str | None, File]]:
         """Files with their split, or None where documents inside decide; validation first, then by

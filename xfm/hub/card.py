@@ -9,7 +9,7 @@ FRONT = "---"
 
 
 def card(checkpoint: Any, config: Mapping[str, Any], parameters: int, about: Mapping[str, Any]) -> str:
-    """The text. about: "data", a mapping or a word, and "metrics", name -> number, where there are any.
+    """The text. about: "data", a mapping or a word, "metrics", name -> number, and "notes", lines, where there are any.
 
     The front matter and the text of an older card beside the checkpoint are kept.
     """
@@ -29,6 +29,8 @@ def card(checkpoint: Any, config: Mapping[str, Any], parameters: int, about: Map
         "```",
         "",
     ]
+    if about.get("notes"):
+        lines += ["## Not as it was trained", "", *(f"- {note}" for note in about["notes"]), ""]
     if about.get("metrics"):
         lines += ["## Metrics", "", "| metric | value |", "|---|---|"]
         lines += [f"| {name} | {value:.6g} |" for name, value in about["metrics"].items()] + [""]

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from xfm.errors import XfmError, nearest
 from xfm.hub.families import FAMILIES
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors, folder_of, line, read_json, tensors_of
-from xfm.hub.inputs import check_ids, whole
+from xfm.hub.inputs import check_ids, of_pairs, whole
 from xfm.hub.naming import At, Piece
 from xfm.hub.settings import Settings
-from xfm.hub.weights import assign, fill, flat_shapes, held
+from xfm.hub.weights import assign, dtypes_in, fill, flat_shapes, held, prefixes_of
 from xfm.structures import build
 from xfm.structures.sublayer import Sublayer
 
@@ -31,6 +31,7 @@ class Checkpoint:
 
     model: the Flax module.  params: its parameters.  config: config.json as it was.  spec: the stack that it describes.
     family: the table of names.  heads: those that were loaded, by the Hub's names.  folder: where the files are.
+    dtypes: of the files' tensors, by today's names.  prefixes: before the encoder's names there (`before_names`).
     """
 
     model: nn.Module
@@ -41,6 +42,8 @@ class Checkpoint:
     heads: Mapping[str, Head]
     folder: Path
     ignore: tuple[str, ...] = ()
+    dtypes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    prefixes: tuple[str, str] | None = None
 
     def replace(self, **changes: Any) -> "Checkpoint":
         """The same checkpoint with other fields, `params` for one."""
@@ -76,15 +79,17 @@ class Checkpoint:
         [B choices T] and gives logits [B choices]. more: what this family alone takes, as Longformer does
         global_attention_mask. Compiled once per shape.
         """
-        if unknown := set(more) - set(self.family.more):
+        if unknown := set(more) - set(self.family.more) - set(self.family.pairs):
             raise XfmError(f"{self.family.model_type} takes no input {min(unknown)!r}")
+        pairs = {name: more.pop(name) for name in self.family.pairs if name in more}
         given = whole(input_ids, attention_mask, token_type_ids, position_ids, **more)
+        pairs = of_pairs(given[0].shape, pairs)
         choices = given[0].shape[1] if given[0].ndim == 3 else None
         given = [a if a is None else a.reshape(-1, a.shape[-1]) for a in given]
-        batch = self.batch(*given[:4], **dict(zip(more, given[4:], strict=True)))
+        batch = self.batch(*given[:4], **dict(zip(more, given[4:], strict=True)), **pairs)
         check_ids(batch, self.spec["embed"])
         out = self._run(self.params, batch, output_hidden_states)
-        return self._answer(out, choices)
+        return self._answer(self.family.outputs(batch, out), choices)
 
     def batch(
         self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **more
@@ -108,6 +113,9 @@ class Checkpoint:
             elif task == "multiple_choice":
                 value = value.reshape(-1, choices or 1)
             answer[task] = value
+            if isinstance(value, Mapping):
+                answer |= value
+                continue
             if self.spec["heads"][head.name]["kind"] != "vector":
                 answer.setdefault("logits", value)
         return answer
@@ -118,22 +126,49 @@ def _run(model: nn.Module, family: Family, params, batch, with_states: bool) -> 
         return model.apply({"params": params}, batch)
 
     def keep(module, method):
-        return isinstance(module, Sublayer) or module.name == "embed"
+        named = module.name in ("embed", "spread") or "/".join(module.path) in family.streams
+        return named or isinstance(module, Sublayer)
 
     out, kept = model.apply({"params": params}, batch, capture_intermediates=keep, mutable=["intermediates"])
     return {**out, "hidden_states": layers_of(kept["intermediates"], out["hidden"], family)}
 
 
 def layers_of(kept: Mapping[str, Any], last: Array, family: Family) -> tuple[Array, ...]:
-    """The embedding and the stream after each of the file's layers; at the end `last`, where the family has it so."""
+    """The embedding and the stream after each of the file's layers; at the end `last`, where the family has it so.
+
+    Of a pyramid with a decoder, what that starts from as well.
+    """
+    if family.streams:
+        return tuple(x for path in family.streams for x in _stream(kept, path))
     ((embedded, _),) = kept["embed"]["__call__"]
-    stream = []
-    for part in ("prologue", "layers", "epilogue"):
-        names = sorted(kept.get(part, ()), key=lambda name: int(name.rsplit("_", 1)[1]))
-        after = [kept[part][name]["__call__"][0][0].reshape(-1, *embedded.shape) for name in names]
-        stream += [x[i] for i in range(len(after[0]) if after else 0) for x in after]
-    stream = stream[family.sublayers - 1 :: family.sublayers]
+    blocks = sorted((name for name in kept if name.startswith("block_")), key=_number)
+    parts = [kept[name].get(part, {}) for name in blocks for part in ("first", "layers")]
+    parts += [kept.get(name, {}) for name in ("prologue", "layers", "epilogue")]
+    stream = [x for part in parts for x in _after(part)[family.sublayers - 1 :: family.sublayers]]
+    if "spread" in kept:
+        stream.append(kept["spread"]["__call__"][0])
+        stream += _after(kept.get("decoder", {}).get("layers", {}))[family.sublayers - 1 :: family.sublayers]
     return (embedded, *stream[:-1], {"hidden": last, "layer": stream[-1]}[family.last])
+
+
+def _number(name: str) -> int:
+    return int(name.rsplit("_", 1)[1])
+
+
+def _after(sublayers: Mapping[str, Any]) -> list[Array]:
+    """The stream after each run of each sublayer of a period, in order."""
+    runs = [
+        [x for y, _ in sublayers[name]["__call__"] for x in y.reshape(-1, *y.shape[-3:])]
+        for name in sorted(sublayers, key=_number)
+    ]
+    return [x for run in zip(*runs, strict=True) for x in run]
+
+
+def _stream(kept: Mapping[str, Any], path: str) -> Array:
+    """What the module of that path gave, one [B T D] for each time that it stands in the network."""
+    (made,) = reduce(lambda inside, name: inside[name], path.split("/"), kept)["__call__"]
+    x = made[0] if isinstance(made, tuple) else made
+    return x.reshape(-1, *x.shape[-3:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,13 +232,14 @@ def planned(
             spec["heads"] = {h.name: dict(h.spec(settings)) for h in heads.values()}
             settings.finish()
             model = build(spec)
-            shapes = flat_shapes(model, _example(family, settings))
+            shapes = flat_shapes(model, example_of(family, settings))
         except XfmError:
             raise
         except Exception as error:  # a number where a word should be, a negative size, …
             raise XfmError(f"{settings.path} describes no network: {type(error).__name__}: {line(error)}") from error
         assigned, unused = assign(family, heads, spec, shapes, tensors)
-        checkpoint = Checkpoint(model, {}, config, spec, family, heads, folder, tuple(ignore))
+        known = dict(dtypes=dtypes_in(family, tensors), prefixes=prefixes_of(family, heads, assigned, tensors))
+        checkpoint = Checkpoint(model, {}, config, spec, family, heads, folder, tuple(ignore), **known)
         yield Plan(checkpoint, shapes, assigned, unused, tensors)
 
 
@@ -237,6 +273,7 @@ def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: st
         one for one in there if names[one] and not any(names[one] & names[other] for other in there if other != one)
     ]
     order = [one for one in (*named, *clear) if one != "pooled"]
+    order = list({there[one].name: one for one in reversed(order)}.values())[::-1]  # of two ways to keep one, the first
     return family.chosen(tuple(dict.fromkeys([*(["pooled"] if "pooled" in there else []), *order])))
 
 
@@ -244,7 +281,7 @@ def _names(head: Head) -> set[str]:
     return {row.name if isinstance(row, At) else row for row in head.names.values()}
 
 
-def _example(family: Family, settings: Settings) -> dict[str, Any]:
+def example_of(family: Family, settings: Settings) -> dict[str, Any]:
     """The smallest batch, to trace the network with."""
     return family.inputs(settings, np.ones((1, 1), np.int32), None, None, None)
 

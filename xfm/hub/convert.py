@@ -28,8 +28,8 @@ def mapping(source: str | Path, *, head: str | None = None, revision: str | None
     """A line per tensor: its name in the file, the parameter, shape and dtype there, or why it is not used."""
     if is_run(source):
         _whole_run(head, revision)
-        with run_checkpoint(source) as (checkpoint, _):
-            return _of_run(checkpoint)
+        with run_checkpoint(source) as (checkpoint, about):
+            return "\n".join([_of_run(checkpoint), *(f"note: {note}" for note in about["notes"])])
     with planned(source, head, revision) as plan:
         tensors = plan.tensors
         rows = [

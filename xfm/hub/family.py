@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from xfm.errors import XfmError, nearest
+from xfm.hub.keys import Keys
 from xfm.hub.naming import Names
 from xfm.hub.settings import Settings
 
@@ -59,8 +60,16 @@ class Family:
     ignored: regex of a file's name -> why it may be there unused.
     tied: a file's name -> the name of the tensor that it must repeat, if it is there at all.
     inputs: from the Hub's inputs to a batch.  more: names of further inputs of the Hub that `inputs` takes, or may.
-    config_of: the way back of `network`, from a stack's spec to config.json; None where nobody has written it.
+    pairs: names of those that say something of pairs of tokens, [B K T].
+    outputs: from the batch and what the network made of it to what the Hub's model gives, where the two differ.
+    keys: the way back of `network`, from a stack's spec to config.json; empty where nobody has written it.
+    classes: what the names of its classes begin with, "Bert" for one.
+    near: field of a spec -> what differs where a trained network has another value there than the Hub's files can say.
+    wholes: ends of classes that hold more than is loaded.  part: from the config.json of such a whole to that of the
+    part alone, where they differ.
+    constants: tensors that files have and that follow from config.json, by their names without the prefix.
     kin: (key, value) of config.json -> the family that files of this model_type are of where they say so.
+    streams: paths of the modules whose outputs are the hidden states; the embedding and a stack's layers if empty.
     last: of the hidden states: the stack's output, "hidden", or that of its last layer, "layer", before norm and map.
     """
 
@@ -76,8 +85,16 @@ class Family:
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     inputs: Callable[..., Batch] = counted
     more: tuple[str, ...] = ()
-    config_of: Callable[[Spec], dict[str, Any]] | None = None
+    pairs: tuple[str, ...] = ()
+    outputs: Callable[[Batch, dict[str, Any]], dict[str, Any]] = lambda batch, out: out
+    keys: Keys = dataclasses.field(default_factory=dict)
+    classes: str = ""
+    near: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    wholes: tuple[str, ...] = ()
+    part: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    constants: Callable[[Settings], dict[str, np.ndarray]] = lambda c: {}
     kin: Mapping[tuple[str, Any], "Family"] = dataclasses.field(default_factory=dict)
+    streams: tuple[str, ...] = ()
     last: Literal["hidden", "layer"] = "hidden"
 
     def head(self, task: str) -> Head:

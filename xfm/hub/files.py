@@ -23,8 +23,9 @@ from xfm.errors import XfmError
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
 ROWS, BLOCK = 64, 2**18  # of a tensor read in one go: so many rows at least, about so many bytes; what a cache holds
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-# No name of a folder in front: `*` runs over slashes there, and a repository may hold a dozen other formats.
-WANTED = ("[!/]*.json", "*.txt", "*.model", "[0-9]_*/config.json", "[0-9]_*/model.safetensors", "model*.safetensors")
+# Of a repository, which may hold a dozen other formats. `*` runs over slashes: JSON, vocabularies and models of
+# SentencePiece come from all folders, weights from the first and from those of sentence-transformers (`0_Transformer`).
+WANTED = ("*.json", "*.txt", "*.model", "model*.safetensors", "[0-9]_*/*.safetensors")
 
 
 def folder_of(source: str | Path, revision: str | None = None) -> Path:
@@ -58,7 +59,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
 
     try:
         folder = fetch(*WANTED)
-        if not list(folder.glob("*.safetensors")):
+        if not list(folder.glob("*.safetensors")) and not list(folder.glob("[0-9]_Transformer/*.safetensors")):
             fetch("flax_model.msgpack")
     except Exception as error:  # the library has dozens of kinds: no network, no such name, gated, offline
         what = name if revision is None else f"{name} at revision {revision!r}"

@@ -26,10 +26,26 @@ def whole(input_ids, attention_mask=None, token_type_ids=None, position_ids=None
     return given
 
 
+def of_pairs(shape: tuple[int, ...], arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Inputs that say something of pairs of tokens, as [B K T] beside input_ids of that shape; XfmError where not."""
+    found = {}
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        array = np.asarray(array)
+        if array.dtype.kind not in "biuf":
+            raise XfmError(f"{name} are numbers, not {array.dtype}")
+        if array.ndim != len(shape) + 1 or array.shape[:-2] != shape[:-1] or array.shape[-1] != shape[-1]:
+            raise XfmError(f"{name} have shape {array.shape}; beside input_ids {shape} that is [batch, any, length]")
+        found[name] = array.reshape(-1, *array.shape[-2:])
+    return found
+
+
 def check_ids(batch: Mapping[str, np.ndarray], embed: Mapping[str, Any]) -> None:
     """Raises XfmError for an id for which a table of the embedding has no row."""
     _check("input_ids", batch["tokens"], 0, embed.get("vocab"))
-    _check("token_type_ids", batch.get("types"), 0, max(embed.get("types", 0), 1))
+    types = None if embed.get("kind") == "questions" else embed.get("types", 0)  # None: compared, and no rows
+    _check("token_type_ids", batch.get("types"), 0, types if types is None else max(types, 1))
     position = embed.get("position") or {}
     if position.get("kind") == "learned" and "positions" in batch:
         first, places = position.get("first", 0), batch["positions"]

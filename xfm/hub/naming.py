@@ -2,7 +2,9 @@
 
 A table's row is `place in xfm: name in the file`. A place is a module or a single parameter; `layer/0`, `layer/1`, …
 are the sublayers of one of the file's layers, wherever the stack keeps them, and `{}` in a name is the layer's number.
-Where the names depend on the part, `layer/mlp_1` and `layer/glu_1` are the second sublayer of either kind:
+Where the names depend on the part, `layer/mlp_1` and `layer/glu_1` are the second sublayer of either kind; where they
+lack something, `layer/1` serves. Outside the layers, `{}` is the number of the layer that would follow the last. In a
+pyramid `block/1` takes two numbers, the block's and the layer's in it, and `decoder/1` the layer's:
 
     "embed/word": "embeddings.word_embeddings",
     "layer/0/part/q": "encoder.layer.{}.attention.self.query",
@@ -22,6 +24,7 @@ from xfm.errors import XfmError
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "table": "weight"}
 IN_STACK = re.compile(r"(prologue|layers|epilogue)/(\w*?)_(\d+)/(.*)")
+IN_PYRAMID = re.compile(r"(block|decoder)_?(\d*)/(first|layers)/(\w*?)_(\d+)/(.*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,42 +98,66 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
     sublayers: how many of the stack's make one of the file's layers.  spec: of the stack.
     Raises XfmError for a parameter that the table does not place.
     """
+    period, before = len(spec["pattern"]) // sublayers, len(spec.get("prologue", ())) // sublayers
+    after = before + spec.get("repeats", 1) * period
+    first = {"prologue": 0, "layers": before, "epilogue": after}
+    above = after + len(spec.get("epilogue", ())) // sublayers
     found = []
     for path, shape in shapes.items():
         stacked = IN_STACK.fullmatch(path)
+        if (inside := IN_PYRAMID.fullmatch(path)) is not None:
+            found += _in_pyramid(path, shape, inside, names, sublayers, period)
+            continue
         if stacked is None:
-            found.append(_piece(path, None, shape, path, names, ()))
+            found.append(_piece(path, None, shape, (path,), names, above))
             continue
         where, kind, index, rest = stacked[1], stacked[2], int(stacked[3]), stacked[4]
-        place = f"layer/{kind}_{index % sublayers}/"
-        if not any(row.startswith(place) for row in names):
-            place = f"layer/{index % sublayers}/"
-        place += rest
-        period, before = len(spec["pattern"]) // sublayers, len(spec.get("prologue", ())) // sublayers
-        first = {"prologue": 0, "layers": before, "epilogue": before + spec.get("repeats", 1) * period}[where]
+        places = tuple(f"layer/{name}{index % sublayers}/{rest}" for name in (f"{kind}_", ""))
+        layer = first[where] + index // sublayers
         if where != "layers":
-            found.append(_piece(path, None, shape, place, names, (first + index // sublayers,)))
+            found.append(_piece(path, None, shape, places, names, layer))
             continue
         for repeat in range(shape[0]):
-            layer = first + repeat * period + index // sublayers
-            found.append(_piece(path, repeat, shape[1:], place, names, (layer,)))
+            found.append(_piece(path, repeat, shape[1:], places, names, layer + repeat * period))
     return found
 
 
-def _piece(path, layer, shape, place, names: Names, numbers) -> Piece:
+def _in_pyramid(path: str, shape, match: re.Match, names: Names, sublayers: int, period: int) -> list[Piece]:
+    """A block's first period stands alone in all blocks but the first; the others are stacked."""
+    root, block, where, kind, index, rest = match.groups()
+    places = tuple(f"{root}/{name}{int(index) % sublayers}/{rest}" for name in (f"{kind}_", ""))
+    numbers, layer = ((int(block),) if block else ()), int(index) // sublayers
+    if where == "first":
+        return [_piece(path, None, shape, places, names, *numbers, layer)]
+    layer += period if block not in ("", "0") else 0
+    return [_piece(path, i, shape[1:], places, names, *numbers, layer + i * period) for i in range(shape[0])]
+
+
+def _row(place: str, names: Names) -> At | None:
+    """The row of a parameter, or that of the nearest module above it with the rest of the place added."""
+    if place in names:
+        return _at(names[place])
     module, _, leaf = place.rpartition("/")
-    inside = []
-    at = names.get(place)
-    while at is None and module:  # the row of the nearest module above
-        row = names.get(module)
-        if row is not None:
-            row = At(row) if isinstance(row, str) else row
-            at = dataclasses.replace(row, name=".".join([row.name, *inside, LEAVES.get(leaf, leaf)]))
+    inside: list[str] = []
+    while module:
+        if module in names:
+            row = _at(names[module])
+            return dataclasses.replace(row, name=".".join([row.name, *inside, LEAVES.get(leaf, leaf)]))
         module, _, last = module.rpartition("/")
         inside.insert(0, last)
+    return None
+
+
+def _at(row: str | At) -> At:
+    return At(row) if isinstance(row, str) else row
+
+
+def _piece(path: str, layer: int | None, shape, places: tuple[str, ...], names: Names, *numbers: int) -> Piece:
+    """The piece by the row of the first of `places` that has one."""
+    place, leaf = places[-1], path.rpartition("/")[2]
+    at = next((row for row in (_row(one, names) for one in places) if row is not None), None)
     if at is None:
         raise XfmError(f"the parameter {path} has no name in the files of this family; its table lacks {place}")
-    at = At(at) if isinstance(at, str) else at
     ins = None
     if leaf.endswith("bias") and at.axes is None:
         ins = 0

@@ -23,7 +23,8 @@ from xfm.errors import XfmError, nearest
 from xfm.hub.card import card
 from xfm.hub.files import line
 from xfm.hub.naming import Piece
-from xfm.hub.weights import file_pieces, joined
+from xfm.hub.settings import Settings
+from xfm.hub.weights import before_names, file_pieces, joined
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 LARGEST = 5_000_000_000  # bytes of one file of weights
@@ -46,7 +47,8 @@ def save(
 ) -> Path:
     """Writes a Checkpoint as the folder `path`, which is new, empty, or a checkpoint that the new one replaces.
 
-    dtype: of the numbers in the files, "float32", "float16" or "bfloat16"; that of the parameters if None.
+    dtype: of the numbers in the files, "float32", "float16" or "bfloat16". If None, that of the parameters, but for
+    float32, in which all files are loaded: then that which each tensor had in the files it came from.
     largest: bytes of a file of weights, above which there are several.  about: "data" and "metrics" for the card.
 
     Raises XfmError, and leaves what was there, where a folder of that name holds other things, where the numbers do
@@ -55,12 +57,10 @@ def save(
     if dtype is not None and dtype not in DTYPES:
         raise XfmError(f"weights are not saved as {dtype!r}{nearest(dtype, DTYPES)}; they are as {', '.join(DTYPES)}")
     flat = traverse_util.flatten_dict(checkpoint.params, sep="/")
-    kinds = {np.dtype(x.dtype) for x in flat.values()}
-    dtype = dtype or (kinds.pop().name if len(kinds) == 1 else "float32")
     with replacing(Path(path).expanduser()) as folder:
         copy(checkpoint.folder, folder)
-        write_weights(checkpoint, flat, folder, dtype, largest)
-        config = config_of(checkpoint, dtype)
+        found = write_weights(checkpoint, flat, folder, dtype, largest)
+        config = config_of(checkpoint, found)
         (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         text = card(checkpoint, config, sum(x.size for x in flat.values()), about or {})
         (folder / "README.md").write_text(text, encoding="utf-8")
@@ -68,49 +68,77 @@ def save(
 
 
 def config_of(checkpoint: Any, dtype: str) -> dict[str, Any]:
-    """config.json as it was, but for the dtype and the class, which is the one that has the heads at hand."""
-    config = dict(checkpoint.config)
+    """config.json as it was, but for the dtype and the class, which is the one that has the heads at hand.
+
+    Where the files held more than is loaded, it is that of the part.
+    """
+    config = checkpoint.family.part(checkpoint.config)
     config["dtype" if "dtype" in config else "torch_dtype"] = dtype
-    name = class_of(checkpoint.family, tuple(checkpoint.heads), config.get("architectures") or [])
+    name = class_of(checkpoint.family, tuple(checkpoint.heads), checkpoint.config.get("architectures") or [])
     return {**config, "architectures": [name]} if name else config
 
 
 def class_of(family: Any, tasks: tuple[str, ...], before: list[str]) -> str | None:
     """The class, in the style of those named before, that has these heads: the old one if it fits as well as any."""
-    ends = sorted(family.architectures, key=len)
-    known = next(((name, end) for name in before for end in reversed(ends) if name.endswith(end)), None)
+    every = sorted(family.architectures, key=len)
+    known = next(((name, end) for name in before for end in reversed(every) if name.endswith(end)), None)
     if known is None:
         return before[0] if before else None
     name, old = known
-    held = set(tasks) - {"pooled"}
+    ends = [end for end in (old, *every) if end not in family.wholes]
+
+    def names(tasks: tuple[str, ...]) -> set[str]:
+        return {family.heads[task].name for task in tasks if task in family.heads} - {"pooled"}
 
     def strays(end: str) -> int:
         """How many heads there are that the class lacks, or the other way."""
-        return len(held ^ (set(family.architectures[end]) - {"pooled"}))
+        return len(names(tasks) ^ names(family.architectures[end]))
 
-    return name.removesuffix(old) + min([old, *ends], key=strays)
+    return name.removesuffix(old) + min(ends, key=strays)
 
 
-def write_weights(checkpoint: Any, flat: Mapping[str, Any], folder: Path, dtype: str, largest: int) -> None:
-    """One file, or several of at most `largest` bytes with an index; a tensor is never divided."""
+def write_weights(checkpoint: Any, flat: Mapping[str, Any], folder: Path, dtype: str | None, largest: int) -> str:
+    """One file, or several of at most `largest` bytes with an index; a tensor is never divided. Returns the dtype
+    that most numbers have.
+    """
     try:
         from safetensors.numpy import save_file
     except ImportError:
         raise XfmError("saving needs safetensors: pip install 'xfm[hub]'") from None
     c = checkpoint
-    named = file_pieces(c.family, c.heads, c.spec, {path: x.shape for path, x in flat.items()})
-    width = np.dtype(DTYPES[dtype]).itemsize
-    sizes = {name: width * sum(int(np.prod(piece.shape)) for piece in parts) for name, parts in named.items()}
+    named = file_pieces(c.family, c.heads, c.spec, {path: x.shape for path, x in flat.items()}, c.prefixes)
+    fixed = constants(c)
+    dtypes = dtypes_of(c, flat, [*named, *fixed], dtype)
+    counts = {name: sum(int(np.prod(piece.shape)) for piece in parts) for name, parts in named.items()}
+    counts |= {name: array.size for name, array in fixed.items()}
+    sizes = {name: count * np.dtype(DTYPES[dtypes[name]]).itemsize for name, count in counts.items()}
     shares = shared_out(sizes, largest)
     names = [f"model-{i:05}-of-{len(shares):05}.safetensors" for i in range(1, len(shares) + 1)]
     names = names if len(shares) > 1 else ["model.safetensors"]
     for file, share in zip(names, shares, strict=True):
-        arrays = {name: cast(name, tensor(named[name], flat), dtype) for name in share}
+        arrays = {name: fixed[name] if name in fixed else tensor(named[name], flat) for name in share}
+        arrays = {name: cast(name, array, dtypes[name]) for name, array in arrays.items()}
         save_file(arrays, folder / file, metadata={"format": "pt"})  # without it transformers refuses the file
     if len(shares) > 1:
         where = {name: file for file, share in zip(names, shares, strict=True) for name in share}
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(sorted(where.items()))}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    return max(DTYPES, key=lambda one: sum(counts[name] for name in counts if dtypes[name] == one))
+
+
+def constants(checkpoint: Any) -> dict[str, np.ndarray]:
+    """The tensors of the family's files that are no parameters of xfm's, by their names there."""
+    c = checkpoint
+    found = c.family.constants(Settings(c.config))
+    return {f"{before_names(c.family, c.heads, c.prefixes)}{name}": array for name, array in found.items()}
+
+
+def dtypes_of(checkpoint: Any, flat: Mapping[str, Any], names: list[str], dtype: str | None) -> dict[str, str]:
+    """The dtype to write each tensor in, by its name in the file."""
+    kinds = {np.dtype(x.dtype).name for x in flat.values()}
+    if dtype is None and kinds == {"float32"}:
+        return {name: checkpoint.dtypes.get(checkpoint.family.today(name), "float32") for name in names}
+    return dict.fromkeys(names, dtype or (kinds.pop() if len(kinds) == 1 else "float32"))
 
 
 def tensor(parts: list[Piece], flat: Mapping[str, Any]) -> np.ndarray:

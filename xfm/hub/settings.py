@@ -24,6 +24,7 @@ HARMLESS = frozenset(
     forced_eos_token_id remove_invalid_values sentence_transformers language name_ adapters directionality
     pooler_fc_size pooler_num_attention_heads pooler_num_fc_layers pooler_size_per_head pooler_type auto_map
     attn_implementation _attn_implementation _attn_implementation_internal _attn_implementation_autoset
+    sbert_ce_default_activation_function pooler_dropout cls_dropout
     feature_extractor_type deterministic_flash_attn reference_compile repad_logits_with_grad
 """.split()
 )

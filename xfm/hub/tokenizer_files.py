@@ -8,6 +8,7 @@ from typing import Any
 
 from xfm.errors import XfmError
 from xfm.hub.files import read_json
+from xfm.hub.tokenizer_characters import CLS, MASK, SEP, Characters
 
 MODELS = ("spm.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model")
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -68,6 +69,7 @@ KINDS = {
     "camembert": Kind("roberta", ANGLES, pieces="camembert"),
     "t5": Kind("t5", dict(pad="<pad>", unk="<unk>", eos="</s>"), pieces="t5"),
     "byt5": Kind("t5", dict(pad="<pad>", unk="<unk>", eos="</s>")),
+    "canine": Kind("bert", dict(pad="\0", cls=chr(CLS), sep=chr(SEP), mask=chr(MASK), bos=chr(CLS), eos=chr(SEP))),
 }
 # Other names of the same.
 SAME = {"xmod": "xlmroberta", "mt5": "t5", "umt5": "t5", "longformer": "roberta", "bart": "roberta", "opt": "gpt2",
@@ -99,6 +101,8 @@ def _plain(name: Any) -> str:
 def backend_of(folder: Path, settings: Mapping[str, Any], kind: Kind, config: Mapping[str, Any]) -> Any:
     """The `tokenizers.Tokenizer` of a folder's files; XfmError where there are none."""
     models = [folder / name for name in MODELS if (folder / name).is_file()]
+    if kind is KINDS["canine"]:
+        return Characters()
     if (folder / "tokenizer.json").is_file():
         return _stored(folder / "tokenizer.json", settings)
     if (folder / "vocab.txt").is_file():

@@ -15,6 +15,7 @@ from xfm.hub.naming import At, Piece, pieces
 
 ALIGNED = 64  # bytes: what XLA needs to take an array of the host as it is
 SHOWN = 8  # names in a message
+WRITTEN = {"F16": "float16", "BF16": "bfloat16", "float16": "float16", "bfloat16": "bfloat16"}
 
 
 def held(family: Family, tensors: Tensors) -> dict[str, Head]:
@@ -76,10 +77,9 @@ def _spare(family: Family, heads: Mapping[str, Head], name: str) -> str | None:
     for pattern, why in family.ignored.items():
         if re.fullmatch(pattern, name):
             return why
-    loaded = {head.name for head in heads.values()}
     for task, head in family.heads.items():
         rows = (row.name if isinstance(row, At) else row for row in head.names.values())
-        if head.name not in loaded and any(name == row or name.startswith(f"{row}.") for row in rows):
+        if task not in heads and any(name == row or name.startswith(f"{row}.") for row in rows):
             return f"it is of the head {task}, which is not loaded"
     return None
 
@@ -153,16 +153,48 @@ def file_arrays(
 
 
 def file_pieces(
-    family: Family, heads: Mapping[str, Head], spec: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+    family: Family,
+    heads: Mapping[str, Head],
+    spec: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    prefixes: tuple[str, str] | None = None,
 ) -> dict[str, list[Piece]]:
-    """For each tensor of a file the pieces that make it, in order. With a head, the encoder's have the prefix."""
+    """For each tensor of a file the pieces that make it, in order.  prefixes: as in `before_names`."""
     found: dict[str, list[Piece]] = {}
-    wrapped = any(not head.of_encoder for head in heads.values())
+    before = before_names(family, heads, prefixes)
     for piece in pieces(shapes, family.rows(heads), family.sublayers, spec):
         head = next((h for h in heads.values() if piece.path.startswith(f"head_{h.name}/")), None)
-        inside = wrapped and (head is None or head.of_encoder)
-        found.setdefault(f"{family.prefix}{piece.at.name}" if inside else piece.at.name, []).append(piece)
+        inside = head is None or head.of_encoder
+        found.setdefault(f"{before}{piece.at.name}" if inside else piece.at.name, []).append(piece)
     return {name: sorted(parts, key=lambda piece: piece.at.part) for name, parts in found.items()}
+
+
+def before_names(family: Family, heads: Mapping[str, Head], prefixes: tuple[str, str] | None = None) -> str:
+    """What stands before the encoder's names: the family's prefix with a head, else nothing.
+
+    prefixes: what stands there instead, with a head and without one.
+    """
+    with_head, without = prefixes or (family.prefix, "")
+    return with_head if any(not head.of_encoder for head in heads.values()) else without
+
+
+def prefixes_of(
+    family: Family, heads: Mapping[str, Head], assigned: Mapping[str, list[Piece]], tensors: Tensors
+) -> tuple[str, str]:
+    """What stands before the encoder's names in the files at hand, for files with a head and without one.
+
+    The kind of file that these are not is named as the family's files are.  heads: those that are loaded.
+    """
+    names = [piece.at.name for path, parts in assigned.items() if path[:5] != "head_" for piece in parts]
+    before = next((name.removesuffix(today) for name in names if name.endswith(today := family.today(name))), "")
+    own = [head for head in held(family, tensors).values() if head.names]
+    with_head = any(not head.of_encoder for head in (*own, *heads.values()))
+    return (before, "") if with_head else (family.prefix, before)
+
+
+def dtypes_in(family: Family, tensors: Tensors) -> dict[str, str]:
+    """Of each tensor of the files, by its name today; what cannot be written again is float32."""
+    return {family.today(name): WRITTEN.get(tensors.dtype(name), "float32") for name in tensors}
 
 
 def joined(parts: list[Piece], flat: Mapping[str, Any]) -> np.ndarray:

@@ -8,6 +8,7 @@ from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
 from xfm.objectives.masked_lm import MaskedLM
+from xfm.objectives.permutation_lm import PermutationLM
 from xfm.objectives.regression import Regression
 from xfm.objectives.replaced_token import ReplacedToken
 from xfm.objectives.retrieval import Retrieval
@@ -22,6 +23,7 @@ OBJECTIVES = {
     "masked_lm": MaskedLM,
     "replaced_token": ReplacedToken,
     "causal_lm": CausalLM,
+    "permutation_lm": PermutationLM,
     "classification": Classification,
     "regression": Regression,
     "tagging": Tagging,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
 from xfm.objectives.base import Objective, mean, weighted
@@ -19,6 +20,7 @@ from xfm.objectives.text import excerpt
 class Classification(Objective):
     """Cross-entropy, in nats, of the head "label" with batch["labels"], of `classes` classes.
 
+    A head of one number for two classes gives the log-odds of the second, as behind a logistic function.
     smoothing: share of a label's weight spread over all classes (Szegedy et al. 2016, section 7).
     mixup, cutmix: alpha of their Beta distributions, 0 for neither; with both, each batch takes one by even chance.
     scores: names of scores.CLASSES, reported at the end.
@@ -43,7 +45,7 @@ class Classification(Objective):
             labels = labels * (1 - self.smoothing) + self.smoothing / self.classes
             batch, labels = self._mixed(batch, labels, mix)
         out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": drop})
-        logits = out["label"].astype(jnp.float32)
+        logits = of_classes(out["label"]).astype(jnp.float32)
         weights = batch.get("weights", jnp.ones(hard.shape))
         metrics = {
             "loss": weighted(-(labels * jax.nn.log_softmax(logits)).sum(-1), weights),
@@ -79,7 +81,7 @@ class Classification(Objective):
             return {}
 
         def guess(params, batch):
-            return batch["labels"], self.model.apply({"params": params}, batch)["label"].argmax(-1)
+            return batch["labels"], of_classes(self.model.apply({"params": params}, batch)["label"]).argmax(-1)
 
         return scored(self.scores, CLASSES, *predict(guess, params, data.valid))
 
@@ -89,13 +91,19 @@ class Classification(Objective):
         names = data.classes if data.tokenizer is not None else ()
         for i in np.linspace(0, len(data.valid) - 1, count).astype(int):
             batch = {key: jnp.asarray(value)[None] for key, value in data.valid[int(i)].items()}
-            chances = np.asarray(jax.nn.softmax(self.model.apply({"params": params}, batch)["label"][0]))
+            logits = of_classes(self.model.apply({"params": params}, batch)["label"])[0]
+            chances = np.asarray(jax.nn.softmax(logits))
             guess = int(chances.argmax())
             called = [names[c] if names else c for c in (guess, int(batch["labels"][0]))]
             lines.append(f"validation row {i}: class {called[0]} ({chances[guess]:.0%}); it is {called[1]}")
             if names:
                 lines[-1] = f"{excerpt(data.valid[int(i)]['tokens'], 0, 24, data.tokenizer, '')}\n    {lines[-1]}"
         return lines
+
+
+def of_classes(logits: Float[Array, "B n"]) -> Float[Array, "B classes"]:
+    """Logits of all classes; one alone is that of the second of two, the first having 0."""
+    return jnp.pad(logits, ((0, 0), (1, 0))) if logits.shape[-1] == 1 else logits
 
 
 def check_classes(classes: int, data) -> None:

@@ -4,10 +4,14 @@ from flax import linen as nn
 
 from xfm.spec import Spec
 from xfm.spec import build as build_from
+from xfm.structures.hourglass import Hourglass
+from xfm.structures.pyramid import Pyramid
 from xfm.structures.stack import Stack
 
 STRUCTURES = {
     "stack": Stack,
+    "hourglass": Hourglass,
+    "pyramid": Pyramid,
 }
 
 

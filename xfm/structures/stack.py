@@ -1,15 +1,15 @@
 """Stack: embedding, layers as data, norm, heads. Reads from top to bottom as the network runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from xfm.context import Context, Mask
-from xfm.errors import nearest
+from xfm.errors import XfmError, nearest
 from xfm.kernels.platform import platform
 from xfm.parts.embed import EMBEDS
 from xfm.parts.head import HEADS
@@ -73,25 +73,15 @@ class Stack(nn.Module):
             return Period(self._sublayers(specs), name=name)(x, inner, states, jnp.float32(depth))
 
         x, first = run("prologue", self.prologue, x, 0.0, state["prologue"])
-        layers = nn.scan(
-            nn.remat(Period, prevent_cse=False, policy=self._policy()) if self.remat != "none" else Period,
-            variable_axes={"params": 0, "losses": 0, "intermediates": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, 0, 0),
-            length=self.repeats,
-        )(self._sublayers(self.pattern), self.loops, name="layers")
-        depths = jnp.linspace(0.0, 1.0, self.repeats) if self.repeats > 1 else jnp.ones(1)
-        x, middle = layers(x, inner, state["layers"], depths)
+        layers = repeated(self._sublayers(self.pattern), self.repeats, self.loops, self.remat)
+        x, middle = layers(x, inner, state["layers"])
         x, last = run("epilogue", self.epilogue, x, 1.0, state["epilogue"])
 
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         if self.out is not None:
             x = Linear(self.out, bias=False, name="out")(x)
-        out = {}
-        for name, spec in sorted(self.heads.items(), key=lambda head: _takes_a_head(head[1])):
-            seen = ctx.replace(shared={**ctx.shared, "tokens": batch.get("tokens"), "heads": dict(out)})
-            out[name] = build(HEADS, spec, name=f"head_{name}")(x, seen)
+        out = answers(self.heads, x, ctx, batch)
         if state["layers"] is not None:
             out["state"] = dict(prologue=first, layers=middle, epilogue=last)
         return {"hidden": x, **out}
@@ -123,23 +113,10 @@ class Stack(nn.Module):
         return Context.of(batch, mask=mask, train=train, dtype=self._dtype())
 
     def _dtype(self):
-        name = self.dtype or ("float32" if platform() == "cpu" else "bfloat16")
-        if name not in DTYPES:
-            raise SpecError(f"a stack's dtype is one of {', '.join(DTYPES)}, not {name!r}")
-        return jnp.dtype(name)
-
-    def _policy(self):
-        if self.remat not in REMAT:
-            raise SpecError(f"no remat {self.remat!r}{nearest(self.remat, REMAT)}; there are {', '.join(REMAT)}")
-        return REMAT[self.remat]
+        return dtype_of(self.dtype)
 
     def _sublayers(self, specs) -> tuple[Spec, ...]:
-        own = dict(norms=self.norms, residual=self.residual)
-        sublayers = [{**own, **(spec if "part" in spec else {"part": spec})} for spec in specs]
-        for field in (field for sublayer in sublayers for field in sublayer):
-            if field not in schema(Sublayer):
-                raise SpecError(f"a sublayer has no field {field!r}; it has {', '.join(schema(Sublayer))}")
-        return freeze(sublayers)
+        return sublayers_of(specs, self.norms, self.residual)
 
 
 class Period(nn.Module):
@@ -168,6 +145,63 @@ class Period(nn.Module):
             x, state = Sublayer(**sublayer, name=f"{_kind(sublayer['part'])}_{i}")(x, ctx, state)
             after.append(state)
         return x, tuple(after)
+
+
+def sublayers_of(specs: Sequence[Spec], norms: Mapping[str, Spec], residual: Spec) -> tuple[Spec, ...]:
+    """Each entry as a whole sublayer; SpecError for a field that sublayers do not have."""
+    own = dict(norms=norms, residual=residual)
+    sublayers = [{**own, **(spec if "part" in spec else {"part": spec})} for spec in specs]
+    for field in (field for sublayer in sublayers for field in sublayer):
+        if field not in schema(Sublayer):
+            raise SpecError(f"a sublayer has no field {field!r}; it has {', '.join(schema(Sublayer))}")
+    return freeze(sublayers)
+
+
+def repeated(sublayers: tuple[Spec, ...], repeats: int, loops: int = 1, remat: str = "none") -> Callable:
+    """`repeats` periods one after the other as one compiled loop, "layers" of the calling module: f(x, ctx, states)."""
+    if remat not in REMAT:
+        raise SpecError(f"no remat {remat!r}{nearest(remat, REMAT)}; there are {', '.join(REMAT)}")
+    layers = nn.scan(
+        nn.remat(Period, prevent_cse=False, policy=REMAT[remat]) if remat != "none" else Period,
+        variable_axes={"params": 0, "losses": 0, "intermediates": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(nn.broadcast, 0, 0),
+        length=repeats,
+    )(sublayers, loops, name="layers")
+    depths = jnp.linspace(0.0, 1.0, repeats) if repeats > 1 else jnp.ones(1)
+    return lambda x, ctx, states=None: layers(x, ctx, states, depths)
+
+
+def answers(
+    heads: Mapping[str, Spec], x: Array, ctx: Context, batch: Mapping[str, Array], made: Mapping[str, Array] = NO_HEADS
+) -> dict[str, Array]:
+    """What each head, "head_NAME" of the calling module, makes of x; those that read another head run last.
+
+    made: by heads that ran before, over something else than x; it is part of the answer.
+    """
+    out = dict(made)
+    for name, spec in sorted(heads.items(), key=lambda head: _takes_a_head(head[1])):
+        seen = ctx.replace(shared={**ctx.shared, "tokens": batch.get("tokens"), "heads": dict(out)})
+        out[name] = build(HEADS, spec, name=f"head_{name}")(x, seen)
+    return out
+
+
+def one_text(x: Float[Array, "B T D"], ctx: Context, refusal: str) -> Float[Array, "B T D"]:
+    """x, but NaN in rows of several texts; XfmError, with the refusal's words, where that can be told."""
+    if ctx.segments is None:
+        return x
+    several = ctx.segments.max(axis=1) > 1
+    if not isinstance(several, jax.core.Tracer) and several.any():
+        raise XfmError(f"row {int(jnp.argmax(several))} holds several texts, and {refusal}")
+    return jnp.where(several[:, None, None], jnp.nan, x)
+
+
+def dtype_of(name: str | None) -> jnp.dtype:
+    """The dtype of that name, in which parts compute; bfloat16 on accelerators and float32 on a CPU if None."""
+    name = name or ("float32" if platform() == "cpu" else "bfloat16")
+    if name not in DTYPES:
+        raise SpecError(f"a stack's dtype is one of {', '.join(DTYPES)}, not {name!r}")
+    return jnp.dtype(name)
 
 
 def _takes_a_head(spec: Spec) -> bool:

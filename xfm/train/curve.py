@@ -8,7 +8,7 @@ from xfm.train.logs import read_metrics
 FILE = "loss.png"
 
 
-def draw_curve(workdir: Path, title: str, baseline: Mapping[str, float]) -> Path | None:
+def draw_curve(workdir: Path, title: str, baseline: Mapping[str, float], unit: str = "nats") -> Path | None:
     """Draws workdir/loss.png from metrics.jsonl; None where matplotlib is not installed (extra:
     xfm[log]).
     """
@@ -49,7 +49,7 @@ def draw_curve(workdir: Path, title: str, baseline: Mapping[str, float]) -> Path
         )
     axes.set_title(title, fontsize=13)
     axes.set_xlabel("step (updates)", fontsize=11)
-    axes.set_ylabel("loss (nats per prediction)" if baseline else "loss", fontsize=11)
+    axes.set_ylabel(f"loss ({unit})", fontsize=11)
     axes.grid(alpha=0.25, linewidth=0.7)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.02, y=0.08)

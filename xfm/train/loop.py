@@ -243,7 +243,7 @@ def finish(run: Run, state: State, valid: dict[str, float], report: dict[str, fl
 def draw(run: Run) -> None:
     name = str(run.config.get("name") or run.workdir.name)
     try:
-        if curve.draw_curve(run.workdir, name, run.baseline) is None:
+        if curve.draw_curve(run.workdir, name, run.baseline, getattr(run.objective, "unit", "nats")) is None:
             run.report.once("no loss curve is drawn: matplotlib is missing (install xfm[log])")
     except OSError as error:
         run.report.once(f"the loss curve cannot be written: {error.strerror}")

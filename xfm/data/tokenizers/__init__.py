@@ -2,6 +2,7 @@
 
 from xfm.data.tokenizers.base import SPECIALS, Tokenizer
 from xfm.data.tokenizers.bytes import Bytes
+from xfm.data.tokenizers.characters import Characters
 from xfm.data.tokenizers.loaded import File
 from xfm.data.tokenizers.of_checkpoint import OfCheckpoint
 from xfm.data.tokenizers.trained import Bpe, Wordpiece
@@ -10,6 +11,7 @@ __all__ = ["SPECIALS", "TOKENIZERS", "Tokenizer"]
 
 TOKENIZERS = {
     "bytes": Bytes,
+    "characters": Characters,
     "wordpiece": Wordpiece,
     "bpe": Bpe,
     "file": File,

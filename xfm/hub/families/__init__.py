@@ -6,6 +6,7 @@ from xfm.hub.families import (
     albert,
     bert,
     bigbird,
+    canine,
     clip,
     convbert,
     deberta,
@@ -13,6 +14,7 @@ from xfm.hub.families import (
     electra,
     eurobert,
     fnet,
+    funnel,
     gpt2,
     jina_bert,
     longformer,
@@ -25,6 +27,7 @@ from xfm.hub.families import (
     roberta,
     roformer,
     t5,
+    xlnet,
 )
 
 FAMILIES = {
@@ -56,5 +59,10 @@ FAMILIES = {
     "eurobert": eurobert.FAMILY,
     "longformer": longformer.FAMILY,
     "roformer": roformer.FAMILY,
+    "xlnet": xlnet.FAMILY,
+    "funnel": funnel.FAMILY,
     "big_bird": bigbird.FAMILY,
+    "canine": canine.FAMILY,
 }
+# Those whose names and keys a network of xfm's may be written with: the above, and what no model_type tells apart.
+WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER)

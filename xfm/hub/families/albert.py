@@ -5,6 +5,7 @@ Lan et al. 2020; files as transformers' AlbertModel and its heads write them, wh
 
 from xfm.configs.text import albert
 from xfm.errors import XfmError
+from xfm.hub import keys
 from xfm.hub.families import bert
 from xfm.hub.family import Family, Head
 from xfm.hub.settings import Settings
@@ -29,12 +30,13 @@ def network(c: Settings) -> dict:
         hidden=c["intermediate_size"],
         vocab=c["vocab_size"],
         length=c["max_position_embeddings"],
-        types=c.get("type_vocab_size", 2),
+        types=bert.types(c),
         activation=bert.activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
     ) | {"heads": {}}
 
 
+KEYS = bert.KEYS | {"embedding_size": keys.table_width, "num_hidden_groups": "repeats"}
 LAYER = "encoder.albert_layer_groups.{}.albert_layers.0"
 NAMES = {
     "embed/word": "embeddings.word_embeddings",
@@ -56,6 +58,8 @@ MLM_NAMES = {"dense": "predictions.dense", "norm": "predictions.LayerNorm", "bia
 FAMILY = Family(
     model_type="albert",
     prefix="albert.",
+    keys=KEYS,
+    classes="Albert",
     network=network,
     names=NAMES,
     heads={

@@ -6,6 +6,8 @@ Devlin et al. 2019; files as transformers' BertModel and its heads write them, w
 from collections.abc import Mapping
 
 from xfm.configs.text import bert
+from xfm.errors import XfmError
+from xfm.hub import keys
 from xfm.hub.family import Family, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -26,30 +28,18 @@ def network(c: Settings) -> dict:
         hidden=c["intermediate_size"],
         vocab=c["vocab_size"],
         length=c["max_position_embeddings"],
-        types=c.get("type_vocab_size", 2),
+        types=types(c),
         activation=activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
     ) | {"heads": {}}
 
 
-def config_of(spec: Mapping) -> dict:
-    embed, (attention, mlp) = spec["embed"], spec["pattern"]
-    names = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
-    return dict(
-        model_type="bert",
-        architectures=["BertModel"],
-        vocab_size=embed["vocab"],
-        hidden_size=embed["width"],
-        num_hidden_layers=spec["repeats"],
-        num_attention_heads=attention["heads"],
-        intermediate_size=mlp["hidden"],
-        hidden_act=names[mlp["activation"]],
-        hidden_dropout_prob=embed.get("drop", 0.0),
-        attention_probs_dropout_prob=attention.get("drop", 0.0),
-        max_position_embeddings=embed["position"]["length"],
-        type_vocab_size=embed["types"],
-        layer_norm_eps=embed["norm"]["eps"],
-    )
+def types(c: Settings) -> int:
+    """Of tokens; the Hub's classes cannot be without."""
+    found = c.get("type_vocab_size", 2)
+    if found < 1:
+        raise XfmError(f"{c.path} sets type_vocab_size to {found}; this family has one type at least")
+    return found
 
 
 def activation(c: Settings) -> str:
@@ -67,6 +57,19 @@ def classification(classes: int | None = None, pool: Mapping = POOLED):
     return lambda c: dict(kind="classification", classes=classes or len(c.labels), pool=pool)
 
 
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "hidden_size": "embed/width",
+    "num_hidden_layers": keys.layers,
+    "num_attention_heads": "pattern/0/heads",
+    "intermediate_size": "pattern/1/hidden",
+    "hidden_act": "pattern/1/activation",
+    "hidden_dropout_prob": "embed/drop",
+    "attention_probs_dropout_prob": "pattern/0/drop",
+    "max_position_embeddings": "embed/position/length",
+    "type_vocab_size": "embed/types",
+    "layer_norm_eps": "embed/norm/eps",
+}
 NAMES = {
     "embed/word": "embeddings.word_embeddings",
     "embed/position": "embeddings.position_embeddings",
@@ -98,7 +101,8 @@ FAMILY = Family(
     model_type="bert",
     prefix="bert.",
     network=network,
-    config_of=config_of,
+    keys=KEYS,
+    classes="Bert",
     names=NAMES,
     heads={
         "pooled": POOLER,

@@ -24,13 +24,27 @@ def network(c: Settings) -> dict:
         vocab=c["vocab_size"],
         length=c["max_position_embeddings"],
         hidden=c["intermediate_size"],
-        types=c.get("type_vocab_size", 2),
+        types=bert.types(c),
         activation=activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
         block=block if kind == "sparse" else None,
         again=drawn,
         dense=(5 + 2 * drawn) * block,
     ) | {"heads": {}}
+
+
+def drawn(spec) -> int | None:
+    """Blocks that are drawn: those that say how far texts are seen in full; the reference cannot do without any."""
+    mixer = spec["pattern"][0]
+    return max((mixer["dense"] // mixer["block"] - 5) // 2, 1) if mixer["kind"] == "block_sparse" else None
+
+
+ATTENTION = {"block_sparse": "block_sparse", "attention": "original_full"}
+KEYS = bert.KEYS | {
+    "attention_type": lambda spec: ATTENTION[spec["pattern"][0]["kind"]],
+    "block_size": "pattern/0/block",
+    "num_random_blocks": drawn,
+}
 
 
 def activation(c: Settings) -> str:
@@ -48,6 +62,12 @@ def labels(c: Settings) -> dict:
 FAMILY = Family(
     model_type="big_bird",
     prefix="bert.",
+    keys=KEYS,
+    classes="BigBird",
+    near={
+        "again": "no block was seen at random; the Hub's network counts the first one for each such draw",
+        "dense": "texts were seen in full up to another length",
+    },
     network=network,
     names=bert.NAMES,
     heads={

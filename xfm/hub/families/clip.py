@@ -5,11 +5,14 @@ SiglipTextModel. What the image tower has in a file stays there.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from xfm.configs.text import clip_text
 from xfm.errors import XfmError
+from xfm.hub import keys
 from xfm.hub.family import Batch, Family, Head, counted
 from xfm.hub.naming import Names
 from xfm.hub.settings import ACTIVATIONS, Settings
@@ -85,6 +88,21 @@ def whole_rows(c: Settings, input_ids, attention_mask, token_type_ids, position_
     return counted(c, input_ids, attention_mask, token_type_ids, position_ids)
 
 
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "hidden_size": "embed/width",
+    "num_hidden_layers": keys.layers,
+    "num_attention_heads": "pattern/0/heads",
+    "intermediate_size": "pattern/1/hidden",
+    "hidden_act": "pattern/1/activation",
+    "attention_dropout": "pattern/0/drop",
+    "max_position_embeddings": "embed/position/length",
+    "layer_norm_eps": "norm/eps",
+}
+CLIP_KEYS = KEYS | {
+    "projection_dim": "heads/embeds/pool/width",
+    "eos_token_id": lambda spec: keys.at(spec, "heads/pooled/pool/token") or OLD_END,
+}
 LAYER = "encoder.layers.{}."
 NAMES = {
     "embed/word": "embeddings.token_embedding",
@@ -109,12 +127,15 @@ CLIP = Family(
     model_type="clip_text_model",
     prefix="text_model.",
     network=clip,
+    keys=CLIP_KEYS,
+    classes="CLIP",
     names=NAMES,
     heads={
         "pooled": Head("pooled", at_end, {}, of_encoder=True),
         "text_embeds": Head("embeds", projection, {"pool/dense": "text_projection"}, ("pooled",)),
     },
     architectures={"TextModel": ("pooled",), "TextModelWithProjection": ("text_embeds",), "Model": ("text_embeds",)},
+    wholes=("Model",),
     ignored=IGNORED,
     last="layer",
 )
@@ -122,8 +143,10 @@ SIGLIP = dataclasses.replace(
     CLIP,
     model_type="siglip_text_model",
     network=siglip,
+    keys=KEYS | {"projection_size": "heads/pooled/pool/width"},
+    classes="Siglip",
     heads={"pooled": Head("pooled", at_last, {"pool/dense": "head"}, of_encoder=True)},
-    architectures={"Model": ("pooled",)},
+    architectures={"TextModel": ("pooled",), "Model": ("pooled",)},
     inputs=whole_rows,
 )
 
@@ -135,7 +158,14 @@ def whole(family: Family, model_type: str) -> Family:
         for task, head in family.heads.items()
     }
     names = _below(family.prefix, family.names)
-    return dataclasses.replace(family, model_type=model_type, prefix="", names=names, heads=heads)
+
+    def part(config: Mapping[str, Any]) -> dict[str, Any]:
+        beside = {key: config[key] for key in ("projection_dim", "dtype", "torch_dtype") if key in config}
+        return {**tower(Settings(config)).content, "model_type": family.model_type, **beside}
+
+    return dataclasses.replace(
+        family, model_type=model_type, prefix="", names=names, heads=heads, part=part, keys={}, classes=""
+    )
 
 
 def _below(prefix: str, names: Names) -> Names:

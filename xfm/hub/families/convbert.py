@@ -5,6 +5,7 @@ text gives what it gives there without padding.
 """
 
 from xfm.configs.text import convbert
+from xfm.hub import keys
 from xfm.hub.families import bert, electra, roberta
 from xfm.hub.family import Family, Head
 from xfm.hub.naming import At
@@ -25,7 +26,7 @@ def network(c: Settings) -> dict:
         ratio=c.get("head_ratio", 2),
         length=c["max_position_embeddings"],
         hidden=c["intermediate_size"],
-        types=c.get("type_vocab_size", 2),
+        types=bert.types(c),
         activation=bert.activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
     ) | {"heads": {}}
@@ -43,6 +44,15 @@ def choice(c: Settings) -> dict:
     return dict(kind="classification", classes=1, pool=dict(kind=pool))
 
 
+RATIO = 2  # of the heads that config.json names to those there are, which is all that it says
+KEYS = bert.KEYS | {
+    "num_attention_heads": lambda spec: spec["pattern"][0]["heads"] * RATIO,
+    "head_ratio": lambda spec: RATIO,
+    "embedding_size": keys.table_width,
+    "num_groups": "pattern/1/groups",
+    "conv_kernel_size": "pattern/0/conv",
+    "summary_type": lambda spec: {"cls": "first"}.get(kind := keys.at(spec, "heads/choice/pool/kind"), kind),
+}
 ATTENTION, FFN = "encoder.layer.{}.attention.self.", "encoder.layer.{}."
 SPAN = {"depth": "depthwise.weight", "point": "pointwise.weight"}
 NAMES = {
@@ -64,6 +74,8 @@ NAMES = {
 FAMILY = Family(
     model_type="convbert",
     prefix="convbert.",
+    keys=KEYS,
+    classes="ConvBert",
     network=network,
     names=bert.NAMES | NAMES,
     heads={

@@ -5,40 +5,55 @@ The two kinds of masked_lm differ in where files keep it: `masked_lm` is what tr
 `lm_predictions` what the authors' files hold, whose last layer stood in the enhanced mask decoder when it was trained.
 """
 
+import dataclasses
+
 from xfm.configs.text import deberta
 from xfm.errors import XfmError
+from xfm.hub import keys
 from xfm.hub.families.bert import MLM_NAMES, TASKS, activation
 from xfm.hub.family import Family, Head
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 
+def whole(c: Settings, version: int, decoder: int | None = None) -> dict:
+    """The stack and the head of config.json of that version.  decoder: places of the enhanced mask decoder."""
+    width, length = c["hidden_size"], c["max_position_embeddings"]
+    for name in ("legacy", "pooler_hidden_act", "padding_idx"):
+        c.get(name)  # a head's, or without effect
+    c.only("pooler_hidden_size", width)
+    return deberta.network(
+        version=version,
+        layers=c["num_hidden_layers"],
+        width=width,
+        heads=c["num_attention_heads"],
+        head_width=c.get("attention_head_size") if version == 2 else None,
+        hidden=c["intermediate_size"],
+        vocab=c["vocab_size"],
+        factor=c.get("embedding_size"),
+        types=c.get("type_vocab_size", 0),
+        length=length if c.get("position_biased_input", True) else None,
+        activation=activation(c),
+        eps=c.get("layer_norm_eps", 1e-7),
+        decoder=decoder,
+        **relative(c, version),
+        **conv(c) if version == 2 else {},
+    )
+
+
 def network(version: int):
     """From config.json of that version to the stack."""
+    return lambda c: whole(c, version) | {"heads": {}}
 
-    def of(c: Settings) -> dict:
-        width, length = c["hidden_size"], c["max_position_embeddings"]
-        for name in ("legacy", "pooler_hidden_act", "padding_idx"):
-            c.get(name)  # a head's, or without effect
-        c.only("pooler_hidden_size", width)
-        return deberta.network(
-            version=version,
-            layers=c["num_hidden_layers"],
-            width=width,
-            heads=c["num_attention_heads"],
-            head_width=c.get("attention_head_size") if version == 2 else None,
-            hidden=c["intermediate_size"],
-            vocab=c["vocab_size"],
-            factor=c.get("embedding_size"),
-            types=c.get("type_vocab_size", 0),
-            length=length if c.get("position_biased_input", True) else None,
-            activation=activation(c),
-            eps=c.get("layer_norm_eps", 1e-7),
-            **relative(c, version),
-            **conv(c) if version == 2 else {},
-        ) | {"heads": {}}
 
-    return of
+def enhanced(version: int):
+    """To the head that has the last layer as its enhanced mask decoder, which stands on a stack without that layer."""
+    return lambda c: whole(c, version, c["max_position_embeddings"])["heads"]["mlm"]
+
+
+def short(version: int):
+    """To the stack below that head."""
+    return lambda c: whole(c, version, c["max_position_embeddings"]) | {"heads": {}}
 
 
 def relative(c: Settings, version: int) -> dict:
@@ -120,6 +135,41 @@ V2_NAMES = {
     "layer/0/part/distance/k": f"{SELF}.pos_key_proj",
     "layer/0/part/distance/q": f"{SELF}.pos_query_proj",
 }
+
+
+def length(spec) -> int:
+    """Of the table of places, at the input or in the decoder, or of the distances told apart."""
+    table = keys.at(spec, "position/reach") or keys.at(spec, "position/span")
+    return keys.at(spec, "embed/position/length") or keys.at(spec, "heads/mlm/length") or table or 512
+
+
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "hidden_size": "embed/width",
+    "num_hidden_layers": lambda spec: keys.layers(spec) + (keys.at(spec, "heads/mlm/kind") == "enhanced_mlm"),
+    "num_attention_heads": "pattern/0/heads",
+    "attention_head_size": "pattern/0/width",
+    "intermediate_size": "pattern/1/hidden",
+    "hidden_act": "pattern/1/activation",
+    "hidden_dropout_prob": "embed/drop",
+    "attention_probs_dropout_prob": "pattern/0/drop",
+    "type_vocab_size": "embed/types",
+    "embedding_size": keys.table_width,
+    "layer_norm_eps": "embed/norm/eps",
+    "max_position_embeddings": length,
+    "position_biased_input": lambda spec: spec["embed"]["position"]["kind"] == "learned",
+    "relative_attention": lambda spec: spec["position"] is not None,
+    "pos_att_type": "pattern/0/terms",
+    "max_relative_positions": lambda spec: keys.at(spec, "position/reach") or keys.at(spec, "position/span"),
+    "position_buckets": lambda spec: keys.at(spec, "position/reach") and keys.at(spec, "position/span"),
+    "share_att_key": lambda spec: spec["pattern"][0]["keys"] == "shared",
+    "norm_rel_ebd": lambda spec: "layer_norm" if keys.at(spec, "position/norm") else None,
+    "conv_kernel_size": "prologue/1/residual/width",
+    "conv_groups": "prologue/1/residual/groups",
+    "conv_act": "prologue/1/residual/activation",
+    "pooler_hidden_act": "heads/pooled/pool/activation",
+    "legacy": lambda spec: False if keys.at(spec, "heads/mlm/kind") == "enhanced_mlm" else None,
+}
 AUTHORS_MLM = {
     "dense": "lm_predictions.lm_head.dense",
     "norm": "lm_predictions.lm_head.LayerNorm",
@@ -127,10 +177,29 @@ AUTHORS_MLM = {
 }
 
 
-def family(model_type: str, version: int, names: dict) -> Family:
+# Of the decoder's parameters: the encoder's last layer, whose number is that of the layers below it.
+LAST = {
+    "mixer/": "layer/0/part/", "mixer_norm": "layer/0/out_norm",
+    "ffn/": "layer/1/part/", "ffn_norm": "layer/1/out_norm",
+}  # fmt: skip
+
+
+def decoder_names(names: dict) -> dict:
+    """The rows of the enhanced mask decoder as the authors' files have it."""
+    rows = {"position/table": "deberta.embeddings.position_embeddings.weight"}
+    rows |= {f"words/{place}": name for place, name in AUTHORS_MLM.items()}
+    for place, there in LAST.items():
+        found = {row.removeprefix(there): name for row, name in names.items() if row.startswith(there)}
+        rows |= {f"{place}{row}": f"deberta.{name}" for row, name in found.items()}
+    return rows
+
+
+def family(model_type: str, version: int, names: dict, classes: str) -> Family:
     return Family(
         model_type=model_type,
         prefix="deberta.",
+        keys=KEYS,
+        classes=classes,
         network=network(version),
         names=names,
         heads={
@@ -140,6 +209,7 @@ def family(model_type: str, version: int, names: dict) -> Family:
             **{task: head for task, head in TASKS.items() if version == 2 or task != "multiple_choice"},
         },
         architectures={
+            "Model": (),
             "ForMaskedLM": ("masked_lm", "lm_predictions"),
             "ForSequenceClassification": ("sequence_classification",),
             "ForMultipleChoice": ("multiple_choice",) if version == 2 else (),
@@ -159,5 +229,12 @@ def family(model_type: str, version: int, names: dict) -> Family:
     )
 
 
-FAMILY = family("deberta", 1, V1_NAMES)
-V2 = family("deberta-v2", 2, V2_NAMES)
+def with_decoder(family: Family, version: int) -> Family:
+    """The family of the networks that xfm's own configs pre-train; their files are those of the one given."""
+    head = Head("mlm", enhanced(version), decoder_names(family.names))
+    return dataclasses.replace(family, network=short(version), heads={"lm_predictions": head})
+
+
+FAMILY = family("deberta", 1, V1_NAMES, "Deberta")
+V2 = family("deberta-v2", 2, V2_NAMES, "DebertaV2")
+DECODER, V2_DECODER = with_decoder(FAMILY, 1), with_decoder(V2, 2)

@@ -4,6 +4,7 @@ Sanh et al. 2019; files as transformers' DistilBertModel and its heads write the
 """
 
 from xfm.configs.text import distilbert
+from xfm.hub import keys
 from xfm.hub.families import bert, roberta
 from xfm.hub.family import Family, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
@@ -42,6 +43,17 @@ def classification(classes: int | None = None):
     return lambda c: dict(kind="classification", classes=classes or len(c.labels), pool=pool)
 
 
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "dim": "embed/width",
+    "n_layers": keys.layers,
+    "n_heads": "pattern/0/heads",
+    "hidden_dim": "pattern/1/hidden",
+    "activation": "pattern/1/activation",
+    "dropout": "embed/drop",
+    "attention_dropout": "pattern/0/drop",
+    "max_position_embeddings": "embed/position/length",
+}
 NAMES = {
     "embed/word": "embeddings.word_embeddings",
     "embed/position": "embeddings.position_embeddings",
@@ -61,6 +73,8 @@ TWO_LAYERS = {"pool/dense": "pre_classifier", "out": "classifier"}
 FAMILY = Family(
     model_type="distilbert",
     prefix="distilbert.",
+    keys=KEYS,
+    classes="DistilBert",
     network=network,
     names=NAMES,
     heads={

@@ -4,6 +4,7 @@ Clark et al. 2020; files as transformers' ElectraModel and its heads write them,
 """
 
 from xfm.configs.text import electra
+from xfm.hub import keys
 from xfm.hub.families import bert, roberta
 from xfm.hub.family import Family, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
@@ -22,7 +23,7 @@ def network(c: Settings) -> dict:
         hidden=c["intermediate_size"],
         vocab=c["vocab_size"],
         length=c["max_position_embeddings"],
-        types=c.get("type_vocab_size", 2),
+        types=bert.types(c),
         activation=bert.activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
     ) | {"heads": {}}
@@ -36,6 +37,7 @@ def choice(c: Settings) -> dict:
     return dict(kind="classification", classes=1, pool=dict(kind="dense", activation=activation))
 
 
+KEYS = bert.KEYS | {"embedding_size": keys.table_width, "summary_activation": "heads/choice/pool/activation"}
 MLM_NAMES = {
     "dense": "generator_predictions.dense",
     "norm": "generator_predictions.LayerNorm",
@@ -46,6 +48,8 @@ REPLACED_NAMES = {"dense": "discriminator_predictions.dense", "out": "discrimina
 FAMILY = Family(
     model_type="electra",
     prefix="electra.",
+    keys=KEYS,
+    classes="Electra",
     network=network,
     names=bert.NAMES | {"embed/up": "embeddings_project"},
     heads={

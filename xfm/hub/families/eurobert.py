@@ -1,7 +1,7 @@
 """EuroBERT. Boizard et al. 2025; files and oracle are those of EuroBertModel and its heads in transformers."""
 
 from xfm.configs.text import eurobert
-from xfm.hub import rotary
+from xfm.hub import keys, rotary
 from xfm.hub.family import Family, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -44,6 +44,31 @@ def classification(c: Settings) -> dict:
     return dict(label, pool=dict(kind="dense", activation="gelu", pool=dict(kind=pool)))
 
 
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "hidden_size": "embed/width",
+    "num_hidden_layers": keys.layers,
+    "num_attention_heads": "pattern/0/heads",
+    "num_key_value_heads": "pattern/0/kv_heads",
+    "head_dim": "pattern/0/width",
+    "intermediate_size": "pattern/1/hidden",
+    "hidden_act": "pattern/1/activation",
+    "rope_parameters": keys.rope,
+    "rms_norm_eps": "norm/eps",
+    "attention_bias": "pattern/0/bias",
+    "mlp_bias": "pattern/1/bias",
+    "tie_word_embeddings": keys.tied("heads/mlm"),
+    "classifier_pooling": lambda spec: pooling(spec.get("heads", {}).get("label")),
+}
+
+
+def pooling(label) -> str | None:
+    """The way of a head for classes, None without one."""
+    if label is None or label["kind"] == "dense":
+        return label and "late"
+    return {"cls": "bos", "mean": "mean"}[label["pool"]["pool"]["kind"]]
+
+
 NAMES = {
     "embed/word": "embed_tokens",
     "layer/0/in_norm": "layers.{}.input_layernorm",
@@ -66,6 +91,8 @@ POOLED = {"pool/dense": "dense", "out": "classifier"}
 FAMILY = Family(
     model_type="eurobert",
     prefix="model.",
+    keys=KEYS,
+    classes="EuroBert",
     network=network,
     names=NAMES,
     heads={

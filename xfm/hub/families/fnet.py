@@ -32,9 +32,12 @@ def mlm(c: Settings) -> dict:
     return bert.mlm(c) | {"activation": activation(c)}
 
 
+KEYS = {key: place for key, place in bert.KEYS.items() if "attention" not in key}
 FAMILY = Family(
     model_type="fnet",
     prefix="fnet.",
+    keys=KEYS,
+    classes="FNet",
     network=network,
     names={place: name for place, name in bert.NAMES.items() if "attention" not in name}
     | {"embed/up": "embeddings.projection", "layer/0/out_norm": "encoder.layer.{}.fourier.output.LayerNorm"},

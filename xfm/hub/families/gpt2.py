@@ -6,11 +6,12 @@ Radford et al. 2019; files as transformers' GPT2Model and its heads write them, 
 
 from xfm.configs.text import gpt2
 from xfm.errors import XfmError
+from xfm.hub import keys
 from xfm.hub.family import Batch, Family, Head, counted
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
-# Training's, the order in which float32 products are taken, and a pooler of GPT2DoubleHeadsModel, which is not here.
+# Training's, the order in which float32 products are taken, and what the head of multiple choice reads.
 ASIDE = """
     attn_pdrop embd_pdrop resid_pdrop n_ctx reorder_and_upcast_attn output_past
     summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
@@ -45,12 +46,20 @@ def scales(c: Settings, layers: int, width: int) -> list[float] | None:
 
 
 def causal_lm(c: Settings) -> dict:
-    c.only("tie_word_embeddings", True)
-    return dict(kind="mlm", vocab=c["vocab_size"], bias=False)
+    table = {True: "tied", False: "own"}[c.get("tie_word_embeddings", True)]
+    return dict(kind="mlm", vocab=c["vocab_size"], table=table, bias=False)
 
 
 def labels(c: Settings) -> dict:
     return dict(kind="classification", classes=len(c.labels), pool=dict(kind="last"), bias=False)
+
+
+def choice(c: Settings) -> dict:
+    """One score per text, from its last token, as the reference has it where no mc_token_ids say another."""
+    c.only("summary_type", "cls_index", "last")
+    c.only("summary_use_proj", True)
+    c.only("summary_activation", None)
+    return dict(kind="classification", classes=1, pool=dict(kind="last"))
 
 
 def untyped(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
@@ -58,6 +67,35 @@ def untyped(c: Settings, input_ids, attention_mask, token_type_ids, position_ids
     if token_type_ids is not None:
         raise XfmError("gpt2 reads no token_type_ids in xfm; leave them out")
     return counted(c, input_ids, attention_mask, None, position_ids)
+
+
+def base(spec) -> float:
+    """The scale of the first layer's scores, times the square root of a head's width."""
+    mixer = spec["pattern"][0]
+    return 1.0 if mixer["scale"] is None else mixer["scale"] * (spec["embed"]["width"] // mixer["heads"]) ** 0.5
+
+
+def by_layer(spec) -> bool:
+    scales = [part["scale"] for part in keys.parts(spec)[::2]]
+    return scales[-1] != scales[0]
+
+
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "n_embd": "embed/width",
+    "n_layer": keys.layers,
+    "n_head": "pattern/0/heads",
+    "n_inner": "pattern/1/hidden",
+    "n_positions": "embed/position/length",
+    "activation_function": "pattern/1/activation",
+    "layer_norm_epsilon": "norm/eps",
+    "embd_pdrop": "embed/drop",
+    "attn_pdrop": "pattern/0/drop",
+    "resid_pdrop": "residual/drop",
+    "scale_attn_weights": lambda spec: abs(base(spec) - 1) < 1e-9,
+    "scale_attn_by_inverse_layer_idx": by_layer,
+    "tie_word_embeddings": keys.tied("heads/lm"),
+}
 
 
 def fused(i: int) -> At:
@@ -76,15 +114,19 @@ NAMES = {
     "layer/1/part/up": At("h.{}.mlp.c_fc", layout="in_out"),
     "layer/1/part/down": At("h.{}.mlp.c_proj", layout="in_out"),
     "norm": "ln_f",
+    "head_lm/table": "lm_head.weight",
 }
 
 FAMILY = Family(
     model_type="gpt2",
     prefix="transformer.",
+    keys=KEYS,
+    classes="GPT2",
     network=network,
     names=NAMES,
     heads={
         "causal_lm": Head("lm", causal_lm, {}),
+        "multiple_choice": Head("choice", choice, {"out": "multiple_choice_head.summary"}),
         "sequence_classification": Head("label", labels, {"out": "score"}),
         "token_classification": Head(
             "tags", lambda c: dict(kind="tagging", classes=len(c.labels)), {"out": "classifier"}
@@ -93,6 +135,7 @@ FAMILY = Family(
     },
     architectures={
         "LMHeadModel": ("causal_lm",),
+        "DoubleHeadsModel": ("causal_lm", "multiple_choice"),
         "Model": (),
         "ForSequenceClassification": ("sequence_classification",),
         "ForTokenClassification": ("token_classification",),

@@ -28,6 +28,11 @@ def network(c: Settings) -> dict:
     ) | {"heads": {}}
 
 
+KEYS = bert.KEYS | {
+    "position_embedding_type": lambda spec: spec["pattern"][0]["position"]["kind"],
+    "feed_forward_type": lambda spec: {"gelu": "geglu", "relu": "reglu"}[spec["pattern"][1]["activation"]],
+    "hidden_act": "heads/mlm/activation",
+}
 ELSEWHERE = ("embed/position", "layer/1/")
 NAMES = {place: name for place, name in bert.NAMES.items() if not place.startswith(ELSEWHERE)} | {
     "layer/1/part/gate": At("encoder.layer.{}.mlp.gated_layers", part=(0, 2)),
@@ -36,4 +41,4 @@ NAMES = {place: name for place, name in bert.NAMES.items() if not place.startswi
     "layer/1/out_norm": "encoder.layer.{}.mlp.layernorm",
 }
 
-FAMILY = dataclasses.replace(bert.FAMILY, network=network, config_of=None, names=NAMES)
+FAMILY = dataclasses.replace(bert.FAMILY, network=network, keys=KEYS, classes="JinaBert", names=NAMES)

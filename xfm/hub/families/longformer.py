@@ -10,6 +10,7 @@ import numpy as np
 
 from xfm.configs.text import longformer
 from xfm.errors import XfmError
+from xfm.hub import keys
 from xfm.hub.families import bert, roberta
 from xfm.hub.family import Batch
 from xfm.hub.settings import Settings
@@ -31,7 +32,7 @@ def network(c: Settings) -> dict:
         vocab=c["vocab_size"],
         length=c["max_position_embeddings"],
         hidden=c["intermediate_size"],
-        types=c.get("type_vocab_size", 2),
+        types=bert.types(c),
         activation=bert.activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
         first=roberta.padding(c) + 1,
@@ -61,6 +62,7 @@ def chosen(c: Settings, ids):
     return None
 
 
+KEYS = roberta.KEYS | {"attention_window": lambda spec: [part["window"] for part in keys.parts(spec)[::2]]}
 GLOBAL = {
     f"layer/0/part/{place}_global": f"encoder.layer.{{}}.attention.self.{name}_global"
     for place, name in (("q", "query"), ("k", "key"), ("v", "value"))
@@ -70,6 +72,9 @@ FAMILY = dataclasses.replace(
     roberta.FAMILY,
     model_type="longformer",
     prefix="longformer.",
+    keys=KEYS,
+    classes="Longformer",
+    near={"everyone": "the first token of a text was global in training: say so in global_attention_mask"},
     network=network,
     names=bert.NAMES | GLOBAL,
     inputs=inputs,

@@ -7,7 +7,7 @@ generations of config.json are read: `global_attn_every_n_layers` with a rotary 
 
 from xfm.configs.text import modernbert
 from xfm.errors import XfmError
-from xfm.hub import rotary
+from xfm.hub import keys, rotary
 from xfm.hub.family import Family, Head
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
@@ -21,6 +21,7 @@ UNUSED = (
 
 def network(c: Settings) -> dict:
     c.get(UNUSED)
+    c.only("position_embedding_type", "absolute", "sans_pos", None)  # rotary, by whatever name
     return modernbert.network(
         width=c["hidden_size"],
         heads=c["num_attention_heads"],
@@ -94,6 +95,45 @@ def span(c: Settings) -> dict:
     return dict(kind="dense", head=dict(kind="span"), **layer_before(c))
 
 
+def kinds(spec) -> list:
+    """Of each layer's attention, from its kind in config.json to it."""
+    mixers = keys.parts(spec)[::2]
+    return [("full_attention" if mixer["window"] is None else "sliding_attention", mixer) for mixer in mixers]
+
+
+def of_head(spec, field: str):
+    """What the layer before a head's last has, if there is a head."""
+    before = [head if head["kind"] == "dense" else head["pool"] for head in spec.get("heads", {}).values()]
+    return next((one[field] for one in before), None)
+
+
+def pooling(spec) -> str | None:
+    found = (keys.at(spec, f"heads/{head}/pool/pool/kind") for head in ("label", "choice"))
+    return next(({"mean": "mean"}.get(kind, "cls") for kind in found if kind), None)
+
+
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "hidden_size": "embed/width",
+    "num_hidden_layers": keys.layers,
+    "num_attention_heads": "pattern/0/heads",
+    "intermediate_size": "pattern/1/hidden",
+    "hidden_activation": "pattern/1/activation",
+    "local_attention": lambda spec: next((m["window"] for _, m in kinds(spec) if m["window"] is not None), None),
+    "layer_types": lambda spec: [kind for kind, _ in kinds(spec)],
+    "rope_parameters": lambda spec: {
+        kind: {"rope_type": "default", "rope_theta": mixer["position"]["theta"]} for kind, mixer in kinds(spec)
+    },
+    "norm_eps": "norm/eps",
+    "norm_bias": "norm/bias",
+    "attention_bias": "pattern/0/bias",
+    "mlp_bias": "pattern/1/bias",
+    "classifier_bias": lambda spec: of_head(spec, "bias"),
+    "classifier_activation": lambda spec: keys.HUB_ACTIVATIONS.get(of_head(spec, "activation")),
+    "classifier_pooling": pooling,
+    "decoder_bias": "heads/mlm/head/bias",
+    "tie_word_embeddings": keys.tied("heads/mlm/head"),
+}
 NAMES = {
     "embed/word": "embeddings.tok_embeddings",
     "embed/norm": "embeddings.norm",
@@ -114,6 +154,8 @@ EACH = {"dense": "head.dense", "norm": "head.norm"}
 FAMILY = Family(
     model_type="modernbert",
     prefix="model.",
+    keys=KEYS,
+    classes="ModernBert",
     network=network,
     names=NAMES,
     heads={

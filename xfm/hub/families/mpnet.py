@@ -32,6 +32,9 @@ def network(c: Settings) -> dict:
     ) | {"heads": {}}
 
 
+KEYS = {key: place for key, place in roberta.KEYS.items() if key != "type_vocab_size"} | {
+    "relative_attention_num_buckets": "position/buckets"
+}
 NAMES = {
     "embed/word": "embeddings.word_embeddings",
     "embed/position": "embeddings.position_embeddings",
@@ -50,6 +53,8 @@ NAMES = {
 FAMILY = Family(
     model_type="mpnet",
     prefix="mpnet.",
+    keys=KEYS,
+    classes="MPNet",
     network=network,
     names=NAMES,
     heads={"pooled": bert.POOLER, "masked_lm": Head("mlm", roberta.mlm, roberta.MLM_NAMES), **roberta.TASKS},

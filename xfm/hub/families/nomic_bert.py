@@ -6,7 +6,7 @@ own code (config.json with n_embd, n_head, …, prefix "bert.") and those that t
 
 from xfm.configs.text import nomic_bert
 from xfm.errors import XfmError
-from xfm.hub import rotary
+from xfm.hub import keys, rotary
 from xfm.hub.families import bert
 from xfm.hub.family import Family, Head, counted
 from xfm.hub.naming import At
@@ -90,6 +90,18 @@ def inputs(c: Settings, input_ids, attention_mask, token_type_ids, position_ids)
     return counted(c, input_ids, attention_mask, token_type_ids, position_ids)
 
 
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "hidden_size": "embed/width",
+    "num_hidden_layers": keys.layers,
+    "num_attention_heads": "pattern/0/heads",
+    "head_dim": "pattern/0/width",
+    "intermediate_size": "pattern/1/hidden",
+    "hidden_act": "pattern/1/activation",
+    "type_vocab_size": "embed/types",
+    "layer_norm_eps": "embed/norm/eps",
+    "rope_parameters": keys.rope,
+}
 NAMES = {
     "embed/word": "embeddings.word_embeddings",
     "embed/type": "embeddings.token_type_embeddings",
@@ -113,6 +125,8 @@ MLM_NAMES = {
 FAMILY = Family(
     model_type="nomic_bert",
     prefix="nomic_bert.",
+    keys=KEYS,
+    classes="NomicBert",
     network=network,
     names=NAMES,
     heads={

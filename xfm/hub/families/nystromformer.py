@@ -25,12 +25,24 @@ def network(c: Settings) -> dict:
         landmarks=None if landmarks == tokens else landmarks,
         conv=c.get("conv_kernel_size", 65),
         hidden=c["intermediate_size"],
-        types=c.get("type_vocab_size", 2),
+        types=bert.types(c),
         activation=activation(c),
         eps=eps(c),
         start="batch",
         texts=1,
     ) | {"heads": {}}
+
+
+def length(spec) -> int:
+    return spec["embed"]["position"]["length"] - FIRST
+
+
+KEYS = bert.KEYS | {
+    "max_position_embeddings": length,
+    "num_landmarks": lambda spec: spec["pattern"][0]["landmarks"] or length(spec),
+    "segment_means_seq_len": length,
+    "conv_kernel_size": "pattern/0/conv",
+}
 
 
 def activation(c: Settings) -> str:
@@ -58,6 +70,12 @@ CHOICE = Head("choice", bert.classification(1, CHOICE_POOL), {"pool/dense": "pre
 FAMILY = Family(
     model_type="nystromformer",
     prefix="nystromformer.",
+    keys=KEYS,
+    classes="Nystromformer",
+    near={
+        "start": "the inverse of the landmarks' attention was begun from each text, and is from the batch",
+        "texts": "rows held any number of texts, and hold one",
+    },
     network=network,
     names=bert.NAMES | {"layer/0/part/conv": "encoder.layer.{}.attention.self.conv.weight"},
     heads={

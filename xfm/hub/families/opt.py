@@ -6,6 +6,7 @@ Zhang et al. 2022; files as transformers' OPTModel and its heads write them, whi
 import numpy as np
 
 from xfm.configs.text import opt
+from xfm.hub import keys
 from xfm.hub.families import gpt2
 from xfm.hub.family import Batch, Family, Head, counted
 from xfm.hub.settings import ACTIVATIONS, Settings
@@ -40,6 +41,22 @@ def among_real(c: Settings, input_ids, attention_mask, token_type_ids, position_
     return counted(c, input_ids, attention_mask, token_type_ids, position_ids)
 
 
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "hidden_size": "embed/width",
+    "word_embed_proj_dim": lambda spec: spec["out"] or spec["embed"]["width"],
+    "num_hidden_layers": keys.layers,
+    "num_attention_heads": "pattern/0/heads",
+    "ffn_dim": "pattern/1/hidden",
+    "activation_function": "pattern/1/activation",
+    "enable_bias": "pattern/0/bias",
+    "dropout": "residual/drop",
+    "attention_dropout": "pattern/0/drop",
+    "max_position_embeddings": lambda spec: (spec["embed"].get("places") or spec["embed"]["position"])["length"] - 2,
+    "do_layer_norm_before": lambda spec: "in" in spec["norms"],
+    "_remove_final_layer_norm": lambda spec: spec["norm"] is None,
+    "tie_word_embeddings": keys.tied("heads/lm"),
+}
 LAYER = "decoder.layers.{}."
 NAMES = {
     "embed/word": "decoder.embed_tokens",
@@ -59,11 +76,14 @@ NAMES = {
     "layer/1/part/down": f"{LAYER}fc2",
     "norm": "decoder.final_layer_norm",
     "out": "decoder.project_out",
+    "head_lm/table": "lm_head.weight",
 }
 
 FAMILY = Family(
     model_type="opt",
     prefix="model.",
+    keys=KEYS,
+    classes="OPT",
     network=network,
     names=NAMES,
     heads={

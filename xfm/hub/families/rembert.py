@@ -21,7 +21,7 @@ def network(c: Settings) -> dict:
         length=c["max_position_embeddings"],
         inputs=c["input_embedding_size"],
         outputs=None,
-        types=c.get("type_vocab_size", 2),
+        types=bert.types(c),
         activation=bert.activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
     ) | {"heads": {}}
@@ -34,6 +34,7 @@ def mlm(c: Settings) -> dict:
     return head | {"width": c["output_embedding_size"]}
 
 
+KEYS = bert.KEYS | {"input_embedding_size": "embed/factor", "output_embedding_size": "heads/mlm/width"}
 MLM_NAMES = {
     "dense": "cls.predictions.dense",
     "norm": "cls.predictions.LayerNorm",
@@ -44,6 +45,8 @@ MLM_NAMES = {
 FAMILY = Family(
     model_type="rembert",
     prefix="rembert.",
+    keys=KEYS,
+    classes="RemBert",
     network=network,
     names=bert.NAMES | {"embed/up": "encoder.embedding_hidden_mapping_in"},
     heads={"pooled": bert.POOLER, "masked_lm": Head("mlm", mlm, MLM_NAMES), **bert.TASKS},

@@ -22,7 +22,7 @@ def network(c: Settings) -> dict:
         hidden=c["intermediate_size"],
         vocab=c["vocab_size"],
         length=c["max_position_embeddings"],
-        types=c.get("type_vocab_size", 2),
+        types=bert.types(c),
         activation=bert.activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
         first=padding(c) + 1,
@@ -32,7 +32,7 @@ def network(c: Settings) -> dict:
 def padding(c: Settings) -> int:
     """The id of the padding token, from which places are counted on."""
     pad = c.get("pad_token_id", 1)
-    if not isinstance(pad, int):
+    if not isinstance(pad, int) or pad < 0:
         raise XfmError(f"{c.path} sets pad_token_id to {pad!r}; positions of this family are counted from a number")
     return pad
 
@@ -59,6 +59,7 @@ def classification(activation: str):
     return lambda c: dict(kind="classification", classes=len(c.labels), pool=pool)
 
 
+KEYS = bert.KEYS | {"pad_token_id": lambda spec: spec["embed"]["position"]["first"] - 1}
 MLM_NAMES = {"dense": "lm_head.dense", "norm": "lm_head.layer_norm", "bias": "lm_head.bias"}
 LABEL_NAMES = {"pool/dense": "classifier.dense", "out": "classifier.out_proj"}
 # One layer only: named to the parameter, since the names of LABEL_NAMES begin alike.
@@ -72,6 +73,8 @@ TASKS = bert.TASKS | {
 FAMILY = Family(
     model_type="roberta",
     prefix="roberta.",
+    keys=KEYS,
+    classes="Roberta",
     network=network,
     names=bert.NAMES,
     heads={"pooled": bert.POOLER, "masked_lm": Head("mlm", mlm, MLM_NAMES), **TASKS},
@@ -88,5 +91,5 @@ FAMILY = Family(
     tied={"lm_head.decoder.weight": "embeddings.word_embeddings.weight", "lm_head.decoder.bias": "lm_head.bias"},
     inputs=after_padding,
 )
-XLM = dataclasses.replace(FAMILY, model_type="xlm-roberta")
-CAMEMBERT = dataclasses.replace(FAMILY, model_type="camembert")
+XLM = dataclasses.replace(FAMILY, model_type="xlm-roberta", classes="XLMRoberta")
+CAMEMBERT = dataclasses.replace(FAMILY, model_type="camembert", classes="Camembert")

@@ -1,13 +1,18 @@
 """RoFormer. Su et al. 2021; files as transformers' RoFormerModel and its heads write them, which are the oracle.
 
-The file's table of sines holds what follows from place and width, so it is neither read nor written; transformers makes
-it anew. Its multiple choice takes a row's last token, be it padding; here it is the last that is none.
+The file's table of sines holds what follows from place and width, so it is not read, and written as there. Its multiple
+choice takes a row's last token, be it padding; here it is the last that is none.
 """
 
+import numpy as np
+
 from xfm.configs.text import roformer
+from xfm.hub import keys
 from xfm.hub.families import bert
 from xfm.hub.family import Family, Head
 from xfm.hub.settings import Settings
+
+PLACES = 1536  # that the table has where config.json is silent
 
 
 def network(c: Settings) -> dict:
@@ -20,7 +25,7 @@ def network(c: Settings) -> dict:
         vocab=c["vocab_size"],
         hidden=c["intermediate_size"],
         factor=None if factor in (None, width) else factor,
-        types=c.get("type_vocab_size", 2),
+        types=bert.types(c),
         activation=bert.activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
         turns=c.choose("rotary_value", {False: "qk", True: "qkv"}, False),
@@ -37,11 +42,29 @@ def choice(c: Settings) -> dict:
     return dict(kind="classification", classes=1, pool=dict(kind="last"))
 
 
+KEYS = bert.KEYS | {
+    "embedding_size": keys.table_width,
+    "rotary_value": lambda spec: spec["pattern"][0]["position"]["turns"] == "qkv",
+}
+
+
+def sines(c: Settings) -> dict[str, np.ndarray]:
+    """The table of a file: of each place the sines of its angles, then the cosines."""
+    width = c["hidden_size"] // c["num_attention_heads"]
+    wavelengths = np.power(10_000, np.arange(0, width, 2) / width)
+    angles = np.arange(c.get("max_position_embeddings", PLACES))[:, None] / wavelengths
+    table = np.concatenate([np.sin(angles), np.cos(angles)[:, : width // 2]], axis=1)
+    return {"encoder.embed_positions.weight": table.astype(np.float32)}
+
+
 NAMES = {place: name for place, name in bert.NAMES.items() if place != "embed/position"}
 
 FAMILY = Family(
     model_type="roformer",
     prefix="roformer.",
+    constants=sines,
+    keys=KEYS,
+    classes="RoFormer",
     network=network,
     names=NAMES | {"embed/up": "embeddings_project"},
     heads={

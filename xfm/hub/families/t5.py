@@ -8,6 +8,7 @@ from functools import partial
 
 from xfm.configs.text import t5_encoder
 from xfm.errors import XfmError
+from xfm.hub import keys
 from xfm.hub.family import Family, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -51,6 +52,33 @@ def network(c: Settings, ffn: str = "relu", table: str = "one") -> dict:
     ) | {"heads": {}}
 
 
+def of_distances(field: str):
+    """Of the table of distances, which all layers share or each has."""
+    places = (f"position/{field}", f"pattern/0/position/{field}")
+    return lambda spec: next((value for value in (keys.at(spec, place) for place in places) if value), None)
+
+
+def feed_forward(spec) -> str:
+    ffn = spec["pattern"][1]
+    name = keys.HUB_ACTIVATIONS[ffn["activation"]]
+    if ffn["kind"] == "mlp":
+        return name
+    return "gated-" + {"gelu_new": "gelu", "gelu": "gelu_python"}.get(name, name)
+
+
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "d_model": "embed/width",
+    "num_layers": keys.layers,
+    "num_heads": "pattern/0/heads",
+    "d_kv": "pattern/0/width",
+    "d_ff": "pattern/1/hidden",
+    "feed_forward_proj": feed_forward,
+    "relative_attention_num_buckets": of_distances("buckets"),
+    "relative_attention_max_distance": of_distances("reach"),
+    "layer_norm_epsilon": "norm/eps",
+    "dropout_rate": "embed/drop",
+}
 ATTENTION, FFN = "encoder.block.{}.layer.0.", "encoder.block.{}.layer.1."
 NAMES = {
     "embed/word": "shared",
@@ -71,6 +99,9 @@ NAMES = {
 FAMILY = Family(
     model_type="t5",
     prefix="transformer.",
+    keys=KEYS,
+    classes="T5",
+    wholes=("ForConditionalGeneration", "Model"),
     network=network,
     names=NAMES,
     heads={
@@ -87,5 +118,7 @@ FAMILY = Family(
     ignored={r"decoder\..*": "it is the decoder's", r"lm_head\.weight": "the decoder predicts with it"},
     tied={"encoder.embed_tokens.weight": "shared.weight"},
 )
-MT5 = dataclasses.replace(FAMILY, model_type="mt5", network=partial(network, ffn="gated-gelu"))
-UMT5 = dataclasses.replace(FAMILY, model_type="umt5", network=partial(network, ffn="gated-gelu", table="each"))
+MT5 = dataclasses.replace(FAMILY, model_type="mt5", classes="MT5", network=partial(network, ffn="gated-gelu"))
+UMT5 = dataclasses.replace(
+    FAMILY, model_type="umt5", classes="UMT5", network=partial(network, ffn="gated-gelu", table="each")
+)

@@ -1,13 +1,17 @@
 """From a batch to the stream: `x, ctx = embed(batch, ctx)`."""
 
 from xfm.parts.embed.bytes import Bytes
+from xfm.parts.embed.hashed import Hashed
 from xfm.parts.embed.patches import Patches
 from xfm.parts.embed.projected import Projected
+from xfm.parts.embed.questions import Questions
 from xfm.parts.embed.tokens import Tokens
 
 EMBEDS = {
     "tokens": Tokens,
     "bytes": Bytes,
+    "hashed": Hashed,
     "patches": Patches,
     "projected": Projected,
+    "questions": Questions,
 }

@@ -19,15 +19,15 @@ SMALL = nn.initializers.normal(0.02)
 class Tokens(nn.Module):
     """The sum of the tables' rows, of batch["tokens"] and, with `types`, of batch["types"] (0 where absent).
 
-    vocab: V.  width: D.  types: number of token types, 0 for none.  position: spec of the position slot.
-    norm, drop: after the sum, no norm if None.  factor: width of the tables where it is less than D, a linear map
-    leading from it to D (Lan et al. 2020 (ALBERT), section 3.1).
+    vocab: V.  width: D.  types: number of token types, 0 for none, None where only layers read them.
+    position: spec of the position slot.  norm, drop: after the sum, no norm if None.  factor: width of the tables
+    where it is less than D, a linear map leading from it to D (Lan et al. 2020 (ALBERT), section 3.1).
     The word table is given to later parts as ctx.shared["embedding"], for heads that are tied to it.
     """
 
     vocab: int
     width: int
-    types: int = 0
+    types: int | None = 0
     position: Spec = NO_POSITION
     norm: Spec | None = None
     drop: float = 0.0

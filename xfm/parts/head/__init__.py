@@ -7,6 +7,7 @@ from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.mlm import MLM
 from xfm.parts.head.span import Span
+from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
 from xfm.parts.head.vector import Vector
 
@@ -16,6 +17,7 @@ HEADS = {
     "classification": Classification,
     "tagging": Tagging,
     "span": Span,
+    "span_beam": SpanBeam,
     "detection": Detection,
     "vector": Vector,
     "dense": DenseHead,

@@ -1,5 +1,6 @@
 """From tokens to one vector per row: `[B D] = pool(x, ctx)`."""
 
+from xfm.parts.pool.activated import Activated
 from xfm.parts.pool.at_token import AtToken
 from xfm.parts.pool.attention import AttentionPool
 from xfm.parts.pool.cls import Cls
@@ -17,5 +18,6 @@ POOLS = {
     "at_token": AtToken,
     "attention": AttentionPool,
     "dense": DensePool,
+    "activated": Activated,
     "of_head": OfHead,
 }

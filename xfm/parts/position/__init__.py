@@ -4,6 +4,7 @@ from xfm.parts.position.alibi import Alibi
 from xfm.parts.position.learned import Learned
 from xfm.parts.position.none import NoPosition
 from xfm.parts.position.relative_buckets import RelativeBuckets
+from xfm.parts.position.relative_sines import RelativeSines
 from xfm.parts.position.relative_table import RelativeTable
 from xfm.parts.position.rope import Rope
 from xfm.parts.position.rope_2d import Rope2D
@@ -21,5 +22,6 @@ POSITIONS = {
     "alibi": Alibi,
     "relative_buckets": RelativeBuckets,
     "relative_table": RelativeTable,
+    "relative_sines": RelativeSines,
     "shared": Shared,
 }

@@ -1,0 +1,92 @@
+"""CANINE: an encoder of characters without a vocabulary, deep over a quarter of their number.
+
+Clark, Garrette, Turc, Wieting, "CANINE: Pre-training an Efficient Tokenization-Free Encoder for Language
+Representation", 2021. CANINE-S and CANINE-C are one network, trained differently.
+
+Reproduced: the network, parameter for parameter. Rows, batch, steps, optimiser and rate are those of the paper as we
+remember them; check them before a long run.
+Not as there: the paper masks words and guesses their characters one after the other (CANINE-C), or their sub-words
+(CANINE-S); here each masked character is guessed by itself, from both sides (masked_lm), by a table of its own with a
+row for each of the first 65,536 code points, which the published files have not; one for all 1.1 million would be six
+times as large as the network. All places are brought up again, where the paper does so at masked ones alone; A and B of
+a pair are of equal length.
+Command: xfm train configs/text/canine.py:base --workdir runs/canine --config.data.path=FOLDER_OF_TEXT
+Cost: 124,000 steps of 512 rows of 2048 characters.  Result: not run at scale.
+`tiny` is for two CPU cores, under a minute on the Python standard library: of bytes, not of characters.
+"""
+
+from ml_collections import ConfigDict
+
+PAPER = "Clark et al. 2021, CANINE: Pre-training an Efficient Tokenization-Free Encoder for Language Representation"
+ORACLE = "transformers CanineModel and its heads with copied weights (goldens); its parameter count"
+VARIANTS = ("tiny", "base")
+PARAMETERS = {"base": 183_073_794}  # 132,082,944 as counted from the transformers model, and the heads mlm and nsp
+
+
+def network(
+    layers, width, heads, hidden=None, length=16384, types=16, hashes=8, buckets=16384, rate=4, taps=4, block=128,
+    activation="gelu", eps=1e-12, drop=0.0, cut="text", vocab=0x110000, guessed=0x10000,
+):  # fmt: skip
+    """The encoder with its heads.
+
+    length: places that have a vector.  taps: characters that the way up looks at.  cut: as Hourglass has it.
+    vocab: ids that are read.  guessed: those that can be guessed, the first ones.
+    """
+    norm = dict(kind="layernorm", eps=eps)
+    mlp = dict(kind="mlp", hidden=hidden or 4 * width, activation=activation)
+    attention = dict(kind="attention", heads=heads, drop=drop)
+    return dict(
+        kind="hourglass",
+        embed=dict(
+            kind="hashed", vocab=vocab, width=width, hashes=hashes, buckets=buckets, types=types, norm=norm, drop=drop,
+            position=dict(kind="learned", length=length),
+        ),
+        before=[dict(kind="block_local", heads=heads, block=block, drop=drop), mlp],
+        rate=rate,
+        pattern=[attention, mlp],
+        repeats=layers,
+        width=taps,
+        after=[attention, mlp],
+        activation=activation,
+        norm=norm,
+        drop=drop,
+        norms={"out": norm},
+        residual=dict(kind="plain", drop=drop),
+        cut=cut,
+        heads=dict(
+            mlm=dict(kind="mlm", vocab=guessed, table="own", activation=activation, norm=norm),
+            pooled=dict(kind="vector", pool=dict(kind="dense")),
+            nsp=dict(kind="classification", classes=2, pool=dict(kind="of_head", head="pooled")),
+        ),
+        coarse=["pooled"],
+    )  # fmt: skip
+
+
+def get_config(arg="base"):
+    c = ConfigDict()
+    c.model = network(layers=12, width=768, heads=12, drop=0.1)
+    c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.02))]
+    c.objective = dict(kind="masked_lm", rate=0.15, split=(0.8, 0.1, 0.1), units=dict(kind="whole_word"), pairs="next")
+    c.data = dict(kind="text", path=None, length=2048, packing="stream", tokenizer=dict(kind="characters"))
+    c.batch, c.steps = 512, 124_000
+    c.optimiser = dict(kind="lamb", weight_decay=0.01)
+    c.schedule = dict(kind="linear", peak=0.018, warmup=3100)
+    c.clip = 1.0
+    c.log_every, c.eval_every, c.save_every = 100, 10_000, 10_000
+    return tiny(c) if arg == "tiny" else c
+
+
+def tiny(c):
+    c.model = network(
+        layers=2, width=128, heads=4, hidden=256, length=128, types=0, hashes=4, buckets=512, block=32, vocab=261,
+        guessed=261,
+    )  # fmt: skip
+    del c.model.heads["pooled"], c.model.heads["nsp"]
+    c.init[0][1].update(std=0.08)
+    c.objective.update(pairs="none", units=dict(kind="token"))
+    c.data.update(length=128, tokenizer=dict(kind="bytes"))
+    c.batch, c.steps = 16, 350
+    c.optimiser = dict(kind="adamw", b1=0.9, b2=0.98, eps=1e-6, weight_decay=0.01)
+    c.schedule = dict(kind="linear", peak=4e-3, warmup=50)
+    c.log_every, c.eval_every, c.save_every = 20, 175, 175
+    return c

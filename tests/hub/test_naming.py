@@ -1,0 +1,45 @@
+"""The table of names: kinds of sublayers before all, the number outside the layers; and what is asked of the Hub."""
+
+import fnmatch
+
+import pytest
+
+from xfm.errors import XfmError
+from xfm.hub.files import WANTED
+from xfm.hub.naming import pieces
+
+SPEC = dict(pattern=[{}, {}], repeats=2)
+
+
+def names(paths, table):
+    return {piece.path: piece.at.name for piece in pieces(paths, table, 2, SPEC)}
+
+
+def test_a_kind_falls_back_on_all_kinds():
+    table = {"layer/glu_1/part/up": "mlp.{}.gate", "layer/1/part": "mlp.{}", "layer/0/part": "mix.{}"}
+    found = names({f"layers/{path}/kernel": (2, 3, 3) for path in ("glu_1/part/up", "glu_1/part/down")}, table)
+    assert found == {
+        "layers/glu_1/part/up/kernel": "mlp.1.gate.weight",
+        "layers/glu_1/part/down/kernel": "mlp.1.down.weight",
+    }
+    with pytest.raises(XfmError, match="layers/glu_1/out_norm/scale has no name"):
+        names({"layers/glu_1/out_norm/scale": (2, 3)}, table)
+
+
+def test_a_number_outside_the_layers_is_the_next_one():
+    assert names({"head_x/part/up/kernel": (3, 3)}, {"head_x/part": "mlp.{}"}) == {
+        "head_x/part/up/kernel": "mlp.2.up.weight"
+    }
+
+
+@pytest.mark.parametrize("file,wanted", [
+    ("config.json", True), ("vocab.txt", True), ("model.safetensors", True), ("model-00001-of-00002.safetensors", True),
+    ("0_Transformer/config.json", True), ("0_Transformer/model.safetensors", True), ("0_Transformer/vocab.txt", True),
+    ("0_Transformer/model-00001-of-00002.safetensors", True), ("2_Dense/model.safetensors", True),
+    ("0_Transformer/sentencepiece.bpe.model", True), ("tokenizer/tokenizer.json", True),
+    ("1_Pooling/config.json", True),
+    ("pytorch_model.bin", False), ("onnx/model.onnx", False), ("onnx/model.safetensors", False),
+    ("openvino/openvino_model.xml", False), ("flax_model.msgpack", False), ("rust_model.ot", False),
+])  # fmt: skip
+def test_what_is_asked_of_a_repository(file, wanted):
+    assert any(fnmatch.fnmatch(file, pattern) for pattern in WANTED) == wanted

@@ -1,0 +1,133 @@
+"""The hourglass: where coarse places are, that packed texts do not meet, and what a row cut whole does instead."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xfm
+from tests.close import assert_close
+from xfm.errors import XfmError
+from xfm.spec import SpecError
+from xfm.structures.coarse import around, slots, windows
+
+NORM = dict(kind="layernorm")
+ATTENTION, MLP = dict(kind="attention", heads=2), dict(kind="mlp", hidden=24)
+SPEC = dict(
+    kind="hourglass",
+    embed=dict(kind="hashed", width=16, hashes=4, buckets=23, norm=NORM, position=dict(kind="learned", length=32)),
+    before=[dict(kind="block_local", heads=2, block=5), MLP],
+    pattern=[ATTENTION, MLP],
+    repeats=2,
+    after=[ATTENTION, MLP],
+    rate=3,
+    norms={"out": NORM},
+    heads=dict(tags=dict(kind="tagging", classes=3), pooled=dict(kind="vector", pool=dict(kind="dense"))),
+    coarse=("pooled",),
+)
+SEGMENTS = jnp.array([[1] * 7 + [2] * 11 + [3] * 2 + [0] * 3, [4] * 4 + [0] * 2 + [4] * 9 + [7] * 3 + [2] * 5])
+
+
+def made(segments=None, seed=0, **changes):
+    model = xfm.build(SPEC | changes)
+    tokens = jax.random.randint(jax.random.key(seed), (2, 23), 0, 0x110000)
+    batch = {"tokens": tokens} if segments is None else {"tokens": tokens, "segments": segments}
+    params = jax.jit(model.init)(jax.random.key(1), batch)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    params = tree.unflatten([a + 0.2 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)])
+    return model, params, batch
+
+
+def runs(row):
+    """[first, end) of each text of a row."""
+    cuts = [0, *(np.flatnonzero(np.diff(row)) + 1), len(row)]
+    return [(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if row[a] > 0]
+
+
+@pytest.mark.parametrize("rate", [2, 3, 4])
+def test_slots_and_windows_equal_loops(rate):
+    x = np.asarray(jax.random.normal(jax.random.key(0), (2, 23, 4)))
+    where = slots(SEGMENTS, rate)
+    seen = np.asarray(windows(jnp.asarray(x), where, rate))
+    for b, row in enumerate(np.asarray(SEGMENTS)):
+        slot = 0
+        for first, end in runs(row):
+            count = max((end - first) // rate, 1)
+            for place in range(count):
+                assert where.segments[b, slot + place] == row[first] and where.place[b, slot + place] == place
+                window = x[b, first + rate * (place - 1) : first + rate * place] if place else np.zeros((rate, 4))
+                np.testing.assert_array_equal(seen[b, slot + place], window)
+            reads = [min(1 + t // rate, count - 1) for t in range(end - first)]
+            assert where.of[b, first:end].tolist() == [slot + place for place in reads]
+            slot += count
+        assert not where.segments[b, slot:].any() and slot <= where.at.shape[1] == 23 // rate
+
+
+@pytest.mark.parametrize("width", [1, 4, 5])
+def test_around_equals_loops(width):
+    x = jax.random.normal(jax.random.key(0), (2, 23, 4))
+    filled = jnp.where((SEGMENTS > 0)[..., None], x, jnp.nan)
+    seen, segments = np.asarray(around(filled, SEGMENTS, width)), np.asarray(SEGMENTS)
+    for b, t, w in np.ndindex(2, 23, width):
+        s = t + w - (width - 1) // 2
+        own = 0 <= s < 23 and segments[b, s] == segments[b, t] > 0
+        np.testing.assert_array_equal(seen[b, t, w], x[b, s] if own else 0)
+
+
+def test_packed_equals_separate():
+    model, params, batch = made()
+    packed = jnp.array([[1] * 9 + [2] * 9 + [3] * 2 + [0] * 3] * 2)
+    run = jax.jit(model.apply)
+    out = run(params, {**batch, "segments": packed})
+    texts = jnp.concatenate([batch["tokens"][:1, :9], batch["tokens"][:1, 9:18]])
+    alone = run(params, {"tokens": texts})
+    assert_close(out["hidden"][0, :18].reshape(2, 9, -1), alone["hidden"])
+    assert_close(out["pooled"][0], alone["pooled"][0])  # of the row's first text
+
+
+def test_padding_reaches_nobody():
+    model, params, batch = made(SEGMENTS)
+    run, real = jax.jit(model.apply), np.asarray(SEGMENTS > 0)
+    other = {**batch, "tokens": jnp.where(SEGMENTS > 0, batch["tokens"], 999)}
+    np.testing.assert_array_equal(run(params, other)["hidden"][real], run(params, batch)["hidden"][real])
+
+
+def test_a_row_without_room_for_a_text_is_nan():
+    """Short texts have a coarse place each: 7 of them are one too many for 23 tokens that have 7 places with room."""
+    model, params, batch = made(SEGMENTS)
+    short = jnp.array([[1, 2, 3, 4, 5, 6, 7, *[8] * 3, *[0] * 13], [*[1] * 17, 2, 3, 4, 5, 6, 7]])
+    hidden = jax.jit(model.apply)(params, {**batch, "segments": short})["hidden"]
+    assert np.isnan(hidden).all(axis=(1, 2)).tolist() == [True, True]
+    enough = short.at[0, 6].set(0).at[1, 17:].set(2)
+    hidden = jax.jit(model.apply)(params, {**batch, "segments": enough})["hidden"]
+    assert np.isfinite(hidden).all()
+
+
+def test_without_padding_both_cuts_are_one():
+    model, params, batch = made(SEGMENTS)
+    batch = {**batch, "segments": jnp.ones((2, 23), jnp.int32)}
+    rows = xfm.build(SPEC | {"cut": "row"})
+    assert_close(jax.jit(rows.apply)(params, batch), jax.jit(model.apply)(params, batch))
+
+
+def test_a_row_cut_whole_takes_one_text():
+    model, params, batch = made(SEGMENTS, cut="row")
+    with pytest.raises(XfmError, match="row 0 holds several texts, and an hourglass .* takes one text a row; set cut='text'"):
+        model.apply(params, batch)
+    assert np.isnan(jax.jit(model.apply)(params, batch)["hidden"]).all()
+
+
+@pytest.mark.parametrize(
+    "changes,said",
+    [
+        (dict(cut="half"), "is cut by 'text' or by 'row', not 3, 4 and 'half'"),
+        (dict(rate=1), "a rate of 2 or more"),
+        (dict(cut="row", pattern=[dict(kind="fourier"), MLP]), "mixers of kind attention or block_local, not fourier"),
+        (dict(embed=dict(kind="hashed", width=16, hashes=3)), "1 to 16 hashes that divide its width of 16, not 3"),
+        (dict(before=[dict(kind="block_local", heads=3)]), "a width of 16 does not divide among 3 heads"),
+    ],
+)
+def test_bad_specs(changes, said):
+    with pytest.raises(SpecError, match=said):
+        made(**changes)

@@ -1,0 +1,58 @@
+"""Characters: ids are the code points of Unicode; nothing is learnt. Clark et al. 2021 (CANINE), section 3.1."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from xfm.data.tokenizers.base import Ids, Places, Texts
+from xfm.errors import XfmError
+from xfm.vocabulary import Vocabulary
+
+UNKNOWN = 0xFFFD  # Unicode's own character for what cannot be shown
+IDS = dict(pad=0, unknown=UNKNOWN, cls=0xE000, sep=0xE001, mask=0xE003, special=(0, *range(0xE000, 0xE005), UNKNOWN))
+
+
+@dataclasses.dataclass(frozen=True)
+class Characters:
+    """Id = code point; one from `limit` on, and a special one in a text, is read as U+FFFD.
+
+    limit: V, so many code points can be guessed. 65,536 are those of all living scripts, without emoji. A word, as
+    masking sees it, is a white space and what follows up to the next.
+    """
+
+    limit: int = 0x10000
+
+    def __post_init__(self):
+        if not UNKNOWN < self.limit <= 0x110000:
+            raise XfmError(f"tokeniser 'characters' has a limit from {UNKNOWN + 1} to {0x110000}, not {self.limit}")
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        blank = np.fromiter((chr(i).isspace() for i in range(self.limit)), bool, self.limit)
+        return Vocabulary(size=self.limit, starts_word=blank, **IDS)
+
+    def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Characters":
+        return self
+
+    def encode(self, text: str) -> Ids:
+        ids = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        return np.where((ids >= self.limit) | np.isin(ids, IDS["special"]), UNKNOWN, ids).astype(np.int32)
+
+    def encode_batch(self, texts: Iterable[str]) -> list[Ids]:
+        return [self.encode(text) for text in texts]
+
+    def aligned(self, text: str) -> tuple[Ids, Places]:
+        """The ids, and for each its character [start, stop) of the text."""
+        starts = np.arange(len(text), dtype=np.int32)
+        return self.encode(text), np.stack([starts, starts + 1], axis=1)
+
+    def decode(self, ids: Ids) -> str:
+        """The characters; of the special ones U+FFFD alone."""
+        ids = np.asarray(ids)
+        return "".join(map(chr, ids[~np.isin(ids, IDS["special"][:-1])].tolist()))
+
+    def fingerprint(self) -> str:
+        return f"characters below {self.limit}"

@@ -1,0 +1,125 @@
+"""Funnel-Transformer, with its decoder and without.
+
+Dai et al. 2020; files as transformers' FunnelModel, FunnelBaseModel and their heads write them, which are the oracle.
+config.json tells the two apart by its class alone: FunnelBaseModel and the heads for whole texts have no decoder, and
+their outputs per token are of the pooled tokens. Its `attention_type`, the way to compute the score of a distance,
+changes no result. Padding is as there: it is averaged with a last token that has no other neighbour, so numbers at the
+end of a text depend on what the padding token embeds to, and on whether there is padding.
+"""
+
+from xfm.configs.text import funnel
+from xfm.errors import XfmError
+from xfm.hub.families import bert
+from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.naming import At
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+WITHOUT_DECODER = ("BaseModel", "ForSequenceClassification", "ForMultipleChoice")
+# Of training; of tables that the network does not have; of the score of a distance, which is the same either way.
+ASIDE = ("activation_dropout", "initializer_std", "max_position_embeddings", "type_vocab_size", "rel_attn_type")
+
+
+def network(c: Settings) -> dict:
+    for key in ASIDE:
+        c.get(key)
+    c.only("attention_type", "relative_shift", "factorized")
+    blocks = c["block_sizes"]
+    loops = c.get("block_repeats") or [1] * len(blocks)
+    decoder = c.get("num_decoder_layers", 2)
+    if any(name.endswith(WITHOUT_DECODER) for name in c.get("architectures") or ()):
+        decoder = None
+    if decoder is not None and loops[0] != 1:
+        raise XfmError(
+            f"{c.path} sets block_repeats to {loops}; with a decoder xfm has a first block whose layers run once"
+        )
+    apart = c.choose("separate_cls", {True: "apart", False: "paired"}, True)
+    return funnel.network(
+        blocks=blocks,
+        loops=loops,
+        width=c[("d_model", "hidden_size")],
+        heads=c[("n_head", "num_attention_heads")],
+        head_width=c.get("d_head", 64),
+        hidden=c["d_inner"],
+        vocab=c["vocab_size"],
+        decoder=decoder,
+        pool=c.choose("pooling_type", {"mean": "mean", "max": "max"}, "mean"),
+        first=apart,
+        end=c.choose("truncate_seq", {True: "cut", False: "kept"}, True),
+        keys=c.choose("pool_q_only", {True: "before", False: "after"}, True),
+        activation=activation(c),
+        eps=c.get("layer_norm_eps", 1e-9),
+    ) | {"heads": {}}
+
+
+def activation(c: Settings) -> str:
+    return c.choose("hidden_act", ACTIVATIONS, "gelu_new")
+
+
+def inputs(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
+    """The batch of a family that counts the tokens of a row, padding too, and takes no other places."""
+    if position_ids is not None:
+        raise XfmError("funnel counts the tokens of a row and takes no position_ids; leave them out")
+    return counted(c, input_ids, attention_mask, token_type_ids, None)
+
+
+def mlm(c: Settings) -> dict:
+    c.only("tie_word_embeddings", True)
+    return dict(kind="mlm", vocab=c["vocab_size"])
+
+
+def layer(root: str, name: str) -> dict[str, str | At]:
+    """The rows of one layer below a place in the network and a name in the file."""
+    attention = f"{name}.attention"
+    return {
+        f"{root}/0/part/q": f"{attention}.q_head",
+        f"{root}/0/part/k": f"{attention}.k_head",
+        f"{root}/0/part/v": f"{attention}.v_head",
+        f"{root}/0/part/o": f"{attention}.post_proj",
+        f"{root}/0/part/r/kernel": At(f"{attention}.r_kernel", axes=(0, 1, 2)),
+        f"{root}/0/part/key_bias": At(f"{attention}.r_w_bias", axes=(0, 1)),
+        f"{root}/0/part/distance_bias": At(f"{attention}.r_r_bias", axes=(0, 1)),
+        f"{root}/0/part/type_bias": At(f"{attention}.r_s_bias", axes=(0, 1)),
+        f"{root}/0/part/types": At(f"{attention}.seg_embed", axes=(0, 1, 2)),
+        f"{root}/0/out_norm": f"{attention}.layer_norm",
+        f"{root}/1/part/up": f"{name}.ffn.linear_1",
+        f"{root}/1/part/down": f"{name}.ffn.linear_2",
+        f"{root}/1/out_norm": f"{name}.ffn.layer_norm",
+    }
+
+
+NAMES = {
+    "embed/word": "embeddings.word_embeddings",
+    "embed/norm": "embeddings.layer_norm",
+    **layer("block", "encoder.blocks.{}.{}"),
+    **layer("decoder", "decoder.layers.{}"),
+}
+REPLACED_NAMES = {"dense": "discriminator_predictions.dense", "out": "discriminator_predictions.dense_prediction"}
+TWO_LAYERS = {"pool/dense": "classifier.linear_hidden", "out": "classifier.linear_out"}
+ONE_LAYER = {"out/kernel": "classifier.weight", "out/bias": "classifier.bias"}  # the names of TWO_LAYERS begin alike
+
+FAMILY = Family(
+    model_type="funnel",
+    prefix="funnel.",
+    network=network,
+    names=NAMES,
+    heads={
+        "masked_lm": Head("mlm", mlm, {"bias": "lm_head.bias"}),
+        "replaced_token": Head("replaced", lambda c: dict(kind="detection", activation=activation(c)), REPLACED_NAMES),
+        "sequence_classification": Head("label", lambda c: funnel.classifier(len(c.labels)), TWO_LAYERS),
+        "multiple_choice": Head("choice", lambda c: funnel.classifier(1), TWO_LAYERS),
+        "token_classification": Head("tags", bert.TASKS["token_classification"].spec, ONE_LAYER),
+        "question_answering": bert.TASKS["question_answering"],
+    },
+    architectures={
+        "Model": (),
+        "BaseModel": (),
+        "ForMaskedLM": ("masked_lm",),
+        "ForPreTraining": ("replaced_token",),
+        "ForSequenceClassification": ("sequence_classification",),
+        "ForMultipleChoice": ("multiple_choice",),
+        "ForTokenClassification": ("token_classification",),
+        "ForQuestionAnswering": ("question_answering",),
+    },
+    tied={"lm_head.weight": "embeddings.word_embeddings.weight"},
+    inputs=inputs,
+)

@@ -1,0 +1,85 @@
+"""Code points as ids, as CANINE reads text (Clark et al. 2021, section 3.1): no vocabulary, and so no file of one.
+
+It has those methods of a Tokenizer of the library `tokenizers` that `xfm.hub.tokenizer` calls.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+UNICODE = 0x110000  # code points
+CLS, SEP, MASK = 0xE000, 0xE001, 0xE003  # from the private area, which no text should use
+NAMES = {0: "[PAD]", CLS: "[CLS]", SEP: "[SEP]", 0xE002: "[BOS]", MASK: "[MASK]", 0xE004: "[RESERVED]"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """ids, the type of each, and its [first, end) in the text, (0, 0) for what is added."""
+
+    ids: list[int]
+    type_ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+class Characters:
+    """[CLS] a [SEP], or [CLS] a [SEP] b [SEP]; a pair is cut at its longer text.
+
+    From b on the type is 1, as in transformers 4 and for all such pairs; transformers 5 gives 0 throughout.
+    """
+
+    def __init__(self):
+        self.normalizer: Any = None
+        self._limit: tuple[int, str] | None = None
+
+    def no_padding(self) -> None:
+        """Padding is the caller's."""
+
+    def no_truncation(self) -> None:
+        self._limit = None
+
+    def enable_truncation(self, limit: int, direction: str = "right") -> None:
+        self._limit = limit, direction
+
+    def num_special_tokens_to_add(self, pair: bool) -> int:
+        return 3 if pair else 2
+
+    def get_vocab(self, with_added_tokens: bool = True) -> dict[str, int]:
+        return {chr(i): i for i in range(UNICODE)}
+
+    def token_to_id(self, token: str) -> int | None:
+        """Of a character, or of a name such as "[CLS]"."""
+        named = {name: i for i, name in NAMES.items()}
+        return ord(token) if len(token) == 1 else named.get(token)
+
+    def id_to_token(self, number: int) -> str | None:
+        return NAMES.get(number) or (chr(number) if 0 <= number < UNICODE else None)
+
+    def encode(self, text: str, pair: str | None = None, add_special_tokens: bool = True) -> Encoding:
+        texts = [text if self.normalizer is None else self.normalizer.normalize_str(text)]
+        if pair is not None:
+            texts.append(pair if self.normalizer is None else self.normalizer.normalize_str(pair))
+        spans = [(0, len(one)) for one in texts]
+        if self._limit is not None:
+            added = self.num_special_tokens_to_add(pair is not None) if add_special_tokens else 0
+            spans = cut([len(one) for one in texts], self._limit[0] - added, self._limit[1])
+        found = [(CLS, 0, (0, 0))] if add_special_tokens else []
+        for type_id, (one, (first, end)) in enumerate(zip(texts, spans, strict=True)):
+            found += [(ord(one[i]), type_id, (i, i + 1)) for i in range(first, end)]
+            found += [(SEP, type_id, (0, 0))] if add_special_tokens else []
+        return Encoding(*(list(column) for column in zip(*found, strict=True))) if found else Encoding([], [], [])
+
+    def encode_batch_fast(self, texts: Sequence[str | tuple[str, str]]) -> list[Encoding]:
+        return [self.encode(text) if isinstance(text, str) else self.encode(*text) for text in texts]
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """The names of special ids if they are not skipped; nothing for what is no code point."""
+        shown = (self.id_to_token(i) or "" for i in ids if not (skip_special_tokens and i in NAMES))
+        return "".join(shown)
+
+
+def cut(lengths: Sequence[int], room: int, direction: str) -> list[tuple[int, int]]:
+    """[first, end) of each text, together no more than `room`: the longer loses until both are as long."""
+    half = [room - room // 2, room // 2] if len(lengths) == 2 else [room]
+    spare = room - sum(min(n, h) for n, h in zip(lengths, half, strict=True))  # of a text shorter than its half
+    keep = [min(n, h + spare) for n, h in zip(lengths, half, strict=True)]
+    return [(n - k, n) if direction == "left" else (0, k) for n, k in zip(lengths, keep, strict=True)]

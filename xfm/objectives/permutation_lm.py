@@ -1,0 +1,130 @@
+"""Permutation language modelling: guess the last tokens of a random order of reading, each from those before it.
+
+Yang et al. 2019 (XLNet), sections 2.2 (the order), 2.3 (its prediction, partial), 2.5 (pairs) and appendix A.4.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from xfm.errors import XfmError
+from xfm.objectives.base import Objective, cross_entropy, mean, weighted
+from xfm.objectives.text import excerpt, is_special, unigram, word_rows
+from xfm.vocabulary import Vocabulary
+
+
+def last_in_order(
+    allowed: Bool[Array, "B T"], share: int, longest: int, rng
+) -> tuple[Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B T"]]:
+    """Places to guess, K = T / share rounded up; weights, 0 where a row has fewer; and each token's rank in the order.
+
+    The row falls into windows of `share` · L tokens, L drawn from 1 to `longest`, and somewhere in each L tokens side
+    by side are to guess, but those not allowed. They are ranked 1, 2, … at random. All others come first, with rank 0,
+    and see each other, as in the authors' code.
+    """
+    B, T = allowed.shape
+    first, second, third = jax.random.split(rng, 3)
+    count, most = T // share + 1, -(-T // share)
+    lengths = jax.random.randint(first, (B, count), 1, longest + 1)
+    ends = jnp.cumsum(share * lengths, axis=1)
+    starts = ends - share * lengths + jax.random.randint(second, (B, count), 0, (share - 1) * lengths + 1)
+    window = jax.vmap(lambda e: jnp.searchsorted(e, jnp.arange(T), side="right"))(ends)
+    start, length = (jnp.take_along_axis(a, window, axis=1) for a in (starts, lengths))
+    guessed = allowed & (start <= jnp.arange(T)) & (jnp.arange(T) < start + length)
+    guessed &= jnp.cumsum(guessed, axis=1) <= most  # the last window may reach beyond the row with all but its span
+
+    at = jnp.argsort(~guessed, axis=1, stable=True)[:, :most]
+    draws = jnp.where(guessed, jax.random.uniform(third, (B, T)), 2.0)
+    rank = jnp.argsort(jnp.argsort(draws, axis=1), axis=1)
+    weights = jnp.take_along_axis(guessed, at, axis=1).astype(jnp.float32)
+    return at, weights, jnp.where(guessed, 1 + rank, 0)
+
+
+def typed_pair(tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
+    """A [SEP] B [SEP] [CLS] and the types, 0 of A, 1 of B and 2 of [CLS].
+
+    Rows hold running text. A and B are half of it each; for half of the rows B is swapped for another row's.
+    """
+    B, T = tokens.shape
+    half = (T - 1) // 2
+    swap = jax.random.bernoulli(rng, 0.5, (B, 1)) & (B > 1)
+    other = jnp.roll(tokens, 1, axis=0)[:, half:]
+    tokens = tokens.at[:, half:].set(jnp.where(swap, other, tokens[:, half:]))
+    tokens = tokens.at[:, half - 1].set(vocabulary.sep).at[:, -2].set(vocabulary.sep).at[:, -1].set(vocabulary.cls)
+    types = (jnp.arange(T) >= half).astype(jnp.int32).at[-1].set(2)
+    return tokens, jnp.broadcast_to(types, tokens.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class PermutationLM(Objective):
+    """Cross-entropy, in nats per guessed token, of the head "lm" over questions (embedding "questions").
+
+    share: one token in so many is guessed.  longest: side by side, at most.  pairs: "typed" makes of each row two
+    segments and a class token, with types; it needs a tokeniser that has the two tokens.
+
+    Order and choice are drawn anew at each step, from the step's key.
+    """
+
+    share: int = 6
+    longest: int = 5
+    pairs: Literal["none", "typed"] = "none"
+
+    def __post_init__(self):
+        if self.share < 2 or self.longest < 1:
+            raise XfmError(
+                f"permutation_lm: share is 2 or more and longest 1 or more, not {self.share} and {self.longest}"
+            )
+        if self.pairs not in ("none", "typed"):
+            raise XfmError(f"permutation_lm: pairs are 'none' or 'typed', not {self.pairs!r}")
+        embed = getattr(self.model, "embed", {}).get("kind")
+        if embed != "questions" or "lm" not in getattr(self.model, "heads", {}):
+            raise XfmError(f"permutation_lm needs an embedding of kind 'questions', not {embed!r}, and a head 'lm'")
+        words = self.vocabulary
+        if self.pairs == "typed" and (words is None or words.cls is None or words.sep is None):
+            raise XfmError("permutation_lm makes pairs with tokens that tell and end texts; this tokeniser has none")
+
+    def loss(self, params, extra, batch, rng, train=True):
+        pair, order, drop = jax.random.split(rng, 3)
+        batch = dict(batch)
+        if self.pairs == "typed":
+            batch["tokens"], batch["types"] = typed_pair(batch["tokens"], self.vocabulary, pair)
+        tokens = batch["tokens"]
+        allowed = jnp.ones(tokens.shape, bool) if self.vocabulary is None else ~is_special(tokens, self.vocabulary)
+        if "segments" in batch:
+            allowed &= batch["segments"] > 0
+        at, weights, ranks = last_in_order(allowed, self.share, self.longest, order)
+        labels = jnp.take_along_axis(tokens, at, axis=1)
+
+        asked = {**batch, "asked": at, "order": ranks}
+        logits = self.model.apply({"params": params}, asked, train=train, rngs={"dropout": drop})["lm"]
+        metrics = {
+            "loss": weighted(cross_entropy(logits, labels), weights),
+            "accuracy": weighted(logits.argmax(-1) == labels, weights),
+        }
+        return mean(metrics["loss"]), metrics, extra
+
+    def baseline(self, data):
+        return {"unigram": unigram(data)}
+
+    def examples(self, params: Any, extra: Any, data: Any, count: int = 3, shown: int = 12) -> list[str]:
+        """`count` validation rows with one word read last: its surroundings, the three likeliest words, the truth."""
+        predict = jax.jit(lambda batch: self.model.apply({"params": params}, batch)["lm"])
+
+        def shown_as(token):
+            text = data.tokenizer.decode([int(token)])
+            return repr(text.strip() or text)  # a line break is a token too
+
+        lines = []
+        for row, place in word_rows(data, count):
+            batch = {key: jnp.asarray(value)[None] for key, value in row.items()}
+            last = jnp.zeros_like(batch["tokens"]).at[0, place].set(1)
+            logits = predict({**batch, "order": last, "asked": jnp.array([[place]])})[0, 0]
+            chances = np.asarray(jax.nn.softmax(logits))
+            guesses = ", ".join(f"{shown_as(i)} {chances[i]:.0%}" for i in np.argsort(-chances)[:3])
+            text = excerpt(row["tokens"], place, shown, data.tokenizer, "[____]")
+            lines.append(f"{text}\n    guesses: {guesses}; it was {shown_as(row['tokens'][place])}")
+        return lines

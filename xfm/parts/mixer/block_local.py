@@ -1,0 +1,62 @@
+"""Attention within blocks that do not overlap. Clark et al. 2021 (CANINE), section 3.2: the layer of characters."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from xfm.context import Context, positions_within
+from xfm.kernels.attention import Dropout, Mask, attention
+from xfm.parts.linear import Linear
+from xfm.parts.mixer.both_ways import both_ways
+from xfm.spec import SpecError
+
+
+def blocks(segments: Int[Array, "B T"], size: int) -> Int[Array, "B T"]:
+    """The number, from 1, of each token's block, 0 at padding: a text's blocks are counted from its first token.
+
+    A text that padding tears apart begins again behind it.
+    """
+    number = jnp.cumsum(positions_within(segments) % size == 0, axis=1)
+    return jnp.where(segments > 0, number, 0)
+
+
+def deaf(number: Int[Array, "B T"], heard: Bool[Array, "B T"]) -> Bool[Array, "B T"]:
+    """Which tokens are in a block in which no key is to be heard."""
+    most = number.shape[1] + 1
+    count = jax.vmap(lambda n, h: jax.ops.segment_sum(h.astype(jnp.int32), n, most)[n])(number, heard)
+    return (count == 0) & (number > 0)
+
+
+class BlockLocal(nn.Module):
+    """Attention of N heads between the tokens of one block. Time and memory are linear in length.
+
+    heads: N.  block: tokens in one; the last of a text may be shorter.  drop: rate of dropout on the attention weights.
+    Where the context's segments are a pair, a block none of whose keys may be seen gives the mean of them all, as a
+    softmax does that adds the same large number to every score.
+    """
+
+    heads: int
+    block: int = 128
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
+        both_ways("block_local", ctx, state)
+        (B, T, D), N = x.shape, self.heads
+        if N < 1 or D % N:
+            raise SpecError(f"block_local: a width of {D} does not divide among {N} heads")
+        if self.block < 1:
+            raise SpecError(f"block_local: a block holds 1 token or more, not {self.block}")
+        q, k, v = (Linear((N, D // N), name=name)(x) for name in ("q", "k", "v"))
+        own = jnp.ones((B, T), jnp.int32) if ctx.segments is None else ctx.segments
+        if isinstance(own, tuple):
+            asking, heard = blocks(own[0], self.block), own[1] > 0
+            silent = deaf(asking, heard)
+            q = jnp.where(silent[..., None, None], 0, q)
+            own = asking, jnp.where(heard | silent, asking, 0)
+        else:
+            own = blocks(own, self.block)
+        drop = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
+        near = Mask.window(self.block - 1, self.block - 1)
+        return Linear(D, axes=2, name="o")(attention(q, k, v, segments=own, mask=near, dropout=drop)), None

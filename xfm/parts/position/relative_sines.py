@@ -1,0 +1,37 @@
+"""Fixed sines and cosines of each distance, which every layer projects for itself.
+
+Dai, Yang, Yang, Carbonell, Le, Salakhutdinov, "Transformer-XL: Attentive Language Models beyond a Fixed-Length
+Context", 2019, section 3.3.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from xfm.context import Context
+from xfm.parts.position.base import Position
+from xfm.parts.position.sinusoidal import sinusoids
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Sines:
+    """What layers find in ctx.shared as "relative".  reach: distance beyond which all are alike, None for none."""
+
+    reach: int | None
+
+    def of(self, distance: Int[Array, "n"], width: int) -> Float[Array, "n width"]:
+        """The vectors of distances t - s."""
+        return sinusoids(distance if self.reach is None else jnp.clip(distance, -self.reach, self.reach), width)
+
+
+class RelativeSines(Position):
+    """Opens no door: shares Sines as "relative", which the mixer of kind "relative" reads.  reach: as there."""
+
+    reach: int | None = None
+
+    def share(self, ctx: Context) -> dict[str, Any]:
+        return {"relative": Sines(self.reach)}

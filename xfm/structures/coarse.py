@@ -1,0 +1,104 @@
+"""Fewer, coarser places for a row's tokens, and the way there and back.
+
+Clark, Garrette, Turc, Wieting, "CANINE: Pre-training an Efficient Tokenization-Free Encoder for Language
+Representation", 2021, sections 3.2 and 3.3; which window and which place meet is read off the authors' program.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from xfm.context import Context, positions_within
+from xfm.parts.activation import activation
+from xfm.parts.linear import Linear
+from xfm.parts.norm import NORMS
+from xfm.spec import Spec, build
+
+
+class Slots(NamedTuple):
+    """Where the coarse places of a row are.
+
+    at: the token with which each begins, T where there is none.  segments: whose it is.  place: counted in its text.
+    of: the coarse place that each token reads, C where there was no room for one.
+    """
+
+    at: Int[Array, "B C"]
+    segments: Int[Array, "B C"]
+    place: Int[Array, "B C"]
+    of: Int[Array, "B T"]
+
+
+def slots(segments: Int[Array, "B T"], rate: int) -> Slots:
+    """L // rate coarse places for a text of L tokens, but 1 at least; C = T // rate in all, but 1 at least.
+
+    A text's place 0 is its first token alone; place i > 0 stands for window i - 1, the i-th `rate` tokens, so the last
+    window has none. Tokens of window i read place i + 1, and those behind the last place read that one. A text is a
+    run of tokens of one segment.
+    """
+    T = segments.shape[1]
+    place, index = positions_within(segments), jnp.arange(T)
+    ends = jnp.diff(segments, axis=1, append=segments[:, -1:] + 1) != 0
+    last = jax.lax.cummin(jnp.where(ends, index, T), axis=1, reverse=True)
+    count = jnp.maximum((last - index + place + 1) // rate, 1)  # of the text's places
+    begins = (segments > 0) & (place % rate == 0) & (place // rate < count)
+    at = jnp.sort(jnp.where(begins, index, T), axis=1)[:, : max(T // rate, 1)]
+    own = jnp.where(at < T, taken(segments, at), 0)
+    of = jnp.cumsum(begins, axis=1) - 1 + (place // rate < count - 1)
+    return Slots(at, own, jnp.where(at < T, taken(place, at) // rate, 0), jnp.minimum(of, at.shape[1]))
+
+
+def taken(x: Array, index: Int[Array, "B I"]) -> Array:
+    """x[b, index[b, i]], an index outside the row being that of its last or first token."""
+    index = jnp.clip(index, 0, x.shape[1] - 1)
+    return jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1)
+
+
+def windows(x: Float[Array, "B T D"], where: Slots, rate: int) -> Float[Array, "B C rate D"]:
+    """The tokens that each coarse place stands for; zeros for place 0 of a text and where there is none."""
+    (B, C), used = where.at.shape, (where.segments > 0) & (where.place > 0)
+    index = where.at[..., None] - rate + jnp.arange(rate)
+    found = taken(x, index.reshape(B, C * rate)).reshape(B, C, rate, -1)
+    return jnp.where(used[..., None, None], found, 0)
+
+
+def around(x: Float[Array, "B T D"], segments: Int[Array, "B T"], width: int) -> Float[Array, "B T width D"]:
+    """x_{t - (width - 1) // 2} to x_{t + width // 2} for each t; zeros for padding and what is of another segment."""
+    T, before = x.shape[1], (width - 1) // 2
+    room = (before, width - 1 - before)
+    wide, owner = jnp.pad(x, ((0, 0), room, (0, 0))), jnp.pad(segments, ((0, 0), room))
+    own = [(owner[:, w : w + T] == segments) & (segments > 0) for w in range(width)]
+    return jnp.stack([jnp.where(own[w][..., None], wide[:, w : w + T], 0) for w in range(width)], axis=2)
+
+
+class Down(nn.Module):
+    """norm([x_0, activation(W · window_0 + b), activation(W · window_1 + b), …]) of each text."""
+
+    rate: int
+    activation: str
+    norm: Spec
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], where: Slots) -> Float[Array, "B C D"]:
+        y = activation(self.activation)(Linear(x.shape[-1], axes=2, name="conv")(windows(x, where, self.rate)))
+        first = ((where.segments > 0) & (where.place == 0))[..., None]
+        return build(NORMS, self.norm, name="norm")(jnp.where(first, taken(x, where.at), y))
+
+
+class Up(nn.Module):
+    """drop(norm(activation(W · [x, y read by each token] around it + b))); NaN where a token found no coarse place."""
+
+    width: int
+    activation: str
+    norm: Spec
+    drop: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B C D"], where: Slots, segments, ctx: Context):
+        read = jnp.where((where.of < y.shape[1])[..., None], taken(y, where.of), jnp.nan)
+        both = around(jnp.concatenate([x, read], axis=-1), segments, self.width)
+        x = activation(self.activation)(Linear(x.shape[-1], axes=2, name="conv")(both))
+        x = build(NORMS, self.norm, name="norm")(x)
+        return nn.Dropout(self.drop)(x, deterministic=not ctx.train)

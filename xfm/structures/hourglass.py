@@ -1,0 +1,102 @@
+"""Hourglass: a stack whose repeated layers run over fewer, coarser places than the layers before and after them.
+
+Clark, Garrette, Turc, Wieting, "CANINE: Pre-training an Efficient Tokenization-Free Encoder for Language
+Representation", 2021, section 3; what padding does is read off the authors' program.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from xfm.context import Context
+from xfm.parts.embed import EMBEDS
+from xfm.parts.mixer import MIXERS
+from xfm.spec import Spec, SpecError, build, freeze
+from xfm.structures.coarse import Down, Slots, Up, slots
+from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
+from xfm.structures.sublayer import NO_NORMS, PLAIN
+
+NORM = freeze(dict(kind="layernorm"))
+REFUSAL = "an hourglass cut by 'row' takes one text a row; set cut='text'"
+PAIRS = ("attention", "block_local")  # mixers that take the segments of queries and of keys apart
+
+
+class Hourglass(nn.Module):
+    """embed, `before`, down, `pattern` × `repeats`, up, `after`; the layers are data as they are in a Stack.
+
+    rate: tokens for which a coarse place stands.  width: tokens around each that the way up looks at.
+    norm, activation, drop: of the ways down and up.  heads: by name; those named in `coarse` read the coarse places.
+    norms, residual, remat, dtype: as a Stack has them.
+    cut: by "text", each of a packed row as if it stood alone, without its padding; one torn apart by padding is cut as
+    two are. A text of fewer than `rate` tokens has a coarse place too; a row without room for all of them gives NaN.
+    Or by "row", as the authors' program does: padding is text that attention does not listen to, but that windows and
+    convolutions reach into; whether a coarse place is listened to is told by the window after its own; a row holds one
+    text, and more are an error where segments are known, NaN inside jit.
+    """
+
+    embed: Spec
+    pattern: Sequence[Spec]
+    repeats: int = 1
+    before: Sequence[Spec] = ()
+    after: Sequence[Spec] = ()
+    rate: int = 4
+    width: int = 4
+    activation: str = "gelu"
+    norm: Spec = NORM
+    drop: float = 0.0
+    norms: Mapping[str, Spec] = NO_NORMS
+    residual: Spec = PLAIN
+    cut: Literal["text", "row"] = "text"
+    heads: Mapping[str, Spec] = NO_HEADS
+    coarse: tuple[str, ...] = ()
+    remat: str = "none"
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
+        """{"hidden": [B T D], "coarse": [B C D], and each head's output by its name}."""
+        before, pattern, after = (
+            sublayers_of(specs, self.norms, self.residual) for specs in (self.before, self.pattern, self.after)
+        )
+        self._check((*before, *pattern, *after))
+        ctx = Context.of(batch, train=train, dtype=dtype_of(self.dtype))
+        x, ctx = build(EMBEDS, self.embed, name="embed")(batch, ctx)
+        texts = jnp.ones(x.shape[:2], jnp.int32) if ctx.segments is None or self.cut == "row" else ctx.segments
+        x = one_text(x, ctx, REFUSAL) if self.cut == "row" else x
+        where = slots(texts, self.rate)
+        fine, inner = self._contexts(ctx, texts, where, ctx.real(x))
+
+        x, _ = Period(before, name="before")(x, fine, None, jnp.float32(0))
+        y = Down(self.rate, self.activation, self.norm, name="down")(x, where)
+        y, _ = repeated(pattern, self.repeats, remat=self.remat)(y, inner)
+        x = Up(self.width, self.activation, self.norm, self.drop, name="up")(x, y, where, texts, ctx)
+        x, _ = Period(after, name="after")(x, fine, None, jnp.float32(1))
+
+        coarse, others = ({n: h for n, h in self.heads.items() if (n in self.coarse) == at} for at in (True, False))
+        made = answers(coarse, y, inner.replace(segments=where.segments, at=None), {})
+        return {"hidden": x, "coarse": y, **answers(others, x, ctx, batch, made)}
+
+    def _contexts(self, ctx: Context, texts, where: Slots, real: Bool[Array, "B T"]) -> tuple[Context, Context]:
+        """What the layers know, of tokens and of coarse places."""
+        ctx = ctx.replace(shared={name: a for name, a in ctx.shared.items() if name != "embedding"})
+        inner = ctx.replace(segments=where.segments, positions=where.place)
+        if self.cut == "text" or ctx.segments is None:
+            return ctx, inner
+        C = where.at.shape[1]
+        rate = min(self.rate, real.shape[1])
+        heard = real[:, : C * rate].reshape(-1, C, rate).any(axis=2)
+        return ctx.replace(segments=(texts, real)), inner.replace(segments=(where.segments, heard.astype(jnp.int32)))
+
+    def _check(self, sublayers: Sequence[Spec]) -> None:
+        if self.rate < 2 or self.width < 1 or self.cut not in ("text", "row"):
+            raise SpecError(
+                "an hourglass has a rate of 2 or more, a width of 1 or more, and is cut by 'text' or by 'row', not "
+                f"{self.rate}, {self.width} and {self.cut!r}"
+            )
+        kinds = [sublayer["part"]["kind"] for sublayer in sublayers if isinstance(sublayer["part"], Mapping)]
+        wrong = [kind for kind in kinds if kind in MIXERS and kind not in PAIRS]
+        if self.cut == "row" and wrong:
+            raise SpecError(f"an hourglass cut by 'row' has mixers of kind {' or '.join(PAIRS)}, not {wrong[0]}")
