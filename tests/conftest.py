@@ -1,10 +1,14 @@
 """Shared by all tests: eight fake devices, a compilation cache, exact matrix products, and how closeness is told."""
 
+import gc
 import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+# Tests compile far more than they compute: without optimisation they take 60 % of the time. The training commands of the
+# slow suite run as users run them.
+FLAGS = "--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *FLAGS))
 
 import jax
 import pytest
@@ -17,3 +21,11 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgetting():
+    """What a module's tests compiled is of no use to the next one: kept, it fills gigabytes and slows the rest."""
+    yield
+    jax.clear_caches()
+    gc.collect()

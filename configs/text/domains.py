@@ -13,7 +13,7 @@ Rows with CONTINUED go on from a checkpoint: --config.start.source=FOLDER_OR_NAM
 oubiobert: --config.data.parts.focused.path=FOLDER --config.data.parts.other.path=FOLDER
 tiny_toxic: --config.data.path=FILE with columns `text` and `label`.
 Cost: greek_bert one TPU v3-8; gottbert 1.2 days on 256 TPU v3 cores (the authors).  Result: not run at scale.
-`tiny` is BERT's, shorter, for two CPU cores: most of a minute on the Python standard library.
+`tiny` is BERT's, for two CPU cores: two minutes on the Python standard library.
 """
 
 from xfm.configs.text import albert, bert, finetune_classification, modernbert, roberta
@@ -125,7 +125,7 @@ PARAMETERS = {
 
 def get_config(arg="bioformer_8L"):
     if arg == "tiny":
-        return tiny(bert.get_config(arg))
+        return bert.get_config(arg)
     if arg == "tiny_toxic":
         return tiny_toxic()
     family, size, vocab, changes = RECIPES[arg]
@@ -162,13 +162,6 @@ def of_albert(size, vocab):
 FAMILIES = dict(
     bert=of_bert, roberta=of_roberta, albert=of_albert, modernbert=lambda phase, vocab: modernbert.get_config(phase)
 )
-
-
-def tiny(c):
-    c.steps = 300
-    c.schedule.update(warmup=40)
-    c.eval_every = c.save_every = 150
-    return c
 
 
 def torch_encoder(layers, width, heads, hidden, vocab, places, drop=0.0):
