@@ -5,10 +5,11 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests compile far more than they compute: without optimisation they take 60 % of the time. The training commands of the
-# slow suite run as users run them.
-FLAGS = "--xla_force_host_platform_device_count=8", "--xla_backend_optimization_level=0"
-os.environ["XLA_FLAGS"] = " ".join((os.environ.get("XLA_FLAGS", ""), *FLAGS))
+# Tests compile far more than they compute, and without optimisation compiling takes 60 % of the time. The commands of
+# the slow suite run as users run them.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+)
 
 import jax
 import pytest
