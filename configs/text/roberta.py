@@ -62,10 +62,5 @@ def get_config(arg="base"):
 
 def tiny(c):
     c.model = network(layers=2, width=128, heads=4, vocab=2048, length=34)
-    c.objective.rate = 0.3
-    c.data.update(length=32)
     c.data.tokenizer = dict(kind="bpe", size=2048)
-    c.batch, c.steps = 48, 320
-    c.schedule.update(peak=3e-3, warmup=40)
-    c.log_every, c.eval_every, c.save_every = 20, 160, 160
-    return c
+    return bert.short(c)

@@ -173,7 +173,7 @@ def test_tiny_learns_with_all_its_parameters(name):
     config = config_of(name, "tiny")
     special = Vocabulary(size=words(config), pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     objective, batch = build_objective(config, special), real_batch(config)
-    params, extra = objective.init(jax.random.key(0), batch)
+    params, extra = jax.jit(objective.init)(jax.random.key(0), batch)
 
     @jax.jit
     def step(params, rng):

@@ -6,14 +6,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.core import FrozenDict
 
 from xfm.errors import XfmError
 from xfm.objectives.base import Objective, cross_entropy, mean, weighted
 from xfm.objectives.corruption import choose, replaced, units_of
 from xfm.objectives.next_sentence import pair_up
-from xfm.objectives.text import excerpt, is_special, unigram, word_rows
+from xfm.objectives.text import guesses, is_special, unigram
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,19 +74,11 @@ class MaskedLM(Objective):
 
     def examples(self, params, extra, data, count: int = 3, shown: int = 12):
         """`count` validation rows with one word masked: its surroundings, the three likeliest words, the truth."""
-        predict = jax.jit(lambda batch: self.model.apply({"params": params}, batch)["mlm"])
+        predict = jax.jit(lambda batch: jax.nn.softmax(self.model.apply({"params": params}, batch)["mlm"]))
 
-        def shown_as(token):
-            text = data.tokenizer.decode([int(token)])
-            return repr(text.strip() or text)  # a line break is a token too
-
-        lines = []
-        for row, place in word_rows(data, count):
+        def chances(row, place):
             batch = {key: jnp.asarray(value)[None] for key, value in row.items()}
-            truth = int(row["tokens"][place])
-            batch["tokens"] = batch["tokens"].at[0, place].set(self.vocabulary.mask)
-            chances = np.asarray(jax.nn.softmax(predict({**batch, "at": jnp.array([[place]])})[0, 0]))
-            guesses = ", ".join(f"{shown_as(i)} {chances[i]:.0%}" for i in np.argsort(-chances)[:3])
-            text = excerpt(row["tokens"], place, shown, data.tokenizer, "[MASK]")
-            lines.append(f"{text}\n    guesses: {guesses}; it was {shown_as(truth)}")
-        return lines
+            tokens = batch["tokens"].at[0, place].set(self.vocabulary.mask)
+            return predict({**batch, "tokens": tokens, "at": jnp.array([[place]])})[0, 0]
+
+        return guesses(data, chances, count, shown, "[MASK]")

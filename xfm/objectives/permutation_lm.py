@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
 from xfm.objectives.base import Objective, cross_entropy, mean, weighted
-from xfm.objectives.text import excerpt, is_special, unigram, word_rows
+from xfm.objectives.text import guesses, is_special, unigram
 from xfm.vocabulary import Vocabulary
 
 
@@ -112,19 +111,11 @@ class PermutationLM(Objective):
 
     def examples(self, params: Any, extra: Any, data: Any, count: int = 3, shown: int = 12) -> list[str]:
         """`count` validation rows with one word read last: its surroundings, the three likeliest words, the truth."""
-        predict = jax.jit(lambda batch: self.model.apply({"params": params}, batch)["lm"])
+        predict = jax.jit(lambda batch: jax.nn.softmax(self.model.apply({"params": params}, batch)["lm"]))
 
-        def shown_as(token):
-            text = data.tokenizer.decode([int(token)])
-            return repr(text.strip() or text)  # a line break is a token too
-
-        lines = []
-        for row, place in word_rows(data, count):
+        def chances(row, place):
             batch = {key: jnp.asarray(value)[None] for key, value in row.items()}
             last = jnp.zeros_like(batch["tokens"]).at[0, place].set(1)
-            logits = predict({**batch, "order": last, "asked": jnp.array([[place]])})[0, 0]
-            chances = np.asarray(jax.nn.softmax(logits))
-            guesses = ", ".join(f"{shown_as(i)} {chances[i]:.0%}" for i in np.argsort(-chances)[:3])
-            text = excerpt(row["tokens"], place, shown, data.tokenizer, "[____]")
-            lines.append(f"{text}\n    guesses: {guesses}; it was {shown_as(row['tokens'][place])}")
-        return lines
+            return predict({**batch, "order": last, "asked": jnp.array([[place]])})[0, 0]
+
+        return guesses(data, chances, count, shown, "[____]")

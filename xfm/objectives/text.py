@@ -1,8 +1,10 @@
 """What language-model objectives share: special ids, the unigram baseline, excerpts to show."""
 
+from collections.abc import Callable, Mapping
+
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from xfm.vocabulary import Vocabulary
 
@@ -65,3 +67,24 @@ def excerpt(tokens, place: int, shown: int, tokenizer, blank: str) -> str:
     before = tokenizer.decode([int(t) for t in tokens[max(place - shown, 0) : place]])
     after = tokenizer.decode([int(t) for t in tokens[place + 1 : place + 1 + shown]])
     return " ".join(f"… {before} {blank} {after} …".split())
+
+
+def guesses(
+    data, chances: Callable[[Mapping, int], Float[Array, "V"]], count: int, shown: int, blank: str
+) -> list[str]:
+    """`count` validation rows with a word left out: its surroundings, the three likeliest words, the truth.
+
+    chances: from a row and a place of it to what a model thinks of each id there.
+    """
+
+    def word(token):
+        text = data.tokenizer.decode([int(token)])
+        return repr(text.strip() or text)  # a line break is a token too
+
+    lines = []
+    for row, place in word_rows(data, count):
+        likely = np.asarray(chances(row, place))
+        best = ", ".join(f"{word(i)} {likely[i]:.0%}" for i in np.argsort(-likely)[:3])
+        text = excerpt(row["tokens"], place, shown, data.tokenizer, blank)
+        lines.append(f"{text}\n    guesses: {best}; it was {word(row['tokens'][place])}")
+    return lines

@@ -22,17 +22,10 @@ def network(c: Settings) -> dict:
             "layers"
         )
     return albert.network(
-        layers=layers,
+        **bert.sizes(c),
         groups=groups,
-        width=c["hidden_size"],
-        heads=c["num_attention_heads"],
         factor=c.get("embedding_size", 128),
-        hidden=c["intermediate_size"],
-        vocab=c["vocab_size"],
-        length=c["max_position_embeddings"],
         types=bert.types(c),
-        activation=bert.activation(c),
-        eps=c.get("layer_norm_eps", 1e-12),
     ) | {"heads": {}}
 
 

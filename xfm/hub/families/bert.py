@@ -22,15 +22,8 @@ POOLER = Head(
 
 def network(c: Settings) -> dict:
     return bert.network(
-        layers=c["num_hidden_layers"],
-        width=c["hidden_size"],
-        heads=c["num_attention_heads"],
-        hidden=c["intermediate_size"],
-        vocab=c["vocab_size"],
-        length=c["max_position_embeddings"],
+        **sizes(c),
         types=types(c),
-        activation=activation(c),
-        eps=c.get("layer_norm_eps", 1e-12),
     ) | {"heads": {}}
 
 
@@ -40,6 +33,20 @@ def types(c: Settings) -> int:
     if found < 1:
         raise XfmError(f"{c.path} sets type_vocab_size to {found}; this family has one type at least")
     return found
+
+
+def sizes(c: Settings) -> dict:
+    """What config.json says of every network of BERT's kind, as the arguments of its config's `network`."""
+    return dict(
+        layers=c["num_hidden_layers"],
+        width=c["hidden_size"],
+        heads=c["num_attention_heads"],
+        hidden=c["intermediate_size"],
+        vocab=c["vocab_size"],
+        length=c["max_position_embeddings"],
+        activation=activation(c),
+        eps=c.get("layer_norm_eps", 1e-12),
+    )
 
 
 def activation(c: Settings) -> str:

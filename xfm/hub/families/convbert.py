@@ -16,19 +16,12 @@ def network(c: Settings) -> dict:
     for key in electra.SUMMARY:  # for the head of multiple choice alone, which checks them
         c.get(key)
     return convbert.network(
-        layers=c["num_hidden_layers"],
-        width=c["hidden_size"],
-        heads=c["num_attention_heads"],
-        vocab=c["vocab_size"],
+        **bert.sizes(c),
         factor=c.get("embedding_size", 768),
         groups=c.get("num_groups", 1),
         conv=c.get("conv_kernel_size", 9),
         ratio=c.get("head_ratio", 2),
-        length=c["max_position_embeddings"],
-        hidden=c["intermediate_size"],
         types=bert.types(c),
-        activation=bert.activation(c),
-        eps=c.get("layer_norm_eps", 1e-12),
     ) | {"heads": {}}
 
 

@@ -16,16 +16,9 @@ def network(c: Settings) -> dict:
     for key in SUMMARY:  # for the head of multiple choice alone, which checks them
         c.get(key)
     return electra.network(
-        layers=c["num_hidden_layers"],
-        width=c["hidden_size"],
-        heads=c["num_attention_heads"],
+        **bert.sizes(c),
         factor=c.get("embedding_size", 128),
-        hidden=c["intermediate_size"],
-        vocab=c["vocab_size"],
-        length=c["max_position_embeddings"],
         types=bert.types(c),
-        activation=bert.activation(c),
-        eps=c.get("layer_norm_eps", 1e-12),
     ) | {"heads": {}}
 
 

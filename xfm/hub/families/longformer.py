@@ -25,16 +25,9 @@ def network(c: Settings) -> dict:
     if len(windows) != layers:
         raise XfmError(f"{c.path} has {layers} layers and an attention_window for {len(windows)}; each layer has one")
     return longformer.network(
-        layers=layers,
-        width=c["hidden_size"],
-        heads=c["num_attention_heads"],
+        **bert.sizes(c),
         windows=windows,
-        vocab=c["vocab_size"],
-        length=c["max_position_embeddings"],
-        hidden=c["intermediate_size"],
         types=bert.types(c),
-        activation=bert.activation(c),
-        eps=c.get("layer_norm_eps", 1e-12),
         first=roberta.padding(c) + 1,
     ) | {"heads": {}}
 

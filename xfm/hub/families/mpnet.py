@@ -21,14 +21,7 @@ def network(c: Settings) -> dict:
             f"{c.path} sets relative_attention_num_buckets to {rows!r}; distances fall into {BUCKETS} always"
         )
     return mpnet.network(
-        layers=c["num_hidden_layers"],
-        width=c["hidden_size"],
-        heads=c["num_attention_heads"],
-        hidden=c["intermediate_size"],
-        vocab=c["vocab_size"],
-        length=c["max_position_embeddings"],
-        activation=bert.activation(c),
-        eps=c.get("layer_norm_eps", 1e-12),
+        **bert.sizes(c),
     ) | {"heads": {}}
 
 

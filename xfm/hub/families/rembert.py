@@ -13,17 +13,10 @@ from xfm.hub.settings import Settings
 def network(c: Settings) -> dict:
     c.get(("output_embedding_size", "classifier_dropout_prob"))  # the head's, and training's
     return rembert.network(
-        layers=c["num_hidden_layers"],
-        width=c["hidden_size"],
-        heads=c["num_attention_heads"],
-        hidden=c["intermediate_size"],
-        vocab=c["vocab_size"],
-        length=c["max_position_embeddings"],
+        **bert.sizes(c),
         inputs=c["input_embedding_size"],
         outputs=None,
         types=bert.types(c),
-        activation=bert.activation(c),
-        eps=c.get("layer_norm_eps", 1e-12),
     ) | {"heads": {}}
 
 

@@ -16,15 +16,8 @@ from xfm.hub.settings import Settings
 
 def network(c: Settings) -> dict:
     return roberta.network(
-        layers=c["num_hidden_layers"],
-        width=c["hidden_size"],
-        heads=c["num_attention_heads"],
-        hidden=c["intermediate_size"],
-        vocab=c["vocab_size"],
-        length=c["max_position_embeddings"],
+        **bert.sizes(c),
         types=bert.types(c),
-        activation=bert.activation(c),
-        eps=c.get("layer_norm_eps", 1e-12),
         first=padding(c) + 1,
     ) | {"heads": {}}
 
