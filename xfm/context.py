@@ -20,7 +20,7 @@ class Context:
     positions: place of each token in its own text; None means 0, 1, 2, … along the row.
     segments: which text of the row a token belongs to, 0 being padding; None means one text without padding. A token
       sees its own segment only, so packing and padding are one mechanism. Attention takes a pair too, those of its
-      queries and those of its keys, where some tokens listen and are not listened to (Hourglass).
+      queries and those of its keys, where some tokens listen and are not listened to (Hourglass, SigLIP).
     mask: what a token may see within its segment, as a description (see `xfm.kernels.attention.Mask`).
     at: where heads that predict per token do so; None means everywhere.
     depth: how deep in the stack a sublayer stands, from 0 at the bottom to 1 at the top.
@@ -30,7 +30,7 @@ class Context:
     """
 
     positions: Int[Array, "B T"] | None = None
-    segments: Int[Array, "B T"] | None = None
+    segments: Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B T"]] | None = None
     mask: Mask = Mask.full()
     at: Int[Array, "B K"] | None = None
     depth: Float[Array, ""] | float = 0.0
@@ -44,18 +44,22 @@ class Context:
         """The context of a batch: its positions (counted within segments where it gives none), segments and places.
 
         batch["global"] [B T], where there is one, marks tokens that all see; parts find it in ctx.shared, beside what
-        `known` has there.
+        `known` has there. batch["heard"] [B T] marks those that are listened to, where the others listen as well.
         """
         segments, positions = batch.get("segments"), batch.get("positions")
         if positions is None and segments is not None:
             positions = positions_within(segments)
+        if "heard" in batch:
+            segments = jnp.ones_like(batch["heard"]) if segments is None else segments
+            segments = segments, jnp.where(batch["heard"] > 0, segments, 0)
         shared = {"global": batch["global"] > 0} if "global" in batch else {}
         shared |= known.pop("shared", {})
         return cls(positions=positions, segments=segments, at=batch.get("at"), shared=shared, **known)
 
     def real(self, x: Float[Array, "B T D"]) -> Bool[Array, "B T"]:
-        """Which tokens of x are not padding."""
-        return jnp.ones(x.shape[:2], bool) if self.segments is None else self.segments > 0
+        """Which tokens of x are not padding; of a pair of segments those that listen."""
+        segments = self.segments[0] if isinstance(self.segments, tuple) else self.segments
+        return jnp.ones(x.shape[:2], bool) if segments is None else segments > 0
 
 
 def positions_within(segments: Int[Array, "B T"]) -> Int[Array, "B T"]:

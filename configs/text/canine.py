@@ -78,7 +78,7 @@ def get_config(arg="base"):
 
 def tiny(c):
     c.model = network(
-        layers=2, width=128, heads=4, hidden=256, length=128, types=0, hashes=4, buckets=512, block=32, vocab=261,
+        layers=2, width=128, heads=4, hidden=256, length=512, types=1, hashes=4, buckets=512, block=32, vocab=261,
         guessed=261,
     )  # fmt: skip
     del c.model.heads["pooled"], c.model.heads["nsp"]

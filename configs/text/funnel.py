@@ -47,7 +47,8 @@ def network(
     """
     norm = dict(kind="layernorm", eps=eps)
     mixer = dict(
-        kind="pooled_relative", heads=heads, width=head_width, reads="before" if keys == "before" else None,
+        kind="pooled_relative", heads=heads, width=None if head_width == width / heads else head_width,
+        reads="before" if keys == "before" else None,
         cls="free" if first == "apart" else "counted", drop=drop,
     )  # fmt: skip
     return dict(

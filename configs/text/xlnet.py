@@ -35,7 +35,8 @@ def network(
         embed=dict(kind="questions", vocab=vocab, width=width, drop=drop),
         pattern=[
             dict(
-                kind="relative", heads=heads, width=head_width, drop=drop, position_drop=drop,
+                kind="relative", heads=heads, width=None if head_width == width / heads else head_width,
+                drop=drop, position_drop=drop,
                 position=dict(kind="relative_sines", reach=reach),
             ),
             dict(kind="mlp", hidden=hidden or 4 * width, activation=activation),

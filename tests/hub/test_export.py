@@ -34,12 +34,12 @@ CLASSES = {
     "jina_bert": "JinaBertForMaskedLM", "longformer": "LongformerForMaskedLM", "modernbert": "ModernBertForMaskedLM",
     "mpnet": "MPNetForMaskedLM", "nomic_bert": "NomicBertForMaskedLM", "nystromformer": "NystromformerForMaskedLM",
     "opt": "OPTForCausalLM", "rembert": "RemBertForMaskedLM", "roberta": "RobertaForMaskedLM",
+    "canine": "CanineModel", "funnel": "FunnelForMaskedLM", "xlnet": "XLNetLMHeadModel",
     "roformer": "RoFormerForMaskedLM", "t5_encoder": "T5EncoderModel", "enct5": "T5EncoderModel",
 }  # fmt: skip
-# What transformers has no class for, and families whose way back nobody has written.
-NOT_WRITTEN = {"mosaicbert", "canine", "funnel", "xlnet"}
+NOT_WRITTEN = {"mosaicbert"}  # what transformers has no class for
 # Families that make another number of what the network was trained with; the card says so.
-NEAR = {"bigbird", "longformer", "nystromformer"}
+NEAR = {"bigbird", "canine", "longformer", "nystromformer"}
 
 
 def configs():
@@ -135,7 +135,7 @@ def close(mine, theirs):
 
 COVERED = ("roberta", "nomic_bert", "finetune_classification")  # by default; the others are slow
 RUN = [pytest.param(name, marks=[] if name in COVERED else pytest.mark.slow)
-       for name in CLASSES if name not in NEAR | {"deberta"}]  # fmt: skip
+       for name in CLASSES if name not in (NEAR | {"deberta"}) - {"canine"}]  # near at padding alone  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RUN)
@@ -197,7 +197,7 @@ def test_a_pooler_that_two_heads_read_stays():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in CLASSES if name not in ("jina_bert", "domains", *NEAR)])
+@pytest.mark.parametrize("name", [name for name in CLASSES if name not in {"jina_bert", "domains", *NEAR} - {"canine"}])
 def test_transformers_loads_it(name, tmp_path):
     """transformers reads config.json and each tensor, and its encoder says what xfm's says after loading."""
     torch = pytest.importorskip("torch")

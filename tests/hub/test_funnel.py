@@ -7,6 +7,7 @@ from tests.hub import small
 from xfm.configs.text import funnel as recipe
 from xfm.errors import XfmError
 from xfm.hub.families.funnel import FAMILY
+from xfm.hub.matching import match
 from xfm.hub.settings import Settings
 
 # as the files of 2020 have it
@@ -61,3 +62,14 @@ def test_many_types_are_one_network_and_are_let_through(tmp_path):
         and np.abs(alike - m(input_ids=ids, token_type_ids=ids * 0 + 5)["last_hidden_state"]).max() == 0
     )
     assert np.abs(alike - m(input_ids=ids, token_type_ids=ids % 2)["last_hidden_state"]).max() > 1e-3
+
+
+def test_the_class_it_is_written_as():
+    """Only the class says whether there is a decoder; and no file names a padding token, which would lose its row."""
+    sizes = ((1, 2), (1, 2), 32, 2, 300)
+    whole, alone = (dict(recipe.network(*sizes, decoder=decoder), heads={}) for decoder in (1, None))
+    for spec, name in ((whole, "FunnelModel"), (alone, "FunnelBaseModel")):
+        content = match(spec).settings.content
+        assert content["architectures"] == [name] and content["pad_token_id"] is None and content["d_head"] == 16
+    with pytest.raises(XfmError, match="no family of the Hub"):  # a head for texts has no decoder there
+        match(dict(whole, heads=dict(label=recipe.classifier(3))))

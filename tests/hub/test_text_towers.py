@@ -43,10 +43,12 @@ def test_a_towers_unknown_key_is_refused_with_its_place():
         network(clip.WHOLE_CLIP, text_config=7)
 
 
-def test_siglip_is_read_at_a_place_that_no_mask_may_hide():
-    with pytest.raises(XfmError, match="leave the mask out"):
-        clip.SIGLIP.inputs(Settings({}), IDS, HIDDEN, None, None)
-    assert "segments" not in clip.SIGLIP.inputs(Settings({}), IDS, None, None, None)
+def test_siglip_is_read_at_its_last_place_padding_or_not():
+    batch = clip.SIGLIP.inputs(Settings({}), IDS, HIDDEN, None, None)
+    assert batch["heard"].tolist() == HIDDEN.tolist() and "segments" not in batch
+    assert not clip.SIGLIP.inputs(Settings({}), IDS, None, None, None).keys() & {"heard", "segments"}
+    with pytest.raises(XfmError, match="hides all tokens of row 0"):
+        clip.SIGLIP.inputs(Settings({}), IDS, 0 * HIDDEN, None, None)
 
 
 SIZES = dict(num_layers=2, d_model=16, num_heads=2, d_ff=24, d_kv=8, vocab_size=11)

@@ -136,6 +136,10 @@ EXAMPLES = {
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),
             dict(bias=False, head=dict(kind="vector")),
         ],
+        "ffn": [
+            dict(ffn=dict(kind="mlp", hidden=24), head=dict(kind="vector")),
+            dict(ffn=dict(kind="glu", hidden=24), head=dict(kind="vector"), norm=None, drop=0.1),
+        ],
     },
 }
 

@@ -63,7 +63,7 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
         left = [name for name in m.left if not write_pooling(folder, config["model"], name)]
         notes = [*m.near, *(f"the Hub's {m.family.model_type} has no head {one!r}, which is left out" for one in left)]
         about = {"data": config["data"], "training": training, "metrics": metrics, "notes": notes}
-        yield c.replace(config=c.config | ids), about
+        yield c.replace(config=ids | c.config), about
 
 
 def checkpoint_of(m: Match, params: Mapping[str, Any], folder: Path, pad: int | None = None) -> Checkpoint:
@@ -141,7 +141,7 @@ def write_tokenizer(workdir: Path, folder: Path, data: Mapping[str, Any], vocabu
     words = {role: tokenizer.id_to_token(i) for role, i in ids.items()}
     if tokenizer.post_processor is None and {"cls", "sep"} <= words.keys():
         cls, sep = words["cls"], words["sep"]
-        end = "" if m.spec["mask"] == "causal" else f" {sep}"  # a causal network goes on where a text stops
+        end = "" if m.spec.get("mask") == "causal" else f" {sep}"  # a causal network goes on where a text stops
         tokenizer.post_processor = TemplateProcessing(
             single=f"{cls} $A{end}",
             pair=f"{cls} $A {sep} $B:1 {sep}:1",

@@ -1,8 +1,9 @@
 """The way back: from the spec of a stack to the config.json that describes it, by a table of keys per family.
 
 A table's row is `key of config.json: place in the spec`, such as "hidden_size": "embed/width", or a function of the
-spec where the key is no field of it. A place that the spec does not have leaves its key out. Nothing is believed: who
-uses this asks whether the network that the new config.json describes is the one that was given.
+spec where the key is no field of it. A place that the spec does not have leaves its key out; a row of None is null in
+every file. Nothing is believed: who uses this asks whether the network that the new config.json describes is the one
+that was given.
 """
 
 import dataclasses
@@ -14,8 +15,9 @@ from xfm.parts import SLOTS
 from xfm.spec import Spec, plain
 from xfm.structures import STRUCTURES
 
-Keys = Mapping[str, str | Callable[[Spec], Any]]
-HOLDS = {"norms": "norm", "heads": "head", "pattern": "part", "prologue": "part", "epilogue": "part"}
+Keys = Mapping[str, str | Callable[[Spec], Any] | None]
+HOLDS = {"norms": "norm", "heads": "head", "pattern": "part", "prologue": "part", "epilogue": "part",
+         "before": "part", "after": "part"}  # fmt: skip
 TABLES = {**SLOTS, "part": {**SLOTS["ffn"], **SLOTS["mixer"]}, "structure": STRUCTURES}
 HUB_ACTIVATIONS = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
 
@@ -50,10 +52,10 @@ def described(keys: Keys, spec: Spec) -> dict[str, Any]:
     """The keys of config.json that a complete spec has; an activation by the Hub's name for it."""
     found = {}
     for key, place in keys.items():
-        value = place(spec) if callable(place) else at(spec, place)
+        value = place(spec) if callable(place) else place and at(spec, place)
         if isinstance(place, str) and place.endswith("/activation") and value is not None:
             value = HUB_ACTIVATIONS[value]
-        if value is not None:
+        if value is not None or place is None:
             found[key] = value
     return found
 
@@ -72,6 +74,11 @@ def layers(spec: Spec) -> int:
 def table_width(spec: Spec) -> int:
     """Of the embedding, where it may be another than the stream's."""
     return spec["embed"]["factor"] or spec["embed"]["width"]
+
+
+def head_width(spec: Spec) -> int:
+    """Of the first layer's attention, which may be the equal share of the stream."""
+    return at(spec, "pattern/0/width") or spec["embed"]["width"] // at(spec, "pattern/0/heads")
 
 
 def rope(spec: Spec) -> dict[str, Any]:

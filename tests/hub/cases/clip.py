@@ -1,4 +1,5 @@
-"""The text towers of CLIP and SigLIP: read at the first end token, at the highest id of old files, at the last place.
+"""The text towers of CLIP and SigLIP: read at the first end token, at the highest id of old files, at the last place,
+where a mask may hide it.
 
 The references' hidden states end before the final norm.
 """
@@ -37,4 +38,5 @@ CASES = {
                          part="text_model", padding="none"),
     "siglip_text": Case("SiglipTextModel", dict(SMALL, projection_size=14), padding="none", length=17),
     "siglip_text_masked": Case("SiglipTextModel", dict(SMALL, num_hidden_layers=2), padding="left"),
+    "siglip_text_filled": Case("SiglipTextModel", dict(SMALL, num_hidden_layers=2), padding="right"),
 }  # fmt: skip

@@ -2,19 +2,25 @@
 
 Attention is full or block-sparse as config.json says, and as the reference evaluates it: its random blocks are all the
 first one then. The reference counts blocks along the row, padding too; here a text gives what it gives there alone.
-The head for questions, two more layers with a rule of its own about where the question ends, is not here.
+A file of the class for questions takes a row for its question up to the first separator and the text behind: no answer
+is sought among the question's tokens but the first, whose scores are a million lower, and types that the caller does
+not give are 0 there and 1 behind it. It does not take question_lengths.
 """
+
+from typing import Any
+
+import numpy as np
 
 from xfm.configs.text import bigbird
 from xfm.hub.families import bert, roberta
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Batch, Family, Head, counted
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 
 def network(c: Settings) -> dict:
     c.only("use_bias", True)
     c.only("rescale_embeddings", False)
-    c.get("sep_token_id")
+    c.get("sep_token_id")  # read with the inputs
     kind = c.choose("attention_type", {"original_full": "full", "block_sparse": "sparse"}, "block_sparse")
     block, drawn = c.get("block_size", 64), c.get("num_random_blocks", 3)
     return bigbird.network(
@@ -39,6 +45,25 @@ def drawn(spec) -> int | None:
     return max((mixer["dense"] // mixer["block"] - 5) // 2, 1) if mixer["kind"] == "block_sparse" else None
 
 
+def inputs(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
+    """BERT's batch, and of the class for questions the question: its types, and as "barred" where no answer is."""
+    if not any(name.endswith("ForQuestionAnswering") for name in c.get("architectures") or ()):
+        return counted(c, input_ids, attention_mask, token_type_ids, position_ids)
+    ids = np.asarray(input_ids)
+    end = np.argmax(ids == c.get("sep_token_id", 66), axis=1)  # 0, and no question, in a row without a separator
+    question = np.arange(ids.shape[1]) <= end[:, None]
+    types = ~question if token_type_ids is None else token_type_ids
+    batch = counted(c, input_ids, attention_mask, types, position_ids)
+    return batch | {"barred": np.asarray(question & (np.arange(ids.shape[1]) > 0), np.int32)}
+
+
+def outputs(batch: Batch, out: dict[str, Any]) -> dict[str, Any]:
+    """Scores of answers, lower by so much where there can be none that no other score makes up for it."""
+    if "barred" not in batch or "span" not in out:
+        return out
+    return {**out, "span": out["span"] - 1e6 * batch["barred"][..., None]}
+
+
 ATTENTION = {"block_sparse": "block_sparse", "attention": "original_full"}
 KEYS = bert.KEYS | {
     "attention_type": lambda spec: ATTENTION[spec["pattern"][0]["kind"]],
@@ -59,6 +84,20 @@ def labels(c: Settings) -> dict:
     return roberta.classification(activation(c))(c)
 
 
+def span(c: Settings) -> dict:
+    """BERT's, behind a layer's second half."""
+    ffn = dict(kind="mlp", hidden=c["intermediate_size"], activation=activation(c))
+    norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-12))
+    return dict(kind="ffn", ffn=ffn, norm=norm, head=dict(kind="span"))
+
+
+SPAN_NAMES = {
+    "ffn/up": "qa_classifier.intermediate.dense",
+    "ffn/down": "qa_classifier.output.dense",
+    "norm": "qa_classifier.output.LayerNorm",
+    "head/out": "qa_classifier.qa_outputs",
+}
+
 FAMILY = Family(
     model_type="big_bird",
     prefix="bert.",
@@ -77,12 +116,13 @@ FAMILY = Family(
         "sequence_classification": Head("label", labels, roberta.LABEL_NAMES),
         "multiple_choice": roberta.TASKS["multiple_choice"],
         "token_classification": roberta.TASKS["token_classification"],
+        "question_answering": Head("span", span, SPAN_NAMES),
     },
     architectures={
-        end: heads
-        for end, heads in bert.FAMILY.architectures.items()
-        if end not in ("ForQuestionAnswering", "ForNextSentencePrediction")
+        end: heads for end, heads in bert.FAMILY.architectures.items() if end != "ForNextSentencePrediction"
     },
+    inputs=inputs,
+    outputs=outputs,
     renames=bert.FAMILY.renames,
     ignored=bert.FAMILY.ignored,
     tied=bert.FAMILY.tied,

@@ -35,6 +35,25 @@ def network(c: Settings) -> dict:
     ) | {"heads": {}}
 
 
+KEYS = {
+    "hidden_size": "embed/width",
+    "num_hidden_layers": "repeats",
+    "num_attention_heads": "pattern/0/heads",
+    "intermediate_size": "pattern/1/hidden",
+    "hidden_act": "pattern/1/activation",
+    "hidden_dropout_prob": "embed/drop",
+    "attention_probs_dropout_prob": "pattern/0/drop",
+    "max_position_embeddings": "embed/position/length",
+    "type_vocab_size": "embed/types",
+    "layer_norm_eps": "embed/norm/eps",
+    "num_hash_functions": "embed/hashes",
+    "num_hash_buckets": "embed/buckets",
+    "downsampling_rate": "rate",
+    "upsampling_kernel_size": "width",
+    "local_transformer_stride": "before/0/block",
+}
+
+
 def layer(place: str, name: str, mixer: str) -> dict[str, str]:
     """The rows of a layer of attention and its MLP."""
     names = {
@@ -69,6 +88,12 @@ NAMES = {
 FAMILY = Family(
     model_type="canine",
     prefix="canine.",
+    keys=KEYS,
+    classes="Canine",
+    near={
+        "cut": "texts were read without their padding; in the Hub's network it reaches the characters next to it",
+        "vocab": "other ids were read than all 1,114,112 code points; where they were bytes, no tokeniser there fits",
+    },
     network=network,
     names=NAMES,
     heads={"pooled": bert.POOLER, **bert.TASKS},

@@ -79,13 +79,17 @@ def at_last(c: Settings) -> dict:
 
 
 def whole_rows(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
-    """The batch of a tower that is read at the last place of its rows, padding or not."""
-    if attention_mask is not None and not np.all(np.asarray(attention_mask)[:, -1]):
-        raise XfmError(
-            "SigLIP's text tower is read at the last place of a row, which attention_mask hides in some; fill the rows "
-            "with padding to the length it was trained with (64) and leave the mask out, as its authors do"
-        )
-    return counted(c, input_ids, attention_mask, token_type_ids, position_ids)
+    """The batch of a tower that is read at the last place of its rows, padding or not.
+
+    Its authors give no mask. Where there is one, padding listens to the text, is not listened to, and is read.
+    """
+    batch = counted(c, input_ids, None, token_type_ids, position_ids)
+    if attention_mask is None:
+        return batch
+    heard = np.asarray(attention_mask) > 0
+    if not heard.any(axis=1).all():
+        raise XfmError(f"attention_mask hides all tokens of row {int(np.argmin(heard.any(axis=1)))}; SigLIP needs one")
+    return batch | {"heard": heard.astype(np.int32)}
 
 
 KEYS = {

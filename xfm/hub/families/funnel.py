@@ -9,6 +9,7 @@ end of a text depend on what the padding token embeds to, and on whether there i
 
 from xfm.configs.text import funnel
 from xfm.errors import XfmError
+from xfm.hub import keys
 from xfm.hub.families import bert
 from xfm.hub.family import Batch, Family, Head, counted
 from xfm.hub.naming import At
@@ -67,6 +68,33 @@ def mlm(c: Settings) -> dict:
     return dict(kind="mlm", vocab=c["vocab_size"])
 
 
+def encoder_alone(spec) -> list[str] | None:
+    """`architectures` of an encoder without decoder or head; any other's class is told by its heads."""
+    return ["FunnelBaseModel"] if spec["decoder"] is None and not spec["heads"] else None
+
+
+KEYS = {
+    "architectures": encoder_alone,
+    "vocab_size": "embed/vocab",
+    "d_model": "embed/width",
+    "block_sizes": "blocks",
+    "block_repeats": "loops",
+    "num_decoder_layers": "decoder",
+    "n_head": "pattern/0/heads",
+    "d_head": keys.head_width,
+    "d_inner": "pattern/1/hidden",
+    "hidden_act": "pattern/1/activation",
+    "hidden_dropout": "embed/drop",
+    "attention_dropout": "pattern/0/drop",
+    "pooling_type": "pool",
+    "separate_cls": lambda spec: spec["first"] == "apart",
+    "truncate_seq": lambda spec: spec["end"] == "cut",
+    "pool_q_only": lambda spec: spec["pattern"][0]["reads"] == "before",
+    "layer_norm_eps": "norms/out/eps",
+    "pad_token_id": None,  # transformers 5 reads that token's row as zeros, whatever the file has
+}
+
+
 def layer(root: str, name: str) -> dict[str, str | At]:
     """The rows of one layer below a place in the network and a name in the file."""
     attention = f"{name}.attention"
@@ -100,6 +128,8 @@ ONE_LAYER = {"out/kernel": "classifier.weight", "out/bias": "classifier.bias"}  
 FAMILY = Family(
     model_type="funnel",
     prefix="funnel.",
+    keys=KEYS,
+    classes="Funnel",
     network=network,
     names=NAMES,
     heads={

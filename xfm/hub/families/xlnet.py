@@ -16,6 +16,7 @@ import numpy as np
 
 from xfm.configs.text import xlnet
 from xfm.errors import XfmError
+from xfm.hub import keys
 from xfm.hub.family import Batch, Family, Head, counted
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
@@ -117,6 +118,38 @@ def summary(classes: int | None = None):
     return of
 
 
+def summary_of(spec) -> dict[str, Any]:
+    """The keys of `summary` for the pool of a head on one vector; none where there is no such head."""
+    pool = keys.at(spec, "heads/label/pool") or keys.at(spec, "heads/choice/pool")
+    if pool is None:
+        return {}
+    kind = pool.get("activation", "identity")
+    return {
+        "summary_type": pool["pool"]["kind"] if "pool" in pool else pool["kind"],
+        "summary_use_proj": pool["kind"] == "dense",
+        "summary_activation": "" if kind == "identity" else keys.HUB_ACTIVATIONS[kind],
+    }
+
+
+SUMMARY = ("summary_type", "summary_use_proj", "summary_activation")
+KEYS = {
+    "vocab_size": "embed/vocab",
+    "d_model": "embed/width",
+    "n_layer": keys.layers,
+    "n_head": "pattern/0/heads",
+    "d_head": keys.head_width,
+    "d_inner": "pattern/1/hidden",
+    "ff_activation": "pattern/1/activation",
+    "dropout": "embed/drop",
+    "attn_type": lambda spec: {"full": "bi", "causal": "uni"}[spec["mask"]],
+    "clamp_len": "pattern/0/position/reach",
+    "layer_norm_eps": "norms/out/eps",
+    "start_n_top": "heads/beam/starts",
+    "end_n_top": "heads/beam/ends",
+    **{key: (lambda spec, key=key: summary_of(spec).get(key)) for key in SUMMARY},
+}
+
+
 def beam(c: Settings) -> dict:
     norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-12))
     return dict(kind="span_beam", starts=c.get("start_n_top", 5), ends=c.get("end_n_top", 5), norm=norm)
@@ -154,6 +187,8 @@ BEAM_NAMES = {
 FAMILY = Family(
     model_type="xlnet",
     prefix="transformer.",
+    keys=KEYS,
+    classes="XLNet",
     network=network,
     names=NAMES,
     heads={

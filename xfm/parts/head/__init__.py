@@ -4,6 +4,7 @@ from xfm.parts.head.classification import Classification
 from xfm.parts.head.dense import DenseHead
 from xfm.parts.head.detection import Detection
 from xfm.parts.head.enhanced_mlm import EnhancedMLM
+from xfm.parts.head.ffn import FFNHead
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.mlm import MLM
 from xfm.parts.head.span import Span
@@ -21,5 +22,6 @@ HEADS = {
     "detection": Detection,
     "vector": Vector,
     "dense": DenseHead,
+    "ffn": FFNHead,
     "latent_queries": LatentQueries,
 }

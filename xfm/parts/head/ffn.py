@@ -1,0 +1,37 @@
+"""A feed-forward layer of its own before another head, with the stream around it and a norm behind.
+
+Zaheer et al. 2020 (BigBird), whose published models for questions end so.
+"""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.parts.ffn import FFNS
+from xfm.parts.norm import NORMS
+from xfm.spec import Spec, build, freeze
+
+NORM = freeze(dict(kind="layernorm"))
+
+
+class FFNHead(nn.Module):
+    """head(norm(x + ffn(x))), at every token.
+
+    ffn, head: specs of those slots.  norm: none if None.  drop: of what the ffn reads and of what it makes.
+    """
+
+    ffn: Spec
+    head: Spec
+    norm: Spec | None = NORM
+    drop: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *any"]:
+        from xfm.parts.head import HEADS  # it is one of them
+
+        drop = nn.Dropout(self.drop, deterministic=not ctx.train)
+        y, _ = build(FFNS, self.ffn, name="ffn")(drop(x), ctx)
+        y = x + drop(y)
+        if self.norm is not None:
+            y = build(NORMS, self.norm, name="norm")(y)
+        return build(HEADS, self.head, name="head")(y, ctx)
