@@ -49,6 +49,10 @@ MARGINS = {
 }
 
 
+def test_every_config_has_a_margin():
+    assert {entry.config for entry in entries()} == set(MARGINS)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [entry.config for entry in entries()])
 def test_tiny_beats_its_baseline(name, tmp_path):
