@@ -15,8 +15,8 @@ def block(page: str, marker: str) -> str:
 
 
 def commands(page: str) -> list[str]:
-    """The lines of all bash blocks."""
-    blocks = re.findall(r"```bash\n(.*?)```", read(page), re.S)
+    """The lines of all bash blocks, those that go on behind a backslash as one."""
+    blocks = re.findall(r"```bash\n(.*?)```", read(page).replace("\\\n", ""), re.S)
     return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 
