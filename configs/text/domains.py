@@ -1,8 +1,9 @@
 """Encoders of languages and domains: published sizes and recipes over a corpus that you name.
 
 Each row of RECIPES is a paper; the comment over it gives title and year, and which figures are printed where: [paper],
-[card] or [file] (of its release), [code] (its repository). All that it does not name is ASSUMED: the family's own
-recipe (BERT's, RoBERTa's, ALBERT's or ModernBERT's), and vocabulary, batch and steps where "assumed" says so.
+[card] or [file] (of its release), [code] (its repository); or [memory], which nobody has checked. All that it does not
+name is ASSUMED: the family's own recipe (BERT's, RoBERTa's, ALBERT's or ModernBERT's), and vocabulary, batch and steps
+where "assumed" says so.
 
 Reproduced: networks, vocabulary sizes, objectives and pre-training settings as far as they are printed. Not reproduced:
 corpora and cleaning, which `data` names; tokenisers (SentencePiece, lower case without accents, CuBERT's of Python's
@@ -43,7 +44,7 @@ def crisis(epochs, length=512, batch=8192):
 
 # family, size, vocabulary, and what differs from the family's own recipe
 RECIPES = {
-    # Koutsikakis et al., "GREEK-BERT: The Greeks visiting Sesame Street", 2020. [card] size, vocabulary, BERT's recipe.
+    # Koutsikakis et al., "GREEK-BERT: The Greeks visiting Sesame Street", 2020. [memory] size, vocabulary, recipe.
     "greek_bert": ("bert", BASE, 35_000, {}),
     # Fang et al., "Bioformer: an efficient transformer language model for biomedical text mining", 2023. [card] all.
     "bioformer_8L": ("bert", (8, 512, 8), 32_768, dict(WHOLE_WORDS, steps=2_000_000)),
@@ -52,7 +53,7 @@ RECIPES = {
     # C5; News 124M parameters; the vocabulary of News is that of the [file] of its Slovak sister.
     "fernet_c5": ("bert", BASE, 100_000, {}),
     "fernet_news": ("roberta", BASE, 50_000, {}),
-    # Scheible et al., "GottBERT: a pure German Language Model", 2020. [paper] all.
+    # Scheible et al., "GottBERT: a pure German Language Model", 2020. [memory] all.
     "gottbert": ("roberta", BASE, 52_000, dict(steps=100_000, schedule=dict(kind="linear", peak=4e-4, warmup=10_000))),
     # Huertas-Tato, Martín, Camacho, "BERTuit: Understanding Spanish language in Twitter through a native transformer",
     # 2022. [paper] RoBERTa's recipe on 230M tweets. Assumed: the base size and RoBERTa's vocabulary.
@@ -84,7 +85,8 @@ RECIPES = {
     "oubiobert": ("bert", BASE, 30_522, {}),
     # Lamsal, Read, Karunasekera, "CrisisTransformers: Pre-trained language models and sentence encoders for
     # crisis-related social media texts", 2023. [card] RoBERTa's procedure, what each starts from, epochs. m1 starts
-    # from nothing (vocabulary assumed), m2 from RoBERTa, m3 from BERTweet, whose 128 places and vocabulary it has.
+    # from nothing (vocabulary assumed), m2 from RoBERTa, m3 from BERTweet, of which it has 128 places and
+    # the vocabulary [memory].
     "crisis_m1": ("roberta", BASE, 50_265, crisis(40)),
     "crisis_m2": ("roberta", BASE, 50_265, dict(CONTINUED, **crisis(20))),
     "crisis_m3": ("roberta", BASE, 64_001, dict(

@@ -6,7 +6,8 @@ Reproduced: the five networks whose weights were published, parameter for parame
 (for the head of masked words) and, as SIZE_base, without it (for classification, what the paper fine-tunes on GLUE);
 their attention by distances, pooled queries, the first token kept apart. The recipe is that of the base scale of
 section 3.1 with masked language modelling. Not as there: the published weights learnt by replaced-token detection
-(xfm has it: config text/electra), and the large ones on more text than a folder holds; peak and warmup are BERT's.
+(xfm has it: config text/electra), and the large ones on more text than a folder holds; peak and warmup are
+BERT's, and batch and steps are from memory: check them before a long run.
 Command: xfm train configs/text/funnel.py:small --workdir runs/funnel --config.data.path=FOLDER_OF_TEXT
 Cost: 1M steps of 256 rows of 512 tokens.  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.

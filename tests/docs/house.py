@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from xfm.catalogue import entries
+from xfm.cli import parser
 from xfm.data import SOURCES
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.objectives import OBJECTIVES
@@ -20,7 +21,7 @@ SANS = "font-family=\"'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-se
 MONO = "font-family=\"Menlo, Consolas, 'DejaVu Sans Mono', monospace\""
 INK, SOFT, LINE = "#2d2a26", "#6d665d", "#c9bfae"
 LEFT, RIGHT = 60, 740  # the walls
-GARDEN = 770  # where the configs grow
+GARDEN, WIDTH = 770, 1180  # where the configs grow, and where they end
 EQUATION = "y = out_norm( skip · x + gate · drop( residual_norm( part( in_norm( x )))))"
 
 
@@ -46,91 +47,108 @@ def room(x, y, width, height, title, names, fill, note=""):
     out = [box(x, y, width, height, fill), text(x + 14, y + 24, title, 14, 'font-weight="700"')]
     if note:
         out.append(text(x + 14, y + 42, note, 12, fill=SOFT))
-    for i, line in enumerate(wrapped(names, int((width - 24) / 6.9))):
+    for i, line in enumerate(lines_of(names, width)):
         out.append(text(x + 14, y + (61 if note else 43) + 15 * i, line, 11.5, family=MONO))
     return out
 
 
+def lines_of(names, width):
+    return wrapped(names, int((width - 24) / 7.2))
+
+
+def floor(y, rooms, fill):
+    """Rooms side by side, (title, names, note) of each, as high as the fullest needs: their drawing and their end."""
+    width = (RIGHT - LEFT) // len(rooms)
+    height = max((61 if note else 43) + 15 * len(lines_of(names, width)) for _, names, note in rooms)
+    drawing = [
+        line
+        for i, (title, names, note) in enumerate(rooms)
+        for line in room(LEFT + width * i, y, width, height, title, names, fill, note)
+    ]
+    return drawing, y + height
+
+
 def roof():
     middle = (LEFT + RIGHT) / 2
-    commands = "xfm   train · eval · describe · list"
+    commands = next(action.choices for action in parser()._actions if isinstance(action.choices, dict))
     centred = 'text-anchor="middle"'
     return [
-        f'<polygon points="{LEFT - 26},150 {middle},28 {RIGHT + 26},150" fill="#b4533a"/>',
         f'<rect x="{RIGHT - 150}" y="52" width="36" height="60" fill="#9a4530"/>',
         f'<polygon points="{LEFT - 26},150 {middle},28 {RIGHT + 26},150" fill="#b4533a"/>',
         text(middle, 104, "the command line", 12, centred, "#f3d9cf"),
-        text(middle, 130, commands, 15, f'{centred} font-weight="700"', "#ffffff", MONO),
+        text(middle, 130, "xfm   " + " · ".join(commands), 14, f'{centred} font-weight="700"', "#ffffff", MONO),
     ]
 
 
-def floors():
-    wide, half = RIGHT - LEFT, (RIGHT - LEFT) // 2
-    tokens = "tokens: " + ", ".join(TOKENIZERS)
-    return [
-        *room(LEFT, 150, half, 86, "train", ["loop", "step", "optimiser", "schedule", "sharding", "checkpoint"],
-              "#f6e7c8", "trains an objective and knows nothing else"),
-        *room(LEFT + half, 150, half, 86, "data", [*SOURCES, tokens], "#f6e7c8", "rows addressed by (step, row)"),
-        *room(LEFT, 236, half, 76, "objectives", OBJECTIVES, "#f9efdc", "a loss over a network"),
-        *room(LEFT + half, 236, half, 76, "structures", STRUCTURES, "#f9efdc", "layers are data, scanned over depth"),
-        box(LEFT, 312, wide, 40, "#fffaf0"),
-        text((LEFT + RIGHT) / 2, 337, EQUATION, 12.5, 'text-anchor="middle"', family=MONO),
-    ]  # fmt: skip
+def equation(y):
+    words = text((LEFT + RIGHT) / 2, y + 25, EQUATION, 12.5, 'text-anchor="middle"', family=MONO)
+    return [box(LEFT, y, RIGHT - LEFT, 40, "#fffaf0"), words], y + 40
 
 
-def parts():
-    width, out = (RIGHT - LEFT) // 4, []
-    for i, (slot, table) in enumerate(SLOTS.items()):
-        x, (y, height) = LEFT + width * (i % 4), ((352, 116), (468, 78))[i // 4]
-        out += room(x, y, width, height, slot, table, "#e4ecdd")
-    return out
-
-
-def ground():
-    wide = RIGHT - LEFT
+def house():
+    """The floors from the roof down, and where the ground is."""
+    tools = ["loop", "step", "optimiser", "schedule", "sharding", "checkpoint"]
     kernels = sorted(path.parent.name for path in (ROOT / "kernels").glob("*/naive.py"))
-    return [
-        *room(LEFT, 546, wide, 74, "kernels", kernels, "#d5dee6",
-              "one folder per operation: naive.py defines it, xla.py computes it; JAX alone"),
-        '<rect x="0" y="620" width="1000" height="62" fill="#8a7a63"/>',
-        text(500, 657, "the same suites run over every part and every config", 15,
-             'text-anchor="middle" font-weight="700"', "#fffaf0"),
+    slots = [(slot, table, "") for slot, table in SLOTS.items()]
+    levels = [
+        ([("train", tools, "trains an objective and knows nothing else"),
+          ("data", SOURCES, "rows addressed by (step, row)")], "#f6e7c8"),
+        ([("objectives", OBJECTIVES, "a loss over a network"),
+          ("tokenizers", TOKENIZERS, "from text to ids")], "#f9efdc"),
+        ([("structures", STRUCTURES, "layers are data, scanned over depth")], "#f9efdc"),
+        None,
+        (slots[:4], "#e4ecdd"),
+        (slots[4:], "#e4ecdd"),
+        ([("kernels", kernels, "one folder per operation: naive.py defines it, xla.py computes it; JAX alone")],
+         "#d5dee6"),
     ]  # fmt: skip
+    out, y = roof(), 150
+    for level in levels:
+        drawing, y = equation(y) if level is None else floor(y, *level)
+        out += drawing
+    return out, y
 
 
-def garden():
-    """The configs beside the house, one card per family, and which way imports run."""
+def garden(y):
+    """The configs beside the house, one card per family in two columns, and which way imports run: drawing and end."""
     out = [
-        text(GARDEN + 16, 212, "configs", 14, 'font-weight="700"'),
-        text(GARDEN + 16, 230, "a paper is one file", 12, fill=SOFT),
+        text(GARDEN + 16, y, "configs", 14, 'font-weight="700"'),
+        text(GARDEN + 16, y + 18, "a paper is one file", 12, fill=SOFT),
     ]
     families = {}
     for entry in entries():
         families.setdefault(entry.family, []).append(entry.config.split("/")[1])
-    y = 244
+    y += 32
     for family, papers in families.items():
-        height = 40 + 16 * len(papers)
-        out += [box(GARDEN + 16, y, 190, height, "#ffffff", round=8)]
+        rows = -(-len(papers) // 2)
+        out += [box(GARDEN + 16, y, WIDTH - GARDEN - 32, 40 + 16 * rows, "#ffffff", round=8)]
         out += [text(GARDEN + 30, y + 22, family, 13, 'font-weight="700"', "#4d7048")]
-        out += [text(GARDEN + 30, y + 42 + 16 * i, name, 12, family=MONO) for i, name in enumerate(papers)]
-        y += height + 12
+        for i, name in enumerate(papers):
+            out.append(text(GARDEN + 30 + 182 * (i // rows), y + 42 + 16 * (i % rows), name, 12, family=MONO))
+        y += 52 + 16 * rows
     out += [
-        f'<path d="M {GARDEN + 40} {y + 22} V 592" stroke="{SOFT}" stroke-width="1.5" fill="none"/>',
-        f'<polygon points="{GARDEN + 34},588 {GARDEN + 46},588 {GARDEN + 40},602" fill="{SOFT}"/>',
-        text(GARDEN + 56, (y + 610) / 2 - 4, "imports run", 12, fill=SOFT),
-        text(GARDEN + 56, (y + 610) / 2 + 12, "downwards only", 12, fill=SOFT),
+        f'<path d="M {GARDEN + 40} {y + 6} v 36" stroke="{SOFT}" stroke-width="1.5" fill="none"/>',
+        f'<polygon points="{GARDEN + 34},{y + 40} {GARDEN + 46},{y + 40} {GARDEN + 40},{y + 54}" fill="{SOFT}"/>',
+        text(GARDEN + 56, y + 32, "imports run downwards only", 12, fill=SOFT),
     ]
-    return out
+    return out, y + 54
 
 
 def drawn() -> str:
     """The figure as SVG."""
+    walls, ground = house()
+    cards, end = garden(100)
+    ground = max(ground, end + 16)
     lines = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 682" width="1000" height="682" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {ground + 62}" width="{WIDTH}" '
+        f'height="{ground + 62}" role="img">',
         "<title>The house of xfm: kernels below, parts in their slots, structures and objectives, "
         "training and data, the command line on top; configs beside it</title>",
-        '<rect width="1000" height="682" rx="14" fill="#f4f8fb"/>',
-        *roof(), *floors(), *parts(), *ground(), *garden(),
+        f'<rect width="{WIDTH}" height="{ground + 62}" rx="14" fill="#f4f8fb"/>',
+        *walls, *cards,
+        f'<rect x="0" y="{ground}" width="{WIDTH}" height="62" fill="#8a7a63"/>',
+        text(WIDTH / 2, ground + 37, "the same suites run over every part and every config", 15,
+             'text-anchor="middle" font-weight="700"', "#fffaf0"),
         "</svg>",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"

@@ -35,17 +35,8 @@ def network(c: Settings) -> dict:
     ) | {"heads": {}}
 
 
-KEYS = {
-    "hidden_size": "embed/width",
+KEYS = {key: place for key, place in bert.KEYS.items() if key != "vocab_size"} | {
     "num_hidden_layers": "repeats",
-    "num_attention_heads": "pattern/0/heads",
-    "intermediate_size": "pattern/1/hidden",
-    "hidden_act": "pattern/1/activation",
-    "hidden_dropout_prob": "embed/drop",
-    "attention_probs_dropout_prob": "pattern/0/drop",
-    "max_position_embeddings": "embed/position/length",
-    "type_vocab_size": "embed/types",
-    "layer_norm_eps": "embed/norm/eps",
     "num_hash_functions": "embed/hashes",
     "num_hash_buckets": "embed/buckets",
     "downsampling_rate": "rate",
