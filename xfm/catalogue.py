@@ -106,6 +106,7 @@ def check(config: ConfigDict) -> None:
     from xfm.describe import example_batch
     from xfm.objectives import build_objective
     from xfm.train.optimiser import build_optimiser
+    from xfm.train.run import layout_of
     from xfm.train.schedules import build_schedule
     from xfm.train.settings import read_settings
     from xfm.train.sharding import rules_named
@@ -114,6 +115,7 @@ def check(config: ConfigDict) -> None:
 
     settings, config = read_settings(config), resolved(config)
     rules_named(settings.sharding)
+    layout_of(settings, plain(config))
     schedule = build_schedule(settings.schedule, settings.steps)
     build(SOURCES, config["data"])
     # The tokeniser is not known yet: one that has every special token stands in for it.

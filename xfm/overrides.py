@@ -127,6 +127,10 @@ def _tables(root: str) -> list[Mapping[str, type]]:
         from xfm.data.tokenizers import TOKENIZERS
 
         return [SOURCES, TOKENIZERS, AUGMENTS]
+    if root == "layout":
+        from xfm.data.layout import LAYOUTS
+
+        return [LAYOUTS]
     if root in ("optimiser", "schedule"):
         from xfm.train.optimiser import OPTIMISERS
         from xfm.train.schedules import SCHEDULES

@@ -8,6 +8,7 @@ the same places.
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -42,29 +43,38 @@ class Batches:
 
     def indices(self, step: int, start: int = 0, stop: int | None = None) -> list[int]:
         """Numbers in the source of rows start..stop of the global batch of `step`."""
+        return [self.index(place) for place in self._places(step, start, stop)]
+
+    def index(self, place: int) -> int:
+        """The number in the source of the row at that place of the endless sequence."""
+        return self._order[place]
+
+    def at(self, place: int) -> Row:
+        """The row at that place of the endless sequence.
+
+        Augmentation draws from a generator seeded by (seed, place): new in every epoch, the same after a resume and
+        on any host.
+        """
+        row = self.source[self.index(place)]
+        return row if self._augment is None else self._augment(row, np.random.default_rng((self.seed, place)))
+
+    def rows(self, step: int, start: int = 0, stop: int | None = None) -> Row:
+        """Rows start..stop of the global batch of `step`, stacked: each array [stop - start, ...]."""
+        rows = [self.at(place) for place in self._places(step, start, stop)]
+        if not rows:
+            return {name: np.empty(shape, dtype) for name, (shape, dtype) in self.spec(0).items()}
+        return stacked(rows)
+
+    def spec(self, rows: int | None = None, step: int = 0) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """Shape and dtype of each array of a batch of `rows` rows, by default the global batch; of any step."""
+        rows = self.batch if rows is None else rows
+        return {name: ((rows, *shape), dtype) for name, (shape, dtype) in self._row.items()}
+
+    def _places(self, step: int, start: int, stop: int | None) -> range:
         stop = self.batch if stop is None else stop
         if step < 0 or not 0 <= start <= stop <= self.batch:
             raise ValueError(f"rows {start}..{stop} of step {step} are outside a batch of {self.batch}")
-        return [self._order[step * self.batch + row] for row in range(start, stop)]
-
-    def rows(self, step: int, start: int = 0, stop: int | None = None) -> Row:
-        """Rows start..stop of the global batch of `step`, stacked: each array [stop - start, ...].
-
-        Augmentation draws from a generator seeded by (seed, place in the endless sequence): new in
-        every epoch, the same after a resume and on any host.
-        """
-        rows = [self.source[index] for index in self.indices(step, start, stop)]
-        if self._augment is not None:
-            first = step * self.batch + start
-            rows = [self._augment(row, np.random.default_rng((self.seed, first + i))) for i, row in enumerate(rows)]
-        if not rows:
-            return {name: np.empty(shape, dtype) for name, (shape, dtype) in self.spec(0).items()}
-        return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-    def spec(self, rows: int | None = None) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """Shape and dtype of each array of a batch of `rows` rows, by default the global batch."""
-        rows = self.batch if rows is None else rows
-        return {name: ((rows, *shape), dtype) for name, (shape, dtype) in self._row.items()}
+        return range(step * self.batch + start, step * self.batch + stop)
 
     @functools.cached_property
     def _row(self):
@@ -76,3 +86,8 @@ class Batches:
         if self.seed is not None:
             dataset = dataset.seed(self.seed).shuffle()
         return dataset.repeat()
+
+
+def stacked(rows: Sequence[Row]) -> Row:
+    """The rows' arrays, each with a first axis over rows."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

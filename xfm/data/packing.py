@@ -42,15 +42,15 @@ def documents(
     """
     ends = (cls is not None) + (sep is not None)
     starts, sizes = _pieces(np.asarray(lengths, np.int64), length - ends)
-    row, offset, segment, rows = _fit(sizes + ends, length)
+    row, offset, segment, rows = best_fit(sizes + ends, length)
     to = row * length + offset
     out = {name: np.zeros(rows * length, np.int32) for name in ("tokens", "segments", "positions")}
     out["tokens"][:] = pad
-    within = _ramp(sizes + ends)
+    within = ramp(sizes + ends)
     whole = np.repeat(to, sizes + ends) + within
     out["segments"][whole] = np.repeat(segment, sizes + ends)
     out["positions"][whole] = within
-    inner = _ramp(sizes)
+    inner = ramp(sizes)
     out["tokens"][np.repeat(to + (cls is not None), sizes) + inner] = tokens[np.repeat(starts, sizes) + inner]
     if cls is not None:
         out["tokens"][to] = cls
@@ -65,7 +65,7 @@ def padding_share(rows: dict[str, Int[np.ndarray, "rows T"]]) -> float:
     return 0.0 if segments is None or segments.size == 0 else float(np.mean(segments == 0))
 
 
-def _ramp(sizes):
+def ramp(sizes: Lengths) -> Int[np.ndarray, "n"]:
     """0, 1, … size - 1 for each size, one after the other."""
     ends = np.cumsum(sizes)
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
@@ -76,12 +76,14 @@ def _pieces(lengths, room: int):
     several pieces.
     """
     count = np.maximum(-(-lengths // room), 1)  # an empty document is one empty piece
-    part = _ramp(count)
+    part = ramp(count)
     starts = np.repeat(np.cumsum(lengths) - lengths, count) + part * room
     return starts, np.minimum(np.repeat(lengths, count) - part * room, room)
 
 
-def _fit(sizes, length: int):
+def best_fit(
+    sizes: Lengths, length: int
+) -> tuple[Int[np.ndarray, "docs"], Int[np.ndarray, "docs"], Int[np.ndarray, "docs"], int]:
     """Row, offset in it and number (from 1) of each piece, and the number of rows.
 
     Rows with room wait in one list per amount of room; the bits of `waiting` tell which lists are

@@ -103,9 +103,10 @@ def on_device(batches: Batches, sharding: Sharding, step: int) -> dict[str, jax.
     def array(name, shape):
         def part(index):
             start, stop, _ = index[0].indices(shape[0])
-            return rows(start, stop)[name][(slice(None), *index[1:])]
+            each = batches.batch // shape[0]  # rows for each entry of the array: several for the groups of a layout
+            return rows(start * each, stop * each)[name][(slice(None), *index[1:])]
 
         own = sharding[name] if isinstance(sharding, Mapping) else sharding
         return jax.make_array_from_callback(shape, own, part)
 
-    return {name: array(name, shape) for name, (shape, _) in batches.spec().items()}
+    return {name: array(name, shape) for name, (shape, _) in batches.spec(step=step).items()}

@@ -69,6 +69,11 @@ class Retrieval(Objective):
         if self.chunks == 1 or not train:
             out = encode(flat, rng)
         else:
+            if "cells" in flat:
+                raise XfmError(
+                    f"retrieval: chunks={self.chunks} would tear apart what layout 'tokens' laid out; set chunks=1 or "
+                    "layout 'padded'"
+                )
             if count % self.chunks:
                 raise XfmError(f"retrieval: chunks={self.chunks} does not divide {count} texts of a batch")
             # Dealt out rather than cut, so that each device keeps its own texts.
@@ -127,7 +132,8 @@ class Retrieval(Objective):
         """Of [B n …] arrays [B·n …]; those of whole rows are left out."""
         if batch["tokens"].ndim == 2:
             return batch
-        return {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if x.ndim > 2}
+        flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if x.ndim > 2}
+        return {**flat, **{name: x for name, x in batch.items() if name == "cells"}}  # of all texts of a group already
 
 
 def _ranks(x: np.ndarray, block: int = 1024) -> np.ndarray:

@@ -18,6 +18,7 @@ from xfm.spec import Spec, SpecError, build, freeze
 from xfm.structures.coarse import Down, Slots, Up, slots
 from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN
+from xfm.structures.tokens import refuse_cells
 
 NORM = freeze(dict(kind="layernorm"))
 REFUSAL = "an hourglass cut by 'row' takes one text a row; set cut='text'"
@@ -58,6 +59,7 @@ class Hourglass(nn.Module):
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
         """{"hidden": [B T D], "coarse": [B C D], and each head's output by its name}."""
+        refuse_cells(batch, "hourglass")
         before, pattern, after = (
             sublayers_of(specs, self.norms, self.residual) for specs in (self.before, self.pattern, self.after)
         )

@@ -17,6 +17,7 @@ from xfm.parts.embed import EMBEDS
 from xfm.spec import Spec, SpecError, build
 from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN
+from xfm.structures.tokens import refuse_cells
 
 REFUSAL = (
     "a pyramid pools neighbours; give rows of one text each, or of running text without segments "
@@ -83,6 +84,7 @@ class Pyramid(nn.Module):
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
         """{"hidden": [B T D], each head's output by its name}; without a decoder hidden is [B T' D]."""
+        refuse_cells(batch, "pyramid")
         self._check()
         whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))
         x, whole = build(EMBEDS, self.embed, name="embed")(batch, whole)

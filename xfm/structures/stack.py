@@ -18,6 +18,7 @@ from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze, schema
 from xfm.structures.sublayer import NO_NORMS, PLAIN, Sublayer
+from xfm.structures.tokens import check_unpadded, laid, repad
 
 NO_HEADS = freeze({})
 
@@ -34,6 +35,8 @@ class Stack(nn.Module):
     Beside that, ctx.shared gives layers the embedding's output, "embedded", and heads the word table, "embedding",
     and the ids, "tokens".
     mask: "full", or "causal", in which batch["prefix"] [B T] may mark tokens that all see.
+    Where a batch says in batch["cells"] how its texts lie without padding (see xfm.data.layout), embedding and layers
+    compute rows of these; hidden and what heads see is laid back, zeros standing before and behind each text.
     remat: what the backward pass keeps of a period, a name of REMAT.
     dtype: in which parts compute; bfloat16 on accelerators and float32 on a CPU if None.
     """
@@ -61,6 +64,7 @@ class Stack(nn.Module):
             raise SpecError(
                 f"a stack repeats and loops its pattern 1 time or more, not {self.repeats} and {self.loops}"
             )
+        given, batch = batch, self._laid(batch, state)
         ctx = self._context(batch, train)
         x, ctx = build(EMBEDS, self.embed, name="embed")(batch, ctx)
         if self.position is not None:
@@ -81,7 +85,10 @@ class Stack(nn.Module):
             x = build(NORMS, self.norm, name="norm")(x)
         if self.out is not None:
             x = Linear(self.out, bias=False, name="out")(x)
-        out = answers(self.heads, x, ctx, batch)
+        if "cells" in given:
+            x, own = repad(x, given["cells"], given["tokens"].shape), self._context(given, train)
+            ctx = own.replace(shared={**ctx.shared, **own.shared})
+        out = answers(self.heads, x, ctx, given)
         if state["layers"] is not None:
             out["state"] = dict(prologue=first, layers=middle, epilogue=last)
         return {"hidden": x, **out}
@@ -105,6 +112,15 @@ class Stack(nn.Module):
 
         stacked = jax.tree.map(lambda a: jnp.repeat(a[None], self.repeats, axis=0), empty(self.pattern))
         return dict(prologue=empty(self.prologue), layers=stacked, epilogue=empty(self.epilogue))
+
+    def _laid(self, batch, state):
+        """The batch as embedding and layers take it; the batch itself where it lies in padded rows."""
+        if "cells" not in batch:
+            return batch
+        if state is not None:
+            raise SpecError("a stack reads piece by piece from padded rows only; leave 'cells' out of the batch")
+        check_unpadded(self.embed, self.prologue, self.pattern, self.epilogue, self.residual)
+        return laid(batch)
 
     def _context(self, batch, train) -> Context:
         if self.mask not in ("full", "causal"):

@@ -11,6 +11,7 @@ import jax
 from jax.sharding import NamedSharding
 
 from xfm.data import Batches, prefetch
+from xfm.data.layout import Padded, Tokens
 from xfm.errors import XfmError
 from xfm.train.state import State
 
@@ -38,15 +39,23 @@ def plan_batches(rows: int, batch: int, ways: int, eval_steps: int | None) -> tu
 
 
 def evaluate_on(
-    evaluate, state: State, source: Any, batch: int, eval_steps: int | None, sharding: NamedSharding
+    evaluate,
+    state: State,
+    source: Any,
+    batch: int,
+    eval_steps: int | None,
+    sharding: NamedSharding,
+    layout: Padded | Tokens = Padded(),  # noqa: B008 (frozen)
 ) -> dict[str, float]:
     """metric -> mean over the validation source, or over its first `eval_steps` batches.
 
-    evaluate: what `make_eval` gives.
+    evaluate: what `make_eval` gives.  layout: of the batches' texts.
     """
-    count, size = plan_batches(len(source), batch, sharding.mesh.shape["data"], eval_steps)
+    ways = sharding.mesh.shape["data"]
+    count, size = plan_batches(len(source), batch, ways, eval_steps)
+    batches = layout.over(Batches(source, size, None), ways)
     key, sums = jax.random.key(SEED), None
-    with contextlib.closing(prefetch(Batches(source, size, None), sharding, 0)) as stream:
+    with contextlib.closing(prefetch(batches, sharding, 0)) as stream:
         for index, rows in itertools.islice(stream, count):
             metrics = evaluate(weights_of(state), state.extra, rows, jax.random.fold_in(key, index))
             metrics = {name: tuple(map(float, pair)) for name, pair in jax.device_get(metrics).items()}

@@ -69,6 +69,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = N
         valid, clock, saved = None, Clock(), first
         due = lambda step: step % settings.eval_every == 0 or step == last  # noqa: E731
         batches = Batches(run.data.train, settings.batch, settings.seed)
+        batches = run.layout.over(batches, run.mesh.shape["data"], settings.accumulate)
         one_step = make_step(
             run.objective,
             run.optimiser,
@@ -181,6 +182,7 @@ def validate(run: Run, state: State, log: Log | None) -> dict[str, float]:
         run.settings.batch,
         run.settings.eval_steps,
         batch_sharding(run.mesh),
+        run.layout,
     )
     step = int(state.step)
     if log is not None:

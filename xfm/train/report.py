@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from xfm.data.packing import padding_share
 from xfm.train.paths import flatten
 
 Listener = Callable[[str, dict[str, Any]], None] | None
@@ -81,7 +82,9 @@ def header(name: str, config: Mapping, params: Any, frozen, data: Any, settings:
     shape = np.shape(data.train[0].get("tokens", ()))
     length = math.prod(shape)
     rows = f"{len(data.train):,} training rows"
-    tokens = f" of {' × '.join(map(str, shape))} tokens ({_short(len(data.train) * length)})" if length else ""
+    padding = share_of_padding(data.train)
+    padded = f", {padding:.0%} padding" if padding else ""
+    tokens = f" of {' × '.join(map(str, shape))} tokens ({_short(len(data.train) * length)}{padded})" if length else ""
     epochs = settings.steps * settings.batch / len(data.train)
     devices = jax.devices()
     kind = getattr(devices[0], "device_kind", devices[0].platform)
@@ -94,6 +97,14 @@ def header(name: str, config: Mapping, params: Any, frozen, data: Any, settings:
         f"devices: {len(devices)} × {kind}, data={mesh.shape['data']} model={mesh.shape['model']}, "
         f"sharding {settings.sharding}{processes}",
     ]
+
+
+def share_of_padding(source: Any, most: int = 256) -> float:
+    """The share of padding in the rows of a source, or in `most` of them, spread over it; 0 where none is marked."""
+    if "segments" not in source[0]:
+        return 0.0
+    some = np.linspace(0, len(source) - 1, min(len(source), most)).astype(int)
+    return padding_share({"segments": np.stack([source[i]["segments"] for i in some.tolist()])})
 
 
 def summary(result: Any) -> list[str]:

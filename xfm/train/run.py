@@ -9,8 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from xfm.data import Batches, open_data
+from xfm.data.layout import LAYOUTS, Padded, Tokens
 from xfm.errors import XfmError
 from xfm.objectives import build_objective
+from xfm.spec import build
+from xfm.structures.tokens import check_unpadded
 from xfm.train import start
 from xfm.train.checkpoint import Checkpoints
 from xfm.train.optimiser import Optimiser, build_optimiser
@@ -32,6 +35,7 @@ class Run:
     workdir: Path
     report: Report
     data: Any
+    layout: Padded | Tokens  # of a batch's texts
     objective: Any
     optimiser: Optimiser
     mesh: jax.sharding.Mesh
@@ -40,6 +44,14 @@ class Run:
     evaluate: Callable
     baseline: dict[str, float]
     checkpoints: Checkpoints
+
+
+def layout_of(settings: Settings, config: Mapping[str, Any]) -> Padded | Tokens:
+    """How the texts of a batch lie; XfmError where the config's networks need them otherwise."""
+    layout = build(LAYOUTS, settings.layout)
+    if not isinstance(layout, Padded):
+        check_unpadded(config.get("model"), config["objective"])
+    return layout
 
 
 def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listener) -> Run:
@@ -58,6 +70,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
             f"config.batch={settings.batch} is not a multiple of {ways}, the size of the mesh's "
             "data axis times config.accumulate"
         )
+    layout = layout_of(settings, config)
     checkpoints = Checkpoints(workdir, settings.keep, mode, say=report.say)
     if checkpoints.steps():
         require_same_config(workdir, config)
@@ -67,7 +80,9 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         require_same_data(workdir, data.fingerprint)
 
     objective = build_objective(config, data.vocabulary)
-    shapes = Batches(data.train, settings.batch, settings.seed).spec()
+    batches = Batches(data.train, settings.batch, settings.seed)
+    layout.over(batches, mesh.shape["data"], settings.accumulate)  # raises where it does not fit the data
+    shapes = batches.spec()
     batch = {name: jax.ShapeDtypeStruct(*spec) for name, spec in shapes.items()}
     key = jax.random.key(settings.seed)
     params = jax.eval_shape(lambda b: objective.init(key, b)[0], batch)
@@ -107,6 +122,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         workdir=workdir,
         report=report,
         data=data,
+        layout=layout,
         objective=objective,
         optimiser=optimiser,
         mesh=mesh,

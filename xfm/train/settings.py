@@ -18,6 +18,7 @@ class Settings:
     parameters, order and dropout.
 
     optimiser, schedule, decay, groups, freeze, clip: see optimiser.py and schedules.py.
+    layout: how texts lie in the rows that are computed, {"kind": "padded" | "tokens", …}, see xfm/data/layout.py.
     accumulate: microbatches that one update is cut into.  ema: decay of a moving average of the
     parameters, which evaluation then uses, or None.
     eval_every, save_every, log_every: steps between; evaluation and saving also happen at the last
@@ -38,6 +39,7 @@ class Settings:
     groups: Sequence = ()
     freeze: Sequence[str] = ()
     clip: float | None = 1.0
+    layout: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "padded"})
     accumulate: int = 1
     ema: float | None = None
     eval_every: int = 100

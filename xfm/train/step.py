@@ -31,7 +31,8 @@ def make_step(
 
     Where the loss or the gradient's norm is not finite nothing changes but the step number: metric
     "skipped" is 1 and all others are empty. Beside the objective's metrics there are "loss",
-    "grad_norm", "skipped" and the number of real "tokens" (or "examples") in the batch.
+    "grad_norm", "skipped" and the number of real "tokens" (or "examples") in the batch; of text also "padding", the
+    share of the computed places that hold none.
     """
     frozen = getattr(optimiser, "frozen", frozenset())
 
@@ -114,9 +115,10 @@ def _with_loss(metrics: Metrics, loss: Float[Array, ""]) -> Metrics:
 
 
 def _size(batch: dict) -> Metrics:
-    """How much the batch holds: tokens that are not padding, or examples."""
-    if "segments" in batch:
-        return {"tokens": ((batch["segments"] > 0).sum(), 1.0)}
-    if "tokens" in batch:
-        return {"tokens": (batch["tokens"].size, 1.0)}
+    """How much the batch holds: tokens that are not padding, and how many places are; or examples."""
+    text = next((batch[name] for name in ("segments", "tokens") if name in batch), None)
+    if text is not None:
+        places = float(batch.get("cells", text).size)
+        real = (text > 0).sum() if "segments" in batch else text.size
+        return {"tokens": (real, 1.0), "padding": (places - real, places)}
     return {"examples": (jax.tree.leaves(batch)[0].shape[0], 1.0)}

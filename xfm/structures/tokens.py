@@ -1,0 +1,93 @@
+"""Layers over real tokens only: texts of padded rows laid one behind the other, and laid back.
+
+Zhai et al., "ByteTransformer" (2023), whose padding-free algorithm packs before the layers and unpacks behind them;
+Warner et al., "Smarter, Better, Faster, Longer" (ModernBERT, 2024), section 2.1.2, who unpad once, before the
+embedding, and not again in each layer. Where texts are laid is data, `cells`, made on the host by `xfm.data.layout`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Shaped
+
+from xfm.context import positions_within
+from xfm.spec import SpecError
+
+Cells = Int[Array, "G R L"]
+
+# Of a batch, what embeddings and layers read of each token.
+PER_TOKEN = ("tokens", "types", "positions", "segments", "global", "heard", "prefix")
+
+# Parts and structures whose answer for a text depends on the row that it stands in, or whose cost does by its square.
+WHOLE = {
+    "fourier": "transforms a whole row, and of several texts each with the cosines of a row",
+    "nystrom": "takes its landmarks from a whole row",
+    "block_sparse": "is dense or sparse by the length of a whole row",
+    "pooled_relative": "pools neighbours of a whole row",
+    "pyramid": "pools neighbours of a whole row",
+    "hourglass": "pools neighbours of a whole row",
+    "questions": "puts questions behind a whole row",
+    "patches": "makes rows of images, which are all of one length",
+}
+
+
+def unpad(x: Shaped[Array, "B T *any"], cells: Cells) -> Shaped[Array, "G*R L *any"]:
+    """The tokens of x in their cells, and 0 in cells that hold none.
+
+    cells: of each of G equal parts of the batch, in R rows of L, which of its B/G · T tokens; B/G · T or more for none.
+    No token has two cells. With the parts on devices of their own no token leaves its device.
+    """
+    G, R, L = cells.shape
+    parts = x.reshape(G, -1, *x.shape[2:])
+    taken = jax.vmap(lambda part, cell: part.at[cell].get(mode="fill", fill_value=0, unique_indices=True))
+    return taken(parts, cells.reshape(G, -1)).reshape(G * R, L, *x.shape[2:])
+
+
+def repad(y: Shaped[Array, "G*R L *any"], cells: Cells, shape: tuple[int, int]) -> Shaped[Array, "B T *any"]:
+    """What `unpad` undoes: each token back in its row of `shape` (B, T), and 0 where the row holds padding."""
+    (G, R, L), rest = cells.shape, y.shape[2:]
+    empty = jnp.zeros((G, shape[0] * shape[1] // G, *rest), y.dtype)
+    put = jax.vmap(lambda part, cell, token: part.at[cell].set(token, mode="drop", unique_indices=True))
+    return put(empty, cells.reshape(G, -1), y.reshape(G, R * L, *rest)).reshape(*shape, *rest)
+
+
+def laid(batch: Mapping[str, Array]) -> dict[str, Array]:
+    """The batch as embedding and layers take it: rows of several texts, each with segments and places of its own.
+
+    Segments of a row that was packed before stay apart; they are numbers up to T, as packing makes them.
+    """
+    cells, (B, T) = batch["cells"], batch["tokens"].shape
+    segments = batch.get("segments", jnp.ones((B, T), jnp.int32))
+    text = jnp.arange(B)[:, None] % (B // cells.shape[0])
+    whole = {
+        "positions": positions_within(segments),
+        **batch,
+        "segments": jnp.where(segments > 0, segments + text * (T + 1), 0),
+    }
+    return {name: unpad(whole[name], cells) for name in PER_TOKEN if name in whole}
+
+
+def check_unpadded(*specs: Any) -> None:
+    """SpecError for a part, anywhere in the specs but in their heads, that cannot do without padding, by its name."""
+    for spec in specs:
+        if isinstance(spec, Mapping):
+            kind = spec.get("kind")
+            if kind in WHOLE:
+                raise SpecError(f"layout 'tokens' puts several texts into a row, and {kind!r} {WHOLE[kind]}; "
+                                "set layout 'padded'")  # fmt: skip
+            if spec.get("drop_path"):
+                raise SpecError(
+                    "layout 'tokens' puts several texts into a row, and drop_path drops whole rows; set drop_path=0 "
+                    "or layout 'padded'"
+                )
+            check_unpadded(*(value for name, value in spec.items() if name != "heads"))
+        elif isinstance(spec, Sequence) and not isinstance(spec, str):
+            check_unpadded(*spec)
+
+
+def refuse_cells(batch: Mapping[str, Array], kind: str) -> None:
+    """SpecError where a batch is laid out and the structure `kind` needs a row per text."""
+    if "cells" in batch:
+        check_unpadded({"kind": kind})
