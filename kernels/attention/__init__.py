@@ -1,18 +1,85 @@
 """Attention of queries over keys and values: packed, masked and biased by description, any length."""
 
+import dataclasses
+import importlib
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..platform import platform
-from .bias import Bias, Buckets, Dense, Slopes
+from .bias import Bias, Buckets, Dense, GridDecay, GridTable, Relative, Slopes
+from .bias import check as check_bias
 from .dropout import Dropout
-from .mask import Mask
+from .mask import Mask, Pattern
 from .naive import naive
+from .softmax import Sigmoid, Softmax, described, with_sink, without_temperature
 from .xla import xla
 
-__all__ = ["IMPLEMENTATIONS", "Bias", "Buckets", "Dense", "Dropout", "Mask", "Slopes", "attention"]
+__all__ = [
+    "IMPLEMENTATIONS",
+    "Bias",
+    "Buckets",
+    "Dense",
+    "Dropout",
+    "GridDecay",
+    "GridTable",
+    "Implementation",
+    "Mask",
+    "Pattern",
+    "Relative",
+    "Sigmoid",
+    "Slopes",
+    "Softmax",
+    "attention",
+    "attention_with_lse",
+]
 
 Segments = Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B S"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Implementation:
+    """run(q, k, v, *, segments, mask, bias, scale, softmax, dropout) -> (y, lse), all arguments checked and present.
+
+    segments are a pair or None; softmax has no temperature and no sink (but for the definition, which has both); lse
+    is None for a sigmoid. refuses(q, k, v, *, segments, mask, bias, softmax, dropout): None, or in words what it
+    cannot honour, from shapes, dtypes and types alone. platforms: where it runs.
+    """
+
+    run: Callable
+    refuses: Callable
+    platforms: tuple[str, ...]
+
+
+def _nothing(*arrays, **described) -> None:
+    """What an implementation refuses that honours every argument."""
+
+
+def _imported_when_used(name: str, platforms: tuple[str, ...]) -> Implementation:
+    """Of the module of that name, whose Pallas takes a while to import."""
+
+    def module():
+        return importlib.import_module(f"{__name__}.{name}")
+
+    return Implementation(
+        lambda *arrays, **given: getattr(module(), name)(*arrays, **given),
+        lambda *arrays, **given: module().refuses(*arrays, **given),
+        platforms,
+    )
+
+
+EVERYWHERE = ("cpu", "gpu", "tpu")
+
+# Every name that `implementation` may take: one import and one line.
+IMPLEMENTATIONS = {
+    "naive": Implementation(naive, _nothing, EVERYWHERE),
+    "xla": Implementation(xla, _nothing, EVERYWHERE),
+    "tpu": _imported_when_used("tpu", ("tpu",)),
+    "cudnn": _imported_when_used("cudnn", ("gpu",)),
+    "gpu": _imported_when_used("gpu", ("gpu",)),
+}
+PREFERENCE = {"tpu": ("tpu", "xla"), "gpu": ("cudnn", "xla"), "cpu": ("xla",)}
 
 
 def attention(
@@ -24,28 +91,86 @@ def attention(
     mask: Mask = Mask.full(),  # noqa: B008 (frozen)
     bias: Bias | None = None,
     scale: float | None = None,
+    softmax: str | Softmax | Sigmoid = "softmax",
     dropout: Dropout | None = None,
     implementation: str | None = None,
 ) -> Float[Array, "B T N H"]:
-    """softmax(scale · q kᵀ + bias) v within segments, in q's dtype, scores and sums in float32.
+    """softmax(scale · q kᵀ + bias) v within segments, in q's dtype, scores and sums in float32 (float64 for float64).
 
     N query heads share K heads of keys and values, N a multiple of K. segments: one array for queries and keys, or a
     pair; 0 is padding, which sees nothing, is seen by nobody and gives zeros. scale: 1 / sqrt(H) if None.
+    softmax: how scores become weights, "softmax", "off_by_one", "sigmoid", or a description of more.
     implementation: a name of IMPLEMENTATIONS, or None for the best that honours the arguments on this platform.
 
-    Raises ValueError for shapes that do not fit, and for an implementation that does not exist.
+    Raises ValueError for what does not fit or does not exist; NotImplementedError for an implementation that was named
+    and cannot honour an argument or run on this platform.
     """
-    segments = _checked(q, k, v, segments, mask, bias)
+    return _attend(q, k, v, segments, mask, bias, scale, softmax, dropout, implementation)[0]
+
+
+def attention_with_lse(
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S K H"],
+    v: Float[Array, "B S K H"],
+    *,
+    segments: Segments | None = None,
+    mask: Mask = Mask.full(),  # noqa: B008 (frozen)
+    bias: Bias | None = None,
+    scale: float | None = None,
+    softmax: str | Softmax = "softmax",
+    dropout: Dropout | None = None,
+    implementation: str | None = None,
+) -> tuple[Float[Array, "B T N H"], Float[Array, "B T N"]]:
+    """`attention`, and the logarithm of its softmax's denominator, a sink included; both have gradients.
+
+    The log-sum-exp is float32; -inf for a query that sees nothing, where there is no sink. With it, results over parts
+    of the keys merge into the whole (`xfm.kernels.attention.decode.merge`). A sigmoid has none: ValueError.
+    """
+    y, lse = _attend(q, k, v, segments, mask, bias, scale, softmax, dropout, implementation)
+    if lse is None:
+        raise ValueError("softmax of kind sigmoid has no denominator, so no log-sum-exp; call `attention`")
+    return y, lse
+
+
+def _attend(q, k, v, segments, mask, bias, scale, softmax, dropout, implementation):
+    softmax = described(softmax, q.shape[2] if q.ndim == 4 else 1)
+    segments = _checked(q, k, v, segments, mask, bias, dropout)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
     if implementation not in (None, *IMPLEMENTATIONS):
         raise ValueError(f"attention has no implementation {implementation!r}; it has {', '.join(IMPLEMENTATIONS)}")
-    run = IMPLEMENTATIONS[implementation or "xla"]
-    if run is naive and segments is None:
-        segments = tuple(jnp.ones(a.shape[:2], jnp.int32) for a in (q, k))
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    return run(q, k, v, segments=segments, mask=mask, bias=bias, scale=scale, dropout=dropout)
+    sink = getattr(softmax, "sink", None)
+    if implementation != "naive":
+        q, bias, scale, softmax = without_temperature(q, bias, scale, softmax)
+        softmax = softmax if sink is None else dataclasses.replace(softmax, sink=None)
+    given = dict(segments=segments, mask=mask, bias=bias, softmax=softmax, dropout=dropout)
+    chosen = _choice(implementation, q, k, v, given)
+    y, lse = chosen.run(q, k, v, scale=scale, **given)
+    return (y, lse) if sink is None or implementation == "naive" else with_sink(y, lse, sink)
 
 
-def _checked(q, k, v, segments, mask, bias):
+def _choice(name, q, k, v, given) -> Implementation:
+    here = platform()
+    if name is None:
+        names = [n for n in PREFERENCE.get(here, ("xla",)) if n in IMPLEMENTATIONS]
+        return next(
+            IMPLEMENTATIONS[n] for n in names if n == "xla" or IMPLEMENTATIONS[n].refuses(q, k, v, **given) is None
+        )
+    chosen = IMPLEMENTATIONS[name]
+    if here not in chosen.platforms and here in EVERYWHERE:
+        raise NotImplementedError(
+            f"attention's implementation {name!r} runs on {' and '.join(chosen.platforms)}, not on {here}; "
+            f"'xla' runs everywhere, and None takes the best"
+        )
+    refused = chosen.refuses(q, k, v, **given)
+    if refused is not None:
+        raise NotImplementedError(
+            f"attention's implementation {name!r} cannot honour {refused}; 'xla' honours every argument, and None "
+            "takes the best that does"
+        )
+    return chosen
+
+
+def _checked(q, k, v, segments, mask, bias, dropout):
     """The segments as a pair or None; ValueError for what does not fit."""
     for name, a in (("q", q), ("k", k), ("v", v)):
         if a.ndim != 4:
@@ -55,29 +180,25 @@ def _checked(q, k, v, segments, mask, bias):
         raise ValueError(f"attention takes k and v of one shape, not {k.shape} and {v.shape}")
     if k.shape[0] != B or k.shape[3] != H:
         raise ValueError(f"attention takes q and k of one batch and width, not {q.shape} and {k.shape}")
+    if 0 in (*q.shape, S, K):
+        raise ValueError(f"attention takes arrays that are not empty, not q {q.shape} and k {k.shape}")
     if N % K:
         raise ValueError(f"attention takes query heads that are a multiple of the key heads, not {N} and {K}")
+    dtypes = [jnp.dtype(a.dtype).name for a in (q, k, v)]
+    if len(set(dtypes)) > 1 or not jnp.issubdtype(q.dtype, jnp.floating):
+        raise ValueError(f"attention takes q, k and v of one floating dtype, not {', '.join(dtypes)}")
     if q.dtype == jnp.float64 and platform() != "cpu":
-        raise ValueError("attention computes in float32 or less on an accelerator; q is float64")
-    if mask.prefix is not None and mask.prefix.shape != (B, S):
-        raise ValueError(f"mask.prefix has shape {mask.prefix.shape}; keys need ({B}, {S})")
-    if min(mask.before or 0, mask.after or 0) < 0:
-        raise ValueError(f"a window reaches 0 or more tokens, not before={mask.before}, after={mask.after}")
-    heads = {Slopes: lambda: bias.slopes.shape[0], Buckets: lambda: bias.table.shape[1]}.get(type(bias))
-    if heads is not None and heads() != N:
-        raise ValueError(f"the bias is of {heads()} heads, the queries of {N}")
-    if isinstance(bias, Dense) and any(
-        has not in (1, want) for has, want in zip(bias.values.shape, (B, N, T, S), strict=True)
-    ):
-        raise ValueError(f"a dense bias of shape {bias.values.shape} does not fit scores of ({B}, {N}, {T}, {S})")
+        raise ValueError("attention computes in float32 or less on an accelerator; q, k and v are float64")
+    if dropout is not None and not 0 <= dropout.rate < 1:
+        raise ValueError(f"dropout.rate is in [0, 1), not {dropout.rate}")
+    mask.check(B, N, T, S)
+    check_bias(bias, B, N, T, S, mask.offset)
     if segments is None:
         return None
     pair = segments if isinstance(segments, tuple) else (segments, segments)
     for name, has, want in zip(("queries", "keys"), pair, ((B, T), (B, S)), strict=True):
         if has.shape != want:
             raise ValueError(f"the segments of the {name} have shape {has.shape}; {want} is needed")
+        if not jnp.issubdtype(has.dtype, jnp.integer):
+            raise ValueError(f"the segments of the {name} are integers, 0 being padding, not {has.dtype}")
     return pair
-
-
-# Every name that `implementation` may take. Pallas kernels for TPU and Hopper join here.
-IMPLEMENTATIONS = {"naive": naive, "xla": xla}

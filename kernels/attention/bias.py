@@ -1,6 +1,8 @@
 """Additive biases on attention scores, as descriptions that a kernel evaluates block by block.
 
-A bias has `block(b, n, query, key)`: the [t, s] bias of row b, head n, at those row indices.
+A bias has `block(b, n, query, key)`: the [t, s] bias of row b, head n, at those row indices, which are consecutive;
+`times(factor)`, the same bias with every value of head n times factor[n]; and `check(B, N, T, S)`, which raises
+ValueError where it does not fit scores of that shape.
 """
 
 import dataclasses
@@ -12,11 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..platform import product
+
 _describes = functools.partial(functools.partial, jax.tree_util.register_dataclass)
 
 
 class Bias(Protocol):
-    """Anything with a `block`; a pytree, so that its arrays get gradients."""
+    """Anything with a `block`; a pytree, so that its arrays get gradients. A temperature per head needs `times`."""
 
     def block(
         self, b: Int[Array, ""], n: Int[Array, ""], query: Int[Array, "t"], key: Int[Array, "s"]
@@ -31,7 +35,13 @@ class Slopes:
     slopes: Float[Array, "N"]
 
     def block(self, b, n, query, key):
-        return -self.slopes[n] * jnp.abs(query[:, None] - key[None, :]).astype(jnp.float32)
+        return -jnp.asarray(self.slopes)[n] * jnp.abs(query[:, None] - key[None, :]).astype(jnp.float32)
+
+    def times(self, factor: Float[Array, "N"]) -> "Slopes":
+        return Slopes(self.slopes * factor)
+
+    def check(self, B: int, N: int, T: int, S: int) -> None:
+        _of_heads(self.slopes.shape, N)
 
 
 @_describes(data_fields=["table"], meta_fields=["reach", "sides"])
@@ -48,7 +58,10 @@ class Buckets:
     sides: int = 2
 
     def block(self, b, n, query, key):
-        return self.table[self.bucket(key[None, :] - query[:, None]), n]
+        """Each distance of the block is looked up once and the values laid along the diagonals."""
+        t, s = len(query), len(key)
+        ahead = key[0] - query[0] + jnp.arange(1 - t, s + 1)
+        return _along_diagonals(jnp.asarray(self.table)[self.bucket(ahead), n], t, s)
 
     def bucket(self, ahead: Int[Array, "*any"]) -> Int[Array, "*any"]:
         """The bucket of each difference s - t."""
@@ -60,15 +73,181 @@ class Buckets:
         far = exact + (jnp.log(jnp.maximum(distance, 1) / exact) * growth).astype(jnp.int32)
         return later + jnp.where(distance < exact, distance, jnp.minimum(far, buckets - 1))
 
+    def times(self, factor: Float[Array, "N"]) -> "Buckets":
+        return dataclasses.replace(self, table=self.table * factor)
+
+    def check(self, B: int, N: int, T: int, S: int) -> None:
+        if self.sides not in (1, 2):
+            raise ValueError(f"buckets have 1 side or 2, not {self.sides}")
+        buckets, heads = self.table.shape
+        _of_heads((heads,), N)
+        if buckets % self.sides or buckets // self.sides < 2 or self.reach <= buckets // self.sides // 2:
+            raise ValueError(
+                f"buckets are an even number, 2 or more on each of {self.sides} sides, with a reach beyond the exact "
+                f"half of a side; not {buckets} with reach {self.reach}"
+            )
+
 
 @_describes(data_fields=["values"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Dense:
     """A bias written out, [B or 1, N or 1, T, S]: the last resort, since it takes memory quadratic in length."""
 
-    values: Float[Array, "B N T S"]
+    values: Float[Array, "#B #N T S"]
 
     def block(self, b, n, query, key):
         rows, heads, T, S = self.values.shape
-        plane = self.values[jnp.where(rows > 1, b, 0), jnp.where(heads > 1, n, 0)]
+        plane = jnp.asarray(self.values)[jnp.where(rows > 1, b, 0), jnp.where(heads > 1, n, 0)]
         return plane[jnp.clip(query, 0, T - 1)[:, None], jnp.clip(key, 0, S - 1)[None, :]]
+
+    def times(self, factor: Float[Array, "N"]) -> "Dense":
+        return Dense(self.values * factor[:, None, None])
+
+    def check(self, B: int, N: int, T: int, S: int) -> None:
+        shape = self.values.shape
+        fits = len(shape) == 4 and shape[0] in (1, B) and shape[1] in (1, N) and shape[2:] == (T, S)
+        if not fits:
+            raise ValueError(f"a dense bias of shape {shape} does not fit scores of ({B}, {N}, {T}, {S})")
+
+
+@_describes(data_fields=["table"], meta_fields=["grid"])
+@dataclasses.dataclass(frozen=True)
+class GridTable:
+    """One learned number per head and offset (dy, dx) = query - key between the tokens of a grid, in raster order.
+
+    Liu et al. 2021 (Swin), section 3.2; rows of the table are dy = 1 - h, …, h - 1, columns dx alike.
+    """
+
+    table: Float[Array, "2*h-1 2*w-1 N"]
+    grid: tuple[int, int]
+
+    def block(self, b, n, query, key):
+        h, w = self.grid
+        (qy, qx), (ky, kx) = (divmod(jnp.clip(index, 0, h * w - 1), w) for index in (query, key))
+        dy, dx = (a[:, None] - c[None, :] for a, c in ((qy, ky), (qx, kx)))
+        return jnp.asarray(self.table)[dy + h - 1, dx + w - 1, n]
+
+    def times(self, factor: Float[Array, "N"]) -> "GridTable":
+        return dataclasses.replace(self, table=self.table * factor)
+
+    def check(self, B: int, N: int, T: int, S: int) -> None:
+        h, w = self.grid
+        if self.table.ndim != 3 or self.table.shape[:2] != (2 * h - 1, 2 * w - 1):
+            raise ValueError(
+                f"a table for a grid of {h} x {w} has shape ({2 * h - 1}, {2 * w - 1}, {N}), not {self.table.shape}"
+            )
+        _of_heads(self.table.shape[2:], N)
+        if T != S or T != h * w:
+            raise ValueError(f"a table for a grid of {h} x {w} fits {h * w} queries and keys, not {T} and {S}")
+
+
+@_describes(data_fields=["rates"], meta_fields=["width"])
+@dataclasses.dataclass(frozen=True)
+class GridDecay:
+    """-rate · (|dy| + |dx|) between tokens of a grid in raster order, one rate per head.
+
+    Fan et al. 2024 (RMT), section 3.2: the logarithm of its decay by Manhattan distance.  width: tokens in a row.
+    """
+
+    rates: Float[Array, "N"]
+    width: int
+
+    def block(self, b, n, query, key):
+        (qy, qx), (ky, kx) = (divmod(index, self.width) for index in (query, key))
+        steps = jnp.abs(qy[:, None] - ky[None, :]) + jnp.abs(qx[:, None] - kx[None, :])
+        return -jnp.asarray(self.rates)[n] * steps.astype(jnp.float32)
+
+    def times(self, factor: Float[Array, "N"]) -> "GridDecay":
+        return dataclasses.replace(self, rates=self.rates * factor)
+
+    def check(self, B: int, N: int, T: int, S: int) -> None:
+        _of_heads(self.rates.shape, N)
+        if self.width < 1:
+            raise ValueError(f"a row of a grid holds 1 token or more, not {self.width}")
+
+
+@_describes(data_fields=["q", "k", "of_key", "of_query", "rows"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Relative:
+    """q_t · of_key[row(t - s)] + k_s · of_query[row(t - s)], block by block; an absent table is an absent term.
+
+    Shaw et al. 2018, Dai et al. 2019 (Transformer-XL), He et al. 2021 (DeBERTa). q and k may differ from those of the
+    attention and are not scaled by it.  rows: of the tables, for the distances -(S - 1), …, T - 1.
+    """
+
+    q: Float[Array, "B T N H"]
+    k: Float[Array, "B S N H"]
+    of_key: Float[Array, "rows N H"] | None
+    of_query: Float[Array, "rows N H"] | None
+    rows: Int[Array, "T+S-1"]
+
+    def block(self, b, n, query, key):
+        """[t s]: each vector meets the block's t + s distances in one product, and the product is skewed into place."""
+        t, s = query.shape[0], key.shape[0]
+        T, S = self.q.shape[1], self.k.shape[1]
+        distance = query[0] - key[0] + (t - 1) - jnp.arange(t + s)  # column m of a product is that distance
+        row = jnp.asarray(self.rows)[jnp.clip(distance + S - 1, 0, T + S - 2)]
+        wide = jnp.promote_types(self.q.dtype, jnp.float32)
+        scores = jnp.zeros((t, s), wide)
+        if self.of_key is not None:  # the score of (t, s) is in column (t - 1 - its row) + s
+            met = product("th,mh->tm", self.q[b, jnp.clip(query, 0, T - 1), n], self.of_key[row, n], wide)
+            scores += _skewed(met, s)
+        if self.of_query is not None:
+            met = product("sh,mh->sm", self.k[b, jnp.clip(key, 0, S - 1), n], self.of_query[row, n], wide)
+            scores += jnp.pad(met.reshape(-1), (0, s)).reshape(s, t + s + 1)[:, :t][:, ::-1].T
+        return scores
+
+    def times(self, factor: Float[Array, "N"]) -> "Relative":
+        of_key, of_query = (
+            a if a is None else (a * factor[:, None]).astype(a.dtype) for a in (self.of_key, self.of_query)
+        )
+        return dataclasses.replace(self, of_key=of_key, of_query=of_query)
+
+    def check(self, B: int, N: int, T: int, S: int) -> None:
+        for name, has, want in (("q", self.q, (B, T, N)), ("k", self.k, (B, S, N))):
+            if has.ndim != 4 or has.shape[:3] != want:
+                raise ValueError(f"the {name} of a relative bias has shape {has.shape}; {want} and a width are needed")
+        for name, table in (("of_key", self.of_key), ("of_query", self.of_query)):
+            if table is not None and (table.ndim != 3 or table.shape[1:] != self.q.shape[2:]):
+                raise ValueError(
+                    f"{name} of a relative bias has shape {table.shape}; rows of {self.q.shape[2:]} are needed"
+                )
+        if self.rows.shape != (T + S - 1,):
+            raise ValueError(
+                f"the rows of a relative bias are of {self.rows.shape[0]} distances; {T} queries and {S} keys have "
+                f"{T + S - 1}"
+            )
+
+
+OF_PLACES = (Dense, GridTable, Relative)  # read by place among the queries given, so that an offset would misread them
+
+
+def check(bias: Bias | None, B: int, N: int, T: int, S: int, offset) -> None:
+    """ValueError where a bias does not fit scores of that shape."""
+    if bias is None:
+        return
+    if not hasattr(bias, "block"):
+        raise ValueError(f"attention takes a bias with a `block`, such as Slopes or Dense, not {type(bias).__name__}")
+    if hasattr(bias, "check"):
+        bias.check(B, N, T, S)
+    if offset is not None and isinstance(bias, OF_PLACES):
+        raise ValueError(
+            f"a {type(bias).__name__} bias is read by place among the queries given, which mask.offset moves; give "
+            "Slopes or Buckets, or no offset"
+        )
+
+
+def _of_heads(shape: tuple[int, ...], N: int) -> None:
+    if shape != (N,):
+        raise ValueError(f"the bias is of {shape[0] if len(shape) == 1 else shape} heads, the queries of {N}")
+
+
+def _skewed(rows: Float[Array, "t t+s"], s: int) -> Float[Array, "t s"]:
+    """[i, j] = rows[i, t - 1 - i + j]."""
+    t = rows.shape[0]
+    return rows.reshape(-1)[t - 1 : -1].reshape(t, t + s - 1)[:, :s]
+
+
+def _along_diagonals(values: Float[Array, "t+s"], t: int, s: int) -> Float[Array, "t s"]:
+    """[i, j] = values[t - 1 - i + j]."""
+    return _skewed(jnp.broadcast_to(values, (t, t + s)), s)

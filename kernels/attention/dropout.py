@@ -28,9 +28,15 @@ class Dropout:
         self, b: Int[Array, ""], n: Int[Array, ""], query: Int[Array, "t"], key: Int[Array, "s"]
     ) -> Bool[Array, "t s"]:
         """Which weights stay, for row b, head n, at those row indices."""
+        return self.keep_at(b, n, query[:, None], key[None, :])
+
+    def keep_at(
+        self, b: Int[Array, ""], n: Int[Array, ""], query: Int[Array, "*any"], key: Int[Array, "*any"]
+    ) -> Bool[Array, "*any"]:
+        """`keep` for indices of any shapes that broadcast against each other."""
         head = _mix(_mix(self.seed + _u32(b)) + _u32(n))
         row = _mix(head + _u32(query) * jnp.uint32(0x9E3779B9))
-        bits = _mix(row[:, None] + _u32(key)[None, :] * jnp.uint32(0x85EBCA77))
+        bits = _mix(row + _u32(key) * jnp.uint32(0x85EBCA77))
         return bits >= jnp.uint32(min(int(self.rate * 2**32), 2**32 - 1))
 
 

@@ -54,6 +54,10 @@ EXAMPLES = {
             dict(heads=2, position=dict(kind="alibi")),
             dict(heads=2, position=dict(kind="relative_buckets", buckets=8, reach=16)),
             dict(heads=3, width=4, scale=1.0, bias=False),
+            dict(heads=2, softmax=dict(kind="softmax", temperature="learned", cap=5.0, sink="learned")),
+            dict(heads=2, softmax=dict(kind="softmax", temperature=2.0, clip=(-0.03, 1.1))),
+            dict(heads=2, softmax=dict(kind="softmax", sink=0.0), position=dict(kind="alibi")),
+            dict(heads=2, softmax=dict(kind="sigmoid", temperature="learned", shift="learned")),
         ],
         "disentangled": [
             dict(heads=2, position=TABLE),

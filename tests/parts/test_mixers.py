@@ -125,3 +125,32 @@ def test_output_has_the_dtype_of_the_stream(mixer):
     params = jax.jit(mixer.init)(jax.random.key(1), x, Context())
     assert run(mixer, params, x, Context()).dtype == jnp.bfloat16
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+
+
+def test_attention_says_which_softmax_does_not_fit():
+    def start(**softmax):
+        build(SLOTS["mixer"], dict(kind="attention", heads=2, softmax=softmax)).init(
+            jax.random.key(0), stream(), Context()
+        )
+
+    with pytest.raises(SpecError, match="softmax has no kind 'sigmoids'.*'sigmoid'.*; it has softmax, sigmoid"):
+        start(kind="sigmoids")
+    with pytest.raises(SpecError, match="'sigmoid' has no field 'sink'"):
+        start(kind="sigmoid", sink="learned")
+    with pytest.raises(SpecError, match="sink of the softmax is a number or 'learned', not 'learnt'"):
+        start(kind="softmax", sink="learnt")
+    with pytest.raises(ValueError, match="softmax cap is above 0"):
+        start(kind="softmax", cap=-1.0)
+
+
+def test_a_sigmoid_shifted_by_length_starts_as_a_mean():
+    """Of keys whose scores are 0, S weights of sigmoid(-log S) = 1 / (S + 1)."""
+    spec = dict(kind="attention", heads=2, bias=False, softmax=dict(kind="sigmoid", shift="length"))
+    mixer, x = build(SLOTS["mixer"], spec), stream()
+    params = drawn(mixer, x, Context())["params"]
+    params = {"params": params | {"q": jax.tree.map(jnp.zeros_like, params["q"])}}
+    v = jnp.einsum("btd,dnh->btnh", x, params["params"]["v"]["kernel"]).sum(1, keepdims=True) / (T + 1)
+    y = jnp.einsum("btnh,nhd->btd", jnp.broadcast_to(v, (B, T, *v.shape[2:])), params["params"]["o"]["kernel"])
+    assert_close(run(mixer, params, x, Context()), y)
+    with pytest.raises(SpecError, match="a sigmoid's shift of 'length' needs whole rows"):
+        mixer.apply(params, x, Context(), mixer.init_state(B, T, D))

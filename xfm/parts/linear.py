@@ -15,8 +15,14 @@ def linear(x: Float[Array, "*any_in"], kernel: Float[Array, "*in_out"], axes: in
     On a CPU the tokens stand in one axis meanwhile: XLA writes the gradient of the kernel as one product then, where
     it would copy both arrays for two axes of tokens (6 % of BERT-base's gradient). Elsewhere the axes stay apart,
     since a mesh may split each of them.
+
+    On a TPU the features do: several heads leave the product side by side, as the attention kernel reads them, and
+    come so to the product behind it. Apart, XLA would copy q, k, v and their gradients from one layout to another.
     """
-    tokens = x.shape[:-axes]
+    tokens, features = x.shape[:-axes], kernel.shape[axes:]
+    if platform() == "tpu" and kernel.ndim > 2:
+        x, kernel, axes = x.reshape(*tokens, -1), kernel.reshape(math.prod(kernel.shape[:axes]), -1), 1
+        return linear(x, kernel).reshape(*tokens, *features)
     flat = platform() == "cpu" and len(tokens) > 1
     if flat:
         x = x.reshape(math.prod(tokens), *x.shape[-axes:])

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 from xfm.kernels.attention import Dropout, Mask, attention
 from xfm.parts.linear import Linear
+from xfm.parts.mixer.softmaxes import SUM, softmax_of
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze
@@ -22,8 +23,8 @@ class Attention(nn.Module):
     width: H, D / N if None (a free head size: Bhojanapalli et al. 2020).  bias: on all four projections.
     position: spec of the position slot.  qk_norm: spec of a norm over H on q and k (Dehghani et al. 2023).
     window: W tokens, W // 2 on either side; in a causal context the W that end with the token itself.
-    scale: of the scores, 1 / sqrt(H) if None (T5 has 1).  drop: rate of dropout on the attention weights.
-    implementation: of the kernel, the best one if None.
+    scale: of the scores, 1 / sqrt(H) if None (T5 has 1).  softmax: spec of how they become weights, of softmaxes.py.
+    drop: rate of dropout on the attention weights.  implementation: of the kernel, the best one if None.
 
     As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`.
     """
@@ -36,6 +37,7 @@ class Attention(nn.Module):
     qk_norm: Spec | None = None
     window: int | None = None
     scale: float | None = None
+    softmax: Spec = SUM
     drop: float = 0.0
     implementation: str | None = None
 
@@ -52,11 +54,12 @@ class Attention(nn.Module):
         ctx = _continued(ctx, x, state)
         (q, k), v = position.rotate(q, k, ctx), position.value(v, ctx)
         segments, mask = ctx.segments, ctx.mask & self._window(ctx.mask)
+        softmax = softmax_of(self.softmax, N, k.shape[1] if state is None else None)
         if state is not None:
             k, v, segments, mask, state = _cached(k, v, segments, mask, state)
         y = attention(
             q, k, v, segments=segments, mask=mask, bias=position.bias(N, ctx), scale=self.scale,
-            dropout=self._dropout(ctx), implementation=self.implementation,
+            softmax=softmax, dropout=self._dropout(ctx), implementation=self.implementation,
         )  # fmt: skip
         return Linear(D, self.bias, axes=2, name="o")(y), state
 

@@ -4,59 +4,20 @@ He, Liu, Gao, Chen, "DeBERTa: Decoding-Enhanced BERT with Disentangled Attention
 of the content may read the table, and that both terms read the row of t - s, is so in the files of the authors.
 """
 
-import dataclasses
-import functools
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from xfm.context import Context
-from xfm.kernels.attention import Dropout, attention
-from xfm.kernels.platform import product
+from xfm.kernels.attention import Dropout, Relative, attention
 from xfm.parts.linear import Linear
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze
 
 SHARED = freeze(dict(kind="shared"))
 TERMS = ("c2p", "p2c")
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["q", "k", "of_key", "of_query", "rows"], meta_fields=[]
-)
-@dataclasses.dataclass(frozen=True)
-class Relative:
-    """q_t · of_key[row(t - s)] + k_s · of_query[row(t - s)], block by block; an absent table is an absent term.
-
-    rows: of the tables, for the distances -(S - 1), …, T - 1.
-    """
-
-    q: Float[Array, "B T N H"]
-    k: Float[Array, "B S N H"]
-    of_key: Float[Array, "rows N H"] | None
-    of_query: Float[Array, "rows N H"] | None
-    rows: Int[Array, "T+S-1"]
-
-    def block(self, b, n, query, key):
-        """[t s]: each vector meets the block's t + s distances in one product, and the product is skewed into place.
-
-        Row indices within a block are consecutive, so column m of a product is distance `nearest - m`.
-        """
-        t, s = query.shape[0], key.shape[0]
-        T, S = self.q.shape[1], self.k.shape[1]
-        distance = query[0] - key[0] + (t - 1) - jnp.arange(t + s)
-        row = self.rows[jnp.clip(distance + S - 1, 0, T + S - 2)]
-        scores = jnp.zeros((t, s), jnp.float32)
-        if self.of_key is not None:  # the score of (t, s) is in column (t - 1 - its row) + s
-            met = product("th,mh->tm", self.q[b, jnp.clip(query, 0, T - 1), n], self.of_key[row, n])
-            scores += met.reshape(-1)[t - 1 : -1].reshape(t, t + s - 1)[:, :s]
-        if self.of_query is not None:
-            met = product("sh,mh->sm", self.k[b, jnp.clip(key, 0, S - 1), n], self.of_query[row, n])
-            scores += jnp.pad(met.reshape(-1), (0, s)).reshape(s, t + s + 1)[:, :t][:, ::-1].T
-        return scores
 
 
 class OfDistance(nn.Module):

@@ -4,12 +4,9 @@ Beltagy, Peters, Cohan, "Longformer: The Long-Document Transformer", 2020, secti
 Time is too where no token is global; where some are, every score is formed and those outside the pattern dropped.
 """
 
-import dataclasses
-import functools
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -19,19 +16,6 @@ from xfm.kernels.attention import Dropout, Mask, attention
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.texts import places_and_lengths
 from xfm.spec import SpecError
-
-
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["everyone"], meta_fields=["reach"])
-@dataclasses.dataclass(frozen=True)
-class WindowOrGlobal:
-    """A bias of 0 where key and query are at most `reach` apart or the key is everyone's, else -inf."""
-
-    everyone: Bool[Array, "B S"]
-    reach: int
-
-    def block(self, b, n, query: Int[Array, "t"], key: Int[Array, "s"]) -> Float[Array, "t s"]:
-        near = jnp.abs(key[None, :] - query[:, None]) <= self.reach
-        return jnp.where(near | self.everyone[b, key][None, :], 0.0, -jnp.inf)
 
 
 def first_of_segments(segments: Int[Array, "B T"] | None, x: Float[Array, "B T D"]) -> Bool[Array, "B T"]:
@@ -69,11 +53,9 @@ class GlobalWindow(nn.Module):
 
         reach = self.window // 2
         marks = self._marks(x, ctx)
-        if marks is None:
-            y = attend(near, mask=ctx.mask & Mask.window(reach, reach))
-        else:
-            local = attend(near, mask=ctx.mask, bias=WindowOrGlobal(marks, reach))
-            y = jnp.where(marks[..., None, None], attend(whole, mask=ctx.mask), local)
+        y = attend(near, mask=ctx.mask & Mask.window(reach, reach, everyone=marks))
+        if marks is not None:
+            y = jnp.where(marks[..., None, None], attend(whole, mask=ctx.mask), y)
         return Linear(D, axes=2, name="o")(y), None
 
     def _marks(self, x, ctx: Context) -> Bool[Array, "B T"] | None:

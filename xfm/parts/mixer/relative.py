@@ -13,9 +13,9 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.kernels.attention import Dropout, Mask, attention
+from xfm.kernels.attention import Relative as InOrder
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
-from xfm.parts.mixer.disentangled import Relative as InOrder
 from xfm.parts.mixer.relative_scores import FromPlaces, Terms
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze

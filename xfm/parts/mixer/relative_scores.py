@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.kernels.attention import Mask
+from xfm.kernels.attention import Relative as InOrder
 from xfm.kernels.platform import product
-from xfm.parts.mixer.disentangled import Relative as InOrder
 
 _describes = functools.partial(functools.partial, jax.tree_util.register_dataclass, meta_fields=[])
 

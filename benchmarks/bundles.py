@@ -1,0 +1,250 @@
+"""Speed of the attention kernels on a TPU that is not here, read from the compiler's last output.
+
+    python benchmarks/bundles.py                     # all cases; a few minutes
+    python benchmarks/bundles.py --cases "v6e H=128" # those whose name begins so
+
+libtpu compiles for any TPU on any Linux machine, and writes down what each unit does in each cycle: one bundle of
+instructions a cycle. For every case the record says, of each kernel:
+
+    bundles    length of the loop or block that most time goes into; program, of all, with what runs once
+    heads, scores    of how many heads it computes how many scores; per_head, per_block: bundles for those of one head,
+                     and for 1024 × 1024 of them
+    peak       the share of the matrix unit's peak that this allows at most; memory and waiting come on top
+    busy       the share of each unit's slots in use;  spills: registers that went to memory for want of room
+
+The peer is splash attention as JAX ships it, in the same run with the same libtpu, blocks of 1024.
+"""
+
+import argparse
+import glob
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from importlib import metadata
+
+from common import record, versions
+
+TOPOLOGIES = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2", "tpu7x": "tpu7x:2x2x1"}
+FLOP_A_BUNDLE = {"v5e": 2**17, "v5p": 2**17, "v6e": 2**19, "tpu7x": 2**19}
+CHIPS = ("v5e", "v6e")
+LENGTH, ROWS = 2048, 4
+# What is attended to: a name, and the arguments of attention as a function of the heads.
+CALLS = ("plain", "packed", "window", "slopes", "buckets")
+SHORT = {"ViT": (197, 12, 64), "Swin": (49, 3, 32)}
+ENVIRONMENT = dict(
+    TPU_SKIP_MDS_QUERY="1",
+    JAX_PLATFORMS="cpu",
+    TPU_ACCELERATOR_TYPE="v5litepod-4",
+    TPU_WORKER_HOSTNAMES="localhost",
+    ALLOW_MULTIPLE_LIBTPU_LOAD="1",
+)
+
+
+def cases() -> list[str]:
+    """Names of all: chip, head width or short shape, what is attended to, whose."""
+    own = [f"{chip} H={H} {call} xfm" for chip in CHIPS for H in (64, 128) for call in CALLS]
+    peer = [f"{chip} H={H} {call} splash" for chip in CHIPS for H in (64, 128) for call in ("plain", "packed")]
+    short = [f"{chip} {shape} {whose}" for chip in CHIPS for shape, whose in (("ViT", "xfm"), ("ViT", "splash"))]
+    return own + peer + short + [f"{chip} Swin xfm" for chip in CHIPS]
+
+
+def compile_case(name: str) -> None:
+    """Compiles forward and backward of a case, for the compiler to write down."""
+    import jax
+    import jax.numpy as jnp
+    from jax.experimental import topologies
+
+    chip, shape, *rest = name.split()
+    whose = rest[-1]
+    if shape in SHORT:
+        (T, N, H), B, call = SHORT[shape], 64, shape
+    else:
+        H, T, B, call = int(shape[2:]), LENGTH, ROWS, rest[0]
+        N = 12 if H == 64 else 8
+    device = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGIES[chip]).devices[0]
+    sharding = jax.sharding.SingleDeviceSharding(device)
+
+    def array(*shape, dtype=jnp.bfloat16):
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+    segments = array(B, T, dtype=jnp.int32) if call == "packed" else None
+    attend, shape, learned = (xfm_call if whose == "xfm" else splash_call)(call, B, T, N, H)
+
+    def loss(q, k, v, learned, segments):
+        return attend(q, k, v, learned, segments).astype(jnp.float32).sum()
+
+    learned = jax.tree.map(lambda a: array(*a.shape, dtype=a.dtype), learned)
+    gradient = jax.grad(loss, argnums=(0, 1, 2, 3))
+    jax.jit(gradient).lower(*3 * (array(*shape),), learned, segments).compile()
+
+
+def xfm_call(call, B, T, N, H):
+    import jax.numpy as jnp
+
+    from xfm.kernels.attention import Buckets, GridTable, Mask, Slopes, attention
+    from xfm.kernels.platform import compiling_for
+
+    learned = {
+        "slopes": Slopes(jnp.ones(N)),
+        "buckets": Buckets(jnp.ones((32, N))),
+        "Swin": GridTable(jnp.ones((13, 13, N)), (7, 7)),
+    }.get(call)
+    # a window that all blocks of 1024 see in part, to be compared with those that see all
+    mask = Mask.window(1500, 1500) if call == "window" else Mask.full()
+
+    def attend(q, k, v, learned, segments):
+        with compiling_for("tpu"):
+            return attention(q, k, v, segments=segments, mask=mask, bias=learned, implementation="tpu")
+
+    return attend, (B, T, N, H), learned
+
+
+def splash_call(call, B, T, N, H):
+    import jax
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+
+    T = -(-T // 128) * 128
+    names = ("q", "kv", "kv_compute", "q_dkv", "kv_dkv", "kv_dkv_compute", "q_dq", "kv_dq")
+    blocks = splash.BlockSizes(**{f"block_{name}": min(T, 1024) for name in names})
+    mask = masks.MultiHeadMask([masks.FullMask((T, T))] * N)
+    kernel = splash.make_splash_mha(mask=mask, head_shards=1, q_seq_shards=1, block_sizes=blocks)
+
+    def attend(q, k, v, learned, segments):
+        if segments is None:
+            return jax.vmap(kernel)(q, k, v)
+        return jax.vmap(lambda q, k, v, s: kernel(q, k, v, splash.SegmentIds(s, s)))(q, k, v, segments)
+
+    return attend, (B, N, T, H), None
+
+
+def bundles(folder: str) -> dict[str, dict]:
+    """{kernel: what the compiler wrote of it}, of the attention kernels among a folder's dumps."""
+    found = {}
+    for table in sorted(glob.glob(f"{folder}/*final_hlo-static-per-bundle-utilization.txt")):
+        name = re.match(r"\d+-(.*?)-\d+-final_hlo", os.path.basename(table))[1]
+        kernel = re.search(r"attention_(?:forward|backward)|splash_mha_(?:fwd|dkv|dq)", name)
+        if kernel is None:
+            continue
+        lines = pathlib.Path(table).read_text().split("\n")
+        units, capacity = [unit.strip() for unit in lines[1].split(",")], [int(n) for n in lines[2].split()]
+        uses = [[int(n) for n in line.split()] for line in lines[4:] if line.strip()]
+        (program,) = [f for f in glob.glob(f"{folder}/*-final_bundles.txt") if f"-{name}-" in f and "schedule" not in f]
+        first, last = _body(_regions(program))
+        rows = uses[first : last + 1]
+        total = {unit: sum(row[i] for row in rows) for i, unit in enumerate(units)}
+        busy = {unit: round(total[unit] / (c * len(rows)), 3) for unit, c in zip(units, capacity, strict=True)}
+        found[kernel[0]] = dict(
+            bundles=len(rows),
+            program=len(uses),
+            spills=total["VSTORE:SPILL"],
+            busy={unit: share for unit, share in busy.items() if share and ":" not in unit},
+        )
+    return found
+
+
+def _regions(program: str) -> list[tuple[int, int]]:
+    """First and last bundle of each region of the program, largest first."""
+    started, regions, address = {}, [], 0
+    for line in open(program):
+        at = re.match(r"\s*(0x[0-9a-f]+|0)\s+(?:\w\w)?\s*:", line)
+        address = int(at[1], 16) if at else address
+        for kind, number in re.findall(r"(Start|End) region (\d+)", line):
+            if kind == "Start":
+                started[number] = address
+            elif number in started:
+                regions.append((started[number], address))
+    return sorted(regions, key=lambda region: region[0] - region[1])
+
+
+def _body(regions: list[tuple[int, int]]) -> tuple[int, int]:
+    """The largest region of which no region inside takes a good part: what a step does most of its time."""
+    for first, last in regions:
+        inside = [r for r in regions if first <= r[0] and r[1] <= last and r != (first, last)]
+        if not any(b - a > 0.3 * (last - first) for a, b in inside):
+            return first, last
+    raise ValueError("a program without regions")
+
+
+def measured(name: str) -> dict[str, dict]:
+    """The kernels of a case, compiled in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
+        child = subprocess.run(
+            [sys.executable, __file__, "--compile", name],
+            env=os.environ | ENVIRONMENT | {"LIBTPU_INIT_ARGS": arguments},
+            capture_output=True,
+            text=True,
+        )
+        if child.returncode:
+            raise SystemExit(f"{name} does not compile:\n{child.stderr[-3000:]}")
+        kernels = bundles(folder)
+    for kernel, numbers in kernels.items():
+        numbers |= _shares(name, kernel, numbers["bundles"])
+    return kernels
+
+
+def _shares(name: str, kernel: str, length: int) -> dict:
+    """Bundles per 1024 × 1024 scores of a head, and the share of peak they allow."""
+    chip, shape, *_, whose = name.split()
+    T, N, H = SHORT.get(shape, (LENGTH, 12 if shape == "H=64" else 8, 0))
+    H = H or int(shape[2:])
+    if whose == "xfm":
+        from xfm.kernels.attention.mask import Mask
+        from xfm.kernels.attention.tpu_plan import plan
+
+        B = 64 if shape in SHORT else ROWS
+        cut = plan((B, T, N, H), (B, T, N, H), Mask.full(), whole=shape == "Swin")
+        heads, scores = cut.heads * cut.together, cut.q_block * cut.k_block
+    else:
+        heads, scores = 1, min(-(-T // 128) * 128, 1024) ** 2
+    # products of a block, of 2 · H operations a score: two forward, five backward, of which splash does 4 and 3
+    products = {
+        "attention_forward": 2,
+        "attention_backward": 5,
+        "splash_mha_fwd": 2,
+        "splash_mha_dkv": 4,
+        "splash_mha_dq": 3,
+    }
+    flop = products[kernel] * 2 * H * scores * heads
+    return dict(
+        heads=heads,
+        scores=scores,
+        per_head=round(length / heads, 1),
+        per_block=round(length / heads / scores * 2**20),
+        peak=round(flop / length / FLOP_A_BUNDLE[chip], 3),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cases", default="", help="only those whose name begins so")
+    parser.add_argument("--json", action="store_true", help="print the numbers and nothing else")
+    parser.add_argument("--compile", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.compile:
+        return compile_case(options.compile)
+    results = {}
+    for name in cases():
+        if not name.startswith(options.cases):
+            continue
+        results[name] = measured(name)
+        for kernel, n in results[name].items() if not options.json else ():
+            print(
+                f"{name:28} {kernel:18} {n['bundles']:6} bundles {n['per_head']:8} a head "
+                f"{n['per_block']:6} a block  peak {n['peak']:.0%}  matrix unit {n['busy'].get('MATMUL', 0):.0%}  "
+                f"spills {n['spills']}",
+                flush=True,
+            )
+    if options.json:
+        print(json.dumps(results))
+    elif not options.cases:
+        record("bundles", __doc__.strip(), results, versions() | {"libtpu": metadata.version("libtpu")})
+
+
+if __name__ == "__main__":
+    main()

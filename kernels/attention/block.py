@@ -1,0 +1,89 @@
+"""One block of attention: some queries of one head of one row over some of its keys, in plain JAX."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..platform import product
+from .softmax import Softmax, capped
+
+
+def tokens(segments, mask) -> dict:
+    """What the mask and the segments say of each token [B T or B S], by name; None is left out of a block's rules."""
+    q_segments, k_segments = (None, None) if segments is None else segments
+    return dict(q_segments=q_segments, k_segments=k_segments, prefix=mask.prefix, everyone=mask.everyone)
+
+
+def attend(
+    q: Float[Array, "t H"],
+    k: Float[Array, "s H"],
+    v: Float[Array, "s H"],
+    own: dict,
+    b,
+    n,
+    *,
+    place,
+    key,
+    exists=None,
+    mask,
+    bias,
+    scale,
+    softmax,
+    dropout,
+) -> tuple[Float[Array, "t H"], Float[Array, "t"]]:
+    """Values and log-sum-exp over these keys, both in the wide dtype; the latter is 0 for a sigmoid.
+
+    own: the `tokens` of row b, q_segments [t], k_segments and prefix [s] of the block, everyone [S] of the row.
+    place [t] of the queries among those given, key [s] index in the row; exists [s]: which of them there are.
+    """
+    wide, query = jnp.promote_types(q.dtype, jnp.float32), place + mask.start
+    if own["k_segments"] is not None:
+        real = (own["k_segments"] > 0)[:, None]
+        k, v = jnp.where(real, k, 0), jnp.where(real, v, 0)  # NaN times a zero weight is NaN
+        q = jnp.where((own["q_segments"] > 0)[:, None], q, 0)
+    scores = product("th,sh->ts", q, k, wide) * scale
+    if bias is not None:
+        scores += bias.block(b, n, query, key)
+    everyone = own["everyone"]
+    if everyone is not None:
+        everyone = tuple(everyone.at[index].get(mode="fill", fill_value=False) for index in (query, key))
+    shown = None if mask.pattern is None else mask.pattern.block(n, place, key)
+    rules = [mask.visible(query, key, own["prefix"], everyone, shown)]
+    if own["k_segments"] is not None:
+        rules.append((own["q_segments"][:, None] == own["k_segments"][None, :]) & real.T)
+    if exists is not None:
+        rules.append(exists[None, :])
+    rules = [rule for rule in rules if rule is not None]
+    visible = functools.reduce(jnp.logical_and, rules) if rules else None
+    keep = None if dropout is None else dropout.keep(b, n, query, key)
+
+    def gathered(weights):
+        if dropout is not None:
+            weights = jnp.where(keep, weights / (1 - dropout.rate), 0.0)
+        return product("ts,sh->th", weights.astype(v.dtype), v, wide)
+
+    return weighed(capped(scores, softmax.cap), visible, softmax, gathered, n)
+
+
+def weighed(scores, visible, softmax, gathered, n):
+    """Scores and what is visible of them [t s] -> values, by way of `gathered(weights)`, and log-sum-exp."""
+    if not isinstance(softmax, Softmax):
+        shift = jnp.asarray(softmax.shift, scores.dtype)
+        weights = jax.nn.sigmoid(scores + (shift if shift.ndim == 0 else shift[n]))
+        weights = weights if visible is None else jnp.where(visible, weights, 0.0)
+        return gathered(weights), jnp.zeros(scores.shape[:1], scores.dtype)
+    if visible is not None:
+        scores = jnp.where(visible, scores, -jnp.inf)
+    top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
+    top = jnp.maximum(top, jnp.finfo(top.dtype).min)  # where all is -inf, so that no difference of infinities appears
+    weights = jnp.exp(scores - top)
+    total = weights.sum(axis=-1, keepdims=True)
+    some = jnp.where(total == 0, 1.0, total)
+    lse = jnp.where(total == 0, -jnp.inf, jnp.log(some) + top)[:, 0]
+    if softmax.clip is not None:
+        gamma, zeta = softmax.clip
+        clipped = jnp.clip((zeta - gamma) * weights / some + gamma, 0.0, 1.0)
+        return gathered(clipped if visible is None else jnp.where(visible, clipped, 0.0)), lse
+    return gathered(weights) / some, lse

@@ -1,0 +1,90 @@
+"""Few queries over many keys: the keys in equal pieces, each attended by itself, the results merged.
+
+Sanovar, Bharadwaj, St. Amant, Rühle, Rajmohan, "Lean Attention: Hardware-Aware Scalable Attention Mechanism for the
+Decode-Phase of Transformers" (2024), section 3.2: merging is associative, so pieces may be of any number and go in any
+order, and all cores have the same amount to do however few queries there are.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ..platform import platform
+from .block import attend, tokens
+from .softmax import Softmax
+
+FEW = 8  # queries, at most
+LONG = 512  # keys, at least
+PIECE = 1024  # keys of a piece, at most
+
+
+def merge(
+    ys: Float[Array, "P *any H"], lses: Float[Array, "P *any"]
+) -> tuple[Float[Array, "*any H"], Float[Array, "*any"]]:
+    """Values and log-sum-exps over P disjoint sets of keys -> those over their union.
+
+    Associative and commutative. A set that shows a query nothing has log-sum-exp -inf there, and no weight.
+    """
+    top = jax.lax.stop_gradient(lses.max(axis=0))
+    top = jnp.maximum(top, jnp.finfo(top.dtype).min)  # where all is -inf, so that no difference of infinities appears
+    weights = jnp.exp(lses - top)
+    total = weights.sum(axis=0)
+    some = jnp.where(total == 0, 1.0, total)
+    y = (ys.astype(weights.dtype) * weights[..., None]).sum(axis=0) / some[..., None]
+    return y.astype(ys.dtype), jnp.where(total == 0, -jnp.inf, jnp.log(some) + top)
+
+
+def suits(T: int, S: int, softmax) -> bool:
+    """Whether to split the keys. Clipped weights need the whole denominator; sigmoids have none to merge by."""
+    return T <= FEW and S >= LONG and isinstance(softmax, Softmax) and softmax.clip is None
+
+
+def split(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
+    """As `xla`. A CPU takes piece after piece, each of which stays in cache, and none later than all queries."""
+    (B, T, N, H), (_, S, K, _) = q.shape, k.shape
+    pieces = -(-S // PIECE)
+    size = -(-S // pieces)
+    q, heads = q.reshape(B, T, K, N // K, H), jnp.arange(N).reshape(K, N // K)
+    own = tokens(segments, mask)
+    by_key = dict(k=k, v=v, k_segments=own["k_segments"], prefix=own["prefix"])
+
+    def piece(i, start, near):
+        """Keys from `start` on; those before piece i begins are of the piece before it."""
+        key = start + jnp.arange(size)
+        one = functools.partial(
+            attend, place=jnp.arange(T), key=key, exists=(key >= i * size) & (key < S),
+            mask=mask, bias=bias, scale=scale, softmax=softmax, dropout=dropout,
+        )  # fmt: skip
+        mine = own | {name: near[name] for name in ("k_segments", "prefix")}
+        group = jax.vmap(one, (1, None, None, None, None, 0))
+        of_heads = jax.vmap(group, (1, 1, 1, None, None, 0))
+        y, lse = jax.vmap(of_heads, (0, 0, 0, 0, 0, None))(q, near["k"], near["v"], mine, jnp.arange(B), heads)
+        return y.reshape(B, N, T, H), lse.reshape(B, N, T)
+
+    def met(i):
+        start = jnp.minimum(i * size, S - size)
+
+        def some():
+            return piece(i, start, jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size, 1), by_key))
+
+        def none():
+            wide = jnp.promote_types(q.dtype, jnp.float32)
+            return jnp.zeros((B, N, T, H), wide), jnp.full((B, N, T), -jnp.inf, wide)
+
+        if mask.order == "causal" and mask.prefix is None:
+            return jax.lax.cond(i * size < mask.start + T, some, none)
+        return some()
+
+    def cut(a):
+        padded = jnp.pad(a, ((0, 0), (0, pieces * size - S), *((0, 0),) * (a.ndim - 2)))
+        return padded.reshape(B, pieces, size, *a.shape[2:])
+
+    if platform() == "cpu":
+        ys, lses = jax.lax.map(met, jnp.arange(pieces))
+    else:
+        index = jnp.arange(pieces)
+        ys, lses = jax.vmap(piece, (0, 0, 1))(index, index * size, jax.tree.map(cut, by_key))
+    y, lse = merge(ys, lses)
+    return y.transpose(0, 2, 1, 3).astype(q.dtype), lse.transpose(0, 2, 1)

@@ -1,0 +1,253 @@
+"""The scores of one block of keys against one block of queries, inside a TPU kernel: [s t], keys along sublanes.
+
+Scores are in base 2: what is added to them is multiplied by log2(e), so that weights are exp2 of them.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Generator
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+
+from . import tpu_line
+from .dropout import Dropout
+from .tpu_plan import Plan
+
+LOG2E = math.log2(math.e)
+HIDDEN = -1e30  # the score of what is not seen: finite, so that the difference of two is a number
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """All that is known of a call before it runs, beside its sizes.
+
+    order, before, after: of the mask.  marks: which of "prefix", "everyone" and "pattern" it has.  segments: whether
+    there are such.  start: whether the first query stands elsewhere than at 0.  pattern: tokens of its blocks.
+    bias: its form, whose numbers are an operand: "line" one per head and distance, "decay" one per head, "plane" all of
+    them.  across: tokens in a row of the grid of "decay".
+    """
+
+    scale: float
+    order: Literal["full", "causal"] = "full"
+    before: int | None = None
+    after: int | None = None
+    marks: tuple[str, ...] = ()
+    segments: bool = False
+    start: bool = False
+    pattern: int = 0
+    bias: Literal["none", "line", "decay", "plane"] = "none"
+    across: int = 0
+    cap: float | None = None
+    rate: float = 0.0
+    kind: Literal["softmax", "sigmoid"] = "softmax"
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a block stands: column of heads, row b of the batch, r of the step; i-th of queries and j-th of keys."""
+
+    column: jax.Array | int
+    b: jax.Array | int
+    r: jax.Array | int
+    i: jax.Array | int
+    j: jax.Array | int
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """Head n of all, the g-th of its column, which lies in those of the column's lanes."""
+
+    n: jax.Array | int
+    g: int
+    lanes: slice
+
+
+class Block:
+    """One block of one row: what all heads share of its scores, and each head's scores."""
+
+    def __init__(self, plan: Plan, how: How, refs: dict, place: Place, masked: bool):
+        self.plan, self.how, self.refs, self.place, self.masked = plan, how, refs, place, masked
+        self.heads = [
+            Head(place.column * plan.heads + g, g, slice(g * plan.H, (g + 1) * plan.H)) for g in range(plan.heads)
+        ]
+        self.query = place.i * plan.q_block + iota((1, plan.q_block), 1)
+        if how.start:
+            self.query = self.query + refs["start"][0]
+        self.key = place.j * plan.k_block + iota((plan.k_block, 1), 0)
+        self.visible = self._visible() if masked else None
+
+    def _visible(self):
+        """What is seen, [s t] or of a shape that broadcasts to it; None where all is, but for the pattern."""
+        how, rules = self.how, []
+        if how.segments:
+            keys, queries = column(self._marks("k_segments")), self._marks("q_segments")
+            if self.plan.ragged:
+                keys = jnp.where(self.key < self.plan.S, keys, 0)
+            rules.append(keys == jnp.where(queries == 0, -1, queries))
+        elif self.plan.ragged:
+            rules.append(self.key < self.plan.S)
+        if how.order == "causal":
+            rules.append(self.key <= self.query)
+            if "prefix" in how.marks:
+                rules[-1] |= column(self._marks("prefix")) > 0
+        near = self._near()
+        if near is not None and "pattern" not in how.marks:  # a pattern is of one head, and joins there
+            rules.append(self._lifted(near))
+        return _all(rules)
+
+    def _near(self):
+        """What the window shows; None without one."""
+        before, after = self.how.before, self.how.after
+        if before is not None and after is not None:  # one comparison: what lies before the window wraps around
+            return (self.key - (self.query - before)).astype(jnp.uint32) <= jnp.uint32(before + after)
+        if before is not None:
+            return self.key >= self.query - before
+        return None if after is None else self.key <= self.query + after
+
+    def _lifted(self, near):
+        """`near`, or what everyone sees and is seen by."""
+        if "everyone" not in self.how.marks:
+            return near
+        return near | (column(self._marks("k_everyone")) > 0) | (self._marks("q_everyone") > 0)
+
+    def _patterned(self, g):
+        """What window and pattern show head g, and what is seen outside them."""
+        shown = self.refs["pattern"]
+        shown = shown[0 if shown.shape[0] == 1 else g]
+        keys, queries = shown.shape
+        place = self.place.i * self.plan.q_block + iota((1, self.plan.q_block), 1)
+        keys = _div(self.key, self.how.pattern) == iota((1, keys), 1)
+        queries = _div(place, self.how.pattern) == iota((queries, 1), 0)
+        # products with one 1 in each row lay the blocks out, token by token
+        rows = dot(keys.astype(shown.dtype), shown, 1, 0).astype(shown.dtype)
+        rules = [dot(rows, queries.astype(shown.dtype), 1, 0) > 0.5, self._near()]
+        return self._lifted(_all([rule for rule in rules if rule is not None]))
+
+    def _marks(self, name):
+        return self.refs[name][self.place.r]
+
+    def real_keys(self):
+        """[s 1]: which keys are tokens of the row; None where all are."""
+        if not self.masked or not (self.how.segments or self.plan.ragged):
+            return None
+        real = self.key < self.plan.S
+        return real & (column(self._marks("k_segments")) > 0) if self.how.segments else real
+
+    def values(self):
+        """v [s heads·H], 0 where there is no token: 0 · NaN is NaN, so that a zero weight alone would not stop it."""
+        v, real = self.refs["v"][self.place.r], self.real_keys()
+        return v if real is None else jnp.where(real, v, 0)
+
+    def real_queries(self):
+        """[t 1]: which queries are tokens of the row; None where all are."""
+        rules = []
+        if self.masked and self.how.segments:
+            rules.append(column(self._marks("q_segments")) > 0)
+        if self.plan.T % self.plan.q_block:
+            place = self.place.i * self.plan.q_block + iota((self.plan.q_block, 1), 0)
+            rules.append(place < self.plan.T)
+        return _all(rules)
+
+    def scores(self, q, k, head: Head):
+        """[s t] of q [t H] and k [s H] in base 2, HIDDEN where nothing is seen; and the slope of the cap."""
+        scores = dot(k, q, 1, 1) * (self.how.scale * LOG2E)
+        match self.how.bias:
+            case "line":
+                scores += tpu_line.laid_out(self, head.g)
+            case "decay":
+                scores += self.refs["bias"][head.n] * self.nearness()
+            case "plane":
+                scores += self.refs["bias"][self.plane_of(head.g)]
+        slope = None
+        if self.how.cap is not None:
+            cap = self.how.cap * LOG2E
+            part = jnp.tanh(scores / cap)
+            scores, slope = cap * part, 1 - part * part
+        visible = self.visible
+        if self.masked and "pattern" in self.how.marks:
+            visible = _all([rule for rule in (visible, self._patterned(head.g)) if rule is not None])
+        return (scores if visible is None else jnp.where(visible, scores, HIDDEN)), slope
+
+    def plane_of(self, g):
+        """Which of the bias's planes is head g's in this row."""
+        rows, heads = self.refs["bias"].shape[:2]
+        return 0 if rows == 1 else self.place.r, 0 if heads == 1 else g
+
+    def nearness(self):
+        """[s t]: minus the distance of key and query on the grid, in steps along its axes."""
+        lines, places = (of(self.key, self.how.across) - of(self.query, self.how.across) for of in (_div, _rem))
+        return -(jnp.abs(lines) + jnp.abs(places)).astype(jnp.float32)
+
+    def kept(self, head: Head):
+        """[s t]: by what dropout multiplies the weights; None without dropout."""
+        if not self.how.rate:
+            return None
+        dropout = Dropout(self.how.rate, self.refs["seed"][0])
+        return jnp.where(dropout.keep_at(self.place.b, head.n, self.query, self.key), 1 / (1 - self.how.rate), 0.0)
+
+
+def side_by_side(works: list[Generator]) -> list:
+    """What each returns; all go on to their next `yield` before any goes further.
+
+    The compiler fills the units with what stands close together in the program: the products of one head beside the
+    exponentials of another.
+    """
+    results, going = [None] * len(works), list(range(len(works)))
+    while going:
+        for number in tuple(going):
+            try:
+                next(works[number])
+            except StopIteration as end:
+                results[number] = end.value
+                going.remove(number)
+    return results
+
+
+def sigmoid(scores):
+    """Of scores in base 2."""
+    return 1 / (1 + jnp.exp2(-scores))
+
+
+def dot(a, b, contract_a: int, contract_b: int):
+    """a · b over one axis of each, in float32; what is float32 is multiplied as such."""
+    if 1 in a.shape + b.shape:  # a vector, whose product the compiler takes in float32 alone
+        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
+    return jax.lax.dot_general(
+        a,
+        b,
+        (((contract_a,), (contract_b,)), ((), ())),
+        preferred_element_type=jnp.float32,
+        precision=jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None,
+    )
+
+
+def when(state, is_: int):
+    """Runs a function where a block's state is that one; nothing is left of it where another is known before."""
+    if isinstance(state, int):
+        return (lambda run: run()) if state == is_ else (lambda run: None)
+    return pl.when(state == is_)
+
+
+def iota(shape, axis):
+    return jax.lax.broadcasted_iota(jnp.int32, shape, axis)
+
+
+def column(row):
+    """[1 s] -> [s 1]."""
+    return jnp.broadcast_to(row, (8, row.shape[1])).T[:, :1]
+
+
+def _div(index, by: int):
+    return jax.lax.div(index, jnp.int32(by))
+
+
+def _rem(index, by: int):
+    return jax.lax.rem(index, jnp.int32(by))
+
+
+def _all(rules):
+    return functools.reduce(jnp.logical_and, rules) if rules else None

@@ -1,0 +1,149 @@
+"""One call of a TPU kernel: which block of each operand a step gets, by the operand's name."""
+
+from collections.abc import Callable
+
+import jax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from ..platform import interpreted
+from .tpu_plan import Plan, Visits
+
+MEMORY = 48 * 2**20  # bytes of vector memory a kernel may take; the smallest chip has 64 MiB
+SCALARS = ("start", "seed", "shift")
+
+
+def call(
+    kernel: Callable,
+    plan: Plan,
+    operands: dict,
+    visits: Visits | None,
+    by: str,
+    outputs: dict,
+    scratch: dict,
+    name: str,
+) -> dict:
+    """Runs kernel(refs by name) over the grid (column of heads, rows of the batch, outer block, inner block).
+
+    by: "queries", whose blocks are then the outer ones, or "keys". outputs: shape and dtype by name, as the results.
+    """
+    codes = {} if visits is None or visits.codes is None else {"visits": visits.codes}
+    outer, inner = (plan.q_blocks, plan.k_blocks) if by == "queries" else (plan.k_blocks, plan.q_blocks)
+    steps = inner if visits is None else visits.steps
+
+    def spec(operand, shape):
+        if operand in SCALARS or len(shape) == 1:
+            return pl.BlockSpec(memory_space=pltpu.SMEM)
+        block, index = CUTS[operand](plan, shape)
+
+        def at(column, row_block, o, step, codes=None):
+            met = step if codes is None else visits.at(codes, row_block, o, step)[0]
+            return index(column, row_block, *((o, met) if by == "queries" else (met, o)))
+
+        return pl.BlockSpec(block, at)
+
+    names = [*codes, *operands, *outputs, *scratch]
+    run = pl.pallas_call(
+        lambda *refs: kernel(dict(zip(names, refs, strict=True))),
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=len(codes),
+            grid=(plan.columns, plan.row_blocks, outer, steps),
+            in_specs=[spec(operand, a.shape) for operand, a in operands.items()],
+            out_specs=[spec(output, a.shape) for output, a in outputs.items()],
+            scratch_shapes=list(scratch.values()),
+        ),
+        out_shape=list(outputs.values()),
+        compiler_params=pltpu.CompilerParams(
+            # a plane's gradient adds up over rows, so one core must meet them all
+            dimension_semantics=("parallel", "arbitrary" if "d_plane" in outputs else "parallel", *2 * ("arbitrary",)),
+            vmem_limit_bytes=MEMORY,
+        ),
+        interpret=interpreted(),
+        name=name,
+    )
+    return dict(zip(outputs, run(*codes.values(), *operands.values()), strict=True))
+
+
+def rows_of(plan: Plan, run: Callable) -> None:
+    """Calls run([(r, b), …]) for a step's rows, `together` at a time; b is the number of row r in the batch.
+
+    Where the last step's rows are more than the batch has, what it computes of the others is not written.
+    """
+    first = pl.program_id(1) * plan.rows
+
+    def group(i, _):
+        run([(r := i * plan.together + d, first + r) for d in range(plan.together)])
+
+    groups = plan.rows // plan.together
+    group(0, None) if groups == 1 else jax.lax.fori_loop(0, groups, group, None)
+
+
+def _of_queries(plan: Plan, shape):
+    return (plan.rows, plan.q_block, plan.width), lambda c, b, i, j: (b, i, c)
+
+
+def _of_keys(plan: Plan, shape):
+    return (plan.rows, plan.k_block, plan.width), lambda c, b, i, j: (b, j, plan.keys_of(c))
+
+
+def _of_all_queries(plan: Plan, shape):
+    return (plan.rows, plan.T, plan.width), lambda c, b, i, j: (b, 0, c)
+
+
+def _gradient_of_keys(plan: Plan, shape):
+    return (plan.rows, plan.k_block, plan.width), lambda c, b, i, j: (b, j, c)
+
+
+def _per_query(plan: Plan, shape):
+    return (plan.rows, 1, plan.heads, plan.q_block), lambda c, b, i, j: (b, c, 0, i)
+
+
+def _row_of_queries(plan: Plan, shape):
+    return (plan.rows, 1, plan.q_block), lambda c, b, i, j: (b, 0, i)
+
+
+def _row_of_keys(plan: Plan, shape):
+    return (plan.rows, 1, plan.k_block), lambda c, b, i, j: (b, 0, j)
+
+
+def _pattern(plan: Plan, shape):
+    heads = 1 if shape[0] == 1 else plan.heads
+    return (heads, *shape[1:]), lambda c, b, i, j: (0 if heads == 1 else c, 0, 0)
+
+
+def _bias(plan: Plan, shape):
+    """A line of every head, or planes of all or each row and head; numbers of each head are in scalar memory."""
+    if len(shape) == 3:
+        return (plan.heads, *shape[1:]), lambda c, b, i, j: (c, 0, 0)
+    rows, heads = plan.rows if shape[0] > 1 else 1, plan.heads if shape[1] > 1 else 1
+    return (rows, heads, plan.k_block, plan.q_block), lambda c, b, i, j: (b * (shape[0] > 1), c * (shape[1] > 1), j, i)
+
+
+def _of_column(plan: Plan, shape):
+    return (plan.rows, 1, *shape[2:]), lambda c, b, i, j: (b, c, *(0 for _ in shape[2:]))
+
+
+# Of each operand and result: its block, and where the block of (column, rows, queries, keys) lies.
+CUTS = {
+    "q": _of_queries,
+    "y": _of_queries,
+    "dy": _of_queries,
+    "dq": _of_all_queries,
+    "k": _of_keys,
+    "v": _of_keys,
+    "dk": _gradient_of_keys,
+    "dv": _gradient_of_keys,
+    "lse": _per_query,
+    "dlse": _per_query,
+    "q_segments": _row_of_queries,
+    "k_segments": _row_of_keys,
+    "q_everyone": _row_of_queries,
+    "k_everyone": _row_of_keys,
+    "prefix": _row_of_keys,
+    "pattern": _pattern,
+    "bias": _bias,
+    "d_plane": _bias,
+    "d_line": _of_column,
+    "d_heads": _of_column,
+    "d_shift": _of_column,
+}

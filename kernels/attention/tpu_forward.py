@@ -1,0 +1,156 @@
+"""The forward pass on TPU: values, and the logarithm of what the weights were divided by.
+
+Flash attention (Dao et al. 2022; Dao 2023) with two changes that the TPU's units ask for.
+
+Scores stand with keys along sublanes, and values are gathered as oᵀ = vᵀ p with the weights as the matrix unit's
+stationary operand: H rows pass each tile of weights, where o = p v would pass all its rows and leave 128 - H of 128
+columns empty.
+
+Weights are taken relative to the greatest score known *before* the block, not of the block, so that no score waits in
+memory for the last one: the block's own maximum is found on the way and becomes the next block's reference. Where it
+lies more than RANGE powers of two off, float32 would not do, and the block is done again with the new reference.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, dot, side_by_side, sigmoid, when
+from .tpu_call import call, rows_of
+from .tpu_plan import ALL, SOME, Plan, Visits
+
+RANGE = 60.0  # 2^60 times a thousand keys is far from float32's end on both sides
+
+
+def forward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dict:
+    """y [B T N·H] in q's dtype and lse [B N/heads heads T] in base 2, -inf where nothing is seen."""
+    scratch = dict(
+        reference=pltpu.VMEM((plan.heads, plan.q_block), jnp.float32),
+        total=pltpu.VMEM((plan.heads, plan.q_block), jnp.float32),
+        gathered=pltpu.VMEM((plan.width, plan.q_block), jnp.float32),
+    )
+    outputs = dict(
+        y=jax.ShapeDtypeStruct((plan.B, plan.T, plan.N * plan.H), operands["q"].dtype),
+        lse=jax.ShapeDtypeStruct((plan.B, plan.columns, plan.heads, plan.T), jnp.float32),
+    )
+    kernel = functools.partial(_kernel, plan, how, visits)
+    return call(kernel, plan, operands, visits, "queries", outputs, scratch, name="attention_forward")
+
+
+def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
+    column, i, step = (pl.program_id(axis) for axis in (0, 2, 3))
+
+    def block(r, b, j, masked):
+        return Block(plan, how, refs, Place(column, b, r, i, j), masked)
+
+    def rows(rows):
+        if plan.short:
+            return _whole([block(r, b, 0, visits is not None) for r, b in rows])
+        ((r, b),) = rows
+        j, state = (step, ALL) if visits is None else visits.at(refs.get("visits"), b, i, step)
+
+        @pl.when(step == 0)
+        def _():
+            for name in ("reference", "total", "gathered"):
+                refs[name][...] = jnp.zeros_like(refs[name])
+
+        gather = _gather_sigmoid if how.kind == "sigmoid" else _gather
+        for one, masked in ((ALL, False), (SOME, True)):
+            when(state, one)(lambda masked=masked: gather(block(r, b, j, masked)))
+
+        @pl.when(step == pl.num_programs(3) - 1)
+        def _():
+            _finish(plan, how, refs, r)
+
+    rows_of(plan, rows)
+
+
+def _whole(blocks: list[Block]):
+    """Short rows at once: the scores of a head about fit the registers, so that it costs little to wait for the top."""
+
+    def work(block: Block, head: Head):
+        scores = _scores(block, head)
+        yield
+        if block.how.kind == "sigmoid":
+            weights = sigmoid(scores + block.refs["shift"][head.n] * LOG2E)
+            yield
+            return _gathered(block, head, weights, values[block]), jnp.zeros_like(scores[:1])
+        top = scores.max(0, keepdims=True)
+        seen = top > HIDDEN / 2  # of a query that sees nothing, all weights are 0
+        weights = jnp.exp2(scores - jnp.where(seen, top, -HIDDEN))
+        total = weights.sum(0, keepdims=True)
+        yield
+        gathered = _gathered(block, head, weights, values[block])
+        yield
+        return gathered / jnp.where(seen, total, 1.0), jnp.where(seen, top + jnp.log2(total), -jnp.inf)
+
+    values = {block: block.values() for block in blocks}
+    done = iter(side_by_side([work(block, head) for block in blocks for head in block.heads]))
+    for block in blocks:
+        y, lse = (jnp.concatenate(parts, axis=0) for parts in zip(*(next(done) for _ in block.heads), strict=True))
+        block.refs["y"][block.place.r] = y.T.astype(block.refs["y"].dtype)
+        block.refs["lse"][block.place.r, 0] = lse
+
+
+def _gather(block: Block):
+    """Adds the block's values, weighted, to what the queries have gathered."""
+    refs, v = block.refs, block.values()
+
+    def attempt(_):
+        found, missed = [], []
+        for head in block.heads:
+            own = slice(head.g, head.g + 1)
+            before, total = refs["reference"][own], refs["total"][own]
+            scores = _scores(block, head)
+            weights = jnp.exp2(scores - before)
+            top = scores.max(0, keepdims=True)
+            first, some = total == 0, top > HIDDEN / 2
+            after = jnp.where(some, jnp.where(first, top, jnp.maximum(before, top)), before)
+            missed.append((after - before > RANGE) | (first & (after - before < -RANGE)))
+            found.append((first, before, after, weights.sum(0, keepdims=True), _gathered(block, head, weights, v)))
+        again = functools.reduce(jnp.logical_or, missed)
+        again = jnp.max(again.astype(jnp.float32)) > 0
+        for head, (first, before, after, total, values) in zip(block.heads, found, strict=True):
+            own = slice(head.g, head.g + 1)
+            shrink = jnp.where(first & again, 1.0, jnp.exp2(before - after))
+            refs["reference"][own] = after
+            refs["total"][own] = (refs["total"][own] + jnp.where(again, 0.0, total)) * shrink
+            refs["gathered"][head.lanes] = (refs["gathered"][head.lanes] + jnp.where(again, 0.0, values)) * shrink
+        return again
+
+    jax.lax.while_loop(lambda again: again, attempt, jnp.bool_(True))
+
+
+def _gather_sigmoid(block: Block):
+    """The same for weights that stand each by itself."""
+    refs, v = block.refs, block.values()
+    for head in block.heads:
+        weights = sigmoid(_scores(block, head) + refs["shift"][head.n] * LOG2E)
+        refs["gathered"][head.lanes] += _gathered(block, head, weights, v)
+
+
+def _scores(block: Block, head: Head):
+    q, k = (block.refs[name][block.place.r, :, head.lanes] for name in "qk")
+    return block.scores(q, k, head)[0]
+
+
+def _gathered(block: Block, head: Head, weights, v):
+    """vᵀ · weights [H t]."""
+    kept = block.kept(head)
+    weights = weights if kept is None else weights * kept
+    return dot(v[:, head.lanes].T, weights.astype(v.dtype), 1, 0)
+
+
+def _finish(plan: Plan, how: How, refs: dict, r):
+    """Writes what a block of queries has gathered from all keys."""
+    total, gathered = refs["total"][...], refs["gathered"][...]
+    if how.kind == "softmax":
+        share = jnp.broadcast_to(1 / jnp.where(total == 0, 1.0, total)[:, None], (plan.heads, plan.H, plan.q_block))
+        gathered = gathered * share.reshape(plan.width, plan.q_block)
+        refs["lse"][r, 0] = jnp.where(total == 0, -jnp.inf, refs["reference"][...] + jnp.log2(total))
+    else:
+        refs["lse"][r, 0] = jnp.zeros_like(total)
+    refs["y"][r] = gathered.T.astype(refs["y"].dtype)

@@ -1,0 +1,339 @@
+"""What attention's descriptions mean, number by number; linear memory; what is said of arguments that do not fit."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.close import assert_close
+from tests.kernels.attention_cases import CASES, Case, blocks, drawn, expected, marks, relative, values_and_gradients
+from tests.kernels.test_ssd import float64
+from xfm.kernels.attention import (
+    IMPLEMENTATIONS,
+    Buckets,
+    Dense,
+    Dropout,
+    GridDecay,
+    GridTable,
+    Implementation,
+    Mask,
+    Pattern,
+    Sigmoid,
+    Slopes,
+    Softmax,
+    attention,
+    attention_with_lse,
+)
+from xfm.kernels.platform import compiling_for, interpreted, interpreting, platform
+
+
+def test_dropout_keeps_its_share_and_differs_between_heads():
+    dropout = Dropout.of(0.25, jax.random.key(5))
+    keep = [np.asarray(dropout.keep(b, n, jnp.arange(200), jnp.arange(200))) for b, n in ((0, 0), (0, 1), (1, 0))]
+    for one in keep:  # 40,000 draws: five deviations are 0.011
+        assert abs(one.mean() - 0.75) < 0.011
+        assert abs(one.mean(0) - 0.75).max() < 0.16 and abs(one.mean(1) - 0.75).max() < 0.16
+    for one, other in ((0, 1), (0, 2), (1, 2)):  # independent heads agree on 0.75² + 0.25² of the places
+        assert abs((keep[one] == keep[other]).mean() - 0.625) < 0.013
+
+
+# --- masks
+
+
+def test_masks_combine():
+    both = Mask.causal() & Mask.window(4, 2) & Mask.window(9, 1)
+    assert (both.order, both.before, both.after) == ("causal", 4, 1) and both.reach == (4, 0)
+    row = Mask.window(1, 0).visible(jnp.arange(4), jnp.arange(4))
+    assert row.astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    seen = jnp.array([True, True, False, False])
+    prefix = Mask.causal(seen[None]).visible(jnp.arange(4), jnp.arange(4), seen)
+    assert prefix.astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+
+
+def test_patterns_and_everyone_combine():
+    one = jnp.ones((1, 6), bool)
+    window = Mask.window(1, 1, everyone=one)
+    for both in (window & Mask.causal(), Mask.causal() & window, window & Mask.full() & window):
+        assert both.everyone is one and both.before == 1 and both.reach[0] is None
+    a, b = blocks(6, 6, 2, 2), blocks(6, 6, 1, 2)
+    both = Mask(pattern=a) & Mask(pattern=b) & Mask.causal()
+    assert (both.pattern.shown == (a.shown & b.shown)).all() and both.order == "causal"
+    with pytest.raises(ValueError, match="have the same `everyone`, or neither"):
+        window & Mask.window(3, 3)
+    with pytest.raises(ValueError, match="give it to the mask that has one"):
+        Mask(everyone=one) & Mask.window(3, 3)
+    with pytest.raises(ValueError, match="patterns of blocks of 2 and of 3 tokens do not combine"):
+        Mask(pattern=a) & Mask(pattern=blocks(6, 6, 1, 3))
+
+
+def test_what_a_query_sees_is_what_the_mask_says():
+    """The rule read off the weights: with values that are one-hot, a query's output shows which keys it gathers."""
+    T, size = 9, 4
+    everyone, pattern = marks(1, T), Pattern(size, jnp.array([[[1, 0, 0], [0, 1, 1], [0, 0, 1]]], bool))
+    mask = Mask("causal", 6, None, jnp.arange(T)[None] < 2, None, everyone, pattern)
+    q = jnp.zeros((1, T, 1, T))
+    seen = attention(q, q, jnp.eye(T)[None, :, None], mask=mask)[0, :, 0] > 0
+    for t in range(T):
+        for s in range(T):
+            near = s >= t - 6 and bool(pattern.shown[0, t // size, s // size])
+            lifted = bool(everyone[0, t] | everyone[0, s])
+            assert seen[t, s] == ((s <= t or s < 2) and (near or lifted)), (t, s)
+
+
+# --- biases
+
+
+def test_biases_equal_their_formulas():
+    h, w, N = 3, 4, 2
+    T = h * w
+    table = jax.random.normal(jax.random.key(0), (2 * h - 1, 2 * w - 1, N))
+    buckets = Buckets(jax.random.normal(jax.random.key(1), (12, N)), reach=9)
+    terms = relative(1, T, T, N)
+    index, n = jnp.arange(T), 1
+    of = {
+        name: np.asarray(bias.block(0, n, index, index))
+        for name, bias in dict(
+            table=GridTable(table, (h, w)), decay=GridDecay(jnp.array([1.0, 0.3]), w), buckets=buckets, terms=terms
+        ).items()
+    }
+    for t in range(T):
+        for s in range(T):
+            dy, dx = t // w - s // w, t % w - s % w
+            assert of["table"][t, s] == table[dy + h - 1, dx + w - 1, n]
+            assert math.isclose(of["decay"][t, s], -0.3 * (abs(dy) + abs(dx)), rel_tol=1e-6)
+            assert of["buckets"][t, s] == buckets.table[buckets.bucket(jnp.int32(s - t)), n]
+            row = terms.rows[t - s + T - 1]
+            met = terms.q[0, t, n] @ terms.of_key[row, n] + terms.k[0, s, n] @ terms.of_query[row, n]
+            assert math.isclose(of["terms"][t, s], met, rel_tol=1e-5, abs_tol=1e-6)
+
+
+def test_a_bias_of_numpy_arrays_is_read_outside_jit():
+    q, k, v = Case(T=6).arrays()
+    table = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+
+    def of_rows(a):
+        return GridTable(np.broadcast_to(a[:3, None], (3, 5, 4)), (2, 3))
+
+    for described in (Buckets, lambda a: Slopes(a[0]), lambda a: GridDecay(a[0], 2), of_rows):
+        y = [attention(q, k, v, bias=described(a), implementation="xla") for a in (table, jnp.asarray(table))]
+        assert_close(*y, rtol=0)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n.startswith("bias: ")])
+def test_times_multiplies_each_head(name):
+    case = CASES[name]
+    bias, factor = case.extra()[0], jnp.array([0.5, 2.0, -1.0, 3.0])
+    index = jnp.arange(case.T)
+    for n in (0, 2):
+        assert_close(
+            bias.times(factor).block(1, n, index, index), factor[n] * bias.block(1, n, index, index), rtol=1e-6
+        )
+
+
+# --- softmax
+
+
+def test_softmax_kinds_equal_their_formulas():
+    """One query over four keys, in numpy."""
+    q, k, v = Case(B=1, T=4, N=1, K=1, segments="none").arrays()
+    q = q[:, :1]
+    score = np.asarray(q[0, 0, 0] @ k[0, :, 0].T, np.float64) / 4
+    z = 2 * np.tanh(score / 0.7 / 2)
+
+    def weights(softmax):
+        y = np.asarray(attention(q, k, v, softmax=softmax)[0, 0, 0])
+        return np.linalg.lstsq(np.asarray(v[0, :, 0], np.float64).T, y, rcond=None)[0]
+
+    e, plain = np.exp(score), np.exp(score) / np.exp(score).sum()
+    for softmax, formula in (
+        ("softmax", plain),
+        ("off_by_one", e / (1 + e.sum())),
+        (Softmax(0.7, 2.0, 0.5), np.exp(z) / (np.exp(0.5) + np.exp(z).sum())),
+        (Softmax(clip=(-0.2, 1.1)), np.clip(1.3 * plain - 0.2, 0, 1)),
+        ("sigmoid", 1 / (1 + np.exp(-score))),
+        (Sigmoid(0.7, 2.0, -1.0), 1 / (1 + np.exp(1 - z))),
+    ):
+        assert_close(weights(softmax), formula, rtol=1e-5)
+    assert (np.clip(1.3 * plain - 0.2, 0, 1) == 0).any(), "the clip is met"
+    lse = attention_with_lse(q, k, v, softmax=Softmax(0.7, 2.0, 0.5))[1]
+    assert math.isclose(lse[0, 0, 0], math.log(math.exp(0.5) + np.exp(z).sum()), rel_tol=1e-6)
+
+
+def test_float64_is_computed_as_such_on_a_cpu():
+    with float64():
+        case = Case(T=21, H=8, softmax=lambda N: Softmax(cap=2.0, sink=drawn(N)), bias=relative)
+        actual, wide = (values_and_gradients(case, name, jnp.float64) for name in ("xla", "naive"))
+        assert actual[0][0].dtype == jnp.float64
+        assert_close(actual, wide, rtol=1e-13)
+
+
+# --- memory
+
+LINEAR = {
+    "plain": lambda T: dict(),
+    "causal": lambda T: dict(mask=Mask.causal()),
+    "slopes": lambda T: dict(bias=Slopes(jnp.ones(2))),
+    "window": lambda T: dict(mask=Mask.window(64, 64)),
+    "everyone": lambda T: dict(mask=Mask.window(64, 64, everyone=jnp.arange(T)[None] % 999 == 0)),
+    "pattern": lambda T: dict(mask=Mask(pattern=Pattern(T // 16, jnp.eye(16, dtype=bool)[None]))),
+    "buckets": lambda T: dict(bias=Buckets(jnp.ones((32, 2)))),
+    "grid table": lambda T: dict(bias=GridTable(jnp.ones((127, T // 32 - 1, 2)), (64, T // 64))),
+    "grid decay": lambda T: dict(bias=GridDecay(jnp.ones(2), 64)),
+    "sink and cap": lambda T: dict(softmax=Softmax(cap=3.0, sink=jnp.ones(2))),
+    "clip": lambda T: dict(softmax=Softmax(clip=(-0.1, 1.1))),
+    "sigmoid": lambda T: dict(softmax=Sigmoid(shift=jnp.ones(2))),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_memory_grows_linearly_with_length(name):
+    """Temporary memory of forward and backward at four times the length: four times as much, not sixteen."""
+
+    def temporary(T):
+        shape = jax.ShapeDtypeStruct((1, T, 2, 32), jnp.float32)
+        segments = jax.ShapeDtypeStruct((1, T), jnp.int32)
+        given = LINEAR[name](T)
+
+        def loss(q, k, v, bias, softmax, segments):
+            described = dict(given, bias=bias, softmax=softmax)
+            return jnp.square(attention(q, k, v, segments=segments, **described)).sum()
+
+        numbers = given.get("bias"), given.get("softmax", Softmax())
+        run = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3, 4)))
+        return run.lower(shape, shape, shape, *numbers, segments).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(16_384) < 4.2 * temporary(4_096)
+
+
+# --- what does not fit
+
+
+RELATIVE = relative(2, 37, 37, 4)
+
+
+def told(said, wrong=None, error=ValueError, **arguments):
+    return pytest.param(wrong or {}, arguments, error, said, id=said[:40])
+
+
+@pytest.mark.parametrize(
+    "wrong,arguments,error,said",
+    [
+        told("multiple of the key heads, not 4 and 3", dict(K=3)),
+        told(r"queries have shape \(2, 9\); \(2, 37\) is needed", segments=jnp.ones((2, 9), jnp.int32)),
+        told(r"keys have shape \(2, 9\)", segments=(jnp.ones((2, 37), jnp.int32), jnp.ones((2, 9), jnp.int32))),
+        told("integers, 0 being padding, not float32", segments=jnp.ones((2, 37))),
+        told("bias is of 3 heads, the queries of 4", bias=Slopes(jnp.ones(3))),
+        told("bias is of 3 heads, the queries of 4", bias=Buckets(jnp.ones((8, 3)))),
+        told("a reach beyond the exact half", bias=Buckets(jnp.ones((8, 4)), reach=2)),
+        told("does not fit scores", bias=Dense(jnp.ones((1, 1, 5, 5)))),
+        told("fits 36 queries and keys, not 37 and 37", bias=GridTable(jnp.ones((11, 11, 4)), (6, 6))),
+        told(r"grid of 1 x 37 has shape \(1, 73, 4\), not \(1, 9, 4\)", bias=GridTable(jnp.ones((1, 9, 4)), (1, 37))),
+        told("bias is of 2 heads", bias=GridDecay(jnp.ones(2), 6)),
+        told("q of a relative bias has shape", bias=relative(2, 5, 5, 4)),
+        told("of 9 distances; 37 queries and 37 keys have 73", bias=dataclasses.replace(RELATIVE, rows=jnp.arange(9))),
+        told("rows of .4, 8. are needed", bias=dataclasses.replace(RELATIVE, of_key=jnp.ones((11, 4, 5)))),
+        told("read by place among the queries given", bias=Dense(jnp.ones((1, 1, 37, 37))), mask=Mask(offset=0)),
+        told("a bias with a `block`", bias=jnp.ones((37, 37))),
+        told("reaches 0 or more tokens", mask=Mask.window(-1, 0)),
+        told("'full' or 'causal', not 'past'", mask=Mask("past")),
+        told("index of a key, 0 or more, not -3", mask=Mask(offset=-3)),
+        told(r"mask.prefix has shape \(2, 9\); keys need", mask=Mask.causal(jnp.ones((2, 9), bool))),
+        told(r"mask.everyone has shape \(37,\); keys need", mask=Mask.window(1, 1, everyone=jnp.ones(37, bool))),
+        told(
+            r"has shape \(1, 4, 4\); \(1 or 4, 5, 5\) is needed",
+            mask=Mask(pattern=Pattern(8, jnp.ones((1, 4, 4), bool))),
+        ),
+        told("1 token or more, not 0", mask=Mask(pattern=Pattern(0, jnp.ones((1, 4, 4), bool)))),
+        told("no implementation 'triton'; it has naive, xla", implementation="triton"),
+        told("no softmax 'sparsemax'; it has softmax, off_by_one, sigmoid", softmax="sparsemax"),
+        told("a Softmax or a Sigmoid, not 3.0", softmax=3.0),
+        told(r"sink is one number or one per head \[4\], not \(3,\)", softmax=Softmax(sink=jnp.ones(3))),
+        told(r"shift is one number or one per head \[4\], not \(3,\)", softmax=Sigmoid(shift=jnp.ones(3))),
+        told("temperature is above 0, not 0", softmax=Softmax(temperature=0.0)),
+        told("cap is above 0, or None, not -1", softmax=Softmax(cap=-1.0)),
+        told("gamma <= 0 and zeta >= 1", softmax=Softmax(clip=(0.1, 1.0))),
+        told("which a sink ends: give one of the two", softmax=Softmax(clip=(-0.1, 1.0), sink=0.0)),
+        told(r"rate is in \[0, 1\), not 1.0", dropout=Dropout(1.0, jnp.uint32(3))),
+    ],
+)
+def test_bad_arguments(wrong, arguments, error, said):
+    with pytest.raises(error, match=said):
+        attention(*Case(**wrong).arrays(), **arguments)
+
+
+def test_bad_arrays():
+    q, k, v = Case(T=5).arrays()
+    for arrays, said in (
+        ((q[0], k, v), r"q of shape \[batch, length, heads, width\], not \(5, 4, 16\)"),
+        ((q, k, v[:, :3]), "k and v of one shape"),
+        ((q, k[..., :8], v[..., :8]), "one batch and width"),
+        ((q, k[:, :0], v[:, :0]), "not empty"),
+        ((q, k, v.astype(jnp.bfloat16)), "one floating dtype, not float32, float32, bfloat16"),
+        ((q.astype(int), k.astype(int), v.astype(int)), "one floating dtype, not int32, int32, int32"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            attention(*arrays)
+    with pytest.raises(ValueError, match="sigmoid has no denominator"):
+        attention_with_lse(q, k, v, softmax="sigmoid")
+    with pytest.raises(TypeError, match="sink"):
+        Sigmoid(sink=0.0)
+
+
+def test_float64_is_refused_on_an_accelerator():
+    with float64():
+        q = jnp.ones((1, 4, 1, 8), jnp.float64)
+        for target in ("tpu", "gpu"):
+            with (
+                compiling_for(target),
+                pytest.raises(ValueError, match="float32 or less on an accelerator; q, k and v are"),
+            ):
+                attention(q, q, q)
+
+
+def test_a_named_implementation_is_taken_or_refused_by_name(monkeypatch):
+    """Never another in its place; without a name the first of the platform's that refuses nothing."""
+    calls = []
+
+    def run(q, k, v, **given):
+        calls.append(given)
+        return q, jnp.zeros(q.shape[:3])
+
+    def refuses(q, k, v, *, segments, mask, bias, softmax, dropout):
+        return "a dense bias" if isinstance(bias, Dense) else None
+
+    monkeypatch.setitem(IMPLEMENTATIONS, "tpu", Implementation(run, refuses, ("tpu",)))
+    q, k, v = Case(T=5).arrays()
+    dense = Dense(jnp.ones((1, 1, 5, 5)))
+    with pytest.raises(NotImplementedError, match="'tpu' runs on tpu, not on cpu; 'xla' runs everywhere"):
+        attention(q, k, v, implementation="tpu")
+    with compiling_for("tpu"):
+        with pytest.raises(NotImplementedError, match="'tpu' cannot honour a dense bias; 'xla' honours every argument"):
+            attention(q, k, v, implementation="tpu", bias=dense)
+        assert not calls
+        attention(q, k, v, bias=dense)
+        assert not calls, "xla took it"
+        attention(q, k, v, softmax=Softmax(temperature=2.0, sink=0.0), bias=Slopes(jnp.ones(4)))
+    (given,) = calls
+    assert given["softmax"] == Softmax() and given["scale"] == 0.125 and given["segments"] is None
+    assert_close(given["bias"].slopes, jnp.full(4, 0.5), rtol=0)
+
+
+def test_a_platform_is_of_the_context():
+    assert platform() == "cpu" and not interpreted()
+    with interpreting("tpu"):
+        assert platform() == "tpu" and interpreted()
+    with compiling_for("gpu"):
+        assert platform() == "gpu" and not interpreted()
+    assert platform() == "cpu" and not interpreted()
+
+
+def test_the_definition_counts_what_it_hides():
+    """A query that sees nothing gives zeros and -inf; with a sink, the sink."""
+    (y, lse, nothing), _ = expected(CASES["mask: full"])
+    padding = np.asarray(CASES["mask: full"].arguments()["segments"]) == 0
+    assert (np.asarray(nothing).astype(bool) == padding[..., None]).all() and not np.asarray(y)[padding].any()
+    lse = expected(CASES["softmax: off by one"])[0][1]
+    assert not np.asarray(lse)[:, 17:].any(), "the sink of 0 alone"

@@ -1,0 +1,171 @@
+"""The TPU kernels where rows are several blocks, which blocks they meet, and what the interpreter watches for.
+
+Rows of one block stand in the shared suite (test_attention.py), where all implementations do.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.close import assert_close
+from tests.kernels.attention_cases import Case, blocks, drawn, marks, values_and_gradients
+from xfm.kernels.attention import Buckets, Dropout, Mask, Sigmoid, Slopes, Softmax, attention, tpu_plan
+from xfm.kernels.platform import interpreting
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Blocks as short as registers allow, so that rows of a few hundred tokens are several."""
+    monkeypatch.setattr(tpu_plan, "LONGEST", 128)
+
+
+def prefixes(B, S):
+    return jnp.arange(S)[None] < 40 + 120 * jnp.arange(B)[:, None]
+
+
+CASES = {
+    "plain": Case(B=1, T=300, N=2, K=2, H=64, segments="none"),
+    "packed": Case(T=300, N=2, K=2, H=64),
+    "keys a whole number of blocks": Case(B=1, T=140, S=256, N=2, K=2, H=64, segments="none"),
+    "packed, causal": Case(B=1, T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.causal()),
+    "window": Case(B=1, T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask.window(20, 30)),
+    "prefix": Case(T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask.causal(prefixes(B, S))),
+    "everyone": Case(
+        B=1, T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.window(9, 9, marks(B, S) & (jnp.arange(S) > 250))
+    ),
+    "pattern": Case(B=1, T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask(pattern=blocks(T, S, N, 48))),
+    "grouped": Case(B=1, T=150, N=4, K=2, H=128, softmax="off_by_one"),
+    "cross": Case(B=1, T=7, S=300, N=2, K=2),
+    "heads of 80": Case(B=1, T=150, N=3, K=3, H=80, segments="none"),
+    "slopes": Case(B=1, T=200, N=2, K=2, bias=lambda B, T, S, N: Slopes(jnp.array([0.5, 0.1]))),
+    "buckets": Case(B=1, T=260, N=2, K=2, segments="none", bias=lambda B, T, S, N: Buckets(drawn(8, N), 16, 2)),
+    "dropout and cap": Case(B=1, T=200, N=2, K=2, drop=0.3, softmax=lambda N: Softmax(cap=1.5)),
+    "sigmoid": Case(B=1, T=200, N=2, K=2, softmax=lambda N: Sigmoid(shift=jnp.array([-1.0, 0.5]))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_several_blocks(name):
+    with interpreting("tpu"):
+        actual = values_and_gradients(CASES[name], "tpu")
+    assert_close(actual, values_and_gradients(CASES[name], "naive"), rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-3, 40.0, 3e3])
+def test_scores_of_any_size(size):
+    """Far above and below what the reference of a block was: the second pass over it must come to the same.
+
+    At 3e3 the greatest weight of a query is 1 and all others are 0, within a block and between blocks.
+    """
+    rng = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(rng.normal(size=(1, 300, 2, 16)), jnp.float32) for _ in range(3))
+    q, k = size * q, k.at[:, 128:].add(0.5)
+    k = k.at[:, :128].add(-0.5 * jnp.sign(q[:, :128]))  # early scores low, later ones high
+    with interpreting("tpu"):
+        y = attention(q, k, v, implementation="tpu")
+    assert_close(y, attention(q, k, v, implementation="naive"), rtol=1e-5 * max(1.0, size / 40))
+
+
+def test_long_rows_are_taken_in_parts(monkeypatch):
+    from xfm.kernels.attention import tpu
+
+    monkeypatch.setattr(tpu, "QUERIES", 192)
+    test_several_blocks("packed, causal")
+    test_several_blocks("pattern")
+
+
+@pytest.mark.parametrize("name", ["packed", "window"])
+def test_no_races_and_no_reads_of_what_was_not_written(name):
+    """Two cores, memory filled with NaN, reads out of bounds refused."""
+    interpret = pytest.importorskip("jax._src.pallas.mosaic.interpret.interpret_pallas_call")
+    from jax.experimental.pallas import tpu as pltpu
+
+    watched = pltpu.InterpretParams(
+        detect_races=True, out_of_bounds_reads="raise", uninitialized_memory="nan", num_cores_or_threads=2
+    )
+    with interpreting("tpu", watched):
+        actual = jax.block_until_ready(values_and_gradients(CASES[name], "tpu"))
+    assert interpret.races is not None and not interpret.races.races_found
+    assert_close(actual, values_and_gradients(CASES[name], "naive"), rtol=1e-5)
+
+
+SEEN = {
+    "full": lambda B, S: Mask.full(),
+    "causal": lambda B, S: Mask.causal(),
+    "window": lambda B, S: Mask.window(20, 130),
+    "after": lambda B, S: Mask(after=0),
+    "prefix": lambda B, S: Mask.causal(prefixes(B, S)),
+    "offset": lambda B, S: Mask.causal() & Mask.window(150, 0) & Mask(offset=jnp.int32(37)),
+    "everyone": lambda B, S: Mask.window(9, 9, jnp.arange(S)[None] == 290 + jnp.arange(B)[:, None]),
+    "pattern": lambda B, S: Mask(pattern=blocks(S, S, 2, 48)),
+}
+
+
+@pytest.mark.parametrize("name,packed", list(itertools.product(SEEN, (False, True))))
+def test_blocks_meet_where_something_is_seen(name, packed):
+    """Against every pair of tokens: none that is seen is passed over, and where all is said to be seen, all is."""
+    B, T = 2, 300
+    mask = SEEN[name](B, T)
+    segments = None
+    if packed:
+        rows = np.repeat([[3, 3, 1, 1, 1, 0]], B, axis=0).repeat(T // 6, axis=1)
+        rows[1, 100:] = 7
+        segments = (jnp.asarray(rows), jnp.asarray(rows))
+    cut = tpu_plan.plan((B, T, 2, 64), (B, T, 2, 64), mask)
+    visible = _pairs(mask, segments, B, T)
+    for by in ("queries", "keys"):
+        met = tpu_plan.visits(cut, mask, segments, by)
+        if met is None:
+            assert visible.all()
+            continue
+        codes = np.asarray(met.codes).reshape(-1, met.outer, met.steps)
+        for b in range(B):
+            states = np.zeros((met.outer, -(-T // cut.k_block)), int)
+            for outer, step in np.ndindex(met.outer, met.steps):
+                code = codes[0 if met.shared else b, outer, step]
+                states[outer, code >> 2] = max(states[outer, code >> 2], code & 3)
+            states = states if by == "queries" else states.T
+            for i, j in np.ndindex(states.shape):
+                block = visible[b, i * 128 : (i + 1) * 128, j * 128 : (j + 1) * 128]
+                assert states[i, j] > 0 or not block.any(), (by, b, i, j)
+                assert states[i, j] < tpu_plan.ALL or (block.all() and block.shape[1] == cut.k_block), (by, b, i, j)
+
+
+def _pairs(mask, segments, B, T):
+    """[B T T]: who sees whom, by any head, from the mask's own rule."""
+    place = jnp.arange(T)
+    query = place + mask.start
+    rows = []
+    for b in range(B):
+        everyone = None if mask.everyone is None else (mask.everyone[b], mask.everyone[b])
+        shown = None
+        if mask.pattern is not None:
+            shown = [mask.pattern.block(jnp.int32(n), place, place) for n in range(2)]
+            shown = functools.reduce(jnp.logical_or, shown)
+        seen = mask.visible(query, place, None if mask.prefix is None else mask.prefix[b], everyone, shown)
+        rows.append(jnp.ones((T, T), bool) if seen is None else seen)
+    seen = np.stack(rows)
+    if segments is None:
+        return seen
+    own = np.asarray(segments[0])
+    return seen & (own[:, :, None] == own[:, None, :]) & (own[:, :, None] > 0)
+
+
+def test_a_window_visits_few_blocks():
+    """At 8,192 tokens and 64 on either side: the work grows with the window, not with the row."""
+    shape = (1, 8192, 2, 64)
+    mask = Mask.window(64, 64)
+    met = tpu_plan.visits(tpu_plan.plan(shape, shape, mask), mask, None, "queries")
+    assert met.steps <= 3 and (np.asarray(met.codes) & 3).astype(bool).sum() <= 3 * met.outer
+
+
+def test_two_keys_of_dropout_differ():
+    q, k, v = Case(T=20).arrays()
+    with interpreting("tpu"):
+        ys = [attention(q, k, v, dropout=Dropout.of(0.5, jax.random.key(i)), implementation="tpu") for i in (0, 1, 0)]
+    assert (ys[0] != ys[1]).any()
+    assert_close(ys[0], ys[2], rtol=0)

@@ -1,0 +1,78 @@
+"""How attention turns scores into weights, as data: the arithmetic is the kernel's, what is learned stands here."""
+
+import math
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.errors import nearest
+from xfm.kernels.attention import Sigmoid, Softmax
+from xfm.spec import Spec, SpecError, build, freeze
+
+SUM = freeze(dict(kind="softmax"))
+LEARNED = "learned"
+
+
+class OfSum(nn.Module):
+    """Weights that sum to 1, or with a sink to less.
+
+    temperature: divides the scores, a number, or "learned" per head from 1 on.  cap: bound of the scores (Gemma 2).
+    sink: score of a key without a value, a number (0.0 is softmax off by one), or "learned" per head from 0 on.
+    clip: (gamma, zeta), which weights are stretched to and then cut to [0, 1] (Bondarenko et al. 2023, section 4.1).
+    """
+
+    temperature: float | str | None = None
+    cap: float | None = None
+    sink: float | str | None = None
+    clip: tuple[float, float] | None = None
+
+    @nn.compact
+    def described(self, heads: int, keys: int | None) -> Softmax:
+        temperature, sink = _number(self, "temperature", heads, 1.0), _number(self, "sink", heads, 0.0)
+        return Softmax(temperature, self.cap, sink, self.clip)
+
+
+class OfEach(nn.Module):
+    """A sigmoid of each score by itself. Ramapuram et al. 2024.
+
+    temperature, cap: as of a softmax.  shift: added to the scores, a number, "learned" per head from 0 on, or "length"
+    for the paper's -log S, S the number of keys of a row, which a stream does not know.
+    """
+
+    temperature: float | str | None = None
+    cap: float | None = None
+    shift: float | str = 0.0
+
+    @nn.compact
+    def described(self, heads: int, keys: int | None) -> Sigmoid:
+        temperature = _number(self, "temperature", heads, 1.0)
+        if self.shift == "length" and keys is None:
+            raise SpecError("attention: a sigmoid's shift of 'length' needs whole rows; give a number for streams")
+        shift = -math.log(keys) if self.shift == "length" else _number(self, "shift", heads, 0.0)
+        return Sigmoid(temperature, self.cap, shift)
+
+
+SOFTMAXES = {
+    "softmax": OfSum,
+    "sigmoid": OfEach,
+}
+
+
+def softmax_of(spec: Spec, heads: int, keys: int | None) -> Softmax | Sigmoid:
+    """The description for the kernel, within a module that owns what it learns; keys: of a row, None in a stream."""
+    kind = spec.get("kind")
+    if kind not in SOFTMAXES:
+        raise SpecError(
+            f"attention: softmax has no kind {kind!r}{nearest(kind, SOFTMAXES)}; it has {', '.join(SOFTMAXES)}"
+        )
+    return build(SOFTMAXES, spec, name="softmax").described(heads, keys)
+
+
+def _number(module: nn.Module, name: str, heads: int, first: float) -> float | Float[Array, "N"] | None:
+    value = getattr(module, name)
+    if value == LEARNED:
+        return module.param(name, nn.initializers.constant(first), (heads,)).astype(jnp.float32)
+    if isinstance(value, str):
+        raise SpecError(f"attention: {name} of the softmax is a number or {LEARNED!r}, not {value!r}")
+    return value
