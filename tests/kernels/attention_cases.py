@@ -49,13 +49,18 @@ def long_rows():
 class Form:
     """implementation: its name.  within: what it is traced in.  may_refuse: words that a refusal may have.
 
-    leaves: beginnings of the names of cases that another form of the same code answers for.
+    leaves: beginnings of the names of cases that another form of the same code answers for.  everyday: beginnings of
+    those that the default tests run, the others being slow; all, if empty.
     """
 
     implementation: str
     within: Callable = contextlib.nullcontext
     may_refuse: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ()
+    everyday: tuple[str, ...] = ()
+
+    def daily(self, case: str) -> bool:
+        return not self.everyday or case.startswith(self.everyday)
 
     def honoured(self, call: Callable):
         """call() within, or a visible skip in the words of a refusal that may be."""
@@ -75,7 +80,26 @@ FORMS = {
     "xla_long": Form(
         "xla", long_rows, leaves=("softmax: ", "head width", "unpacked", "length: 1", "length: 7", "cross")
     ),
-    "tpu": Form("tpu", functools.partial(interpreting, "tpu"), may_refuse=("clip", "Relative", "more than 512")),
+    "tpu": Form(
+        "tpu",
+        functools.partial(interpreting, "tpu"),
+        may_refuse=("clip", "Relative", "more than 512"),
+        everyday=(
+            "mask: all at once",
+            "bias: grid decay",
+            "bias: relative",
+            "softmax with",
+            "softmax: sigmoid",
+            "length: 1",
+            "length: 197",
+            "head width: 80",
+            "grouped",
+            "cross",
+            "dropout",
+            "windows of Swin",
+            "mixed",
+        ),
+    ),
 }
 
 
@@ -266,7 +290,7 @@ CASES |= {
 def met():
     """Every form with every case that it meets, as pytest parameters."""
     return [
-        pytest.param(form, case, id=f"{name}-{case}")
+        pytest.param(form, case, id=f"{name}-{case}", marks=() if form.daily(case) else pytest.mark.slow)
         for name, form in FORMS.items()
         for case in CASES
         if not case.startswith(form.leaves or ("\0",))

@@ -48,7 +48,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+EVERYDAY = ("packed", "window", "grouped", "slopes", "cross")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow) for name in CASES]
+)
 def test_several_blocks(name):
     with interpreting("tpu"):
         actual = values_and_gradients(CASES[name], "tpu")
@@ -70,6 +75,7 @@ def test_scores_of_any_size(size):
     assert_close(y, attention(q, k, v, implementation="naive"), rtol=1e-5 * max(1.0, size / 40))
 
 
+@pytest.mark.slow
 def test_long_rows_are_taken_in_parts(monkeypatch):
     from xfm.kernels.attention import tpu
 
@@ -78,7 +84,7 @@ def test_long_rows_are_taken_in_parts(monkeypatch):
     test_several_blocks("pattern")
 
 
-@pytest.mark.parametrize("name", ["packed", "window"])
+@pytest.mark.parametrize("name", ["packed", pytest.param("window", marks=pytest.mark.slow)])
 def test_no_races_and_no_reads_of_what_was_not_written(name):
     """Two cores, memory filled with NaN, reads out of bounds refused."""
     interpret = pytest.importorskip("jax._src.pallas.mosaic.interpret.interpret_pallas_call")
