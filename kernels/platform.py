@@ -3,7 +3,7 @@
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ from jaxtyping import Array
 
 _TARGET: contextvars.ContextVar[str | None] = contextvars.ContextVar("xfm_target", default=None)
 _INTERPRETED: contextvars.ContextVar[Any] = contextvars.ContextVar("xfm_interpreted", default=False)
+_SPREAD: contextvars.ContextVar["Spread | None"] = contextvars.ContextVar("xfm_spread", default=None)
+_DEVICES: contextvars.ContextVar[int | None] = contextvars.ContextVar("xfm_devices", default=None)
 
 
 def platform() -> str:
@@ -23,28 +25,62 @@ def interpreted() -> Any:
     return _INTERPRETED.get()
 
 
+def devices() -> int:
+    """Over how many devices what is traced now may be spread."""
+    return _DEVICES.get() or jax.device_count()
+
+
 @contextlib.contextmanager
-def compiling_for(target: str) -> Iterator[None]:
-    """Within, programs are traced for `target`, which this machine may lack (ahead-of-time compilation)."""
-    token = _TARGET.set(target)
+def compiling_for(target: str, devices: int = 1) -> Iterator[None]:
+    """Within, programs are traced for so many devices of `target`, which this machine may lack (compiling ahead)."""
+    tokens = _TARGET.set(target), _DEVICES.set(devices)
     try:
         yield
     finally:
-        _TARGET.reset(token)
+        _TARGET.reset(tokens[0])
+        _DEVICES.reset(tokens[1])
 
 
 @contextlib.contextmanager
-def interpreting(target: str, how: Any = True) -> Iterator[None]:
+def interpreting(target: str, how: Any = True, devices: int = 1) -> Iterator[None]:
     """Within, programs are traced as for `target` and its Pallas kernels run interpreted on the CPU (tests).
 
     how: True, or Pallas's parameters of an interpreter that watches for races and for reads out of bounds.
     """
     token = _INTERPRETED.set(how)
     try:
-        with compiling_for(target):
+        with compiling_for(target, devices):
             yield
     finally:
         _INTERPRETED.reset(token)
+
+
+class Spread(NamedTuple):
+    """Over which axes of a mesh the rows of batches and the heads go."""
+
+    mesh: jax.sharding.Mesh
+    rows: str
+    heads: str
+
+
+@contextlib.contextmanager
+def spread_over(mesh: jax.sharding.Mesh | None, rows: str = "data", heads: str = "model") -> Iterator[None]:
+    """Within, what is traced runs on that mesh; None: on one device, however many there are.
+
+    XLA cannot cut a kernel written by hand, so that the kernels must know how their arrays are cut.
+    """
+    token = _SPREAD.set(None if mesh is None or mesh.size == 1 else Spread(mesh, rows, heads))
+    counted = _DEVICES.set(1 if mesh is None else mesh.size)
+    try:
+        yield
+    finally:
+        _SPREAD.reset(token)
+        _DEVICES.reset(counted)
+
+
+def spread() -> Spread | None:
+    """How arrays are cut where `spread_over` says so; None on one device, or where nothing is known."""
+    return _SPREAD.get()
 
 
 def product(equation: str, left: Array, right: Array, wide=jnp.float32) -> Array:

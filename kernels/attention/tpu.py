@@ -20,6 +20,7 @@ from .softmax import Sigmoid
 from .tpu_backward import backward
 from .tpu_block import HIDDEN, LOG2E, How
 from .tpu_forward import forward
+from .tpu_partition import on_each_chip, unknown
 from .tpu_plan import LANES, Plan, plan, visits
 
 QUERIES = 16_384  # whose gradient vector memory holds, in one column of heads
@@ -36,6 +37,8 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
         return f"a bias of kind {type(bias).__name__}; they take {', '.join(kind.__name__ for kind in NUMBERS)}"
     if isinstance(bias, Dense | GridTable) and max(q.shape[1], k.shape[1]) > PLANE:
         return f"a {type(bias).__name__} bias of more than {PLANE} queries or keys"
+    if unknown():
+        return "arrays that may lie on several chips, outside of xfm.kernels.platform.spread_over(mesh)"
     return None
 
 
@@ -72,52 +75,93 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         rate=0.0 if dropout is None else dropout.rate,
         kind="sigmoid" if sigmoid else "softmax",
     )
-    fixed = (segments, mask, None if dropout is None else dropout.seed)
-    y, lse = _attend(cut, how, q, k, v, numbers, shift, fixed)
+    y, lse = _attend(how, q, k, v, numbers, shift, (segments, mask, None if dropout is None else dropout.seed))
     return y, None if sigmoid else lse
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attend(cut: Plan, how: How, q, k, v, numbers, shift, fixed):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(how: How, q, k, v, numbers, shift, fixed):
     """y [B T N H] and lse [B T N]; numbers, of the bias, and shift, of a sigmoid, have gradients, fixed has none."""
-    return _attend_forward(cut, how, q, k, v, numbers, shift, fixed)[0]
+    return _attend_forward(how, q, k, v, numbers, shift, fixed)[0]
 
 
-def _attend_forward(cut, how, q, k, v, numbers, shift, fixed):
-    operands = _operands(cut, how, q, k, v, numbers, shift, fixed)
-    segments, mask, _ = fixed
-    out = forward(cut, how, operands, visits(cut, mask, segments, by="queries"))
-    y, lse = out["y"].reshape(q.shape), out["lse"]
-    natural = math.log(2) * lse.reshape(cut.B, cut.N, cut.T).swapaxes(1, 2)
-    return (y, natural), (q, k, v, numbers, shift, fixed, y, lse)
+def _attend_forward(how, q, k, v, numbers, shift, fixed):
+    def run(q, k, v, numbers, shift, fixed, *, rows, heads):
+        segments, mask, _ = fixed
+        cut = plan(q.shape, k.shape, mask, whole=how.bias == "plane")
+        operands = _operands(how, q, k, v, numbers, shift, fixed, rows, heads)
+        out = forward(cut, how, operands, visits(cut, mask, segments, by="queries"))
+        lse = out["lse"].reshape(cut.B, cut.N, cut.T).swapaxes(1, 2)
+        return out["y"].reshape(q.shape), math.log(2) * lse
+
+    y, lse = _spread(run, (q, k, v, numbers, shift, fixed), ["b-n-", "b-n"])
+    return (y, lse), (q, k, v, numbers, shift, fixed, y, lse)
 
 
-def _attend_backward(cut, how, saved, gradients):
-    q, k, v, numbers, shift, fixed, y, lse = saved
-    dy, dlse = gradients
-    segments, mask, _ = fixed
-    blind = lse == -jnp.inf
-    dlse = dlse.swapaxes(1, 2).reshape(lse.shape)
-    operands = _operands(cut, how, q, k, v, numbers, shift, fixed) | dict(
-        y=y.reshape(cut.B, cut.T, -1),
-        dy=dy.reshape(cut.B, cut.T, -1),
-        lse=jnp.where(blind, -HIDDEN, lse),  # so that the weights of a query that sees nothing are 0
-        dlse=jnp.where(blind, 0.0, dlse),
-    )
-    out = backward(cut, how, operands, visits(cut, mask, segments, by="keys"))
-    dk, dv = (out[name].reshape(cut.B, cut.S, cut.K, -1, cut.H) for name in ("dk", "dv"))
-    dk, dv = (a[:, :, :, 0] if cut.N == cut.K else a.sum(3).astype(k.dtype) for a in (dk, dv))
-    numbers_gradient = next((out[name] for name in ("d_heads", "d_line", "d_plane") if name in out), None)
-    return out["dq"].reshape(q.shape), dk, dv, numbers_gradient, out.get("d_shift"), None
+def _attend_backward(how, saved, gradients):
+    def run(q, k, v, numbers, shift, fixed, y, lse, dy, dlse, *, rows, heads):
+        segments, mask, _ = fixed
+        cut = plan(q.shape, k.shape, mask, whole=how.bias == "plane")
+        lse, dlse = (a.swapaxes(1, 2).reshape(cut.B, cut.columns, cut.heads, cut.T) for a in (lse, dlse))
+        blind = lse == -jnp.inf
+        operands = _operands(how, q, k, v, numbers, shift, fixed, rows, heads) | dict(
+            y=y.reshape(cut.B, cut.T, -1),
+            dy=dy.reshape(cut.B, cut.T, -1),
+            lse=jnp.where(blind, -HIDDEN, lse * LOG2E),  # so that the weights of a query that sees nothing are 0
+            dlse=jnp.where(blind, 0.0, dlse),
+        )
+        out = backward(cut, how, operands, visits(cut, mask, segments, by="keys"))
+        dk, dv = (out[name].reshape(cut.B, cut.S, cut.K, -1, cut.H) for name in ("dk", "dv"))
+        dk, dv = (a[:, :, :, 0] if cut.N == cut.K else a.sum(3).astype(k.dtype) for a in (dk, dv))
+        learned = [out[name] for name in ("d_heads", "d_line", "d_plane", "d_shift") if name in out]
+        return out["dq"].reshape(q.shape), dk, dv, *learned
+
+    q, k, v, numbers, shift, fixed, *_ = saved
+    learned = [axes for a, axes in ((numbers, _axes_of_numbers(numbers)), (shift, "n")) if a is not None]
+    dq, dk, dv, *found = _spread(run, (*saved, *gradients), ["b-n-", _axes_of_keys(k), _axes_of_keys(k), *learned])
+    d_numbers = None if numbers is None else found.pop(0)
+    return dq, dk, dv, d_numbers, None if shift is None else found.pop(0), None
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _operands(cut: Plan, how: How, q, k, v, numbers, shift, fixed) -> dict:
+def _spread(run, given, results: list[str]) -> tuple:
+    """run(*given, rows=…, heads=…), its arrays spread over the chips by their rows and heads."""
+    q, k, v, numbers, shift, (segments, mask, seed), *others = given
+    axes = ["b-n-", _axes_of_keys(k), _axes_of_keys(k)]
+    axes += [letters for a, letters in ((numbers, _axes_of_numbers(numbers)), (shift, "n")) if a is not None]
+    pattern = None if mask.pattern is None else ("n--" if mask.pattern.shown.shape[0] > 1 else "---")
+    axes += [] if segments is None else ["b-", "b-"]
+    marks = (mask.prefix, "b-"), (mask.offset, ""), (mask.everyone, "b-"), (mask.pattern, pattern), (seed, "")
+    axes += [letters for a, letters in marks if a is not None]
+    axes += ["b-n-", "b-n"] * (len(others) // 2)
+    leaves, tree = jax.tree.flatten(given)
+    arrays = [i for i, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
+
+    def flat(*operands, rows, heads):
+        filled = dict(zip(arrays, operands, strict=True))
+        return run(*jax.tree.unflatten(tree, [filled.get(i, a) for i, a in enumerate(leaves)]), rows=rows, heads=heads)
+
+    return on_each_chip(flat, [leaves[i] for i in arrays], [axes[i] for i in arrays], results)
+
+
+def _axes_of_keys(k) -> str:
+    """Of keys and values; a single head of them is each chip's."""
+    return "b-k-" if k.shape[2] > 1 else "b---"
+
+
+def _axes_of_numbers(numbers) -> str | None:
+    """Of the bias's numbers: they are cut with the heads, planes with the rows too, but not where one is for all."""
+    if numbers is None or numbers.ndim < 4:
+        return None if numbers is None else "n" + "-" * (numbers.ndim - 1)
+    return ("b" if numbers.shape[0] > 1 else "-") + ("n" if numbers.shape[1] > 1 else "-") + "--"
+
+
+def _operands(how: How, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
     """What the kernels read, by name, in the shapes that `tpu_call` cuts."""
     segments, mask, seed = fixed
-    operands = {name: a.reshape(cut.B, a.shape[1], -1) for name, a in (("q", q), ("k", k), ("v", v))}
+    operands = {name: a.reshape(*a.shape[:2], -1) for name, a in (("q", q), ("k", k), ("v", v))}
     if segments is not None:
         operands |= dict(q_segments=segments[0][:, None], k_segments=segments[1][:, None])
     if how.start:
@@ -126,7 +170,7 @@ def _operands(cut: Plan, how: How, q, k, v, numbers, shift, fixed) -> dict:
         operands["prefix"] = mask.prefix[:, None].astype(jnp.int32)
     if mask.everyone is not None:
         everyone = mask.everyone.astype(jnp.int32)
-        places = mask.start + jnp.arange(cut.T)
+        places = mask.start + jnp.arange(q.shape[1])
         operands["k_everyone"] = everyone[:, None]
         operands["q_everyone"] = everyone.at[:, places].get(mode="fill", fill_value=0)[:, None]
     if mask.pattern is not None:
@@ -136,7 +180,7 @@ def _operands(cut: Plan, how: How, q, k, v, numbers, shift, fixed) -> dict:
     if shift is not None:
         operands["shift"] = shift
     if seed is not None:
-        operands["seed"] = seed.reshape(1)
+        operands |= dict(seed=seed.reshape(1), origin=jnp.stack([jnp.int32(rows), jnp.int32(heads)]))
     return operands
 
 

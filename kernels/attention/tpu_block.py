@@ -186,8 +186,9 @@ class Block:
         """[s t]: by what dropout multiplies the weights; None without dropout."""
         if not self.how.rate:
             return None
-        dropout = Dropout(self.how.rate, self.refs["seed"][0])
-        return jnp.where(dropout.keep_at(self.place.b, head.n, self.query, self.key), 1 / (1 - self.how.rate), 0.0)
+        b, n = self.place.b + self.refs["origin"][0], head.n + self.refs["origin"][1]
+        keep = Dropout(self.how.rate, self.refs["seed"][0]).keep_at(b, n, self.query, self.key)
+        return jnp.where(keep, 1 / (1 - self.how.rate), 0.0)
 
 
 def side_by_side(works: list[Generator]) -> list:

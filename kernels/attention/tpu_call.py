@@ -10,7 +10,7 @@ from ..platform import interpreted
 from .tpu_plan import Plan, Visits
 
 MEMORY = 48 * 2**20  # bytes of vector memory a kernel may take; the smallest chip has 64 MiB
-SCALARS = ("start", "seed", "shift")
+SCALARS = ("start", "seed", "origin", "shift")
 
 
 def call(

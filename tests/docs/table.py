@@ -27,6 +27,8 @@ from xfm.train.sharding import RULES
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 BEGIN, END = "<!-- table: what works -->", "<!-- end of table -->"
+# Tests that some implementations of an operation have beside those of all.
+MORE_OF = {"attention": {"`tpu`": ("test_tpu.py", "test_tpu_compile.py"), "`gpu`, `cudnn`": ("test_hopper.py",)}}
 ENUMERATORS = ("examples", "entries")  # calls that list all parts of a slot, and all configs
 
 
@@ -115,8 +117,13 @@ def kernels() -> list[tuple[str, str, str]]:
     rows = []
     for folder in sorted(path.parent for path in (ROOT / "kernels").glob("*/naive.py")):
         names = importlib.import_module(f"xfm.kernels.{folder.name}").IMPLEMENTATIONS
-        file = ROOT / "tests" / "kernels" / f"test_{folder.name}.py"
-        rows.append((f"`{folder.name}`", code(names), checks([(file, t.name) for t in tests_in(file)])))
+        tests = sorted((ROOT / "tests" / "kernels").glob(f"test_{folder.name}*.py"))
+        rows.append(
+            (f"`{folder.name}`", code(names), checks([(file, t.name) for file in tests for t in tests_in(file)]))
+        )
+        for own, files in MORE_OF.get(folder.name, {}).items():
+            tests = [ROOT / "tests" / "kernels" / file for file in files]
+            rows.append(("", f"{own}, also", checks([(file, t.name) for file in tests for t in tests_in(file)])))
     return rows
 
 

@@ -3,6 +3,7 @@
 Rows of one block stand in the shared suite (test_attention.py), where all implementations do.
 """
 
+import dataclasses
 import functools
 import itertools
 
@@ -10,11 +11,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh as Chips
+from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.close import assert_close
 from tests.kernels.attention_cases import Case, blocks, drawn, marks, values_and_gradients
-from xfm.kernels.attention import Buckets, Dropout, Mask, Sigmoid, Slopes, Softmax, attention, tpu_plan
-from xfm.kernels.platform import interpreting
+from xfm.kernels.attention import (
+    Buckets,
+    Dense,
+    Dropout,
+    GridTable,
+    Mask,
+    Sigmoid,
+    Slopes,
+    Softmax,
+    attention,
+    tpu_plan,
+)
+from xfm.kernels.platform import interpreting, spread_over
 
 
 @pytest.fixture(autouse=True)
@@ -175,3 +189,46 @@ def test_two_keys_of_dropout_differ():
         ys = [attention(q, k, v, dropout=Dropout.of(0.5, jax.random.key(i)), implementation="tpu") for i in (0, 1, 0)]
     assert (ys[0] != ys[1]).any()
     assert_close(ys[0], ys[2], rtol=0)
+
+
+SPREAD = {
+    "packed, dropout": Case(B=4, T=40, N=4, K=4, drop=0.3),
+    "a table": Case(B=4, T=35, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(9, 13, N), (5, 7))),
+    "slopes": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Slopes(jnp.arange(1.0, 5) / 9)),
+    "one plane for all": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
+    "a plane for each row": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))),
+    "sigmoid": Case(B=4, T=20, softmax=lambda N: Sigmoid(shift=jnp.arange(4.0))),
+    "grouped": Case(B=4, T=20, N=4, K=2, H=128, mask=lambda B, T, S, N: Mask.causal(prefixes(B, S))),
+    "grouped more than there are chips": Case(B=4, T=20, N=4, K=1, H=128),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if i < 2 else pytest.mark.slow) for i, n in enumerate(SPREAD)]
+)
+def test_on_several_chips(name):
+    """Rows over four chips and heads over two: the same values and gradients, and each chip computes its part only."""
+    case = SPREAD[name]
+    mesh = Chips(np.array(jax.devices()[:8]).reshape(4, 2), ("data", "model"))
+    place = functools.partial(jax.device_put, device=NamedSharding(mesh, PartitionSpec("data", None, "model")))
+    spread = dataclasses.replace(case)
+    object.__setattr__(spread, "arrays", lambda *given: tuple(map(place, case.arrays(*given))))
+    if case.K == 1:
+        object.__setattr__(spread, "arrays", lambda *given: _queries_only(place, case.arrays(*given)))
+    with interpreting("tpu", devices=8), spread_over(mesh):
+        actual = values_and_gradients(spread, "tpu")
+    assert actual[0][0].sharding.spec[0] == "data"
+    assert_close(actual, values_and_gradients(case, "naive"), rtol=1e-5)
+
+
+def test_several_chips_without_a_mesh_are_refused():
+    q, k, v = Case(T=20).arrays()
+    with interpreting("tpu", devices=8):
+        with pytest.raises(NotImplementedError, match="several chips, outside of xfm.kernels.platform.spread_over"):
+            attention(q, k, v, implementation="tpu")
+        assert_close(attention(q, k, v), attention(q, k, v, implementation="xla"), rtol=0)
+
+
+def _queries_only(place, arrays):
+    q, k, v = arrays
+    return place(q), k, v

@@ -10,6 +10,9 @@ from linear_regression import Linear, Rows
 
 from xfm.data import Batches
 from xfm.errors import XfmError
+from xfm.kernels.attention import Dropout, attention
+from xfm.kernels.platform import interpreting
+from xfm.parts.linear import linear
 from xfm.train.optimiser import build_optimiser
 from xfm.train.paths import flatten
 from xfm.train.sharding import (
@@ -177,3 +180,43 @@ def test_state_follows_its_parameters():
         assert {f"params/{name}", f"ema/{name}", f"extra/teacher/{name}"} <= cut
         assert 2 == sum(path in cut for path in moments if path.endswith(name))  # mu and nu
     assert len(cut) == 5 * len(names)
+
+
+class Attending(Linear):
+    """One attention layer by the kernel for TPU."""
+
+    def init(self, rng, batch):
+        k = jax.random.split(rng, 4)
+        shapes = dict(q=(8, 4, 16), k=(8, 4, 16), v=(8, 4, 16), o=(4, 16, 8))
+        kernels = {n: {"kernel": jax.random.normal(r, s) / 4} for r, (n, s) in zip(k, shapes.items(), strict=True)}
+        return {"layers": kernels}, {}
+
+    def loss(self, params, extra, batch, rng, train=True):
+        q, k, v = (linear(batch["x"], params["layers"][name]["kernel"]) for name in "qkv")
+        dropout = Dropout.of(0.3, rng)
+        y = attention(q, k, v, segments=batch["segments"], dropout=dropout, implementation="tpu")
+        y = linear(y, params["layers"]["o"]["kernel"], 2)
+        return ((y - batch["x"]) ** 2).mean(), {}, extra
+
+
+@eight
+@pytest.mark.parametrize("table", ["fsdp", "tensor"])
+def test_a_kernel_written_by_hand_is_spread_by_the_step(table):
+    rng = np.random.default_rng(0)
+    batch = dict(x=rng.normal(size=(4, 12, 8)).astype(np.float32), segments=np.ones((4, 12), np.int32))
+    batch["segments"][:, 9:] = 0
+    optimiser = optax.sgd(0.1)
+    objective, mesh = Attending(), make_mesh(dict(data=2, model=4))
+
+    def begin():
+        return new_state(objective, optimiser, jax.random.key(0), batch, None)
+
+    sharding, _ = state_sharding(jax.eval_shape(begin), mesh, rules_named(table))
+    with interpreting("tpu"):
+        alone, a = make_step(objective, optimiser)(begin(), batch)
+    with interpreting("tpu", devices=8):
+        step = make_step(objective, optimiser, sharding=sharding)
+        many, b = step(jax.jit(begin, out_shardings=sharding)(), jax.device_put(batch, batch_sharding(mesh)))
+    np.testing.assert_allclose(a["loss"], b["loss"], rtol=2e-6)
+    for (path, x), y in zip(flatten(alone.params).items(), jax.tree.leaves(many.params), strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-6, err_msg=path)

@@ -128,7 +128,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         mesh=mesh,
         like=like,
         make_state=make_state,
-        evaluate=make_eval(objective),
+        evaluate=make_eval(objective, mesh),
         baseline=baseline,
         checkpoints=checkpoints,
     )

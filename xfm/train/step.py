@@ -1,5 +1,6 @@
 """One training step and one evaluation step, each a jitted function; usable without the loop."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from xfm.kernels.platform import spread_over
 from xfm.train.paths import map_by_path
 from xfm.train.state import State
 
@@ -65,19 +67,37 @@ def make_step(
         return new.replace(step=state.step + 1), metrics
 
     out = None if sharding is None else (sharding, None)
-    return jax.jit(step, donate_argnums=0, out_shardings=out)
+    return jax.jit(_on(_mesh_of(sharding), step), donate_argnums=0, out_shardings=out)
 
 
-def make_eval(objective) -> Callable[[Any, Any, dict, Key[Array, ""]], Metrics]:
+def make_eval(objective, mesh: jax.sharding.Mesh | None = None) -> Callable[[Any, Any, dict, Key[Array, ""]], Metrics]:
     """evaluate(params, extra, batch, rng) -> metrics, with dropout and its like off and `extra`
-    left as it is.
+    left as it is.  mesh: on which the parameters and batches lie.
     """
 
     def evaluate(params, extra, batch, rng):
         loss, metrics, _ = objective.loss(params, extra, batch, rng, train=False)
         return _with_loss(metrics, loss)
 
-    return jax.jit(evaluate)
+    return jax.jit(_on(mesh, evaluate))
+
+
+def _mesh_of(sharding: Any) -> jax.sharding.Mesh | None:
+    """The mesh of a tree of shardings."""
+    return next((leaf.mesh for leaf in jax.tree.leaves(sharding)), None)
+
+
+def _on(mesh: jax.sharding.Mesh | None, function: Callable) -> Callable:
+    """The function, traced for that mesh, which kernels written by hand must know; as it is if None."""
+    if mesh is None:
+        return function
+
+    @functools.wraps(function)
+    def spread(*arguments):
+        with spread_over(mesh):
+            return function(*arguments)
+
+    return spread
 
 
 def _accumulated(gradient, state, batch, rng, accumulate):
