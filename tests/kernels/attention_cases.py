@@ -88,7 +88,7 @@ FORMS = {
             "mask: all at once",
             "bias: grid decay",
             "bias: relative",
-            "softmax with",
+            "softmax with grid table",
             "softmax: sigmoid",
             "length: 1",
             "length: 197",

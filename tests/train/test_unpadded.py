@@ -114,6 +114,7 @@ def test_a_run_that_stopped_goes_on_exactly(whole):
     jax.tree.map(np.testing.assert_array_equal, more.state.params, result.state.params)
 
 
+@pytest.mark.slow
 def test_accumulation_sees_the_same_texts(whole):
     """Groups of each microbatch are its own: the first loss is that of one microbatch with the same rows."""
     folder, _, _ = whole

@@ -90,7 +90,9 @@ class Hourglass(nn.Module):
         C = where.at.shape[1]
         rate = min(self.rate, real.shape[1])
         heard = real[:, : C * rate].reshape(-1, C, rate).any(axis=2)
-        return ctx.replace(segments=(texts, real.astype(jnp.int32))), inner.replace(segments=(where.segments, heard.astype(jnp.int32)))
+        return ctx.replace(segments=(texts, real.astype(jnp.int32))), inner.replace(
+            segments=(where.segments, heard.astype(jnp.int32))
+        )
 
     def _check(self, sublayers: Sequence[Spec]) -> None:
         if self.rate < 2 or self.width < 1 or self.cut not in ("text", "row"):
