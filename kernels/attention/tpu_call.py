@@ -53,15 +53,17 @@ def call(
             scratch_shapes=list(scratch.values()),
         ),
         out_shape=list(outputs.values()),
-        compiler_params=pltpu.CompilerParams(
-            # a plane's gradient adds up over rows, so one core must meet them all
-            dimension_semantics=("parallel", "arbitrary" if "d_plane" in outputs else "parallel", *2 * ("arbitrary",)),
-            vmem_limit_bytes=MEMORY,
-        ),
+        compiler_params=pltpu.CompilerParams(dimension_semantics=_walks(outputs), vmem_limit_bytes=MEMORY),
         interpret=interpreted(),
         name=name,
     )
     return dict(zip(outputs, run(*codes.values(), *operands.values()), strict=True))
+
+
+def _walks(outputs: dict) -> tuple[str, ...]:
+    """Which axes of the grid several cores may share: none along which the gradient of a plane adds up."""
+    rows, heads = outputs["d_plane"].shape[:2] if "d_plane" in outputs else (0, 0)
+    return *("arbitrary" if planes == 1 else "parallel" for planes in (heads, rows)), "arbitrary", "arbitrary"
 
 
 def rows_of(plan: Plan, run: Callable) -> None:

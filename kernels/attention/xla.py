@@ -23,7 +23,7 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     """(values, log-sum-exp or None). The public function's arguments, all of them checked and present."""
     (B, T, N, H), (_, S, K, _) = q.shape, k.shape
     given = dict(mask=mask, bias=bias, scale=scale, softmax=softmax, dropout=dropout)
-    if decode.suits(T, S if _span(mask, T) is None else _span(mask, T), softmax):
+    if decode.suits(T, _span(mask, T) or S, softmax):
         return decode.split(q, k, v, segments=segments, **given)
     own, G = tokens(segments, mask), N // K
     walk = "heads" if platform() == "cpu" and max(T, S) > SHORT else "none"

@@ -59,6 +59,8 @@ CASES = {
     "buckets": Case(B=1, T=260, N=2, K=2, segments="none", bias=lambda B, T, S, N: Buckets(drawn(8, N), 16, 2)),
     "dropout and cap": Case(B=1, T=200, N=2, K=2, drop=0.3, softmax=lambda N: Softmax(cap=1.5)),
     "sigmoid": Case(B=1, T=200, N=2, K=2, softmax=lambda N: Sigmoid(shift=jnp.array([-1.0, 0.5]))),
+    # its gradient adds up over the rows and over both columns of heads
+    "one plane for all": Case(T=20, H=64, segments="none", bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
 }
 
 
@@ -98,7 +100,7 @@ def test_long_rows_are_taken_in_parts(monkeypatch):
     test_several_blocks("pattern")
 
 
-@pytest.mark.parametrize("name", ["packed", pytest.param("window", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["packed", "one plane for all", pytest.param("window", marks=pytest.mark.slow)])
 def test_no_races_and_no_reads_of_what_was_not_written(name):
     """Two cores, memory filled with NaN, reads out of bounds refused."""
     interpret = pytest.importorskip("jax._src.pallas.mosaic.interpret.interpret_pallas_call")
