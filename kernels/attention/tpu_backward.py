@@ -22,7 +22,7 @@ ADDED_UP = {"d_heads", "d_line", "d_shift"}  # over all blocks of a row
 
 
 def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dict:
-    """dq [B T N·H]; dk and dv [B S N·H], of each query head; "d_shift", and "d_heads", "d_line" or "d_plane" of the bias.
+    """dq [B T N·H]; dk, dv [B S N·H], of each query head; "d_shift", and "d_heads", "d_line" or "d_plane" of the bias.
 
     The latter two where there are such, in the shapes of the operands that they are of.
     """
