@@ -7,6 +7,8 @@ Reproduced: the networks, parameter for parameter (both heads counted, as the pu
 of section A.2. Not as there: A and B of a pair are of equal length, and rows have one length throughout.
 Command: xfm train configs/text/bert.py:base --workdir runs/bert --config.data.path=FOLDER_OF_TEXT
 Cost: 1M steps of 256 rows; the paper took 4 days on 16 TPU chips for base.  Result: not run at scale.
+`base_h128` and `large_h128` are ours, for TPU: half as many heads, of 128, whose attention takes about two thirds of
+the cycles or fewer (benchmarks/README.md); as many parameters and FLOPs, but weights of the paper's do not fit them.
 `tiny` is for two CPU cores: two minutes on the Python standard library (masked language modelling alone).
 """
 
@@ -19,7 +21,7 @@ ORACLE = "transformers BertForPreTraining with copied weights (goldens); paramet
 SIZES = {
     f"L{layers}_H{width}": (layers, width, width // 64) for layers in range(2, 13, 2) for width in (128, 256, 512, 768)
 }
-SIZES |= {"base": (12, 768, 12), "large": (24, 1024, 16)}
+SIZES |= {"base": (12, 768, 12), "large": (24, 1024, 16), "base_h128": (12, 768, 6), "large_h128": (24, 1024, 8)}
 VARIANTS = ("tiny", *SIZES)
 # Counted from the transformers model; the papers print 110M (base), 4.4, 11.3, 29.1, 41.7 and 110.1 million.
 PARAMETERS = {
@@ -30,6 +32,7 @@ PARAMETERS = {
     "L10_H512": 47_973_180, "L10_H768": 95_930_684, "L12_H128": 6_416_188, "L12_H256": 17_585_980,
     "L12_H512": 54_277_948, "L12_H768": 110_106_428,
 }  # fmt: skip
+PARAMETERS |= {f"{size}_h128": PARAMETERS[size] for size in ("base", "large")}
 
 
 def network(layers, width, heads, vocab, length, hidden=None, types=2, activation="gelu", eps=1e-12, drop=0.0):

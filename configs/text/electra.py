@@ -8,6 +8,8 @@ detection. Not as there: learning rates do not fall with depth in fine-tuning; r
 Command: xfm train configs/text/electra.py:small --workdir runs/electra --config.data.path=FOLDER_OF_TEXT
 Cost: 1M steps of 128 rows; the paper took 4 days on one V100 for small.  Result: not run at scale.
 `tiny` is for two CPU cores: about a minute on the bytes of the Python standard library.
+`small_h128`, `base_h128` and `large_h128` are ours, for TPU: half as many heads, of 128, in the generator too (but
+small's, which has one of 64); see text/bert.
 """
 
 from xfm.configs.text import bert
@@ -17,9 +19,15 @@ ORACLE = "transformers ElectraForPreTraining and ElectraForMaskedLM (goldens); p
 
 # layers, width, heads, width of the embedding; width and heads of the generator
 SIZES = {"small": (12, 256, 4, 128, 64, 1), "base": (12, 768, 12, 768, 256, 4), "large": (24, 1024, 16, 1024, 256, 4)}
+SIZES |= {
+    "small_h128": (12, 256, 2, 128, 64, 1),
+    "base_h128": (12, 768, 6, 768, 256, 2),
+    "large_h128": (24, 1024, 8, 1024, 256, 2),
+}
 VARIANTS = ("tiny", *SIZES)
 # Counted from the transformers model of the discriminator with its head.
 PARAMETERS = {"small": 13_549_057, "base": 109_483_009, "large": 335_142_913}
+PARAMETERS |= {f"{size}_h128": count for size, count in PARAMETERS.items()}
 
 
 def network(layers, width, heads, vocab, length=512, factor=None, hidden=None, types=2, activation="gelu", eps=1e-12,
@@ -45,15 +53,16 @@ def get_config(arg="base"):
     if arg == "tiny":
         return tiny(c)
     c.model, generator = pair(*SIZES[arg], vocab=30522, drop=0.1)
-    rate = 0.25 if arg == "large" else 0.15
+    size = arg.removesuffix("_h128")
+    rate = 0.25 if size == "large" else 0.15
     c.objective = dict(kind="replaced_token", generator=generator, rate=rate, split=(0.85, 0.0, 0.15), weight=50.0)
     c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.02))]
     batch, steps, peak = {
         "small": (128, 1_000_000, 5e-4),
         "base": (256, 766_000, 2e-4),
         "large": (2048, 400_000, 2e-4),
-    }[arg]
-    c.data.length = 128 if arg == "small" else 512
+    }[size]
+    c.data.length = 128 if size == "small" else 512
     c.batch, c.steps = batch, steps
     c.schedule = dict(kind="linear", peak=peak, warmup=10_000)
     return c

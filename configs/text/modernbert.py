@@ -9,6 +9,8 @@ Not as there: AdamW and clipping instead of StableAdamW; no growth of the batch;
 base's weights, and keeps one rate where theirs went back to 5e-5 after 900B tokens; rows are cut from running text.
 Command: xfm train configs/text/modernbert.py:base --workdir runs/modernbert --config.data.path=FOLDER_OF_TEXT
 Cost: 1.72T tokens, then 300B; the paper took 194 hours on 8 H100 for base's first.  Result: not run at scale.
+`…_h128` are ours, for TPU: half as many heads, of 128; see text/bert. The rotary angles, from 1 down to about one over
+the base, are then spread over 64 pairs of channels and not over 32.
 """
 
 from ml_collections import ConfigDict
@@ -21,8 +23,10 @@ SIZES = {
     "large": ((1024, 16, 2624, 28), (4928, 5e-4), (77, 5e-5)),
 }
 VARIANTS = ("tiny", "base", "large", "base_8192", "large_8192")
+VARIANTS += tuple(f"{size}_h128" for size in VARIANTS[1:])
 PARAMETERS = {"base": 149_655_232, "large": 395_881_664}
 PARAMETERS |= {f"{size}_8192": count for size, count in PARAMETERS.items()}
+PARAMETERS |= {f"{size}_h128": count for size, count in PARAMETERS.items()}
 
 GLOBAL, LOCAL = 160_000.0, 10_000.0  # rotary bases of full layers and of those with a window
 BIASES = dict(norm=False, attention=False, ffn=False, head=False, vocab=True)
@@ -73,9 +77,11 @@ def folded(layers):
 
 
 def get_config(arg="base"):
-    size, _, extended = ("base" if arg == "tiny" else arg).partition("_")
+    size, *more = ("base" if arg == "tiny" else arg).split("_")
+    extended = "8192" in more
     (width, heads, hidden, layers), *phases = SIZES[size]
-    (batch, rate), length = phases[bool(extended)], 8192 if extended else 1024
+    heads = width // 128 if "h128" in more else heads
+    (batch, rate), length = phases[extended], 8192 if extended else 1024
     tokens = batch * length
     thetas = (GLOBAL if extended else LOCAL, LOCAL)  # the global base rises with the length
     c = ConfigDict()

@@ -10,6 +10,7 @@ sampled by their sizes, its paper gives no learning rate (RoBERTa's stands here)
 Command: xfm train configs/text/roberta.py:base --workdir runs/roberta --config.data.path=FOLDER_OF_TEXT
 Cost: 500k steps of 8192 rows of 512; the paper took a day on 1024 V100 for 100k of them.  Result: not run at scale.
 `tiny` is for two CPU cores: less than a minute on the Python standard library.
+`base_h128` and `large_h128` are ours, for TPU: half as many heads, of 128; see text/bert.
 """
 
 from xfm.configs.text import bert
@@ -22,6 +23,7 @@ SIZES = {
     "base": (12, 768, 12, 50265), "large": (24, 1024, 16, 50265), "distil": (6, 768, 12, 50265),
     "xlmr_base": (12, 768, 12, 250002), "xlmr_large": (24, 1024, 16, 250002),
     "camembert": (12, 768, 12, 32005), "camembert_large": (24, 1024, 16, 32005),
+    "base_h128": (12, 768, 6, 50265), "large_h128": (24, 1024, 8, 50265),
 }  # fmt: skip
 VARIANTS = ("tiny", *SIZES)
 # Counted from the transformers models with the head of masked language modelling.
@@ -29,6 +31,7 @@ PARAMETERS = {
     "base": 124_697_433, "large": 355_412_057, "distil": 82_170_201, "xlmr_base": 278_295_186,
     "xlmr_large": 560_142_482, "camembert": 110_655_493, "camembert_large": 336_695_557,
 }  # fmt: skip
+PARAMETERS |= {f"{size}_h128": PARAMETERS[size] for size in ("base", "large")}
 
 
 def network(layers, width, heads, vocab, length=514, hidden=None, types=1, activation="gelu", eps=1e-5, drop=0.0,
@@ -50,7 +53,7 @@ def get_config(arg="base"):
     c.data.tokenizer = dict(kind="bpe", size=SIZES[arg][3])
     c.batch, c.steps, c.clip = 8192, 500_000, None
     c.optimiser.update(b2=0.98)
-    large = arg.endswith("large")
+    large = "large" in arg
     c.schedule = dict(kind="linear", peak=4e-4 if large else 6e-4, warmup=30_000 if large else 24_000)
     if arg.startswith("xlmr"):
         c.steps = 1_500_000

@@ -9,6 +9,8 @@ augmentation and the distillation token.
 Command: xfm train configs/vision/vit.py:deit_S --workdir runs/deit --config.data.path=IMAGENET/train
 Cost: 300 epochs; DeiT-B took the authors 53 hours on 8 V100.  Result: not run at scale.
 `tiny` is for two CPU cores: a minute on scikit-learn's digits.
+`…_h128` are ours, for TPU: heads of 128, so half as many of them (10 for H's 16 of 80), whose attention takes fewer
+cycles (benchmarks/README.md); as many parameters and FLOPs, but weights of the papers' do not fit them.
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +21,8 @@ ORACLE = "transformers ViTForImageClassification with copied weights (goldens); 
 # layers, width, heads
 SIZES = {"Ti": (12, 192, 3), "S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "H": (32, 1280, 16)}
 DEIT = ("deit_Ti", "deit_S", "deit_B")
-VARIANTS = ("tiny", *(f"{size}/{patch}" for size in SIZES for patch in (16, 32, 14)), *DEIT)
+WIDE = tuple(f"{name}_h128" for name in ("S/16", "B/16", "L/16", "H/14", "deit_S", "deit_B"))
+VARIANTS = ("tiny", *(f"{size}/{patch}" for size in SIZES for patch in (16, 32, 14)), *DEIT, *WIDE)
 # With 1000 classes. DeiT prints 5M, 22M and 86M so. Without the head: 5.5, 21.7, 85.8 and 303.3 million for /16
 # (Steiner et al.), 86M and 632M for B/16 and H/14 (Dosovitskiy et al.; their 307M for L is no L/16 of their code).
 PARAMETERS = {
@@ -27,6 +30,7 @@ PARAMETERS = {
     "S/32": 22_878_952, "B/32": 88_224_232, "L/32": 306_535_400, "H/14": 632_045_800,
     "deit_Ti": 5_717_416, "deit_S": 22_050_664, "deit_B": 86_567_656,
 }  # fmt: skip
+PARAMETERS |= {name: PARAMETERS[name.removesuffix("_h128")] for name in WIDE}
 
 
 def network(layers, width, heads, patch, size, classes, activation, drop=0.0, drop_path=0.0):
@@ -49,11 +53,13 @@ def network(layers, width, heads, patch, size, classes, activation, drop=0.0, dr
 
 
 def get_config(arg="B/16"):
-    deit = arg in DEIT
-    size, patch = (arg.removeprefix("deit_"), 16) if deit else arg.split("/") if "/" in arg else ("S", 16)
+    name = arg.removesuffix("_h128")
+    deit = name in DEIT
+    size, patch = (name.removeprefix("deit_"), 16) if deit else name.split("/") if "/" in name else ("S", 16)
+    layers, width, heads = SIZES[size]
     c = ConfigDict()
     c.model = network(
-        *SIZES[size], patch=int(patch), size=224, classes=1000,
+        layers, width, width // 128 if arg in WIDE else heads, patch=int(patch), size=224, classes=1000,
         activation="gelu" if deit else "gelu_tanh", drop=0.0 if deit else 0.1, drop_path=0.1 if deit else 0.0,
     )  # fmt: skip
     c.objective = dict(kind="classification", classes=1000)

@@ -5,6 +5,7 @@ The text goldens freeze what is API: the paths. Renew them with XFM_RENEW=1 and 
 
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ import xfm
 from xfm.catalogue import check, entries
 from xfm.describe import example_batch
 from xfm.objectives import build_objective
+from xfm.spec import plain
 from xfm.train.sharding import RULES, rule_of
 from xfm.vocabulary import Vocabulary
 
@@ -134,6 +136,27 @@ def test_the_hybrid_has_the_published_layers():
     pattern = config_of("sequence/mamba2_hybrid", "8B").model.pattern
     kinds = [part["kind"] for part in pattern]
     assert [kinds.count(kind) for kind in ("mamba2", "attention", "mlp")] == [24, 4, 28]
+
+
+def attentions(spec):
+    """The attention parts of a spec, wherever they stand in it."""
+    inner = spec.values() if isinstance(spec, Mapping) else spec if isinstance(spec, list | tuple) else ()
+    own = [spec] if isinstance(spec, Mapping) and spec.get("kind") == "attention" and "heads" in spec else []
+    return own + [part for value in inner for part in attentions(value)]
+
+
+@pytest.mark.parametrize("name,variant", [v for v in VARIANTS if v[1].endswith("_h128")])
+def test_heads_of_128_are_all_that_differs(name, variant):
+    """The paper's config but for the number of heads; every parameter as large as there."""
+    wide, papers = config_of(name, variant), config_of(name, variant.removesuffix("_h128"))
+    size_by_path = [{path: leaf.size for path, leaf in shapes(c).items()} for c in (wide, papers)]
+    assert size_by_path[0] == size_by_path[1]
+    queries = [leaf.shape for path, leaf in shapes(wide).items() if path.endswith("q/kernel")]
+    assert queries and {shape[-1] for shape in queries} == {128}
+    wide, papers = plain(wide), plain(papers)
+    for part in attentions(wide) + attentions(papers):
+        del part["heads"]
+    assert wide == papers
 
 
 @pytest.mark.parametrize("name,variant", [v for v in VARIANTS if v[1] in ("tiny", "8B", "base", "deit_S", "B/16")])
