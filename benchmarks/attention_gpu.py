@@ -247,7 +247,7 @@ def tuned(cases, until):
     import jax.numpy as jnp
 
     module = importlib.import_module("xfm.kernels.attention.gpu")
-    chosen = module._tilings
+    chosen = module.tilings
     ways = {
         "as chosen": {},
         "without turns": dict(forward=dict(turns=False)),
@@ -270,7 +270,7 @@ def tuned(cases, until):
                 found = chosen(plan)
                 return found | {k: dataclasses.replace(found[k], **change) for k, change in changes.items()}
 
-            module._tilings = other
+            module.tilings = other
             jax.clear_caches()
             try:
                 shape = sizes(case, False, small=False)
@@ -278,7 +278,7 @@ def tuned(cases, until):
                 found = measured(forward, both, jax.block_until_ready, 30)
             except Exception as problem:
                 found = dict(missing=reason(problem))
-            module._tilings = chosen
+            module.tilings = chosen
             results[f"{name}, {way}"] = found
             print(f"  {name:20} {way:20} {found.get('missing') or (found['forward_us'], found['both_us'])}", flush=True)
     return results

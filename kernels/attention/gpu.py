@@ -11,12 +11,11 @@ import jax.numpy as jnp
 from ..platform import interpreted
 from .bias import Buckets, Dense, GridDecay, GridTable, Slopes
 from .gpu_blocks import diagonals, ids, padded, skew, spans
+from .gpu_plan import ALIGN, LOG2E, MULTIPROCESSORS, Plan, tilings
 from .mask import Mask
 from .softmax import Softmax
 
 WIDTHS = (64, 128, 256)  # of heads; others are filled up with zeros
-SHORT = 1024  # up to here one thread block per multiprocessor walks over many tiles
-MULTIPROCESSORS = 132
 OUT_OF_PLACE = (Dense, GridTable, GridDecay)  # written out as [.., T, S] before the kernel reads them
 
 
@@ -47,8 +46,6 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
 
 def gpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     """(y, lse) of the public function's arguments, all of them checked and present."""
-    from .gpu_parts import LOG2E, Plan
-
     (B, T, N, H), (_, S, K, _) = q.shape, k.shape
     if scale <= 0:  # the running maximum is taken before the factor: a positive one keeps its place
         q, scale = (-q, -scale) if scale < 0 else (q * 0, 1.0)
@@ -104,7 +101,7 @@ def _attend(plan, q, k, v, numbers, fixed):
 def _forward(plan, q, k, v, numbers, fixed):
     from .gpu_forward import forward
 
-    tiling = _tilings(plan)["forward"]
+    tiling = tilings(plan)["forward"]
     v = _real(v, fixed, 1)  # a weight of 0 times NaN is NaN; NaN in q and k only meets scores that the mask replaces
     arrays = _arrays(plan, dict(q=q, k=k, v=v), numbers, fixed, "rows")
     arrays["spans"] = spans(fixed["mask"], fixed["marks"], plan.lengths, (tiling.rows, tiling.columns), "keys")
@@ -116,12 +113,11 @@ def _forward(plan, q, k, v, numbers, fixed):
 def _backward(plan, residuals, cotangents):
     from . import gpu_backward
     from .gpu_bias import biases
-    from .gpu_parts import LOG2E
 
     q, k, v, numbers, fixed, y, lse = residuals
     dy, dlse = cotangents
     T, S = plan.lengths
-    tilings = _tilings(plan)
+    cut = tilings(plan)
     q, k, dy = _real(q, fixed, 0), _real(k, fixed, 1), _real(dy.astype(q.dtype), fixed, 0)
     delta = jnp.einsum("btnh,btnh->bnt", dy, y, preferred_element_type=jnp.float32)
     # The kernels know the log-sum-exp in base 2; its cotangent is of that number.
@@ -135,17 +131,17 @@ def _backward(plan, residuals, cotangents):
         sizes = (tiling.rows, tiling.columns) if walk == "keys" else (tiling.columns, tiling.rows)
         return dict(spans=spans(fixed["mask"], fixed["marks"], plan.lengths, sizes, walk))
 
-    dq = gpu_backward.queries(plan, tilings["dq"], by_row | table(tilings["dq"], "keys"))
-    of_keys = by_column | table(tilings["dkv"], "queries")
+    dq = gpu_backward.queries(plan, cut["dq"], by_row | table(cut["dq"], "keys"))
+    of_keys = by_column | table(cut["dkv"], "queries")
     apart = plan.width == 256 or (plan.width == 128 and plan.work)  # each takes width / 2 registers of every thread
     together = [("dk",), ("dv",)] if apart else [("dk", "dv")]
     found = {}
     for wanted in together:
-        found |= gpu_backward.keys_and_values(plan, tilings["dkv"], of_keys, wanted)
+        found |= gpu_backward.keys_and_values(plan, cut["dkv"], of_keys, wanted)
     dk, dv = found["dk"], found["dv"]
     dnumbers = None
     if numbers is not None:
-        tiling = tilings["dbias"]
+        tiling = cut["dbias"]
         B = q.shape[0]
         share = 1 if plan.bias == "dense" and numbers.shape[0] > 1 else _share(plan, tiling, B)
         sums = biases(plan, tiling, by_row | table(tiling, "keys"), share)
@@ -158,8 +154,6 @@ _attend.defvjp(_forward, _backward)
 
 def _arrays(plan, given, numbers, fixed, queries):
     """The kernels' inputs; queries: the side of a block of scores that they are on."""
-    from .gpu_parts import ALIGN, LOG2E
-
     arrays = dict(given)
     # The copy engine takes tiles of 8 rows, and reads zeros past an array's end; a simulated copy may not reach there.
     whole = ALIGN if interpreted() else 8
@@ -179,8 +173,6 @@ def _arrays(plan, given, numbers, fixed, queries):
 
 def _wide(plan, numbers, queries):
     """The bias so that each block of it is a slice: see `wide_slice`."""
-    from .gpu_parts import ALIGN
-
     if plan.bias == "dense":
         numbers = padded(padded(numbers, 2, ALIGN), 3, ALIGN)
         return numbers if queries == "rows" else numbers.swapaxes(2, 3)
@@ -226,24 +218,3 @@ def _bias_gradient(plan, tiling, sums, numbers, fixed):
         return line
     distance = jnp.abs(jnp.arange(1 - T, S) - fixed["mask"].start)
     return -(line * distance).sum(1)
-
-
-def _tilings(plan) -> dict:
-    """How each kernel is cut: as wide as registers (no spills, which the tests assert) and shared memory allow."""
-    from .gpu_parts import Tiling
-
-    H, wide = plan.width, plan.bias in ("line", "dense")
-    masked = plan.marks or plan.causal or plan.before is not None or plan.after is not None
-    if H == 256:
-        one = Tiling(1, 64, 2, 1, None)
-        forward = Tiling(2, 64, 2, 1, None, turns=True)
-        return dict(forward=forward, dq=one, dkv=one, dbias=Tiling(1, 64, 1, 1, None))
-    many = max(plan.lengths) <= SHORT and not (wide and H == 128)
-    slots, blocks = (2, MULTIPROCESSORS) if many else (1, None)
-    forward = 64 if wide or plan.work > 1 or (plan.work and masked) else 128
-    return dict(
-        forward=Tiling(2, forward, 2, slots, blocks, turns=True),
-        dq=Tiling(2, 64, 2, slots, blocks),
-        dkv=Tiling(2, 64, 2, slots, blocks),
-        dbias=Tiling(2, 64, 2 if H == 64 else 1, 1, None),
-    )

@@ -229,8 +229,7 @@ def test_nan_in_padding_reaches_nobody_and_every_bit_comes_again():
 @pytest.mark.slow
 def test_thread_blocks_that_walk_over_many_tiles(monkeypatch):
     """As on a GPU with more tiles than multiprocessors: slots and rings are filled again while others still compute."""
-    gpu = importlib.import_module("xfm.kernels.attention.gpu")
-    monkeypatch.setattr(gpu, "MULTIPROCESSORS", 3)
+    monkeypatch.setattr("xfm.kernels.attention.gpu_plan.MULTIPROCESSORS", 3)
     case = attention_cases.Case(3, 300, N=2, K=1, H=64, mask=MASKS_OF_CASES["window"])
     actual = FORM.honoured(lambda: values_and_gradients(case, "gpu", jnp.float16))
     assert_close(actual, expected(case, jnp.float16), rtol=4 * 2**-12)
