@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ..platform import platform
+from . import decode
 from .bias import Bias, Buckets, Dense, GridDecay, GridTable, Relative, Slopes
 from .bias import check as check_bias
 from .dropout import Dropout
@@ -152,6 +153,8 @@ def _choice(name, q, k, v, given) -> Implementation:
     here = platform()
     if name is None:
         names = [n for n in PREFERENCE.get(here, ("xla",)) if n in IMPLEMENTATIONS]
+        if here == "tpu" and decode.few(q.shape[1], k.shape[1]):
+            names = ["xla"]
         return next(
             IMPLEMENTATIONS[n] for n in names if n == "xla" or IMPLEMENTATIONS[n].refuses(q, k, v, **given) is None
         )

@@ -3,6 +3,9 @@
 Sanovar, Bharadwaj, St. Amant, Rühle, Rajmohan, "Lean Attention: Hardware-Aware Scalable Attention Mechanism for the
 Decode-Phase of Transformers" (2024), section 3.2: merging is associative, so pieces may be of any number and go in any
 order, and all cores have the same amount to do however few queries there are.
+
+A TPU needs no pieces: XLA there reads keys and values once, as they lie, whatever their number. Pieces make it copy
+them, and a kernel that works on 128 queries at a time is idle with one (benchmarks/README.md).
 """
 
 import functools
@@ -16,7 +19,8 @@ from .block import attend, tokens
 from .softmax import Softmax
 
 FEW = 8  # queries, at most
-LONG = 512  # keys, at least
+LONG = 512  # keys, at least, of a row that is cut
+MANY = 128  # keys, at least, whose reading takes longer than all else with few queries
 PIECE = 1024  # keys of a piece, at most
 
 
@@ -36,9 +40,15 @@ def merge(
     return y.astype(ys.dtype), jnp.where(total == 0, -jnp.inf, jnp.log(some) + top)
 
 
+def few(T: int, S: int) -> bool:
+    """Whether T queries over S keys are so few that reading keys and values is all that counts."""
+    return T <= FEW and S >= MANY
+
+
 def suits(T: int, S: int, softmax) -> bool:
     """Whether to split the keys. Clipped weights need the whole denominator; sigmoids have none to merge by."""
-    return T <= FEW and S >= LONG and isinstance(softmax, Softmax) and softmax.clip is None
+    merges = isinstance(softmax, Softmax) and softmax.clip is None
+    return platform() != "tpu" and T <= FEW and S >= LONG and merges
 
 
 def split(q, k, v, *, segments, mask, bias, scale, softmax, dropout):

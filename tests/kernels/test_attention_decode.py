@@ -10,7 +10,7 @@ import pytest
 from tests.close import assert_close
 from tests.kernels.attention_cases import BIASES, MASKS, SOFTMAXES, Case, expected, values_and_gradients
 from xfm.context import Context, Mask
-from xfm.kernels.attention import Slopes, attention, attention_with_lse
+from xfm.kernels.attention import IMPLEMENTATIONS, Implementation, Slopes, attention, attention_with_lse
 from xfm.kernels.attention.decode import merge
 from xfm.kernels.platform import compiling_for
 from xfm.parts import SLOTS
@@ -129,6 +129,28 @@ def test_one_step_is_a_row_of_the_whole(splits):
         rows.append(y)
     assert splits, "met the split"
     assert_close(jnp.concatenate(rows, axis=1), whole)
+
+
+@pytest.mark.parametrize("T,S,chosen", [(1, 128, "xla"), (8, 4096, "xla"), (9, 4096, "tpu"), (1, 127, "tpu")])
+def test_a_tpu_leaves_few_queries_over_many_keys_to_xla(splits, monkeypatch, T, S, chosen):
+    """Whole, for XLA reads them once as they lie; the kernel is there for who names it."""
+    calls = []
+
+    def run(q, k, v, **given):
+        calls.append(q.shape)
+        return q, jnp.zeros(q.shape[:3])
+
+    monkeypatch.setattr(decode, "FEW", 8)
+    monkeypatch.setitem(IMPLEMENTATIONS, "tpu", Implementation(run, lambda *arrays, **given: None, ("tpu",)))
+    q, k, v = Case(B=1, T=T, S=S, N=2, K=1, H=8, segments="none").arrays()
+    with compiling_for("tpu"):
+        y = attention(q, k, v, mask=Mask.causal() & Mask(offset=S - T))
+        assert len(calls) == (chosen == "tpu") and not splits
+        attention(q, k, v, implementation="tpu")
+    assert len(calls) == 1 + (chosen == "tpu")
+    if chosen == "xla":
+        given = dict(mask=Mask.causal() & Mask(offset=S - T), implementation="naive")
+        assert_close(y, attention(q, k, v, **given))
 
 
 def test_long_caches_are_split_as_they_come():
