@@ -12,7 +12,14 @@ instructions a cycle. For every case the record says, of each kernel:
     peak       the share of the matrix unit's peak that this allows at most; memory and waiting come on top
     busy       the share of each unit's slots in use;  spills: registers that went to memory for want of room
 
-The peer is splash attention as JAX ships it, in the same run with the same libtpu, blocks of 1024.
+The peer is splash attention as JAX ships it, in the same run with the same libtpu, blocks of 1024. For short rows it is
+also attention as XLA compiles it, ours and that of jax.nn. That is a program of many operations, so what is compared is
+whole programs, `forward` and `step` (values and all gradients), on arrays [B T N·H] in the layout that each likes best;
+and of one query over a cache, keys and values lying as the mixer keeps them:
+
+    cycles     bundles of all operations, by a row: as often as their loops go round, branches taken, nothing waiting
+    bytes      what the operations read from HBM and write to it, by a row;  temporary: what is kept between them
+    bound      cycles that a row takes at the least, if computing and memory never wait for each other
 """
 
 import argparse
@@ -27,14 +34,19 @@ import tempfile
 from importlib import metadata
 
 from common import record, versions
+from tpu_program import BYTES_A_CYCLE, cycles, traffic
 
 TOPOLOGIES = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2", "tpu7x": "tpu7x:2x2x1"}
 FLOP_A_BUNDLE = {"v5e": 2**17, "v5p": 2**17, "v6e": 2**19, "tpu7x": 2**19}
-CHIPS = ("v5e", "v6e")
+CHIPS = ("v5e", "v6e")  # of all cases; the others for the plain ones
 LENGTH, ROWS = 2048, 4
 # What is attended to: a name, and the arguments of attention as a function of the heads.
 CALLS = ("plain", "packed", "window", "slopes", "buckets")
 SHORT = {"ViT": (197, 12, 64), "Swin": (49, 3, 32)}
+CACHES = {"cache": (12, 12, 64), "shared-cache": (32, 8, 128)}  # heads of queries, of keys, their width
+CACHED = 32_768  # places of a cache
+# rows of a whole program: images, windows of 64 images, texts that are being written
+WHOLE = {"ViT": 256, "Swin": 64 * 64, "cache": 8, "shared-cache": 8}
 ENVIRONMENT = dict(
     TPU_SKIP_MDS_QUERY="1",
     JAX_PLATFORMS="cpu",
@@ -46,10 +58,16 @@ ENVIRONMENT = dict(
 
 def cases() -> list[str]:
     """Names of all: chip, head width or short shape, what is attended to, whose."""
+    plain = [f"{chip} H={H} plain {whose}" for chip in TOPOLOGIES for H in (64, 128) for whose in ("xfm", "splash")]
     own = [f"{chip} H={H} {call} xfm" for chip in CHIPS for H in (64, 128) for call in CALLS]
     peer = [f"{chip} H={H} {call} splash" for chip in CHIPS for H in (64, 128) for call in ("plain", "packed")]
     short = [f"{chip} {shape} {whose}" for chip in CHIPS for shape, whose in (("ViT", "xfm"), ("ViT", "splash"))]
-    return own + peer + short + [f"{chip} Swin xfm" for chip in CHIPS]
+    whole = [
+        f"{chip} {shape} {way} {whose}"
+        for chip in CHIPS for shape in SHORT for way in ("forward", "step") for whose in ("xfm", "xla", "jax.nn")
+    ]  # fmt: skip
+    caches = [f"{chip} {cache} forward {whose}" for chip in CHIPS for cache in CACHES for whose in ("xfm", "xla")]
+    return list(dict.fromkeys(own + peer + plain + short + [f"{chip} Swin xfm" for chip in CHIPS] + whole + caches))
 
 
 def compile_case(name: str) -> None:
@@ -82,25 +100,101 @@ def compile_case(name: str) -> None:
     jax.jit(gradient).lower(*3 * (array(*shape),), learned, segments).compile()
 
 
-def xfm_call(call, B, T, N, H):
+def compile_whole(name: str) -> dict:
+    """Compiles a whole program; the memory that it needs."""
+    import jax
+    from jax.experimental import topologies
+
+    chip, shape, way, whose = name.split()
+    device = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGIES[chip]).devices[0]
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    made = of_a_cache(shape, whose, sharding) if shape in CACHES else of_short_rows(shape, way, whose, sharding)
+    return dict(temporary=made.compile().memory_analysis().temp_size_in_bytes)
+
+
+def of_short_rows(shape, way, whose, sharding):
+    """A program of short rows, lowered."""
+    import jax
+    import jax.numpy as jnp
+    from jax.experimental.layout import Format, Layout
+
+    (T, N, H), B, liked = SHORT[shape], WHOLE[shape], Format(Layout.AUTO, sharding)
+    attend, _, learned = jax_nn_call(shape, T, N) if whose == "jax.nn" else xfm_call(shape, B, T, N, H, whose)
+    q = jax.ShapeDtypeStruct((B, T, N * H), jnp.bfloat16)
+
+    def forward(q, k, v, learned):
+        return attend(*(a.reshape(B, T, N, H) for a in (q, k, v)), learned, None).reshape(q.shape)
+
+    def step(q, k, v, learned, dy):
+        y, back = jax.vjp(forward, q, k, v, learned)
+        return y, back(dy)
+
+    learned = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), learned)
+    run, given = (forward, (q, q, q, learned)) if way == "forward" else (step, (q, q, q, learned, q))
+    return jax.jit(run, in_shardings=liked, out_shardings=liked).lower(*given)
+
+
+def of_a_cache(cache, whose, sharding):
+    """A program of one query over all that a cache holds so far, lowered."""
+    import jax
     import jax.numpy as jnp
 
-    from xfm.kernels.attention import Buckets, GridTable, Mask, Slopes, attention
+    from xfm.kernels.attention import Mask, attention
     from xfm.kernels.platform import compiling_for
 
-    learned = {
+    (N, K, H), B = CACHES[cache], WHOLE[cache]
+    q, k = (jax.ShapeDtypeStruct((B, *shape, H), jnp.bfloat16, sharding=sharding) for shape in ((1, N), (CACHED, K)))
+
+    def forward(q, k, v, place):
+        seen = Mask.causal() & Mask(offset=place)
+        with compiling_for("tpu"):
+            return attention(q, k, v, mask=seen, implementation="tpu" if whose == "xfm" else whose)
+
+    return jax.jit(forward).lower(q, k, k, jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding))
+
+
+def jax_nn_call(call, T, N):
+    """A table of distances is written out for it, so that its gradient comes back by way of the whole plane."""
+    import jax
+    import jax.numpy as jnp
+
+    learned, tokens = learned_of(call, N), jnp.arange(T)
+
+    def attend(q, k, v, learned, segments):
+        bias = None
+        if learned is not None:
+            bias = jax.vmap(lambda n: learned.block(0, n, tokens, tokens))(jnp.arange(N))[None].astype(q.dtype)
+        return jax.nn.dot_product_attention(q, k, v, bias=bias, implementation="xla")
+
+    return attend, None, learned
+
+
+def learned_of(call, N):
+    """The bias of a case."""
+    import jax.numpy as jnp
+
+    from xfm.kernels.attention import Buckets, GridTable, Slopes
+
+    return {
         "slopes": Slopes(jnp.ones(N)),
         "buckets": Buckets(jnp.ones((32, N))),
         "Swin": GridTable(jnp.ones((13, 13, N)), (7, 7)),
     }.get(call)
+
+
+def xfm_call(call, B, T, N, H, whose="xfm"):
+    from xfm.kernels.attention import Mask, attention
+    from xfm.kernels.platform import compiling_for
+
+    implementation = "tpu" if whose == "xfm" else whose
     # a window that all blocks of 1024 see in part, to be compared with those that see all
     mask = Mask.window(1500, 1500) if call == "window" else Mask.full()
 
     def attend(q, k, v, learned, segments):
         with compiling_for("tpu"):
-            return attention(q, k, v, segments=segments, mask=mask, bias=learned, implementation="tpu")
+            return attention(q, k, v, segments=segments, mask=mask, bias=learned, implementation=implementation)
 
-    return attend, (B, T, N, H), learned
+    return attend, (B, T, N, H), learned_of(call, N)
 
 
 def splash_call(call, B, T, N, H):
@@ -182,10 +276,24 @@ def measured(name: str) -> dict[str, dict]:
         )
         if child.returncode:
             raise SystemExit(f"{name} does not compile:\n{child.stderr[-3000:]}")
+        if _is_whole(name):
+            return {"program": _by_row(name, json.loads(child.stdout.splitlines()[-1]), folder)}
         kernels = bundles(folder)
     for kernel, numbers in kernels.items():
         numbers |= _shares(name, kernel, numbers["bundles"])
     return kernels
+
+
+def _is_whole(name: str) -> bool:
+    return {"forward", "step"} & set(name.split()) != set()
+
+
+def _by_row(name: str, told: dict, folder: str) -> dict:
+    """What a whole program does, by a row of its batch."""
+    chip, shape, *_ = name.split()
+    length, moved = cycles(folder), traffic(folder)
+    totals = dict(cycles=length, bytes=moved, **told, bound=max(length, moved / BYTES_A_CYCLE[chip]))
+    return {what: round(total / WHOLE[shape]) for what, total in totals.items()}
 
 
 def _shares(name: str, kernel: str, length: int) -> dict:
@@ -227,13 +335,16 @@ def main() -> None:
     parser.add_argument("--compile", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.compile:
-        return compile_case(options.compile)
+        return print(json.dumps((compile_whole if _is_whole(options.compile) else compile_case)(options.compile)))
     results = {}
     for name in cases():
         if not name.startswith(options.cases):
             continue
         results[name] = measured(name)
         for kernel, n in results[name].items() if not options.json else ():
+            if kernel == "program":
+                print(f"{name:28} " + "  ".join(f"{what} {number}" for what, number in n.items()), flush=True)
+                continue
             print(
                 f"{name:28} {kernel:18} {n['bundles']:6} bundles {n['per_head']:8} a head "
                 f"{n['per_block']:6} a block  peak {n['peak']:.0%}  matrix unit {n['busy'].get('MATMUL', 0):.0%}  "
