@@ -21,7 +21,6 @@ from .platform import interpreted
 
 ds = pl.ds
 when = pl.when
-ROWS = 64  # of one wgmma
 _MATRIX = plgpu.Layout.WGMMA
 
 
@@ -65,10 +64,13 @@ def place(axis: str = "warpgroup") -> jax.Array:
     return lax.axis_index(axis)
 
 
-def matrices(shape: tuple[int, ...], dtype):
-    """Shared memory for matrices (the last two axes) as wgmma reads them: tiles of 8 rows of 128 bytes, swizzled."""
-    tile = (8, 128 // jnp.dtype(dtype).itemsize)
-    return plgpu.SMEM(shape, dtype, transforms=(plgpu.TilingTransform(tile), plgpu.SwizzleTransform(128)))
+def matrices(shape: tuple[int, ...], dtype, swizzle: int = 128):
+    """Shared memory for matrices (the last two axes) as wgmma reads them: tiles of 8 rows of `swizzle` bytes.
+
+    The length that a product sums over is a multiple of the numbers in those bytes.
+    """
+    tile = (8, swizzle // jnp.dtype(dtype).itemsize)
+    return plgpu.SMEM(shape, dtype, transforms=(plgpu.TilingTransform(tile), plgpu.SwizzleTransform(swizzle)))
 
 
 def vectors(shape: tuple[int, ...], dtype):
@@ -102,8 +104,8 @@ def publish() -> None:
 
 
 def sent() -> None:
-    """Waits until everything that was sent has been read out of shared memory and written."""
-    plgpu.wait_smem_to_gmem(0)
+    """Waits until everything that was sent has been read out of shared memory."""
+    plgpu.wait_smem_to_gmem(0, wait_read_only=True)
 
 
 def registers(count: int, action: str) -> None:
@@ -118,8 +120,12 @@ def full(shape: tuple[int, ...], value: float, axis: int | None = None) -> jax.A
 
 
 def index(shape: tuple[int, int], axis: int, start) -> jax.Array:
-    """start + the row (axis 0) or column (axis 1) of each place of a matrix."""
-    return plgpu.broadcasted_iota(jnp.int32, shape, axis, layout=_MATRIX) + start
+    """start + the row (axis 0) or column (axis 1) of each place of a matrix.
+
+    Made where it is used: moved out of a loop, the numbers of all columns would fill registers.
+    """
+    numbers = plgpu.broadcasted_iota(jnp.int32, (shape[axis],), 0, layout=_MATRIX.reduce(1 - axis)) + start
+    return spread(*settle(numbers), shape, axis)
 
 
 def along(ref, axis: int) -> jax.Array:
@@ -167,17 +173,11 @@ def product(a, b, while_waiting: Callable[[], None] | None = None) -> jax.Array:
     return pl.run_scoped(compute, plgpu.ACC(shape, jnp.float32))
 
 
-def add_product(total: jax.Array, a, b, while_waiting: Callable[[], None] | None = None) -> jax.Array:
+def add_product(total: jax.Array, a, b) -> jax.Array:
     """total + a @ b, added up where total stands."""
     if interpreted():
-        return total + product(a, b, while_waiting)
-
-    def compute(accumulator):
-        plgpu.wgmma(accumulator, a, b)
-        if while_waiting is not None:
-            while_waiting()
-
-    return pl.run_state(compute)(plgpu.ACC.init(total))
+        return total + product(a, b)
+    return pl.run_state(lambda accumulator: plgpu.wgmma(accumulator, a, b))(plgpu.ACC.init(total))
 
 
 def two_products(one, other, between: Callable):
@@ -195,5 +195,5 @@ def two_products(one, other, between: Callable):
 
 
 def settle(*values):
-    """Keeps the compiler from moving what computes these past this line."""
+    """Keeps the compiler from moving what computes these past this line, or what follows from them out of a loop."""
     return lax.optimization_barrier(values)

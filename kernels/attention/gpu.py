@@ -58,10 +58,10 @@ def gpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         heads=(N, K),
         width=width,
         scale=float(scale),
-        causal=mask.order == "causal",
-        before=mask.before,
-        after=mask.after,
+        before=mask.reach[0],
+        after=mask.reach[1],
         marks=marks is not None,
+        prefix=prefix is not None,
         offset=mask.offset is not None,
         bias=kind,
         cap=softmax.cap,
@@ -120,9 +120,10 @@ def _backward(plan, residuals, cotangents):
     cut = tilings(plan)
     q, k, dy = _real(q, fixed, 0), _real(k, fixed, 1), _real(dy.astype(q.dtype), fixed, 0)
     delta = jnp.einsum("btnh,btnh->bnt", dy, y, preferred_element_type=jnp.float32)
-    # The kernels know the log-sum-exp in base 2; its cotangent is of that number.
-    delta = padded(delta - dlse[..., :T] * LOG2E, 2, lse.shape[2])
-    lse = jnp.where(jnp.isneginf(lse) | (jnp.arange(lse.shape[2]) >= T), jnp.inf, lse)  # weights of 0
+    # The kernels know the log-sum-exp in base 2; its cotangent is of that number, and anything where nothing is seen.
+    blind = jnp.isneginf(lse) | (jnp.arange(lse.shape[2]) >= T)
+    delta = jnp.where(blind, 0, padded(delta, 2, lse.shape[2]) - dlse * LOG2E)
+    lse = jnp.where(blind, jnp.inf, lse)  # weights of 0
     given = dict(q=q, k=k, v=v, do=dy, lse=lse, delta=delta)
     by_row = _arrays(plan, given, numbers, fixed, "rows")
     by_column = _arrays(plan, given, numbers, fixed, "columns")
@@ -172,7 +173,7 @@ def _arrays(plan, given, numbers, fixed, queries):
 
 
 def _wide(plan, numbers, queries):
-    """The bias so that each block of it is a slice: see `wide_slice`."""
+    """The bias so that each block of it is a slice: see `Kernel.part`."""
     if plan.bias == "dense":
         numbers = padded(padded(numbers, 2, ALIGN), 3, ALIGN)
         return numbers if queries == "rows" else numbers.swapaxes(2, 3)

@@ -13,7 +13,7 @@ from .. import mosaic_gpu as gpu
 from .gpu_halves import Block, Task, launch
 from .gpu_kernel import Kernel, by_rows
 from .gpu_plan import ROWS, Plan, Tiling
-from .gpu_scores import dropped, score_gradient, weights
+from .gpu_scores import dropping, score_gradient, weights
 
 
 def queries(plan: Plan, tiling: Tiling, arrays: dict) -> jax.Array:
@@ -25,10 +25,10 @@ def queries(plan: Plan, tiling: Tiling, arrays: dict) -> jax.Array:
     def step(at: Block, dq):
         at.take("k")
         at.take("v")
-        p, slant, dp = _both(at, at_once)
+        (_, steep), dp = _both(at, at_once)
         at.give_back("v")
         at.begun()
-        ds = score_gradient(at, p, dp, slant)
+        ds = score_gradient(at, steep, dropping(at)(dp))
         dq = gpu.add_product(dq, ds.astype(arrays["q"].dtype), at["k"])
         at.give_back("k")
         return dq
@@ -57,20 +57,19 @@ def keys_and_values(plan: Plan, tiling: Tiling, arrays: dict, wanted: tuple[str,
     def step(at: Block, sums):
         at.take("q")
         at.take("do")
-        found = {}
-        if "dk" in wanted and at_once:
-            p, slant, dp = _both(at, at_once)
-        else:
-            (p, slant), dp = weights(at, gpu.product(*at.factors("q", "k"))), None
-        at.begun()
-        if "dv" in wanted:
-            found["dv"] = gpu.add_product(sums["dv"], dropped(at, p).astype(dtype), at["do"])
         if "dk" in wanted:
-            dp = gpu.product(*at.factors("do", "v")) if dp is None else dp
+            (p, steep), dp = _both(at, at_once)
+        else:
+            p, _ = weights(at, gpu.product(*at.factors("q", "k")))
+        at.begun()
+        dropped, found = dropping(at), {}
+        if "dk" in wanted:
+            ds = score_gradient(at, steep, dropped(dp)).astype(dtype)
+        if "dv" in wanted:
+            found["dv"] = gpu.add_product(sums["dv"], dropped(p).astype(dtype), at["do"])
         at.give_back("do")
         if "dk" in wanted:
-            ds = score_gradient(at, p, dp, slant)
-            found["dk"] = gpu.add_product(sums["dk"], ds.astype(dtype), at["q"])
+            found["dk"] = gpu.add_product(sums["dk"], ds, at["q"])
         at.give_back("q")
         return found
 
@@ -84,11 +83,9 @@ def keys_and_values(plan: Plan, tiling: Tiling, arrays: dict, wanted: tuple[str,
 
 
 def _both(at: Block, at_once: bool):
-    """(p, d score / d (scale · q·k), dp) of a block; at once, the weights are made while dp is under way, which takes
-    the registers of both."""
+    """(`weights`, dp) of a block; at once, the weights are made while dp is under way, which takes the registers of
+    both."""
     scores, gradient = at.factors("q", "k"), at.factors("do", "v")
     if at_once:
-        (p, slant), dp = gpu.two_products(scores, gradient, functools.partial(weights, at))
-        return p, slant, dp
-    p, slant = weights(at, gpu.product(*scores))
-    return p, slant, gpu.product(*gradient)
+        return gpu.two_products(scores, gradient, functools.partial(weights, at))
+    return weights(at, gpu.product(*scores)), gpu.product(*gradient)

@@ -16,7 +16,7 @@ from .. import mosaic_gpu as gpu
 from .gpu_halves import Block, Task, launch
 from .gpu_kernel import Kernel, Place, Tile, span, unravel
 from .gpu_plan import ROWS, Plan, Tiling
-from .gpu_scores import score_gradient, weights
+from .gpu_scores import dropping, score_gradient, weights
 
 
 def bands(lengths: tuple[int, int], tiling: Tiling) -> tuple[int, int, int]:
@@ -40,8 +40,8 @@ def biases(plan: Plan, tiling: Tiling, arrays: dict, share: int) -> jax.Array:
 
     def step(at: Block, total):
         at.take("q")
-        p, slant = weights(at, gpu.product(*at.factors("q", "k")))
-        ds = score_gradient(at, p, gpu.product(*at.factors("do", "v")), slant)
+        _, steep = weights(at, gpu.product(*at.factors("q", "k")))
+        ds = score_gradient(at, steep, dropping(at)(gpu.product(*at.factors("do", "v"))))
         at.give_back("q")
         return total + ds
 

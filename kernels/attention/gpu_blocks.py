@@ -3,7 +3,6 @@
 Plain functions of arrays: they run in XLA before and after the kernels, and on any platform.
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -140,8 +139,3 @@ def padded(a: Array, axis: int, size: int) -> Array:
     """Zeros at the end of an axis, to a multiple of size."""
     short = -a.shape[axis] % size
     return a if not short else jnp.pad(a, [(0, short if i == axis else 0) for i in range(a.ndim)])
-
-
-def widths(a: jax.Array, width: int) -> jax.Array:
-    """Zeros after each head's numbers, to `width`: they change no product."""
-    return padded(a, a.ndim - 1, width)

@@ -9,7 +9,7 @@ from .. import mosaic_gpu as gpu
 from .gpu_halves import Block, Task, launch
 from .gpu_kernel import Kernel, by_rows
 from .gpu_plan import ALIGN, ROWS, Plan, Tiling
-from .gpu_scores import dropped, logits, visible
+from .gpu_scores import dropping, logits, visible
 
 
 def forward(plan: Plan, tiling: Tiling, arrays: dict) -> tuple[jax.Array, jax.Array]:
@@ -54,7 +54,7 @@ def _attend(turns, at: Block, carry):
     decay = jnp.exp2(top - level)
     p = jnp.exp2(x * factor - gpu.spread(level, x.shape, 0))
     weight = weight * decay + p.sum(axis=1)
-    p = dropped(at, p).astype(at["q"].dtype)
+    p = dropping(at)(p).astype(at["q"].dtype)
     total = total * gpu.spread(decay, total.shape, 0)
     total, weight, p = gpu.settle(total, weight, p)
     turns.arrive()

@@ -70,9 +70,10 @@ class Ring:
     def _slot(self, count):
         return lax.rem(count, jnp.int32(self.slots))
 
-    def _near(self, name, slot, worker):
-        near = getattr(self.refs, f"near_{name}")
-        return near.at[slot, worker] if self.kernel.own(name) else near.at[slot]
+    def near(self, slot, worker) -> dict[str, object]:
+        """The operands in shared memory by name, those of one worker where each has its own."""
+        found = {name: getattr(self.refs, f"near_{name}") for name in self.names}
+        return {name: ref.at[slot, worker] if self.kernel.own(name) else ref.at[slot] for name, ref in found.items()}
 
     def fill(self, count, place: Place):
         """Copier: the operands at that place, once the workers are done with what the slot held."""
@@ -81,7 +82,7 @@ class Ring:
         for name in self.names:
             for worker in range(self.kernel.tiling.workers if self.kernel.own(name) else 1):
                 part = self.kernel.part(self.refs, name, place, worker)
-                gpu.fetch(part, self._near(name, slot, worker), self.ready.at[slot])
+                gpu.fetch(part, self.near(slot, worker)[name], self.ready.at[slot])
 
     def drain(self, count):
         """Copier, at the end of a simulation: sees what was freed and not filled again, which it insists on."""
@@ -89,10 +90,10 @@ class Ring:
             gpu.when(slot < count)(lambda slot=slot: gpu.wait(self.free.at[slot]))
 
     def take(self, count, worker) -> dict[str, object]:
-        """Worker: the operands by name, once they are there; with the places of results that have their own."""
+        """Worker: the operands, once they are there."""
         slot = self._slot(count)
         gpu.wait(self.ready.at[slot])
-        return {name: self._near(name, slot, worker) for name in self.names}
+        return self.near(slot, worker)
 
     def give_back(self, count):
         if self.loads:
@@ -101,7 +102,7 @@ class Ring:
 
 
 class Half:
-    """What copier and workers alike know of their kernel."""
+    """Abstract: what copier and workers alike know of their kernel."""
 
     def __init__(self, kernel: Kernel, refs):
         self.kernel, self.refs = kernel, refs
@@ -110,6 +111,8 @@ class Half:
 
 
 class Copier(Half):
+    """The warpgroup that fetches what the workers take, in the same order."""
+
     def copy(self, turn, tile: Tile, met):
         for ring in self.kept:
             ring.fill(turn, tile.place)
@@ -160,6 +163,7 @@ class Task:
 
     def __init__(self, worker: Worker, turn, tile: Tile, met):
         self.worker, self.turn, self.tile, self.met = worker, turn, tile, met
+        self.slot = lax.rem(turn, jnp.int32(worker.kernel.tiling.slots))
         self.near = {}
         for ring in worker.kept:
             self.near |= ring.take(turn, worker.number)
@@ -184,8 +188,7 @@ class Task:
 
     def send(self, **results):
         """Writes results [rows, ...] to shared memory and begins to copy them out from there."""
-        worker = self.worker
-        slot = lax.rem(self.turn, jnp.int32(worker.kernel.tiling.slots))
+        worker, slot = self.worker, self.slot
         near = {
             name: getattr(worker.refs, f"near_{name}").at[slot, worker.number] if place is None else self.near[place]
             for name, place in worker.kernel.results.items()
@@ -210,7 +213,11 @@ class Block:
         row, column = place.row + worker.number * ROWS, place.column
         t, s = (row, column) if self.rows == "t" else (column, row)
         self.start = dict(t=t + worker.offset, s=s)
-        self.near = dict(task.near)
+        # Found anew for each block: else the addresses of all slices of what is kept stay in registers.
+        (slot,) = gpu.settle(task.slot)
+        self.near = {}
+        for ring in worker.kept:
+            self.near |= ring.near(slot, worker.number)
 
     def _ring(self, name) -> Ring:
         return next(ring for ring in self.task.worker.passing if ring.names[0] == name)

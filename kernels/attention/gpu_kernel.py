@@ -121,8 +121,9 @@ class Kernel:
             for name in names:
                 ends = self.shape[1:] if name == "wide" else self.arrays[name].shape[3:]
                 part = (workers, ROWS) if self.own(name) else (self.tiling.columns,)
-                kind = gpu.matrices if ends else gpu.vectors
-                found[f"near_{name}"] = kind((depth, *part, *ends), self.arrays[name].dtype)
+                shape, dtype = (depth, *part, *ends), self.arrays[name].dtype
+                swizzle = min(128, 2 * self.tiling.columns)  # products sum over columns
+                found[f"near_{name}"] = gpu.matrices(shape, dtype, swizzle) if ends else gpu.vectors(shape, dtype)
             found[f"{names[0]}_ready"] = gpu.barriers(depth, sum(workers if self.own(name) else 1 for name in names))
             found[f"{names[0]}_free"] = gpu.barriers(depth, workers)
         for name in (name for name, place in self.results.items() if place is None):

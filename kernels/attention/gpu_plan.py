@@ -18,10 +18,10 @@ class Plan:
     heads: tuple[int, int]  # N, K
     width: int  # H: 64, 128 or 256
     scale: float
-    causal: bool = False
-    before: int | None = None
+    before: int | None = None  # how far a query sees; causal order without a prefix is 0 after
     after: int | None = None
     marks: bool = False  # segments or a prefix, as ids of queries and keys
+    prefix: bool = False  # which causal order does not hide
     offset: bool = False
     bias: str | None = None  # "slopes", "line" (of key - query) or "dense"
     cap: float | None = None
@@ -34,7 +34,7 @@ class Plan:
 
     @property
     def masked(self) -> bool:
-        return self.marks or self.causal or self.before is not None or self.after is not None
+        return self.marks or self.before is not None or self.after is not None
 
     @property
     def wide(self) -> bool:
@@ -66,9 +66,9 @@ def tilings(plan: Plan) -> dict[str, Tiling]:
     """As wide as registers (spills, which the tests assert) and shared memory allow."""
     H = plan.width
     if H == 256:
-        one = Tiling(1, 64, 2, 1, None)
         forward = Tiling(2, 64, 2, 1, None, turns=True)
-        return dict(forward=forward, dq=one, dkv=one, dbias=Tiling(1, 64, 1, 1, None))
+        narrow = Tiling(2, 32, 2, 1, None)
+        return dict(forward=forward, dq=narrow, dkv=narrow, dbias=Tiling(1, 64, 1, 1, None))
     many = max(plan.lengths) <= SHORT and not (plan.wide and H == 128)
     slots, blocks = (2, MULTIPROCESSORS) if many else (1, None)
     forward = 64 if plan.wide or plan.work > 1 or (plan.work and plan.masked) else 128

@@ -2,6 +2,7 @@
 machine has."""
 
 import functools
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import lax
@@ -39,16 +40,18 @@ def visible(at: Block, x):
 
 
 def _hide(at, x):
-    """One rule after the other: it takes the fewest registers."""
-    plan, key = at.plan, at.index("s")
-    rules = [key < plan.lengths[1]]
+    """One rule after the other: it takes the fewest registers. Marks alone tell the end of a row; a key beyond it that
+    is a row of the block ends in a gradient that nobody takes."""
+    plan, rules = at.plan, []
     if plan.marks:
         k_ids = at.spread("k_ids")
         rules.append(at.spread("q_ids") == lax.shift_right_logical(k_ids, jnp.full_like(k_ids, 1)))
-    if plan.causal or plan.before is not None or plan.after is not None:
-        ahead = key - at.index("t")
-        if plan.causal:
-            rules.append((ahead <= 0) | ((k_ids & 1) == 1) if plan.marks else ahead <= 0)
+    elif at.rows == "t":
+        rules.append(at.index("s") < plan.lengths[1])
+    if plan.prefix or plan.before is not None or plan.after is not None:
+        ahead = at.index("s") - at.index("t")
+        if plan.prefix:
+            rules.append((ahead <= 0) | ((k_ids & 1) == 1))
         if plan.before is not None:
             rules.append(ahead >= -plan.before)
         if plan.after is not None:
@@ -56,17 +59,18 @@ def _hide(at, x):
     return functools.reduce(lambda x, rule: jnp.where(rule, x, -jnp.inf), rules, x)
 
 
-def dropped(at: Block, p):
-    """0 in place of the weights that dropout takes; the others do not grow here."""
-    return jnp.where(_kept(at), p, 0.0) if at.plan.dropout else p
+def dropping(at: Block) -> Callable:
+    """x -> 0 in place of those of its numbers that dropout takes; the others do not grow here.
 
-
-def _kept(at):
-    """Dropout.keep of the block (dropout.py), its words taken as signed: products and exclusive or agree."""
+    Dropout.keep of the block (dropout.py), its words taken as signed: products and exclusive or agree.
+    """
+    if not at.plan.dropout:
+        return lambda x: x
     head = _mix(_mix(at.seed + at.b) + at.n)
     bits = _mix(_mix(head + at.index("t") * _i32(0x9E3779B9)) + at.index("s") * _i32(0x85EBCA77))
     threshold = min(int(at.plan.dropout * 2**32), 2**32 - 1)
-    return (bits ^ _i32(0x80000000)) >= _i32(threshold ^ 0x80000000)  # as if unsigned
+    keep = (bits ^ _i32(0x80000000)) >= _i32(threshold ^ 0x80000000)  # as if unsigned
+    return lambda x: jnp.where(keep, x, 0.0)
 
 
 def _i32(number: int):
@@ -81,14 +85,19 @@ def _mix(h):
 
 
 def weights(at: Block, products):
-    """p, recomputed from a log-sum-exp in base 2 (+inf for queries that see nothing), and d score / d (scale · q·k)."""
+    """p, recomputed from a log-sum-exp in base 2, +inf for queries that see nothing, and p · d score / d (scale · q·k).
+
+    The latter is made at once: where a cap makes the two differ, often one of them alone is wanted from here on.
+    """
     x, factor, slant = logits(at, products)
-    return jnp.exp2(visible(at, x) * factor - at.spread("lse")), slant
+    p = jnp.exp2(visible(at, x) * factor - at.spread("lse"))
+    return p, p if slant is None else p * slant
 
 
-def score_gradient(at: Block, p, dp, slant):
-    """ds = p · (dp - delta) with respect to scale · q·k, which is that with respect to a bias."""
-    if at.plan.dropout:
-        dp = dropped(at, dp * (1.0 / (1.0 - at.plan.dropout)))
-    ds = p * (dp - at.spread("delta"))
-    return ds if slant is None else ds * slant
+def score_gradient(at: Block, steep, dp):
+    """ds = p · (dp - delta), steep for p, with respect to scale · q·k, which is that with respect to a bias.
+
+    dp is already rid of what dropout takes, and grows here.
+    """
+    grown = dp if at.plan.dropout == 0 else dp * (1.0 / (1.0 - at.plan.dropout))
+    return steep * (grown - at.spread("delta"))
