@@ -90,7 +90,7 @@ def compile_case(name: str) -> None:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
     segments = array(B, T, dtype=jnp.int32) if call == "packed" else None
-    attend, shape, learned = (xfm_call if whose == "xfm" else splash_call)(call, B, T, N, H)
+    attend, shape, learned = (xfm_call if whose == "xfm" else splash_call)(call, B, T, N, H, chip)
 
     def loss(q, k, v, learned, segments):
         return attend(q, k, v, learned, segments).astype(jnp.float32).sum()
@@ -108,18 +108,22 @@ def compile_whole(name: str) -> dict:
     chip, shape, way, whose = name.split()
     device = topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGIES[chip]).devices[0]
     sharding = jax.sharding.SingleDeviceSharding(device)
-    made = of_a_cache(shape, whose, sharding) if shape in CACHES else of_short_rows(shape, way, whose, sharding)
+    made = (
+        of_a_cache(chip, shape, whose, sharding)
+        if shape in CACHES
+        else of_short_rows(chip, shape, way, whose, sharding)
+    )
     return dict(temporary=made.compile().memory_analysis().temp_size_in_bytes)
 
 
-def of_short_rows(shape, way, whose, sharding):
+def of_short_rows(chip, shape, way, whose, sharding):
     """A program of short rows, lowered."""
     import jax
     import jax.numpy as jnp
     from jax.experimental.layout import Format, Layout
 
     (T, N, H), B, liked = SHORT[shape], WHOLE[shape], Format(Layout.AUTO, sharding)
-    attend, _, learned = jax_nn_call(shape, T, N) if whose == "jax.nn" else xfm_call(shape, B, T, N, H, whose)
+    attend, _, learned = jax_nn_call(shape, T, N) if whose == "jax.nn" else xfm_call(shape, B, T, N, H, chip, whose)
     q = jax.ShapeDtypeStruct((B, T, N * H), jnp.bfloat16)
 
     def forward(q, k, v, learned):
@@ -134,7 +138,7 @@ def of_short_rows(shape, way, whose, sharding):
     return jax.jit(run, in_shardings=liked, out_shardings=liked).lower(*given)
 
 
-def of_a_cache(cache, whose, sharding):
+def of_a_cache(chip, cache, whose, sharding):
     """A program of one query over all that a cache holds so far, lowered."""
     import jax
     import jax.numpy as jnp
@@ -147,7 +151,7 @@ def of_a_cache(cache, whose, sharding):
 
     def forward(q, k, v, place):
         seen = Mask.causal() & Mask(offset=place)
-        with compiling_for("tpu"):
+        with compiling_for("tpu", chip=chip):
             return attention(q, k, v, mask=seen, implementation="tpu" if whose == "xfm" else whose)
 
     return jax.jit(forward).lower(q, k, k, jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding))
@@ -182,7 +186,7 @@ def learned_of(call, N):
     }.get(call)
 
 
-def xfm_call(call, B, T, N, H, whose="xfm"):
+def xfm_call(call, B, T, N, H, chip, whose="xfm"):
     from xfm.kernels.attention import Mask, attention
     from xfm.kernels.platform import compiling_for
 
@@ -191,13 +195,13 @@ def xfm_call(call, B, T, N, H, whose="xfm"):
     mask = Mask.window(1500, 1500) if call == "window" else Mask.full()
 
     def attend(q, k, v, learned, segments):
-        with compiling_for("tpu"):
+        with compiling_for("tpu", chip=chip):
             return attention(q, k, v, segments=segments, mask=mask, bias=learned, implementation=implementation)
 
     return attend, (B, T, N, H), learned_of(call, N)
 
 
-def splash_call(call, B, T, N, H):
+def splash_call(call, B, T, N, H, chip):
     import jax
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks

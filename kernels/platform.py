@@ -13,6 +13,7 @@ _TARGET: contextvars.ContextVar[str | None] = contextvars.ContextVar("xfm_target
 _INTERPRETED: contextvars.ContextVar[Any] = contextvars.ContextVar("xfm_interpreted", default=False)
 _SPREAD: contextvars.ContextVar["Spread | None"] = contextvars.ContextVar("xfm_spread", default=None)
 _DEVICES: contextvars.ContextVar[int | None] = contextvars.ContextVar("xfm_devices", default=None)
+_CHIP: contextvars.ContextVar[str | None] = contextvars.ContextVar("xfm_chip", default=None)
 
 
 def platform() -> str:
@@ -30,26 +31,37 @@ def devices() -> int:
     return _DEVICES.get() or jax.device_count()
 
 
+def matrix_unit() -> int:
+    """How long a product the TPU's matrix unit adds up at once: 256 from v6e on; 128 before, and where unknown."""
+    chip = _CHIP.get()
+    if chip is None:
+        chip = jax.devices()[0].device_kind if jax.default_backend() == "tpu" else ""
+    return 256 if any(name in chip.replace(" ", "").lower() for name in ("v6", "tpu7")) else 128
+
+
 @contextlib.contextmanager
-def compiling_for(target: str, devices: int = 1) -> Iterator[None]:
-    """Within, programs are traced for so many devices of `target`, which this machine may lack (compiling ahead)."""
-    tokens = _TARGET.set(target), _DEVICES.set(devices)
+def compiling_for(target: str, devices: int = 1, chip: str = "") -> Iterator[None]:
+    """Within, programs are traced for so many devices of `target`, which this machine may lack (compiling ahead).
+
+    chip: the kind of TPU, as "v5e", "v6e" or "tpu7x"; unless given, what is traced suits all.
+    """
+    tokens = _TARGET.set(target), _DEVICES.set(devices), _CHIP.set(chip)
     try:
         yield
     finally:
-        _TARGET.reset(tokens[0])
-        _DEVICES.reset(tokens[1])
+        for variable, token in zip((_TARGET, _DEVICES, _CHIP), tokens, strict=True):
+            variable.reset(token)
 
 
 @contextlib.contextmanager
-def interpreting(target: str, how: Any = True, devices: int = 1) -> Iterator[None]:
+def interpreting(target: str, how: Any = True, devices: int = 1, chip: str = "") -> Iterator[None]:
     """Within, programs are traced as for `target` and its Pallas kernels run interpreted on the CPU (tests).
 
     how: True, or Pallas's parameters of an interpreter that watches for races and for reads out of bounds.
     """
     token = _INTERPRETED.set(how)
     try:
-        with compiling_for(target, devices):
+        with compiling_for(target, devices, chip):
             yield
     finally:
         _INTERPRETED.reset(token)

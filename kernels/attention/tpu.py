@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from . import tpu_line
+from ..platform import matrix_unit
+from . import tpu_lanes, tpu_line
 from .bias import Bias, Buckets, Dense, GridDecay, GridTable, Slopes
 from .mask import Mask, Pattern
 from .softmax import Sigmoid
@@ -74,7 +75,11 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         cap=softmax.cap,
         rate=0.0 if dropout is None else dropout.rate,
         kind="sigmoid" if sigmoid else "softmax",
+        codes=segments is not None and tpu_lanes.codes_fit(cut, scale, matrix_unit()),
+        folded=not sigmoid and softmax.cap is None and tpu_lanes.fold_fits(cut, scale, matrix_unit()),
     )
+    if segments is not None:  # whatever padding holds, NaN included; XLA does it where it makes them
+        q, k, v = (_zeroed(a, own) for a, own in ((q, segments[0]), (k, segments[1]), (v, segments[1])))
     y, lse = _attend(how, q, k, v, numbers, shift, (segments, mask, None if dropout is None else dropout.seed))
     return y, None if sigmoid else lse
 
@@ -106,7 +111,7 @@ def _attend_backward(how, saved, gradients):
         blind = lse == -jnp.inf
         operands = _operands(how, q, k, v, numbers, shift, fixed, rows, heads) | dict(
             y=y.reshape(cut.B, cut.T, -1),
-            dy=dy.reshape(cut.B, cut.T, -1),
+            dy=(dy if segments is None else _zeroed(dy, segments[0])).reshape(cut.B, cut.T, -1),
             lse=jnp.where(blind, -HIDDEN, lse * LOG2E),  # so that the weights of a query that sees nothing are 0
             dlse=jnp.where(blind, 0.0, dlse),
         )
@@ -164,6 +169,9 @@ def _operands(how: How, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
     operands = {name: a.reshape(*a.shape[:2], -1) for name, a in (("q", q), ("k", k), ("v", v))}
     if segments is not None:
         operands |= dict(q_segments=segments[0][:, None], k_segments=segments[1][:, None])
+    if how.codes:
+        operands["q_codes"] = tpu_lanes.codes(segments[0], "queries", q.dtype)
+        operands["k_codes"] = tpu_lanes.codes(segments[1], "keys", k.dtype)
     if how.start:
         operands["start"] = jnp.asarray(mask.start, jnp.int32).reshape(1)
     if mask.prefix is not None:
@@ -182,6 +190,11 @@ def _operands(how: How, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
     if seed is not None:
         operands |= dict(seed=seed.reshape(1), origin=jnp.stack([jnp.int32(rows), jnp.int32(heads)]))
     return operands
+
+
+def _zeroed(a, segments):
+    """a [B T N H], 0 in padding."""
+    return jnp.where((segments > 0)[..., None, None], a, 0)
 
 
 def _queries_at_once(N: int, H: int, mask: Mask) -> int:

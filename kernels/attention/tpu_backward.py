@@ -14,7 +14,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from . import tpu_line
-from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, dot, iota, side_by_side, sigmoid, when
+from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, dot, iota, side_by_side, sigmoid, when, zeroed
 from .tpu_call import call, rows_of
 from .tpu_plan import ALL, LANES, SOME, Plan, Visits
 
@@ -120,12 +120,9 @@ def _add(block: Block):
 def _gradients(block: Block) -> list[Generator]:
     """Of each head, the block's share of dqᵀ [H t], dkᵀ and dvᵀ [H s]; adds what goes to the bias and the shift."""
     plan, how, refs, r = block.plan, block.how, block.refs, block.place.r
-    q, k, v, y, dy = (refs[name][r] for name in ("q", "k", "v", "y", "dy"))
-    keys, queries = block.real_keys(), block.real_queries()
-    if keys is not None:
-        k, v = jnp.where(keys, k, 0), jnp.where(keys, v, 0)
-    if queries is not None:
-        q, y, dy = (jnp.where(queries, a, 0) for a in (q, y, dy))
+    queries, keys = block.real_queries(), block.real_keys()
+    q, y, dy = (zeroed(refs[name][r], queries) for name in ("q", "y", "dy"))
+    k, v = (zeroed(refs[name][r], keys) for name in ("k", "v"))
     lse, dlse = refs["lse"][r, 0], refs["dlse"][r, 0]
     if plan.T % plan.q_block:
         inside = block.place.i * plan.q_block + iota(lse.shape, 1) < plan.T
@@ -134,7 +131,7 @@ def _gradients(block: Block) -> list[Generator]:
 
     def work(head: Head):
         lanes, own = head.lanes, slice(head.g, head.g + 1)
-        scores, slope = block.scores(q[:, lanes], k[:, lanes], head)
+        scores, slope = block.scores(head)
         d_weights = dot(v[:, lanes], dy[:, lanes], 1, 1)
         yield
         kept = block.kept(head)

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from . import tpu_line
+from . import tpu_lanes, tpu_line
 from .dropout import Dropout
-from .tpu_plan import Plan
+from .tpu_plan import LANES, Plan
 
 LOG2E = math.log2(math.e)
 HIDDEN = -1e30  # the score of what is not seen: finite, so that the difference of two is a number
@@ -27,6 +27,7 @@ class How:
 
     order, before, after: of the mask.  marks: which of "prefix", "everyone" and "pattern" it has.  segments: whether
     there are such.  start: whether the first query stands elsewhere than at 0.  pattern: tokens of its blocks.
+    codes, folded: whether segments, and what else `tpu_lanes` can, are left to the matrix unit.
     bias: its form, whose numbers are an operand: "line" one per head and distance, "decay" one per head, "plane" all of
     them.  across: tokens in a row of the grid of "decay".
     """
@@ -44,6 +45,8 @@ class How:
     cap: float | None = None
     rate: float = 0.0
     kind: Literal["softmax", "sigmoid"] = "softmax"
+    codes: bool = False
+    folded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +86,9 @@ class Block:
     def _visible(self):
         """What is seen, [s t] or of a shape that broadcasts to it; None where all is, but for the pattern."""
         how, rules = self.how, []
-        if how.segments:
+        if how.codes:
+            pass
+        elif how.segments:
             keys, queries = column(self._marks("k_segments")), self._marks("q_segments")
             if self.plan.ragged:
                 keys = jnp.where(self.key < self.plan.S, keys, 0)
@@ -131,30 +136,43 @@ class Block:
         return self.refs[name][self.place.r]
 
     def real_keys(self):
-        """[s 1]: which keys are tokens of the row; None where all are."""
-        if not self.masked or not (self.how.segments or self.plan.ragged):
-            return None
-        real = self.key < self.plan.S
-        return real & (column(self._marks("k_segments")) > 0) if self.how.segments else real
-
-    def values(self):
-        """v [s heads·H], 0 where there is no token: 0 · NaN is NaN, so that a zero weight alone would not stop it."""
-        v, real = self.refs["v"][self.place.r], self.real_keys()
-        return v if real is None else jnp.where(real, v, 0)
+        """[s 1]: which keys are of the row, not beyond its end; None where all are. Padding holds zeros."""
+        return self.key < self.plan.S if self.masked and self.plan.ragged else None
 
     def real_queries(self):
-        """[t 1]: which queries are tokens of the row; None where all are."""
-        rules = []
-        if self.masked and self.how.segments:
-            rules.append(column(self._marks("q_segments")) > 0)
-        if self.plan.T % self.plan.q_block:
-            place = self.place.i * self.plan.q_block + iota((self.plan.q_block, 1), 0)
-            rules.append(place < self.plan.T)
-        return _all(rules)
+        """[t 1]: the same of queries."""
+        if self.plan.T % self.plan.q_block == 0:
+            return None
+        return self.place.i * self.plan.q_block + iota((self.plan.q_block, 1), 0) < self.plan.T
 
-    def scores(self, q, k, head: Head):
-        """[s t] of q [t H] and k [s H] in base 2, HIDDEN where nothing is seen; and the slope of the cap."""
-        scores = dot(k, q, 1, 1) * (self.how.scale * LOG2E)
+    def values(self):
+        """v [s width], 0 beyond the row's end: 0 · NaN is NaN, so that a zero weight alone would not stop it."""
+        return zeroed(self.refs["v"][self.place.r], self.real_keys())
+
+    def scores(self, head: Head):
+        """[s t] in base 2, HIDDEN where nothing is seen; and the slope of the cap."""
+        q, k = self.met("q", head.lanes), self.met("k", head.lanes)
+        return self.finished(dot(k, q, 1, 1) * (self.how.scale * LOG2E), head)
+
+    def met(self, side: str, lanes: slice):
+        """A head's queries, "q", or keys, "k", as the matrix unit takes them."""
+        tokens, codes = self.coded(side)
+        return tokens[:, lanes] if codes is None else tpu_lanes.beside(tokens, lanes, codes)
+
+    def coded(self, side: str):
+        """q [t width] and its codes [t 128], or those of k; the codes are None where there are no such."""
+        real = self.real_queries() if side == "q" else self.real_keys()
+        tokens = zeroed(self.refs[side][self.place.r], real)
+        if not self.how.codes:
+            return tokens, None
+        if not self.masked:
+            return tokens, jnp.zeros((1, LANES), tokens.dtype)
+        codes = self.refs[f"{side}_codes"][self.place.r]
+        hidden = 0 if side == "q" else 1  # what lies beyond the row's end: keys with ones are far from every query
+        return tokens, codes if real is None else jnp.where(real, codes, hidden)
+
+    def finished(self, scores, head: Head):
+        """Scaled products [s t] with bias, cap and mask."""
         match self.how.bias:
             case "line":
                 scores += tpu_line.laid_out(self, head.g)
@@ -231,6 +249,11 @@ def when(state, is_: int):
     if isinstance(state, int):
         return (lambda run: run()) if state == is_ else (lambda run: None)
     return pl.when(state == is_)
+
+
+def zeroed(a, real):
+    """0 where a token is not real; real is None where all are."""
+    return a if real is None else jnp.where(real, a, 0)
 
 
 def iota(shape, axis):

@@ -7,7 +7,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from ..platform import interpreted
-from .tpu_plan import Plan, Visits
+from .tpu_plan import LANES, Plan, Visits
 
 MEMORY = 48 * 2**20  # bytes of vector memory a kernel may take; the smallest chip has 64 MiB
 SCALARS = ("start", "seed", "origin", "shift")
@@ -108,6 +108,14 @@ def _row_of_keys(plan: Plan, shape):
     return (plan.rows, 1, plan.k_block), lambda c, b, i, j: (b, 0, j)
 
 
+def _codes_of_queries(plan: Plan, shape):
+    return (plan.rows, plan.q_block, LANES), lambda c, b, i, j: (b, i, 0)
+
+
+def _codes_of_keys(plan: Plan, shape):
+    return (plan.rows, plan.k_block, LANES), lambda c, b, i, j: (b, j, 0)
+
+
 def _pattern(plan: Plan, shape):
     heads = 1 if shape[0] == 1 else plan.heads
     return (heads, *shape[1:]), lambda c, b, i, j: (0 if heads == 1 else c, 0, 0)
@@ -139,6 +147,8 @@ CUTS = {
     "dlse": _per_query,
     "q_segments": _row_of_queries,
     "k_segments": _row_of_keys,
+    "q_codes": _codes_of_queries,
+    "k_codes": _codes_of_keys,
     "q_everyone": _row_of_queries,
     "k_everyone": _row_of_keys,
     "prefix": _row_of_keys,

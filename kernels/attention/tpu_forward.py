@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from . import tpu_lanes
 from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, dot, side_by_side, sigmoid, when
 from .tpu_call import call, rows_of
 from .tpu_plan import ALL, SOME, Plan, Visits
@@ -27,7 +28,9 @@ RANGE = 60.0  # 2^60 times a thousand keys is far from float32's end on both sid
 
 def forward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dict:
     """y [B T N·H] in q's dtype and lse [B N/heads heads T] in base 2, -inf where nothing is seen."""
+    lanes = tpu_lanes.taken(plan.H, how.codes, how.folded)
     scratch = dict(
+        stationary=pltpu.VMEM((plan.heads, lanes, plan.q_block), operands["q"].dtype),
         reference=pltpu.VMEM((plan.heads, plan.q_block), jnp.float32),
         total=pltpu.VMEM((plan.heads, plan.q_block), jnp.float32),
         gathered=pltpu.VMEM((plan.width, plan.q_block), jnp.float32),
@@ -56,6 +59,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         def _():
             for name in ("reference", "total", "gathered"):
                 refs[name][...] = jnp.zeros_like(refs[name])
+            _lay_out_queries(block(r, b, 0, True))
 
         gather = _gather_sigmoid if how.kind == "sigmoid" else _gather
         for one, masked in ((ALL, False), (SOME, True)):
@@ -72,7 +76,7 @@ def _whole(blocks: list[Block]):
     """Short rows at once: the scores of a head about fit the registers, so that it costs little to wait for the top."""
 
     def work(block: Block, head: Head):
-        scores = _scores(block, head)
+        scores = block.scores(head)[0]
         yield
         if block.how.kind == "sigmoid":
             weights = sigmoid(scores + block.refs["shift"][head.n] * LOG2E)
@@ -104,9 +108,9 @@ def _gather(block: Block):
         for head in block.heads:
             own = slice(head.g, head.g + 1)
             before, total = refs["reference"][own], refs["total"][own]
-            scores = _scores(block, head)
-            weights = jnp.exp2(scores - before)
-            top = scores.max(0, keepdims=True)
+            scores = _beyond(block, head, before)
+            weights = jnp.exp2(scores)
+            top = scores.max(0, keepdims=True) + before
             first, some = total == 0, top > HIDDEN / 2
             after = jnp.where(some, jnp.where(first, top, jnp.maximum(before, top)), before)
             missed.append((after - before > RANGE) | (first & (after - before < -RANGE)))
@@ -124,17 +128,39 @@ def _gather(block: Block):
     jax.lax.while_loop(lambda again: again, attempt, jnp.bool_(True))
 
 
+def _lay_out_queries(block: Block):
+    """Makes of a block of queries what the matrix unit meets all keys with."""
+    for head in block.heads:
+        if block.how.folded:
+            laid = tpu_lanes.folded_queries(*block.coded("q"), head.lanes, block.how.scale * LOG2E)
+        else:
+            laid = block.met("q", head.lanes)
+        block.refs["stationary"][head.g] = laid.T
+
+
+def _scores(block: Block, head: Head):
+    """[s t]."""
+    products = dot(block.met("k", head.lanes), block.refs["stationary"][head.g], 1, 0)
+    return block.finished(products * (block.how.scale * LOG2E), head)[0]
+
+
+def _beyond(block: Block, head: Head, reference):
+    """[s t]: scores minus the reference [1 t]."""
+    if not block.how.folded:
+        return _scores(block, head) - reference
+    queries, at = block.refs["stationary"], tpu_lanes.rows_of_reference(head.lanes)
+    left = 1.0 if tpu_lanes.scales(head.lanes) else block.how.scale * LOG2E
+    queries[head.g, at] = tpu_lanes.reference_rows(reference / left, queries.dtype)
+    products = dot(tpu_lanes.folded_keys(*block.coded("k"), head.lanes), queries[head.g], 1, 0)
+    return block.finished(products if left == 1.0 else products * left, head)[0]
+
+
 def _gather_sigmoid(block: Block):
     """The same for weights that stand each by itself."""
     refs, v = block.refs, block.values()
     for head in block.heads:
         weights = sigmoid(_scores(block, head) + refs["shift"][head.n] * LOG2E)
         refs["gathered"][head.lanes] += _gathered(block, head, weights, v)
-
-
-def _scores(block: Block, head: Head):
-    q, k = (block.refs[name][block.place.r, :, head.lanes] for name in "qk")
-    return block.scores(q, k, head)[0]
 
 
 def _gathered(block: Block, head: Head, weights, v):
@@ -147,6 +173,8 @@ def _gathered(block: Block, head: Head, weights, v):
 def _finish(plan: Plan, how: How, refs: dict, r):
     """Writes what a block of queries has gathered from all keys."""
     total, gathered = refs["total"][...], refs["gathered"][...]
+    if how.codes:  # padding has seen something
+        total, gathered = (jnp.where(refs["q_segments"][r] > 0, a, 0.0) for a in (total, gathered))
     if how.kind == "softmax":
         share = jnp.broadcast_to(1 / jnp.where(total == 0, 1.0, total)[:, None], (plan.heads, plan.H, plan.q_block))
         gathered = gathered * share.reshape(plan.width, plan.q_block)

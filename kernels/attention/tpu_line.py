@@ -25,21 +25,20 @@ def distances(plan: Plan):
     return LANES * (jnp.arange(groups)[:, None] - (plan.q_blocks * q_tiles - 1)) - jnp.arange(LANES)[None, :]
 
 
-def _diagonals(block):
-    """(its place among the block's, its group in the line) of each diagonal of tiles."""
+def _diagonals(block, one_more: bool = False):
+    """(its place among the block's, its group in the line) of each diagonal of tiles, and of the next."""
     q_tiles, k_tiles, _ = sizes(block.plan)
     before = block.plan.q_blocks * q_tiles - 1 - block.place.i * q_tiles + block.place.j * k_tiles
-    return [(d, before + d) for d in range(1 - q_tiles, k_tiles)]
+    return [(d, before + d) for d in range(1 - q_tiles, k_tiles + one_more)]
 
 
 def laid_out(block, g) -> Float[Array, "s t"]:
     """The bias of head g of the column."""
     q_tiles, k_tiles, _ = sizes(block.plan)
-    tiles = {}
-    for d, group in _diagonals(block):
-        ends = jnp.concatenate([block.refs["bias"][g, pl.ds(group + 1, 1)], block.refs["bias"][g, pl.ds(group, 1)]], 1)
-        rows = jnp.broadcast_to(ends, (LANES, 2 * LANES))
-        tiles[d] = pltpu.roll(rows, 0, 1, stride=1, stride_axis=0)[:, LANES:]
+    groups = [block.refs["bias"][g, pl.ds(group, 1)] for _, group in reversed(_diagonals(block, one_more=True))]
+    rows = jnp.broadcast_to(jnp.concatenate(groups, axis=1), (LANES, LANES * len(groups)))
+    rows = pltpu.roll(rows, 0, 1, stride=1, stride_axis=0)
+    tiles = {d: rows[:, (k_tiles - d) * LANES : (k_tiles - d + 1) * LANES] for d, _ in _diagonals(block)}
     whole = [jnp.concatenate([tiles[a - c] for c in range(q_tiles)], axis=1) for a in range(k_tiles)]
     return jnp.concatenate(whole, axis=0)[: block.plan.k_block, : block.plan.q_block]
 

@@ -44,11 +44,16 @@ BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module", params=CHIPS)
-def array(request):
+def chip(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def array(chip):
     """array(*shape, dtype): what a chip of that kind would be given."""
     from jax.experimental import topologies
 
-    chips = topologies.get_topology_desc(platform="tpu", topology_name=CHIPS[request.param])
+    chips = topologies.get_topology_desc(platform="tpu", topology_name=CHIPS[chip])
     sharding = jax.sharding.SingleDeviceSharding(chips.devices[0])
     return lambda *shape, dtype=jnp.bfloat16: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
@@ -91,7 +96,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_forward_and_backward_compile(array, name):
+def test_forward_and_backward_compile(chip, array, name):
     B, T, N, H, given = CALLS[name]
     given = dict(given)
     S, K, dtype = given.pop("S", T), given.pop("K", N), given.pop("dtype", jnp.bfloat16)
@@ -108,7 +113,7 @@ def test_forward_and_backward_compile(array, name):
 
     abstract = [array(*leaf.shape, dtype=leaf.dtype) if arrays[i] else leaf for i, leaf in enumerate(leaves)]
     others = {i: abstract[i] for i in range(len(leaves)) if arrays[i] and i not in learned}
-    with compiling_for("tpu"):
+    with compiling_for("tpu", chip=chip):
         jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3))).lower(
             array(B, T, N, H, dtype=dtype),
             array(B, S, K, H, dtype=dtype),
@@ -120,17 +125,17 @@ def test_forward_and_backward_compile(array, name):
 
 
 @pytest.mark.parametrize("H", [64, 128])
-def test_a_mixer_copies_nothing_and_keeps_only_what_it_must(array, H):
+def test_a_mixer_copies_nothing_and_keeps_only_what_it_must(chip, array, H):
     """Forward, with its projections: q, k, v and y, and the logarithms of the sums; no copy in another layout."""
     B, T, D = 16, 1024, 1024
-    if array(1).sharding.device_set.pop().device_kind == "TPU7x":
+    if chip == "tpu7x":
         pytest.skip("its parameters' layout has tiles of 16 rows, so that XLA copies what comes from outside")
 
     def mixer(x, q, k, v, o):
         q, k, v = (linear(x, kernel) for kernel in (q, k, v))
         return linear(attention(q, k, v), o, 2)
 
-    with compiling_for("tpu"):
+    with compiling_for("tpu", chip=chip):
         heads = [array(D, D // H, H)] * 3
         compiled = jax.jit(mixer).lower(array(B, T, D), *heads, array(D // H, H, D)).compile()
     assert not [line for line in compiled.as_text().split("\n") if "copy(" in line and f"[{B},{T}" in line]
