@@ -131,13 +131,13 @@ def test_a_mixer_copies_nothing_and_keeps_only_what_it_must(chip, array, H):
     if chip == "tpu7x":
         pytest.skip("its parameters' layout has tiles of 16 rows, so that XLA copies what comes from outside")
 
-    def mixer(x, q, k, v, o):
-        q, k, v = (linear(x, kernel) for kernel in (q, k, v))
+    def mixer(x, q, k, v, o, bias):
+        q, k, v = (linear(x, kernel, bias=bias) for kernel in (q, k, v))
         return linear(attention(q, k, v), o, 2)
 
     with compiling_for("tpu", chip=chip):
         heads = [array(D, D // H, H)] * 3
-        compiled = jax.jit(mixer).lower(array(B, T, D), *heads, array(D // H, H, D)).compile()
+        compiled = jax.jit(mixer).lower(array(B, T, D), *heads, array(D // H, H, D), array(D // H, H)).compile()
     assert not [line for line in compiled.as_text().split("\n") if "copy(" in line and f"[{B},{T}" in line]
     kept, sums = 4 * B * T * D * 2, B * T * 8 * (D // max(H, 128)) * 4
     assert compiled.memory_analysis().temp_size_in_bytes <= kept + 2 * sums
