@@ -33,7 +33,7 @@ FLOP_A_BUNDLE = {"v5e": 2**17, "v5p": 2**17, "v6e": 2**19, "tpu7x": 2**19}
 CHIPS = ("v5e", "v6e")
 LENGTH, ROWS = 2048, 4
 # What is attended to: a name, and the arguments of attention as a function of the heads.
-CALLS = ("plain", "packed", "window", "slopes", "buckets")
+CALLS = ("plain", "packed", "window", "slopes", "buckets", "clip")
 SHORT = {"ViT": (197, 12, 64), "Swin": (49, 3, 32)}
 ENVIRONMENT = dict(
     TPU_SKIP_MDS_QUERY="1",
@@ -85,7 +85,7 @@ def compile_case(name: str) -> None:
 def xfm_call(call, B, T, N, H):
     import jax.numpy as jnp
 
-    from xfm.kernels.attention import Buckets, GridTable, Mask, Slopes, attention
+    from xfm.kernels.attention import Buckets, GridTable, Mask, Slopes, Softmax, attention
     from xfm.kernels.platform import compiling_for
 
     learned = {
@@ -96,9 +96,12 @@ def xfm_call(call, B, T, N, H):
     # a window that all blocks of 1024 see in part, to be compared with those that see all
     mask = Mask.window(1500, 1500) if call == "window" else Mask.full()
 
+    softmax = Softmax(clip=(-0.03, 1.1)) if call == "clip" else "softmax"
+
     def attend(q, k, v, learned, segments):
+        given = dict(segments=segments, mask=mask, bias=learned, softmax=softmax)
         with compiling_for("tpu"):
-            return attention(q, k, v, segments=segments, mask=mask, bias=learned, implementation="tpu")
+            return attention(q, k, v, implementation="tpu", **given)
 
     return attend, (B, T, N, H), learned
 
@@ -127,7 +130,7 @@ def bundles(folder: str) -> dict[str, dict]:
     found = {}
     for table in sorted(glob.glob(f"{folder}/*final_hlo-static-per-bundle-utilization.txt")):
         name = re.match(r"\d+-(.*?)-\d+-final_hlo", os.path.basename(table))[1]
-        kernel = re.search(r"attention_(?:forward|backward)|splash_mha_(?:fwd|dkv|dq)", name)
+        kernel = re.search(r"attention_(?:forward|backward|denominator)|splash_mha_(?:fwd|dkv|dq)", name)
         if kernel is None:
             continue
         lines = pathlib.Path(table).read_text().split("\n")
@@ -202,9 +205,11 @@ def _shares(name: str, kernel: str, length: int) -> dict:
         heads, scores = cut.heads * cut.together, cut.q_block * cut.k_block
     else:
         heads, scores = 1, min(-(-T // 128) * 128, 1024) ** 2
-    # products of a block, of 2 · H operations a score: two forward, five backward, of which splash does 4 and 3
+    # products of a block, of 2 · H operations a score: two forward, five backward, of which splash does 4 and 3;
+    # clipped weights take one more, and the denominators before them one
     products = {
-        "attention_forward": 2,
+        "attention_denominator": 1,
+        "attention_forward": 3 if "clip" in name else 2,
         "attention_backward": 5,
         "splash_mha_fwd": 2,
         "splash_mha_dkv": 4,

@@ -31,8 +31,6 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
     """In words, what these kernels cannot honour."""
     if q.dtype not in (jnp.bfloat16, jnp.float32):
         return f"{q.dtype} arrays; they take bfloat16 and float32"
-    if getattr(softmax, "clip", None) is not None:
-        return f"softmax clip={softmax.clip}"
     if bias is not None and type(bias) not in NUMBERS:
         return f"a bias of kind {type(bias).__name__}; they take {', '.join(kind.__name__ for kind in NUMBERS)}"
     if isinstance(bias, Dense | GridTable) and max(q.shape[1], k.shape[1]) > PLANE:
@@ -73,7 +71,8 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         across=getattr(bias, "width", 0),
         cap=softmax.cap,
         rate=0.0 if dropout is None else dropout.rate,
-        kind="sigmoid" if sigmoid else "softmax",
+        kind="sigmoid" if sigmoid else "softmax" if softmax.clip is None else "clipped",
+        clip=getattr(softmax, "clip", None),
     )
     y, lse = _attend(how, q, k, v, numbers, shift, (segments, mask, None if dropout is None else dropout.seed))
     return y, None if sigmoid else lse
@@ -82,20 +81,28 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(how: How, q, k, v, numbers, shift, fixed):
     """y [B T N H] and lse [B T N]; numbers, of the bias, and shift, of a sigmoid, have gradients, fixed has none."""
-    return _attend_forward(how, q, k, v, numbers, shift, fixed)[0]
+    return _run_forward(how, q, k, v, numbers, shift, fixed)[:2]
 
 
 def _attend_forward(how, q, k, v, numbers, shift, fixed):
+    y, lse, gained_from = _run_forward(how, q, k, v, numbers, shift, fixed, sloped=how.kind == "clipped")
+    return (y, lse), (q, k, v, numbers, shift, fixed, gained_from, lse)
+
+
+def _run_forward(how, q, k, v, numbers, shift, fixed, sloped=False):
+    """y, lse, and what makes, times y's gradient, the part of the scores' that all scores of a query share."""
+
     def run(q, k, v, numbers, shift, fixed, *, rows, heads):
         segments, mask, _ = fixed
         cut = plan(q.shape, k.shape, mask, whole=how.bias == "plane")
         operands = _operands(how, q, k, v, numbers, shift, fixed, rows, heads)
-        out = forward(cut, how, operands, visits(cut, mask, segments, by="queries"))
+        out = forward(cut, how, operands, visits(cut, mask, segments, by="queries"), sloped)
         lse = out["lse"].reshape(cut.B, cut.N, cut.T).swapaxes(1, 2)
-        return out["y"].reshape(q.shape), math.log(2) * lse
+        values = [out[name].reshape(q.shape) for name in ("y", "sloped") if name in out]
+        return values[0], math.log(2) * lse, *values[1:]
 
-    y, lse = _spread(run, (q, k, v, numbers, shift, fixed), ["b-n-", "b-n"])
-    return (y, lse), (q, k, v, numbers, shift, fixed, y, lse)
+    y, lse, *others = _spread(run, (q, k, v, numbers, shift, fixed), ["b-n-", "b-n"] + ["b-n-"] * sloped)
+    return y, lse, *(others or [y])
 
 
 def _attend_backward(how, saved, gradients):

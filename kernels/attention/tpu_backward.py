@@ -14,7 +14,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from . import tpu_line
-from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, dot, iota, side_by_side, sigmoid, when
+from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, clipped, dot, iota, side_by_side, sigmoid, when
 from .tpu_call import call, rows_of
 from .tpu_plan import ALL, LANES, SOME, Plan, Visits
 
@@ -24,7 +24,8 @@ ADDED_UP = {"d_heads", "d_line", "d_shift"}  # over all blocks of a row
 def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dict:
     """dq [B T N·H]; dk, dv [B S N·H], of each query head; "d_shift", and "d_heads", "d_line" or "d_plane" of the bias.
 
-    The latter two where there are such, in the shapes of the operands that they are of.
+    The latter two where there are such, in the shapes of the operands that they are of. Where weights are clipped, the
+    operand "y" is what their slopes gathered.
     """
     q = operands["q"]
     of_keys = jax.ShapeDtypeStruct(
@@ -144,9 +145,12 @@ def _gradients(block: Block) -> list[Generator]:
             d_scores = weights * (1 - weights) * d_weights
             _add_to_head("d_shift", head, d_scores)
         else:
-            weights = jnp.exp2(scores - lse[own])
+            shares = weights = jnp.exp2(scores - lse[own])
+            if how.kind == "clipped":
+                weights, slopes = clipped(shares, how.clip)
+                d_weights = d_weights * slopes
             gained = (y_t[lanes].astype(jnp.float32) * dy_t[lanes].astype(jnp.float32)).sum(0, keepdims=True)
-            d_scores = weights * (d_weights - (gained - dlse[own]))
+            d_scores = shares * (d_weights - (gained - dlse[own]))
         d_scores = d_scores if slope is None else d_scores * slope
         match how.bias:
             case "decay":

@@ -28,7 +28,8 @@ class How:
     order, before, after: of the mask.  marks: which of "prefix", "everyone" and "pattern" it has.  segments: whether
     there are such.  start: whether the first query stands elsewhere than at 0.  pattern: tokens of its blocks.
     bias: its form, whose numbers are an operand: "line" one per head and distance, "decay" one per head, "plane" all of
-    them.  across: tokens in a row of the grid of "decay".
+    them.  across: tokens in a row of the grid of "decay".  kind: "denominator" is a softmax of which only the logarithm
+    is wanted; clip: of "clipped".
     """
 
     scale: float
@@ -43,7 +44,8 @@ class How:
     across: int = 0
     cap: float | None = None
     rate: float = 0.0
-    kind: Literal["softmax", "sigmoid"] = "softmax"
+    kind: Literal["softmax", "sigmoid", "clipped", "denominator"] = "softmax"
+    clip: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +213,14 @@ def side_by_side(works: list[Generator]) -> list:
 def sigmoid(scores):
     """Of scores in base 2."""
     return 1 / (1 + jnp.exp2(-scores))
+
+
+def clipped(shares, clip: tuple[float, float]):
+    """The weights that shares of a softmax are stretched and clipped to, and the slope of each."""
+    gamma, zeta = clip
+    stretched = (zeta - gamma) * shares + gamma
+    inside = (stretched > 0) & (stretched < 1)
+    return jnp.clip(stretched, 0, 1), jnp.where(inside, zeta - gamma, 0.0)
 
 
 def dot(a, b, contract_a: int, contract_b: int):

@@ -129,6 +129,7 @@ def _of_column(plan: Plan, shape):
 CUTS = {
     "q": _of_queries,
     "y": _of_queries,
+    "sloped": _of_queries,
     "dy": _of_queries,
     "dq": _of_all_queries,
     "k": _of_keys,

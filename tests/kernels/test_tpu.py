@@ -41,6 +41,11 @@ def prefixes(B, S):
     return jnp.arange(S)[None] < 40 + 120 * jnp.arange(B)[:, None]
 
 
+def clip(N):
+    """Half of the weights of a text of a hundred tokens come to 0."""
+    return Softmax(clip=(-0.005, 1.1))
+
+
 CASES = {
     "plain": Case(B=1, T=300, N=2, K=2, H=64, segments="none"),
     "packed": Case(T=300, N=2, K=2, H=64),
@@ -59,12 +64,16 @@ CASES = {
     "buckets": Case(B=1, T=260, N=2, K=2, segments="none", bias=lambda B, T, S, N: Buckets(drawn(8, N), 16, 2)),
     "dropout and cap": Case(B=1, T=200, N=2, K=2, drop=0.3, softmax=lambda N: Softmax(cap=1.5)),
     "sigmoid": Case(B=1, T=200, N=2, K=2, softmax=lambda N: Sigmoid(shift=jnp.array([-1.0, 0.5]))),
+    "clip": Case(T=300, N=2, K=2, H=64, softmax=clip),
+    "clip, cap and dropout": Case(
+        B=1, T=200, N=2, K=2, drop=0.3, segments="none", softmax=lambda N: Softmax(cap=1.5, clip=(-0.003, 1.1))
+    ),
     # its gradient adds up over the rows and over both columns of heads
     "one plane for all": Case(T=20, H=64, segments="none", bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
 }
 
 
-EVERYDAY = ("packed", "window", "grouped", "slopes", "cross")
+EVERYDAY = ("packed", "window", "grouped", "slopes", "cross", "clip")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +109,11 @@ def test_long_rows_are_taken_in_parts(monkeypatch):
     test_several_blocks("pattern")
 
 
-@pytest.mark.parametrize("name", ["packed", "one plane for all", pytest.param("window", marks=pytest.mark.slow)])
+WATCHED = ["packed", "one plane for all"]
+WATCHED += [pytest.param(name, marks=pytest.mark.slow) for name in ("window", "clip")]
+
+
+@pytest.mark.parametrize("name", WATCHED)
 def test_no_races_and_no_reads_of_what_was_not_written(name):
     """Two cores, memory filled with NaN, reads out of bounds refused."""
     interpret = pytest.importorskip("jax._src.pallas.mosaic.interpret.interpret_pallas_call")
@@ -200,6 +213,7 @@ SPREAD = {
     "one plane for all": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
     "a plane for each row": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))),
     "sigmoid": Case(B=4, T=20, softmax=lambda N: Sigmoid(shift=jnp.arange(4.0))),
+    "clip": Case(B=4, T=20, softmax=lambda N: Softmax(clip=(-0.03, 1.1))),
     "grouped": Case(B=4, T=20, N=4, K=2, H=128, mask=lambda B, T, S, N: Mask.causal(prefixes(B, S))),
     "grouped more than there are chips": Case(B=4, T=20, N=4, K=1, H=128),
 }

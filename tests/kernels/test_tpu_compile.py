@@ -65,6 +65,7 @@ def ones(*shape):
     return jnp.ones(shape)
 
 
+CLIPPED = Softmax(clip=(-0.03, 1.1))
 # B, T, N, H and what else attention is given; K, S, dtype and "segments" apart.
 CALLS = {
     "plain": (4, 1024, 12, 64, dict()),
@@ -86,6 +87,8 @@ CALLS = {
     "dense": (8, 197, 12, 64, dict(bias=Dense(ones(1, 12, 197, 197)))),
     "dropout and cap": (1, 1024, 2, 64, dict(dropout=Dropout(0.1, jnp.uint32(3)), softmax=Softmax(cap=30.0))),
     "sigmoid": (1, 1024, 2, 64, dict(softmax=Sigmoid(shift=ones(2)))),
+    "clip": (1, 2048, 2, 64, dict(softmax=CLIPPED, segments=True)),
+    "clip, 197 patches": (16, 197, 12, 64, dict(softmax=CLIPPED, dropout=Dropout(0.1, jnp.uint32(3)))),
     "20,000 tokens": (1, 20_000, 1, 128, dict()),
 }
 
