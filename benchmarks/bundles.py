@@ -201,7 +201,7 @@ def _shares(name: str, kernel: str, length: int) -> dict:
         from xfm.kernels.attention.tpu_plan import plan
 
         B = 64 if shape in SHORT else ROWS
-        cut = plan((B, T, N, H), (B, T, N, H), Mask.full(), whole=shape == "Swin")
+        cut = plan((B, T, N, H), (B, T, N, H), Mask.full(), bias="plane" if shape == "Swin" else "none")
         heads, scores = cut.heads * cut.together, cut.q_block * cut.k_block
     else:
         heads, scores = 1, min(-(-T // 128) * 128, 1024) ** 2

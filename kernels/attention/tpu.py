@@ -17,14 +17,13 @@ from . import tpu_line
 from .bias import Bias, Buckets, Dense, GridDecay, GridTable, Slopes
 from .mask import Mask, Pattern
 from .softmax import Sigmoid
-from .tpu_backward import backward
+from .tpu_backward import backward, backward_of_planes
 from .tpu_block import HIDDEN, LOG2E, How
 from .tpu_forward import forward
 from .tpu_partition import on_each_chip, unknown
-from .tpu_plan import LANES, Plan, plan, visits
+from .tpu_plan import LANES, Plan, plan, seen, visits
 
 QUERIES = 16_384  # whose gradient vector memory holds, in one column of heads
-PLANE = 512  # queries and keys of a bias written out
 
 
 def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
@@ -33,8 +32,6 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
         return f"{q.dtype} arrays; they take bfloat16 and float32"
     if bias is not None and type(bias) not in NUMBERS:
         return f"a bias of kind {type(bias).__name__}; they take {', '.join(kind.__name__ for kind in NUMBERS)}"
-    if isinstance(bias, Dense | GridTable) and max(q.shape[1], k.shape[1]) > PLANE:
-        return f"a {type(bias).__name__} bias of more than {PLANE} queries or keys"
     if unknown():
         return "arrays that may lie on several chips, outside of xfm.kernels.platform.spread_over(mesh)"
     return None
@@ -45,18 +42,18 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     (_, T, N, H), K = q.shape, k.shape[2]
     if K != N and H % LANES:  # keys of several heads lie in one column of lanes: each query head gets its own
         k, v = (jnp.repeat(a, N // K, axis=2) for a in (k, v))
-    given = dict(bias=bias, scale=scale, softmax=softmax, dropout=dropout)
+    given = dict(scale=scale, softmax=softmax, dropout=dropout)
     if T > (most := _queries_at_once(N, H, mask)):
         parts = [
-            tpu(q[:, at : at + most], k, v, segments=own, mask=seen, **given)
+            tpu(q[:, at : at + most], k, v, segments=own, mask=shown, bias=of_part, **given)
             for at in range(0, T, most)
-            for own, seen in [_part(segments, mask, at, most)]
+            for own, shown, of_part in [_part(segments, mask, bias, at, most)]
         ]
         y, lse = (None if part[0] is None else jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         return y, lse
     sigmoid = isinstance(softmax, Sigmoid)
     shift = jnp.broadcast_to(jnp.asarray(softmax.shift, jnp.float32), (N,)) if sigmoid else None
-    cut = plan(q.shape, k.shape, mask, whole=isinstance(bias, Dense | GridTable))
+    cut = plan(q.shape, k.shape, mask)
     form, numbers = NUMBERS[type(bias)](bias, cut, mask) if bias is not None else ("none", None)
     how = How(
         scale=scale,
@@ -94,8 +91,8 @@ def _run_forward(how, q, k, v, numbers, shift, fixed, sloped=False):
 
     def run(q, k, v, numbers, shift, fixed, *, rows, heads):
         segments, mask, _ = fixed
-        cut = plan(q.shape, k.shape, mask, whole=how.bias == "plane")
-        operands = _operands(how, q, k, v, numbers, shift, fixed, rows, heads)
+        cut = plan(q.shape, k.shape, mask, how.bias)
+        operands = _operands(how, cut, q, k, v, numbers, shift, fixed, rows, heads)
         out = forward(cut, how, operands, visits(cut, mask, segments, by="queries"), sloped)
         lse = out["lse"].reshape(cut.B, cut.N, cut.T).swapaxes(1, 2)
         values = [out[name].reshape(q.shape) for name in ("y", "sloped") if name in out]
@@ -108,16 +105,19 @@ def _run_forward(how, q, k, v, numbers, shift, fixed, sloped=False):
 def _attend_backward(how, saved, gradients):
     def run(q, k, v, numbers, shift, fixed, y, lse, dy, dlse, *, rows, heads):
         segments, mask, _ = fixed
-        cut = plan(q.shape, k.shape, mask, whole=how.bias == "plane")
+        cut = plan(q.shape, k.shape, mask, how.bias)
         lse, dlse = (a.swapaxes(1, 2).reshape(cut.B, cut.columns, cut.heads, cut.T) for a in (lse, dlse))
         blind = lse == -jnp.inf
-        operands = _operands(how, q, k, v, numbers, shift, fixed, rows, heads) | dict(
+        operands = _operands(how, cut, q, k, v, numbers, shift, fixed, rows, heads) | dict(
             y=y.reshape(cut.B, cut.T, -1),
             dy=dy.reshape(cut.B, cut.T, -1),
             lse=jnp.where(blind, -HIDDEN, lse * LOG2E),  # so that the weights of a query that sees nothing are 0
             dlse=jnp.where(blind, 0.0, dlse),
         )
         out = backward(cut, how, operands, visits(cut, mask, segments, by="keys"))
+        if how.bias == "plane" and "d_plane" not in out:
+            shape = (*numbers.shape[:2], cut.S, cut.T)
+            out["d_plane"] = backward_of_planes(cut, how, operands, seen(cut, mask, segments), shape)
         dk, dv = (out[name].reshape(cut.B, cut.S, cut.K, -1, cut.H) for name in ("dk", "dv"))
         dk, dv = (a[:, :, :, 0] if cut.N == cut.K else a.sum(3).astype(k.dtype) for a in (dk, dv))
         learned = [out[name] for name in ("d_heads", "d_line", "d_plane", "d_shift") if name in out]
@@ -165,7 +165,7 @@ def _axes_of_numbers(numbers) -> str | None:
     return ("b" if numbers.shape[0] > 1 else "-") + ("n" if numbers.shape[1] > 1 else "-") + "--"
 
 
-def _operands(how: How, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
+def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
     """What the kernels read, by name, in the shapes that `tpu_call` cuts."""
     segments, mask, seed = fixed
     operands = {name: a.reshape(*a.shape[:2], -1) for name, a in (("q", q), ("k", k), ("v", v))}
@@ -184,6 +184,8 @@ def _operands(how: How, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
         operands["pattern"] = mask.pattern.shown.swapaxes(1, 2).astype(jnp.bfloat16)
     if numbers is not None:
         operands["bias"] = numbers * LOG2E
+    if how.bias == "plane":
+        operands["bias"] = _to_whole_blocks(operands["bias"], cut)
     if shift is not None:
         operands["shift"] = shift
     if seed is not None:
@@ -197,15 +199,31 @@ def _queries_at_once(N: int, H: int, mask: Mask) -> int:
     return most if mask.pattern is None else most - most % mask.pattern.size
 
 
-def _part(segments, mask: Mask, at: int, length: int):
-    """Segments and mask of `length` queries from `at` on."""
+def _part(segments, mask: Mask, bias: Bias | None, at: int, length: int):
+    """Segments, mask and bias of `length` queries from `at` on."""
     if segments is not None:
         segments = segments[0][:, at : at + length], segments[1]
     pattern = mask.pattern
     if pattern is not None:
         shown = pattern.shown[:, at // pattern.size : -(-(at + length) // pattern.size)]
         pattern = Pattern(pattern.size, shown)
-    return segments, dataclasses.replace(mask, offset=mask.start + at, pattern=pattern)
+    mask = dataclasses.replace(mask, offset=mask.start + at, pattern=pattern)
+    if isinstance(bias, GridTable):
+        tokens = jnp.arange(math.prod(bias.grid))
+        heads = jnp.arange(bias.table.shape[2])
+        bias = Dense(jax.vmap(lambda n: bias.block(0, n, tokens[at : at + length], tokens))(heads)[None])
+    elif isinstance(bias, Dense):
+        bias = Dense(bias.values[:, :, at : at + length])
+    return segments, mask, bias
+
+
+def _to_whole_blocks(planes: Float[Array, "#B #N S T"], cut: Plan) -> Float[Array, "#B #N s t"]:
+    """What lies beyond the last key and query is 0, and not whatever memory holds."""
+    more = (
+        blocks * block - length
+        for length, blocks, block in ((cut.S, cut.k_blocks, cut.k_block), (cut.T, cut.q_blocks, cut.q_block))
+    )
+    return jnp.pad(planes, ((0, 0), (0, 0), *((0, n) for n in more)))
 
 
 def _plane(bias: Bias, cut: Plan) -> Float[Array, "#B #N S T"]:

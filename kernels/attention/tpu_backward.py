@@ -15,7 +15,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from . import tpu_line
 from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, clipped, dot, iota, side_by_side, sigmoid, when
-from .tpu_call import call, rows_of
+from .tpu_call import call, call_by_planes, rows_of
 from .tpu_plan import ALL, LANES, SOME, Plan, Visits
 
 ADDED_UP = {"d_heads", "d_line", "d_shift"}  # over all blocks of a row
@@ -24,7 +24,8 @@ ADDED_UP = {"d_heads", "d_line", "d_shift"}  # over all blocks of a row
 def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dict:
     """dq [B T N·H]; dk, dv [B S N·H], of each query head; "d_shift", and "d_heads", "d_line" or "d_plane" of the bias.
 
-    The latter two where there are such, in the shapes of the operands that they are of. Where weights are clipped, the
+    The latter two where there are such, in the shapes of the operands that they are of; "d_plane" where a row is one
+    block, `backward_of_planes` having it otherwise. Where weights are clipped, the
     operand "y" is what their slopes gathered.
     """
     q = operands["q"]
@@ -39,7 +40,7 @@ def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dic
             outputs["d_heads"] = jax.ShapeDtypeStruct((*of_column, LANES), jnp.float32)
         case "line":
             outputs["d_line"] = jax.ShapeDtypeStruct((*of_column, *operands["bias"].shape[1:]), jnp.float32)
-        case "plane":
+        case "plane" if plan.one_block:
             outputs["d_plane"] = jax.ShapeDtypeStruct(operands["bias"].shape, jnp.float32)
     if how.kind == "sigmoid":
         outputs["d_shift"] = jax.ShapeDtypeStruct((*of_column, LANES), jnp.float32)
@@ -157,7 +158,7 @@ def _gradients(block: Block) -> list[Generator]:
                 _add_to_head("d_heads", head, d_scores * block.nearness())
             case "line":
                 tpu_line.add_gradient(block, head.g, d_scores)
-            case "plane":
+            case "plane" if "d_plane" in refs:
                 refs["d_plane"][block.plane_of(head.g)] += d_scores
         weights = (weights if kept is None else weights * kept).astype(q.dtype)
         d_scores = (d_scores * how.scale).astype(q.dtype)
@@ -169,3 +170,34 @@ def _gradients(block: Block) -> list[Generator]:
         refs[name][r, 0, head.g : head.g + 1] += jnp.broadcast_to(d_scores.sum(keepdims=True), (1, LANES))
 
     return [work(head) for head in block.heads]
+
+
+def backward_of_planes(plan: Plan, how: How, operands: dict, seen: tuple, shape: tuple[int, ...]) -> jax.Array:
+    """d_plane, of that shape [#B #N S T], where rows are several blocks; seen: of `tpu_plan.seen`.
+
+    A block of a plane that is one for all rows is met again with every row, between which `backward` meets all others.
+    So this walks again, and computes the scores again, with rows innermost: two products more, and no memory but the
+    plane's, where planes for each row, to be added up afterwards, would take it as many times.
+    """
+    table, fixed = seen
+    state = None if fixed and (table == ALL).all() else jnp.asarray(table, jnp.int32)
+
+    def kernel(refs):
+        i, j, column, b = (pl.program_id(axis) for axis in range(4))
+        rows, heads = shape[:2]
+        first = (b == 0 if rows == 1 else True) & (column == 0 if heads == 1 and plan.N > 1 else True)
+        pl.when(first)(lambda: _clear(refs, "d_plane"))
+
+        def add(masked):
+            side_by_side(_gradients(Block(plan, how, refs, Place(column, b, 0, i, j), masked)))
+
+        here = ALL
+        if state is not None:
+            row = 0 if state.shape[0] == 1 else b
+            here = refs["codes"][(row * plan.q_blocks + i) * plan.k_blocks + j]
+        for one, masked in ((ALL, False), (SOME, True)):
+            when(here, one)(lambda masked=masked: add(masked))
+
+    codes = None if state is None else state.reshape(-1)
+    outputs = dict(d_plane=jax.ShapeDtypeStruct(shape, jnp.float32))
+    return call_by_planes(kernel, plan, operands, codes, outputs, "attention_backward_of_planes")["d_plane"]

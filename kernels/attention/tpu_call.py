@@ -60,6 +60,39 @@ def call(
     return dict(zip(outputs, run(*codes.values(), *operands.values()), strict=True))
 
 
+def call_by_planes(kernel: Callable, plan: Plan, operands: dict, codes, outputs: dict, name: str) -> dict:
+    """Runs kernel(refs by name) over the grid (block of queries, block of keys, column of heads, row of the batch).
+
+    What is one for all rows, or heads too, is so met in steps that follow each other. codes: one number of each row,
+    block of queries and block of keys, or None.
+    """
+
+    def spec(operand, shape):
+        if operand in SCALARS or len(shape) == 1:
+            return pl.BlockSpec(memory_space=pltpu.SMEM)
+        block, index = CUTS[operand](plan, shape)
+        return pl.BlockSpec(block, lambda i, j, column, row, *_: index(column, row, i, j))
+
+    codes = {} if codes is None else {"codes": codes}
+    names = [*codes, *operands, *outputs]
+    run = pl.pallas_call(
+        lambda *refs: kernel(dict(zip(names, refs, strict=True))),
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=len(codes),
+            grid=(plan.q_blocks, plan.k_blocks, plan.columns, plan.B),
+            in_specs=[spec(operand, a.shape) for operand, a in operands.items()],
+            out_specs=[spec(output, a.shape) for output, a in outputs.items()],
+        ),
+        out_shape=list(outputs.values()),
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary"), vmem_limit_bytes=MEMORY
+        ),
+        interpret=interpreted(),
+        name=name,
+    )
+    return dict(zip(outputs, run(*codes.values(), *operands.values()), strict=True))
+
+
 def _walks(outputs: dict) -> tuple[str, ...]:
     """Which axes of the grid several cores may share: none along which the gradient of a plane adds up."""
     rows, heads = outputs["d_plane"].shape[:2] if "d_plane" in outputs else (0, 0)

@@ -83,7 +83,7 @@ FORMS = {
     "tpu": Form(
         "tpu",
         functools.partial(interpreting, "tpu"),
-        may_refuse=("Relative", "more than 512"),
+        may_refuse=("Relative",),
         everyday=(
             "mask: all at once",
             "bias: grid decay",

@@ -6,6 +6,7 @@ Rows of one block stand in the shared suite (test_attention.py), where all imple
 import dataclasses
 import functools
 import itertools
+import unittest.mock
 
 import jax
 import jax.numpy as jnp
@@ -70,10 +71,16 @@ CASES = {
     ),
     # its gradient adds up over the rows and over both columns of heads
     "one plane for all": Case(T=20, H=64, segments="none", bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
+    "long planes": Case(T=300, H=64, bias=lambda B, T, S, N: Dense(drawn(1, N, T, S))),
+    "one long plane": Case(T=150, S=300, H=64, segments="none", bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
+    "long planes of every row": Case(
+        T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.window(20, 30), bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))
+    ),
+    "large grid": Case(T=168, N=2, K=2, bias=lambda B, T, S, N: GridTable(drawn(23, 27, N), (12, 14))),
 }
 
 
-EVERYDAY = ("packed", "window", "grouped", "slopes", "cross", "clip")
+EVERYDAY = ("packed", "window", "grouped", "slopes", "cross", "clip", "large grid")
 
 
 @pytest.mark.parametrize(
@@ -104,13 +111,15 @@ def test_scores_of_any_size(size):
 def test_long_rows_are_taken_in_parts(monkeypatch):
     from xfm.kernels.attention import tpu
 
-    monkeypatch.setattr(tpu, "QUERIES", 192)
-    test_several_blocks("packed, causal")
-    test_several_blocks("pattern")
+    monkeypatch.setattr(tpu, "QUERIES", 40)  # 160 of two heads of 16
+    monkeypatch.setattr(tpu, "tpu", unittest.mock.Mock(side_effect=tpu.tpu))
+    for name in ("packed, causal", "pattern", "long planes of every row", "large grid"):
+        test_several_blocks(name)
+    assert tpu.tpu.call_count == 4 + 3 * 2 + 3, "two parts of each, three of the pattern's blocks"
 
 
 WATCHED = ["packed", "one plane for all"]
-WATCHED += [pytest.param(name, marks=pytest.mark.slow) for name in ("window", "clip")]
+WATCHED += [pytest.param(name, marks=pytest.mark.slow) for name in ("window", "clip", "long planes", "one long plane")]
 
 
 @pytest.mark.parametrize("name", WATCHED)
@@ -210,6 +219,7 @@ SPREAD = {
     "packed, dropout": Case(B=4, T=40, N=4, K=4, drop=0.3),
     "a table": Case(B=4, T=35, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(9, 13, N), (5, 7))),
     "slopes": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Slopes(jnp.arange(1.0, 5) / 9)),
+    "a long table": Case(B=4, T=168, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(23, 27, N), (12, 14))),
     "one plane for all": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
     "a plane for each row": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))),
     "sigmoid": Case(B=4, T=20, softmax=lambda N: Sigmoid(shift=jnp.arange(4.0))),
