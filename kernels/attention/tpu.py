@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from . import tpu_line
-from .bias import Bias, Buckets, Dense, GridDecay, GridTable, Slopes
+from . import tpu_line, tpu_relative
+from .bias import Bias, Buckets, Dense, GridDecay, GridTable, Relative, Slopes
 from .mask import Mask, Pattern
 from .softmax import Sigmoid
 from .tpu_backward import backward, backward_of_planes
@@ -120,13 +120,16 @@ def _attend_backward(how, saved, gradients):
             out["d_plane"] = backward_of_planes(cut, how, operands, seen(cut, mask, segments), shape)
         dk, dv = (out[name].reshape(cut.B, cut.S, cut.K, -1, cut.H) for name in ("dk", "dv"))
         dk, dv = (a[:, :, :, 0] if cut.N == cut.K else a.sum(3).astype(k.dtype) for a in (dk, dv))
-        learned = [out[name] for name in ("d_heads", "d_line", "d_plane", "d_shift") if name in out]
+        if how.bias == "relative":
+            out |= {f"d_{name}": out[f"d_{name}"].reshape(a.shape) for name, a in numbers.items()}
+        names = ("d_heads", "d_line", "d_plane", *tpu_relative.GRADIENTS, "d_shift")
+        learned = [out[name] for name in names if name in out]
         return out["dq"].reshape(q.shape), dk, dv, *learned
 
     q, k, v, numbers, shift, fixed, *_ = saved
-    learned = [axes for a, axes in ((numbers, _axes_of_numbers(numbers)), (shift, "n")) if a is not None]
+    learned = _axes_of_numbers(numbers) + ([] if shift is None else ["n"])
     dq, dk, dv, *found = _spread(run, (*saved, *gradients), ["b-n-", _axes_of_keys(k), _axes_of_keys(k), *learned])
-    d_numbers = None if numbers is None else found.pop(0)
+    d_numbers = jax.tree.map(lambda _: found.pop(0), numbers)
     return dq, dk, dv, d_numbers, None if shift is None else found.pop(0), None
 
 
@@ -137,7 +140,7 @@ def _spread(run, given, results: list[str]) -> tuple:
     """run(*given, rows=…, heads=…), its arrays spread over the chips by their rows and heads."""
     q, k, v, numbers, shift, (segments, mask, seed), *others = given
     axes = ["b-n-", _axes_of_keys(k), _axes_of_keys(k)]
-    axes += [letters for a, letters in ((numbers, _axes_of_numbers(numbers)), (shift, "n")) if a is not None]
+    axes += _axes_of_numbers(numbers) + ([] if shift is None else ["n"])
     pattern = None if mask.pattern is None else ("n--" if mask.pattern.shown.shape[0] > 1 else "---")
     axes += [] if segments is None else ["b-", "b-"]
     marks = (mask.prefix, "b-"), (mask.offset, ""), (mask.everyone, "b-"), (mask.pattern, pattern), (seed, "")
@@ -158,11 +161,13 @@ def _axes_of_keys(k) -> str:
     return "b-k-" if k.shape[2] > 1 else "b---"
 
 
-def _axes_of_numbers(numbers) -> str | None:
+def _axes_of_numbers(numbers) -> list[str]:
     """Of the bias's numbers: they are cut with the heads, planes with the rows too, but not where one is for all."""
+    if isinstance(numbers, dict):
+        return [tpu_relative.AXES[name] for name in sorted(numbers)]
     if numbers is None or numbers.ndim < 4:
-        return None if numbers is None else "n" + "-" * (numbers.ndim - 1)
-    return ("b" if numbers.shape[0] > 1 else "-") + ("n" if numbers.shape[1] > 1 else "-") + "--"
+        return [] if numbers is None else ["n" + "-" * (numbers.ndim - 1)]
+    return [("b" if numbers.shape[0] > 1 else "-") + ("n" if numbers.shape[1] > 1 else "-") + "--"]
 
 
 def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
@@ -182,7 +187,9 @@ def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) 
         operands["q_everyone"] = everyone.at[:, places].get(mode="fill", fill_value=0)[:, None]
     if mask.pattern is not None:
         operands["pattern"] = mask.pattern.shown.swapaxes(1, 2).astype(jnp.bfloat16)
-    if numbers is not None:
+    if how.bias == "relative":
+        operands |= tpu_relative.operands(numbers, cut)
+    elif numbers is not None:
         operands["bias"] = numbers * LOG2E
     if how.bias == "plane":
         operands["bias"] = _to_whole_blocks(operands["bias"], cut)
@@ -214,6 +221,9 @@ def _part(segments, mask: Mask, bias: Bias | None, at: int, length: int):
         bias = Dense(jax.vmap(lambda n: bias.block(0, n, tokens[at : at + length], tokens))(heads)[None])
     elif isinstance(bias, Dense):
         bias = Dense(bias.values[:, :, at : at + length])
+    elif isinstance(bias, Relative):
+        rows = bias.rows[at : at + length + bias.k.shape[1] - 1]
+        bias = dataclasses.replace(bias, q=bias.q[:, at : at + length], rows=rows)
     return segments, mask, bias
 
 
@@ -245,4 +255,5 @@ NUMBERS = {
     GridDecay: lambda bias, cut, mask: ("decay", jnp.asarray(bias.rates, jnp.float32)),
     Dense: lambda bias, cut, mask: ("plane", _plane(bias, cut)),
     GridTable: lambda bias, cut, mask: ("plane", _plane(bias, cut)),
+    Relative: lambda bias, cut, mask: ("relative", tpu_relative.numbers(bias, cut)),
 }

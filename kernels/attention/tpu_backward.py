@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from . import tpu_line
+from . import tpu_line, tpu_relative
 from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, clipped, dot, iota, side_by_side, sigmoid, when
 from .tpu_call import call, call_by_planes, rows_of
 from .tpu_plan import ALL, LANES, SOME, Plan, Visits
@@ -49,6 +49,9 @@ def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dic
         dk_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
         dv_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
     )
+    if how.bias == "relative":
+        learned, sums = tpu_relative.gradients(operands, plan)
+        outputs, scratch = outputs | learned, scratch | sums
     kernel = functools.partial(_kernel, plan, how, visits)
     out = call(kernel, plan, operands, visits, "keys", outputs, scratch, name="attention_backward")
     for name in {"d_heads", "d_shift"} & out.keys():
@@ -64,6 +67,8 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
     first_of_row, last_of_row = first & (j == 0), last & (j == pl.num_programs(2) - 1)
     if "d_plane" in refs:
         pl.when(_first_of_plane(plan, refs, column, row_block) & first_of_row)(lambda: _clear(refs, "d_plane"))
+    if how.bias == "relative":
+        pl.when((row_block == 0) & first_of_row)(lambda: tpu_relative.clear(refs, "d_of_key", "d_of_query"))
 
     def rows(rows):
         for r, _ in rows:
@@ -74,10 +79,16 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         i, state = (step, ALL) if visits is None else visits.at(refs.get("visits"), b, j, step)
         pl.when(first)(lambda: _clear(refs, "dk_sum", "dv_sum"))
         pl.when(first_of_row)(lambda: _clear(refs, "dq_sum"))
+        if how.bias == "relative":
+            pl.when(first)(lambda: tpu_relative.clear(refs, "d_relative_k_sum"))
+            pl.when(first_of_row)(lambda: tpu_relative.clear(refs, "d_relative_q_sum"))
         for one, masked in ((ALL, False), (SOME, True)):
             when(state, one)(lambda masked=masked: _add(Block(plan, how, refs, Place(column, b, r, i, j), masked)))
         pl.when(last)(lambda: _write(refs, r, dk=refs["dk_sum"][...], dv=refs["dv_sum"][...]))
         pl.when(last_of_row)(lambda: _write(refs, r, dq=refs["dq_sum"][:, : plan.T]))
+        if how.bias == "relative":
+            pl.when(last)(lambda: tpu_relative.write(refs, r, "d_relative_k"))
+            pl.when(last_of_row)(lambda: tpu_relative.write(refs, r, "d_relative_q"))
 
     rows_of(plan, rows)
 
@@ -104,7 +115,8 @@ def _whole(blocks: list[Block]):
     done = iter(side_by_side([work for block in blocks for work in _gradients(block)]))
     for block in blocks:
         parts = zip(*(next(done) for _ in block.heads), strict=True)
-        dq, dk, dv = (jnp.concatenate(part, axis=0) for part in parts)
+        dq, dk, dv, *others = (jnp.concatenate(part, axis=0) for part in parts)
+        tpu_relative.write_whole(block, others)
         _write(block.refs, block.place.r, dq=dq, dk=dk, dv=dv)
 
 
@@ -113,7 +125,8 @@ def _add(block: Block):
     refs, plan = block.refs, block.plan
     here = pl.ds(block.place.i * plan.q_block, plan.q_block) if plan.q_blocks > 1 else slice(None)
     for head, work in zip(block.heads, _gradients(block), strict=True):
-        ((dq, dk, dv),) = side_by_side([work])
+        ((dq, dk, dv, *others),) = side_by_side([work])
+        tpu_relative.add(block, head, others)
         refs["dv_sum"][head.lanes] += dv
         refs["dk_sum"][head.lanes] += dk
         refs["dq_sum"][head.lanes, here] += dq
@@ -153,17 +166,21 @@ def _gradients(block: Block) -> list[Generator]:
             gained = (y_t[lanes].astype(jnp.float32) * dy_t[lanes].astype(jnp.float32)).sum(0, keepdims=True)
             d_scores = shares * (d_weights - (gained - dlse[own]))
         d_scores = d_scores if slope is None else d_scores * slope
+        others = []
         match how.bias:
             case "decay":
                 _add_to_head("d_heads", head, d_scores * block.nearness())
             case "line":
                 tpu_line.add_gradient(block, head.g, d_scores)
+            case "relative":
+                others = tpu_relative.add_gradients(block, head, d_scores)
             case "plane" if "d_plane" in refs:
                 refs["d_plane"][block.plane_of(head.g)] += d_scores
         weights = (weights if kept is None else weights * kept).astype(q.dtype)
         d_scores = (d_scores * how.scale).astype(q.dtype)
         yield
-        return dot(k_t[lanes], d_scores, 1, 0), dot(q_t[lanes], d_scores, 1, 1), dot(dy_t[lanes], weights, 1, 1)
+        dq, dk = dot(k_t[lanes], d_scores, 1, 0), dot(q_t[lanes], d_scores, 1, 1)
+        return dq, dk, dot(dy_t[lanes], weights, 1, 1), *others
 
     def _add_to_head(name, head: Head, d_scores):
         """To each lane of the head's row, the sum of all."""

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from . import tpu_line
+from . import tpu_line, tpu_relative
 from .dropout import Dropout
 from .tpu_plan import Plan
 
@@ -28,8 +28,8 @@ class How:
     order, before, after: of the mask.  marks: which of "prefix", "everyone" and "pattern" it has.  segments: whether
     there are such.  start: whether the first query stands elsewhere than at 0.  pattern: tokens of its blocks.
     bias: its form, whose numbers are an operand: "line" one per head and distance, "decay" one per head, "plane" all of
-    them.  across: tokens in a row of the grid of "decay".  kind: "denominator" is a softmax of which only the logarithm
-    is wanted; clip: of "clipped".
+    them, "relative" what `tpu_relative` reads.  across: tokens in a row of the grid of "decay".
+    kind: "denominator" is a softmax of which only the logarithm is wanted.  clip: of "clipped".
     """
 
     scale: float
@@ -40,7 +40,7 @@ class How:
     segments: bool = False
     start: bool = False
     pattern: int = 0
-    bias: Literal["none", "line", "decay", "plane"] = "none"
+    bias: Literal["none", "line", "decay", "plane", "relative"] = "none"
     across: int = 0
     cap: float | None = None
     rate: float = 0.0
@@ -160,6 +160,8 @@ class Block:
         match self.how.bias:
             case "line":
                 scores += tpu_line.laid_out(self, head.g)
+            case "relative":
+                scores += tpu_relative.laid_out(self, head) * LOG2E
             case "decay":
                 scores += self.refs["bias"][head.n] * self.nearness()
             case "plane":

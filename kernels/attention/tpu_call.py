@@ -94,8 +94,9 @@ def call_by_planes(kernel: Callable, plan: Plan, operands: dict, codes, outputs:
 
 
 def _walks(outputs: dict) -> tuple[str, ...]:
-    """Which axes of the grid several cores may share: none along which the gradient of a plane adds up."""
+    """Which axes of the grid several cores may share: none along which the gradient of a plane or table adds up."""
     rows, heads = outputs["d_plane"].shape[:2] if "d_plane" in outputs else (0, 0)
+    rows = 1 if {"d_of_key", "d_of_query"} & outputs.keys() else rows
     return *("arbitrary" if planes == 1 else "parallel" for planes in (heads, rows)), "arbitrary", "arbitrary"
 
 
@@ -154,6 +155,22 @@ def _bias(plan: Plan, shape):
     return (rows, heads, plan.k_block, plan.q_block), lambda c, b, i, j: (b * (shape[0] > 1), c * (shape[1] > 1), j, i)
 
 
+def _relative_of_queries(plan: Plan, shape):
+    return (plan.rows, plan.q_block, shape[2] // plan.columns), lambda c, b, i, j: (b, i, c)
+
+
+def _relative_of_all_queries(plan: Plan, shape):
+    return (plan.rows, plan.T, shape[2] // plan.columns), lambda c, b, i, j: (b, 0, c)
+
+
+def _relative_of_keys(plan: Plan, shape):
+    return (plan.rows, plan.k_block, shape[2] // plan.columns), lambda c, b, i, j: (b, j, c)
+
+
+def _table(plan: Plan, shape):
+    return (1, *shape[1:]), lambda c, b, i, j: (c, 0, 0)
+
+
 def _of_column(plan: Plan, shape):
     return (plan.rows, 1, *shape[2:]), lambda c, b, i, j: (b, c, *(0 for _ in shape[2:]))
 
@@ -179,6 +196,14 @@ CUTS = {
     "pattern": _pattern,
     "bias": _bias,
     "d_plane": _bias,
+    "relative_q": _relative_of_queries,
+    "relative_k": _relative_of_keys,
+    "d_relative_q": _relative_of_all_queries,
+    "d_relative_k": _relative_of_keys,
+    "of_key": _table,
+    "of_query": _table,
+    "d_of_key": _table,
+    "d_of_query": _table,
     "d_line": _of_column,
     "d_heads": _of_column,
     "d_shift": _of_column,

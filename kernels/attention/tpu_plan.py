@@ -101,7 +101,7 @@ def plan(queries: tuple[int, ...], keys: tuple[int, ...], mask: Mask, bias: str 
         scores, numbers = heads * _up(T, LANES) * _up(S, 8), heads * H * (2 * T + 2 * S)
         most = max(1, min(B, WORK // scores, ROOM // numbers))
         # a number of rows that divides the batch; of a bias whose gradient adds up over rows, in any case
-        rows = next((r for r in range(most, 0 if planes else most // 2, -1) if B % r == 0), most)
+        rows = next((r for r in range(most, 0 if bias in ("plane", "relative") else most // 2, -1) if B % r == 0), most)
         if T * S <= SHORT:
             together = next(n for n in range(max(1, CHAINS // heads), 0, -1) if rows % n == 0)
     return Plan(B, T, S, N, K, H, heads, rows, together, q_block, k_block)

@@ -83,7 +83,6 @@ FORMS = {
     "tpu": Form(
         "tpu",
         functools.partial(interpreting, "tpu"),
-        may_refuse=("Relative",),
         everyday=(
             "mask: all at once",
             "bias: grid decay",

@@ -16,7 +16,7 @@ from jax.sharding import Mesh as Chips
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.close import assert_close
-from tests.kernels.attention_cases import Case, blocks, drawn, marks, values_and_gradients
+from tests.kernels.attention_cases import Case, blocks, drawn, marks, relative, values_and_gradients
 from xfm.kernels.attention import (
     Buckets,
     Dense,
@@ -69,6 +69,14 @@ CASES = {
     "clip, cap and dropout": Case(
         B=1, T=200, N=2, K=2, drop=0.3, segments="none", softmax=lambda N: Softmax(cap=1.5, clip=(-0.003, 1.1))
     ),
+    "relative": Case(T=300, N=2, K=2, H=64, bias=functools.partial(relative, H=64)),
+    "relative of keys, cross": Case(B=1, T=140, S=300, H=32, bias=functools.partial(relative, terms=("key",))),
+    "relative of queries, clip": Case(
+        B=1, T=300, S=140, N=2, K=2, H=64, bias=functools.partial(relative, H=64, terms=("query",)), softmax=clip
+    ),
+    "relative, grouped, causal, dropout": Case(
+        B=1, T=150, K=2, H=128, mask=lambda B, T, S, N: Mask.causal(), bias=relative, drop=0.3
+    ),
     # its gradient adds up over the rows and over both columns of heads
     "one plane for all": Case(T=20, H=64, segments="none", bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
     "long planes": Case(T=300, H=64, bias=lambda B, T, S, N: Dense(drawn(1, N, T, S))),
@@ -80,7 +88,7 @@ CASES = {
 }
 
 
-EVERYDAY = ("packed", "window", "grouped", "slopes", "cross", "clip", "large grid")
+EVERYDAY = ("packed", "window", "grouped", "slopes", "cross", "clip", "large grid", "relative")
 
 
 @pytest.mark.parametrize(
@@ -113,13 +121,16 @@ def test_long_rows_are_taken_in_parts(monkeypatch):
 
     monkeypatch.setattr(tpu, "QUERIES", 40)  # 160 of two heads of 16
     monkeypatch.setattr(tpu, "tpu", unittest.mock.Mock(side_effect=tpu.tpu))
-    for name in ("packed, causal", "pattern", "long planes of every row", "large grid"):
+    for name in ("packed, causal", "pattern", "long planes of every row", "large grid", "relative"):
         test_several_blocks(name)
-    assert tpu.tpu.call_count == 4 + 3 * 2 + 3, "two parts of each, three of the pattern's blocks"
+    assert tpu.tpu.call_count == 5 + 4 * 2 + 3, "two parts of each, three of the pattern's blocks"
 
 
 WATCHED = ["packed", "one plane for all"]
-WATCHED += [pytest.param(name, marks=pytest.mark.slow) for name in ("window", "clip", "long planes", "one long plane")]
+WATCHED += [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("window", "clip", "long planes", "one long plane", "relative")
+]
 
 
 @pytest.mark.parametrize("name", WATCHED)
@@ -219,6 +230,7 @@ SPREAD = {
     "packed, dropout": Case(B=4, T=40, N=4, K=4, drop=0.3),
     "a table": Case(B=4, T=35, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(9, 13, N), (5, 7))),
     "slopes": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Slopes(jnp.arange(1.0, 5) / 9)),
+    "relative": Case(B=4, T=150, N=4, K=4, bias=relative),
     "a long table": Case(B=4, T=168, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(23, 27, N), (12, 14))),
     "one plane for all": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
     "a plane for each row": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))),
