@@ -34,6 +34,7 @@ CHIPS = ("v5e", "v6e")
 LENGTH, ROWS = 2048, 4
 # What is attended to: a name, and the arguments of attention as a function of the heads.
 CALLS = ("plain", "packed", "window", "slopes", "buckets", "clip")
+RELATIVE = "relative"  # both terms of 512 vectors, with heads of 64
 SHORT = {"ViT": (197, 12, 64), "Swin": (49, 3, 32)}
 ENVIRONMENT = dict(
     TPU_SKIP_MDS_QUERY="1",
@@ -47,6 +48,7 @@ ENVIRONMENT = dict(
 def cases() -> list[str]:
     """Names of all: chip, head width or short shape, what is attended to, whose."""
     own = [f"{chip} H={H} {call} xfm" for chip in CHIPS for H in (64, 128) for call in CALLS]
+    own += [f"{chip} H=64 {RELATIVE} xfm" for chip in CHIPS]
     peer = [f"{chip} H={H} {call} splash" for chip in CHIPS for H in (64, 128) for call in ("plain", "packed")]
     short = [f"{chip} {shape} {whose}" for chip in CHIPS for shape, whose in (("ViT", "xfm"), ("ViT", "splash"))]
     return own + peer + short + [f"{chip} Swin xfm" for chip in CHIPS]
@@ -78,19 +80,24 @@ def compile_case(name: str) -> None:
         return attend(q, k, v, learned, segments).astype(jnp.float32).sum()
 
     learned = jax.tree.map(lambda a: array(*a.shape, dtype=a.dtype), learned)
-    gradient = jax.grad(loss, argnums=(0, 1, 2, 3))
+    gradient = jax.grad(loss, argnums=(0, 1, 2, 3), allow_int=True)
     jax.jit(gradient).lower(*3 * (array(*shape),), learned, segments).compile()
 
 
 def xfm_call(call, B, T, N, H):
     import jax.numpy as jnp
 
-    from xfm.kernels.attention import Buckets, GridTable, Mask, Slopes, Softmax, attention
+    from xfm.kernels.attention import Buckets, GridTable, Mask, Relative, Slopes, Softmax, attention
     from xfm.kernels.platform import compiling_for
 
     learned = {
         "slopes": Slopes(jnp.ones(N)),
         "buckets": Buckets(jnp.ones((32, N))),
+        RELATIVE: Relative(
+            *2 * (jnp.ones((B, T, N, H), jnp.bfloat16),),
+            *2 * (jnp.ones((512, N, H), jnp.bfloat16),),
+            jnp.clip(jnp.arange(1 - T, T), -256, 255) + 256,
+        ),
         "Swin": GridTable(jnp.ones((13, 13, N)), (7, 7)),
     }.get(call)
     # a window that all blocks of 1024 see in part, to be compared with those that see all

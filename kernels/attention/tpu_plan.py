@@ -16,7 +16,7 @@ SHORT = 256 * 320  # scores of a head, up to which a row is done at once
 CHAINS = 8  # heads of short rows worked on side by side, each of which waits for a unit most of the time
 WORK = 2**19  # scores of a step, below which it takes several rows
 ROOM = 2**20  # numbers of q, k, v and y of a step, above which it does not
-PLANES = 2**21  # numbers of a block of planes, one for each head of a column
+PLANES = 3 * 2**19  # numbers of a block of planes, one for each head of a column
 NOTHING, SOME, ALL = 0, 1, 2  # what a block of queries sees of a block of keys
 
 

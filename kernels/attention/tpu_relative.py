@@ -1,21 +1,22 @@
-"""The relative bias on TPU: products of queries and keys with vectors of distances, skewed into place, and back.
+"""The relative bias on TPU: products of queries and keys with vectors of distances, moved into place, and back.
 
 A tile of 128 queries or keys meets, against a block of n of the others, n + 127 distances. Their vectors stand next to
-each other in a table laid out by distance, so that one product with a window of it gives all numbers of the tile, those
-of each distance in a column of their own. Rotating each row one lane further than the row before puts the numbers of
-each pair in their places (Dai et al. 2019, appendix B, do so by reshaping). Terms of queries are transposed after that.
+each other in a table laid out by distance, so that one product with a window of it gives all numbers of the tile, and
+each token's must move by as many places as it has tokens before it (Dai et al. 2019, appendix B, reshape for that).
 
-The way back must rotate each row one lane less than the row before, which the hardware does not; so rows are turned
-around before, by a product with ones along the other diagonal, which transposes on the way what is to be transposed.
+Keys stand along sublanes. A key's numbers move along lanes, by one strided rotation. A query's move along sublanes: by
+whole registers, chosen bit by bit, and then within registers by a gather. The way back is the same for queries; keys
+are turned around before and after it, as a rotation's stride cannot fall.
 """
 
+import itertools
 import math
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from . import tpu_block  # which imports this too
 from .bias import Relative
@@ -78,39 +79,48 @@ def gradients(operands: dict, plan: Plan) -> tuple[dict, dict]:
 
 def laid_out(block, head) -> Float[Array, "s t"]:
     """The bias of that head."""
-    s, t = block.plan.k_block, block.plan.q_block
-    found = []
-    if "of_query" in block.refs:
-        tiles = [_skewed(tile, block.refs["of_query"][at]) for tile, at in _meetings(block, head, "of_query")]
-        found.append(jnp.concatenate(tiles, axis=0)[:s, :t])
-    if "of_key" in block.refs:
-        tiles = [_skewed(tile, block.refs["of_key"][at]).T for tile, at in _meetings(block, head, "of_key")]
-        found.append(jnp.concatenate(tiles, axis=1)[:s, :t])
+    plan, refs, found = block.plan, block.refs, []
+    q_tiles, k_tiles, _ = sizes(plan)
+    if "of_query" in refs:
+        tiles = [
+            _moved_back(tpu_block.dot(tile, refs["of_query"][at], 1, 0))
+            for tile, at in _meetings(block, head, "of_query")
+        ]
+        found.append(jnp.concatenate(tiles, axis=0)[: plan.k_block, : plan.q_block])
+    if "of_key" in refs:
+        tiles, vectors = [], _all_met(block, head, "of_key").T
+        for number, (tile, _) in enumerate(_meetings(block, head, "of_key")):
+            first = (q_tiles - 1 - number) * LANES
+            met = tpu_block.dot(vectors[first : first + (k_tiles + 1) * LANES], tile, 1, 1)
+            tiles.append(_raised(met))
+        found.append(jnp.concatenate(tiles, axis=1)[: plan.k_block, : plan.q_block])
     return sum(found[1:], found[0])
 
 
 def add_gradients(block, head, d_scores: Float[Array, "s t"]) -> list[Float[Array, "H' tokens"]]:
     """Adds to the gradients of the tables, and gives the block's share of those of what met them, as TERMS go.
 
-    Of each tile of tokens the last stands first; `_in_order` turns them back.
+    Of each tile of keys the last stands first, until they are written.
     """
+    refs, found = block.refs, []
     q_tiles, k_tiles, _ = sizes(block.plan)
-    found = []
-    for name, axis, others in (("of_key", 1, k_tiles), ("of_query", 0, q_tiles)):
-        if name not in block.refs:
-            continue
-        vectors = []
-        for number, (tile, at) in enumerate(_meetings(block, head, name)):
-            back = _turning(len(tile), tile.dtype)
-            first = number * LANES
-            part = jax.lax.slice_in_dim(d_scores, first, min(first + LANES, d_scores.shape[axis]), axis=axis)
-            part = _up_to(part, len(tile), axis).astype(tile.dtype)
-            turned = _up_to(tpu_block.dot(back, part, 1, axis), (others + 1) * LANES, 1)
-            along = pltpu.roll(turned, LANES - len(tile), 1, stride=1, stride_axis=0).astype(tile.dtype)
-            vectors.append(tpu_block.dot(block.refs[name][at], along, 1, 1))
-            tile = tpu_block.dot(back, tile, 1, 0).T.astype(tile.dtype)
-            block.refs[f"d_{name}"][at] += tpu_block.dot(tile, along, 1, 0)
-        found.append(jnp.concatenate(vectors, axis=1))
+    if "of_key" in refs:
+        shares, whole = [], _up_to(d_scores, k_tiles * LANES, 0)
+        for number, (tile, at) in enumerate(_meetings(block, head, "of_key")):
+            own = _up_to(whole[:, number * LANES : (number + 1) * LANES], len(tile), 1)
+            moved = _lowered(own).astype(tile.dtype)
+            shares.append(tpu_block.dot(refs["of_key"][at], moved, 1, 0))
+            refs["d_of_key"][at] += tpu_block.dot(tile.T, moved, 1, 1)
+        found.append(jnp.concatenate(shares, axis=1))
+    if "of_query" in refs:
+        shares, whole = [], _up_to(d_scores, q_tiles * LANES, 1)
+        for number, (tile, at) in enumerate(_meetings(block, head, "of_query")):
+            own = _up_to(whole[number * LANES : (number + 1) * LANES], len(tile), 0)
+            moved = _moved(_turned(own)).astype(tile.dtype)
+            shares.append(tpu_block.dot(refs["of_query"][at], moved, 1, 1))
+            turned = _turned(tile.astype(jnp.float32)).T.astype(tile.dtype)
+            refs["d_of_query"][at] += tpu_block.dot(turned, moved, 1, 0)
+        found.append(jnp.concatenate(shares, axis=1))
     return found
 
 
@@ -127,14 +137,13 @@ def add(block, head, found: list) -> None:
 def write(refs: dict, r, name: str) -> None:
     """Writes the sum of that name, if there is one."""
     if name in refs:
-        refs[name][r] = _in_order(refs[f"{name}_sum"][...], refs[name].shape[1]).astype(refs[name].dtype)
+        _write(refs[name], r, refs[f"{name}_sum"][...], turned=name == "d_relative_k")
 
 
 def write_whole(block, found: list) -> None:
     """Writes what `add_gradients` gave, of all heads, where a row is done at once."""
     for name, a in zip((name for name in TERMS if name in block.refs), found, strict=True):
-        ref = block.refs[f"d_{TERMS[name]}"]
-        ref[block.place.r] = _in_order(a, ref.shape[1]).astype(ref.dtype)
+        _write(block.refs[f"d_{TERMS[name]}"], block.place.r, a, turned=name == "of_query")
 
 
 def clear(refs: dict, *names: str) -> None:
@@ -144,11 +153,21 @@ def clear(refs: dict, *names: str) -> None:
             refs[name][...] = jnp.zeros_like(refs[name])
 
 
-def _in_order(turned: Float[Array, "width tokens"], length: int) -> Float[Array, "length width"]:
-    """What `add_gradients` gave, with tokens in order."""
-    tiles = [turned[:, first : first + LANES] for first in range(0, turned.shape[1], LANES)]
-    tiles = [tpu_block.dot(_turning(tile.shape[1], jnp.float32), tile, 1, 1) for tile in tiles]
-    return jnp.concatenate(tiles, axis=0)[:length]
+def _write(ref, r, found: Float[Array, "width tokens"], turned: bool) -> None:
+    """Transposed, and each tile of tokens turned around."""
+    if turned:
+        tiles = [_turned(found[:, first : first + LANES].T) for first in range(0, found.shape[1], LANES)]
+        tokens = jnp.concatenate(tiles, axis=0)
+    else:
+        tokens = found.T
+    ref[r] = tokens[: ref.shape[1]].astype(ref.dtype)
+
+
+def _all_met(block, head, name) -> Float[Array, "H' tokens"]:
+    """The part of a table that any tile of the block meets: from where the last one's begins."""
+    *_, (_, (_, own, window)) = _meetings(block, head, name)
+    q_tiles, k_tiles, _ = sizes(block.plan)
+    return block.refs[name][0, own, pl.ds(window.start, (q_tiles + k_tiles) * LANES)]
 
 
 def _meetings(block, head, name):
@@ -175,14 +194,66 @@ def _meetings(block, head, name):
     return found
 
 
-def _skewed(tile: Float[Array, "n H"], window: Float[Array, "H m+128"]) -> Float[Array, "n m"]:
-    """[r, c] = tile[r] · window[:, 127 - r + c]."""
-    return pltpu.roll(tpu_block.dot(tile, window, 1, 0), 1, 1, stride=1, stride_axis=0)[:, LANES:]
+def _moved_back(a: Float[Array, "n m+128"]) -> Float[Array, "n m"]:
+    """[r, c] = a[r, c + 127 - r]."""
+    here, parts = _rotated(a, 1)
+    return jnp.concatenate([jnp.where(here, after, part) for part, after in itertools.pairwise(parts)], axis=1)
 
 
-def _turning(n: int, dtype) -> Float[Array, "n n"]:
-    """Ones along the other diagonal."""
-    return (tpu_block.iota((n, n), 0) + tpu_block.iota((n, n), 1) == n - 1).astype(dtype)
+def _moved(a: Float[Array, "n m"]) -> Float[Array, "n m+128"]:
+    """[r, c] = a[r, c - 128 + n - r], 0 where there is none."""
+    here, parts = _rotated(a, LANES - len(a))
+    nothing = jnp.zeros_like(parts[0])
+    pairs = itertools.pairwise([nothing, *parts, nothing])
+    return jnp.concatenate([jnp.where(here, after, part) for part, after in pairs], axis=1)
+
+
+def _rotated(a: Float[Array, "n m"], by: int):
+    """Each part of 128 columns, its row r rotated by r + by; and which lanes did not come from the part's end."""
+    parts = [a[:, first : first + LANES] for first in range(0, a.shape[1], LANES)]
+    here = tpu_block.iota(parts[0].shape, 1) >= tpu_block.iota(parts[0].shape, 0) + by
+    return here, [pltpu.roll(part, by, 1, stride=1, stride_axis=0) for part in parts]
+
+
+def _raised(a: Float[Array, "m+128 n"]) -> Float[Array, "m n"]:
+    """[r, c] = a[r + 127 - c, c]."""
+    by = LANES - 1 - tpu_block.iota((1, a.shape[1]), 1)
+    for step in (64, 32, 16, 8):
+        a = jnp.where((by & step) > 0, a[step:], a[:-step])
+    eights, beyond = _rotated_eights(a, by & 7)
+    return jnp.concatenate([jnp.where(beyond, after, eight) for eight, after in itertools.pairwise(eights)], axis=0)
+
+
+def _lowered(a: Float[Array, "m n"]) -> Float[Array, "m+128 n"]:
+    """[r, c] = a[r - 127 + c, c], 0 where there is none."""
+    by = LANES - 1 - tpu_block.iota((1, a.shape[1]), 1)
+    for step in (64, 32, 16, 8):
+        nothing = jnp.zeros((step, a.shape[1]), a.dtype)
+        a = jnp.where((by & step) > 0, jnp.concatenate([nothing, a]), jnp.concatenate([a, nothing]))
+    eights, beyond = _rotated_eights(a, -(by & 7))
+    nothing = jnp.zeros_like(eights[0])
+    pairs = itertools.pairwise([nothing, *eights, nothing])
+    return jnp.concatenate([jnp.where(beyond, before, eight) for before, eight in pairs], axis=0)
+
+
+def _rotated_eights(a: Float[Array, "m n"], by: Int[Array, "1 n"]):
+    """Each eight rows, of which each column is rotated up by so many; and what came from below 0 or above 7."""
+    row = tpu_block.iota((8, a.shape[1]), 0) + by
+    eights = [a[first : first + 8] for first in range(0, len(a), 8)]
+    rotated = _gathered(jnp.concatenate(eights, axis=1), jnp.concatenate([row & 7] * len(eights), axis=1))
+    width = a.shape[1]
+    eights = [rotated[:, first : first + width] for first in range(0, rotated.shape[1], width)]
+    return eights, (row < 0) | (row > 7)
+
+
+def _turned(a: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """The last row first."""
+    back = 7 - tpu_block.iota((8, a.shape[1]), 0)
+    return jnp.concatenate([_gathered(a[first : first + 8], back) for first in reversed(range(0, len(a), 8))], axis=0)
+
+
+def _gathered(a: Float[Array, "8 m"], rows: Int[Array, "8 m"]) -> Float[Array, "8 m"]:
+    return jnp.take_along_axis(a, rows, axis=0, mode="promise_in_bounds")
 
 
 def _rows(n: int) -> int:
