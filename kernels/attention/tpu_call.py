@@ -10,6 +10,7 @@ from ..platform import interpreted
 from .tpu_plan import Plan, Visits
 
 MEMORY = 48 * 2**20  # bytes of vector memory a kernel may take; the smallest chip has 64 MiB
+HELD = ("of_key", "of_query", "d_of_key", "d_of_query")  # by a whole column: too large to be there twice
 SCALARS = ("start", "seed", "origin", "shift")
 
 
@@ -40,7 +41,7 @@ def call(
             met = step if codes is None else visits.at(codes, row_block, o, step)[0]
             return index(column, row_block, *((o, met) if by == "queries" else (met, o)))
 
-        return pl.BlockSpec(block, at)
+        return pl.BlockSpec(block, at, pipeline_mode=pl.Buffered(1) if operand in HELD else None)
 
     names = [*codes, *operands, *outputs, *scratch]
     run = pl.pallas_call(

@@ -12,6 +12,7 @@ from .mask import Mask, Pattern
 
 LANES = 128
 LONGEST = 1024  # queries or keys of a block
+LONGEST_RELATIVE = 512  # where each score takes several times the memory
 SHORT = 256 * 320  # scores of a head, up to which a row is done at once
 CHAINS = 8  # heads of short rows worked on side by side, each of which waits for a unit most of the time
 WORK = 2**19  # scores of a step, below which it takes several rows
@@ -92,6 +93,8 @@ def plan(queries: tuple[int, ...], keys: tuple[int, ...], mask: Mask, bias: str 
     whole = planes and max(T, S) <= LONGEST and heads * _up(T, LANES) * _up(S, 8) <= PLANES
     if planes and not whole:
         longest = min(longest, math.isqrt(PLANES // heads) // LANES * LANES)
+    if bias == "relative":
+        longest = min(longest, LONGEST_RELATIVE)
     if before is not None and after is not None and not whole:
         # A block of w queries meets w + before + after keys; smaller blocks compute less and cost more to start.
         longest = min(longest, max(2 * LANES, _up(before + after, LANES)))

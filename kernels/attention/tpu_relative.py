@@ -4,9 +4,9 @@ A tile of 128 queries or keys meets, against a block of n of the others, n + 127
 each other in a table laid out by distance, so that one product with a window of it gives all numbers of the tile, and
 each token's must move by as many places as it has tokens before it (Dai et al. 2019, appendix B, reshape for that).
 
-Keys stand along sublanes. A key's numbers move along lanes, by one strided rotation. A query's move along sublanes: by
-whole registers, chosen bit by bit, and then within registers by a gather. The way back is the same for queries; keys
-are turned around before and after it, as a rotation's stride cannot fall.
+Keys stand along sublanes. A key's numbers move along lanes and a query's along sublanes, which all are cheap steps next
+to a transposition: a gather within each register rotates, and each number is then of this register or the next. A
+query's move by whole registers before, chosen bit by bit. The way back is the same with the signs turned.
 """
 
 import itertools
@@ -98,10 +98,7 @@ def laid_out(block, head) -> Float[Array, "s t"]:
 
 
 def add_gradients(block, head, d_scores: Float[Array, "s t"]) -> list[Float[Array, "H' tokens"]]:
-    """Adds to the gradients of the tables, and gives the block's share of those of what met them, as TERMS go.
-
-    Of each tile of keys the last stands first, until they are written.
-    """
+    """Adds to the gradients of the tables, and gives the block's share of those of what met them, as TERMS go."""
     refs, found = block.refs, []
     q_tiles, k_tiles, _ = sizes(block.plan)
     if "of_key" in refs:
@@ -116,10 +113,9 @@ def add_gradients(block, head, d_scores: Float[Array, "s t"]) -> list[Float[Arra
         shares, whole = [], _up_to(d_scores, q_tiles * LANES, 1)
         for number, (tile, at) in enumerate(_meetings(block, head, "of_query")):
             own = _up_to(whole[number * LANES : (number + 1) * LANES], len(tile), 0)
-            moved = _moved(_turned(own)).astype(tile.dtype)
+            moved = _moved(own).astype(tile.dtype)
             shares.append(tpu_block.dot(refs["of_query"][at], moved, 1, 1))
-            turned = _turned(tile.astype(jnp.float32)).T.astype(tile.dtype)
-            refs["d_of_query"][at] += tpu_block.dot(turned, moved, 1, 0)
+            refs["d_of_query"][at] += tpu_block.dot(tile.T, moved, 1, 0)
         found.append(jnp.concatenate(shares, axis=1))
     return found
 
@@ -137,13 +133,14 @@ def add(block, head, found: list) -> None:
 def write(refs: dict, r, name: str) -> None:
     """Writes the sum of that name, if there is one."""
     if name in refs:
-        _write(refs[name], r, refs[f"{name}_sum"][...], turned=name == "d_relative_k")
+        refs[name][r] = refs[f"{name}_sum"][...].T[: refs[name].shape[1]].astype(refs[name].dtype)
 
 
 def write_whole(block, found: list) -> None:
     """Writes what `add_gradients` gave, of all heads, where a row is done at once."""
     for name, a in zip((name for name in TERMS if name in block.refs), found, strict=True):
-        _write(block.refs[f"d_{TERMS[name]}"], block.place.r, a, turned=name == "of_query")
+        ref = block.refs[f"d_{TERMS[name]}"]
+        ref[block.place.r] = a.T[: ref.shape[1]].astype(ref.dtype)
 
 
 def clear(refs: dict, *names: str) -> None:
@@ -151,16 +148,6 @@ def clear(refs: dict, *names: str) -> None:
     for name in names:
         if name in refs:
             refs[name][...] = jnp.zeros_like(refs[name])
-
-
-def _write(ref, r, found: Float[Array, "width tokens"], turned: bool) -> None:
-    """Transposed, and each tile of tokens turned around."""
-    if turned:
-        tiles = [_turned(found[:, first : first + LANES].T) for first in range(0, found.shape[1], LANES)]
-        tokens = jnp.concatenate(tiles, axis=0)
-    else:
-        tokens = found.T
-    ref[r] = tokens[: ref.shape[1]].astype(ref.dtype)
 
 
 def _all_met(block, head, name) -> Float[Array, "H' tokens"]:
@@ -196,23 +183,27 @@ def _meetings(block, head, name):
 
 def _moved_back(a: Float[Array, "n m+128"]) -> Float[Array, "n m"]:
     """[r, c] = a[r, c + 127 - r]."""
-    here, parts = _rotated(a, 1)
-    return jnp.concatenate([jnp.where(here, after, part) for part, after in itertools.pairwise(parts)], axis=1)
+    row, lane = (tpu_block.iota((len(a), LANES), axis) for axis in (0, 1))
+    parts = _parts_by(a, (lane - row - 1) & 127)
+    pairs = itertools.pairwise(parts)
+    return jnp.concatenate([jnp.where(lane > row, after, part) for part, after in pairs], axis=1)
 
 
 def _moved(a: Float[Array, "n m"]) -> Float[Array, "n m+128"]:
-    """[r, c] = a[r, c - 128 + n - r], 0 where there is none."""
-    here, parts = _rotated(a, LANES - len(a))
+    """[r, c] = a[r, c - 127 + r], 0 where there is none."""
+    row, lane = (tpu_block.iota((len(a), LANES), axis) for axis in (0, 1))
+    parts = _parts_by(a, (lane + row + 1) & 127)
     nothing = jnp.zeros_like(parts[0])
     pairs = itertools.pairwise([nothing, *parts, nothing])
-    return jnp.concatenate([jnp.where(here, after, part) for part, after in pairs], axis=1)
+    return jnp.concatenate([jnp.where(lane + row < 127, before, part) for before, part in pairs], axis=1)
 
 
-def _rotated(a: Float[Array, "n m"], by: int):
-    """Each part of 128 columns, its row r rotated by r + by; and which lanes did not come from the part's end."""
+def _parts_by(a: Float[Array, "n m"], lanes: Int[Array, "n 128"]) -> list[Float[Array, "n 128"]]:
+    """Each part of 128 columns, of which each row is put in that order: by one gather, with all of them stacked."""
     parts = [a[:, first : first + LANES] for first in range(0, a.shape[1], LANES)]
-    here = tpu_block.iota(parts[0].shape, 1) >= tpu_block.iota(parts[0].shape, 0) + by
-    return here, [pltpu.roll(part, by, 1, stride=1, stride_axis=0) for part in parts]
+    lanes = jnp.concatenate([lanes] * len(parts), axis=0)
+    found = jnp.take_along_axis(jnp.concatenate(parts, axis=0), lanes, axis=1, mode="promise_in_bounds")
+    return [found[first : first + len(a)] for first in range(0, len(found), len(a))]
 
 
 def _raised(a: Float[Array, "m+128 n"]) -> Float[Array, "m n"]:
@@ -239,21 +230,15 @@ def _lowered(a: Float[Array, "m n"]) -> Float[Array, "m+128 n"]:
 def _rotated_eights(a: Float[Array, "m n"], by: Int[Array, "1 n"]):
     """Each eight rows, of which each column is rotated up by so many; and what came from below 0 or above 7."""
     row = tpu_block.iota((8, a.shape[1]), 0) + by
+    return _eights_by(a, row & 7), (row < 0) | (row > 7)
+
+
+def _eights_by(a: Float[Array, "m n"], rows: Int[Array, "8 n"]) -> list[Float[Array, "8 n"]]:
+    """Each eight rows, of which each column is put in that order: by one gather, with all of them side by side."""
     eights = [a[first : first + 8] for first in range(0, len(a), 8)]
-    rotated = _gathered(jnp.concatenate(eights, axis=1), jnp.concatenate([row & 7] * len(eights), axis=1))
-    width = a.shape[1]
-    eights = [rotated[:, first : first + width] for first in range(0, rotated.shape[1], width)]
-    return eights, (row < 0) | (row > 7)
-
-
-def _turned(a: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    """The last row first."""
-    back = 7 - tpu_block.iota((8, a.shape[1]), 0)
-    return jnp.concatenate([_gathered(a[first : first + 8], back) for first in reversed(range(0, len(a), 8))], axis=0)
-
-
-def _gathered(a: Float[Array, "8 m"], rows: Int[Array, "8 m"]) -> Float[Array, "8 m"]:
-    return jnp.take_along_axis(a, rows, axis=0, mode="promise_in_bounds")
+    rows = jnp.concatenate([rows] * len(eights), axis=1)
+    found = jnp.take_along_axis(jnp.concatenate(eights, axis=1), rows, axis=0, mode="promise_in_bounds")
+    return [found[:, first : first + a.shape[1]] for first in range(0, found.shape[1], a.shape[1])]
 
 
 def _rows(n: int) -> int:

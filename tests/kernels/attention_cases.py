@@ -86,7 +86,7 @@ FORMS = {
         everyday=(
             "mask: all at once",
             "bias: grid decay",
-            "bias: relative",
+            "softmax with relative",
             "softmax with grid table",
             "softmax: sigmoid",
             "length: 1",

@@ -103,7 +103,7 @@ CALLS = {
     "relative, 512 tokens": (8, 512, 12, 64, dict(bias=relative(8, 512, 12, 64))),
     "relative, 197 tokens": (8, 197, 3, 128, dict(bias=relative(8, 197, 3, 32, jnp.float32), dtype=jnp.float32)),
     "relative, 3,000 tokens": (1, 3000, 2, 128, dict(bias=relative(1, 3000, 2, 128, jnp.float32), dtype=jnp.float32)),
-    "relative, 8,192 tokens": (1, 8192, 2, 64, dict(bias=relative(1, 8192, 2, 64))),
+    "relative, 8,192 tokens": (2, 8192, 4, 64, dict(bias=relative(2, 8192, 4, 64))),
     "dropout and cap": (1, 1024, 2, 64, dict(dropout=Dropout(0.1, jnp.uint32(3)), softmax=Softmax(cap=30.0))),
     "sigmoid": (1, 1024, 2, 64, dict(softmax=Sigmoid(shift=ones(2)))),
     "clip": (1, 2048, 2, 64, dict(softmax=CLIPPED, segments=True)),
