@@ -207,17 +207,18 @@ def _shares(name: str, kernel: str, length: int) -> dict:
         from xfm.kernels.attention.mask import Mask
         from xfm.kernels.attention.tpu_plan import plan
 
-        B = 64 if shape in SHORT else ROWS
-        cut = plan((B, T, N, H), (B, T, N, H), Mask.full(), bias="plane" if shape == "Swin" else "none")
+        B, bias = 64 if shape in SHORT else ROWS, "plane" if shape == "Swin" else "none"
+        bias = RELATIVE if RELATIVE in name else bias
+        cut = plan((B, T, N, H), (B, T, N, H), Mask.full(), bias)
         heads, scores = cut.heads * cut.together, cut.q_block * cut.k_block
     else:
         heads, scores = 1, min(-(-T // 128) * 128, 1024) ** 2
     # products of a block, of 2 · H operations a score: two forward, five backward, of which splash does 4 and 3;
-    # clipped weights take one more, and the denominators before them one
+    # clipped weights take one more, and the denominators before them one; each relative term one more and three more
     products = {
         "attention_denominator": 1,
-        "attention_forward": 3 if "clip" in name else 2,
-        "attention_backward": 5,
+        "attention_forward": 4 if RELATIVE in name else 3 if "clip" in name else 2,
+        "attention_backward": 11 if RELATIVE in name else 5,
         "splash_mha_fwd": 2,
         "splash_mha_dkv": 4,
         "splash_mha_dq": 3,

@@ -23,6 +23,7 @@ from .tpu_forward import forward
 from .tpu_partition import on_each_chip, unknown
 from .tpu_plan import LANES, Plan, plan, seen, visits
 
+TABLES = 24 * 2**20  # bytes of vector memory for what a relative bias reads and adds up of a column of heads
 QUERIES = 16_384  # whose gradient vector memory holds, in one column of heads
 
 
@@ -32,6 +33,10 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
         return f"{q.dtype} arrays; they take bfloat16 and float32"
     if bias is not None and type(bias) not in NUMBERS:
         return f"a bias of kind {type(bias).__name__}; they take {', '.join(kind.__name__ for kind in NUMBERS)}"
+    if isinstance(bias, Relative) and (needed := tpu_relative.memory(bias, plan(q.shape, k.shape, mask))) > TABLES:
+        return (
+            f"a Relative bias whose tables and their gradients take {needed >> 20} MiB, above {TABLES >> 20}, at once"
+        )
     if unknown():
         return "arrays that may lie on several chips, outside of xfm.kernels.platform.spread_over(mesh)"
     return None

@@ -55,6 +55,13 @@ def numbers(bias: Relative, plan: Plan) -> dict:
     return found
 
 
+def memory(bias: Relative, plan: Plan) -> int:
+    """Bytes of a column's tables, laid out, and of their gradients."""
+    tables = [a for a in (bias.of_key, bias.of_query) if a is not None]
+    width = plan.heads * bias.q.shape[3]
+    return sum(width * (plan.T + plan.S) * (min(a.dtype.itemsize, 4) + 4) for a in tables)
+
+
 def operands(numbers: dict, plan: Plan) -> dict:
     """The same as the kernels read them: heads side by side, tables [columns heads·H' distances]."""
     found = {name: a.reshape(*a.shape[:2], -1) for name, a in numbers.items() if name in TERMS.values()}

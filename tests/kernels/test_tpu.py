@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import unittest.mock
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from xfm.kernels.attention import (
     Dropout,
     GridTable,
     Mask,
+    Relative,
     Sigmoid,
     Slopes,
     Softmax,
@@ -224,6 +226,20 @@ def test_two_keys_of_dropout_differ():
         ys = [attention(q, k, v, dropout=Dropout.of(0.5, jax.random.key(i)), implementation="tpu") for i in (0, 1, 0)]
     assert (ys[0] != ys[1]).any()
     assert_close(ys[0], ys[2], rtol=0)
+
+
+@pytest.mark.parametrize("length", [8192, 16_384])
+def test_a_relative_bias_is_refused_where_its_tables_do_not_fit(length):
+    """Half of what is too much compiles (test_tpu_compile.py)."""
+    q, table = (jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in ((1, length, 2, 64), (9, 2, 64)))
+    rows = jax.ShapeDtypeStruct((2 * length - 1,), jnp.int32)
+
+    def attend(q, table, rows):
+        return attention(q, q, q, bias=Relative(q, q, table, table, rows), implementation="tpu")
+
+    refused = pytest.raises(NotImplementedError, match="take 48 MiB, above 24") if length > 8192 else nullcontext()
+    with interpreting("tpu"), refused:
+        jax.eval_shape(attend, q, table, rows)
 
 
 SPREAD = {
