@@ -125,7 +125,7 @@ def test_long_rows_are_taken_in_parts(monkeypatch):
     monkeypatch.setattr(tpu, "tpu", unittest.mock.Mock(side_effect=tpu.tpu))
     for name in ("packed, causal", "pattern", "long planes of every row", "large grid", "relative"):
         test_several_blocks(name)
-    assert tpu.tpu.call_count == 5 + 4 * 2 + 3, "two parts of each, three of the pattern's blocks"
+    assert tpu.tpu.call_count == 5 + 3 * 2 + 3 + 8, "two parts, three of the pattern's blocks, eight of wide heads"
 
 
 WATCHED = ["packed", "one plane for all"]
