@@ -41,7 +41,8 @@ FLOP_A_BUNDLE = {"v5e": 2**17, "v5p": 2**17, "v6e": 2**19, "tpu7x": 2**19}
 CHIPS = ("v5e", "v6e")  # of all cases; the others for the plain ones
 LENGTH, ROWS = 2048, 4
 # What is attended to: a name, and the arguments of attention as a function of the heads.
-CALLS = ("plain", "packed", "window", "slopes", "buckets")
+CALLS = ("plain", "packed", "window", "slopes", "buckets", "clip")
+RELATIVE = "relative"  # both terms of 512 vectors, with heads of 64
 SHORT = {"ViT": (197, 12, 64), "Swin": (49, 3, 32)}
 CACHES = {"cache": (12, 12, 64), "shared-cache": (32, 8, 128)}  # heads of queries, of keys, their width
 CACHED = 32_768  # places of a cache
@@ -60,6 +61,7 @@ def cases() -> list[str]:
     """Names of all: chip, head width or short shape, what is attended to, whose."""
     plain = [f"{chip} H={H} plain {whose}" for chip in TOPOLOGIES for H in (64, 128) for whose in ("xfm", "splash")]
     own = [f"{chip} H={H} {call} xfm" for chip in CHIPS for H in (64, 128) for call in CALLS]
+    own += [f"{chip} H=64 {RELATIVE} xfm" for chip in CHIPS]
     peer = [f"{chip} H={H} {call} splash" for chip in CHIPS for H in (64, 128) for call in ("plain", "packed")]
     short = [f"{chip} {shape} {whose}" for chip in CHIPS for shape, whose in (("ViT", "xfm"), ("ViT", "splash"))]
     whole = [
@@ -96,7 +98,7 @@ def compile_case(name: str) -> None:
         return attend(q, k, v, learned, segments).astype(jnp.float32).sum()
 
     learned = jax.tree.map(lambda a: array(*a.shape, dtype=a.dtype), learned)
-    gradient = jax.grad(loss, argnums=(0, 1, 2, 3))
+    gradient = jax.grad(loss, argnums=(0, 1, 2, 3), allow_int=True)
     jax.jit(gradient).lower(*3 * (array(*shape),), learned, segments).compile()
 
 
@@ -123,7 +125,8 @@ def of_short_rows(chip, shape, way, whose, sharding):
     from jax.experimental.layout import Format, Layout
 
     (T, N, H), B, liked = SHORT[shape], WHOLE[shape], Format(Layout.AUTO, sharding)
-    attend, _, learned = jax_nn_call(shape, T, N) if whose == "jax.nn" else xfm_call(shape, B, T, N, H, chip, whose)
+    sizes = (shape, B, T, N, H)
+    attend, _, learned = jax_nn_call(*sizes) if whose == "jax.nn" else xfm_call(*sizes, chip, whose)
     q = jax.ShapeDtypeStruct((B, T, N * H), jnp.bfloat16)
 
     def forward(q, k, v, learned):
@@ -157,12 +160,12 @@ def of_a_cache(chip, cache, whose, sharding):
     return jax.jit(forward).lower(q, k, k, jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding))
 
 
-def jax_nn_call(call, T, N):
+def jax_nn_call(call, B, T, N, H):
     """A table of distances is written out for it, so that its gradient comes back by way of the whole plane."""
     import jax
     import jax.numpy as jnp
 
-    learned, tokens = learned_of(call, N), jnp.arange(T)
+    learned, tokens = learned_of(call, B, T, N, H), jnp.arange(T)
 
     def attend(q, k, v, learned, segments):
         bias = None
@@ -173,32 +176,39 @@ def jax_nn_call(call, T, N):
     return attend, None, learned
 
 
-def learned_of(call, N):
+def learned_of(call, B, T, N, H):
     """The bias of a case."""
     import jax.numpy as jnp
 
-    from xfm.kernels.attention import Buckets, GridTable, Slopes
+    from xfm.kernels.attention import Buckets, GridTable, Relative, Slopes
 
     return {
         "slopes": Slopes(jnp.ones(N)),
         "buckets": Buckets(jnp.ones((32, N))),
+        RELATIVE: Relative(
+            *2 * (jnp.ones((B, T, N, H), jnp.bfloat16),),
+            *2 * (jnp.ones((512, N, H), jnp.bfloat16),),
+            jnp.clip(jnp.arange(1 - T, T), -256, 255) + 256,
+        ),
         "Swin": GridTable(jnp.ones((13, 13, N)), (7, 7)),
     }.get(call)
 
 
 def xfm_call(call, B, T, N, H, chip, whose="xfm"):
-    from xfm.kernels.attention import Mask, attention
+    from xfm.kernels.attention import Mask, Softmax, attention
     from xfm.kernels.platform import compiling_for
 
     implementation = "tpu" if whose == "xfm" else whose
     # a window that all blocks of 1024 see in part, to be compared with those that see all
     mask = Mask.window(1500, 1500) if call == "window" else Mask.full()
+    softmax = Softmax(clip=(-0.03, 1.1)) if call == "clip" else "softmax"
 
     def attend(q, k, v, learned, segments):
+        given = dict(segments=segments, mask=mask, bias=learned, softmax=softmax)
         with compiling_for("tpu", chip=chip):
-            return attention(q, k, v, segments=segments, mask=mask, bias=learned, implementation=implementation)
+            return attention(q, k, v, implementation=implementation, **given)
 
-    return attend, (B, T, N, H), learned_of(call, N)
+    return attend, (B, T, N, H), learned_of(call, B, T, N, H)
 
 
 def splash_call(call, B, T, N, H, chip):
@@ -225,7 +235,7 @@ def bundles(folder: str) -> dict[str, dict]:
     found = {}
     for table in sorted(glob.glob(f"{folder}/*final_hlo-static-per-bundle-utilization.txt")):
         name = re.match(r"\d+-(.*?)-\d+-final_hlo", os.path.basename(table))[1]
-        kernel = re.search(r"attention_(?:forward|backward)|splash_mha_(?:fwd|dkv|dq)", name)
+        kernel = re.search(r"attention_(?:forward|backward|denominator)|splash_mha_(?:fwd|dkv|dq)", name)
         if kernel is None:
             continue
         lines = pathlib.Path(table).read_text().split("\n")
@@ -309,15 +319,18 @@ def _shares(name: str, kernel: str, length: int) -> dict:
         from xfm.kernels.attention.mask import Mask
         from xfm.kernels.attention.tpu_plan import plan
 
-        B = 64 if shape in SHORT else ROWS
-        cut = plan((B, T, N, H), (B, T, N, H), Mask.full(), whole=shape == "Swin")
+        B, bias = 64 if shape in SHORT else ROWS, "plane" if shape == "Swin" else "none"
+        bias = RELATIVE if RELATIVE in name else bias
+        cut = plan((B, T, N, H), (B, T, N, H), Mask.full(), bias)
         heads, scores = cut.heads * cut.together, cut.q_block * cut.k_block
     else:
         heads, scores = 1, min(-(-T // 128) * 128, 1024) ** 2
-    # products of a block, of 2 · H operations a score: two forward, five backward, of which splash does 4 and 3
+    # products of a block, of 2 · H operations a score: two forward, five backward, of which splash does 4 and 3;
+    # clipped weights take one more, and the denominators before them one; each relative term one more and three more
     products = {
-        "attention_forward": 2,
-        "attention_backward": 5,
+        "attention_denominator": 1,
+        "attention_forward": 4 if RELATIVE in name else 3 if "clip" in name else 2,
+        "attention_backward": 11 if RELATIVE in name else 5,
         "splash_mha_fwd": 2,
         "splash_mha_dkv": 4,
         "splash_mha_dq": 3,

@@ -11,33 +11,33 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from ..platform import matrix_unit
-from . import tpu_lanes, tpu_line
-from .bias import Bias, Buckets, Dense, GridDecay, GridTable, Slopes
+from . import tpu_lanes, tpu_line, tpu_relative
+from .bias import Bias, Buckets, Dense, GridDecay, GridTable, Relative, Slopes
 from .mask import Mask, Pattern
 from .softmax import Sigmoid
-from .tpu_backward import backward
+from .tpu_backward import backward, backward_of_planes
 from .tpu_block import HIDDEN, LOG2E, How
 from .tpu_forward import forward
 from .tpu_partition import on_each_chip, unknown
-from .tpu_plan import LANES, Plan, plan, visits
+from .tpu_plan import LANES, Plan, plan, seen, visits
 
+TABLES = 24 * 2**20  # bytes of vector memory for what a relative bias reads and adds up of a column of heads
 QUERIES = 16_384  # whose gradient vector memory holds, in one column of heads
-PLANE = 512  # queries and keys of a bias written out
 
 
 def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
     """In words, what these kernels cannot honour."""
     if q.dtype not in (jnp.bfloat16, jnp.float32):
         return f"{q.dtype} arrays; they take bfloat16 and float32"
-    if getattr(softmax, "clip", None) is not None:
-        return f"softmax clip={softmax.clip}"
     if bias is not None and type(bias) not in NUMBERS:
         return f"a bias of kind {type(bias).__name__}; they take {', '.join(kind.__name__ for kind in NUMBERS)}"
-    if isinstance(bias, Dense | GridTable) and max(q.shape[1], k.shape[1]) > PLANE:
-        return f"a {type(bias).__name__} bias of more than {PLANE} queries or keys"
+    if isinstance(bias, Relative) and (needed := tpu_relative.memory(bias, plan(q.shape, k.shape, mask))) > TABLES:
+        return (
+            f"a Relative bias whose tables and their gradients take {needed >> 20} MiB, above {TABLES >> 20}, at once"
+        )
     if unknown():
         return "arrays that may lie on several chips, outside of xfm.kernels.platform.spread_over(mesh)"
     return None
@@ -48,19 +48,20 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     (_, T, N, H), K = q.shape, k.shape[2]
     if K != N and H % LANES:  # keys of several heads lie in one column of lanes: each query head gets its own
         k, v = (jnp.repeat(a, N // K, axis=2) for a in (k, v))
-    given = dict(bias=bias, scale=scale, softmax=softmax, dropout=dropout)
+    given = dict(scale=scale, softmax=softmax, dropout=dropout)
     if T > (most := _queries_at_once(N, H, mask)):
         parts = [
-            tpu(q[:, at : at + most], k, v, segments=own, mask=seen, **given)
+            tpu(q[:, at : at + most], k, v, segments=own, mask=shown, bias=of_part, **given)
             for at in range(0, T, most)
-            for own, seen in [_part(segments, mask, at, most)]
+            for own, shown, of_part in [_part(segments, mask, bias, at, most)]
         ]
         y, lse = (None if part[0] is None else jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         return y, lse
     sigmoid = isinstance(softmax, Sigmoid)
     shift = jnp.broadcast_to(jnp.asarray(softmax.shift, jnp.float32), (N,)) if sigmoid else None
-    cut = plan(q.shape, k.shape, mask, whole=isinstance(bias, Dense | GridTable))
+    cut = plan(q.shape, k.shape, mask)
     form, numbers = NUMBERS[type(bias)](bias, cut, mask) if bias is not None else ("none", None)
+    kind = "sigmoid" if sigmoid else "softmax" if softmax.clip is None else "clipped"
     how = How(
         scale=scale,
         order=mask.order,
@@ -74,12 +75,16 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         across=getattr(bias, "width", 0),
         cap=softmax.cap,
         rate=0.0 if dropout is None else dropout.rate,
-        kind="sigmoid" if sigmoid else "softmax",
-        codes=segments is not None and tpu_lanes.codes_fit(cut, scale, matrix_unit()),
-        folded=not sigmoid and softmax.cap is None and tpu_lanes.fold_fits(cut, scale, matrix_unit()),
+        kind=kind,
+        clip=getattr(softmax, "clip", None),
+        codes=segments is not None and form != "relative" and tpu_lanes.codes_fit(cut, scale, matrix_unit()),
+        folded=kind == "softmax" and softmax.cap is None and tpu_lanes.fold_fits(cut, scale, matrix_unit()),
     )
     if segments is not None:  # whatever padding holds, NaN included; XLA does it where it makes them
-        q, k, v = (_zeroed(a, own) for a, own in ((q, segments[0]), (k, segments[1]), (v, segments[1])))
+        q, k, v = (_without_padding(a, own) for a, own in ((q, segments[0]), (k, segments[1]), (v, segments[1])))
+        if form == "relative":
+            own = dict(relative_q=segments[0], relative_k=segments[1])
+            numbers = {name: _without_padding(a, own[name]) if name in own else a for name, a in numbers.items()}
     y, lse = _attend(how, q, k, v, numbers, shift, (segments, mask, None if dropout is None else dropout.seed))
     return y, None if sigmoid else lse
 
@@ -87,44 +92,58 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(how: How, q, k, v, numbers, shift, fixed):
     """y [B T N H] and lse [B T N]; numbers, of the bias, and shift, of a sigmoid, have gradients, fixed has none."""
-    return _attend_forward(how, q, k, v, numbers, shift, fixed)[0]
+    return _run_forward(how, q, k, v, numbers, shift, fixed)[:2]
 
 
 def _attend_forward(how, q, k, v, numbers, shift, fixed):
+    y, lse, gained_from = _run_forward(how, q, k, v, numbers, shift, fixed, sloped=how.kind == "clipped")
+    return (y, lse), (q, k, v, numbers, shift, fixed, gained_from, lse)
+
+
+def _run_forward(how, q, k, v, numbers, shift, fixed, sloped=False):
+    """y, lse, and what makes, times y's gradient, the part of the scores' that all scores of a query share."""
+
     def run(q, k, v, numbers, shift, fixed, *, rows, heads):
         segments, mask, _ = fixed
-        cut = plan(q.shape, k.shape, mask, whole=how.bias == "plane")
-        operands = _operands(how, q, k, v, numbers, shift, fixed, rows, heads)
-        out = forward(cut, how, operands, visits(cut, mask, segments, by="queries"))
+        cut = plan(q.shape, k.shape, mask, how.bias)
+        operands = _operands(how, cut, q, k, v, numbers, shift, fixed, rows, heads)
+        out = forward(cut, how, operands, visits(cut, mask, segments, by="queries"), sloped)
         lse = out["lse"].reshape(cut.B, cut.N, cut.T).swapaxes(1, 2)
-        return out["y"].reshape(q.shape), math.log(2) * lse
+        values = [out[name].reshape(q.shape) for name in ("y", "sloped") if name in out]
+        return values[0], math.log(2) * lse, *values[1:]
 
-    y, lse = _spread(run, (q, k, v, numbers, shift, fixed), ["b-n-", "b-n"])
-    return (y, lse), (q, k, v, numbers, shift, fixed, y, lse)
+    y, lse, *others = _spread(run, (q, k, v, numbers, shift, fixed), ["b-n-", "b-n"] + ["b-n-"] * sloped)
+    return y, lse, *(others or [y])
 
 
 def _attend_backward(how, saved, gradients):
     def run(q, k, v, numbers, shift, fixed, y, lse, dy, dlse, *, rows, heads):
         segments, mask, _ = fixed
-        cut = plan(q.shape, k.shape, mask, whole=how.bias == "plane")
+        cut = plan(q.shape, k.shape, mask, how.bias)
         lse, dlse = (a.swapaxes(1, 2).reshape(cut.B, cut.columns, cut.heads, cut.T) for a in (lse, dlse))
         blind = lse == -jnp.inf
-        operands = _operands(how, q, k, v, numbers, shift, fixed, rows, heads) | dict(
+        operands = _operands(how, cut, q, k, v, numbers, shift, fixed, rows, heads) | dict(
             y=y.reshape(cut.B, cut.T, -1),
-            dy=(dy if segments is None else _zeroed(dy, segments[0])).reshape(cut.B, cut.T, -1),
+            dy=(dy if segments is None else _without_padding(dy, segments[0])).reshape(cut.B, cut.T, -1),
             lse=jnp.where(blind, -HIDDEN, lse * LOG2E),  # so that the weights of a query that sees nothing are 0
             dlse=jnp.where(blind, 0.0, dlse),
         )
         out = backward(cut, how, operands, visits(cut, mask, segments, by="keys"))
+        if how.bias == "plane" and "d_plane" not in out:
+            shape = (*numbers.shape[:2], cut.S, cut.T)
+            out["d_plane"] = backward_of_planes(cut, how, operands, seen(cut, mask, segments), shape)
         dk, dv = (out[name].reshape(cut.B, cut.S, cut.K, -1, cut.H) for name in ("dk", "dv"))
         dk, dv = (a[:, :, :, 0] if cut.N == cut.K else a.sum(3).astype(k.dtype) for a in (dk, dv))
-        learned = [out[name] for name in ("d_heads", "d_line", "d_plane", "d_shift") if name in out]
+        if how.bias == "relative":
+            out |= {f"d_{name}": out[f"d_{name}"].reshape(a.shape) for name, a in numbers.items()}
+        names = ("d_heads", "d_line", "d_plane", *tpu_relative.GRADIENTS, "d_shift")
+        learned = [out[name] for name in names if name in out]
         return out["dq"].reshape(q.shape), dk, dv, *learned
 
     q, k, v, numbers, shift, fixed, *_ = saved
-    learned = [axes for a, axes in ((numbers, _axes_of_numbers(numbers)), (shift, "n")) if a is not None]
+    learned = _axes_of_numbers(numbers) + ([] if shift is None else ["n"])
     dq, dk, dv, *found = _spread(run, (*saved, *gradients), ["b-n-", _axes_of_keys(k), _axes_of_keys(k), *learned])
-    d_numbers = None if numbers is None else found.pop(0)
+    d_numbers = jax.tree.map(lambda _: found.pop(0), numbers)
     return dq, dk, dv, d_numbers, None if shift is None else found.pop(0), None
 
 
@@ -135,7 +154,7 @@ def _spread(run, given, results: list[str]) -> tuple:
     """run(*given, rows=…, heads=…), its arrays spread over the chips by their rows and heads."""
     q, k, v, numbers, shift, (segments, mask, seed), *others = given
     axes = ["b-n-", _axes_of_keys(k), _axes_of_keys(k)]
-    axes += [letters for a, letters in ((numbers, _axes_of_numbers(numbers)), (shift, "n")) if a is not None]
+    axes += _axes_of_numbers(numbers) + ([] if shift is None else ["n"])
     pattern = None if mask.pattern is None else ("n--" if mask.pattern.shown.shape[0] > 1 else "---")
     axes += [] if segments is None else ["b-", "b-"]
     marks = (mask.prefix, "b-"), (mask.offset, ""), (mask.everyone, "b-"), (mask.pattern, pattern), (seed, "")
@@ -156,14 +175,16 @@ def _axes_of_keys(k) -> str:
     return "b-k-" if k.shape[2] > 1 else "b---"
 
 
-def _axes_of_numbers(numbers) -> str | None:
+def _axes_of_numbers(numbers) -> list[str]:
     """Of the bias's numbers: they are cut with the heads, planes with the rows too, but not where one is for all."""
+    if isinstance(numbers, dict):
+        return [tpu_relative.AXES[name] for name in sorted(numbers)]
     if numbers is None or numbers.ndim < 4:
-        return None if numbers is None else "n" + "-" * (numbers.ndim - 1)
-    return ("b" if numbers.shape[0] > 1 else "-") + ("n" if numbers.shape[1] > 1 else "-") + "--"
+        return [] if numbers is None else ["n" + "-" * (numbers.ndim - 1)]
+    return [("b" if numbers.shape[0] > 1 else "-") + ("n" if numbers.shape[1] > 1 else "-") + "--"]
 
 
-def _operands(how: How, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
+def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
     """What the kernels read, by name, in the shapes that `tpu_call` cuts."""
     segments, mask, seed = fixed
     operands = {name: a.reshape(*a.shape[:2], -1) for name, a in (("q", q), ("k", k), ("v", v))}
@@ -183,8 +204,12 @@ def _operands(how: How, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
         operands["q_everyone"] = everyone.at[:, places].get(mode="fill", fill_value=0)[:, None]
     if mask.pattern is not None:
         operands["pattern"] = mask.pattern.shown.swapaxes(1, 2).astype(jnp.bfloat16)
-    if numbers is not None:
+    if how.bias == "relative":
+        operands |= tpu_relative.operands(numbers, cut)
+    elif numbers is not None:
         operands["bias"] = numbers * LOG2E
+    if how.bias == "plane":
+        operands["bias"] = _to_whole_blocks(operands["bias"], cut)
     if shift is not None:
         operands["shift"] = shift
     if seed is not None:
@@ -192,8 +217,8 @@ def _operands(how: How, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
     return operands
 
 
-def _zeroed(a, segments):
-    """a [B T N H], 0 in padding."""
+def _without_padding(a: Float[Array, "B T N H"], segments: Int[Array, "B T"]) -> Float[Array, "B T N H"]:
+    """Zeros there."""
     return jnp.where((segments > 0)[..., None, None], a, 0)
 
 
@@ -203,15 +228,34 @@ def _queries_at_once(N: int, H: int, mask: Mask) -> int:
     return most if mask.pattern is None else most - most % mask.pattern.size
 
 
-def _part(segments, mask: Mask, at: int, length: int):
-    """Segments and mask of `length` queries from `at` on."""
+def _part(segments, mask: Mask, bias: Bias | None, at: int, length: int):
+    """Segments, mask and bias of `length` queries from `at` on."""
     if segments is not None:
         segments = segments[0][:, at : at + length], segments[1]
     pattern = mask.pattern
     if pattern is not None:
         shown = pattern.shown[:, at // pattern.size : -(-(at + length) // pattern.size)]
         pattern = Pattern(pattern.size, shown)
-    return segments, dataclasses.replace(mask, offset=mask.start + at, pattern=pattern)
+    mask = dataclasses.replace(mask, offset=mask.start + at, pattern=pattern)
+    if isinstance(bias, GridTable):
+        tokens = jnp.arange(math.prod(bias.grid))
+        heads = jnp.arange(bias.table.shape[2])
+        bias = Dense(jax.vmap(lambda n: bias.block(0, n, tokens[at : at + length], tokens))(heads)[None])
+    elif isinstance(bias, Dense):
+        bias = Dense(bias.values[:, :, at : at + length])
+    elif isinstance(bias, Relative):
+        rows = bias.rows[at : at + length + bias.k.shape[1] - 1]
+        bias = dataclasses.replace(bias, q=bias.q[:, at : at + length], rows=rows)
+    return segments, mask, bias
+
+
+def _to_whole_blocks(planes: Float[Array, "#B #N S T"], cut: Plan) -> Float[Array, "#B #N s t"]:
+    """What lies beyond the last key and query is 0, and not whatever memory holds."""
+    more = (
+        blocks * block - length
+        for length, blocks, block in ((cut.S, cut.k_blocks, cut.k_block), (cut.T, cut.q_blocks, cut.q_block))
+    )
+    return jnp.pad(planes, ((0, 0), (0, 0), *((0, n) for n in more)))
 
 
 def _plane(bias: Bias, cut: Plan) -> Float[Array, "#B #N S T"]:
@@ -233,4 +277,5 @@ NUMBERS = {
     GridDecay: lambda bias, cut, mask: ("decay", jnp.asarray(bias.rates, jnp.float32)),
     Dense: lambda bias, cut, mask: ("plane", _plane(bias, cut)),
     GridTable: lambda bias, cut, mask: ("plane", _plane(bias, cut)),
+    Relative: lambda bias, cut, mask: ("relative", tpu_relative.numbers(bias, cut)),
 }

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from . import tpu_line
-from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, dot, iota, side_by_side, sigmoid, when, zeroed
-from .tpu_call import call, rows_of
+from . import tpu_line, tpu_relative
+from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, clipped, dot, iota, side_by_side, sigmoid, when, zeroed
+from .tpu_call import call, call_by_planes, rows_of
 from .tpu_plan import ALL, LANES, SOME, Plan, Visits
 
 ADDED_UP = {"d_heads", "d_line", "d_shift"}  # over all blocks of a row
@@ -24,7 +24,9 @@ ADDED_UP = {"d_heads", "d_line", "d_shift"}  # over all blocks of a row
 def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dict:
     """dq [B T N·H]; dk, dv [B S N·H], of each query head; "d_shift", and "d_heads", "d_line" or "d_plane" of the bias.
 
-    The latter two where there are such, in the shapes of the operands that they are of.
+    The latter two where there are such, in the shapes of the operands that they are of; "d_plane" where a row is one
+    block, `backward_of_planes` having it otherwise. Where weights are clipped, the
+    operand "y" is what their slopes gathered.
     """
     q = operands["q"]
     of_keys = jax.ShapeDtypeStruct(
@@ -38,7 +40,7 @@ def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dic
             outputs["d_heads"] = jax.ShapeDtypeStruct((*of_column, LANES), jnp.float32)
         case "line":
             outputs["d_line"] = jax.ShapeDtypeStruct((*of_column, *operands["bias"].shape[1:]), jnp.float32)
-        case "plane":
+        case "plane" if plan.one_block:
             outputs["d_plane"] = jax.ShapeDtypeStruct(operands["bias"].shape, jnp.float32)
     if how.kind == "sigmoid":
         outputs["d_shift"] = jax.ShapeDtypeStruct((*of_column, LANES), jnp.float32)
@@ -47,6 +49,9 @@ def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dic
         dk_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
         dv_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
     )
+    if how.bias == "relative":
+        learned, sums = tpu_relative.gradients(operands, plan)
+        outputs, scratch = outputs | learned, scratch | sums
     kernel = functools.partial(_kernel, plan, how, visits)
     out = call(kernel, plan, operands, visits, "keys", outputs, scratch, name="attention_backward")
     for name in {"d_heads", "d_shift"} & out.keys():
@@ -62,6 +67,8 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
     first_of_row, last_of_row = first & (j == 0), last & (j == pl.num_programs(2) - 1)
     if "d_plane" in refs:
         pl.when(_first_of_plane(plan, refs, column, row_block) & first_of_row)(lambda: _clear(refs, "d_plane"))
+    if how.bias == "relative":
+        pl.when((row_block == 0) & first_of_row)(lambda: tpu_relative.clear(refs, "d_of_key", "d_of_query"))
 
     def rows(rows):
         for r, _ in rows:
@@ -72,10 +79,16 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         i, state = (step, ALL) if visits is None else visits.at(refs.get("visits"), b, j, step)
         pl.when(first)(lambda: _clear(refs, "dk_sum", "dv_sum"))
         pl.when(first_of_row)(lambda: _clear(refs, "dq_sum"))
+        if how.bias == "relative":
+            pl.when(first)(lambda: tpu_relative.clear(refs, "d_relative_k_sum"))
+            pl.when(first_of_row)(lambda: tpu_relative.clear(refs, "d_relative_q_sum"))
         for one, masked in ((ALL, False), (SOME, True)):
             when(state, one)(lambda masked=masked: _add(Block(plan, how, refs, Place(column, b, r, i, j), masked)))
         pl.when(last)(lambda: _write(refs, r, dk=refs["dk_sum"][...], dv=refs["dv_sum"][...]))
         pl.when(last_of_row)(lambda: _write(refs, r, dq=refs["dq_sum"][:, : plan.T]))
+        if how.bias == "relative":
+            pl.when(last)(lambda: tpu_relative.write(refs, r, "d_relative_k"))
+            pl.when(last_of_row)(lambda: tpu_relative.write(refs, r, "d_relative_q"))
 
     rows_of(plan, rows)
 
@@ -102,7 +115,8 @@ def _whole(blocks: list[Block]):
     done = iter(side_by_side([work for block in blocks for work in _gradients(block)]))
     for block in blocks:
         parts = zip(*(next(done) for _ in block.heads), strict=True)
-        dq, dk, dv = (jnp.concatenate(part, axis=0) for part in parts)
+        dq, dk, dv, *others = (jnp.concatenate(part, axis=0) for part in parts)
+        tpu_relative.write_whole(block, others)
         _write(block.refs, block.place.r, dq=dq, dk=dk, dv=dv)
 
 
@@ -111,7 +125,8 @@ def _add(block: Block):
     refs, plan = block.refs, block.plan
     here = pl.ds(block.place.i * plan.q_block, plan.q_block) if plan.q_blocks > 1 else slice(None)
     for head, work in zip(block.heads, _gradients(block), strict=True):
-        ((dq, dk, dv),) = side_by_side([work])
+        ((dq, dk, dv, *others),) = side_by_side([work])
+        tpu_relative.add(block, head, others)
         refs["dv_sum"][head.lanes] += dv
         refs["dk_sum"][head.lanes] += dk
         refs["dq_sum"][head.lanes, here] += dq
@@ -141,24 +156,62 @@ def _gradients(block: Block) -> list[Generator]:
             d_scores = weights * (1 - weights) * d_weights
             _add_to_head("d_shift", head, d_scores)
         else:
-            weights = jnp.exp2(scores - lse[own])
+            shares = weights = jnp.exp2(scores - lse[own])
+            if how.kind == "clipped":
+                weights, slopes = clipped(shares, how.clip)
+                d_weights = d_weights * slopes
             gained = (y_t[lanes].astype(jnp.float32) * dy_t[lanes].astype(jnp.float32)).sum(0, keepdims=True)
-            d_scores = weights * (d_weights - (gained - dlse[own]))
+            d_scores = shares * (d_weights - (gained - dlse[own]))
         d_scores = d_scores if slope is None else d_scores * slope
+        others = []
         match how.bias:
             case "decay":
                 _add_to_head("d_heads", head, d_scores * block.nearness())
             case "line":
                 tpu_line.add_gradient(block, head.g, d_scores)
-            case "plane":
+            case "relative":
+                others = tpu_relative.add_gradients(block, head, d_scores)
+            case "plane" if "d_plane" in refs:
                 refs["d_plane"][block.plane_of(head.g)] += d_scores
         weights = (weights if kept is None else weights * kept).astype(q.dtype)
         d_scores = (d_scores * how.scale).astype(q.dtype)
         yield
-        return dot(k_t[lanes], d_scores, 1, 0), dot(q_t[lanes], d_scores, 1, 1), dot(dy_t[lanes], weights, 1, 1)
+        dq, dk = dot(k_t[lanes], d_scores, 1, 0), dot(q_t[lanes], d_scores, 1, 1)
+        return dq, dk, dot(dy_t[lanes], weights, 1, 1), *others
 
     def _add_to_head(name, head: Head, d_scores):
         """To each lane of the head's row, the sum of all."""
         refs[name][r, 0, head.g : head.g + 1] += jnp.broadcast_to(d_scores.sum(keepdims=True), (1, LANES))
 
     return [work(head) for head in block.heads]
+
+
+def backward_of_planes(plan: Plan, how: How, operands: dict, seen: tuple, shape: tuple[int, ...]) -> jax.Array:
+    """d_plane, of that shape [#B #N S T], where rows are several blocks; seen: of `tpu_plan.seen`.
+
+    A block of a plane that is one for all rows is met again with every row, between which `backward` meets all others.
+    So this walks again, and computes the scores again, with rows innermost: two products more, and no memory but the
+    plane's, where planes for each row, to be added up afterwards, would take it as many times.
+    """
+    table, fixed = seen
+    state = None if fixed and (table == ALL).all() else jnp.asarray(table, jnp.int32)
+
+    def kernel(refs):
+        i, j, column, b = (pl.program_id(axis) for axis in range(4))
+        rows, heads = shape[:2]
+        first = (b == 0 if rows == 1 else True) & (column == 0 if heads == 1 and plan.N > 1 else True)
+        pl.when(first)(lambda: _clear(refs, "d_plane"))
+
+        def add(masked):
+            side_by_side(_gradients(Block(plan, how, refs, Place(column, b, 0, i, j), masked)))
+
+        here = ALL
+        if state is not None:
+            row = 0 if state.shape[0] == 1 else b
+            here = refs["codes"][(row * plan.q_blocks + i) * plan.k_blocks + j]
+        for one, masked in ((ALL, False), (SOME, True)):
+            when(here, one)(lambda masked=masked: add(masked))
+
+    codes = None if state is None else state.reshape(-1)
+    outputs = dict(d_plane=jax.ShapeDtypeStruct(shape, jnp.float32))
+    return call_by_planes(kernel, plan, operands, codes, outputs, "attention_backward_of_planes")["d_plane"]

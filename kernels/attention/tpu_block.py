@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from . import tpu_lanes, tpu_line
+from . import tpu_lanes, tpu_line, tpu_relative
 from .dropout import Dropout
 from .tpu_plan import LANES, Plan
 
@@ -29,7 +29,8 @@ class How:
     there are such.  start: whether the first query stands elsewhere than at 0.  pattern: tokens of its blocks.
     codes, folded: whether segments, and what else `tpu_lanes` can, are left to the matrix unit.
     bias: its form, whose numbers are an operand: "line" one per head and distance, "decay" one per head, "plane" all of
-    them.  across: tokens in a row of the grid of "decay".
+    them, "relative" what `tpu_relative` reads.  across: tokens in a row of the grid of "decay".
+    kind: "denominator" is a softmax of which only the logarithm is wanted.  clip: of "clipped".
     """
 
     scale: float
@@ -40,11 +41,12 @@ class How:
     segments: bool = False
     start: bool = False
     pattern: int = 0
-    bias: Literal["none", "line", "decay", "plane"] = "none"
+    bias: Literal["none", "line", "decay", "plane", "relative"] = "none"
     across: int = 0
     cap: float | None = None
     rate: float = 0.0
-    kind: Literal["softmax", "sigmoid"] = "softmax"
+    kind: Literal["softmax", "sigmoid", "clipped", "denominator"] = "softmax"
+    clip: tuple[float, float] | None = None
     codes: bool = False
     folded: bool = False
 
@@ -176,6 +178,8 @@ class Block:
         match self.how.bias:
             case "line":
                 scores += tpu_line.laid_out(self, head.g)
+            case "relative":
+                scores += tpu_relative.laid_out(self, head) * LOG2E
             case "decay":
                 scores += self.refs["bias"][head.n] * self.nearness()
             case "plane":
@@ -229,6 +233,14 @@ def side_by_side(works: list[Generator]) -> list:
 def sigmoid(scores):
     """Of scores in base 2."""
     return 1 / (1 + jnp.exp2(-scores))
+
+
+def clipped(shares, clip: tuple[float, float]):
+    """The weights that shares of a softmax are stretched and clipped to, and the slope of each."""
+    gamma, zeta = clip
+    stretched = (zeta - gamma) * shares + gamma
+    inside = (stretched > 0) & (stretched < 1)
+    return jnp.clip(stretched, 0, 1), jnp.where(inside, zeta - gamma, 0.0)
 
 
 def dot(a, b, contract_a: int, contract_b: int):

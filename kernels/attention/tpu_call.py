@@ -10,6 +10,7 @@ from ..platform import interpreted
 from .tpu_plan import LANES, Plan, Visits
 
 MEMORY = 48 * 2**20  # bytes of vector memory a kernel may take; the smallest chip has 64 MiB
+HELD = ("of_key", "of_query", "d_of_key", "d_of_query")  # by a whole column: too large to be there twice
 SCALARS = ("start", "seed", "origin", "shift")
 
 
@@ -40,7 +41,7 @@ def call(
             met = step if codes is None else visits.at(codes, row_block, o, step)[0]
             return index(column, row_block, *((o, met) if by == "queries" else (met, o)))
 
-        return pl.BlockSpec(block, at)
+        return pl.BlockSpec(block, at, pipeline_mode=pl.Buffered(1) if operand in HELD else None)
 
     names = [*codes, *operands, *outputs, *scratch]
     run = pl.pallas_call(
@@ -60,9 +61,43 @@ def call(
     return dict(zip(outputs, run(*codes.values(), *operands.values()), strict=True))
 
 
+def call_by_planes(kernel: Callable, plan: Plan, operands: dict, codes, outputs: dict, name: str) -> dict:
+    """Runs kernel(refs by name) over the grid (block of queries, block of keys, column of heads, row of the batch).
+
+    What is one for all rows, or heads too, is so met in steps that follow each other. codes: one number of each row,
+    block of queries and block of keys, or None.
+    """
+
+    def spec(operand, shape):
+        if operand in SCALARS or len(shape) == 1:
+            return pl.BlockSpec(memory_space=pltpu.SMEM)
+        block, index = CUTS[operand](plan, shape)
+        return pl.BlockSpec(block, lambda i, j, column, row, *_: index(column, row, i, j))
+
+    codes = {} if codes is None else {"codes": codes}
+    names = [*codes, *operands, *outputs]
+    run = pl.pallas_call(
+        lambda *refs: kernel(dict(zip(names, refs, strict=True))),
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=len(codes),
+            grid=(plan.q_blocks, plan.k_blocks, plan.columns, plan.B),
+            in_specs=[spec(operand, a.shape) for operand, a in operands.items()],
+            out_specs=[spec(output, a.shape) for output, a in outputs.items()],
+        ),
+        out_shape=list(outputs.values()),
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary"), vmem_limit_bytes=MEMORY
+        ),
+        interpret=interpreted(),
+        name=name,
+    )
+    return dict(zip(outputs, run(*codes.values(), *operands.values()), strict=True))
+
+
 def _walks(outputs: dict) -> tuple[str, ...]:
-    """Which axes of the grid several cores may share: none along which the gradient of a plane adds up."""
+    """Which axes of the grid several cores may share: none along which the gradient of a plane or table adds up."""
     rows, heads = outputs["d_plane"].shape[:2] if "d_plane" in outputs else (0, 0)
+    rows = 1 if {"d_of_key", "d_of_query"} & outputs.keys() else rows
     return *("arbitrary" if planes == 1 else "parallel" for planes in (heads, rows)), "arbitrary", "arbitrary"
 
 
@@ -129,6 +164,22 @@ def _bias(plan: Plan, shape):
     return (rows, heads, plan.k_block, plan.q_block), lambda c, b, i, j: (b * (shape[0] > 1), c * (shape[1] > 1), j, i)
 
 
+def _relative_of_queries(plan: Plan, shape):
+    return (plan.rows, plan.q_block, shape[2] // plan.columns), lambda c, b, i, j: (b, i, c)
+
+
+def _relative_of_all_queries(plan: Plan, shape):
+    return (plan.rows, plan.T, shape[2] // plan.columns), lambda c, b, i, j: (b, 0, c)
+
+
+def _relative_of_keys(plan: Plan, shape):
+    return (plan.rows, plan.k_block, shape[2] // plan.columns), lambda c, b, i, j: (b, j, c)
+
+
+def _table(plan: Plan, shape):
+    return (1, *shape[1:]), lambda c, b, i, j: (c, 0, 0)
+
+
 def _of_column(plan: Plan, shape):
     return (plan.rows, 1, *shape[2:]), lambda c, b, i, j: (b, c, *(0 for _ in shape[2:]))
 
@@ -137,6 +188,7 @@ def _of_column(plan: Plan, shape):
 CUTS = {
     "q": _of_queries,
     "y": _of_queries,
+    "sloped": _of_queries,
     "dy": _of_queries,
     "dq": _of_all_queries,
     "k": _of_keys,
@@ -155,6 +207,14 @@ CUTS = {
     "pattern": _pattern,
     "bias": _bias,
     "d_plane": _bias,
+    "relative_q": _relative_of_queries,
+    "relative_k": _relative_of_keys,
+    "d_relative_q": _relative_of_all_queries,
+    "d_relative_k": _relative_of_keys,
+    "of_key": _table,
+    "of_query": _table,
+    "d_of_key": _table,
+    "d_of_query": _table,
     "d_line": _of_column,
     "d_heads": _of_column,
     "d_shift": _of_column,

@@ -9,8 +9,12 @@ columns empty.
 Weights are taken relative to the greatest score known *before* the block, not of the block, so that no score waits in
 memory for the last one: the block's own maximum is found on the way and becomes the next block's reference. Where it
 lies more than RANGE powers of two off, float32 would not do, and the block is done again with the new reference.
+
+Where weights are clipped, each needs the whole denominator: a row that is not done at once is walked twice, for the
+denominators alone and then for the values, of which every weight stands by itself.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -19,15 +23,19 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from . import tpu_lanes
-from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, dot, side_by_side, sigmoid, when
+from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, clipped, dot, side_by_side, sigmoid, when
 from .tpu_call import call, rows_of
 from .tpu_plan import ALL, SOME, Plan, Visits
 
 RANGE = 60.0  # 2^60 times a thousand keys is far from float32's end on both sides
 
 
-def forward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dict:
-    """y [B T N·H] in q's dtype and lse [B N/heads heads T] in base 2, -inf where nothing is seen."""
+def forward(plan: Plan, how: How, operands: dict, visits: Visits | None, sloped: bool = False) -> dict:
+    """y [B T N·H] in q's dtype and lse [B N/heads heads T] in base 2, -inf where nothing is seen.
+
+    sloped: of clipped weights also "sloped", the values gathered with share times slope, whose product with y's
+    gradient is what all scores of a query share of theirs.
+    """
     lanes = tpu_lanes.taken(plan.H, how.codes, how.folded)
     scratch = dict(
         stationary=pltpu.VMEM((plan.heads, lanes, plan.q_block), operands["q"].dtype),
@@ -39,8 +47,18 @@ def forward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dict
         y=jax.ShapeDtypeStruct((plan.B, plan.T, plan.N * plan.H), operands["q"].dtype),
         lse=jax.ShapeDtypeStruct((plan.B, plan.columns, plan.heads, plan.T), jnp.float32),
     )
+    if sloped:
+        outputs["sloped"], scratch["gathered_sloped"] = outputs["y"], scratch["gathered"]
+    known, name = {}, "attention_forward"
+    if how.kind == "denominator":
+        del outputs["y"], scratch["gathered"]
+        name = "attention_denominator"
+    elif how.kind == "clipped" and not plan.short:
+        del outputs["lse"]
+        known = forward(plan, dataclasses.replace(how, kind="denominator"), operands, visits)
+        operands = operands | dict(lse=jnp.where(known["lse"] == -jnp.inf, -HIDDEN, known["lse"]))
     kernel = functools.partial(_kernel, plan, how, visits)
-    return call(kernel, plan, operands, visits, "queries", outputs, scratch, name="attention_forward")
+    return known | call(kernel, plan, operands, visits, "queries", outputs, scratch, name)
 
 
 def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
@@ -57,11 +75,12 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
 
         @pl.when(step == 0)
         def _():
-            for name in ("reference", "total", "gathered"):
-                refs[name][...] = jnp.zeros_like(refs[name])
+            for name in ("reference", "total", "gathered", "gathered_sloped"):
+                if name in refs:
+                    refs[name][...] = jnp.zeros_like(refs[name])
             _lay_out_queries(block(r, b, 0, True))
 
-        gather = _gather_sigmoid if how.kind == "sigmoid" else _gather
+        gather = dict(sigmoid=_gather_sigmoid, clipped=_gather_clipped).get(how.kind, _gather)
         for one, masked in ((ALL, False), (SOME, True)):
             when(state, one)(lambda masked=masked: gather(block(r, b, j, masked)))
 
@@ -87,21 +106,32 @@ def _whole(blocks: list[Block]):
         weights = jnp.exp2(scores - jnp.where(seen, top, -HIDDEN))
         total = weights.sum(0, keepdims=True)
         yield
+        lse = jnp.where(seen, top + jnp.log2(total), -jnp.inf)
+        if block.how.kind == "clipped":
+            shares = weights / jnp.where(seen, total, 1.0)
+            weights, slopes = clipped(shares, block.how.clip)
+            found = _gathered(block, head, weights, values[block]), lse
+            yield
+            return (*found, _gathered(block, head, shares * slopes, values[block])) if "sloped" in block.refs else found
         gathered = _gathered(block, head, weights, values[block])
         yield
-        return gathered / jnp.where(seen, total, 1.0), jnp.where(seen, top + jnp.log2(total), -jnp.inf)
+        return gathered / jnp.where(seen, total, 1.0), lse
 
     values = {block: block.values() for block in blocks}
     done = iter(side_by_side([work(block, head) for block in blocks for head in block.heads]))
     for block in blocks:
-        y, lse = (jnp.concatenate(parts, axis=0) for parts in zip(*(next(done) for _ in block.heads), strict=True))
+        parts = zip(*(next(done) for _ in block.heads), strict=True)
+        y, lse, *sloped = (jnp.concatenate(part, axis=0) for part in parts)
+        for a in sloped:
+            block.refs["sloped"][block.place.r] = a.T.astype(block.refs["sloped"].dtype)
         block.refs["y"][block.place.r] = y.T.astype(block.refs["y"].dtype)
         block.refs["lse"][block.place.r, 0] = lse
 
 
 def _gather(block: Block):
-    """Adds the block's values, weighted, to what the queries have gathered."""
-    refs, v = block.refs, block.values()
+    """Adds the block's values, weighted, to what the queries have gathered, or weights alone to the denominators."""
+    refs, valued = block.refs, block.how.kind == "softmax"
+    v = block.values() if valued else None
 
     def attempt(_):
         found, missed = [], []
@@ -114,7 +144,8 @@ def _gather(block: Block):
             first, some = total == 0, top > HIDDEN / 2
             after = jnp.where(some, jnp.where(first, top, jnp.maximum(before, top)), before)
             missed.append((after - before > RANGE) | (first & (after - before < -RANGE)))
-            found.append((first, before, after, weights.sum(0, keepdims=True), _gathered(block, head, weights, v)))
+            values = _gathered(block, head, weights, v) if valued else None
+            found.append((first, before, after, weights.sum(0, keepdims=True), values))
         again = functools.reduce(jnp.logical_or, missed)
         again = jnp.max(again.astype(jnp.float32)) > 0
         for head, (first, before, after, total, values) in zip(block.heads, found, strict=True):
@@ -122,7 +153,8 @@ def _gather(block: Block):
             shrink = jnp.where(first & again, 1.0, jnp.exp2(before - after))
             refs["reference"][own] = after
             refs["total"][own] = (refs["total"][own] + jnp.where(again, 0.0, total)) * shrink
-            refs["gathered"][head.lanes] = (refs["gathered"][head.lanes] + jnp.where(again, 0.0, values)) * shrink
+            if valued:
+                refs["gathered"][head.lanes] = (refs["gathered"][head.lanes] + jnp.where(again, 0.0, values)) * shrink
         return again
 
     jax.lax.while_loop(lambda again: again, attempt, jnp.bool_(True))
@@ -163,6 +195,17 @@ def _gather_sigmoid(block: Block):
         refs["gathered"][head.lanes] += _gathered(block, head, weights, v)
 
 
+def _gather_clipped(block: Block):
+    """The same for weights that a known denominator gives, and for the values that their slopes gather."""
+    refs, v = block.refs, block.values()
+    for head in block.heads:
+        shares = jnp.exp2(_scores(block, head) - refs["lse"][block.place.r, 0, head.g : head.g + 1])
+        weights, slopes = clipped(shares, block.how.clip)
+        refs["gathered"][head.lanes] += _gathered(block, head, weights, v)
+        if "sloped" in refs:
+            refs["gathered_sloped"][head.lanes] += _gathered(block, head, shares * slopes, v)
+
+
 def _gathered(block: Block, head: Head, weights, v):
     """vᵀ · weights [H t]."""
     kept = block.kept(head)
@@ -172,9 +215,19 @@ def _gathered(block: Block, head: Head, weights, v):
 
 def _finish(plan: Plan, how: How, refs: dict, r):
     """Writes what a block of queries has gathered from all keys."""
-    total, gathered = refs["total"][...], refs["gathered"][...]
-    if how.codes:  # padding has seen something
-        total, gathered = (jnp.where(refs["q_segments"][r] > 0, a, 0.0) for a in (total, gathered))
+    if how.kind == "clipped":
+        refs["y"][r] = refs["gathered"][...].T.astype(refs["y"].dtype)
+        if "sloped" in refs:
+            refs["sloped"][r] = refs["gathered_sloped"][...].T.astype(refs["sloped"].dtype)
+        return
+    total = refs["total"][...]
+    real = refs["q_segments"][r] > 0 if how.codes else None  # which hide nothing from padding
+    total = total if real is None else jnp.where(real, total, 0.0)
+    if how.kind == "denominator":
+        refs["lse"][r, 0] = jnp.where(total == 0, -jnp.inf, refs["reference"][...] + jnp.log2(total))
+        return
+    gathered = refs["gathered"][...]
+    gathered = gathered if real is None else jnp.where(real, gathered, 0.0)
     if how.kind == "softmax":
         share = jnp.broadcast_to(1 / jnp.where(total == 0, 1.0, total)[:, None], (plan.heads, plan.H, plan.q_block))
         gathered = gathered * share.reshape(plan.width, plan.q_block)

@@ -12,10 +12,12 @@ from .mask import Mask, Pattern
 
 LANES = 128
 LONGEST = 1024  # queries or keys of a block
+LONGEST_RELATIVE = 512  # where each score takes several times the memory
 SHORT = 256 * 320  # scores of a head, up to which a row is done at once
 CHAINS = 8  # heads of short rows worked on side by side, each of which waits for a unit most of the time
 WORK = 2**19  # scores of a step, below which it takes several rows
 ROOM = 2**20  # numbers of q, k, v and y of a step, above which it does not
+PLANES = 3 * 2**19  # numbers of a block of planes, one for each head of a column
 NOTHING, SOME, ALL = 0, 1, 2  # what a block of queries sees of a block of keys
 
 
@@ -79,22 +81,30 @@ class Plan:
         return column if self.N == self.K else jax.lax.div(column, self.N // self.K)
 
 
-def plan(queries: tuple[int, ...], keys: tuple[int, ...], mask: Mask, whole: bool = False) -> Plan:
-    """Blocks for q of shape [B T N H] and k of [B S K H]: a row where it is short, or `whole`, else equal parts."""
+def plan(queries: tuple[int, ...], keys: tuple[int, ...], mask: Mask, bias: str = "none") -> Plan:
+    """Blocks for q of shape [B T N H] and k of [B S K H]: a row where it is short, else equal parts.
+
+    bias: its form, of which planes are as many numbers as scores, and lie whole in memory where they can.
+    """
     (B, T, N, H), (_, S, K, _) = queries, keys
     before, after = mask.reach
-    longest = LONGEST
+    heads = next((g for g in range(1, N) if N % g == 0 and g * H % LANES == 0), N)
+    longest, planes = LONGEST, bias == "plane"
+    whole = planes and max(T, S) <= LONGEST and heads * _up(T, LANES) * _up(S, 8) <= PLANES
+    if planes and not whole:
+        longest = min(longest, math.isqrt(PLANES // heads) // LANES * LANES)
+    if bias == "relative":
+        longest = min(longest, LONGEST_RELATIVE)
     if before is not None and after is not None and not whole:
         # A block of w queries meets w + before + after keys; smaller blocks compute less and cost more to start.
         longest = min(longest, max(2 * LANES, _up(before + after, LANES)))
-    heads = next((g for g in range(1, N) if N % g == 0 and g * H % LANES == 0), N)
     q_block, k_block = (length if length <= longest else _part(length, longest) for length in (T, S))
     rows = together = 1
     if q_block == T and k_block == S:
         scores, numbers = heads * _up(T, LANES) * _up(S, 8), heads * H * (2 * T + 2 * S)
         most = max(1, min(B, WORK // scores, ROOM // numbers))
         # a number of rows that divides the batch; of a bias whose gradient adds up over rows, in any case
-        rows = next((r for r in range(most, 0 if whole else most // 2, -1) if B % r == 0), most)
+        rows = next((r for r in range(most, 0 if bias in ("plane", "relative") else most // 2, -1) if B % r == 0), most)
         if T * S <= SHORT:
             together = next(n for n in range(max(1, CHAINS // heads), 0, -1) if rows % n == 0)
     return Plan(B, T, S, N, K, H, heads, rows, together, q_block, k_block)

@@ -83,11 +83,10 @@ FORMS = {
     "tpu": Form(
         "tpu",
         functools.partial(interpreting, "tpu"),
-        may_refuse=("clip", "Relative", "more than 512"),
         everyday=(
             "mask: all at once",
             "bias: grid decay",
-            "bias: relative",
+            "softmax with relative",
             "softmax with grid table",
             "softmax: sigmoid",
             "length: 1",

@@ -6,6 +6,8 @@ Rows of one block stand in the shared suite (test_attention.py), where all imple
 import dataclasses
 import functools
 import itertools
+import unittest.mock
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +17,14 @@ from jax.sharding import Mesh as Chips
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.close import assert_close
-from tests.kernels.attention_cases import Case, blocks, drawn, marks, values_and_gradients
+from tests.kernels.attention_cases import Case, blocks, drawn, marks, relative, values_and_gradients
 from xfm.kernels.attention import (
     Buckets,
     Dense,
     Dropout,
     GridTable,
     Mask,
+    Relative,
     Sigmoid,
     Slopes,
     Softmax,
@@ -40,6 +43,11 @@ def small_blocks(monkeypatch):
 
 def prefixes(B, S):
     return jnp.arange(S)[None] < 40 + 120 * jnp.arange(B)[:, None]
+
+
+def clip(N):
+    """Half of the weights of a text of a hundred tokens come to 0."""
+    return Softmax(clip=(-0.005, 1.1))
 
 
 CASES = {
@@ -64,12 +72,33 @@ CASES = {
     "buckets": Case(B=1, T=260, N=2, K=2, segments="none", bias=lambda B, T, S, N: Buckets(drawn(8, N), 16, 2)),
     "dropout and cap": Case(B=1, T=200, N=2, K=2, drop=0.3, softmax=lambda N: Softmax(cap=1.5)),
     "sigmoid": Case(B=1, T=200, N=2, K=2, softmax=lambda N: Sigmoid(shift=jnp.array([-1.0, 0.5]))),
+    "clip": Case(T=300, N=2, K=2, H=64, softmax=clip),
+    "clip, cap and dropout": Case(
+        B=1, T=200, N=2, K=2, drop=0.3, segments="none", softmax=lambda N: Softmax(cap=1.5, clip=(-0.003, 1.1))
+    ),
+    "relative": Case(T=300, N=2, K=2, H=64, bias=functools.partial(relative, H=64)),
+    "relative of keys, cross": Case(B=1, T=140, S=300, H=32, bias=functools.partial(relative, terms=("key",))),
+    "relative of queries, clip": Case(
+        B=1, T=300, S=140, N=2, K=2, H=64, bias=functools.partial(relative, H=64, terms=("query",)), softmax=clip
+    ),
+    "relative, grouped, causal, dropout": Case(
+        B=1, T=150, K=2, H=128, mask=lambda B, T, S, N: Mask.causal(), bias=relative, drop=0.3
+    ),
     # its gradient adds up over the rows and over both columns of heads
     "one plane for all": Case(T=20, H=64, segments="none", bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
+    "long planes": Case(T=300, H=64, bias=lambda B, T, S, N: Dense(drawn(1, N, T, S))),
+    "one long plane": Case(T=150, S=300, H=64, segments="none", bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
+    "long planes of every row": Case(
+        T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.window(20, 30), bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))
+    ),
+    "large grid": Case(T=168, N=2, K=2, bias=lambda B, T, S, N: GridTable(drawn(23, 27, N), (12, 14))),
 }
 
 
-EVERYDAY = ("packed", "window", "grouped", "slopes", "cross", "packed, heads of 128 on v6e", "packed, sigmoid")
+EVERYDAY = (
+    *("packed", "window", "grouped", "slopes", "cross", "clip", "large grid", "relative"),
+    *("packed, heads of 128 on v6e", "packed, sigmoid"),
+)
 # by chip: from v6e on the matrix unit takes more of the scores' arithmetic
 MET = [(name, "") for name in CASES] + [(name, "v6e") for name, case in CASES.items() if case.H in (32, 64, 128)]
 
@@ -156,12 +185,21 @@ def test_scores_of_any_size(size, chip, H):
 def test_long_rows_are_taken_in_parts(monkeypatch):
     from xfm.kernels.attention import tpu
 
-    monkeypatch.setattr(tpu, "QUERIES", 192)
-    test_several_blocks("packed, causal", "")
-    test_several_blocks("pattern", "")
+    monkeypatch.setattr(tpu, "QUERIES", 40)  # 160 of two heads of 16
+    monkeypatch.setattr(tpu, "tpu", unittest.mock.Mock(side_effect=tpu.tpu))
+    for name in ("packed, causal", "pattern", "long planes of every row", "large grid", "relative"):
+        test_several_blocks(name, "")
+    assert tpu.tpu.call_count == 5 + 3 * 2 + 3 + 8, "two parts, three of the pattern's blocks, eight of wide heads"
 
 
-@pytest.mark.parametrize("name", ["packed", "one plane for all", pytest.param("window", marks=pytest.mark.slow)])
+WATCHED = ["packed", "one plane for all"]
+WATCHED += [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("window", "clip", "long planes", "one long plane", "relative")
+]
+
+
+@pytest.mark.parametrize("name", WATCHED)
 def test_no_races_and_no_reads_of_what_was_not_written(name):
     """Two cores, memory filled with NaN, reads out of bounds refused."""
     interpret = pytest.importorskip("jax._src.pallas.mosaic.interpret.interpret_pallas_call")
@@ -254,13 +292,30 @@ def test_two_keys_of_dropout_differ():
     assert_close(ys[0], ys[2], rtol=0)
 
 
+@pytest.mark.parametrize("length", [8192, 16_384])
+def test_a_relative_bias_is_refused_where_its_tables_do_not_fit(length):
+    """Half of what is too much compiles (test_tpu_compile.py)."""
+    q, table = (jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in ((1, length, 2, 64), (9, 2, 64)))
+    rows = jax.ShapeDtypeStruct((2 * length - 1,), jnp.int32)
+
+    def attend(q, table, rows):
+        return attention(q, q, q, bias=Relative(q, q, table, table, rows), implementation="tpu")
+
+    refused = pytest.raises(NotImplementedError, match="take 48 MiB, above 24") if length > 8192 else nullcontext()
+    with interpreting("tpu"), refused:
+        jax.eval_shape(attend, q, table, rows)
+
+
 SPREAD = {
     "packed, dropout": Case(B=4, T=40, N=4, K=4, drop=0.3),
     "a table": Case(B=4, T=35, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(9, 13, N), (5, 7))),
     "slopes": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Slopes(jnp.arange(1.0, 5) / 9)),
+    "relative": Case(B=4, T=150, N=4, K=4, bias=relative),
+    "a long table": Case(B=4, T=168, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(23, 27, N), (12, 14))),
     "one plane for all": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
     "a plane for each row": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))),
     "sigmoid": Case(B=4, T=20, softmax=lambda N: Sigmoid(shift=jnp.arange(4.0))),
+    "clip": Case(B=4, T=20, softmax=lambda N: Softmax(clip=(-0.03, 1.1))),
     "grouped": Case(B=4, T=20, N=4, K=2, H=128, mask=lambda B, T, S, N: Mask.causal(prefixes(B, S))),
     "grouped more than there are chips": Case(B=4, T=20, N=4, K=1, H=128),
 }

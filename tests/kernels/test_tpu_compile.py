@@ -23,6 +23,7 @@ from xfm.kernels.attention import (
     GridTable,
     Mask,
     Pattern,
+    Relative,
     Sigmoid,
     Slopes,
     Softmax,
@@ -70,6 +71,14 @@ def ones(*shape):
     return jnp.ones(shape)
 
 
+def relative(B, T, N, H, dtype=jnp.bfloat16):
+    """Both terms of 512 vectors, which distances share as those of DeBERTa do."""
+    rows = np.clip(np.arange(1 - T, T), -256, 255) + 256
+    q, table = jnp.ones((B, T, N, H), dtype), jnp.ones((512, N, H), dtype)
+    return Relative(q, q, table, table, jnp.asarray(rows))
+
+
+CLIPPED = Softmax(clip=(-0.03, 1.1))
 # B, T, N, H and what else attention is given; K, S, dtype and "segments" apart.
 CALLS = {
     "plain": (4, 1024, 12, 64, dict()),
@@ -89,8 +98,21 @@ CALLS = {
     "buckets": (2, 197, 12, 64, dict(bias=Buckets(ones(32, 12)))),
     "decay": (1, 784, 2, 64, dict(bias=GridDecay(ones(2), 28))),
     "dense": (8, 197, 12, 64, dict(bias=Dense(ones(1, 12, 197, 197)))),
+    "dense, 1,024 tokens": (2, 1024, 12, 64, dict(bias=Dense(ones(1, 12, 1024, 1024)), dtype=jnp.float32)),
+    "dense, 1,500 tokens": (2, 1500, 2, 64, dict(bias=Dense(ones(1, 1, 1500, 1500)), segments=True)),
+    "dense, 2,048 tokens and heads of 16": (1, 2048, 16, 16, dict(bias=Dense(ones(1, 16, 2048, 2048)))),
+    "dense, 2,048 tokens": (1, 2048, 2, 64, dict(bias=Dense(ones(1, 2, 2048, 2048)), dtype=jnp.float32)),
+    "576 patches and one": (4, 577, 12, 64, dict(bias=Dense(ones(1, 12, 577, 577)))),
+    "576 patches": (4, 576, 12, 64, dict(bias=GridTable(ones(47, 47, 12), (24, 24)))),
+    "relative": (1, 2048, 2, 64, dict(bias=relative(1, 2048, 2, 64), segments=True)),
+    "relative, 512 tokens": (8, 512, 12, 64, dict(bias=relative(8, 512, 12, 64))),
+    "relative, 197 tokens": (8, 197, 3, 128, dict(bias=relative(8, 197, 3, 32, jnp.float32), dtype=jnp.float32)),
+    "relative, 3,000 tokens": (1, 3000, 2, 128, dict(bias=relative(1, 3000, 2, 128, jnp.float32), dtype=jnp.float32)),
+    "relative, 8,192 tokens": (2, 8192, 4, 64, dict(bias=relative(2, 8192, 4, 64))),
     "dropout and cap": (1, 1024, 2, 64, dict(dropout=Dropout(0.1, jnp.uint32(3)), softmax=Softmax(cap=30.0))),
     "sigmoid": (1, 1024, 2, 64, dict(softmax=Sigmoid(shift=ones(2)))),
+    "clip": (1, 2048, 2, 64, dict(softmax=CLIPPED, segments=True)),
+    "clip, 197 patches": (16, 197, 12, 64, dict(softmax=CLIPPED, dropout=Dropout(0.1, jnp.uint32(3)))),
     "20,000 tokens": (1, 20_000, 1, 128, dict()),
 }
 
