@@ -49,6 +49,8 @@ def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dic
         dk_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
         dv_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
     )
+    if how.bias == "line":
+        scratch |= tpu_line.kept(plan)
     if how.bias == "relative":
         learned, sums = tpu_relative.gradients(operands, plan)
         outputs, scratch = outputs | learned, scratch | sums
@@ -67,6 +69,8 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
     first_of_row, last_of_row = first & (j == 0), last & (j == pl.num_programs(2) - 1)
     if "d_plane" in refs:
         pl.when(_first_of_plane(plan, refs, column, row_block) & first_of_row)(lambda: _clear(refs, "d_plane"))
+    if "tiles" in refs:
+        pl.when((row_block == 0) & first_of_row)(lambda: tpu_line.lay_out(plan, refs))
     if how.bias == "relative":
         pl.when((row_block == 0) & first_of_row)(lambda: tpu_relative.clear(refs, "d_of_key", "d_of_query"))
 

@@ -54,7 +54,7 @@ def call(
             scratch_shapes=list(scratch.values()),
         ),
         out_shape=list(outputs.values()),
-        compiler_params=pltpu.CompilerParams(dimension_semantics=_walks(outputs), vmem_limit_bytes=MEMORY),
+        compiler_params=pltpu.CompilerParams(dimension_semantics=_walks(outputs, scratch), vmem_limit_bytes=MEMORY),
         interpret=interpreted(),
         name=name,
     )
@@ -94,10 +94,11 @@ def call_by_planes(kernel: Callable, plan: Plan, operands: dict, codes, outputs:
     return dict(zip(outputs, run(*codes.values(), *operands.values()), strict=True))
 
 
-def _walks(outputs: dict) -> tuple[str, ...]:
-    """Which axes of the grid several cores may share: none along which the gradient of a plane or table adds up."""
+def _walks(outputs: dict, scratch: dict) -> tuple[str, ...]:
+    """Which axes of the grid several cores may share: none along which the gradient of a plane or table adds up, or
+    what the first row has laid out is read again."""
     rows, heads = outputs["d_plane"].shape[:2] if "d_plane" in outputs else (0, 0)
-    rows = 1 if {"d_of_key", "d_of_query"} & outputs.keys() else rows
+    rows = 1 if {"d_of_key", "d_of_query", "tiles"} & (outputs.keys() | scratch.keys()) else rows
     return *("arbitrary" if planes == 1 else "parallel" for planes in (heads, rows)), "arbitrary", "arbitrary"
 
 

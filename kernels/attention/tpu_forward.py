@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from . import tpu_lanes
+from . import tpu_lanes, tpu_line
 from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, clipped, dot, side_by_side, sigmoid, when
 from .tpu_call import call, rows_of
 from .tpu_plan import ALL, SOME, Plan, Visits
@@ -49,6 +49,8 @@ def forward(plan: Plan, how: How, operands: dict, visits: Visits | None, sloped:
     )
     if sloped:
         outputs["sloped"], scratch["gathered_sloped"] = outputs["y"], scratch["gathered"]
+    if how.bias == "line":
+        scratch |= tpu_line.kept(plan)
     known, name = {}, "attention_forward"
     if how.kind == "denominator":
         del outputs["y"], scratch["gathered"]
@@ -62,7 +64,9 @@ def forward(plan: Plan, how: How, operands: dict, visits: Visits | None, sloped:
 
 
 def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
-    column, i, step = (pl.program_id(axis) for axis in (0, 2, 3))
+    column, row_block, i, step = (pl.program_id(axis) for axis in range(4))
+    if "tiles" in refs:
+        pl.when((row_block == 0) & (i == 0) & (step == 0))(lambda: tpu_line.lay_out(plan, refs))
 
     def block(r, b, j, masked):
         return Block(plan, how, refs, Place(column, b, r, i, j), masked)

@@ -1,9 +1,13 @@
 """A bias that is a function of the distance alone, laid out along the diagonals of a block, and its gradient.
 
 A tile of 128 keys by 128 queries holds 255 distances, and every tile on the same diagonal of tiles is the same. So a
-block of n by n tiles is made of 2 n - 1, each 256 numbers whose copies are rotated one lane further row by row.
+block of n by n tiles is made of 2 n - 1, each 256 numbers whose copies are rotated one lane further row by row. They
+are laid out once for a column of heads, and all rows of the batch take them from there.
 """
 
+import math
+
+import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
@@ -11,6 +15,8 @@ from jaxtyping import Array, Float
 
 from .bias import Buckets, Slopes
 from .tpu_plan import LANES, Plan
+
+KEPT = 2**23  # bytes of vector memory for tiles that are laid out once
 
 
 def sizes(plan: Plan) -> tuple[int, int, int]:
@@ -25,22 +31,46 @@ def distances(plan: Plan):
     return LANES * (jnp.arange(groups)[:, None] - (plan.q_blocks * q_tiles - 1)) - jnp.arange(LANES)[None, :]
 
 
-def _diagonals(block, one_more: bool = False):
-    """(its place among the block's, its group in the line) of each diagonal of tiles, and of the next."""
+def _diagonals(block):
+    """(its place among the block's, its group in the line) of each diagonal of tiles."""
     q_tiles, k_tiles, _ = sizes(block.plan)
     before = block.plan.q_blocks * q_tiles - 1 - block.place.i * q_tiles + block.place.j * k_tiles
-    return [(d, before + d) for d in range(1 - q_tiles, k_tiles + one_more)]
+    return [(d, before + d) for d in range(1 - q_tiles, k_tiles)]
+
+
+def kept(plan: Plan) -> dict:
+    """Scratch memory for the tiles of all diagonals of a column of heads; none where they are too many."""
+    shape = (plan.heads, sizes(plan)[2] - 1, LANES, LANES)
+    return {"tiles": pltpu.VMEM(shape, jnp.float32)} if 4 * math.prod(shape) <= KEPT else {}
+
+
+def lay_out(plan: Plan, refs: dict) -> None:
+    """Fills that memory."""
+
+    def one(group, _):
+        for g in range(plan.heads):
+            refs["tiles"][g, group] = _tile(refs["bias"], g, group)
+
+    jax.lax.fori_loop(0, refs["tiles"].shape[1], one, None)
 
 
 def laid_out(block, g) -> Float[Array, "s t"]:
     """The bias of head g of the column."""
     q_tiles, k_tiles, _ = sizes(block.plan)
-    groups = [block.refs["bias"][g, pl.ds(group, 1)] for _, group in reversed(_diagonals(block, one_more=True))]
-    rows = jnp.broadcast_to(jnp.concatenate(groups, axis=1), (LANES, LANES * len(groups)))
-    rows = pltpu.roll(rows, 0, 1, stride=1, stride_axis=0)
-    tiles = {d: rows[:, (k_tiles - d) * LANES : (k_tiles - d + 1) * LANES] for d, _ in _diagonals(block)}
+    refs = block.refs
+    tiles = {
+        d: refs["tiles"][g, group] if "tiles" in refs else _tile(refs["bias"], g, group)
+        for d, group in _diagonals(block)
+    }
     whole = [jnp.concatenate([tiles[a - c] for c in range(q_tiles)], axis=1) for a in range(k_tiles)]
     return jnp.concatenate(whole, axis=0)[: block.plan.k_block, : block.plan.q_block]
+
+
+def _tile(lines, g, group) -> Float[Array, "128 128"]:
+    """The tile on the diagonal of that group: its numbers and the next group's, rotated by one lane more each row."""
+    ends = jnp.concatenate([lines[g, pl.ds(group + 1, 1)], lines[g, pl.ds(group, 1)]], axis=1)
+    rows = jnp.broadcast_to(ends, (LANES, 2 * LANES))
+    return pltpu.roll(rows, 0, 1, stride=1, stride_axis=0)[:, LANES:]
 
 
 def add_gradient(block, g, d_scores: Float[Array, "s t"]) -> None:
