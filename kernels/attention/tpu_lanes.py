@@ -48,7 +48,7 @@ def codes(segments: Int[Array, "B T"], side: str, dtype) -> Float[Array, "B T 12
     Queries of padding have zeros, which hide nothing: it is for the kernels to give them nothing.
     """
     lane = jnp.arange(LANES)
-    ones = ((segments[..., None] >> (lane // 2 % 32)) & 1) ^ (lane % 2)
+    ones = ((segments.astype(jnp.int32)[..., None] >> (lane // 2 % 32)) & 1) ^ (lane % 2)
     if side == "queries":
         ones = jnp.where((ones == 1) | (segments == 0)[..., None], 0.0, FAR)
     return ones.astype(dtype)
