@@ -59,9 +59,11 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         return y, lse
     sigmoid = isinstance(softmax, Sigmoid)
     shift = jnp.broadcast_to(jnp.asarray(softmax.shift, jnp.float32), (N,)) if sigmoid else None
-    cut = plan(q.shape, k.shape, mask)
-    form, numbers = NUMBERS[type(bias)](bias, cut, mask) if bias is not None else ("none", None)
+    form, numbers_of = ("none", None) if bias is None else NUMBERS[type(bias)]
+    cut = plan(q.shape, k.shape, mask, form)
+    numbers = None if bias is None else numbers_of(bias, cut, mask)
     kind = "sigmoid" if sigmoid else "softmax" if softmax.clip is None else "clipped"
+    left = softmax.cap is None  # to the matrix unit: what it has hidden or subtracted, a cap would bring near again
     how = How(
         scale=scale,
         order=mask.order,
@@ -77,8 +79,8 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         rate=0.0 if dropout is None else dropout.rate,
         kind=kind,
         clip=getattr(softmax, "clip", None),
-        codes=segments is not None and form != "relative" and tpu_lanes.codes_fit(cut, scale, matrix_unit()),
-        folded=kind == "softmax" and softmax.cap is None and tpu_lanes.fold_fits(cut, scale, matrix_unit()),
+        codes=segments is not None and form != "relative" and left and tpu_lanes.codes_fit(cut, scale, matrix_unit()),
+        folded=kind == "softmax" and left and tpu_lanes.fold_fits(cut, scale, matrix_unit()),
     )
     if segments is not None:  # whatever padding holds, NaN included; XLA does it where it makes them
         q, k, v = (_without_padding(a, own) for a, own in ((q, segments[0]), (k, segments[1]), (v, segments[1])))
@@ -272,10 +274,10 @@ def _plane(bias: Bias, cut: Plan) -> Float[Array, "#B #N S T"]:
 
 # How a bias reaches the kernels: the name of its form, and its numbers as a function of bias, plan and mask.
 NUMBERS = {
-    Slopes: lambda bias, cut, mask: ("line", tpu_line.line(bias, mask.start, cut)),
-    Buckets: lambda bias, cut, mask: ("line", tpu_line.line(bias, mask.start, cut)),
-    GridDecay: lambda bias, cut, mask: ("decay", jnp.asarray(bias.rates, jnp.float32)),
-    Dense: lambda bias, cut, mask: ("plane", _plane(bias, cut)),
-    GridTable: lambda bias, cut, mask: ("plane", _plane(bias, cut)),
-    Relative: lambda bias, cut, mask: ("relative", tpu_relative.numbers(bias, cut)),
+    Slopes: ("line", lambda bias, cut, mask: tpu_line.line(bias, mask.start, cut)),
+    Buckets: ("line", lambda bias, cut, mask: tpu_line.line(bias, mask.start, cut)),
+    GridDecay: ("decay", lambda bias, cut, mask: jnp.asarray(bias.rates, jnp.float32)),
+    Dense: ("plane", lambda bias, cut, mask: _plane(bias, cut)),
+    GridTable: ("plane", lambda bias, cut, mask: _plane(bias, cut)),
+    Relative: ("relative", lambda bias, cut, mask: tpu_relative.numbers(bias, cut)),
 }

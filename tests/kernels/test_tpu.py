@@ -58,6 +58,7 @@ CASES = {
     "packed, heads of 128": Case(T=150, N=2, K=1, H=128, mask=lambda B, T, S, N: Mask.causal()),
     "packed, with slopes": Case(B=1, T=260, N=2, K=2, H=64, bias=lambda B, T, S, N: Slopes(jnp.array([0.5, 0.1]))),
     "packed, sigmoid": Case(B=1, T=200, N=2, K=2, H=64, softmax=lambda N: Sigmoid(shift=jnp.array([-1.0, 0.5]))),
+    "packed, cap": Case(B=1, T=200, N=2, K=2, H=64, softmax=lambda N: Softmax(cap=1.5)),
     "packed, causal": Case(B=1, T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.causal()),
     "window": Case(B=1, T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask.window(20, 30)),
     "prefix": Case(T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask.causal(prefixes(B, S))),
@@ -97,7 +98,7 @@ CASES = {
 
 EVERYDAY = (
     *("packed", "window", "grouped", "slopes", "cross", "clip", "large grid", "relative"),
-    *("packed, heads of 128 on v6e", "packed, sigmoid"),
+    *("packed, heads of 128 on v6e", "packed, sigmoid", "packed, cap on v6e"),
 )
 # by chip: from v6e on the matrix unit takes more of the scores' arithmetic
 MET = [(name, "") for name in CASES] + [(name, "v6e") for name, case in CASES.items() if case.H in (32, 64, 128)]
@@ -115,6 +116,16 @@ def test_several_blocks(name, chip):
     with interpreting("tpu", chip=chip):
         actual = values_and_gradients(CASES[name], "tpu")
     assert_close(actual, values_and_gradients(CASES[name], "naive"), rtol=1e-5)
+
+
+def test_a_relative_bias_lies_as_its_own_blocks_are_cut(monkeypatch):
+    """They are shorter than those of others, of which the row is one."""
+    monkeypatch.setattr(tpu_plan, "LONGEST", 512)
+    monkeypatch.setattr(tpu_plan, "LONGEST_RELATIVE", 256)
+    case = Case(B=1, T=300, N=1, K=1, segments="none", bias=relative)
+    with interpreting("tpu"):
+        actual = values_and_gradients(case, "tpu")
+    assert_close(actual, values_and_gradients(case, "naive"), rtol=1e-5)
 
 
 @pytest.mark.parametrize("chip", ["v5e", "v6e"])
