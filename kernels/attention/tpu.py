@@ -82,11 +82,9 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         codes=segments is not None and form != "relative" and left and tpu_lanes.codes_fit(cut, scale, matrix_unit()),
         folded=kind == "softmax" and left and tpu_lanes.fold_fits(cut, scale, matrix_unit()),
     )
-    if segments is not None:  # whatever padding holds, NaN included; XLA does it where it makes them
-        q, k, v = (_without_padding(a, own) for a, own in ((q, segments[0]), (k, segments[1]), (v, segments[1])))
-        if form == "relative":
-            own = dict(relative_q=segments[0], relative_k=segments[1])
-            numbers = {name: _without_padding(a, own[name]) if name in own else a for name, a in numbers.items()}
+    if segments is not None and form == "relative":
+        own = dict(relative_q=segments[0], relative_k=segments[1])
+        numbers = {name: _without_padding(a, own[name]) if name in own else a for name, a in numbers.items()}
     y, lse = _attend(how, q, k, v, numbers, shift, (segments, mask, None if dropout is None else dropout.seed))
     return y, None if sigmoid else lse
 
@@ -94,10 +92,11 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(how: How, q, k, v, numbers, shift, fixed):
     """y [B T N H] and lse [B T N]; numbers, of the bias, and shift, of a sigmoid, have gradients, fixed has none."""
-    return _run_forward(how, q, k, v, numbers, shift, fixed)[:2]
+    return _run_forward(how, *_of_tokens(q, k, v, fixed), numbers, shift, fixed)[:2]
 
 
 def _attend_forward(how, q, k, v, numbers, shift, fixed):
+    q, k, v = _of_tokens(q, k, v, fixed)
     y, lse, gained_from = _run_forward(how, q, k, v, numbers, shift, fixed, sloped=how.kind == "clipped")
     return (y, lse), (q, k, v, numbers, shift, fixed, gained_from, lse)
 
@@ -219,9 +218,20 @@ def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) 
     return operands
 
 
+def _of_tokens(q, k, v, fixed):
+    """Zeros in padding, whatever it holds, NaN included. XLA puts them there where it makes the arrays.
+
+    Their gradients are 0 there by themselves: it has no weight.
+    """
+    if (segments := fixed[0]) is None:
+        return q, k, v
+    return tuple(_without_padding(a, own) for a, own in ((q, segments[0]), (k, segments[1]), (v, segments[1])))
+
+
 def _without_padding(a: Float[Array, "B T N H"], segments: Int[Array, "B T"]) -> Float[Array, "B T N H"]:
-    """Zeros there."""
-    return jnp.where((segments > 0)[..., None, None], a, 0)
+    """Zeros there; with heads side by side, as they lie: apart, XLA would move them apart."""
+    flat = a.reshape(*a.shape[:2], -1)
+    return jnp.where((segments > 0)[..., None], flat, 0).reshape(a.shape)
 
 
 def _queries_at_once(N: int, H: int, mask: Mask) -> int:

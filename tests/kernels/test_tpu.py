@@ -180,8 +180,9 @@ def test_padding_of_long_rows_may_hold_nan(chip):
 def test_scores_of_any_size(size, chip, H):
     """Far above and below what the reference of a block was: the second pass over it must come to the same.
 
-    Scores are rounded where they are largest, which is in proportion to size and to the root of the width. At 3e3 the
-    greatest weight of a query is 1 and all others are 0, within a block and between blocks.
+    Scores are rounded where they are largest, which is in proportion to size and to the root of the width, and on v6e
+    together with the reference, which is as large. At 3e3 the greatest weight of a query is 1 and all others are 0,
+    within a block and between blocks.
     """
     rng = np.random.default_rng(0)
     q, k, v = (jnp.asarray(rng.normal(size=(1, 300, 2, H)), jnp.float32) for _ in range(3))
@@ -189,7 +190,8 @@ def test_scores_of_any_size(size, chip, H):
     k = k.at[:, :128].add(-0.5 * jnp.sign(q[:, :128]))  # early scores low, later ones high
     with interpreting("tpu", chip=chip):
         y = attention(q, k, v, implementation="tpu")
-    assert_close(y, attention(q, k, v, implementation="naive"), rtol=1e-5 * max(1.0, size / 40 * (H / 16) ** 0.5))
+    rtol = 1e-5 * max(1.0, size / 40 * (H / 16) ** 0.5) * (2 if chip else 1)
+    assert_close(y, attention(q, k, v, implementation="naive"), rtol=rtol)
 
 
 @pytest.mark.slow

@@ -146,23 +146,36 @@ def test_forward_and_backward_compile(chip, array, name):
         ).compile()
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("H", [64, 128])
-def test_a_mixer_copies_nothing_and_keeps_only_what_it_must(chip, array, H):
-    """Forward, with its projections: q, k, v and y, and the logarithms of the sums; no copy in another layout."""
+def test_a_mixer_copies_nothing_and_keeps_only_what_it_must(chip, array, H, packed):
+    """Forward, with its projections: q, k, v and y, and the logarithms of the sums; no copy in another layout.
+
+    Of packed rows the codes of segments too; that padding is zeroed copies nothing, forward or backward.
+    """
     B, T, D = 16, 1024, 1024
     if chip == "tpu7x":
         pytest.skip("its parameters' layout has tiles of 16 rows, so that XLA copies what comes from outside")
 
-    def mixer(x, q, k, v, o, bias):
+    def mixer(x, q, k, v, o, bias, segments):
         q, k, v = (linear(x, kernel, bias=bias) for kernel in (q, k, v))
-        return linear(attention(q, k, v), o, 2)
+        return linear(attention(q, k, v, segments=segments), o, 2)
 
-    with compiling_for("tpu", chip=chip):
-        heads = [array(D, D // H, H)] * 3
-        compiled = jax.jit(mixer).lower(array(B, T, D), *heads, array(D // H, H, D), array(D // H, H)).compile()
-    assert not [line for line in compiled.as_text().split("\n") if "copy(" in line and f"[{B},{T}" in line]
-    kept, sums = 4 * B * T * D * 2, B * T * 8 * (D // max(H, 128)) * 4
-    assert compiled.memory_analysis().temp_size_in_bytes <= kept + 2 * sums
+    def loss(*arrays):
+        return mixer(*arrays).astype(jnp.float32).sum()
+
+    weights = [array(D, D // H, H)] * 3 + [array(D // H, H, D), array(D // H, H)]
+    given = (array(B, T, D), *weights, array(B, T, dtype=jnp.int32) if packed else None)
+
+    def compiled(run):
+        with compiling_for("tpu", chip=chip):
+            program = jax.jit(run).lower(*given).compile()
+        assert not [line for line in program.as_text().split("\n") if "copy(" in line and f"[{B},{T}" in line]
+        return program
+
+    kept, sums, codes = 4 * B * T * D * 2, B * T * 8 * (D // max(H, 128)) * 4, 2 * B * T * 128 * 2
+    assert compiled(mixer).memory_analysis().temp_size_in_bytes <= kept + 2 * sums + packed * codes
+    compiled(jax.grad(loss, argnums=tuple(range(6))))
 
 
 def test_four_chips_take_their_own_rows_and_heads():
