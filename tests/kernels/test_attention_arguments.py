@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ from xfm.kernels.attention import (
     attention,
     attention_with_lse,
 )
-from xfm.kernels.platform import compiling_for, interpreted, interpreting, platform
+from xfm.kernels.platform import compiling_for, interpreted, interpreting, matrix_unit, platform
 
 
 def test_dropout_keeps_its_share_and_differs_between_heads():
@@ -328,6 +329,25 @@ def test_a_platform_is_of_the_context():
     with compiling_for("gpu"):
         assert platform() == "gpu" and not interpreted()
     assert platform() == "cpu" and not interpreted()
+
+
+@pytest.mark.parametrize(
+    "kind,name,size",
+    [
+        ("TPU v5 lite", "v5e", 128),
+        ("TPU v5", "v5p", 128),
+        ("TPU v6 lite", "v6e", 256),
+        ("TPU7x", "tpu7x", 256),
+        ("cpu", "", 128),
+    ],
+)
+def test_the_matrix_unit_is_of_the_chip(monkeypatch, kind, name, size):
+    """Of the one that is there, or the one that is compiled for; the smaller where it is not known."""
+    with compiling_for("tpu", chip=name):
+        assert matrix_unit() == size
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu" if kind == "cpu" else "tpu")
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(device_kind=kind)])
+    assert matrix_unit() == size
 
 
 def test_the_definition_counts_what_it_hides():
