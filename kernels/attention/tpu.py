@@ -79,8 +79,9 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         rate=0.0 if dropout is None else dropout.rate,
         kind=kind,
         clip=getattr(softmax, "clip", None),
-        codes=segments is not None and form != "relative" and left and tpu_lanes.codes_fit(cut, scale, matrix_unit()),
-        folded=kind == "softmax" and left and tpu_lanes.fold_fits(cut, scale, matrix_unit()),
+        codes=segments is not None and left and form not in ("relative", "plane"),  # whose numbers may be anything
+        folded=kind == "softmax" and left and q.dtype == jnp.bfloat16,
+        unit=matrix_unit(),
     )
     if segments is not None and form == "relative":
         own = dict(relative_q=segments[0], relative_k=segments[1])
@@ -107,8 +108,9 @@ def _run_forward(how, q, k, v, numbers, shift, fixed, sloped=False):
     def run(q, k, v, numbers, shift, fixed, *, rows, heads):
         segments, mask, _ = fixed
         cut = plan(q.shape, k.shape, mask, how.bias)
-        operands = _operands(how, cut, q, k, v, numbers, shift, fixed, rows, heads)
-        out = forward(cut, how, operands, visits(cut, mask, segments, by="queries"), sloped)
+        here = _settled(how, cut)
+        operands = _operands(here, cut, q, k, v, numbers, shift, fixed, rows, heads)
+        out = forward(cut, here, operands, visits(cut, mask, segments, by="queries"), sloped)
         lse = out["lse"].reshape(cut.B, cut.N, cut.T).swapaxes(1, 2)
         values = [out[name].reshape(q.shape) for name in ("y", "sloped") if name in out]
         return values[0], math.log(2) * lse, *values[1:]
@@ -123,16 +125,17 @@ def _attend_backward(how, saved, gradients):
         cut = plan(q.shape, k.shape, mask, how.bias)
         lse, dlse = (a.swapaxes(1, 2).reshape(cut.B, cut.columns, cut.heads, cut.T) for a in (lse, dlse))
         blind = lse == -jnp.inf
-        operands = _operands(how, cut, q, k, v, numbers, shift, fixed, rows, heads) | dict(
+        here = _settled(how, cut)
+        operands = _operands(here, cut, q, k, v, numbers, shift, fixed, rows, heads) | dict(
             y=y.reshape(cut.B, cut.T, -1),
             dy=(dy if segments is None else _without_padding(dy, segments[0])).reshape(cut.B, cut.T, -1),
             lse=jnp.where(blind, -HIDDEN, lse * LOG2E),  # so that the weights of a query that sees nothing are 0
             dlse=jnp.where(blind, 0.0, dlse),
         )
-        out = backward(cut, how, operands, visits(cut, mask, segments, by="keys"))
+        out = backward(cut, here, operands, visits(cut, mask, segments, by="keys"))
         if how.bias == "plane" and "d_plane" not in out:
             shape = (*numbers.shape[:2], cut.S, cut.T)
-            out["d_plane"] = backward_of_planes(cut, how, operands, seen(cut, mask, segments), shape)
+            out["d_plane"] = backward_of_planes(cut, here, operands, seen(cut, mask, segments), shape)
         dk, dv = (out[name].reshape(cut.B, cut.S, cut.K, -1, cut.H) for name in ("dk", "dv"))
         dk, dv = (a[:, :, :, 0] if cut.N == cut.K else a.sum(3).astype(k.dtype) for a in (dk, dv))
         if how.bias == "relative":
@@ -149,6 +152,15 @@ def _attend_backward(how, saved, gradients):
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _settled(how: How, cut: Plan) -> How:
+    """Leaves to the matrix unit what it may take and the heads of this chip have lanes for."""
+    return dataclasses.replace(
+        how,
+        codes=how.codes and tpu_lanes.codes_fit(cut, how.scale, how.unit),
+        folded=how.folded and tpu_lanes.fold_fits(cut, how.scale, how.unit),
+    )
 
 
 def _spread(run, given, results: list[str]) -> tuple:
@@ -237,7 +249,7 @@ def _without_padding(a: Float[Array, "B T N H"], segments: Int[Array, "B T"]) ->
 def _queries_at_once(N: int, H: int, mask: Mask) -> int:
     """How many queries one call takes."""
     most = QUERIES * LANES // (plan((1, 1, N, H), (1, 1, N, H), mask).width)
-    return most if mask.pattern is None else most - most % mask.pattern.size
+    return most if mask.pattern is None else max(most - most % mask.pattern.size, mask.pattern.size)
 
 
 def _part(segments, mask: Mask, bias: Bias | None, at: int, length: int):

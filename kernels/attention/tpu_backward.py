@@ -158,7 +158,8 @@ def _gradients(block: Block) -> list[Generator]:
         if how.kind == "sigmoid":
             weights = sigmoid(scores + refs["shift"][head.n] * LOG2E)
             d_scores = weights * (1 - weights) * d_weights
-            _add_to_head("d_shift", head, d_scores)
+            if "d_shift" in refs:
+                _add_to_head("d_shift", head, d_scores)
         else:
             shares = weights = jnp.exp2(scores - lse[own])
             if how.kind == "clipped":

@@ -27,7 +27,7 @@ class How:
 
     order, before, after: of the mask.  marks: which of "prefix", "everyone" and "pattern" it has.  segments: whether
     there are such.  start: whether the first query stands elsewhere than at 0.  pattern: tokens of its blocks.
-    codes, folded: whether segments, and what else `tpu_lanes` can, are left to the matrix unit.
+    codes, folded: whether segments, and what else `tpu_lanes` can, are left to the matrix unit, which adds up `unit`.
     bias: its form, whose numbers are an operand: "line" one per head and distance, "decay" one per head, "plane" all of
     them, "relative" what `tpu_relative` reads.  across: tokens in a row of the grid of "decay".
     kind: "denominator" is a softmax of which only the logarithm is wanted.  clip: of "clipped".
@@ -49,6 +49,7 @@ class How:
     clip: tuple[float, float] | None = None
     codes: bool = False
     folded: bool = False
+    unit: int = LANES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +93,8 @@ class Block:
             pass
         elif how.segments:
             keys, queries = column(self._marks("k_segments")), self._marks("q_segments")
-            if self.plan.ragged:
-                keys = jnp.where(self.key < self.plan.S, keys, 0)
-            rules.append(keys == jnp.where(queries == 0, -1, queries))
+            real = (keys > 0) & (self.key < self.plan.S) if self.plan.ragged else keys > 0
+            rules.append(jnp.where(real, keys, 0) == jnp.where(queries > 0, queries, -1))
         elif self.plan.ragged:
             rules.append(self.key < self.plan.S)
         if how.order == "causal":

@@ -154,7 +154,7 @@ def _codes_of_keys(plan: Plan, shape):
 
 def _pattern(plan: Plan, shape):
     heads = 1 if shape[0] == 1 else plan.heads
-    return (heads, *shape[1:]), lambda c, b, i, j: (0 if heads == 1 else c, 0, 0)
+    return (heads, *shape[1:]), lambda c, b, i, j: (0 if shape[0] == 1 else c, 0, 0)
 
 
 def _bias(plan: Plan, shape):

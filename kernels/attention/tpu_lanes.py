@@ -8,7 +8,8 @@ segments add an exact 0, and others FAR for every bit that differs.
 low, of the scale: queries are multiplied by it once, and what that loses in their dtype is a second query.
 reference: what is subtracted from all scores of a query, in three parts, against ones in the keys.
 
-The latter two shorten the forward pass where vector units bind, which is where the unit adds up 256.
+The latter two shorten the forward pass where vector units bind, which is where the unit adds up 256. Of float32 they
+would round scores otherwise than the backward pass does, which shows in gradients where scores are in the hundreds.
 """
 
 import jax
@@ -30,7 +31,7 @@ def codes_fit(plan: Plan, scale: float, unit: int) -> bool:
 
 def fold_fits(plan: Plan, scale: float, unit: int) -> bool:
     """Whether low and reference cost nothing, or of a head that fills 128 lanes, the reference."""
-    return _long(plan, scale) and unit > LANES and (_leaves_lanes(plan) or plan.H == LANES)
+    return _long(plan, scale) and unit > LANES and (_leaves_lanes(plan) and plan.H >= TILE or plan.H == LANES)
 
 
 def _long(plan: Plan, scale: float) -> bool:
@@ -50,7 +51,7 @@ def codes(segments: Int[Array, "B T"], side: str, dtype) -> Float[Array, "B T 12
     lane = jnp.arange(LANES)
     ones = ((segments.astype(jnp.int32)[..., None] >> (lane // 2 % 32)) & 1) ^ (lane % 2)
     if side == "queries":
-        ones = jnp.where((ones == 1) | (segments == 0)[..., None], 0.0, FAR)
+        ones = jnp.where((ones == 1) | (segments <= 0)[..., None], 0.0, FAR)
     return ones.astype(dtype)
 
 

@@ -92,7 +92,7 @@ def plan(queries: tuple[int, ...], keys: tuple[int, ...], mask: Mask, bias: str 
     longest, planes = LONGEST, bias == "plane"
     whole = planes and max(T, S) <= LONGEST and heads * _up(T, LANES) * _up(S, 8) <= PLANES
     if planes and not whole:
-        longest = min(longest, math.isqrt(PLANES // heads) // LANES * LANES)
+        longest = min(longest, max(LANES, math.isqrt(PLANES // heads) // LANES * LANES))
     if bias == "relative":
         longest = min(longest, LONGEST_RELATIVE)
     if before is not None and after is not None and not whole:

@@ -75,7 +75,7 @@ def test_list(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     code, out, err = run("list")
     assert code == 0 and not err
-    assert all(word in out for word in ("config", "text/bert", "27 in", "Devlin"))
+    assert all(word in out for word in ("config", "text/bert", "29 in", "Devlin"))
     code, out, err = run("list", "--json")
     found = {row["config"]: row for row in json.loads(out)}
     assert found["vision/vit"]["family"] == "vision" and "B/16" in found["vision/vit"]["variants"]

@@ -17,7 +17,7 @@ from jax.sharding import Mesh as Chips
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.close import assert_close
-from tests.kernels.attention_cases import Case, blocks, drawn, marks, relative, values_and_gradients
+from tests.kernels.attention_cases import Case, blocks, drawn, marks, packed, relative, values_and_gradients
 from xfm.kernels.attention import (
     Buckets,
     Dense,
@@ -65,6 +65,29 @@ CASES = {
     "everyone": Case(
         B=1, T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.window(9, 9, marks(B, S) & (jnp.arange(S) > 250))
     ),
+    "pattern of each head of 128": Case(
+        B=1, T=150, N=2, K=1, H=128, segments="none", mask=lambda B, T, S, N: Mask(pattern=blocks(T, S, N, 48))
+    ),
+    "pattern of each head of 128, one block": Case(
+        B=1, T=20, N=2, K=2, H=128, segments="none", mask=lambda B, T, S, N: Mask(pattern=blocks(T, S, N, 8))
+    ),
+    "long planes and sigmoid": Case(
+        B=1,
+        T=150,
+        N=2,
+        K=2,
+        softmax=lambda N: Sigmoid(shift=jnp.array([-1.0, 0.5])),
+        bias=lambda B, T, S, N: Dense(drawn(1, N, T, S)),
+    ),
+    # NaN where padding meets padding or a text: what is hidden may hold anything
+    "planes with nan in padding": Case(
+        B=1,
+        T=150,
+        N=2,
+        K=2,
+        H=64,
+        bias=lambda B, T, S, N: Dense(jnp.where((packed(1, T) == 0)[:, None, None, :], jnp.nan, drawn(1, N, T, S))),
+    ),
     "pattern": Case(B=1, T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask(pattern=blocks(T, S, N, 48))),
     "grouped": Case(B=1, T=150, N=4, K=2, H=128, softmax="off_by_one"),
     "cross": Case(B=1, T=7, S=300, N=2, K=2),
@@ -99,6 +122,7 @@ CASES = {
 EVERYDAY = (
     *("packed", "window", "grouped", "slopes", "cross", "clip", "large grid", "relative"),
     *("packed, heads of 128 on v6e", "packed, sigmoid", "packed, cap on v6e"),
+    *("pattern of each head of 128, one block", "long planes and sigmoid", "planes with nan in padding"),
 )
 # by chip: from v6e on the matrix unit takes more of the scores' arithmetic
 MET = [(name, "") for name in CASES] + [(name, "v6e") for name, case in CASES.items() if case.H in (32, 64, 128)]
@@ -128,12 +152,25 @@ def test_a_relative_bias_lies_as_its_own_blocks_are_cut(monkeypatch):
     assert_close(actual, values_and_gradients(case, "naive"), rtol=1e-5)
 
 
+FOLDED = {
+    "heads of 64": Case(B=1, T=150, N=2, K=2, H=64),
+    "heads of 32, scores in the hundreds": Case(
+        B=1, T=150, N=4, K=4, H=32, softmax=lambda N: Softmax(temperature=0.02)
+    ),
+    "heads of 8": Case(B=1, T=150, N=16, K=16, H=8, segments="none", softmax=lambda N: Softmax(temperature=0.3)),
+    "heads of 128": Case(B=1, T=150, N=2, K=2, H=128),
+    "slopes": Case(B=1, T=200, N=2, K=2, H=64, segments="none", bias=lambda B, T, S, N: Slopes(jnp.array([0.5, 0.1]))),
+}
+
+
 @pytest.mark.parametrize("chip", ["v5e", "v6e"])
-@pytest.mark.parametrize("H", [64, pytest.param(128, marks=pytest.mark.slow)])
-def test_bfloat16_in_several_blocks(H, chip):
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "heads of 64" else pytest.mark.slow) for name in FOLDED]
+)
+def test_bfloat16_in_several_blocks(name, chip):
     """The scale, cut in two parts of bfloat16, and the reference in three lose nothing: no worse than the definition
     with rounded weights, whose tolerance test_attention.py derives."""
-    case = Case(B=1, T=150, N=2, K=2, H=H)
+    case = FOLDED[name]
     with interpreting("tpu", chip=chip):
         actual = values_and_gradients(case, "tpu", jnp.bfloat16)
     expected = values_and_gradients(case, "naive", jnp.bfloat16, exact=True)
@@ -175,9 +212,9 @@ def test_padding_of_long_rows_may_hold_nan(chip):
     assert not jnp.where(real, 0, dirty[0][1]).any(), "padding gives zeros"
 
 
-@pytest.mark.parametrize("chip,H", [("", 16), ("v6e", 64)])
+@pytest.mark.parametrize("chip,H,dtype", [("", 16, jnp.float32), ("v6e", 64, jnp.bfloat16)])
 @pytest.mark.parametrize("size", [1e-3, 40.0, 3e3])
-def test_scores_of_any_size(size, chip, H):
+def test_scores_of_any_size(size, chip, H, dtype):
     """Far above and below what the reference of a block was: the second pass over it must come to the same.
 
     Scores are rounded where they are largest, which is in proportion to size and to the root of the width, and on v6e
@@ -188,10 +225,13 @@ def test_scores_of_any_size(size, chip, H):
     q, k, v = (jnp.asarray(rng.normal(size=(1, 300, 2, H)), jnp.float32) for _ in range(3))
     q, k = size * q, k.at[:, 128:].add(0.5)
     k = k.at[:, :128].add(-0.5 * jnp.sign(q[:, :128]))  # early scores low, later ones high
+    q, k, v = (a.astype(dtype) for a in (q, k, v))
     with interpreting("tpu", chip=chip):
         y = attention(q, k, v, implementation="tpu")
     rtol = 1e-5 * max(1.0, size / 40 * (H / 16) ** 0.5) * (2 if chip else 1)
-    assert_close(y, attention(q, k, v, implementation="naive"), rtol=rtol)
+    rtol += 0 if dtype == jnp.float32 else 4 * 2**-9  # of weights and values, as above
+    q, k, v = (a.astype(jnp.float32) for a in (q, k, v))
+    assert_close(y.astype(jnp.float32), attention(q, k, v, implementation="naive"), rtol=rtol)
 
 
 @pytest.mark.slow
@@ -321,6 +361,8 @@ def test_a_relative_bias_is_refused_where_its_tables_do_not_fit(length):
 
 SPREAD = {
     "packed, dropout": Case(B=4, T=40, N=4, K=4, drop=0.3),
+    # a column of both heads, cut in two: neither has lanes beside it
+    "a head for each": Case(B=4, T=140, N=2, K=2, H=64),
     "a table": Case(B=4, T=35, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(9, 13, N), (5, 7))),
     "slopes": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Slopes(jnp.arange(1.0, 5) / 9)),
     "relative": Case(B=4, T=150, N=4, K=4, bias=relative),
