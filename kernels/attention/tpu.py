@@ -202,7 +202,8 @@ def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) 
     segments, mask, seed = fixed
     operands = {name: a.reshape(*a.shape[:2], -1) for name, a in (("q", q), ("k", k), ("v", v))}
     if segments is not None:
-        operands |= dict(q_segments=segments[0][:, None], k_segments=segments[1][:, None])
+        own = (a.astype(jnp.int32)[:, None] for a in segments)
+        operands |= dict(zip(("q_segments", "k_segments"), own, strict=True))
     if how.codes:
         operands["q_codes"] = tpu_lanes.codes(segments[0], "queries", q.dtype)
         operands["k_codes"] = tpu_lanes.codes(segments[1], "keys", k.dtype)

@@ -93,8 +93,9 @@ class Block:
             pass
         elif how.segments:
             keys, queries = column(self._marks("k_segments")), self._marks("q_segments")
-            real = (keys > 0) & (self.key < self.plan.S) if self.plan.ragged else keys > 0
-            rules.append(jnp.where(real, keys, 0) == jnp.where(queries > 0, queries, -1))
+            if self.plan.ragged:
+                keys = jnp.where(self.key < self.plan.S, keys, 0)
+            rules.append(keys == jnp.where(queries > 0, queries, jnp.iinfo(jnp.int32).min))  # which no key is of
         elif self.plan.ragged:
             rules.append(self.key < self.plan.S)
         if how.order == "causal":
