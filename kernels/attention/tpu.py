@@ -1,8 +1,9 @@
 """Attention on TPU by Pallas kernels: any length, packed, windowed, biased; forward and backward.
 
-`tpu_plan` cuts rows into blocks and says which meet, `tpu_block` gives the scores of a block, `tpu_line` a bias of
-distances; `tpu_forward` and `tpu_backward` walk over the blocks, and `tpu_call` hands them their operands. Here the
-public function's arguments become those operands, and the two passes one differentiable function.
+`tpu_plan` cuts rows into blocks and says which meet, `tpu_block` gives the scores of a block, of which `tpu_lanes`
+leaves what it can to the matrix unit, `tpu_line` a bias of distances and `tpu_relative` one of products with them;
+`tpu_forward` and `tpu_backward` walk over the blocks, and `tpu_call` hands them their operands. Here the public
+function's arguments become those operands, and the two passes one differentiable function.
 """
 
 import dataclasses
