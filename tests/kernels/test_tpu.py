@@ -29,6 +29,7 @@ from xfm.kernels.attention import (
     Slopes,
     Softmax,
     attention,
+    attention_with_lse,
     tpu_lanes,
     tpu_plan,
 )
@@ -175,6 +176,20 @@ def test_bfloat16_in_several_blocks(name, chip):
     expected = values_and_gradients(case, "naive", jnp.bfloat16, exact=True)
     assert_close(actual, expected, rtol=4 * 2**-9)
     assert_close(actual[0][1], expected[0][1], rtol=1e-5)  # the log-sum-exp never was bfloat16
+
+
+@pytest.mark.parametrize("H", [16, 64])
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.int32])
+def test_negative_segments_are_padding(H, dtype):
+    """As for the definition, with and without codes."""
+    case = Case(B=1, T=140, N=2, K=2, H=H)
+    segments = case.arguments()["segments"]
+    marked = jnp.where(segments == 0, -1, segments).astype(dtype)
+    with interpreting("tpu"):
+        run = functools.partial(attention_with_lse, *case.arrays(), implementation="tpu")
+        y, lse = run(segments=marked)
+        assert_close(y, run(segments=segments)[0], rtol=0)
+    assert (jnp.isneginf(lse) == (segments == 0)[..., None]).all()
 
 
 @pytest.mark.parametrize("H,N,lanes", [(8, 16, False), (16, 8, True), (64, 2, True), (64, 3, False), (128, 1, True)])
