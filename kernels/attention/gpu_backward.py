@@ -23,6 +23,7 @@ def queries(plan: Plan, tiling: Tiling, arrays: dict) -> jax.Array:
     at_once = plan.width == 64 or (plan.width == 128 and not plan.work)
 
     def step(at: Block, dq):
+        """dq with a block of keys' share."""
         at.take("k")
         at.take("v")
         (_, steep), dp = _both(at, at_once)
@@ -55,6 +56,7 @@ def keys_and_values(plan: Plan, tiling: Tiling, arrays: dict, wanted: tuple[str,
     at_once = plan.width == 64 or (plan.width == 128 and "dv" not in wanted and plan.work < 2)
 
     def step(at: Block, sums):
+        """The sums wanted with a block of queries' share."""
         at.take("q")
         at.take("do")
         if "dk" in wanted:

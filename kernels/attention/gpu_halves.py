@@ -31,6 +31,7 @@ def launch(kernel: Kernel, tiles: int, tile_at: Callable, compute: Callable, out
         return turns, met
 
     def body(refs):
+        """What every warpgroup runs: the last one copies, the others compute."""
         number = gpu.place()
 
         @gpu.when(number < workers)

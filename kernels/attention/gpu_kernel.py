@@ -141,6 +141,7 @@ def by_rows(kernel: Kernel) -> tuple[int, Callable]:
     repeats = plan.group if kernel.rows == "s" else 1
 
     def tile_at(refs, index):
+        """The tile of that number."""
         b, head, i = unravel(index, heads, parts)
         first, whole, ragged, last = span(refs, b, i)
         n = head if kernel.rows == "t" else head * plan.group

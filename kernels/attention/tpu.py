@@ -122,6 +122,7 @@ def _run_forward(how, q, k, v, numbers, shift, fixed, sloped=False):
 
 def _attend_backward(how, saved, gradients):
     def run(q, k, v, numbers, shift, fixed, y, lse, dy, dlse, *, rows, heads):
+        """One chip's rows and heads."""
         segments, mask, _ = fixed
         cut = plan(q.shape, k.shape, mask, how.bias)
         lse, dlse = (a.swapaxes(1, 2).reshape(cut.B, cut.columns, cut.heads, cut.T) for a in (lse, dlse))

@@ -25,8 +25,8 @@ def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dic
     """dq [B T N·H]; dk, dv [B S N·H], of each query head; "d_shift", and "d_heads", "d_line" or "d_plane" of the bias.
 
     The latter two where there are such, in the shapes of the operands that they are of; "d_plane" where a row is one
-    block, `backward_of_planes` having it otherwise. Where weights are clipped, the
-    operand "y" is what their slopes gathered.
+    block, `backward_of_planes` having it otherwise. Where weights are clipped, the operand "y" is what their slopes
+    gathered.
     """
     q = operands["q"]
     of_keys = jax.ShapeDtypeStruct(
@@ -75,6 +75,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         pl.when((row_block == 0) & first_of_row)(lambda: tpu_relative.clear(refs, "d_of_key", "d_of_query"))
 
     def rows(rows):
+        """A step's rows [(r, b), …] with the block of keys and of queries that it is at."""
         for r, _ in rows:
             pl.when(first_of_row)(lambda r=r: _clear(refs, *(ADDED_UP & refs.keys()), at=r))
         if plan.short:
@@ -149,6 +150,7 @@ def _gradients(block: Block) -> list[Generator]:
     q_t, k_t, y_t, dy_t = q.T, k.T, y.T, dy.T
 
     def work(head: Head):
+        """The head's share, pausing where another head's work may stand between."""
         lanes, own = head.lanes, slice(head.g, head.g + 1)
         scores, slope = block.scores(head)
         d_weights = dot(v[:, lanes], dy[:, lanes], 1, 1)
@@ -202,6 +204,7 @@ def backward_of_planes(plan: Plan, how: How, operands: dict, seen: tuple, shape:
     state = None if fixed and (table == ALL).all() else jnp.asarray(table, jnp.int32)
 
     def kernel(refs):
+        """A row's share of a block of planes."""
         i, j, column, b = (pl.program_id(axis) for axis in range(4))
         rows, heads = shape[:2]
         first = (b == 0 if rows == 1 else True) & (column == 0 if heads == 1 and plan.N > 1 else True)

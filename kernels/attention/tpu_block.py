@@ -27,7 +27,8 @@ class How:
 
     order, before, after: of the mask.  marks: which of "prefix", "everyone" and "pattern" it has.  segments: whether
     there are such.  start: whether the first query stands elsewhere than at 0.  pattern: tokens of its blocks.
-    codes, folded: whether segments, and what else `tpu_lanes` can, are left to the matrix unit, which adds up `unit`.
+    codes, folded: whether segments, and what else `tpu_lanes` can, are left to the matrix unit, which adds up `unit`;
+    until a chip has its heads, whether they may be.
     bias: its form, whose numbers are an operand: "line" one per head and distance, "decay" one per head, "plane" all of
     them, "relative" what `tpu_relative` reads.  across: tokens in a row of the grid of "decay".
     kind: "denominator" is a softmax of which only the logarithm is wanted.  clip: of "clipped".
@@ -90,7 +91,7 @@ class Block:
         """What is seen, [s t] or of a shape that broadcasts to it; None where all is, but for the pattern."""
         how, rules = self.how, []
         if how.codes:
-            pass
+            pass  # the matrix unit hides other segments, and what lies beyond the row's end
         elif how.segments:
             keys, queries = column(self._marks("k_segments")), self._marks("q_segments")
             if self.plan.ragged:

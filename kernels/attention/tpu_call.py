@@ -33,8 +33,6 @@ def call(
     steps = inner if visits is None else visits.steps
 
     def spec(operand, shape):
-        if operand in SCALARS or len(shape) == 1:
-            return pl.BlockSpec(memory_space=pltpu.SMEM)
         block, index = CUTS[operand](plan, shape)
 
         def at(column, row_block, o, step, codes=None):
@@ -43,22 +41,8 @@ def call(
 
         return pl.BlockSpec(block, at, pipeline_mode=pl.Buffered(1) if operand in HELD else None)
 
-    names = [*codes, *operands, *outputs, *scratch]
-    run = pl.pallas_call(
-        lambda *refs: kernel(dict(zip(names, refs, strict=True))),
-        grid_spec=pltpu.PrefetchScalarGridSpec(
-            num_scalar_prefetch=len(codes),
-            grid=(plan.columns, plan.row_blocks, outer, steps),
-            in_specs=[spec(operand, a.shape) for operand, a in operands.items()],
-            out_specs=[spec(output, a.shape) for output, a in outputs.items()],
-            scratch_shapes=list(scratch.values()),
-        ),
-        out_shape=list(outputs.values()),
-        compiler_params=pltpu.CompilerParams(dimension_semantics=_walks(outputs, scratch), vmem_limit_bytes=MEMORY),
-        interpret=interpreted(),
-        name=name,
-    )
-    return dict(zip(outputs, run(*codes.values(), *operands.values()), strict=True))
+    grid, walks = (plan.columns, plan.row_blocks, outer, steps), _walks(outputs, scratch)
+    return _run(kernel, grid, walks, spec, codes, operands, outputs, scratch, name)
 
 
 def call_by_planes(kernel: Callable, plan: Plan, operands: dict, codes, outputs: dict, name: str) -> dict:
@@ -69,25 +53,39 @@ def call_by_planes(kernel: Callable, plan: Plan, operands: dict, codes, outputs:
     """
 
     def spec(operand, shape):
-        if operand in SCALARS or len(shape) == 1:
-            return pl.BlockSpec(memory_space=pltpu.SMEM)
         block, index = CUTS[operand](plan, shape)
         return pl.BlockSpec(block, lambda i, j, column, row, *_: index(column, row, i, j))
 
-    codes = {} if codes is None else {"codes": codes}
-    names = [*codes, *operands, *outputs]
+    grid = (plan.q_blocks, plan.k_blocks, plan.columns, plan.B)
+    walks = ("parallel", "parallel", "arbitrary", "arbitrary")
+    return _run(kernel, grid, walks, spec, {} if codes is None else {"codes": codes}, operands, outputs, {}, name)
+
+
+def _run(kernel, grid, walks, spec, codes: dict, operands: dict, outputs: dict, scratch: dict, name: str) -> dict:
+    """The results by name. spec(operand, shape): the block of it that a step gets; of scalars each gets all.
+
+    codes: at most one array that the steps are found with.  walks: how several cores may share each axis of the grid.
+    """
+
+    def specs(arrays):
+        scalars = pl.BlockSpec(memory_space=pltpu.SMEM)
+        return [
+            scalars if operand in SCALARS or len(a.shape) == 1 else spec(operand, a.shape)
+            for operand, a in arrays.items()
+        ]
+
+    names = [*codes, *operands, *outputs, *scratch]
     run = pl.pallas_call(
         lambda *refs: kernel(dict(zip(names, refs, strict=True))),
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=len(codes),
-            grid=(plan.q_blocks, plan.k_blocks, plan.columns, plan.B),
-            in_specs=[spec(operand, a.shape) for operand, a in operands.items()],
-            out_specs=[spec(output, a.shape) for output, a in outputs.items()],
+            grid=grid,
+            in_specs=specs(operands),
+            out_specs=specs(outputs),
+            scratch_shapes=list(scratch.values()),
         ),
         out_shape=list(outputs.values()),
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary"), vmem_limit_bytes=MEMORY
-        ),
+        compiler_params=pltpu.CompilerParams(dimension_semantics=walks, vmem_limit_bytes=MEMORY),
         interpret=interpreted(),
         name=name,
     )

@@ -72,6 +72,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         return Block(plan, how, refs, Place(column, b, r, i, j), masked)
 
     def rows(rows):
+        """A step's rows [(r, b), …] with the block of queries and of keys that it is at."""
         if plan.short:
             return _whole([block(r, b, 0, visits is not None) for r, b in rows])
         ((r, b),) = rows
@@ -99,6 +100,7 @@ def _whole(blocks: list[Block]):
     """Short rows at once: the scores of a head about fit the registers, so that it costs little to wait for the top."""
 
     def work(block: Block, head: Head):
+        """The head's values and logarithms, pausing where another head's work may stand between."""
         scores = block.scores(head)[0]
         yield
         if block.how.kind == "sigmoid":
@@ -138,6 +140,7 @@ def _gather(block: Block):
     v = block.values() if valued else None
 
     def attempt(_):
+        """All heads with the references as they are -> whether one lay too far off, so that nothing was added."""
         found, missed = [], []
         for head in block.heads:
             own = slice(head.g, head.g + 1)
