@@ -31,7 +31,7 @@ def open_data(spec: Mapping[str, Any], workdir: str | Path) -> Data:
     What takes time (a trained tokeniser, encoded text) is kept in `workdir` and found there again.
     Raises XfmError, one sentence, for a spec or for files that cannot be used.
     """
-    return build(SOURCES, spec).open(Path(workdir).expanduser())
+    return build(SOURCES, spec).open(paths.expanded(workdir))
 
 
 def located(spec: Mapping[str, Any], base: str | Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from xfm.data import corpus, paths
-from xfm.data.files import File, fingerprint, listing, optional, read_bytes, share
+from xfm.data.files import File, apart, fingerprint, listing, optional, read_bytes, share
 from xfm.data.source import Data
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
@@ -97,14 +97,13 @@ class Text:
         """
         if self.path is None:
             root = sysconfig.get_paths()["stdlib"]
-            found = [f for f in listing(root, (".py",), JUNK) if not _generated(f.name)]
+            found = [f for f in listing(root, (".py",), JUNK, "skip") if not _generated(f.name)]
         else:
             found = listing(self.path, SUFFIXES)
         found = sorted(found, key=lambda file: share(file.name))
         if isinstance(self.validation, str):
-            return [("valid", file) for file in listing(self.validation, SUFFIXES)] + [
-                ("train", file) for file in found
-            ]
+            held = listing(self.validation, SUFFIXES)
+            return [("valid", file) for file in held] + [("train", file) for file in apart(found, held)]
         return [(None, file) for file in found]
 
     def _texts(self, files) -> Iterator[tuple[str, str]]:

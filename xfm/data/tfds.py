@@ -9,6 +9,7 @@ import numpy as np
 
 from xfm.data import corpus, paths
 from xfm.data.files import fingerprint, first_line, optional, share
+from xfm.data.paths import expanded
 from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.records import Records, number, one_document, picture
 from xfm.data.source import Data
@@ -118,9 +119,10 @@ class Tfds:
         tfds = optional("tensorflow_datasets", "data")
         try:
             if self.directory is not None:
-                builder = tfds.builder_from_directory(str(Path(self.directory).expanduser()))
+                builder = tfds.builder_from_directory(str(expanded(self.directory)))
             else:
-                builder = tfds.builder(self.dataset, data_dir=self.data_dir)
+                where = None if self.data_dir is None else str(expanded(self.data_dir))
+                builder = tfds.builder(self.dataset, data_dir=where)
         except Exception as error:
             reason = first_line(error)
             raise XfmError(

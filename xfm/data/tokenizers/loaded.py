@@ -55,7 +55,7 @@ class Loaded:
     @classmethod
     def read(cls, path: str | Path) -> "Loaded":
         """Raises XfmError, naming the file, if there is none or it is not a tokeniser."""
-        path = Path(path).expanduser()
+        path = paths.expanded(path)
         tokenizers = optional("tokenizers", "text")
         if not path.is_file():
             raise XfmError(f"{path} does not exist; give the path of a tokenizer.json")
