@@ -1,11 +1,14 @@
 """The image source, its augmentation, and what is said of bad images."""
 
+import re
+
 import numpy as np
 import pytest
 
 from xfm.data import Batches, open_data
-from xfm.data.pixels import Crop, Flip
+from xfm.data.pixels import Crop, Flip, Pixels
 from xfm.errors import XfmError
+from xfm.spec import SpecError
 
 pytest.importorskip("PIL")
 
@@ -141,3 +144,142 @@ def test_bad_folders(pictures, tmp_path):
     (pictures / "bare" / "x.png").rename(pictures / "x.png")
     with pytest.raises(XfmError, match=r"x\.png is in no class folder"):
         images(pictures)
+
+
+GREY = np.tile(np.linspace(0, 1, 16), (16, 1))
+
+
+def saved(folder, picture, name="0.png", **how):
+    """The image row that a file gives, for one channel and for three."""
+    (folder / "c").mkdir(parents=True, exist_ok=True)
+    for i in range(8):
+        picture.save(folder / "c" / f"{i}{name[1:]}", **how)
+    rows = [images(folder, size=16, channels=c, mean=0.0, std=1.0, validation=0.3).train[0] for c in (1, 3)]
+    return [row["images"] for row in rows]
+
+
+def of_array(array, channels, **fields):
+    return Pixels(16, channels, mean=0.0, std=1.0, **fields).of_array(array, "row 7")
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_sixteen_bits_are_scaled(tmp_path, dtype):
+    from PIL import Image
+
+    deep = (GREY * 65535).astype(dtype)
+    found = saved(tmp_path, Image.fromarray(deep.astype(np.uint16)))
+    found += [of_array(deep, 1), of_array(deep[..., None], 3)]
+    big = Image.frombytes("I;16B", (16, 16), deep.astype(">u2").tobytes())
+    found.append(Pixels(16, 1, mean=0.0, std=1.0).of_picture(big))
+    for image in found:
+        np.testing.assert_allclose(image, np.repeat(GREY[..., None], image.shape[-1], 2), rtol=0, atol=2e-5)
+    halved = Pixels(8, 1, mean=0.0, std=1.0).of_array(deep, "")[0, :, 0]
+    assert np.all(np.diff(halved) > 0.1) and 0 < halved[0] < 0.1  # scaled in 16 bits, not clipped
+    colours = np.stack([deep, deep, deep], -1)
+    np.testing.assert_allclose(of_array(colours, 3)[..., 1], GREY, rtol=0, atol=1 / 255)
+
+
+def test_unknown_ranges_are_refused(tmp_path):
+    from PIL import Image
+
+    for mode, dtype in (("I", np.int32), ("F", np.float32)):
+        with pytest.raises(
+            XfmError, match=f"pixels of mode {mode} .32 bits. have no known range; save them in 8 or 16"
+        ):
+            Pixels(16).of_picture(Image.fromarray(np.ones((16, 16), dtype)))
+        with pytest.raises(XfmError, match=f"row 7 is not an image of 8 or 16 bits but {np.dtype(dtype)}"):
+            of_array(np.ones((16, 16), dtype), 3)
+    with pytest.raises(XfmError, match=r"row 7 is not an image of 8 or 16 bits but uint8 \(4, 4, 5\)"):
+        of_array(np.ones((4, 4, 5), np.uint8), 3)
+    with pytest.raises(XfmError, match="0.png cannot be read as an image .a transparent level among 16 bits"):
+        saved(tmp_path, Image.fromarray((GREY * 65535).astype(np.uint16)), transparency=0)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L", "PA", "RGBa", "La"])
+def test_transparency_shows_the_background(tmp_path, mode):
+    """The left half is opaque grey 100; of the right half nothing is to be seen, whatever colour is hidden there."""
+    from PIL import Image
+
+    array = np.full((16, 16, 4), 100, np.uint8)
+    array[..., 3], array[:, 8:] = 255, (200, 200, 200, 0)
+    how, picture = {}, Image.fromarray(array)
+    if mode in ("RGB", "L", "P"):
+        picture = Image.fromarray(array[..., :3])
+        picture = picture.quantize(4) if mode == "P" else picture.convert(mode)
+        how["transparency"] = {"RGB": (200, 200, 200), "L": 200, "P": picture.getpixel((9, 0))}[mode]
+        found = saved(tmp_path, picture, **how)
+    elif mode == "PA":  # no file has it, but a palette may come out of a decoder with alpha
+        picture = Image.frombytes("PA", (16, 16), np.ascontiguousarray(array[..., 2:]).tobytes())
+        picture.putpalette([i for level in range(256) for i in (level, level, level)])
+        found = [Pixels(16, c, mean=0.0, std=1.0).of_picture(picture) for c in (1, 3)]
+    elif mode in ("RGBa", "La"):
+        picture = picture if mode == "RGBa" else picture.convert("LA")
+        found = [Pixels(16, c, mean=0.0, std=1.0).of_picture(picture.convert(mode)) for c in (1, 3)]
+    else:
+        picture = picture.convert(mode)
+        found = saved(tmp_path, picture)
+        for channels, own in zip((1, 3), found, strict=True):
+            np.testing.assert_array_equal(own, of_array(np.asarray(picture), channels))
+        red = of_array(np.asarray(picture), 3, background=(1.0, 0.0, 0.2))
+        np.testing.assert_allclose(red[0, [0, 15]], [[100 / 255] * 3, [1, 0, 0.2]], atol=1e-6)
+        assert of_array(np.asarray(picture), 1, background=0.0)[0, 15] == 0
+    for image in found:
+        np.testing.assert_allclose(image[:, :8], 100 / 255, atol=2 / 255)
+        np.testing.assert_array_equal(image[:, 8:], 1)
+
+
+def test_half_transparent_is_mixed():
+    array = np.full((16, 16, 4), 100, np.uint8)
+    array[..., 3] = 51  # a fifth
+    np.testing.assert_allclose(of_array(array, 3), (100 * 0.2 + 255 * 0.8) / 255, atol=1 / 255)
+
+
+def test_palettes_and_cmyk(tmp_path):
+    from PIL import Image
+
+    colours = np.zeros((16, 16, 3), np.uint8)
+    colours[:, :8], colours[:, 8:] = (255, 0, 0), (0, 0, 255)
+    for name, mode in (("0.png", "P"), ("0.jpg", "CMYK")):
+        _, found = saved(tmp_path / mode, Image.fromarray(colours).convert(mode), name)
+        np.testing.assert_allclose(found[0, [2, 13]], [[1, 0, 0], [0, 0, 1]], atol=0.03)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured(tmp_path, orientation):
+    """A picture stored turned, with the orientation that turns it back, is the picture; also in 16 bits."""
+    from PIL import Image
+
+    upright = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1], 5: upright.T,
+        6: np.rot90(upright), 7: upright[::-1, ::-1].T, 8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for deep in (False, True):
+        picture = Image.fromarray(stored.astype(np.uint16) * 257 if deep else np.ascontiguousarray(stored))
+        picture.save(tmp_path / "x.png", exif=exif)
+        with Image.open(tmp_path / "x.png") as read:
+            found = Pixels(16, 1, mean=0.0, std=1.0).of_picture(read)
+        np.testing.assert_allclose(found[..., 0] * 255, upright, atol=1e-3)
+
+
+def test_images_of_other_types_are_named(pictures):
+    for i, name in enumerate(("a.webp", "b.webp", "c.GIF", ".hidden.heic")):
+        (pictures / ("apple" if i else "zebra") / name).write_bytes(b"x")
+    data = images(pictures)
+    assert len(data.train) + len(data.valid) == 40
+    (note,) = data.notes
+    assert re.fullmatch(
+        r"images left out: 1 .gif, 2 .webp not read, such as .*apple/b.webp; convert images to .*", note
+    )
+    for path in pictures.rglob("*.*g"):
+        path.unlink()
+    with pytest.raises(XfmError, match="no image of .png, .jpg, .jpeg is there, but 1 .gif, 2 .webp not read"):
+        images(pictures)
+
+
+@pytest.mark.parametrize("background", [1.5, -0.1, (1, 0), (0, 0, float("nan")), "white"])
+def test_a_background_is_a_colour(background):
+    with pytest.raises(SpecError, match="is neither a level of grey nor .red, green, blue., from 0 to 1"):
+        Pixels(8, background=background)

@@ -7,12 +7,14 @@ import hashlib
 import importlib
 import json
 import os
+import stat
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
+from xfm.data.paths import expanded
 from xfm.errors import XfmError
 
 
@@ -24,34 +26,73 @@ class File(NamedTuple):
     size: int
 
 
-def listing(root: str | Path, suffixes: Collection[str], skip: Collection[str] = ()) -> list[File]:
+def listing(
+    root: str | Path,
+    suffixes: Collection[str],
+    skip: Collection[str] = (),
+    links: str = "follow",
+    also: Collection[str] = (),
+) -> list[File]:
     """Files below `root` with one of the suffixes, sorted by name; hidden ones and folders named in
     `skip` left out.
 
-    A path to one file gives that file. Raises XfmError, naming the folder and the suffixes, if
-    nothing is found.
+    A path to one file gives that file. links: "follow" enters folders that are symbolic links, each real folder once,
+    however many links lead to it; "skip" leaves them and broken links out. also: further suffixes, of files that no
+    error asks for. Raises XfmError, naming the folder and the suffixes, if nothing is found, and naming the link, if
+    one leads nowhere.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     wanted = ", ".join(suffixes)
     if not root.exists():
-        raise XfmError(f"{root} does not exist; give a folder with {wanted} files")
-
-    def refuse(error: OSError):
-        raise XfmError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-    paths = [root] if root.is_file() else []
-    for folder, folders, names in () if paths else os.walk(root, onerror=refuse):
-        folders[:] = [f for f in folders if f not in skip and not f.startswith(".")]
-        paths += [Path(folder, name) for name in names if not name.startswith(".")]
+        where = f"{root} is a link that leads nowhere" if root.is_symlink() else f"{root} does not exist"
+        raise XfmError(f"{where}; give a folder with {wanted} files")
     base = root.parent if root.is_file() else root
-    files = [
-        File(path.relative_to(base).as_posix(), path, path.stat().st_size)
-        for path in paths
-        if path.suffix.lower() in suffixes and path.is_file()
-    ]
+    paths = [root] if root.is_file() else _below(root, skip, links)
+    files = [_file(path, base) for path in paths if path.suffix.lower() in (*suffixes, *also)]
     if not files:
         raise XfmError(f"{root} holds no file that ends in one of {wanted}")
     return sorted(files)
+
+
+def _below(root: Path, skip: Collection[str], links: str) -> list[Path]:
+    """All files below a folder that are not hidden. Real folders come first, so that what lies there keeps its name."""
+    found, known, starts = [], set(), [root]
+    for start in starts:  # which grows by the links that are met
+        for folder, folders, names in os.walk(start, onerror=_refuse):
+            real = os.path.realpath(folder)
+            if real in known:
+                folders.clear()
+                continue
+            known.add(real)
+            folders[:] = sorted(f for f in folders if f not in skip and not f.startswith("."))
+            if links == "follow":
+                starts += [Path(folder, f) for f in folders if os.path.islink(os.path.join(folder, f))]
+            for path in (Path(folder, name) for name in names if not name.startswith(".")):
+                if not path.is_symlink() or path.exists():
+                    found.append(path)
+                elif links == "follow":
+                    raise XfmError(f"{path} is a link that leads nowhere; remove or mend it")
+    return found
+
+
+def _file(path: Path, base: Path) -> File:
+    try:
+        status = path.stat()
+    except OSError as error:
+        _refuse(error)
+    if not stat.S_ISREG(status.st_mode):
+        raise XfmError(f"{path} is neither a file nor a folder; remove it")
+    return File(path.relative_to(base).as_posix(), path, status.st_size)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise XfmError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def apart(files: Sequence[File], held: Sequence[File]) -> list[File]:
+    """`files` without those that are `held` out, by whatever links either is reached."""
+    real = {os.path.realpath(file.path) for file in held}
+    return [file for file in files if os.path.realpath(file.path) not in real]
 
 
 def read_bytes(path: Path) -> bytes:

@@ -2,14 +2,18 @@
 scikit-learn.
 """
 
+import collections
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xfm.data.files import fingerprint, listing, optional, share
+from xfm.data import paths
+from xfm.data.files import File, fingerprint, listing, optional, share
+from xfm.data.paths import expanded
 from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.source import Data, Row
 from xfm.data.text import check_share
@@ -17,6 +21,11 @@ from xfm.errors import XfmError
 from xfm.spec import SpecError, build
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+# Types of images that are not read, so that a folder of them is no surprise.
+OTHERS = (
+    ".avif", ".bmp", ".cr2", ".dng", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jxl", ".nef", ".pbm", ".pgm",
+    ".pnm", ".ppm", ".svg", ".tga", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,13 +33,14 @@ class Images:
     """path: a folder with a folder of images per class (classes sorted by name); None is
     scikit-learn's 1797 digits.
 
-    size, channels, mean, std: see Pixels; size is needed for a folder, and the digits are 8x8x1 by
-    default.
+    size, channels, mean, std, background: see Pixels; size is needed for a folder, and the digits
+    are 8x8x1 by default.
     augment: specs of AUGMENTS, applied in order to training images, anew in every epoch.
     validation: share of the images, chosen by a hash of their names; or the path of a folder that
     holds them.
     corrupt: "error", or "next" to let the next readable image stand in for one that cannot be read.
-    Images are read when their row is asked for; of each file only that it is there and not empty is
+    Folders hold .png, .jpg and .jpeg; images of other types are left out, counted and named in the
+    run's header. Images are read when their row is asked for; of each file only that it is there and not empty is
     known before.
     """
 
@@ -39,9 +49,12 @@ class Images:
     channels: int | None = None
     mean: float | tuple[float, ...] = 0.5
     std: float | tuple[float, ...] = 0.5
+    background: float | tuple[float, float, float] = 1.0
     augment: Sequence[Mapping[str, Any]] = ()
     validation: float | str = 0.1
     corrupt: str = "error"
+
+    PATHS: ClassVar = {"path": paths.path, "validation": paths.path}
 
     def open(self, workdir: Path) -> Data:
         if self.corrupt not in ("error", "next"):
@@ -51,8 +64,8 @@ class Images:
             size, channels = 8 if size is None else size, 1 if channels is None else channels
         if size is None:
             raise SpecError("a folder of images needs 'size', the side in pixels that every image is brought to")
-        pixels = Pixels(size, 3 if channels is None else channels, self.mean, self.std)
-        names, read, labels, classes, marks = self._digits() if self.path is None else self._folder()
+        pixels = Pixels(size, 3 if channels is None else channels, self.mean, self.std, self.background)
+        names, read, labels, classes, marks, notes = self._digits() if self.path is None else self._folder()
         valid = [split == "valid" for split in self._splits(names)]
         augments = [build(AUGMENTS, spec) for spec in self.augment]
 
@@ -68,9 +81,9 @@ class Images:
             return Pictures(read, labels, keep, pixels, augments, self.corrupt)
 
         train, held = source(False, augments), source(True, [])
-        how = (pixels.shape, self.mean, self.std, self.augment, valid)
+        how = (pixels.shape, self.mean, self.std, self.background, self.augment, valid)
         facts = {"train_rows": len(train), "valid_rows": len(held), "classes": len(classes)}
-        return Data(train, held, None, None, fingerprint(marks, classes, how), classes, facts)
+        return Data(train, held, None, None, fingerprint(marks, classes, how), classes, facts, notes)
 
     def _splits(self, names: list[tuple[str | None, str]]) -> list[str]:
         if not isinstance(self.validation, str):
@@ -92,14 +105,16 @@ class Images:
             return pixels.of_values(np.asarray(scaled))
 
         names = [(None, f"digit {i}") for i in range(len(labels))]
-        return names, read, labels, tuple("0123456789"), [len(labels)]
+        return names, read, labels, tuple("0123456789"), [len(labels)], ()
 
     def _folder(self):
         image = optional("PIL.Image", "vision")
         folders = {"train": self.path}
         if isinstance(self.validation, str):
             folders["valid"] = self.validation
-        found = {split: listing(folder, SUFFIXES) for split, folder in folders.items()}
+        listed = {split: listing(folder, SUFFIXES, also=OTHERS) for split, folder in folders.items()}
+        found = {split: [f for f in files if f.path.suffix.lower() in SUFFIXES] for split, files in listed.items()}
+        notes = _left_out([file for files in listed.values() for file in files])
         classes = tuple(_classes(folders["train"], found["train"]))
         if "valid" in found and not set(_classes(folders["valid"], found["valid"])) <= set(classes):
             raise XfmError(f"{self.validation} has class folders that {self.path} has not")
@@ -122,7 +137,7 @@ class Images:
                 ) from error
 
         marks = [(split, file.name, file.size) for split, file in files]
-        return [(split, file.name) for split, file in files], read, labels, classes, marks
+        return [(split, file.name) for split, file in files], read, labels, classes, marks, notes
 
 
 def _classes(folder: Any, files) -> list[str]:
@@ -132,10 +147,26 @@ def _classes(folder: Any, files) -> list[str]:
     if loose := [file for file in files if "/" not in file.name]:
         raise XfmError(f"{loose[0].path} is in no class folder; {folder} should hold one folder per class")
     names = sorted({file.name.partition("/")[0] for file in files})
-    here = {one.name for one in Path(folder).expanduser().iterdir() if one.is_dir()}
+    here = {one.name for one in expanded(folder).iterdir() if one.is_dir()}
     if bare := sorted(name for name in here - set(names) if not name.startswith(".")):
-        raise XfmError(f"{Path(folder, bare[0])} holds no {', '.join(SUFFIXES)} image; fill or remove this class")
+        path = expanded(folder) / bare[0]
+        if path.is_symlink() and any(os.path.samefile(path, expanded(folder) / name) for name in names):
+            raise XfmError(f"{path} links to a folder that is read under another name; remove the link")
+        raise XfmError(f"{path} holds no {', '.join(SUFFIXES)} image; fill or remove this class")
     return names
+
+
+def _left_out(files: Sequence[File]) -> tuple[str, ...]:
+    """What to say of images whose type is not read. Raises XfmError if that is all of them."""
+    out = [file for file in files if file.path.suffix.lower() in OTHERS]
+    if not out:
+        return ()
+    counts = sorted(collections.Counter(file.path.suffix.lower() for file in out).items())
+    told = ", ".join(f"{count} {suffix}" for suffix, count in counts)
+    said = f"{told} not read, such as {out[0].path}; convert images to .png or .jpg"
+    if len(out) == len(files):
+        raise XfmError(f"no image of {', '.join(SUFFIXES)} is there, but {said}")
+    return (f"images left out: {said}",)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,6 +50,7 @@ class Data:
     fingerprint: changes with the names and sizes of the files and with the spec, so that a run that
     resumes can tell.
     facts: counts for people to read, such as the number of tokens and the share of padding.
+    notes: sentences that the header of a run says, such as what was left out of the data.
     """
 
     train: Source
@@ -59,3 +60,4 @@ class Data:
     fingerprint: str
     classes: tuple[str, ...] = ()
     facts: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()

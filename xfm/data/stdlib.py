@@ -55,7 +55,7 @@ def definitions() -> Iterator[Function]:
 
 def sources() -> Iterator[tuple[str, str]]:
     """Name and text of each file, in order."""
-    for file in listing(sysconfig.get_paths()["stdlib"], (".py",), JUNK):
+    for file in listing(sysconfig.get_paths()["stdlib"], (".py",), JUNK, "skip"):
         try:
             yield file.name, file.path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError):

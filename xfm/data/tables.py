@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xfm.data.files import File, fingerprint, first_line, listing, optional, read_bytes, share
+from xfm.data.files import File, apart, fingerprint, first_line, listing, optional, read_bytes, share
+from xfm.data.paths import expanded
 from xfm.data.text import check_share, decode
 from xfm.data.tfds import Tfds
 from xfm.errors import XfmError, nearest
@@ -67,15 +68,15 @@ def open_table(path: str, validation: float | str, shape: Shape = Shape(), suffi
     validation: share of the records, by a hash of file and line so that none changes sides; or a path, absolute or
     in the folder of `path`, or for TFDS a split.  read: (file, shape) -> records, of the suffix by default.
     """
-    root = Path(path).expanduser()
+    root = expanded(path)
     if (root / "dataset_info.json").is_file():
         return _prepared(root, validation)
     read = read or read_file
     if isinstance(validation, str):
         base = root if root.is_dir() else root.parent
-        held = base / Path(validation).expanduser()  # an absolute path stays as it is
+        held = base / expanded(validation)  # an absolute path stays as it is
         valid = listing(held, suffixes)
-        train = [file for file in listing(root, suffixes) if file.path not in {f.path for f in valid}]
+        train = apart(listing(root, suffixes), valid)
     else:
         check_share(validation)
         train, valid = listing(root, suffixes), []

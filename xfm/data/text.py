@@ -7,11 +7,12 @@ import json
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from xfm.data import corpus
-from xfm.data.files import File, fingerprint, listing, optional, read_bytes, share
+from xfm.data import corpus, paths
+from xfm.data.files import File, apart, fingerprint, listing, optional, read_bytes, share
 from xfm.data.source import Data
+from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
 from xfm.spec import SpecError
 
@@ -59,6 +60,8 @@ class Text:
     length: int = 128
     packing: str = "stream"
 
+    PATHS: ClassVar = {"path": paths.path, "validation": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
+
     def open(self, workdir: Path) -> Data:
         documents, mark = self.documents()
         return corpus.token_data(
@@ -94,14 +97,13 @@ class Text:
         """
         if self.path is None:
             root = sysconfig.get_paths()["stdlib"]
-            found = [f for f in listing(root, (".py",), JUNK) if not _generated(f.name)]
+            found = [f for f in listing(root, (".py",), JUNK, "skip") if not _generated(f.name)]
         else:
             found = listing(self.path, SUFFIXES)
         found = sorted(found, key=lambda file: share(file.name))
         if isinstance(self.validation, str):
-            return [("valid", file) for file in listing(self.validation, SUFFIXES)] + [
-                ("train", file) for file in found
-            ]
+            held = listing(self.validation, SUFFIXES)
+            return [("valid", file) for file in held] + [("train", file) for file in apart(found, held)]
         return [(None, file) for file in found]
 
     def _texts(self, files) -> Iterator[tuple[str, str]]:

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xfm.data import corpus
+from xfm.data import corpus, paths
 from xfm.data.files import fingerprint, first_line, optional, share
+from xfm.data.paths import expanded
 from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.records import Records, number, one_document, picture
 from xfm.data.source import Data
@@ -61,6 +62,12 @@ class Tfds:
     text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    PATHS: ClassVar = {
+        "directory": paths.path,
+        "data_dir": paths.path,
+        "text": paths.fields({"tokenizer": paths.spec(TOKENIZERS)}),
+    }
+
     def open(self, workdir: Path) -> Data:
         builder = self._builder()
         features = builder.info.features
@@ -112,9 +119,10 @@ class Tfds:
         tfds = optional("tensorflow_datasets", "data")
         try:
             if self.directory is not None:
-                builder = tfds.builder_from_directory(str(Path(self.directory).expanduser()))
+                builder = tfds.builder_from_directory(str(expanded(self.directory)))
             else:
-                builder = tfds.builder(self.dataset, data_dir=self.data_dir)
+                where = None if self.data_dir is None else str(expanded(self.data_dir))
+                builder = tfds.builder(self.dataset, data_dir=where)
         except Exception as error:
             reason = first_line(error)
             raise XfmError(

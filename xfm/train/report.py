@@ -96,6 +96,7 @@ def header(name: str, config: Mapping, params: Any, frozen, data: Any, settings:
         f"{settings.steps:,} steps of {settings.batch} rows are {epochs:.2f} epochs",
         f"devices: {len(devices)} × {kind}, data={mesh.shape['data']} model={mesh.shape['model']}, "
         f"sharding {settings.sharding}{processes}",
+        *data.notes,
     ]
 
 

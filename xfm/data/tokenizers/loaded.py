@@ -6,10 +6,11 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from xfm.data import paths
 from xfm.data.files import fingerprint, optional
 from xfm.data.tokenizers.base import Ids, Places, Texts
 from xfm.errors import XfmError
@@ -34,6 +35,8 @@ class File:
 
     path: str
 
+    PATHS: ClassVar = {"path": paths.path}
+
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Loaded":
         return Loaded.read(self.path)
 
@@ -52,7 +55,7 @@ class Loaded:
     @classmethod
     def read(cls, path: str | Path) -> "Loaded":
         """Raises XfmError, naming the file, if there is none or it is not a tokeniser."""
-        path = Path(path).expanduser()
+        path = paths.expanded(path)
         tokenizers = optional("tokenizers", "text")
         if not path.is_file():
             raise XfmError(f"{path} does not exist; give the path of a tokenizer.json")
