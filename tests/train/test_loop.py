@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from xfm.errors import XfmError
-from xfm.train.evaluation import plan_batches
 from xfm.train.logs import read_metrics
 from xfm.train.loop import evaluate, train
 from xfm.train.paths import flatten
@@ -77,8 +76,11 @@ def test_evaluate_gives_the_same_numbers_and_changes_nothing(whole):
 
 
 def test_evaluate_on_other_devices(linear, whole):
-    result = evaluate(whole.workdir, changes=dict(mesh=dict(data=-1, model=2), eval_steps=1))
-    assert np.isfinite(result.valid["loss"])
+    result = evaluate(whole.workdir, changes=dict(mesh=dict(data=-1, model=2)))
+    assert result.valid == pytest.approx(whole.valid, rel=1e-5)
+    few = evaluate(whole.workdir, changes=dict(mesh=dict(data=-1, model=2), eval_steps=1)).valid
+    assert few == pytest.approx(evaluate(whole.workdir, changes=dict(eval_steps=1)).valid, rel=1e-5)
+    assert few != pytest.approx(whole.valid, rel=1e-3)
     with pytest.raises(XfmError, match="does not fit"):
         evaluate(whole.workdir, changes=dict(mesh=dict(data=999)))
     with pytest.raises(XfmError, match="another config"):
@@ -220,13 +222,3 @@ def test_eight_devices_give_the_same_run_and_may_take_over(linear, whole, tmp_pa
         assert a.keys() == b.keys() and a["kind"] == b["kind"]
         for name in a.keys() - {"kind"}:
             assert a[name] == pytest.approx(b[name], rel=1e-5)
-
-
-def test_even_batches_of_validation():
-    assert plan_batches(180, 64, 1, None) == (3, 60)
-    assert plan_batches(20, 64, 8, None) == (1, 16)
-    assert plan_batches(20, 8, 8, None) == (2, 8)
-    assert plan_batches(1000, 64, 8, None) == (25, 40)
-    assert plan_batches(1000, 64, 1, 5) == (5, 50)
-    with pytest.raises(XfmError, match="7 validation rows cannot be dealt to 8 devices"):
-        plan_batches(7, 64, 8, None)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from xfm.errors import XfmError
-from xfm.train.optimiser import DECAY, OPTIMISERS, build_optimiser
+from xfm.train.optimiser import DECAY, OPTIMISERS, Optimiser, build_optimiser
 from xfm.train.paths import first_match, flatten
 from xfm.train.schedules import SCHEDULES, build_schedule
 
@@ -37,9 +37,10 @@ def gradients(params, seed):
 def run(optimiser, params, steps=4):
     """Parameters after some steps with fixed gradients."""
     state = optimiser.init(params)
-    update = jax.jit(optimiser.update)
+    ours = isinstance(optimiser, Optimiser)
+    update = jax.jit(optimiser.update if ours else optax.with_extra_args_support(optimiser).update)
     for seed in range(steps):
-        updates, state = update(gradients(params, seed), state, params)
+        updates, state = update(gradients(params, seed), state, params, step=seed)
         params = optax.apply_updates(params, updates)
     return params, state
 
@@ -85,7 +86,7 @@ def test_measures_each_layer_of_a_stack_on_its_own(kind, params):
     for seed in range(4):
         grads = gradients(params, seed)
         grads = {"one": per_layer(grads, 0), "two": per_layer(grads, 1)}
-        updates, state = optimiser.update(grads, state, separate)
+        updates, state = optimiser.update(grads, state, separate, step=seed)
         separate = optax.apply_updates(separate, updates)
     assert_same(per_layer(whole, 0), separate["one"])
     assert_same(per_layer(whole, 1), separate["two"])
@@ -103,7 +104,7 @@ def test_default_decay_shrinks_matrices_only(kind, params):
     """With zero gradients only weight decay moves a parameter."""
     optimiser = build_optimiser(dict(kind=kind, weight_decay=0.5), optax.constant_schedule(0.1), params)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = optimiser.update(zeros, optimiser.init(params), params)
+    updates, _ = optimiser.update(zeros, optimiser.init(params), params, step=0)
     moved = {path for path, u in flatten(updates).items() if np.abs(u).max() > 0}
     assert moved == {"embed/token/embedding", "layers/up/kernel", "head/kernel"}
 
@@ -117,7 +118,7 @@ def test_decay_rules_of_the_config_come_first(params):
         decay=rules,
     )
     zeros = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = optimiser.update(zeros, optimiser.init(params), params)
+    updates, _ = optimiser.update(zeros, optimiser.init(params), params, step=0)
     table = params["embed"]["position"]["embedding"]
     np.testing.assert_allclose(updates["embed"]["position"]["embedding"], -0.1 * table, rtol=1e-6)
     assert not np.any(updates["head"]["kernel"])
@@ -128,7 +129,7 @@ def test_groups_scale_the_learning_rate_first_match_wins(params):
     spec, schedule = dict(kind="sgd", momentum=0.0), optax.constant_schedule(1.0)
     grouped = build_optimiser(spec, schedule, params, groups=groups)
     grads = gradients(params, 0)
-    updates, _ = grouped.update(grads, grouped.init(params), params)
+    updates, _ = grouped.update(grads, grouped.init(params), params, step=0)
     np.testing.assert_allclose(updates["head"]["kernel"], -0.5 * grads["head"]["kernel"], rtol=1e-6)
     np.testing.assert_allclose(updates["head"]["bias"], -0.25 * grads["head"]["bias"], rtol=1e-6)
     up = -grads["layers"]["up"]["kernel"] * np.array([0.1, 1.0], np.float32)[:, None, None]
@@ -153,7 +154,7 @@ def test_clip_is_over_the_parameters_that_train(params):
         freeze=["^embed/"],
         clip=0.5,
     )
-    updates, _ = optimiser.update(gradients(params, 0), optimiser.init(params), params)
+    updates, _ = optimiser.update(gradients(params, 0), optimiser.init(params), params, step=0)
     np.testing.assert_allclose(optax.tree.norm(updates), 0.5, rtol=1e-5)
 
 

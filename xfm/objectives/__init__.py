@@ -32,6 +32,11 @@ OBJECTIVES = {
 }
 
 
+def evaluated_keys(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of config.objective that only evaluation reads."""
+    return tuple(f"objective.{name}" for name in getattr(OBJECTIVES.get(spec.get("kind")), "evaluated", ()))
+
+
 def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) -> Objective:
     """The objective `config.objective` over the network `config.model`, drawn by the rules `config.init`.
 

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from xfm.objectives.base import Objective, cross_entropy, mean, weighted
+from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
 from xfm.objectives.text import excerpt, unigram
 
 
@@ -16,20 +16,20 @@ class CausalLM(Objective):
     def loss(self, params, extra, batch, rng, train=True):
         out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": rng})
         logits, labels = out["lm"][:, :-1], batch["tokens"][:, 1:]
-        weights = jnp.ones(labels.shape)
+        weights = row_weights(batch, labels.shape)
         if "segments" in batch:
             here, following = batch["segments"][:, :-1], batch["segments"][:, 1:]
-            weights = (following > 0) & (here == following)
+            weights *= (following > 0) & (here == following)
         metrics = {
             "loss": weighted(cross_entropy(logits, labels), weights),
             "accuracy": weighted(logits.argmax(-1) == labels, weights),
         }
-        return mean(metrics["loss"]), metrics, extra
+        return total(metrics, self.terms), metrics, extra
 
     def baseline(self, data):
         return {"unigram": unigram(data)}
 
-    def examples(self, params, extra, data, count: int = 3, prompt: int = 24, length: int = 16):
+    def examples(self, params, extra, data, predict, count: int = 3, prompt: int = 24, length: int = 16):
         """`count` beginnings of validation rows, each continued by its likeliest tokens, one step at a time."""
 
         @jax.jit

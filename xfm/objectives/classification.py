@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
-from xfm.objectives.base import Objective, mean, weighted
+from xfm.objectives.base import Objective, row_weights, total, weighted
 from xfm.objectives.mix import cutmix, mixup
-from xfm.objectives.predict import predict
 from xfm.objectives.scores import CLASSES, check_scores, scored
 from xfm.objectives.text import excerpt
 
@@ -25,6 +25,8 @@ class Classification(Objective):
     mixup, cutmix: alpha of their Beta distributions, 0 for neither; with both, each batch takes one by even chance.
     scores: names of scores.CLASSES, reported at the end.
     """
+
+    evaluated: ClassVar[tuple[str, ...]] = ("scores",)
 
     classes: int = 0
     smoothing: float = 0.0
@@ -46,12 +48,12 @@ class Classification(Objective):
             batch, labels = self._mixed(batch, labels, mix)
         out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": drop})
         logits = of_classes(out["label"]).astype(jnp.float32)
-        weights = batch.get("weights", jnp.ones(hard.shape))
+        weights = row_weights(batch, hard.shape)
         metrics = {
             "loss": weighted(-(labels * jax.nn.log_softmax(logits)).sum(-1), weights),
             "accuracy": weighted(logits.argmax(-1) == hard, weights),
         }
-        return mean(metrics["loss"]), metrics, extra
+        return total(metrics, self.terms), metrics, extra
 
     def _mixed(self, batch, labels, rng):
         ways = [(f, alpha) for f, alpha in ((mixup, self.mixup), (cutmix, self.cutmix)) if alpha > 0]
@@ -76,28 +78,31 @@ class Classification(Objective):
         known = np.maximum(shares(data.train), 1e-9)
         return {"class shares": float(-(shares(data.valid) * np.log(known)).sum())}
 
-    def report(self, params, extra, data):
+    def report(self, params, extra, data, predict):
         if not self.scores:
             return {}
 
         def guess(params, batch):
-            return batch["labels"], of_classes(self.model.apply({"params": params}, batch)["label"]).argmax(-1)
+            return batch["labels"], self._logits(params, batch).argmax(-1)
 
         return scored(self.scores, CLASSES, *predict(guess, params, data.valid))
 
-    def examples(self, params, extra, data, count: int = 3):
+    def _logits(self, params, batch):
+        return of_classes(self.model.apply({"params": params}, batch)["label"])
+
+    def examples(self, params, extra, data, predict, count: int = 3):
         """`count` validation inputs: the likeliest class, its probability, the truth."""
         lines = []
         names = data.classes if data.tokenizer is not None else ()
-        for i in np.linspace(0, len(data.valid) - 1, count).astype(int):
-            batch = {key: jnp.asarray(value)[None] for key, value in data.valid[int(i)].items()}
-            logits = of_classes(self.model.apply({"params": params}, batch)["label"])[0]
-            chances = np.asarray(jax.nn.softmax(logits))
+        few = np.linspace(0, len(data.valid) - 1, count).astype(int).tolist()
+        rows = [data.valid[i] for i in few]
+        every = predict(lambda p, batch: jax.nn.softmax(self._logits(p, batch)), params, rows)
+        for i, row, chances in zip(few, rows, every, strict=True):
             guess = int(chances.argmax())
-            called = [names[c] if names else c for c in (guess, int(batch["labels"][0]))]
+            called = [names[c] if names else c for c in (guess, int(row["labels"]))]
             lines.append(f"validation row {i}: class {called[0]} ({chances[guess]:.0%}); it is {called[1]}")
             if names:
-                lines[-1] = f"{excerpt(data.valid[int(i)]['tokens'], 0, 24, data.tokenizer, '')}\n    {lines[-1]}"
+                lines[-1] = f"{excerpt(row['tokens'], 0, 24, data.tokenizer, '')}\n    {lines[-1]}"
         return lines
 
 

@@ -1,7 +1,8 @@
 """Losses over the vectors of texts that belong together, as functions of arrays.
 
-Each takes vectors [B n D] of B rows of n texts: query, positive, then negatives. They see all rows of the batch at
-once; under jit with the rows spread over devices that is the global batch, and the compiler gathers.
+Each takes vectors [B n D] of B rows of n texts: query, positive, then negatives; the rows' scores, if any; and which
+rows are real, all if None: the others are no candidates, and their own losses mean nothing. They see all rows of the
+batch at once; under jit with the rows spread over devices that is the global batch, and the compiler gathers.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,11 +10,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from xfm.errors import XfmError, nearest
 
 Vectors = Float[Array, "B n D"]
+Real = Bool[Array, "B"] | None
 Loss = tuple[Float[Array, "B"], Float[Array, "B"]]  # of each row: the loss, and whether the right one came first
 
 
@@ -23,22 +25,31 @@ def unit(x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
-def infonce(vectors: Vectors, labels, temperature: float = 0.05, ways: str = "query", among: int | None = None) -> Loss:
+def infonce(
+    vectors: Vectors,
+    labels,
+    real: Real = None,
+    temperature: float = 0.05,
+    ways: str = "query",
+    among: int | None = None,
+) -> Loss:
     """-log softmax of each query's own positive among all positives and negatives of the batch, by cosine.
 
     van den Oord et al. 2018 (InfoNCE), equation 4; negatives of the batch: Henderson et al. 2017, Karpukhin et al.
     2020. ways: "query", or "both" for the mean with that of each positive among all queries.
-    among: a query chooses among its own texts and those of the among - 1 rows after it only.
+    among: a query chooses among its own texts and those of the among - 1 rows after it only, or of all rows where there
+    are fewer.
     """
     if ways not in ("query", "both"):
         raise XfmError(f"infonce: ways is 'query' or 'both', not {ways!r}")
     x = unit(vectors)
     B, n, _ = x.shape
-    if among is not None and among > B:
-        raise XfmError(f"a batch of {B} rows is too small to choose among {among}; lower `among`, or raise the batch")
     scores = jnp.einsum("bd,cnd->bnc", x[:, 0], x[:, 1:]) / temperature  # [query, which text, of which row]
     row = jnp.arange(B)
-    near = jnp.ones((B, B), bool) if among is None else (row[None] - row[:, None]) % B < among
+    number, count = (row, B) if real is None else (jnp.cumsum(real) - 1, jnp.maximum(real.sum(), 1))
+    near = (number[None] - number[:, None]) % count < (B if among is None else among)
+    if real is not None:
+        near &= real
     shown = jnp.where(near[:, None], scores, -jnp.inf)
     own = scores[row, 0, row]
     loss = jax.nn.logsumexp(shown.reshape(B, -1), axis=-1) - own
@@ -47,14 +58,14 @@ def infonce(vectors: Vectors, labels, temperature: float = 0.05, ways: str = "qu
     return loss, own >= shown.reshape(B, -1).max(-1)
 
 
-def cosine(vectors: Vectors, labels: Float[Array, "B"]) -> Loss:
+def cosine(vectors: Vectors, labels: Float[Array, "B"], real: Real = None) -> Loss:
     """Squared error of the cosine against the score. Reimers, Gurevych 2019 (Sentence-BERT), section 3."""
     x = unit(vectors)
     guess = (x[:, 0] * x[:, 1]).sum(-1)
     return (guess - labels) ** 2, jnp.abs(guess - labels) < 0.5
 
 
-def triplet(vectors: Vectors, labels, margin: float = 1.0, distance: str = "euclidean") -> Loss:
+def triplet(vectors: Vectors, labels, real: Real = None, margin: float = 1.0, distance: str = "euclidean") -> Loss:
     """max(0, margin + distance to the positive - distance to the negative), the mean over the negatives.
 
     Schroff et al. 2015 (FaceNet), equation 3, with plain distances as in Reimers, Gurevych 2019, section 3.
@@ -72,7 +83,7 @@ def triplet(vectors: Vectors, labels, margin: float = 1.0, distance: str = "eucl
     return jnp.maximum(margin + apart[:, :1] - apart[:, 1:], 0).mean(-1), (apart[:, :1] < apart[:, 1:]).all(-1)
 
 
-def cosent(vectors: Vectors, labels: Float[Array, "B"], scale: float = 20.0) -> Loss:
+def cosent(vectors: Vectors, labels: Float[Array, "B"], real: Real = None, scale: float = 20.0) -> Loss:
     """log(1 + Σ exp(scale · (cosine of i - cosine of j))) over all pairs of rows where i's score is below j's.
 
     Su, "CoSENT: a more efficient sentence vector scheme than Sentence-BERT" (2022). A loss of the batch as a whole.
@@ -80,9 +91,12 @@ def cosent(vectors: Vectors, labels: Float[Array, "B"], scale: float = 20.0) -> 
     x = unit(vectors)
     guess = (x[:, 0] * x[:, 1]).sum(-1)
     wrong = scale * (guess[:, None] - guess[None])
-    terms = jnp.where(labels[:, None] < labels[None], wrong, -jnp.inf)
+    lower = labels[:, None] < labels[None]
+    if real is not None:
+        lower &= real[:, None] & real
+    terms = jnp.where(lower, wrong, -jnp.inf)
     loss = jax.nn.logsumexp(jnp.concatenate([jnp.zeros(1), terms.reshape(-1)]))
-    ordered = jnp.where(labels[:, None] < labels[None], guess[:, None] < guess[None], True).all(1)
+    ordered = jnp.where(lower, guess[:, None] < guess[None], True).all(1)
     return jnp.broadcast_to(loss, labels.shape), ordered
 
 
@@ -102,7 +116,7 @@ def loss_of(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if kind not in LOSSES:
         raise XfmError(f"retrieval: no loss {kind!r}{nearest(kind, LOSSES)}; there are {', '.join(LOSSES)}")
     code = LOSSES[kind].__code__
-    legal = [name for name in code.co_varnames[2 : code.co_argcount] if name != "among"]
+    legal = [name for name in code.co_varnames[3 : code.co_argcount] if name != "among"]
     for name in settings:
         if name not in legal:
             raise XfmError(f"retrieval: the loss {kind} has no {name!r}{nearest(name, legal)}; it has {legal}")

@@ -2,17 +2,19 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.core import FrozenDict
 
 from xfm.errors import XfmError
-from xfm.objectives.base import Objective, cross_entropy, mean, weighted
+from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
 from xfm.objectives.corruption import choose, replaced, units_of
 from xfm.objectives.next_sentence import pair_up
-from xfm.objectives.text import guesses, is_special, unigram
+from xfm.objectives.text import guesses, is_special, put, unigram
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +41,17 @@ class MaskedLM(Objective):
         if self.vocabulary is None or self.vocabulary.mask is None:
             raise XfmError("masked_lm needs a tokeniser with a mask token; this data has none")
 
+    @property
+    def terms(self):
+        return {"loss": 1.0, **({"nsp_loss": 1.0} if self.pairs == "next" else {})}
+
     def loss(self, params, extra, batch, rng, train=True):
         pair, unit, order, what, drop = jax.random.split(rng, 5)
         batch = dict(batch)
         if self.pairs == "next":
-            batch["tokens"], batch["types"], follows = pair_up(batch["tokens"], self.vocabulary, pair)
+            batch["tokens"], batch["types"], follows = pair_up(
+                batch["tokens"], self.vocabulary, pair, batch.get("weights")
+            )
         tokens = batch["tokens"]
 
         units = units_of(self.units, tokens, self.vocabulary, unit)
@@ -52,6 +60,7 @@ class MaskedLM(Objective):
             allowed &= batch["segments"] > 0
         most = max(1, round(self.rate * tokens.shape[1]))
         at, weights = choose(units, allowed, self.rate, most, order)
+        weights *= row_weights(batch, weights.shape)
         labels = jnp.take_along_axis(tokens, at, axis=1)
         seen = jnp.where(weights > 0, replaced(labels, self.split, self.vocabulary, what), labels)
         batch["tokens"] = jax.vmap(lambda row, i, new: row.at[i].set(new))(tokens, at, seen)
@@ -61,24 +70,22 @@ class MaskedLM(Objective):
             "loss": weighted(cross_entropy(out["mlm"], labels), weights),
             "accuracy": weighted(out["mlm"].argmax(-1) == labels, weights),
         }
-        loss = mean(metrics["loss"])
         if self.pairs == "next":
-            every = jnp.ones(follows.shape)
+            every = row_weights(batch, follows.shape)
             metrics["nsp_loss"] = weighted(cross_entropy(out["nsp"], follows), every)
             metrics["nsp_accuracy"] = weighted(out["nsp"].argmax(-1) == follows, every)
-            loss += mean(metrics["nsp_loss"])
-        return loss, metrics, extra
+        return total(metrics, self.terms), metrics, extra
 
     def baseline(self, data):
         return {"unigram": unigram(data)}
 
-    def examples(self, params, extra, data, count: int = 3, shown: int = 12):
+    def examples(self, params, extra, data, predict, count: int = 3, shown: int = 12):
         """`count` validation rows with one word masked: its surroundings, the three likeliest words, the truth."""
-        predict = jax.jit(lambda batch: jax.nn.softmax(self.model.apply({"params": params}, batch)["mlm"]))
 
-        def chances(row, place):
-            batch = {key: jnp.asarray(value)[None] for key, value in row.items()}
-            tokens = batch["tokens"].at[0, place].set(self.vocabulary.mask)
-            return predict({**batch, "tokens": tokens, "at": jnp.array([[place]])})[0, 0]
+        def masked(row, place):
+            return {**row, "tokens": put(row["tokens"], place, self.vocabulary.mask), "at": np.int32([place])}
 
-        return guesses(data, chances, count, shown, "[MASK]")
+        def chances(params, batch):
+            return jax.nn.softmax(self.model.apply({"params": params}, batch)["mlm"][:, 0])
+
+        return guesses(data, partial(predict, chances, params), masked, count, shown, "[MASK]")

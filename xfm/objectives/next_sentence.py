@@ -2,24 +2,39 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from xfm.vocabulary import Vocabulary
 
 
+def strangers(
+    tokens: Int[Array, "B T"], start: int, rng, weights: Float[Array, "B"] | None = None
+) -> tuple[Int[Array, "B T"], Bool[Array, "B"]]:
+    """For half of the rows, at random, all from `start` on is swapped for that of the row before; and which they are.
+
+    A row of weight 0 is no row, and the row before the first is the last one; a single row has no other to swap with.
+    """
+    B = len(tokens)
+    before, several = jnp.roll(tokens, 1, axis=0), B > 1
+    if weights is not None:
+        real = jnp.where(weights > 0, jnp.arange(B), -1)
+        last = jax.lax.cummax(jnp.roll(real, 1).at[0].set(-1))
+        before, several = tokens[jnp.where(last < 0, real.max(), last)], (weights > 0).sum() > 1
+    swap = jax.random.bernoulli(rng, 0.5, (B,)) & several
+    return tokens.at[:, start:].set(jnp.where(swap[:, None], before, tokens)[:, start:]), swap
+
+
 def pair_up(
-    tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng
+    tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng, weights: Float[Array, "B"] | None = None
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"], Int[Array, "B"]]:
     """[CLS] A [SEP] B [SEP], the types (0 for A, 1 for B), and labels: 0 where B follows A, 1 where it does not.
 
     Rows hold running text. Its second half follows the first; for half of the rows it is swapped for another row's.
     The paper cuts A and B at random lengths; here each is half of the row. A batch of one row has no other to swap in.
     """
-    B, T = tokens.shape
+    T = tokens.shape[1]
     half = T // 2
-    swap = jax.random.bernoulli(rng, 0.5, (B,)) & (B > 1)
-    follows, stranger = tokens[:, half:], jnp.roll(tokens, 1, axis=0)[:, half:]
-    tokens = tokens.at[:, half:].set(jnp.where(swap[:, None], stranger, follows))
+    tokens, swap = strangers(tokens, half, rng, weights)
     tokens = tokens.at[:, 0].set(vocabulary.cls).at[:, half - 1].set(vocabulary.sep).at[:, -1].set(vocabulary.sep)
     types = jnp.broadcast_to((jnp.arange(T) >= half).astype(jnp.int32), tokens.shape)
     return tokens, types, swap.astype(jnp.int32)

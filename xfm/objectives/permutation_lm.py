@@ -4,15 +4,18 @@ Yang et al. 2019 (XLNet), sections 2.2 (the order), 2.3 (its prediction, partial
 """
 
 import dataclasses
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
-from xfm.objectives.base import Objective, cross_entropy, mean, weighted
-from xfm.objectives.text import guesses, is_special, unigram
+from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
+from xfm.objectives.next_sentence import strangers
+from xfm.objectives.text import guesses, is_special, put, unigram
 from xfm.vocabulary import Vocabulary
 
 
@@ -43,16 +46,16 @@ def last_in_order(
     return at, weights, jnp.where(guessed, 1 + rank, 0)
 
 
-def typed_pair(tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
+def typed_pair(
+    tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng, weights: Float[Array, "B"] | None = None
+) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
     """A [SEP] B [SEP] [CLS] and the types, 0 of A, 1 of B and 2 of [CLS].
 
     Rows hold running text. A and B are half of it each; for half of the rows B is swapped for another row's.
     """
-    B, T = tokens.shape
+    T = tokens.shape[1]
     half = (T - 1) // 2
-    swap = jax.random.bernoulli(rng, 0.5, (B, 1)) & (B > 1)
-    other = jnp.roll(tokens, 1, axis=0)[:, half:]
-    tokens = tokens.at[:, half:].set(jnp.where(swap, other, tokens[:, half:]))
+    tokens, _ = strangers(tokens, half, rng, weights)
     tokens = tokens.at[:, half - 1].set(vocabulary.sep).at[:, -2].set(vocabulary.sep).at[:, -1].set(vocabulary.cls)
     types = (jnp.arange(T) >= half).astype(jnp.int32).at[-1].set(2)
     return tokens, jnp.broadcast_to(types, tokens.shape)
@@ -90,12 +93,13 @@ class PermutationLM(Objective):
         pair, order, drop = jax.random.split(rng, 3)
         batch = dict(batch)
         if self.pairs == "typed":
-            batch["tokens"], batch["types"] = typed_pair(batch["tokens"], self.vocabulary, pair)
+            batch["tokens"], batch["types"] = typed_pair(batch["tokens"], self.vocabulary, pair, batch.get("weights"))
         tokens = batch["tokens"]
         allowed = jnp.ones(tokens.shape, bool) if self.vocabulary is None else ~is_special(tokens, self.vocabulary)
         if "segments" in batch:
             allowed &= batch["segments"] > 0
         at, weights, ranks = last_in_order(allowed, self.share, self.longest, order)
+        weights *= row_weights(batch, weights.shape)
         labels = jnp.take_along_axis(tokens, at, axis=1)
 
         asked = {**batch, "asked": at, "order": ranks}
@@ -104,18 +108,18 @@ class PermutationLM(Objective):
             "loss": weighted(cross_entropy(logits, labels), weights),
             "accuracy": weighted(logits.argmax(-1) == labels, weights),
         }
-        return mean(metrics["loss"]), metrics, extra
+        return total(metrics, self.terms), metrics, extra
 
     def baseline(self, data):
         return {"unigram": unigram(data)}
 
-    def examples(self, params: Any, extra: Any, data: Any, count: int = 3, shown: int = 12) -> list[str]:
+    def examples(self, params, extra, data, predict, count: int = 3, shown: int = 12):
         """`count` validation rows with one word read last: its surroundings, the three likeliest words, the truth."""
-        predict = jax.jit(lambda batch: jax.nn.softmax(self.model.apply({"params": params}, batch)["lm"]))
 
-        def chances(row, place):
-            batch = {key: jnp.asarray(value)[None] for key, value in row.items()}
-            last = jnp.zeros_like(batch["tokens"]).at[0, place].set(1)
-            return predict({**batch, "order": last, "asked": jnp.array([[place]])})[0, 0]
+        def last(row, place):
+            return {**row, "order": put(np.zeros_like(row["tokens"]), place, 1), "asked": np.int32([place])}
 
-        return guesses(data, chances, count, shown, "[____]")
+        def chances(params, batch):
+            return jax.nn.softmax(self.model.apply({"params": params}, batch)["lm"][:, 0])
+
+        return guesses(data, partial(predict, chances, params), last, count, shown, "[____]")

@@ -7,8 +7,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from xfm.objectives.base import Objective, mean, weighted
-from xfm.objectives.predict import predict
+from xfm.objectives.base import Objective, row_weights, total, weighted
 from xfm.objectives.scores import NUMBERS, check_scores, scored
 
 
@@ -20,6 +19,7 @@ class Regression(Objective):
     """
 
     unit: ClassVar[str] = "squared"
+    evaluated: ClassVar[tuple[str, ...]] = ("scores",)
     scores: Sequence[str] = ("pearson", "spearman")
 
     def __post_init__(self):
@@ -28,20 +28,16 @@ class Regression(Objective):
     def loss(self, params, extra, batch, rng, train=True):
         out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": rng})
         guess, labels = out["label"][:, 0].astype(jnp.float32), batch["labels"].astype(jnp.float32)
-        metrics = {"loss": weighted((guess - labels) ** 2, batch.get("weights", jnp.ones(labels.shape)))}
-        return mean(metrics["loss"]), metrics, extra
+        metrics = {"loss": weighted((guess - labels) ** 2, row_weights(batch, labels.shape))}
+        return total(metrics, self.terms), metrics, extra
 
     def baseline(self, data):
         """The squared error of always answering with the training data's mean."""
         known, seen = (np.array([s[i]["labels"] for i in range(len(s))], np.float64) for s in (data.train, data.valid))
         return {"mean": float(((seen - known.mean()) ** 2).mean())}
 
-    def report(self, params, extra, data):
-        truth, guess = self._guesses(params, data)
-        return scored(self.scores, NUMBERS, truth, guess)
-
-    def _guesses(self, params, data):
+    def report(self, params, extra, data, predict):
         def guess(params, batch):
             return batch["labels"], self.model.apply({"params": params}, batch)["label"][:, 0]
 
-        return predict(guess, params, data.valid)
+        return scored(self.scores, NUMBERS, *predict(guess, params, data.valid))

@@ -13,9 +13,9 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
-from xfm.objectives.base import Objective, Params, cross_entropy, mean, weighted
+from xfm.objectives.base import Objective, Params, cross_entropy, row_weights, total, weighted
 from xfm.objectives.corruption import choose, replaced, units_of
-from xfm.objectives.text import ROWS, excerpt, is_special, word_rows
+from xfm.objectives.text import ROWS, excerpt, is_special, put, word_rows
 from xfm.structures import build
 from xfm.transforms.redraw import redraw
 
@@ -89,11 +89,16 @@ class ReplacedToken(Objective):
         own = params["generator"]
         return {**own, "embed": {**shared, **own.get("embed", {})}}
 
+    @property
+    def terms(self):
+        return {"generator_loss": 1.0, "loss": self.weight}
+
     def loss(self, params, extra, batch, rng, train=True):
         choice, sample, first, second = jax.random.split(rng, 4)
         tokens = batch["tokens"]
         real = batch["segments"] > 0 if "segments" in batch else jnp.ones(tokens.shape, bool)
         at, weights, seen = self._gaps(tokens, real, choice)
+        weights *= row_weights(batch, weights.shape)
 
         def run(network, params, drop, **changed):
             return network.apply({"params": params}, {**batch, **changed}, train=train, rngs={"dropout": drop})
@@ -102,18 +107,18 @@ class ReplacedToken(Objective):
         logits = run(self.filler, self.generator_params(params), first, tokens=seen, at=at)["mlm"]
         drawn = jax.random.categorical(sample, jax.lax.stop_gradient(logits).astype(jnp.float32))
         filled = written(tokens, at, jnp.where(weights > 0, drawn, labels))
-        put = filled != tokens
+        swapped, judged = filled != tokens, real * row_weights(batch, tokens.shape)
         odds = run(self.model, params, second, tokens=filled)["replaced"]
 
         metrics = {
-            "loss": weighted(detection_loss(odds, put), real),
-            "accuracy": weighted((odds > 0) == put, real),
-            "found": weighted(odds > 0, put & real),
-            "replaced": weighted(put, real),
+            "loss": weighted(detection_loss(odds, swapped), judged),
+            "accuracy": weighted((odds > 0) == swapped, judged),
+            "found": weighted(odds > 0, swapped * judged),
+            "replaced": weighted(swapped, judged),
             "generator_loss": weighted(cross_entropy(logits, labels), weights),
             "generator_accuracy": weighted(logits.argmax(-1) == labels, weights),
         }
-        return mean(metrics["generator_loss"]) + self.weight * mean(metrics["loss"]), metrics, extra
+        return total(metrics, self.terms), metrics, extra
 
     def _gaps(self, tokens: Int[Array, "B T"], real: Bool[Array, "B T"], rng):
         """Places to fill [B K], their weights, and the tokens as the generator sees them."""
@@ -135,18 +140,34 @@ class ReplacedToken(Objective):
         share = self.rate * (1 - np.square(chances).sum())
         return {"share of replaced": float(-share * np.log(share) - (1 - share) * np.log(1 - share))}
 
-    def examples(self, params, extra, data, count: int = 3, shown: int = 12):
+    def examples(self, params, extra, data, predict, count: int = 3, shown: int = 12):
         """`count` validation rows with one word replaced by the generator's: where the model sees which."""
-        fill = jax.jit(lambda b: self.filler.apply({"params": self.generator_params(params)}, b)["mlm"])
-        judge = jax.jit(lambda b: jax.nn.sigmoid(self.model.apply({"params": params}, b)["replaced"]))
+        chosen = list(word_rows(data, count))
+        if not chosen:
+            return []
+
+        def with_token(row, place, token):
+            return {**row, "tokens": put(row["tokens"], place, token), "at": np.int32([place])}
+
+        def fill(params, batch):
+            return self.filler.apply({"params": self.generator_params(params)}, batch)["mlm"][:, 0]
+
+        def judge(params, batch):
+            odds = self.model.apply({"params": params}, {k: v for k, v in batch.items() if k != "at"})["replaced"]
+            return jax.nn.sigmoid(jnp.take_along_axis(odds, batch["at"], axis=1)[:, 0])
+
+        logits = predict(fill, params, [with_token(row, place, self.vocabulary.mask) for row, place in chosen])
+        truths = [int(row["tokens"][place]) for row, place in chosen]
+        drawn = [
+            int(jax.random.categorical(jax.random.key(i), jnp.asarray(one).at[truth].set(-jnp.inf)))
+            for i, (one, truth) in enumerate(zip(logits, truths, strict=True))
+        ]
+        pairs = list(zip(truths, drawn, strict=True))
+        rows = [with_token(*one, token) for one, ids in zip(chosen, pairs, strict=True) for token in ids]
+        chances = predict(judge, params, rows).reshape(-1, 2)
         lines = []
-        for number, (row, place) in enumerate(word_rows(data, count)):
-            batch = {key: jnp.asarray(value)[None] for key, value in row.items()}
-            truth, own = int(row["tokens"][place]), batch["tokens"]
-            logits = fill({**batch, "tokens": own.at[0, place].set(self.vocabulary.mask), "at": jnp.array([[place]])})
-            put = int(jax.random.categorical(jax.random.key(number), logits[0, 0].at[truth].set(-jnp.inf)))
-            before, after = (float(judge({**batch, "tokens": own.at[0, place].set(i)})[0, place]) for i in (truth, put))
-            words = [repr(data.tokenizer.decode([i]).strip()) for i in (truth, put)]
+        for (row, place), ids, (before, after) in zip(chosen, pairs, chances, strict=True):
+            words = [repr(data.tokenizer.decode([i]).strip()) for i in ids]
             lines.append(
                 f"{excerpt(row['tokens'], place, shown, data.tokenizer, '[____]')}\n"
                 f"    replaced, it says: {words[1]}, put there, {after:.0%}; {words[0]}, the text's own, {before:.0%}"

@@ -7,7 +7,7 @@ memory: Gao, Zhang, Han, Callan, "Scaling Deep Contrastive Learning Batch Size u
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,8 @@ import numpy as np
 from flax.core import FrozenDict
 
 from xfm.errors import XfmError
-from xfm.objectives.base import Objective, mean, weighted
+from xfm.objectives.base import Objective, row_weights, total, weighted
 from xfm.objectives.contrast import LOSSES, SCORED, loss_of, unit
-from xfm.objectives.predict import predict
 from xfm.objectives.scores import NUMBERS, ranks, scored
 
 
@@ -29,8 +28,11 @@ class Retrieval(Objective):
     chunks: how many pieces the texts of a batch are encoded in, one after another; the backward pass encodes each
       again, so that the layers' activations of one piece alone are held while the loss still sees the whole batch:
       Gao et al.'s gradient cache, with the same gradient as without. (`accumulate` would shrink the batch instead.)
-    among: with infonce, how many rows a validation query chooses among, so that the loss does not hang on the batch.
+    among: with infonce, how many rows a validation query chooses among, so that its loss does not depend on the batch;
+      where that is more than the smallest evaluated batch holds, as many as that.
     """
+
+    evaluated: ClassVar[tuple[str, ...]] = ("among",)
 
     form: Mapping[str, Any] = FrozenDict(kind="infonce")
     texts: int = 2
@@ -52,10 +54,24 @@ class Retrieval(Objective):
         if kind == "infonce" and not train:
             settings["among"] = self.among
         vectors = self.vectors(params, batch, rng, train)
-        each, right = LOSSES[kind](vectors, batch.get("labels"), **settings)
-        ones = jnp.ones(each.shape)
-        metrics = {"loss": weighted(each, ones), "accuracy": weighted(right, ones)}
-        return mean(metrics["loss"]), metrics, extra
+        real = batch["weights"] > 0 if "weights" in batch else None
+        each, right = LOSSES[kind](vectors, batch.get("labels"), real, **settings)
+        weights = row_weights(batch, each.shape)
+        metrics = {"loss": weighted(each, weights), "accuracy": weighted(right, weights)}
+        return total(metrics, self.terms), metrics, extra
+
+    def evaluated_in(self, rows):
+        if loss_of(self.form)[0] != "infonce" or self.among <= rows:
+            return self, None
+        if rows < 2:
+            raise XfmError(
+                "retrieval: a validation query chooses among the rows of its batch, and here some batch has a single "
+                "row; give more validation data, or raise config.batch"
+            )
+        return dataclasses.replace(self, among=rows), (
+            f"config.objective.among is {self.among} and a batch of the validation data has {rows} rows: a validation "
+            f"query chooses among {rows}"
+        )
 
     def vectors(self, params, batch, rng=None, train=False):
         """[B n D]: the vector of each text."""
@@ -96,7 +112,7 @@ class Retrieval(Objective):
             return {"mean": float(((seen - known.mean()) ** 2).mean())}
         return {}
 
-    def report(self, params, extra, data):
+    def report(self, params, extra, data, predict):
         """With scores: how the cosine of each pair goes with them. Without: each validation query's positive among all.
 
         recall_at_k: share of the queries whose own is among the k nearest.  mrr: mean of 1 / rank.
@@ -112,7 +128,7 @@ class Retrieval(Objective):
             "mrr": float((1 / rank).mean()),
         }
 
-    def examples(self, params, extra, data, count: int = 3):
+    def examples(self, params, extra, data, predict, count: int = 3):
         """`count` validation queries: the nearest of all positives, and the place of their own."""
         x = predict(lambda p, batch: unit(self.vectors(p, batch)), params, data.valid)
 

@@ -4,14 +4,14 @@ import collections
 import dataclasses
 import re
 import string
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from xfm.errors import XfmError
-from xfm.objectives.base import Objective, cross_entropy, mean, weighted
-from xfm.objectives.predict import predict
+from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Span(Objective):
     A row without the answer has it at its first token. An answer has at most `longest` tokens.
     threshold: how much better than the best answer "there is none" must score, where the data has such questions.
     """
+
+    evaluated: ClassVar[tuple[str, ...]] = ("longest", "threshold")
 
     longest: int = 30
     threshold: float = 0.0
@@ -34,10 +36,10 @@ class Span(Objective):
         scores, labels = jnp.swapaxes(out["span"], 1, 2), batch["labels"]  # [B 2 T], [B 2]
         right = (scores.argmax(-1) == labels).all(-1)
         metrics = {
-            "loss": weighted(cross_entropy(scores, labels), jnp.ones(labels.shape)),
-            "accuracy": weighted(right, jnp.ones(right.shape)),
+            "loss": weighted(cross_entropy(scores, labels), row_weights(batch, labels.shape)),
+            "accuracy": weighted(right, row_weights(batch, right.shape)),
         }
-        return mean(metrics["loss"]), metrics, extra
+        return total(metrics, self.terms), metrics, extra
 
     def baseline(self, data):
         """The cross-entropy of always answering with the places' shares in the training data, one added per place."""
@@ -51,14 +53,14 @@ class Span(Objective):
         logs = np.log(known / known.sum(1, keepdims=True))
         return {"place shares": float(-(seen * logs).sum() / seen.sum())}
 
-    def report(self, params, extra, data):
-        pairs = [(guess, one) for guess, one in zip(self.guesses(params, data), data.valid.questions, strict=True)]
+    def report(self, params, extra, data, predict):
+        pairs = list(zip(self.guesses(params, data, predict), data.valid.questions, strict=True))
         return {
             "exact_match": float(np.mean([exact_match(guess, _accepted(one)) for guess, one in pairs])),
             "f1": float(np.mean([word_f1(guess, _accepted(one)) for guess, one in pairs])),
         }
 
-    def guesses(self, params, data) -> list[str]:
+    def guesses(self, params, data, predict) -> list[str]:
         """The answer to each validation question: the best of all its rows; "" for none."""
         scores = predict(lambda p, batch: self.model.apply({"params": p}, batch)["span"], params, data.valid)
         source, unanswerable = data.valid, any(not one.answers for one in data.valid.questions)
@@ -78,10 +80,10 @@ class Span(Objective):
             for number, (value, text) in enumerate(best)
         ]
 
-    def examples(self, params, extra, data, count: int = 3):
+    def examples(self, params, extra, data, predict, count: int = 3):
         """`count` validation questions: what was asked, the answer, the truth."""
         few = np.linspace(0, len(data.valid.questions) - 1, count).astype(int)
-        guesses = self.guesses(params, data)
+        guesses = self.guesses(params, data, predict)
         return [
             f"{one.text}\n    {guesses[i]!r}; it is {' or '.join(map(repr, dict.fromkeys(_accepted(one))))}"
             for i, one in ((int(i), data.valid.questions[int(i)]) for i in few)

@@ -2,15 +2,14 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
-import jax.numpy as jnp
 import numpy as np
 
 from xfm.errors import XfmError
-from xfm.objectives.base import Objective, cross_entropy, mean, weighted
+from xfm.objectives.base import Objective, cross_entropy, total, weighted
 from xfm.objectives.classification import check_classes
 from xfm.objectives.entities import entity_scores
-from xfm.objectives.predict import predict
 from xfm.objectives.scores import CLASSES, check_scores, scored
 from xfm.objectives.text import excerpt
 
@@ -22,6 +21,8 @@ class Tagging(Objective):
     batch["weights"] [B T] is 1 where a token is judged and 0 elsewhere.
     scores: names of scores.CLASSES, of single words; or "entities", for precision, recall and F1 of whole ones.
     """
+
+    evaluated: ClassVar[tuple[str, ...]] = ("scores",)
 
     classes: int = 0
     scores: Sequence[str] = ("entities",)
@@ -38,7 +39,7 @@ class Tagging(Objective):
             "loss": weighted(cross_entropy(logits, labels), weights),
             "accuracy": weighted(logits.argmax(-1) == labels, weights),
         }
-        return mean(metrics["loss"]), metrics, extra
+        return total(metrics, self.terms), metrics, extra
 
     def baseline(self, data):
         """The cross-entropy of always answering with the shares of the tags in the training data."""
@@ -52,18 +53,18 @@ class Tagging(Objective):
         known = np.maximum(shares(data.train), 1e-9)
         return {"tag shares": float(-(shares(data.valid) * np.log(known)).sum())}
 
-    def report(self, params, extra, data):
-        truth, guess = data.valid.truth, self.guesses(params, data)
+    def report(self, params, extra, data, predict):
+        truth, guess = data.valid.truth, self.guesses(params, data, predict)
         out = entity_scores(truth, guess) if "entities" in self.scores else {}
         names = [name for name in self.scores if name != "entities"]
         flat = [[data.classes.index(tag) for tags in side for tag in tags] for side in (truth, guess)]
         return out | scored(names, CLASSES, *flat)
 
-    def guesses(self, params, data) -> list[list[str]]:
+    def guesses(self, params, data, predict) -> list[list[str]]:
         """The tags of each validation sentence, word by word; a word without a token is O, or else the first class."""
         empty = "O" if "O" in data.classes else data.classes[0]
         tags = [[empty] * len(truth) for truth in data.valid.truth]
-        classes = predict(lambda p, batch: self._classes(p, batch), params, data.valid)
+        classes = predict(self._classes, params, data.valid)
         for i in range(len(data.valid)):
             sentence, words = data.valid.words(i)
             for word, place in words.items():
@@ -73,12 +74,11 @@ class Tagging(Objective):
     def _classes(self, params, batch):
         return self.model.apply({"params": params}, batch)["tags"].argmax(-1)
 
-    def examples(self, params, extra, data, count: int = 3, shown: int = 24):
+    def examples(self, params, extra, data, predict, count: int = 3, shown: int = 24):
         """`count` validation rows: the text, and the words that were guessed wrong."""
         lines = []
-        for i in np.linspace(0, len(data.valid) - 1, count).astype(int):
-            row = data.valid[int(i)]
-            guess = np.asarray(self._classes(params, {key: jnp.asarray(value)[None] for key, value in row.items()}))[0]
+        rows = [data.valid[int(i)] for i in np.linspace(0, len(data.valid) - 1, count)]
+        for row, guess in zip(rows, predict(self._classes, params, rows), strict=True):
             judged = np.flatnonzero(row["weights"])
             wrong = [
                 f"{data.tokenizer.decode(row['tokens'][p : p + 1])!r} is {data.classes[row['labels'][p]]}, "

@@ -1,6 +1,6 @@
 """What language-model objectives share: special ids, the unigram baseline, excerpts to show."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from xfm.vocabulary import Vocabulary
 
+Row = Mapping[str, np.ndarray]
 ROWS = 4096  # of a source that the baseline reads at most
 
 
@@ -69,21 +70,34 @@ def excerpt(tokens, place: int, shown: int, tokenizer, blank: str) -> str:
     return " ".join(f"… {before} {blank} {after} …".split())
 
 
+def put(tokens: Int[np.ndarray, "T"], place: int, token: int) -> Int[np.ndarray, "T"]:
+    """A copy of `tokens` with `token` at that place."""
+    out = np.array(tokens)
+    out[place] = token
+    return out
+
+
 def guesses(
-    data, chances: Callable[[Mapping, int], Float[Array, "V"]], count: int, shown: int, blank: str
+    data,
+    chances: Callable[[Sequence[Row]], Float[np.ndarray, "n V"]],
+    hidden: Callable[[Row, int], Row],
+    count: int,
+    shown: int,
+    blank: str,
 ) -> list[str]:
     """`count` validation rows with a word left out: its surroundings, the three likeliest words, the truth.
 
-    chances: from a row and a place of it to what a model thinks of each id there.
+    hidden: a row as a model reads it that is to predict one position.  chances: from n of those to the probability of
+    each id at the hidden position.
     """
 
     def word(token):
         text = data.tokenizer.decode([int(token)])
         return repr(text.strip() or text)  # a line break is a token too
 
-    lines = []
-    for row, place in word_rows(data, count):
-        likely = np.asarray(chances(row, place))
+    lines, chosen = [], list(word_rows(data, count))
+    every = chances([hidden(row, place) for row, place in chosen]) if chosen else []
+    for (row, place), likely in zip(chosen, every, strict=True):
         best = ", ".join(f"{word(i)} {likely[i]:.0%}" for i in np.argsort(-likely)[:3])
         text = excerpt(row["tokens"], place, shown, data.tokenizer, blank)
         lines.append(f"{text}\n    guesses: {best}; it was {word(row['tokens'][place])}")

@@ -21,7 +21,7 @@ from xfm.data import Batches, prefetch
 from xfm.errors import XfmError
 from xfm.train import curve
 from xfm.train.clock import Clock
-from xfm.train.evaluation import evaluate_on, weights_of
+from xfm.train.evaluation import evaluate_on, predictor, weights_of
 from xfm.train.logs import Log, has_line
 from xfm.train.preempt import Interrupted, Preemption
 from xfm.train.record import open_workdir, read_record, to_plain, write_record
@@ -197,7 +197,8 @@ def validate(run: Run, state: State, log: Log | None) -> dict[str, float]:
 def score(run: Run, state: State, log: Log | None) -> dict[str, float]:
     """The objective's report, written with a log; where a library for it is missing that is said, and no more."""
     try:
-        values = dict(run.objective.report(weights_of(state), state.extra, run.data))
+        predict = predictor(run.mesh, run.settings.batch)
+        values = dict(run.objective.report(weights_of(state), state.extra, run.data, predict))
     except XfmError as error:
         run.report.once(f"no scores: {error}")
         return {}
@@ -224,11 +225,12 @@ def finish(run: Run, state: State, valid: dict[str, float], report: dict[str, fl
     examples.
     """
     picture = run.workdir / curve.FILE
+    predict = predictor(run.mesh, run.settings.batch)
     result = Result(
         step=int(state.step),
         valid=valid,
         baseline=run.baseline,
-        examples=list(run.objective.examples(weights_of(state), state.extra, run.data)),
+        examples=list(run.objective.examples(weights_of(state), state.extra, run.data, predict)),
         workdir=run.workdir,
         checkpoint=run.checkpoints.path(saved) if saved else None,
         curve=picture if picture.exists() else None,

@@ -34,8 +34,10 @@ STACKED = r"(^|/)layers/"
 
 @dataclasses.dataclass(frozen=True)
 class Optimiser:
-    """An Optax transformation (init, update) with its schedule and the paths of the parameters it
-    leaves alone.
+    """An Optax transformation with its schedule and the paths of the parameters it leaves alone.
+
+    update(gradients, state, params, step=…): the learning rate is the schedule's at that step of the run, so that steps
+    whose update is not made count as well, and the schedule ends with the run.
     """
 
     init: Callable
@@ -80,7 +82,7 @@ def build_optimiser(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         rule.direction(_stateless(lambda path, u, p: u + shrink[path] * p if shrink[path] else u)),
         _stateless(lambda path, u, p: u * speed[path]) if groups else optax.identity(),
-        optax.scale_by_learning_rate(schedule),
+        _scheduled(schedule),
     )
     if frozen:
         labels = map_by_path(lambda path, _: "frozen" if path in frozen else "trained", params)
@@ -98,6 +100,16 @@ def _factor(path: str, leaf: Any, factor: Any) -> Any:
             "a list has one factor per layer of the stack"
         )
     return jnp.reshape(jnp.array(factor, jnp.float32), (-1,) + (1,) * (leaf.ndim - 1))
+
+
+def _scheduled(schedule: Callable) -> optax.GradientTransformationExtraArgs:
+    """Updates times minus the schedule's rate at the step that `update` is given."""
+
+    def update(updates, state, params=None, *, step, **_):
+        rate = -schedule(step)
+        return jax.tree.map(lambda u: jnp.array(rate, u.dtype) * u, updates), state
+
+    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 
 
 def _stateless(function: Callable) -> optax.GradientTransformation:

@@ -72,23 +72,26 @@ def read_record(workdir: Path) -> tuple[dict[str, Any], str] | None:
         raise XfmError(f"{path} is damaged ({error}); restore it or take another workdir") from None
 
 
-def require_same_config(workdir: Path, config: Mapping[str, Any]) -> None:
+def require_same_config(workdir: Path, config: Mapping[str, Any], evaluated: Sequence[str] = ()) -> None:
     """Raises XfmError if the workdir was trained with another config, naming each key that differs.
 
-    Keys in MAY_CHANGE may differ; so may everything while no checkpoint depends on it (the caller's
-    to know).
+    Keys in MAY_CHANGE may differ, and `evaluated`, which only evaluation reads (`a.b` goes into mappings); so may
+    everything while no checkpoint depends on it (the caller's to know).
     """
     record = read_record(workdir)
     if record is None:
         return
-    old, new = (_flat({k: v for k, v in c.items() if k not in MAY_CHANGE}) for c in (record[0], config))
-    changed = [key for key in {**old, **new} if old.get(key, "absent") != new.get(key, "absent")]
+    free = (*MAY_CHANGE, *evaluated)
+    old, new = (_flat(c) for c in (record[0], config))
+    changed = [
+        key for key in {**old, **new} if old.get(key, "absent") != new.get(key, "absent") and not _lies_in(key, free)
+    ]
     if changed:
         lines = [f"{key}: {old.get(key, 'absent')!r} -> {new.get(key, 'absent')!r}" for key in changed]
         more = f" (and {len(lines) - 8} more)" if len(lines) > 8 else ""
         raise XfmError(
             f"{workdir} was trained with another config ({', '.join(lines[:8])}{more}): take "
-            f"another workdir, or change it back; only {', '.join(MAY_CHANGE)} may change"
+            f"another workdir, or change it back; only {', '.join(free)} may change"
         )
 
 
@@ -100,6 +103,11 @@ def require_same_data(workdir: Path, fingerprint: str) -> None:
             f"{workdir} was trained on other data (fingerprint {record[1]} -> {fingerprint}): take "
             "another workdir, or bring the old files back"
         )
+
+
+def _lies_in(key: str, roots: Sequence[str]) -> bool:
+    """Whether a key of `_flat` is one of the roots or below it."""
+    return any(key == root or key.startswith((f"{root}.", f"{root}[")) for root in roots)
 
 
 def _flat(value: Any, where: str = "") -> dict[str, Any]:

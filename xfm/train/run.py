@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from xfm.data import Batches, open_data
 from xfm.data.layout import LAYOUTS, Padded, Tokens
 from xfm.errors import XfmError
-from xfm.objectives import build_objective
+from xfm.objectives import build_objective, evaluated_keys
 from xfm.spec import build
 from xfm.structures.tokens import check_unpadded
 from xfm.train import start
 from xfm.train.checkpoint import Checkpoints
+from xfm.train.evaluation import fewest_rows
 from xfm.train.optimiser import Optimiser, build_optimiser
 from xfm.train.record import require_same_config, require_same_data
 from xfm.train.report import Listener, Report, header
@@ -73,13 +74,16 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     layout = layout_of(settings, config)
     checkpoints = Checkpoints(workdir, settings.keep, mode, say=report.say)
     if checkpoints.steps():
-        require_same_config(workdir, config)
+        require_same_config(workdir, config, evaluated_keys(config["objective"]))
     data = open_data(config["data"], workdir)
     data = data if found is None else start.adapted(data, found)
     if checkpoints.steps():
         require_same_data(workdir, data.fingerprint)
 
     objective = build_objective(config, data.vocabulary)
+    objective, changed = objective.evaluated_in(fewest_rows(len(data.valid), settings.batch, settings.eval_steps))
+    if changed:
+        report.say(changed)
     batches = Batches(data.train, settings.batch, settings.seed)
     layout.over(batches, mesh.shape["data"], settings.accumulate)  # raises where it does not fit the data
     shapes = batches.spec()

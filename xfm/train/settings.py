@@ -23,8 +23,8 @@ class Settings:
     parameters, which evaluation then uses, or None.
     eval_every, save_every, log_every: steps between; evaluation and saving also happen at the last
     step.
-    eval_steps: batches of an evaluation, None for the whole validation source.  keep: newest
-    checkpoints kept, at least 2.
+    eval_steps: batches of an evaluation, of validation rows chosen at random, the same every time; None for all rows.
+    keep: newest checkpoints kept, at least 2.
     mesh, sharding: see sharding.py.  log: further writers beside metrics.jsonl, see logs.py.
     nan: "stop" at the first loss that is not finite, or "skip" such updates, up to nan_limit of
     them in the run.

@@ -10,6 +10,8 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from xfm.kernels.platform import spread_over
+from xfm.objectives.base import total
+from xfm.train.optimiser import Optimiser
 from xfm.train.paths import map_by_path
 from xfm.train.state import State
 
@@ -26,10 +28,11 @@ def make_step(
 ) -> Callable[[State, dict], tuple[State, Metrics]]:
     """step(state, batch) -> (state, metrics); the given state is donated.
 
-    optimiser: anything with Optax's init and update.  accumulate: microbatches, run one after
-    another; their gradients are averaged with the counts of metric "loss" as weights, which is the
-    gradient of the whole batch when the loss is a mean over what it counts.  ema: decay of the
-    average of parameters, if the state has one.  sharding: tree of the new state's shardings.
+    objective: anything with an Objective's init and loss, and `terms` where there are others than metric "loss".
+    optimiser: anything with Optax's init and update; the learning rate of ours is that of the state's step.
+    accumulate: microbatches, run one after another. Each term is divided by what the whole batch counts for it, so that
+    the gradient is that of the whole batch's loss.
+    ema: decay of the average of parameters, if the state has one.  sharding: tree of the new state's shardings.
 
     Where the loss or the gradient's norm is not finite nothing changes but the step number: metric
     "skipped" is 1 and all others are empty. Beside the objective's metrics there are "loss",
@@ -37,22 +40,24 @@ def make_step(
     share of the computed places that hold none.
     """
     frozen = getattr(optimiser, "frozen", frozenset())
+    ours = isinstance(optimiser, Optimiser)
+    update = optimiser.update if ours else optax.with_extra_args_support(optimiser).update
 
     def loss_of(params, extra, batch, rng):
         params = map_by_path(lambda p, x: jax.lax.stop_gradient(x) if p in frozen else x, params)
         loss, metrics, extra = objective.loss(params, extra, batch, rng, train=True)
         return loss, (_with_loss(metrics, loss), extra)
 
-    gradient = jax.value_and_grad(loss_of, has_aux=True)
-
     def step(state, batch):
         rng = jax.random.fold_in(state.rng, state.step)
         if accumulate == 1:
+            gradient = jax.value_and_grad(loss_of, has_aux=True)
             (loss, (metrics, extra)), grads = gradient(state.params, state.extra, batch, rng)
         else:
-            loss, metrics, extra, grads = _accumulated(gradient, state, batch, rng, accumulate)
+            terms = getattr(objective, "terms", {"loss": 1.0})
+            loss, metrics, extra, grads = _accumulated(loss_of, terms, state, batch, rng, accumulate)
         norm = optax.tree.norm(grads)
-        updates, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        updates, opt_state = update(grads, state.opt_state, state.params, step=state.step)
         params = optax.apply_updates(state.params, updates)
         average = state.ema
         if average is not None:
@@ -67,7 +72,7 @@ def make_step(
         return new.replace(step=state.step + 1), metrics
 
     out = None if sharding is None else (sharding, None)
-    return jax.jit(_on(_mesh_of(sharding), step), donate_argnums=0, out_shardings=out)
+    return jax.jit(on_mesh(_mesh_of(sharding), step), donate_argnums=0, out_shardings=out)
 
 
 def make_eval(objective, mesh: jax.sharding.Mesh | None = None) -> Callable[[Any, Any, dict, Key[Array, ""]], Metrics]:
@@ -79,7 +84,7 @@ def make_eval(objective, mesh: jax.sharding.Mesh | None = None) -> Callable[[Any
         loss, metrics, _ = objective.loss(params, extra, batch, rng, train=False)
         return _with_loss(metrics, loss)
 
-    return jax.jit(_on(mesh, evaluate))
+    return jax.jit(on_mesh(mesh, evaluate))
 
 
 def _mesh_of(sharding: Any) -> jax.sharding.Mesh | None:
@@ -87,7 +92,7 @@ def _mesh_of(sharding: Any) -> jax.sharding.Mesh | None:
     return next((leaf.mesh for leaf in jax.tree.leaves(sharding)), None)
 
 
-def _on(mesh: jax.sharding.Mesh | None, function: Callable) -> Callable:
+def on_mesh(mesh: jax.sharding.Mesh | None, function: Callable) -> Callable:
     """The function, traced for that mesh, which kernels written by hand must know; as it is if None."""
     if mesh is None:
         return function
@@ -100,30 +105,35 @@ def _on(mesh: jax.sharding.Mesh | None, function: Callable) -> Callable:
     return spread
 
 
-def _accumulated(gradient, state, batch, rng, accumulate):
-    """Loss, metrics, extra and gradient over microbatches; microbatch i holds the rows i, i +
+def _accumulated(loss_of, terms, state, batch, rng, accumulate):
+    """Loss, metrics, extra and gradient of the whole batch over microbatches; microbatch i holds the rows i, i +
     accumulate, …
 
     Rows are dealt out like this because then each device cuts its own rows, whatever the number of
     devices.
     """
-    parts = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1), batch)
+    dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1), batch)
+    parts = dealt, jax.vmap(lambda index: jax.random.fold_in(rng, index))(jnp.arange(accumulate))
 
-    def one(carry, item):
-        extra, total, grads = carry
-        part, index = item
-        key = jax.random.fold_in(rng, index)
-        (loss, (metrics, extra)), grad = gradient(state.params, extra, part, key)
-        weight = metrics["loss"][1]
-        grads = jax.tree.map(lambda a, g: a + weight * g, grads, grad)
-        return (extra, total + weight * loss, grads), metrics
+    def counted(_, part):
+        _, (metrics, _) = loss_of(state.params, state.extra, *part)
+        return None, {name: metrics[name][1] for name in terms}
+
+    # The counts do not depend on parameters, so that of this pass the compiler keeps no network.
+    counts = jax.tree.map(lambda x: x.sum(0), jax.lax.scan(counted, None, parts)[1])
+
+    def share(params, extra, part):
+        _, (metrics, extra) = loss_of(params, extra, *part)
+        return total({name: (metrics[name][0], counts[name]) for name in terms}, terms), (metrics, extra)
+
+    def one(carry, part):
+        extra, loss, grads = carry
+        (own, (metrics, extra)), grad = jax.value_and_grad(share, has_aux=True)(state.params, extra, part)
+        return (extra, loss + own, jax.tree.map(jnp.add, grads, grad)), metrics
 
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    carry, metrics = jax.lax.scan(one, (state.extra, jnp.float32(0.0), zeros), (parts, jnp.arange(accumulate)))
-    metrics = jax.tree.map(lambda m: m.sum(0), metrics)
-    extra, total, grads = carry
-    weight = jnp.where(metrics["loss"][1] > 0, metrics["loss"][1], 1.0)
-    return total / weight, metrics, extra, jax.tree.map(lambda g: g / weight, grads)
+    (extra, loss, grads), metrics = jax.lax.scan(one, (state.extra, jnp.float32(0.0), zeros), parts)
+    return loss, jax.tree.map(lambda m: m.sum(0), metrics), extra, grads
 
 
 def _with_loss(metrics: Metrics, loss: Float[Array, ""]) -> Metrics:
