@@ -14,6 +14,7 @@ from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.source import Data, Row
 from xfm.data.text import check_share
 from xfm.errors import XfmError
+from xfm.fields import Count, Fraction, Name, Number, Positive
 from xfm.spec import SpecError, build
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -34,13 +35,13 @@ class Images:
     known before.
     """
 
-    path: str | None = None
-    size: int | tuple[int, int] | None = None
-    channels: int | None = None
-    mean: float | tuple[float, ...] = 0.5
-    std: float | tuple[float, ...] = 0.5
+    path: Name | None = None
+    size: Count | tuple[Count, Count] | None = None
+    channels: Count | None = None
+    mean: Number | tuple[Number, ...] = 0.5
+    std: Positive | tuple[Positive, ...] = 0.5
     augment: Sequence[Mapping[str, Any]] = ()
-    validation: float | str = 0.1
+    validation: Fraction | Name = 0.1
     corrupt: str = "error"
 
     def open(self, workdir: Path) -> Data:

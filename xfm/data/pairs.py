@@ -15,6 +15,7 @@ from xfm.data.tables import Shape, divided, open_table, require_rows
 from xfm.data.template import Ids, Template, template_of
 from xfm.data.text import default_tokenizer
 from xfm.errors import XfmError
+from xfm.fields import Count, Fraction, Name, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,18 +29,18 @@ class Pairs:
     columns, ragged, validation, tokenizer, kinds: as in Labelled.
     """
 
-    path: str | None = None
+    path: Name | None = None
     task: str = "docstring_function"
     texts: Sequence[str] = ("query", "positive")
-    label: str | None = None
-    scale: float = 1.0
+    label: Name | None = None
+    scale: Positive = 1.0
     prompts: Sequence[str] = ()
-    validation: float | str = 0.1
+    validation: Fraction | Name = 0.1
     columns: Sequence[str] = ()
     ragged: str = "refuse"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: int = 128
-    kinds: int = 2
+    length: Count = 128
+    kinds: Count = 2
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array of one text, as the network sees it."""

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from xfm.data.files import optional
 from xfm.errors import XfmError
+from xfm.fields import Count, CountOrZero, Number, Positive, Share
 from xfm.spec import SpecError
 
 Image = Float[np.ndarray, "H W C"]
@@ -24,10 +25,10 @@ class Pixels:
     mean) / std.
     """
 
-    size: int | tuple[int, int]
-    channels: int = 3
-    mean: float | tuple[float, ...] = 0.5
-    std: float | tuple[float, ...] = 0.5
+    size: Count | tuple[Count, Count]
+    channels: Count = 3
+    mean: Number | tuple[Number, ...] = 0.5
+    std: Positive | tuple[Positive, ...] = 0.5
 
     def __post_init__(self):
         sides = self.shape[:2]
@@ -76,7 +77,7 @@ class Pixels:
 class Flip:
     """Left and right exchanged with probability `chance`."""
 
-    chance: float = 0.5
+    chance: Share = 0.5
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
         return image[:, ::-1] if rng.random() < self.chance else image
@@ -88,7 +89,7 @@ class Crop:
     edge.
     """
 
-    pad: int = 4
+    pad: CountOrZero = 4
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
         top, left = rng.integers(0, 2 * self.pad + 1, 2)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
+from xfm.fields import CountOrZero, NotNegative, Rate
 from xfm.objectives.base import Objective, mean, weighted
 from xfm.objectives.mix import cutmix, mixup
 from xfm.objectives.predict import predict
@@ -26,10 +27,10 @@ class Classification(Objective):
     scores: names of scores.CLASSES, reported at the end.
     """
 
-    classes: int = 0
-    smoothing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    classes: CountOrZero = 0
+    smoothing: Rate = 0.0
+    mixup: NotNegative = 0.0
+    cutmix: NotNegative = 0.0
     scores: Sequence[str] = ()
 
     def __post_init__(self):

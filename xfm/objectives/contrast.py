@@ -5,13 +5,15 @@ once; under jit with the rows spread over devices that is the global batch, and 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from xfm.errors import XfmError, nearest
+from xfm.errors import XfmError
+from xfm.fields import Count, NotNegative, Positive
+from xfm.spec import function_of
 
 Vectors = Float[Array, "B n D"]
 Loss = tuple[Float[Array, "B"], Float[Array, "B"]]  # of each row: the loss, and whether the right one came first
@@ -23,15 +25,19 @@ def unit(x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
-def infonce(vectors: Vectors, labels, temperature: float = 0.05, ways: str = "query", among: int | None = None) -> Loss:
+def infonce(
+    vectors: Vectors,
+    labels,
+    temperature: Positive = 0.05,
+    ways: Literal["query", "both"] = "query",
+    among: Count | None = None,
+) -> Loss:
     """-log softmax of each query's own positive among all positives and negatives of the batch, by cosine.
 
     van den Oord et al. 2018 (InfoNCE), equation 4; negatives of the batch: Henderson et al. 2017, Karpukhin et al.
     2020. ways: "query", or "both" for the mean with that of each positive among all queries.
     among: a query chooses among its own texts and those of the among - 1 rows after it only.
     """
-    if ways not in ("query", "both"):
-        raise XfmError(f"infonce: ways is 'query' or 'both', not {ways!r}")
     x = unit(vectors)
     B, n, _ = x.shape
     if among is not None and among > B:
@@ -54,15 +60,15 @@ def cosine(vectors: Vectors, labels: Float[Array, "B"]) -> Loss:
     return (guess - labels) ** 2, jnp.abs(guess - labels) < 0.5
 
 
-def triplet(vectors: Vectors, labels, margin: float = 1.0, distance: str = "euclidean") -> Loss:
+def triplet(
+    vectors: Vectors, labels, margin: NotNegative = 1.0, distance: Literal["euclidean", "cosine"] = "euclidean"
+) -> Loss:
     """max(0, margin + distance to the positive - distance to the negative), the mean over the negatives.
 
     Schroff et al. 2015 (FaceNet), equation 3, with plain distances as in Reimers, Gurevych 2019, section 3.
     """
     if vectors.shape[1] < 3:
         raise XfmError("the triplet loss needs rows of three texts: query, positive, negative; this data has two")
-    if distance not in ("euclidean", "cosine"):
-        raise XfmError(f"triplet: distance is 'euclidean' or 'cosine', not {distance!r}")
     x = unit(vectors) if distance == "cosine" else vectors.astype(jnp.float32)
     if distance == "cosine":
         apart = 1 - jnp.einsum("bd,bnd->bn", x[:, 0], x[:, 1:])
@@ -72,7 +78,7 @@ def triplet(vectors: Vectors, labels, margin: float = 1.0, distance: str = "eucl
     return jnp.maximum(margin + apart[:, :1] - apart[:, 1:], 0).mean(-1), (apart[:, :1] < apart[:, 1:]).all(-1)
 
 
-def cosent(vectors: Vectors, labels: Float[Array, "B"], scale: float = 20.0) -> Loss:
+def cosent(vectors: Vectors, labels: Float[Array, "B"], scale: Positive = 20.0) -> Loss:
     """log(1 + Σ exp(scale · (cosine of i - cosine of j))) over all pairs of rows where i's score is below j's.
 
     Su, "CoSENT: a more efficient sentence vector scheme than Sentence-BERT" (2022). A loss of the batch as a whole.
@@ -97,13 +103,4 @@ SCORED = ("cosine", "cosent")  # those that need a score for each pair
 
 def loss_of(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The kind and the settings of {"kind": a name of LOSSES, …}; XfmError for what that loss does not have."""
-    settings = dict(spec)
-    kind = settings.pop("kind", None)
-    if kind not in LOSSES:
-        raise XfmError(f"retrieval: no loss {kind!r}{nearest(kind, LOSSES)}; there are {', '.join(LOSSES)}")
-    code = LOSSES[kind].__code__
-    legal = [name for name in code.co_varnames[2 : code.co_argcount] if name != "among"]
-    for name in settings:
-        if name not in legal:
-            raise XfmError(f"retrieval: the loss {kind} has no {name!r}{nearest(name, legal)}; it has {legal}")
-    return kind, settings
+    return function_of(LOSSES, spec, "loss of retrieval", given=("among",))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from xfm.errors import XfmError
+from xfm.fields import CountOrZero
 from xfm.objectives.base import Objective, cross_entropy, mean, weighted
 from xfm.objectives.classification import check_classes
 from xfm.objectives.entities import entity_scores
@@ -23,7 +24,7 @@ class Tagging(Objective):
     scores: names of scores.CLASSES, of single words; or "entities", for precision, recall and F1 of whole ones.
     """
 
-    classes: int = 0
+    classes: CountOrZero = 0
     scores: Sequence[str] = ("entities",)
 
     def __post_init__(self):

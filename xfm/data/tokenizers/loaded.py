@@ -13,6 +13,7 @@ import numpy as np
 from xfm.data.files import fingerprint, optional
 from xfm.data.tokenizers.base import Ids, Places, Texts
 from xfm.errors import XfmError
+from xfm.fields import Name
 from xfm.vocabulary import Vocabulary
 
 NAMES = {
@@ -32,7 +33,7 @@ class File:
     Padding and truncation stored in the file are switched off: rows are made by packing.
     """
 
-    path: str
+    path: Name
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Loaded":
         return Loaded.read(self.path)

@@ -5,14 +5,15 @@ from pathlib import Path
 
 from xfm.data.tokenizers.base import Texts
 from xfm.data.tokenizers.loaded import Loaded
+from xfm.fields import Name
 
 
 @dataclasses.dataclass(frozen=True)
 class OfCheckpoint:
     """source: folder or name of the checkpoint.  revision: of its repository.  Nothing is learnt."""
 
-    source: str
-    revision: str | None = None
+    source: Name
+    revision: Name | None = None
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
         from xfm.hub.files import folder_of, read_json
