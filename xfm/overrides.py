@@ -8,17 +8,14 @@ takes new names for whole specs only.
 
 import ast
 import dataclasses
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from xfm.errors import XfmError, nearest
+from xfm.fields import fits, in_words, options, shown
 from xfm.spec import plain
-
-WORDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
 
 
 def apply_overrides(config: Any, overrides: Iterable[str], note: Callable = lambda text: None) -> ConfigDict:
@@ -165,62 +162,14 @@ def _literal(text: str) -> Any:
 def _value(where: str, text: str, hint: Any) -> Any:
     """The value that `text` stands for where `hint` is wanted."""
     literal = plain(_literal(text))
-    if isinstance(literal, float) and literal.is_integer() and not _fits(literal, hint):
+    if isinstance(literal, float) and literal.is_integer() and not fits(literal, hint):
         literal = int(literal)
     for value in (literal, text):
-        if _fits(value, hint):
+        if fits(value, hint):
             return value
-    raise XfmError(f"{where} takes {_in_words(hint)}, not {text!r}{_advice(where, literal, hint)}")
+    raise XfmError(f"{where} takes {in_words(hint)}, not {shown(text)}{_advice(where, literal, hint)}")
 
 
 def _advice(where: str, value: Any, hint: Any) -> str:
     is_name = isinstance(value, str) and value.isidentifier()
-    return f"; to name a kind write {where}.kind={value}" if is_name and Mapping in _options(hint) else ""
-
-
-def _options(hint: Any) -> tuple:
-    """The members of a union, or the type alone."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return (
-        tuple(typing.get_origin(one) or one for one in typing.get_args(hint))
-        if union
-        else (typing.get_origin(hint) or hint,)
-    )
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if hint is Any or isinstance(hint, str | typing.TypeVar):
-        return True
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, one) for one in args)
-    if origin is typing.Literal:
-        return value in args
-    kind = origin or hint
-    if kind in (None, type(None)):
-        return value is None
-    if kind is bool or isinstance(value, bool):
-        return kind is bool and isinstance(value, bool)
-    if kind is float:
-        return isinstance(value, int | float)
-    if isinstance(kind, type) and issubclass(kind, Mapping):
-        return isinstance(value, Mapping)
-    if isinstance(kind, type) and issubclass(kind, Sequence) and kind is not str:
-        return isinstance(value, list)
-    return isinstance(value, kind) if isinstance(kind, type) else True
-
-
-def _in_words(hint: Any) -> str:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_in_words(one) for one in args))
-    if origin is typing.Literal:
-        return " or ".join(repr(one) for one in args)
-    kind = origin or hint
-    if kind in WORDS:
-        return WORDS[kind]
-    if isinstance(kind, type) and issubclass(kind, Mapping):
-        return "a mapping"
-    if isinstance(kind, type) and issubclass(kind, Sequence):
-        return "a list"
-    return "None"
+    return f"; to name a kind write {where}.kind={value}" if is_name and Mapping in options(hint) else ""

@@ -5,12 +5,14 @@ of the dataclass are the schema; nothing else says what a part accepts.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flax.core import FrozenDict
 
 from xfm.errors import XfmError, nearest
+from xfm.fields import fault, shown
 
 Spec = Mapping[str, Any]
 
@@ -22,17 +24,17 @@ class SpecError(XfmError, ValueError):
 def build(table: Mapping[str, type], spec: Spec, **given: Any) -> Any:
     """The object that `spec` describes; `given` are fields that the caller fixes, `name` for one.
 
-    Raises SpecError for a kind or a field that does not exist, and for a required field that is missing; the message
-    names the slot, the legal names and the nearest of them.
+    Raises SpecError for a kind or a field that does not exist, for a required field that is missing, and for a value
+    that its field may not hold (see `xfm/fields.py`); the message names the slot, and what is legal.
     """
     slot = _slot(table)
     spec = plain(spec)
     if not isinstance(spec, Mapping):
-        raise SpecError(f"a spec of slot '{slot}' is a mapping with a 'kind', not {spec!r}")
+        raise SpecError(f"a spec of slot '{slot}' is a mapping with a 'kind', not {shown(spec)}")
     spec = dict(spec)
     kind = spec.pop("kind", None)
-    if kind not in table:
-        raise SpecError(f"slot '{slot}' has no kind {kind!r}{nearest(kind, table)}; it has {_listed(table)}")
+    if not isinstance(kind, str) or kind not in table:
+        raise SpecError(f"slot '{slot}' has no kind {shown(kind)}{nearest(kind, table)}; it has {_listed(table)}")
     slot, fields = _slot({kind: table[kind]}), schema(table[kind])
     for field in spec:
         if field not in fields:
@@ -40,7 +42,37 @@ def build(table: Mapping[str, type], spec: Spec, **given: Any) -> Any:
     missing = [f for f, required in fields.items() if required and f not in spec and f not in given]
     if missing:
         raise SpecError(f"{slot} '{kind}' needs {_listed(missing)}; the spec gives {_listed(spec)}")
+    check_values(table[kind], spec, f"{slot} '{kind}': ")
     return table[kind](**{field: freeze(value) for field, value in spec.items()}, **given)
+
+
+def check_values(cls: type, values: Mapping[str, Any], where: str) -> None:
+    """Raises SpecError, `where` being the words it begins with, for a value that its field of `cls` may not hold."""
+    hints = {field.name: field.type for field in dataclasses.fields(cls)}
+    for name, value in values.items():
+        if wanted := fault(value, hints[name]):
+            raise SpecError(f"{where}{name} is {shown(value)}; it must be {wanted}")
+
+
+def function_of(
+    table: Mapping[str, Callable], spec: Spec, what: str, given: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """The kind and the settings of a spec whose kinds are functions; what: such a function is, in words.
+
+    Settings are the parameters that have a default and are not `given` by the caller; they are checked as fields are.
+    """
+    settings = dict(spec)
+    kind = settings.pop("kind", None)
+    if not isinstance(kind, str) or kind not in table:
+        raise SpecError(f"there is no {what} {shown(kind)}{nearest(kind, table)}; there are {_listed(table)}")
+    found = inspect.signature(table[kind]).parameters.values()
+    legal = {one.name: one.annotation for one in found if one.default is not one.empty and one.name not in given}
+    for name, value in settings.items():
+        if name not in legal:
+            raise SpecError(f"the {what} {kind!r} has no {name!r}{nearest(name, legal)}; it has {_listed(legal)}")
+        if wanted := fault(value, legal[name]):
+            raise SpecError(f"the {what} {kind!r}: {name} is {shown(value)}; it must be {wanted}")
+    return kind, settings
 
 
 def schema(cls: type) -> dict[str, bool]:

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from xfm.data.tables import Shape
+from xfm.fields import Name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Layout:
     """
 
     texts: Sequence[str]
-    label: str = "label"
+    label: Name = "label"
     classes: Sequence[str] = ("0", "1")
     train: str = "train.tsv"
     valid: str = "dev.tsv"

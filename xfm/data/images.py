@@ -18,6 +18,7 @@ from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.source import Data, Row
 from xfm.data.text import check_share
 from xfm.errors import XfmError
+from xfm.fields import Count, Fraction, Name, Number, Positive, Share
 from xfm.spec import SpecError, build
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -44,14 +45,14 @@ class Images:
     known before.
     """
 
-    path: str | None = None
-    size: int | tuple[int, int] | None = None
-    channels: int | None = None
-    mean: float | tuple[float, ...] = 0.5
-    std: float | tuple[float, ...] = 0.5
-    background: float | tuple[float, float, float] = 1.0
+    path: Name | None = None
+    size: Count | tuple[Count, Count] | None = None
+    channels: Count | None = None
+    mean: Number | tuple[Number, ...] = 0.5
+    std: Positive | tuple[Positive, ...] = 0.5
+    background: Share | tuple[Share, Share, Share] = 1.0
     augment: Sequence[Mapping[str, Any]] = ()
-    validation: float | str = 0.1
+    validation: Fraction | Name = 0.1
     corrupt: str = "error"
 
     PATHS: ClassVar = {"path": paths.path, "validation": paths.path}

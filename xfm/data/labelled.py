@@ -17,6 +17,7 @@ from xfm.data.template import Ids, Template, template_of
 from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS, Tokenizer
 from xfm.errors import XfmError, nearest
+from xfm.fields import Count, Fraction, Name
 from xfm.spec import SpecError, build
 
 
@@ -33,19 +34,19 @@ class Labelled:
     tokenizer: spec of TOKENIZERS.  length: T of a row; longer texts are cut.  kinds: token types of the model.
     """
 
-    path: str | None = None
+    path: Name | None = None
     task: str = "docstring_module"
-    layout: str | None = None
+    layout: Name | None = None
     texts: Sequence[str] = ("text",)
-    label: str = "label"
+    label: Name = "label"
     labels: str = "classes"
     classes: Sequence[str] = ()
-    validation: float | str = 0.1
+    validation: Fraction | Name = 0.1
     columns: Sequence[str] = ()
     ragged: str = "refuse"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: int = 128
-    kinds: int = 2
+    length: Count = 128
+    kinds: Count = 2
 
     PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
 

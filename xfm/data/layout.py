@@ -18,6 +18,7 @@ from xfm.data.batches import Batches, stacked
 from xfm.data.packing import best_fit, ramp
 from xfm.data.source import Row
 from xfm.errors import XfmError
+from xfm.fields import Count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,10 +40,10 @@ class Tokens:
     width: D of the model, where the square of a text's length shall count as work; its tokens alone do if None.
     """
 
-    length: int | None = None
-    rows: int | None = None
-    window: int = 16
-    width: int | None = None
+    length: Count | None = None
+    rows: Count | None = None
+    window: Count = 16
+    width: Count | None = None
 
     def over(self, batches: Batches, ways: int = 1, accumulate: int = 1) -> "Unpadded":
         """ways: devices that the rows of a batch are divided among.  accumulate: microbatches of a step."""

@@ -16,6 +16,7 @@ from xfm.data.source import Data, Row, Source
 from xfm.data.text import Text, default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import nearest
+from xfm.fields import Count, NotNegative
 from xfm.spec import SpecError, build
 
 OURS = ("tokenizer", "length", "packing")  # what the corpora have in common, and so not in `parts`
@@ -34,10 +35,10 @@ class Mixture:
     """
 
     parts: Mapping[str, Mapping[str, Any]]
-    weights: Mapping[str, float] | None = None
-    power: float = 1.0
+    weights: Mapping[str, NotNegative] | None = None
+    power: NotNegative = 1.0
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: int = 128
+    length: Count = 128
     packing: str = "stream"
 
     PATHS: ClassVar = {"parts": paths.each(paths.fields(Text.PATHS)), "tokenizer": paths.spec(TOKENIZERS)}

@@ -16,6 +16,7 @@ from xfm.data.template import Ids, Template, template_of
 from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
+from xfm.fields import Count, Fraction, Name, Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,18 +30,18 @@ class Pairs:
     columns, ragged, validation, tokenizer, kinds: as in Labelled.
     """
 
-    path: str | None = None
+    path: Name | None = None
     task: str = "docstring_function"
     texts: Sequence[str] = ("query", "positive")
-    label: str | None = None
-    scale: float = 1.0
+    label: Name | None = None
+    scale: Positive = 1.0
     prompts: Sequence[str] = ()
-    validation: float | str = 0.1
+    validation: Fraction | Name = 0.1
     columns: Sequence[str] = ()
     ragged: str = "refuse"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: int = 128
-    kinds: int = 2
+    length: Count = 128
+    kinds: Count = 2
 
     PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
 

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from xfm.data.files import optional
 from xfm.errors import XfmError
+from xfm.fields import Count, CountOrZero, Number, Positive, Share
 from xfm.spec import SpecError
 
 Image = Float[np.ndarray, "H W C"]
@@ -25,11 +26,11 @@ class Pixels:
     background: what shows through where a picture is transparent, a level of grey or (red, green, blue) in [0, 1].
     """
 
-    size: int | tuple[int, int]
-    channels: int = 3
-    mean: float | tuple[float, ...] = 0.5
-    std: float | tuple[float, ...] = 0.5
-    background: float | tuple[float, float, float] = 1.0
+    size: Count | tuple[Count, Count]
+    channels: Count = 3
+    mean: Number | tuple[Number, ...] = 0.5
+    std: Positive | tuple[Positive, ...] = 0.5
+    background: Share | tuple[Share, Share, Share] = 1.0
 
     def __post_init__(self):
         sides = self.shape[:2]
@@ -131,7 +132,7 @@ def _transparent(picture: Any) -> bool:
 class Flip:
     """Left and right exchanged with probability `chance`."""
 
-    chance: float = 0.5
+    chance: Share = 0.5
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
         return image[:, ::-1] if rng.random() < self.chance else image
@@ -143,7 +144,7 @@ class Crop:
     edge.
     """
 
-    pad: int = 4
+    pad: CountOrZero = 4
 
     def __call__(self, image: Image, rng: np.random.Generator) -> Image:
         top, left = rng.integers(0, 2 * self.pad + 1, 2)

@@ -22,6 +22,7 @@ from xfm.data.template import Template, template_of, windows
 from xfm.data.text import decode, default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
+from xfm.fields import Count, Fraction, Name
 from xfm.spec import build
 
 
@@ -35,14 +36,14 @@ class Spans:
     validation, tokenizer, kinds: as in Labelled.
     """
 
-    path: str | None = None
+    path: Name | None = None
     task: str = "named_parameter"
-    validation: float | str = 0.1
+    validation: Fraction | Name = 0.1
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: int = 384
-    stride: int = 128
-    question: int = 64
-    kinds: int = 2
+    length: Count = 384
+    stride: Count = 128
+    question: Count = 64
+    kinds: Count = 2
 
     PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
 

@@ -17,6 +17,7 @@ from xfm.data.template import Template, template_of, windows
 from xfm.data.text import decode, default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
+from xfm.fields import Count, Fraction, Integer, Name
 from xfm.spec import build
 
 CONLL = (".conll", ".iob", ".iob2", ".bio", ".txt", ".tsv", ".train", ".dev", ".test", ".testa", ".testb")
@@ -35,18 +36,18 @@ class Tagged:
     validation, tokenizer, kinds: as in Labelled.
     """
 
-    path: str | None = None
+    path: Name | None = None
     task: str = "python_tokens"
-    words: str = "tokens"
-    tags: str = "tags"
-    column: int = -1
+    words: Name = "tokens"
+    tags: Name = "tags"
+    column: Integer = -1
     classes: Sequence[str] = ()
     pieces: str = "first"
-    validation: float | str = 0.1
+    validation: Fraction | Name = 0.1
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: int = 128
-    stride: int = 64
-    kinds: int = 2
+    length: Count = 128
+    stride: Count = 64
+    kinds: Count = 2
 
     PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
 

@@ -14,6 +14,7 @@ from xfm.data.files import File, apart, fingerprint, listing, optional, read_byt
 from xfm.data.source import Data
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
+from xfm.fields import Count, Fraction, Name
 from xfm.spec import SpecError
 
 WHOLE = (".txt", ".md", ".py")
@@ -50,14 +51,14 @@ class Text:
     tokenizer: spec of TOKENIZERS.  length: T of a row.  packing: "stream" or "documents".
     """
 
-    path: str | None = None
-    field: str = "text"
+    path: Name | None = None
+    field: Name = "text"
     unit: str = "file"
     errors: str = "strict"
-    validation: float | str = 0.02
-    max_bytes: int | None = None
+    validation: Fraction | Name = 0.02
+    max_bytes: Count | None = None
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: int = 128
+    length: Count = 128
     packing: str = "stream"
 
     PATHS: ClassVar = {"path": paths.path, "validation": paths.path, "tokenizer": paths.spec(TOKENIZERS)}

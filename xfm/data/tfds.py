@@ -16,6 +16,7 @@ from xfm.data.source import Data
 from xfm.data.text import check_share, decode
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError, nearest
+from xfm.fields import Count, Fraction, Name
 from xfm.spec import Spec, SpecError, build
 
 
@@ -28,7 +29,7 @@ class TextFields:
     """
 
     tokenizer: Spec = dataclasses.field(default_factory=lambda: {"kind": "wordpiece", "size": 4096})
-    length: int = 128
+    length: Count = 128
     packing: str = "stream"
     errors: str = "strict"
 
@@ -54,11 +55,11 @@ class Tfds:
     """
 
     fields: Mapping[str, str]
-    directory: str | None = None
-    dataset: str | None = None
-    data_dir: str | None = None
+    directory: Name | None = None
+    dataset: Name | None = None
+    data_dir: Name | None = None
     split: str = "train"
-    validation: float | str = 0.05
+    validation: Fraction | Name = 0.05
     text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
+from xfm.fields import CountOrZero, NotNegative, Rate
 from xfm.objectives.base import Objective, row_weights, total, weighted
 from xfm.objectives.mix import cutmix, mixup
 from xfm.objectives.scores import CLASSES, check_scores, scored
@@ -28,10 +29,10 @@ class Classification(Objective):
 
     evaluated: ClassVar[tuple[str, ...]] = ("scores",)
 
-    classes: int = 0
-    smoothing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
+    classes: CountOrZero = 0
+    smoothing: Rate = 0.0
+    mixup: NotNegative = 0.0
+    cutmix: NotNegative = 0.0
     scores: Sequence[str] = ()
 
     def __post_init__(self):

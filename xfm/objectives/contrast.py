@@ -6,13 +6,15 @@ batch at once; under jit with the rows spread over devices that is the global ba
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from xfm.errors import XfmError, nearest
+from xfm.errors import XfmError
+from xfm.fields import Count, NotNegative, Positive
+from xfm.spec import function_of
 
 Vectors = Float[Array, "B n D"]
 Real = Bool[Array, "B"] | None
@@ -29,9 +31,9 @@ def infonce(
     vectors: Vectors,
     labels,
     real: Real = None,
-    temperature: float = 0.05,
-    ways: str = "query",
-    among: int | None = None,
+    temperature: Positive = 0.05,
+    ways: Literal["query", "both"] = "query",
+    among: Count | None = None,
 ) -> Loss:
     """-log softmax of each query's own positive among all positives and negatives of the batch, by cosine.
 
@@ -40,8 +42,6 @@ def infonce(
     among: a query chooses among its own texts and those of the among - 1 rows after it only, or of all rows where there
     are fewer.
     """
-    if ways not in ("query", "both"):
-        raise XfmError(f"infonce: ways is 'query' or 'both', not {ways!r}")
     x = unit(vectors)
     B, n, _ = x.shape
     scores = jnp.einsum("bd,cnd->bnc", x[:, 0], x[:, 1:]) / temperature  # [query, which text, of which row]
@@ -65,15 +65,19 @@ def cosine(vectors: Vectors, labels: Float[Array, "B"], real: Real = None) -> Lo
     return (guess - labels) ** 2, jnp.abs(guess - labels) < 0.5
 
 
-def triplet(vectors: Vectors, labels, real: Real = None, margin: float = 1.0, distance: str = "euclidean") -> Loss:
+def triplet(
+    vectors: Vectors,
+    labels,
+    real: Real = None,
+    margin: NotNegative = 1.0,
+    distance: Literal["euclidean", "cosine"] = "euclidean",
+) -> Loss:
     """max(0, margin + distance to the positive - distance to the negative), the mean over the negatives.
 
     Schroff et al. 2015 (FaceNet), equation 3, with plain distances as in Reimers, Gurevych 2019, section 3.
     """
     if vectors.shape[1] < 3:
         raise XfmError("the triplet loss needs rows of three texts: query, positive, negative; this data has two")
-    if distance not in ("euclidean", "cosine"):
-        raise XfmError(f"triplet: distance is 'euclidean' or 'cosine', not {distance!r}")
     x = unit(vectors) if distance == "cosine" else vectors.astype(jnp.float32)
     if distance == "cosine":
         apart = 1 - jnp.einsum("bd,bnd->bn", x[:, 0], x[:, 1:])
@@ -83,7 +87,7 @@ def triplet(vectors: Vectors, labels, real: Real = None, margin: float = 1.0, di
     return jnp.maximum(margin + apart[:, :1] - apart[:, 1:], 0).mean(-1), (apart[:, :1] < apart[:, 1:]).all(-1)
 
 
-def cosent(vectors: Vectors, labels: Float[Array, "B"], real: Real = None, scale: float = 20.0) -> Loss:
+def cosent(vectors: Vectors, labels: Float[Array, "B"], real: Real = None, scale: Positive = 20.0) -> Loss:
     """log(1 + Σ exp(scale · (cosine of i - cosine of j))) over all pairs of rows where i's score is below j's.
 
     Su, "CoSENT: a more efficient sentence vector scheme than Sentence-BERT" (2022). A loss of the batch as a whole.
@@ -111,13 +115,4 @@ SCORED = ("cosine", "cosent")  # those that need a score for each pair
 
 def loss_of(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The kind and the settings of {"kind": a name of LOSSES, …}; XfmError for what that loss does not have."""
-    settings = dict(spec)
-    kind = settings.pop("kind", None)
-    if kind not in LOSSES:
-        raise XfmError(f"retrieval: no loss {kind!r}{nearest(kind, LOSSES)}; there are {', '.join(LOSSES)}")
-    code = LOSSES[kind].__code__
-    legal = [name for name in code.co_varnames[3 : code.co_argcount] if name != "among"]
-    for name in settings:
-        if name not in legal:
-            raise XfmError(f"retrieval: the loss {kind} has no {name!r}{nearest(name, legal)}; it has {legal}")
-    return kind, settings
+    return function_of(LOSSES, spec, "loss of retrieval", given=("real", "among"))

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
+from xfm.fields import Count, Fraction
+from xfm.spec import function_of
 from xfm.vocabulary import Vocabulary
 
 Tokens = Int[Array, "B T"]
@@ -29,7 +31,7 @@ def whole_word(tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
     return jnp.cumsum(jnp.asarray(vocabulary.starts_word)[tokens], axis=1)
 
 
-def span(tokens: Tokens, vocabulary: Vocabulary, rng, end: float = 0.2, longest: int = 10) -> Tokens:
+def span(tokens: Tokens, vocabulary: Vocabulary, rng, end: Fraction = 0.2, longest: Count = 10) -> Tokens:
     """The row cut into spans of geometric length, clipped at `longest`. Joshi et al. 2020 (SpanBERT), section 3.1."""
     B, T = tokens.shape
     # Inverse of the geometric distribution; T spans are always enough to cover T tokens.
@@ -76,11 +78,20 @@ def replaced(
 
 def units_of(spec: Mapping[str, Any], tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
     """The unit that each token belongs to, counted along the row, by {"kind": a name of UNITS, …}."""
-    spec = dict(spec)
-    kind = spec.pop("kind")
-    if kind not in UNITS:
-        raise XfmError(f"no masking unit {kind!r}; there are {', '.join(UNITS)}")
-    return UNITS[kind](tokens, vocabulary, rng, **spec)
+    kind, settings = unit_of(spec)
+    return UNITS[kind](tokens, vocabulary, rng, **settings)
+
+
+def unit_of(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The kind and the settings of {"kind": a name of UNITS, …}; XfmError for what that unit does not have."""
+    return function_of(UNITS, spec, "masking unit")
+
+
+def check_corruption(kind: str, split: tuple[float, float, float], units: Mapping[str, Any]) -> None:
+    """Raises XfmError, for the objective `kind`, where the three shares are not a whole or there are no such units."""
+    if abs(sum(split) - 1) > 1e-6:
+        raise XfmError(f"{kind}: split is three shares that add up to 1, not {tuple(split)}")
+    unit_of(units)
 
 
 UNITS = {

@@ -11,8 +11,9 @@ import numpy as np
 from flax.core import FrozenDict
 
 from xfm.errors import XfmError
+from xfm.fields import Fraction, Share
 from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
-from xfm.objectives.corruption import choose, replaced, units_of
+from xfm.objectives.corruption import check_corruption, choose, replaced, units_of
 from xfm.objectives.next_sentence import pair_up
 from xfm.objectives.text import guesses, is_special, put, unigram
 
@@ -28,16 +29,13 @@ class MaskedLM(Objective):
     The choice is made anew at each step, from the step's key, and the head is computed at chosen places only.
     """
 
-    rate: float = 0.15
-    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    rate: Fraction = 0.15
+    split: tuple[Share, Share, Share] = (0.8, 0.1, 0.1)
     units: Mapping[str, Any] = FrozenDict(kind="token")
     pairs: Literal["none", "next"] = "none"
 
     def __post_init__(self):
-        if not 0 < self.rate < 1:
-            raise XfmError(f"masked_lm: rate is a share between 0 and 1, not {self.rate}")
-        if len(self.split) != 3 or abs(sum(self.split) - 1) > 1e-6:
-            raise XfmError(f"masked_lm: split is three shares that add up to 1, not {tuple(self.split)}")
+        check_corruption("masked_lm", self.split, self.units)
         if self.vocabulary is None or self.vocabulary.mask is None:
             raise XfmError("masked_lm needs a tokeniser with a mask token; this data has none")
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
+from xfm.fields import Count, TwoOrMore
 from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
 from xfm.objectives.next_sentence import strangers
 from xfm.objectives.text import guesses, is_special, put, unigram
@@ -71,17 +72,11 @@ class PermutationLM(Objective):
     Order and choice are drawn anew at each step, from the step's key.
     """
 
-    share: int = 6
-    longest: int = 5
+    share: TwoOrMore = 6
+    longest: Count = 5
     pairs: Literal["none", "typed"] = "none"
 
     def __post_init__(self):
-        if self.share < 2 or self.longest < 1:
-            raise XfmError(
-                f"permutation_lm: share is 2 or more and longest 1 or more, not {self.share} and {self.longest}"
-            )
-        if self.pairs not in ("none", "typed"):
-            raise XfmError(f"permutation_lm: pairs are 'none' or 'typed', not {self.pairs!r}")
         embed = getattr(self.model, "embed", {}).get("kind")
         if embed != "questions" or "lm" not in getattr(self.model, "heads", {}):
             raise XfmError(f"permutation_lm needs an embedding of kind 'questions', not {embed!r}, and a head 'lm'")

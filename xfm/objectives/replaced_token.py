@@ -13,8 +13,9 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
+from xfm.fields import Fraction, NotNegative, Share
 from xfm.objectives.base import Objective, Params, cross_entropy, row_weights, total, weighted
-from xfm.objectives.corruption import choose, replaced, units_of
+from xfm.objectives.corruption import check_corruption, choose, replaced, units_of
 from xfm.objectives.text import ROWS, excerpt, is_special, put, word_rows
 from xfm.structures import build
 from xfm.transforms.redraw import redraw
@@ -42,16 +43,13 @@ class ReplacedToken(Objective):
     """
 
     generator: Mapping[str, Any] = FrozenDict()
-    rate: float = 0.15
-    split: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    rate: Fraction = 0.15
+    split: tuple[Share, Share, Share] = (1.0, 0.0, 0.0)
     units: Mapping[str, Any] = FrozenDict(kind="token")
-    weight: float = 50.0
+    weight: NotNegative = 50.0
 
     def __post_init__(self):
-        if not 0 < self.rate < 1:
-            raise XfmError(f"replaced_token: rate is a share between 0 and 1, not {self.rate}")
-        if len(self.split) != 3 or abs(sum(self.split) - 1) > 1e-6:
-            raise XfmError(f"replaced_token: split is three shares that add up to 1, not {tuple(self.split)}")
+        check_corruption("replaced_token", self.split, self.units)
         if self.vocabulary is None or self.vocabulary.mask is None:
             raise XfmError("replaced_token needs a tokeniser with a mask token; this data has none")
         for name, heads, head in (("model", self.model.heads, "replaced"), ("generator", self._heads, "mlm")):

@@ -15,6 +15,7 @@ import numpy as np
 from flax.core import FrozenDict
 
 from xfm.errors import XfmError
+from xfm.fields import Count, TwoOrMore
 from xfm.objectives.base import Objective, row_weights, total, weighted
 from xfm.objectives.contrast import LOSSES, SCORED, loss_of, unit
 from xfm.objectives.scores import NUMBERS, ranks, scored
@@ -35,14 +36,12 @@ class Retrieval(Objective):
     evaluated: ClassVar[tuple[str, ...]] = ("among",)
 
     form: Mapping[str, Any] = FrozenDict(kind="infonce")
-    texts: int = 2
-    chunks: int = 1
-    among: int = 16
+    texts: TwoOrMore = 2
+    chunks: Count = 1
+    among: TwoOrMore = 16
 
     def __post_init__(self):
         loss_of(self.form)
-        if self.texts < 2 or self.chunks < 1 or self.among < 2:
-            raise XfmError("retrieval: texts and among are 2 or more, chunks is 1 or more")
 
     def init(self, rng, batch):
         return super().init(rng, self._flat(batch))

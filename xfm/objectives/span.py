@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from xfm.errors import XfmError
+from xfm.fields import Count, Number
 from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
 
 
@@ -24,12 +24,8 @@ class Span(Objective):
 
     evaluated: ClassVar[tuple[str, ...]] = ("longest", "threshold")
 
-    longest: int = 30
-    threshold: float = 0.0
-
-    def __post_init__(self):
-        if self.longest < 1:
-            raise XfmError(f"span: longest is a number of tokens, 1 or more, not {self.longest}")
+    longest: Count = 30
+    threshold: Number = 0.0
 
     def loss(self, params, extra, batch, rng, train=True):
         out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": rng})

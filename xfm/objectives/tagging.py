@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from xfm.errors import XfmError
+from xfm.fields import CountOrZero
 from xfm.objectives.base import Objective, cross_entropy, total, weighted
 from xfm.objectives.classification import check_classes
 from xfm.objectives.entities import entity_scores
@@ -24,7 +25,7 @@ class Tagging(Objective):
 
     evaluated: ClassVar[tuple[str, ...]] = ("scores",)
 
-    classes: int = 0
+    classes: CountOrZero = 0
     scores: Sequence[str] = ("entities",)
 
     def __post_init__(self):

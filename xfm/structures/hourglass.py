@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.parts.embed import EMBEDS
 from xfm.parts.mixer import MIXERS
 from xfm.spec import Spec, SpecError, build, freeze
@@ -40,14 +41,14 @@ class Hourglass(nn.Module):
 
     embed: Spec
     pattern: Sequence[Spec]
-    repeats: int = 1
+    repeats: Count = 1
     before: Sequence[Spec] = ()
     after: Sequence[Spec] = ()
-    rate: int = 4
-    width: int = 4
+    rate: Count = 4
+    width: Count = 4
     activation: str = "gelu"
     norm: Spec = NORM
-    drop: float = 0.0
+    drop: Rate = 0.0
     norms: Mapping[str, Spec] = NO_NORMS
     residual: Spec = PLAIN
     cut: Literal["text", "row"] = "text"

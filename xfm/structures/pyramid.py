@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.errors import nearest
+from xfm.fields import Count, CountOrZero
 from xfm.parts.embed import EMBEDS
 from xfm.spec import Spec, SpecError, build
 from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
@@ -69,9 +70,9 @@ class Pyramid(nn.Module):
 
     embed: Spec
     pattern: Sequence[Spec]
-    blocks: Sequence[int]
-    loops: Sequence[int] | None = None
-    decoder: int | None = None
+    blocks: Sequence[Count]
+    loops: Sequence[Count] | None = None
+    decoder: CountOrZero | None = None
     pool: Literal["mean", "max"] = "mean"
     first: Literal["apart", "paired"] = "apart"
     end: Literal["cut", "kept"] = "cut"

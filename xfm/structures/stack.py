@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context, Mask
 from xfm.errors import XfmError, nearest
+from xfm.fields import Count
 from xfm.kernels.platform import platform
 from xfm.parts.embed import EMBEDS
 from xfm.parts.head import HEADS
@@ -43,15 +44,15 @@ class Stack(nn.Module):
 
     embed: Spec
     pattern: Sequence[Spec]
-    repeats: int = 1
-    loops: int = 1
+    repeats: Count = 1
+    loops: Count = 1
     prologue: Sequence[Spec] = ()
     epilogue: Sequence[Spec] = ()
     norms: Mapping[str, Spec] = NO_NORMS
     residual: Spec = PLAIN
     position: Spec | None = None
     norm: Spec | None = None
-    out: int | None = None
+    out: Count | None = None
     heads: Mapping[str, Spec] = NO_HEADS
     mask: Literal["full", "causal"] = "full"
     remat: str = "none"

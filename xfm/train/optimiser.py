@@ -8,13 +8,14 @@ in `schedules.py`.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from xfm.errors import XfmError
+from xfm.fields import Count, Fraction, NotNegative, Positive, Rate
 from xfm.spec import SpecError, build
 from xfm.train.paths import Rules, first_match, flatten, map_by_path, require_matches
 
@@ -141,10 +142,10 @@ def each_layer(transform: optax.GradientTransformation) -> optax.GradientTransfo
 class AdamW:
     """Loshchilov & Hutter, "Decoupled Weight Decay Regularization" (2019)."""
 
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.01
+    b1: Rate = 0.9
+    b2: Rate = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.01
 
     def direction(self, decay):
         return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps), decay)
@@ -156,10 +157,10 @@ class Adam:
     moments see.
     """
 
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
+    b1: Rate = 0.9
+    b2: Rate = 0.999
+    eps: Positive = 1e-8
+    weight_decay: NotNegative = 0.0
 
     def direction(self, decay):
         return optax.chain(decay, optax.scale_by_adam(self.b1, self.b2, self.eps))
@@ -171,10 +172,10 @@ class Lamb:
     layer's norm.
     """
 
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-6
-    weight_decay: float = 0.01
+    b1: Rate = 0.9
+    b2: Rate = 0.999
+    eps: Positive = 1e-6
+    weight_decay: NotNegative = 0.01
 
     def direction(self, decay):
         trust = each_layer(optax.scale_by_trust_ratio())
@@ -187,9 +188,9 @@ class Lion:
     AdamW's rate.
     """
 
-    b1: float = 0.9
-    b2: float = 0.99
-    weight_decay: float = 0.1
+    b1: Rate = 0.9
+    b2: Rate = 0.99
+    weight_decay: NotNegative = 0.1
 
     def direction(self, decay):
         return optax.chain(optax.scale_by_lion(self.b1, self.b2), decay)
@@ -201,13 +202,11 @@ class Sgd:
     is an L2 penalty.
     """
 
-    momentum: float = 0.9
-    momentum_kind: str = "heavy_ball"
-    weight_decay: float = 0.0
+    momentum: Rate = 0.9
+    momentum_kind: Literal["heavy_ball", "nesterov"] = "heavy_ball"
+    weight_decay: NotNegative = 0.0
 
     def direction(self, decay):
-        if self.momentum_kind not in ("heavy_ball", "nesterov"):
-            raise XfmError(f"config.optimiser: momentum_kind is 'heavy_ball' or 'nesterov', not {self.momentum_kind!r}")
         return optax.chain(decay, optax.trace(self.momentum, self.momentum_kind == "nesterov"))
 
 
@@ -220,11 +219,11 @@ class Adafactor:
     column. Weight decay is decoupled and scaled by the learning rate, as in AdamW.
     """
 
-    decay_rate: float = 0.8
-    threshold: float = 1.0
-    smallest: int = 128
-    momentum: float | None = None
-    weight_decay: float = 0.0
+    decay_rate: Fraction = 0.8
+    threshold: Positive = 1.0
+    smallest: Count = 128
+    momentum: Rate | None = None
+    weight_decay: NotNegative = 0.0
 
     def direction(self, decay):
         scale = optax.chain(

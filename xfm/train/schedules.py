@@ -6,12 +6,13 @@ says.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import optax
 
 from xfm.errors import XfmError
+from xfm.fields import Count, CountOrZero, NotNegative
 from xfm.spec import SpecError, build
 
 
@@ -34,9 +35,9 @@ def build_schedule(spec: Mapping[str, Any], steps: int) -> Callable:
 class Constant:
     """`peak` for ever."""
 
-    steps: int
-    peak: float = 1e-3
-    warmup: int = 0
+    steps: Count
+    peak: NotNegative = 1e-3
+    warmup: CountOrZero = 0
 
     def after_warmup(self):
         return optax.constant_schedule(self.peak)
@@ -46,10 +47,10 @@ class Constant:
 class Linear:
     """A straight line from `peak` to `end` at the last step, as BERT was trained."""
 
-    steps: int
-    peak: float = 1e-3
-    warmup: int = 0
-    end: float = 0.0
+    steps: Count
+    peak: NotNegative = 1e-3
+    warmup: CountOrZero = 0
+    end: NotNegative = 0.0
 
     def after_warmup(self):
         return optax.linear_schedule(self.peak, self.end, max(self.steps - self.warmup, 1))
@@ -61,10 +62,10 @@ class Cosine:
     restarts).
     """
 
-    steps: int
-    peak: float = 1e-3
-    warmup: int = 0
-    end: float = 0.0
+    steps: Count
+    peak: NotNegative = 1e-3
+    warmup: CountOrZero = 0
+    end: NotNegative = 0.0
 
     def after_warmup(self):
         falling = optax.cosine_decay_schedule(1.0, max(self.steps - self.warmup, 1))
@@ -81,20 +82,19 @@ class Wsd:
     a run may be prolonged.
     """
 
-    steps: int
-    peak: float = 1e-3
-    warmup: int = 0
-    decay: int | None = None
-    end: float = 0.0
-    shape: str = "linear"
+    steps: Count
+    peak: NotNegative = 1e-3
+    warmup: CountOrZero = 0
+    decay: Count | None = None
+    end: NotNegative = 0.0
+    shape: Literal["linear", "sqrt"] = "linear"
 
     def after_warmup(self):
         decay = max(self.steps // 10, 1) if self.decay is None else self.decay
         stable = self.steps - self.warmup - decay
-        if stable < 0 or decay < 1 or self.shape not in ("linear", "sqrt"):
+        if stable < 0:
             raise XfmError(
-                f"config.schedule: wsd wants warmup {self.warmup} + decay {decay} <= steps "
-                f"{self.steps}, decay >= 1 and shape 'linear' or 'sqrt', not {self.shape!r}"
+                f"config.schedule: wsd wants warmup {self.warmup} + decay {decay} <= steps {self.steps}; lower one"
             )
         power = {"linear": 1.0, "sqrt": 0.5}[self.shape]
 
@@ -113,11 +113,11 @@ class Rsqrt:
     The last `cooldown` steps fall linearly to 0.
     """
 
-    steps: int
-    peak: float = 1e-3
-    warmup: int = 0
-    timescale: int | None = None
-    cooldown: int = 0
+    steps: Count
+    peak: NotNegative = 1e-3
+    warmup: CountOrZero = 0
+    timescale: Count | None = None
+    cooldown: CountOrZero = 0
 
     def after_warmup(self):
         scale = self.timescale or max(self.warmup, 1)

@@ -4,9 +4,11 @@ other rooms.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from xfm.errors import XfmError, nearest
+from xfm.fields import Count, CountOrZero, Fraction, Integer, Name, NotNegative, Positive, Seed, TwoOrMore
+from xfm.spec import check_values, plain
 
 # Keys of a config that others read: the objective and its networks, the data, and words for people.
 OTHERS = ("model", "objective", "data", "init", "start", "name", "notes")
@@ -30,28 +32,28 @@ class Settings:
     them in the run.
     """
 
-    batch: int = 64
-    steps: int = 1000
-    seed: int = 0
+    batch: Count = 64
+    steps: Count = 1000
+    seed: Seed = 0
     optimiser: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "adamw"})
     schedule: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "constant"})
-    decay: Sequence = ()
-    groups: Sequence = ()
+    decay: Sequence[tuple[Name, NotNegative]] = ()
+    groups: Sequence[tuple[Name, NotNegative | Sequence[NotNegative]]] = ()
     freeze: Sequence[str] = ()
-    clip: float | None = 1.0
+    clip: Positive | None = 1.0
     layout: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "padded"})
-    accumulate: int = 1
-    ema: float | None = None
-    eval_every: int = 100
-    eval_steps: int | None = None
-    save_every: int = 100
-    log_every: int = 10
-    keep: int = 2
-    mesh: Mapping[str, int] = dataclasses.field(default_factory=lambda: {"data": -1, "model": 1})
+    accumulate: Count = 1
+    ema: Fraction | None = None
+    eval_every: Count = 100
+    eval_steps: Count | None = None
+    save_every: Count = 100
+    log_every: Count = 10
+    keep: TwoOrMore = 2
+    mesh: Mapping[str, Integer] = dataclasses.field(default_factory=lambda: {"data": -1, "model": 1})
     sharding: str = "replicated"
     log: Sequence[str] = ("jsonl",)
-    nan: str = "stop"
-    nan_limit: int = 10
+    nan: Literal["stop", "skip"] = "stop"
+    nan_limit: CountOrZero = 10
 
 
 # Keys that may differ between two runs of one workdir: how long, how often, where to, on what.
@@ -84,35 +86,9 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     for key in ("objective", "data"):
         if key not in config:
             raise XfmError(f"config has no {key}; it must say what to train and on what")
-    settings = Settings(**{name: config[name] for name in names if name in config})
-    for name in ("batch", "steps", "accumulate", "eval_every", "save_every", "log_every"):
-        _require(settings, name, _is_count, "a whole number of at least 1")
-    _require(settings, "keep", lambda v: _is_count(v) and v >= 2, "a whole number of at least 2")
-    _require(settings, "eval_steps", lambda v: v is None or _is_count(v), "None or at least 1")
-    _require(settings, "ema", lambda v: v is None or 0 < v < 1, "None or between 0 and 1")
-    _require(settings, "clip", lambda v: v is None or v > 0, "None or above 0")
-    for name in ("decay", "groups"):
-        _require(settings, name, _are_rules, "a list of (regex, factor)")
-    _require(settings, "freeze", lambda v: all(isinstance(r, str) for r in v), "a list of regexes")
-    _require(settings, "nan", lambda v: v in ("stop", "skip"), "'stop' or 'skip'")
+    given = {name: plain(config[name]) for name in names if name in config}
+    check_values(Settings, given, "config.")
+    settings = Settings(**given)
     if settings.batch % settings.accumulate:
         raise XfmError(f"config.accumulate={settings.accumulate} does not divide config.batch={settings.batch}")
     return settings
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _are_rules(value: Any) -> bool:
-    return all(not isinstance(r, str) and len(r) == 2 and isinstance(r[0], str) for r in value)
-
-
-def _require(settings: Settings, name: str, holds, what: str) -> None:
-    value = getattr(settings, name)
-    try:
-        good = holds(value)
-    except TypeError:
-        good = False
-    if not good:
-        raise XfmError(f"config.{name} is {value!r}; it must be {what}")

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from xfm.errors import XfmError, nearest
+from xfm.fields import Name, Rate
 from xfm.spec import build, plain, schema
 from xfm.train.paths import flatten, map_by_path
 from xfm.train.record import FILE, read_record
@@ -30,10 +31,10 @@ class Start:
     drop: rate of the dropouts in the checkpoint's network, which files of the Hub do not always tell.
     """
 
-    source: str | None = None
-    head: str | None = None
-    revision: str | None = None
-    drop: float = 0.0
+    source: Name | None = None
+    head: Name | None = None
+    revision: Name | None = None
+    drop: Rate = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

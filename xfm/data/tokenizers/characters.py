@@ -9,6 +9,7 @@ import numpy as np
 
 from xfm.data.tokenizers.base import Ids, Places, Texts
 from xfm.errors import XfmError
+from xfm.fields import Count
 from xfm.vocabulary import Vocabulary
 
 UNKNOWN = 0xFFFD  # Unicode's own character for what cannot be shown
@@ -23,7 +24,7 @@ class Characters:
     masking sees it, is a white space and what follows up to the next.
     """
 
-    limit: int = 0x10000
+    limit: Count = 0x10000
 
     def __post_init__(self):
         if not UNKNOWN < self.limit <= 0x110000:

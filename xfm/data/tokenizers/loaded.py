@@ -14,6 +14,7 @@ from xfm.data import paths
 from xfm.data.files import fingerprint, optional
 from xfm.data.tokenizers.base import Ids, Places, Texts
 from xfm.errors import XfmError
+from xfm.fields import Name
 from xfm.vocabulary import Vocabulary
 
 NAMES = {
@@ -33,7 +34,7 @@ class File:
     Padding and truncation stored in the file are switched off: rows are made by packing.
     """
 
-    path: str
+    path: Name
 
     PATHS: ClassVar = {"path": paths.path}
 

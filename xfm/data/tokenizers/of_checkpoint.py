@@ -7,14 +7,15 @@ from typing import ClassVar
 from xfm.data import paths
 from xfm.data.tokenizers.base import Texts
 from xfm.data.tokenizers.loaded import Loaded
+from xfm.fields import Name
 
 
 @dataclasses.dataclass(frozen=True)
 class OfCheckpoint:
     """source: folder or name of the checkpoint.  revision: of its repository.  Nothing is learnt."""
 
-    source: str
-    revision: str | None = None
+    source: Name
+    revision: Name | None = None
 
     PATHS: ClassVar = {"source": paths.folder}
 

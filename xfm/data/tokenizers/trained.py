@@ -15,6 +15,7 @@ from xfm.data.files import fingerprint, optional, replacing
 from xfm.data.tokenizers.base import SPECIALS, Texts
 from xfm.data.tokenizers.loaded import Loaded
 from xfm.errors import XfmError
+from xfm.fields import Count
 
 PIECE = r"\n[ \t]*|\w+|[^\w\s]"
 
@@ -30,7 +31,7 @@ class Wordpiece:
     rare in the training documents make their word unknown.
     """
 
-    size: int = 4096
+    size: Count = 4096
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
         return _once(workdir, {"kind": "wordpiece", "size": self.size}, corpus, lambda: self._train(texts))
@@ -74,7 +75,7 @@ class Bpe:
     Sennrich et al. (2016) over bytes, words cut as in GPT-2 (Radford et al. 2019).
     """
 
-    size: int = 4096
+    size: Count = 4096
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
         return _once(workdir, {"kind": "bpe", "size": self.size}, corpus, lambda: self._train(texts))

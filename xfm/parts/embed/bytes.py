@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, build, freeze
@@ -38,13 +39,13 @@ class Bytes(nn.Module):
     The byte table is given to later parts as ctx.shared["embedding"], for heads that are tied to it.
     """
 
-    width: int
-    vocab: int = 261
-    ngrams: tuple[int, ...] = ()
-    buckets: int = 4096
+    width: Count
+    vocab: Count = 261
+    ngrams: tuple[Count, ...] = ()
+    buckets: Count = 4096
     position: Spec = NO_POSITION
     norm: Spec | None = None
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from xfm.context import Context
+from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze
@@ -35,14 +36,14 @@ class Hashed(nn.Module):
     There is no table with a row per id, so no head can be tied to one.
     """
 
-    width: int
-    vocab: int = UNICODE
-    hashes: int = 8
-    buckets: int = 16384
-    types: int = 0
+    width: Count
+    vocab: Count = UNICODE
+    hashes: Count = 8
+    buckets: Count = 16384
+    types: CountOrZero = 0
     position: Spec = NO_POSITION
     norm: Spec | None = None
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.errors import XfmError
+from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
@@ -34,13 +35,13 @@ class Patches(nn.Module):
     of cls tokens and patches together.  norm, drop: after the places are added, no norm if None.
     """
 
-    patch: int | tuple[int, int]
-    width: int
-    cls: int = 1
-    registers: int = 0
+    patch: Count | tuple[Count, Count]
+    width: Count
+    cls: CountOrZero = 1
+    registers: CountOrZero = 0
     position: Spec = NO_POSITION
     norm: Spec | None = None
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):

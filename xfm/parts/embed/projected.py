@@ -6,6 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array
 
 from xfm.context import Context
+from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
@@ -21,14 +22,14 @@ class Projected(nn.Module):
     added behind the map (Zhang et al. 2022, OPT-350M).
     """
 
-    vocab: int
-    width: int
-    factor: int
-    types: int = 0
+    vocab: Count
+    width: Count
+    factor: Count
+    types: CountOrZero = 0
     position: Spec = NO_POSITION
     places: Spec = NO_POSITION
     norm: Spec | None = None
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):

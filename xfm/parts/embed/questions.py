@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 
 SMALL = nn.initializers.normal(0.02)
 GIVEN = ("types", "order", "unseen", "backward", "barred", "asked")  # of a batch, for later parts
@@ -28,9 +29,9 @@ class Questions(nn.Module):
     vocab: V.  width: D.  drop: rate of dropout.
     """
 
-    vocab: int
-    width: int
-    drop: float = 0.0
+    vocab: Count
+    width: Count
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):

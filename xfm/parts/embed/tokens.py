@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from xfm.context import Context
+from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
@@ -25,13 +26,13 @@ class Tokens(nn.Module):
     The word table is given to later parts as ctx.shared["embedding"], for heads that are tied to it.
     """
 
-    vocab: int
-    width: int
-    types: int | None = 0
+    vocab: Count
+    width: Count
+    types: CountOrZero | None = 0
     position: Spec = NO_POSITION
     norm: Spec | None = None
-    drop: float = 0.0
-    factor: int | None = None
+    drop: Rate = 0.0
+    factor: Count | None = None
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):

@@ -4,9 +4,9 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.parts.activation import activation
 from xfm.parts.linear import Linear
-from xfm.spec import SpecError
 
 
 class GLU(nn.Module):
@@ -16,16 +16,11 @@ class GLU(nn.Module):
     out_bias: whether `down` alone has a bias; None does as `bias` does (MosaicBERT has one there only).
     """
 
-    hidden: int
+    hidden: Count
     activation: str = "gelu"
     bias: bool = True
     out_bias: bool | None = None
-    drop: float = 0.0
-
-    def __post_init__(self):
-        if self.hidden < 1:
-            raise SpecError(f"glu: hidden is 1 or more, not {self.hidden}")
-        super().__post_init__()
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.parts.activation import activation
 from xfm.spec import SpecError
 
@@ -40,10 +41,10 @@ class GroupedMLP(nn.Module):
     hidden: F.  groups: G.  drop: rate of dropout on the hidden units.
     """
 
-    hidden: int
-    groups: int
+    hidden: Count
+    groups: Count
     activation: str = "gelu"
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):

@@ -4,6 +4,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import CountOrZero, Rate
 from xfm.parts.linear import Linear
 from xfm.parts.pool import POOLS
 from xfm.spec import Spec, build, freeze
@@ -18,10 +19,10 @@ class Classification(nn.Module):
     drop: before the linear map.
     """
 
-    classes: int
+    classes: CountOrZero
     pool: Spec = CLS
     bias: bool = True
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B classes"]:

@@ -7,6 +7,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Rate
 from xfm.parts.activation import activation
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
@@ -23,7 +24,7 @@ class DenseHead(nn.Module):
     activation: str = "gelu"
     bias: bool = True
     norm: Spec | None = None
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *any"]:

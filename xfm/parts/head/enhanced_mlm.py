@@ -7,6 +7,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.parts.ffn import FFNS
 from xfm.parts.mixer import MIXERS
 from xfm.parts.norm import NORMS
@@ -30,10 +31,10 @@ class EnhancedMLM(nn.Module):
     mixer: Spec
     ffn: Spec
     head: Spec
-    length: int
+    length: Count
     norm: Spec = NORM
-    steps: int = 2
-    drop: float = 0.0
+    steps: Count = 2
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K V"]:

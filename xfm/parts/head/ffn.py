@@ -7,6 +7,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Rate
 from xfm.parts.ffn import FFNS
 from xfm.parts.norm import NORMS
 from xfm.spec import Spec, build, freeze
@@ -23,7 +24,7 @@ class FFNHead(nn.Module):
     ffn: Spec
     head: Spec
     norm: Spec | None = NORM
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *any"]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count, CountOrZero, Number, Rate
 from xfm.kernels.attention import attention
 from xfm.parts.ffn import FFNS
 from xfm.parts.linear import Linear
@@ -27,16 +28,16 @@ class LatentQueries(nn.Module):
     None.  bias: of attention.  drop: after each part and before the last map.
     """
 
-    classes: int
-    heads: int
+    classes: CountOrZero
+    heads: Count
     ffn: Spec
-    queries: int = 1
-    width: int | None = None
+    queries: Count = 1
+    width: Count | None = None
     mixer: Spec | None = None
     norm: Spec = RMSNORM
-    scale: float | None = 1.0
+    scale: Number | None = 1.0
     bias: bool = False
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *any"]:

@@ -6,6 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count
 from xfm.kernels.platform import product
 from xfm.parts.activation import activation
 from xfm.parts.head.at import chosen
@@ -22,12 +23,12 @@ class MLM(nn.Module):
     width: of an own table, D if None (Chung et al. 2021, RemBERT: wider than the stream).
     """
 
-    vocab: int
+    vocab: Count
     table: Literal["tied", "own"] = "tied"
     activation: str | None = None
     norm: Spec | None = None
     bias: bool = True
-    width: int | None = None
+    width: Count | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K V"]:

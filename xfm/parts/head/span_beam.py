@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.pool import POOLS
@@ -29,8 +30,8 @@ class SpanBeam(nn.Module):
     pool: of the token by which there is no answer.
     """
 
-    starts: int = 5
-    ends: int = 5
+    starts: Count = 5
+    ends: Count = 5
     norm: Spec = NORM
     pool: Spec = LAST
 

@@ -4,6 +4,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import CountOrZero, Rate
 from xfm.parts.head.at import chosen
 from xfm.parts.linear import Linear
 
@@ -11,8 +12,8 @@ from xfm.parts.linear import Linear
 class Tagging(nn.Module):
     """Logits [B T classes], or [B K classes] at the places ctx.at.  drop: before the linear map."""
 
-    classes: int
-    drop: float = 0.0
+    classes: CountOrZero
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K classes"]:

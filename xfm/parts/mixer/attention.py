@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count, Number, Rate
 from xfm.kernels.attention import Dropout, Mask, attention
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.softmaxes import SUM, softmax_of
@@ -29,16 +30,16 @@ class Attention(nn.Module):
     As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`.
     """
 
-    heads: int
-    kv_heads: int | None = None
-    width: int | None = None
+    heads: Count
+    kv_heads: Count | None = None
+    width: Count | None = None
     bias: bool = True
     position: Spec = NO_POSITION
     qk_norm: Spec | None = None
-    window: int | None = None
-    scale: float | None = None
+    window: Count | None = None
+    scale: Number | None = None
     softmax: Spec = SUM
-    drop: float = 0.0
+    drop: Rate = 0.0
     implementation: str | None = None
 
     @nn.compact

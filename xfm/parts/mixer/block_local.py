@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.context import Context, positions_within
+from xfm.fields import Count, Rate
 from xfm.kernels.attention import Dropout, Mask, attention
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
@@ -36,9 +37,9 @@ class BlockLocal(nn.Module):
     softmax does that adds the same large number to every score.
     """
 
-    heads: int
-    block: int = 128
-    drop: float = 0.0
+    heads: Count
+    block: Count = 128
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
+from xfm.fields import Count, CountOrZero, Rate
 from xfm.kernels.attention import Dropout, attention
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
@@ -55,11 +56,11 @@ class BlockSparse(nn.Module):
     dense: tokens up to which a text is seen in full.  drop: rate of dropout on the attention weights.
     """
 
-    heads: int
-    block: int = 64
-    again: int = 0
-    dense: int = 0
-    drop: float = 0.0
+    heads: Count
+    block: Count = 64
+    again: CountOrZero = 0
+    dense: CountOrZero = 0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.kernels.attention import Dropout, Relative, attention
 from xfm.parts.linear import Linear
 from xfm.parts.position import POSITIONS
@@ -43,14 +44,14 @@ class Disentangled(nn.Module):
     memory: name of what ctx.shared holds for keys and values [B T D] to be made of, the stream itself if None.
     """
 
-    heads: int
-    width: int | None = None
+    heads: Count
+    width: Count | None = None
     terms: tuple[str, ...] = TERMS
     maps: Literal["apart", "fused"] = "apart"
     keys: Literal["own", "shared"] = "own"
     position: Spec = SHARED
-    drop: float = 0.0
-    position_drop: float = 0.0
+    drop: Rate = 0.0
+    position_drop: Rate = 0.0
     memory: str | None = None
 
     @nn.compact

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from xfm.context import Context
 from xfm.errors import XfmError
+from xfm.fields import Count, Rate
 from xfm.kernels.attention import Dropout, Mask, attention
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.texts import places_and_lengths
@@ -33,10 +34,10 @@ class GlobalWindow(nn.Module):
     "global" (none where it has none) or the "first" of each text.  drop: rate of dropout on the attention weights.
     """
 
-    heads: int
-    window: int
+    heads: Count
+    window: Count
     everyone: Literal["given", "first"] = "given"
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):

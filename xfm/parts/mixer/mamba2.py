@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.context import Context
+from xfm.fields import Count, Positive
 from xfm.kernels.ssd import ssd, step
 from xfm.parts.linear import Linear
 from xfm.spec import SpecError
@@ -157,15 +158,15 @@ class Mamba2(nn.Module):
     None.
     """
 
-    expand: int = 2
-    heads: int | None = None
-    head_width: int = 64
-    state: int = 128
-    groups: int = 1
-    conv: int = 4
-    norm_groups: int = 1
-    epsilon: float = 1e-5
-    chunk: int = 256
+    expand: Count = 2
+    heads: Count | None = None
+    head_width: Count = 64
+    state: Count = 128
+    groups: Count = 1
+    conv: Count = 4
+    norm_groups: Count = 1
+    epsilon: Positive = 1e-5
+    chunk: Count = 256
     implementation: str | None = None
 
     def _heads(self, width: int) -> int:

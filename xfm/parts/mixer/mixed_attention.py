@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.kernels.attention import Dropout, attention
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
@@ -49,9 +50,9 @@ class MixedAttention(nn.Module):
     Queries serve both: multiplied by what a convolution makes of the stream (`span`), they choose the kernels.
     """
 
-    heads: int
-    conv: int = 9
-    drop: float = 0.0
+    heads: Count
+    conv: Count = 9
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):

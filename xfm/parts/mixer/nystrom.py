@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.context import Context
+from xfm.fields import Count
 from xfm.kernels.attention import attention
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
@@ -104,10 +105,10 @@ class Nystrom(nn.Module):
     convolution if None.  texts: that a row holds at most, any number if None.  start: of the inverse, one of STARTS.
     """
 
-    heads: int
-    landmarks: int | None = 64
-    conv: int | None = 65
-    texts: int | None = None
+    heads: Count
+    landmarks: Count | None = 64
+    conv: Count | None = 65
+    texts: Count | None = None
     start: Literal["matrix", "batch"] = "matrix"
 
     @nn.compact

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.kernels.attention import Dropout, attention
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
@@ -88,11 +89,11 @@ class PooledRelative(nn.Module):
     pooled with.
     """
 
-    heads: int
-    width: int | None = None
+    heads: Count
+    width: Count | None = None
     reads: str | None = None
     cls: Literal["free", "counted"] = "free"
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):

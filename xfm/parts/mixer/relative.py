@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.kernels.attention import Dropout, Mask, attention
 from xfm.kernels.attention import Relative as InOrder
 from xfm.kernels.platform import product
@@ -33,12 +34,12 @@ class Relative(nn.Module):
     position: spec of one that shares "relative".  position_drop: of what it shares.
     """
 
-    heads: int
-    width: int | None = None
+    heads: Count
+    width: Count | None = None
     types: Literal["relative", "none"] = "relative"
     position: Spec = SINES
-    drop: float = 0.0
-    position_drop: float = 0.0
+    drop: Rate = 0.0
+    position_drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T+K D"], ctx: Context, state: None = None):

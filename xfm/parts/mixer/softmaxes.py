@@ -1,17 +1,20 @@
 """How attention turns scores into weights, as data: the arithmetic is the kernel's, what is learned stands here."""
 
 import math
+from typing import Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.errors import nearest
+from xfm.fields import Number, Positive
 from xfm.kernels.attention import Sigmoid, Softmax
 from xfm.spec import Spec, SpecError, build, freeze
 
 SUM = freeze(dict(kind="softmax"))
 LEARNED = "learned"
+Learned = Literal["learned"]
 
 
 class OfSum(nn.Module):
@@ -22,10 +25,10 @@ class OfSum(nn.Module):
     clip: (gamma, zeta), which weights are stretched to and then cut to [0, 1] (Bondarenko et al. 2023, section 4.1).
     """
 
-    temperature: float | str | None = None
-    cap: float | None = None
-    sink: float | str | None = None
-    clip: tuple[float, float] | None = None
+    temperature: Positive | Learned | None = None
+    cap: Positive | None = None
+    sink: Number | Learned | None = None
+    clip: tuple[Number, Number] | None = None
 
     @nn.compact
     def described(self, heads: int, keys: int | None) -> Softmax:
@@ -40,9 +43,9 @@ class OfEach(nn.Module):
     for the paper's -log S, S the number of keys of a row, which a stream does not know.
     """
 
-    temperature: float | str | None = None
-    cap: float | None = None
-    shift: float | str = 0.0
+    temperature: Positive | Learned | None = None
+    cap: Positive | None = None
+    shift: Number | Literal["learned", "length"] = 0.0
 
     @nn.compact
     def described(self, heads: int, keys: int | None) -> Sigmoid:
@@ -73,6 +76,4 @@ def _number(module: nn.Module, name: str, heads: int, first: float) -> float | F
     value = getattr(module, name)
     if value == LEARNED:
         return module.param(name, nn.initializers.constant(first), (heads,)).astype(jnp.float32)
-    if isinstance(value, str):
-        raise SpecError(f"attention: {name} of the softmax is a number or {LEARNED!r}, not {value!r}")
     return value

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from xfm.fields import Positive
+
 
 def layernorm(x: Float[Array, "*any D"], eps: float) -> Float[Array, "*any D"]:
     """(x - mean) / sqrt(variance + eps), in float32."""
@@ -16,7 +18,7 @@ def layernorm(x: Float[Array, "*any D"], eps: float) -> Float[Array, "*any D"]:
 class LayerNorm(nn.Module):
     """A scale per channel, and a bias unless `bias` is false."""
 
-    eps: float = 1e-6
+    eps: Positive = 1e-6
     bias: bool = True
 
     @nn.compact

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from xfm.fields import Positive
+
 
 def rmsnorm(x: Float[Array, "*any D"], eps: float) -> Float[Array, "*any D"]:
     """x / sqrt(mean(x²) + eps), in float32."""
@@ -15,7 +17,7 @@ def rmsnorm(x: Float[Array, "*any D"], eps: float) -> Float[Array, "*any D"]:
 class RMSNorm(nn.Module):
     """A scale per channel."""
 
-    eps: float = 1e-6
+    eps: Positive = 1e-6
 
     @nn.compact
     def __call__(self, x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:

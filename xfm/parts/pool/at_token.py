@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.context import Context
+from xfm.fields import CountOrZero
 from xfm.spec import SpecError
 
 
@@ -17,7 +18,7 @@ def place_of(tokens: Int[Array, "B T"], real: Bool[Array, "B T"], token: int | N
 class AtToken(nn.Module):
     """x[b, first real place of the id `token`]; of the row's highest id if None, as CLIP's first files have it."""
 
-    token: int | None = None
+    token: CountOrZero | None = None
 
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
         tokens = ctx.shared.get("tokens")

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count
 from xfm.kernels.attention import attention
 from xfm.parts.ffn import FFNS
 from xfm.parts.linear import Linear
@@ -17,7 +18,7 @@ LAYERNORM = freeze(dict(kind="layernorm"))
 class AttentionPool(nn.Module):
     """One learned query per head over the tokens, then, if `ffn` is given, y + ffn(norm(y))."""
 
-    heads: int
+    heads: Count
     ffn: Spec | None = None
     norm: Spec = LAYERNORM
 

@@ -4,6 +4,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.parts.activation import activation
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
@@ -20,11 +21,11 @@ class DensePool(nn.Module):
     """
 
     pool: Spec = CLS
-    width: int | None = None
+    width: Count | None = None
     activation: str = "tanh"
     bias: bool = True
     norm: Spec | None = None
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B width"]:

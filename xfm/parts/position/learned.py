@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.errors import XfmError
+from xfm.fields import Count, CountOrZero
 from xfm.parts.position.base import Position
 
 
@@ -15,8 +16,8 @@ class Learned(Position):
     first: the row of place 0 (2 in RoBERTa, whose rows 0 and 1 belong to ids that are no places).
     """
 
-    length: int
-    first: int = 0
+    length: Count
+    first: CountOrZero = 0
 
     @nn.compact
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 
 from xfm.context import Context
+from xfm.fields import Count
 from xfm.kernels.attention import Buckets
 from xfm.parts.position.base import Position
 from xfm.spec import SpecError
@@ -16,10 +17,10 @@ class RelativeBuckets(Position):
     heads: N, to be given where a stack shares one table among its layers.
     """
 
-    buckets: int = 32
-    reach: int = 128
-    sides: int = 2
-    heads: int | None = None
+    buckets: Count = 32
+    reach: Count = 128
+    sides: Count = 2
+    heads: Count | None = None
 
     @nn.compact
     def bias(self, heads: int, ctx: Context) -> Buckets:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
+from xfm.fields import Count
 from xfm.parts.position.base import Position
 from xfm.parts.position.sinusoidal import sinusoids
 
@@ -31,7 +32,7 @@ class Sines:
 class RelativeSines(Position):
     """Opens no door: shares Sines as "relative", which the mixer of kind "relative" reads.  reach: as there."""
 
-    reach: int | None = None
+    reach: Count | None = None
 
     def share(self, ctx: Context) -> dict[str, Any]:
         return {"relative": Sines(self.reach)}

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
+from xfm.fields import Count
 from xfm.parts.norm import NORMS
 from xfm.parts.position.base import Position
 from xfm.spec import Spec, SpecError, build
@@ -53,9 +54,9 @@ class RelativeTable(Position):
     bucket, the buckets being logarithmic; None for a row per distance.  norm: of each row, none if None.
     """
 
-    span: int
-    width: int
-    reach: int | None = None
+    span: Count
+    width: Count
+    reach: Count | None = None
     norm: Spec | None = None
 
     @nn.compact

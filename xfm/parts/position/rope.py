@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
+from xfm.fields import Positive, Share
 from xfm.parts.position.base import Position, places
-from xfm.spec import SpecError
 
 Pairs = Literal["halves", "neighbours"]
 
@@ -49,17 +49,10 @@ class Rope(Position):
     the paper.  turns: "qk", or "qkv" for values too (RoFormer's `rotary_value`).
     """
 
-    theta: float = 10_000.0
-    share: float = 1.0
+    theta: Positive = 10_000.0
+    share: Share = 1.0
     pairs: Pairs = "halves"
     turns: Literal["qk", "qkv"] = "qk"
-
-    def __post_init__(self):
-        if self.pairs not in ("halves", "neighbours") or self.turns not in ("qk", "qkv"):
-            raise SpecError(
-                f"rope: pairs are 'halves' or 'neighbours' and turns 'qk' or 'qkv', not {self.pairs!r}, {self.turns!r}"
-            )
-        super().__post_init__()
 
     def rotate(self, q: Float[Array, "B T N H"], k: Float[Array, "B T K H"], ctx: Context):
         turn = self.angles(q, ctx)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Positive
 from xfm.parts.position.base import Position
 from xfm.parts.position.rope import angles, rotate
 
@@ -14,7 +15,7 @@ from xfm.parts.position.rope import angles, rotate
 class Rope2D(Position):
     """theta: the base of the wavelengths; needs a grid in the context and a head width that 4 divides."""
 
-    theta: float = 100.0
+    theta: Positive = 100.0
 
     def rotate(self, q: Float[Array, "B T N H"], k: Float[Array, "B T K H"], ctx: Context):
         (h, w), (T, H) = ctx.grid, (q.shape[1], q.shape[-1])

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
+from xfm.fields import Positive
 from xfm.parts.position.base import Position, places
 
 
@@ -20,7 +21,7 @@ def sinusoids(position: Int[Array, "*any"], width: int, base: float = 10_000.0) 
 class Sinusoidal(Position):
     """x + sinusoids(position); needs an even width."""
 
-    base: float = 10_000.0
+    base: Positive = 10_000.0
 
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
         return x + sinusoids(places(x, ctx), x.shape[-1], self.base).astype(x.dtype)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Positive
 from xfm.parts.position.base import Position
 from xfm.parts.position.sinusoidal import sinusoids
 
@@ -15,7 +16,7 @@ from xfm.parts.position.sinusoidal import sinusoids
 class Sinusoidal2D(Position):
     """x + [sinusoids(column), sinusoids(row)]; needs a grid in the context and a width that 4 divides."""
 
-    base: float = 10_000.0
+    base: Positive = 10_000.0
 
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
         (h, w), (T, D) = ctx.grid, x.shape[1:]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
+from xfm.fields import Count, Rate
 from xfm.parts.activation import activation
 from xfm.parts.norm import NORMS
 from xfm.parts.residual.thinning import thinned
@@ -63,11 +64,11 @@ class Convolved(nn.Module):
     width: places that the convolution sees, odd.  drop: of y, and of what the convolution gives.
     """
 
-    width: int
-    groups: int = 1
+    width: Count
+    groups: Count = 1
     activation: str = "tanh"
     norm: Spec = NORM
-    drop: float = 0.0
+    drop: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):

@@ -4,14 +4,15 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Rate
 from xfm.parts.residual.thinning import thinned
 
 
 class Plain(nn.Module):
     """x + y.  drop: dropout of y's units.  drop_path: stochastic depth at the top of the stack, less further down."""
 
-    drop: float = 0.0
-    drop_path: float = 0.0
+    drop: Rate = 0.0
+    drop_path: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):

@@ -10,6 +10,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Number, Rate
 from xfm.parts.residual.thinning import thinned
 
 
@@ -19,11 +20,11 @@ class Scaled(nn.Module):
     gate: the fixed gate, or where it is learned its first value.  learn: "none", "scalar" or "channel".
     """
 
-    skip: float = 1.0
-    gate: float = 1.0
+    skip: Number = 1.0
+    gate: Number = 1.0
     learn: Literal["none", "scalar", "channel"] = "none"
-    drop: float = 0.0
-    drop_path: float = 0.0
+    drop: Rate = 0.0
+    drop_path: Rate = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):
