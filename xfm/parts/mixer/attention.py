@@ -1,5 +1,7 @@
 """Multi-head attention. Vaswani et al. 2017, section 3.2; grouped queries: Ainslie et al. 2023."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -29,6 +31,8 @@ class Attention(nn.Module):
     As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`.
     """
 
+    whole_row: ClassVar[str | None] = None
+
     heads: int
     kv_heads: int | None = None
     width: int | None = None
@@ -45,6 +49,7 @@ class Attention(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
         D = x.shape[-1]
         N, K, H = self.sizes(D)
+        x = ctx.clean(x)
         q, k, v = (Linear((n, H), self.bias, name=name)(x) for name, n in (("q", N), ("k", K), ("v", K)))
         if self.qk_norm is not None:
             q = build(NORMS, self.qk_norm, name="q_norm")(q)
