@@ -1,12 +1,12 @@
 """What every part may know beside its input."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from xfm.kernels.attention import Mask
 
@@ -17,12 +17,18 @@ __all__ = ["Context", "Mask", "positions_within"]
 class Context:
     """The circumstances of a batch, frozen; a part that learns more returns `ctx.replace(...)`.
 
-    positions: place of each token in its own text; None means 0, 1, 2, … along the row.
+    positions: of each token in its own text; None means 0, 1, 2, … along the row.
     segments: which text of the row a token belongs to, 0 being padding; None means one text without padding. A token
-      sees its own segment only, so packing and padding are one mechanism. Attention takes a pair too, those of its
-      queries and those of its keys, where some tokens listen and are not listened to (Hourglass, SigLIP).
-    mask: what a token may see within its segment, as a description (see `xfm.kernels.attention.Mask`).
-    at: where heads that predict per token do so; None means everywhere.
+      attends to its own segment only, so packing and padding are one mechanism. Attention takes a pair too, those of
+      its queries and those of its keys, where some tokens attend and are not attended to (Hourglass, SigLIP).
+      Windows and convolutions measure distance along the row, so padding inside a text (1 1 0 1) counts as a position
+      that holds nothing. Attention takes all tokens of one id as one text, wherever they stand; a recurrence starts
+      anew wherever the id changes, so where ids alternate (1 2 1) the second run of 1 does not depend on the first.
+    padding: what parts may meet in the stream where segments are 0. "unknown": anything, NaN included, so each part
+      replaces it by zeros (`clean`), since in a gradient 0 · NaN is NaN. "finite": a structure has done so once, behind
+      the embedding, and parts need not. "text": it takes part in the arithmetic (Pyramid, Hourglass cut by "row").
+    mask: what a token may attend to within its segment, as a description (see `xfm.kernels.attention.Mask`).
+    at: the positions where heads that predict per token do so; None means everywhere.
     depth: how deep in the stack a sublayer stands, from 0 at the bottom to 1 at the top.
     shared: what the embedding or the prologue gives to all later parts, by name.
     grid: (h, w) or (t, h, w) of the patches of a vision input, after any leading tokens that are not patches.
@@ -35,16 +41,18 @@ class Context:
     at: Int[Array, "B K"] | None = None
     depth: Float[Array, ""] | float = 0.0
     shared: dict[str, Any] = struct.field(default_factory=dict)
+    padding: Literal["unknown", "finite", "text"] = struct.field(pytree_node=False, default="unknown")
     grid: tuple[int, ...] | None = struct.field(pytree_node=False, default=None)
     train: bool = struct.field(pytree_node=False, default=False)
     dtype: Any = struct.field(pytree_node=False, default=jnp.float32)
 
     @classmethod
     def of(cls, batch: Mapping[str, Array], **known: Any) -> "Context":
-        """The context of a batch: its positions (counted within segments where it gives none), segments and places.
+        """The context of a batch: its segments, its positions (counted within segments where it gives none), its `at`.
 
-        batch["global"] [B T], where there is one, marks tokens that all see; parts find it in ctx.shared, beside what
-        `known` has there. batch["heard"] [B T] marks those that are listened to, where the others listen as well.
+        batch["global"] [B T], where there is one, marks tokens that all attend to; parts find it in ctx.shared, beside
+        what `known` has there. batch["heard"] [B T] marks those that are attended to; the others only attend. Positions
+        of padding are 0, whatever the batch has there, unless padding is "text".
         """
         segments, positions = batch.get("segments"), batch.get("positions")
         if positions is None and segments is not None:
@@ -54,16 +62,24 @@ class Context:
             segments = segments, jnp.where(batch["heard"] > 0, segments, 0)
         shared = {"global": batch["global"] > 0} if "global" in batch else {}
         shared |= known.pop("shared", {})
-        return cls(positions=positions, segments=segments, at=batch.get("at"), shared=shared, **known)
+        ctx = cls(positions=positions, segments=segments, at=batch.get("at"), shared=shared, **known)
+        return ctx if positions is None else ctx.replace(positions=ctx.clean(positions))
 
-    def real(self, x: Float[Array, "B T D"]) -> Bool[Array, "B T"]:
-        """Which tokens of x are not padding; of a pair of segments those that listen."""
+    def real(self, x: Shaped[Array, "B T *any"]) -> Bool[Array, "B T"]:
+        """Which tokens of x are not padding; of a pair of segments those that attend."""
         segments = self.segments[0] if isinstance(self.segments, tuple) else self.segments
         return jnp.ones(x.shape[:2], bool) if segments is None else segments > 0
 
+    def clean(self, x: Shaped[Array, "B T *any"]) -> Shaped[Array, "B T *any"]:
+        """x with zeros in padding; x as it is where there is none, or where `padding` says that it may stay."""
+        if self.segments is None or self.padding != "unknown":
+            return x
+        real = self.real(x)
+        return jnp.where(real.reshape(*real.shape, *[1] * (x.ndim - 2)), x, jnp.zeros((), x.dtype))
+
 
 def positions_within(segments: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    """Places counted from the first token of each segment: 1 1 2 2 2 0 -> 0 1 0 1 2 0."""
+    """Positions counted from the first token of each segment: 1 1 2 2 2 0 -> 0 1 0 1 2 0."""
     index = jnp.broadcast_to(jnp.arange(segments.shape[1]), segments.shape)
     first = jnp.diff(segments, axis=1, prepend=segments[:, :1] - 1) != 0
     return index - jax.lax.cummax(jnp.where(first, index, 0), axis=1)

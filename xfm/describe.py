@@ -12,20 +12,16 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-import xfm.parts as parts_of
 from xfm.errors import XfmError
+from xfm.parts import SLOTS
 from xfm.parts.mixer import Attention
 from xfm.plan.flops import walk
 from xfm.spec import build as build_from
 from xfm.spec import plain
 from xfm.structures import build
 
-KINDS = {cls: kind for table in parts_of.SLOTS.values() for kind, cls in table.items()}
-FALLBACK = 512  # tokens of a row where the config names no length
 COUNTS = "kMBT"  # parameters are counted in billions, operations in giga
-DIGITS = (8, 1)  # side and channels of scikit-learn's digits, the images of a config without a path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,29 +91,38 @@ def describe(config: Mapping[str, Any]) -> Description:
 
 
 def example_batch(config: Mapping[str, Any], rows: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a batch for `config.model`, of the length or the size that config.data gives.
+    """The shapes of a batch for `config.model`: of rows as the source in config.data says that it holds them.
 
-    A source with a method `row` says so itself.
-    Where it gives none: as many tokens as there are places, or FALLBACK; images of 224 x 224.
+    Without a source, of what the embedding reads: config.data.length tokens, or as many as it has positions for; an
+    image of 224 x 224. Raises XfmError for a source or an embedding that does not say what its rows are.
     """
-    data, embed = plain(config.get("data") or {}), plain(config["model"]).get("embed") or {}
-    if embed.get("kind") == "patches":
-        digits = data.get("kind") == "images" and data.get("path") is None
-        data = data.get("images", {}) if data.get("kind") == "tfds" else data
-        side, channels = DIGITS if digits else (224, 3)
-        side, channels = data.get("size") or side, data.get("channels") or channels
-        height, width = (side, side) if isinstance(side, int) else side
-        return {"images": jax.ShapeDtypeStruct((rows, height, width, channels), jnp.float32)}
-    if hasattr(_sources().get(data.get("kind")), "row"):
-        row = build_from(_sources(), data).row()
-        return {name: jax.ShapeDtypeStruct((rows, *shape), dtype) for name, (shape, dtype) in row.items()}
-    data = data.get("text", {}) if data.get("kind") == "tfds" else data
-    length = data.get("length", (embed.get("position") or {}).get("length", FALLBACK))
-    if not isinstance(length, int) or length < 1:
+    data = plain(config.get("data") or {})
+    row = _row_of_source(data) if "kind" in data else _row_of_model(config["model"], data.get("length"))
+    return {name: jax.ShapeDtypeStruct((rows, *shape), dtype) for name, (shape, dtype) in row.items()}
+
+
+def _row_of_source(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    from xfm.data import SOURCES  # what reads data is not needed to build a network
+
+    source = build_from(SOURCES, data)
+    if not hasattr(source, "row"):
+        raise XfmError(
+            f"data {data['kind']!r} does not say what a row of it holds; give its class a method row(), "
+            "which returns the shape and the dtype of each array by name"
+        )
+    return source.row()
+
+
+def _row_of_model(spec: Mapping[str, Any], length: Any) -> Mapping[str, Any]:
+    if length is not None and (not isinstance(length, int) or isinstance(length, bool) or length < 1):
         raise XfmError(f"config.data.length is {length!r}; it must be a whole number of at least 1")
-    documents = data.get("packing") == "documents"
-    names = ("tokens", "segments", "positions") if documents else ("tokens",)
-    return {name: jax.ShapeDtypeStruct((rows, length), jnp.int32) for name in names}
+    model = build(spec)
+    if not hasattr(model, "row"):
+        raise XfmError(
+            f"structure {spec['kind']!r} does not say what a row of its batch holds; give its class a method "
+            "row(length), or set config.data to a source that says so"
+        )
+    return model.row(length)
 
 
 def _started(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -127,12 +132,6 @@ def _started(config: Mapping[str, Any]) -> Mapping[str, Any]:
     from xfm.train.start import resolved
 
     return resolved(config)
-
-
-def _sources() -> Mapping[str, type]:
-    from xfm.data import SOURCES  # what reads data is not needed to build a network
-
-    return SOURCES
 
 
 @dataclasses.dataclass
@@ -202,13 +201,14 @@ def _costs(calls: list[_Call], jaxpr: Any) -> tuple[dict[tuple, int], dict[tuple
 
 def _parts(calls, params, flops, repeats) -> tuple[Part, ...]:
     """One per outermost part, and per module outside parts with parameters or FLOPs of its own."""
+    kinds = {part: kind for table in SLOTS.values() for kind, part in table.items()}
     modules = {call.path: call.module for call in calls}
     shapes = {call.path: call.shape for call in calls if call.shape}
 
     def owner(path):
         """The part that a module belongs to, or the module itself."""
         above = (path[:i] for i in range(len(path) + 1))
-        return next((some for some in above if modules.get(some) in KINDS), path)
+        return next((some for some in above if modules.get(some) in kinds), path)
 
     sums = {owner(call.path): [0, 0] for call in calls}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
@@ -219,12 +219,12 @@ def _parts(calls, params, flops, repeats) -> tuple[Part, ...]:
 
     def kind(path):
         module = modules.get(path)
-        return KINDS.get(module) or getattr(module, "__name__", "module").lower()
+        return kinds.get(module) or getattr(module, "__name__", "module").lower()
 
     return tuple(
         Part("/".join(path), kind(path), tuple(shapes.get(path, ())), *costs, repeats.get(path, 1))
         for path, costs in sums.items()
-        if modules.get(path) in KINDS or any(costs)
+        if modules.get(path) in kinds or any(costs)
     )
 
 

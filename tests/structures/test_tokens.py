@@ -16,8 +16,10 @@ from xfm.data.layout import Tokens, spans
 from xfm.data.source import Arrays
 from xfm.describe import example_batch
 from xfm.objectives import build_objective
+from xfm.parts import SLOTS
 from xfm.spec import SpecError, plain
-from xfm.structures.tokens import WHOLE, check_unpadded, laid, repad, unpad
+from xfm.structures import STRUCTURES
+from xfm.structures.tokens import check_unpadded, laid, repad, unpad
 from xfm.train.sharding import batch_sharding, make_mesh
 from xfm.vocabulary import Vocabulary
 
@@ -25,6 +27,18 @@ TEXT = [entry.config for entry in entries() if entry.family != "vision"]
 # Labels of texts, of tokens and of places, with windows; the heads and mixers of all the others are slow.
 COVERING = ("text/modernbert", "text/finetune_classification", "text/finetune_tagging")
 REFUSED = ("text/fnet", "text/nystromformer", "text/bigbird", "text/canine", "text/funnel", "text/xlnet")
+
+
+PARTS = {**SLOTS["embed"], **SLOTS["mixer"], **STRUCTURES}
+WHOLE = [kind for kind, part in PARTS.items() if getattr(part, "whole_row", None) is not None]
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_every_part_that_reads_a_row_says_whether_it_needs_a_whole_one(kind):
+    assert isinstance(PARTS[kind].whole_row, str | None)
+    if kind in WHOLE:
+        with pytest.raises(SpecError, match=f"and '{kind}' {PARTS[kind].whole_row}; set layout 'padded'"):
+            check_unpadded([dict(part=dict(kind=kind))])
 
 
 def tiny(name):

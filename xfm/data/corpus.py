@@ -66,6 +66,14 @@ def token_rows(
     return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, facts=facts)
 
 
+def row(length: int, packing: str) -> dict[str, tuple[tuple[int, ...], Any]]:
+    """Shape and dtype of each array of a packed row."""
+    check_length(length)
+    check_packing(packing)
+    names = ("tokens", "segments", "positions") if packing == "documents" else ("tokens",)
+    return dict.fromkeys(names, ((length,), np.int32))
+
+
 def check_length(length: int) -> None:
     """Raises SpecError for a row too short to hold a token between `cls` and `sep`."""
     if not isinstance(length, int) or length < 4:

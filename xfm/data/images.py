@@ -60,12 +60,7 @@ class Images:
     def open(self, workdir: Path) -> Data:
         if self.corrupt not in ("error", "next"):
             raise SpecError(f"corrupt={self.corrupt!r} is not one of error, next")
-        size, channels = self.size, self.channels
-        if self.path is None:
-            size, channels = 8 if size is None else size, 1 if channels is None else channels
-        if size is None:
-            raise SpecError("a folder of images needs 'size', the side in pixels that every image is brought to")
-        pixels = Pixels(size, 3 if channels is None else channels, self.mean, self.std, self.background)
+        pixels = self._pixels()
         names, read, labels, classes, marks, notes = self._digits() if self.path is None else self._folder()
         valid = [split == "valid" for split in self._splits(names)]
         augments = [build(AUGMENTS, spec) for spec in self.augment]
@@ -85,6 +80,18 @@ class Images:
         how = (pixels.shape, self.mean, self.std, self.background, self.augment, valid)
         facts = {"train_rows": len(train), "valid_rows": len(held), "classes": len(classes)}
         return Data(train, held, None, None, fingerprint(marks, classes, how), classes, facts, notes)
+
+    def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of each array of a row."""
+        return {"images": (self._pixels().shape, np.float32), "labels": ((), np.int32)}
+
+    def _pixels(self) -> Pixels:
+        size, channels = self.size, self.channels
+        if self.path is None:
+            size, channels = 8 if size is None else size, 1 if channels is None else channels
+        if size is None:
+            raise SpecError("a folder of images needs 'size', the side in pixels that every image is brought to")
+        return Pixels(size, 3 if channels is None else channels, self.mean, self.std, self.background)
 
     def _splits(self, names: list[tuple[str | None, str]]) -> list[str]:
         if not isinstance(self.validation, str):

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xfm.data import paths
-from xfm.data.corpus import Documents, check_length, check_packing, token_rows
+from xfm.data.corpus import Documents, check_length, check_packing, row, token_rows
 from xfm.data.files import fingerprint
 from xfm.data.source import Data, Row, Source
 from xfm.data.text import Text, default_tokenizer
@@ -64,6 +64,10 @@ class Mixture:
         facts |= {"train_rows": sum(sizes), "valid_rows": len(held)}
         mark = fingerprint(mark, [one.fingerprint for one in found])
         return Data(mixed, held, fitted, fitted.vocabulary, mark, facts=facts)
+
+    def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of each array of a row."""
+        return row(self.length, self.packing)
 
     def _texts(self) -> dict[str, Text]:
         if not self.parts:

@@ -75,6 +75,10 @@ class Text:
             origin=self.origin,
         )
 
+    def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of each array of a row."""
+        return corpus.row(self.length, self.packing)
+
     @property
     def origin(self) -> str:
         return self.path or "the standard library"

@@ -85,7 +85,7 @@ class Tfds:
         readers = self._readers(features)
         tokenizer = None
         if "tokens" in self.fields and _is_text(features[self.fields["tokens"]]):
-            text = build({"text": TextFields}, {"kind": "text", **self.text})
+            text = self._text()
             if text.packing != "single":
                 return self._packed(splits, text, mark, workdir)
             corpus.check_length(text.length)
@@ -102,6 +102,17 @@ class Tfds:
         facts = {"train_rows": len(train), "valid_rows": len(valid)}
         vocabulary = tokenizer.vocabulary if tokenizer else None
         return Data(train, valid, tokenizer, vocabulary, mark, classes, facts)
+
+    def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of the tokens and images of a row; other fields are known when the dataset is opened."""
+        known = {}
+        if "tokens" in self.fields:
+            text = self._text()
+            packing = "documents" if text.packing == "single" else text.packing
+            known |= corpus.row(text.length, packing)
+        if "images" in self.fields:
+            known["images"] = (self._pixels().shape, np.float32)
+        return known
 
     def records(self) -> tuple[Mapping[str, Any], dict[str, tuple[Any, np.ndarray]]]:
         """The dataset's features; for train and valid the rows of a split, and which of them
@@ -213,6 +224,9 @@ class Tfds:
         records = Records(rows, self._where, keep, readers, augments)
         records[0]  # a feature that cannot be what it is mapped to is told now
         return records
+
+    def _text(self) -> TextFields:
+        return build({"text": TextFields}, {"kind": "text", **self.text})
 
     def _pixels(self) -> Pictures:
         return build({"images": Pictures}, {"kind": "images", **self.images})

@@ -43,7 +43,8 @@ def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) ->
     Raises XfmError where the tokeniser has ids that the embedding has no row for.
     """
     config = plain(config)
-    rows = config["model"].get("embed", {}).get("vocab")
+    model = build(config["model"])
+    rows = getattr(model, "vocab", None)
     if vocabulary is not None and rows is not None and vocabulary.size > rows:
         raise XfmError(
             f"the tokeniser has {vocabulary.size} ids, the model's embedding {rows} rows; "
@@ -52,7 +53,7 @@ def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) ->
     return build_from(
         OBJECTIVES,
         config["objective"],
-        model=build(config["model"]),
+        model=model,
         vocabulary=vocabulary,
         initial=tuple(tuple(rule) for rule in config.get("init", ())),
     )

@@ -5,7 +5,7 @@ Representation", 2021, section 3; what padding does is read off the authors' pro
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,20 +13,19 @@ from jaxtyping import Array, Bool
 
 from xfm.context import Context
 from xfm.fields import Count, Rate
-from xfm.parts.embed import EMBEDS
 from xfm.parts.mixer import MIXERS
-from xfm.spec import Spec, SpecError, build, freeze
+from xfm.spec import Spec, SpecError, freeze
+from xfm.structures.base import Structure
 from xfm.structures.coarse import Down, Slots, Up, slots
 from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN
-from xfm.structures.tokens import refuse_cells
 
 NORM = freeze(dict(kind="layernorm"))
 REFUSAL = "an hourglass cut by 'row' takes one text a row; set cut='text'"
 PAIRS = ("attention", "block_local")  # mixers that take the segments of queries and of keys apart
 
 
-class Hourglass(nn.Module):
+class Hourglass(Structure):
     """embed, `before`, down, `pattern` × `repeats`, up, `after`; the layers are data as they are in a Stack.
 
     rate: tokens for which a coarse place stands.  width: tokens around each that the way up looks at.
@@ -38,6 +37,8 @@ class Hourglass(nn.Module):
     convolutions reach into; whether a coarse place is listened to is told by the window after its own; a row holds one
     text, and more are an error where segments are known, NaN inside jit.
     """
+
+    whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
 
     embed: Spec
     pattern: Sequence[Spec]
@@ -60,13 +61,14 @@ class Hourglass(nn.Module):
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
         """{"hidden": [B T D], "coarse": [B C D], and each head's output by its name}."""
-        refuse_cells(batch, "hourglass")
+        self._refuse_cells(batch)
         before, pattern, after = (
             sublayers_of(specs, self.norms, self.residual) for specs in (self.before, self.pattern, self.after)
         )
         self._check((*before, *pattern, *after))
-        ctx = Context.of(batch, train=train, dtype=dtype_of(self.dtype))
-        x, ctx = build(EMBEDS, self.embed, name="embed")(batch, ctx)
+        padding = "text" if self.cut == "row" else "unknown"
+        ctx = Context.of(batch, padding=padding, train=train, dtype=dtype_of(self.dtype))
+        x, ctx = self._embedded(batch, ctx)
         texts = jnp.ones(x.shape[:2], jnp.int32) if ctx.segments is None or self.cut == "row" else ctx.segments
         x = one_text(x, ctx, REFUSAL) if self.cut == "row" else x
         where = slots(texts, self.rate)

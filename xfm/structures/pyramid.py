@@ -5,7 +5,7 @@ section 2.2 (pooling) and 2.3 (decoder).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,11 +14,10 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 from xfm.errors import nearest
 from xfm.fields import Count, CountOrZero
-from xfm.parts.embed import EMBEDS
-from xfm.spec import Spec, SpecError, build
+from xfm.spec import Spec, SpecError
+from xfm.structures.base import Structure
 from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN
-from xfm.structures.tokens import refuse_cells
 
 REFUSAL = (
     "a pyramid pools neighbours; give rows of one text each, or of running text without segments "
@@ -51,7 +50,7 @@ def spread(x: Float[Array, "B S D"], times: int, length: int, first: str) -> Flo
     return jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))
 
 
-class Pyramid(nn.Module):
+class Pyramid(Structure):
     """`pattern` × blocks[0], then half the tokens and `pattern` × blocks[1], and so on: {"hidden": [B T' D], heads}.
 
     blocks: periods in each.  loops: how often each period of a block runs, with the same parameters; once if None.
@@ -67,6 +66,8 @@ class Pyramid(nn.Module):
     ctx.shared gives layers "types", batch["types"], and the first layer of each shorter block "before", what it was
     pooled from, as (stream, context).
     """
+
+    whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
 
     embed: Spec
     pattern: Sequence[Spec]
@@ -85,10 +86,10 @@ class Pyramid(nn.Module):
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
         """{"hidden": [B T D], each head's output by its name}; without a decoder hidden is [B T' D]."""
-        refuse_cells(batch, "pyramid")
+        self._refuse_cells(batch)
         self._check()
-        whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))
-        x, whole = build(EMBEDS, self.embed, name="embed")(batch, whole)
+        whole = Context.of(batch, padding="text", train=train, dtype=dtype_of(self.dtype))
+        x, whole = self._embedded(batch, whole)
         x = one_text(x, whole, REFUSAL)
         types = {"types": batch["types"]} if "types" in batch else {}
         places = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2]) if whole.positions is None else whole.positions

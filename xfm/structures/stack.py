@@ -12,19 +12,19 @@ from xfm.context import Context, Mask
 from xfm.errors import XfmError, nearest
 from xfm.fields import Count
 from xfm.kernels.platform import platform
-from xfm.parts.embed import EMBEDS
 from xfm.parts.head import HEADS
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze, schema
+from xfm.structures.base import Structure
 from xfm.structures.sublayer import NO_NORMS, PLAIN, Sublayer
 from xfm.structures.tokens import check_unpadded, laid, repad
 
 NO_HEADS = freeze({})
 
 
-class Stack(nn.Module):
+class Stack(Structure):
     """prologue, then `pattern` × `repeats`, then epilogue; each entry is the spec of a mixer or of an ffn.
 
     An entry may instead be a whole sublayer, {"part": spec, "norms": …, "residual": …}, to differ from the stack's
@@ -67,7 +67,7 @@ class Stack(nn.Module):
             )
         given, batch = batch, self._laid(batch, state)
         ctx = self._context(batch, train)
-        x, ctx = build(EMBEDS, self.embed, name="embed")(batch, ctx)
+        x, ctx = self._embedded(batch, ctx)
         if self.position is not None:
             made = build(POSITIONS, self.position, name="position").share(ctx)
             ctx = ctx.replace(shared={**ctx.shared, **made})
@@ -88,7 +88,7 @@ class Stack(nn.Module):
             x = Linear(self.out, bias=False, name="out")(x)
         if "cells" in given:
             x, own = repad(x, given["cells"], given["tokens"].shape), self._context(given, train)
-            ctx = own.replace(shared={**ctx.shared, **own.shared})
+            ctx = own.replace(shared={**ctx.shared, **own.shared}, padding=ctx.padding)
         out = answers(self.heads, x, ctx, given)
         if state["layers"] is not None:
             out["state"] = dict(prologue=first, layers=middle, epilogue=last)
@@ -107,8 +107,7 @@ class Stack(nn.Module):
         def empty(specs):
             sublayers = self._sublayers(specs)
             return tuple(
-                Sublayer(**s, parent=None).init_state(batch, length, self.embed["width"], self._dtype())
-                for s in sublayers
+                Sublayer(**s, parent=None).init_state(batch, length, self.width, self._dtype()) for s in sublayers
             )
 
         stacked = jax.tree.map(lambda a: jnp.repeat(a[None], self.repeats, axis=0), empty(self.pattern))

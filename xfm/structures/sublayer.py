@@ -12,10 +12,14 @@ from xfm.parts.norm import NORMS
 from xfm.parts.residual import RESIDUALS
 from xfm.spec import Spec, SpecError, build, freeze
 
-PARTS = {**MIXERS, **FFNS}
 PLACES = ("in", "residual", "out")
 NO_NORMS = freeze({})
 PLAIN = freeze(dict(kind="plain"))
+
+
+def parts() -> dict[str, type]:
+    """What may stand in a sublayer, by kind; asked anew each time, so that what is added to a slot's table is there."""
+    return {**MIXERS, **FFNS}
 
 
 class Sublayer(nn.Module):
@@ -41,11 +45,11 @@ class Sublayer(nn.Module):
         h = norm("in", x)
         if isinstance(self.part, tuple):
             states = (None,) * len(self.part) if state is None else state
-            parts = [build(PARTS, spec, name=f"part_{i}") for i, spec in enumerate(self.part)]
-            outputs, state = zip(*(p(h, ctx, s) for p, s in zip(parts, states, strict=True)), strict=True)
+            several = [build(parts(), spec, name=f"part_{i}") for i, spec in enumerate(self.part)]
+            outputs, state = zip(*(p(h, ctx, s) for p, s in zip(several, states, strict=True)), strict=True)
             y = sum(outputs[1:], outputs[0])
         else:
-            y, state = build(PARTS, self.part, name="part")(h, ctx, state)
+            y, state = build(parts(), self.part, name="part")(h, ctx, state)
         x = build(RESIDUALS, self.residual, name="skip")(x, norm("residual", y), ctx)
         return norm("out", x), state
 
@@ -55,6 +59,6 @@ class Sublayer(nn.Module):
         specs = self.part if isinstance(self.part, tuple) else (self.part,)
         states = tuple(
             part.init_state(batch, length, width, dtype) if hasattr(part, "init_state") else None
-            for part in (build(PARTS, spec, parent=None) for spec in specs)
+            for part in (build(parts(), spec, parent=None) for spec in specs)
         )
         return states if isinstance(self.part, tuple) else states[0]

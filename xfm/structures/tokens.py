@@ -13,24 +13,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Shaped
 
 from xfm.context import positions_within
+from xfm.parts.embed import EMBEDS
+from xfm.parts.mixer import MIXERS
 from xfm.spec import SpecError
+from xfm.structures.base import refusal
 
 Cells = Int[Array, "G R L"]
 
 # Of a batch, what embeddings and layers read of each token.
 PER_TOKEN = ("tokens", "types", "positions", "segments", "global", "heard", "prefix")
-
-# Parts and structures whose answer for a text depends on the row that it stands in, or whose cost does by its square.
-WHOLE = {
-    "fourier": "transforms a whole row, and of several texts each with the cosines of a row",
-    "nystrom": "takes its landmarks from a whole row",
-    "block_sparse": "is dense or sparse by the length of a whole row",
-    "pooled_relative": "pools neighbours of a whole row",
-    "pyramid": "pools neighbours of a whole row",
-    "hourglass": "pools neighbours of a whole row",
-    "questions": "puts questions behind a whole row",
-    "patches": "makes rows of images, which are all of one length",
-}
 
 
 def unpad(x: Shaped[Array, "B T *any"], cells: Cells) -> Shaped[Array, "G*R L *any"]:
@@ -73,10 +64,7 @@ def check_unpadded(*specs: Any) -> None:
     """SpecError for a part, anywhere in the specs but in their heads, that cannot do without padding, by its name."""
     for spec in specs:
         if isinstance(spec, Mapping):
-            kind = spec.get("kind")
-            if kind in WHOLE:
-                raise SpecError(f"layout 'tokens' puts several texts into a row, and {kind!r} {WHOLE[kind]}; "
-                                "set layout 'padded'")  # fmt: skip
+            _check_kind(spec.get("kind"))
             if spec.get("drop_path"):
                 raise SpecError(
                     "layout 'tokens' puts several texts into a row, and drop_path drops whole rows; set drop_path=0 "
@@ -87,7 +75,16 @@ def check_unpadded(*specs: Any) -> None:
             check_unpadded(*spec)
 
 
-def refuse_cells(batch: Mapping[str, Array], kind: str) -> None:
-    """SpecError where a batch is laid out and the structure `kind` needs a row per text."""
-    if "cells" in batch:
-        check_unpadded({"kind": kind})
+def _check_kind(kind: Any) -> None:
+    """SpecError for a mixer, an embedding or a structure that needs whole rows, or does not say whether it does."""
+    from xfm.structures import STRUCTURES  # here, because that table lists what imports this file
+
+    part = {**EMBEDS, **MIXERS, **STRUCTURES}.get(kind)
+    if part is None:
+        return
+    if not hasattr(part, "whole_row"):
+        raise SpecError(
+            refusal(kind, f"does not say whether that is for it: {part.__name__} has no class attribute whole_row")
+        )
+    if part.whole_row is not None:
+        raise SpecError(refusal(kind, part.whole_row))

@@ -8,6 +8,7 @@ from jaxtyping import Array, Int
 
 from xfm.context import Context
 from xfm.fields import Count, Rate
+from xfm.parts.embed.base import Embed
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, build, freeze
@@ -32,7 +33,7 @@ def ngram_hash(
     return ((total ^ (total >> 15)) % jnp.uint32(buckets)).astype(jnp.int32)
 
 
-class Bytes(nn.Module):
+class Bytes(Embed):
     """One row per byte value and special id, plus the mean of one hashed row per n-gram length.
 
     vocab: 256 bytes and the special ids.  width: D.  ngrams: lengths n, none by default.  buckets: rows per length.
@@ -57,6 +58,7 @@ class Bytes(nn.Module):
             x += table(ngram_hash(tokens, ctx.segments, n, self.buckets))
         x = x / (1 + len(self.ngrams))
         x = build(POSITIONS, self.position, name="position").add(x, ctx)
+        x = ctx.clean(x)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         x = nn.Dropout(self.drop)(x, deterministic=not ctx.train)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Int
 
 from xfm.context import Context
 from xfm.fields import Count, CountOrZero, Rate
+from xfm.parts.embed.base import Embed
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze
@@ -27,7 +28,7 @@ def bucket(tokens: Int[Array, "B T"], prime: int, buckets: int) -> Int[Array, "B
     return (tokens + 1) * prime % buckets
 
 
-class Hashed(nn.Module):
+class Hashed(Embed):
     """One row per hash, side by side; to them the rows of place and type are added, then a norm and dropout.
 
     width: D.  hashes: tables, each D / hashes wide, at most 16.  buckets: rows of each.
@@ -63,6 +64,7 @@ class Hashed(nn.Module):
         x = build(POSITIONS, self.position, name="position").add(x, ctx)
         if self.types:
             x += table(self.types, self.width, "type")(batch.get("types", jnp.zeros_like(tokens)))
+        x = ctx.clean(x)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx

@@ -1,20 +1,24 @@
 """An image as a sequence: one linear map of each patch. Dosovitskiy et al. 2021 (ViT), section 3.1."""
 
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero, Rate
+from xfm.parts.embed.base import Embed
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, build, freeze
 
 NO_POSITION = freeze(dict(kind="none"))
+SIDE = 224  # pixels
 
 
 def patchify(images: Float[Array, "B height width C"], patch: tuple[int, int]) -> Float[Array, "B T patch"]:
@@ -27,13 +31,15 @@ def patchify(images: Float[Array, "B height width C"], patch: tuple[int, int]) -
     return x.reshape(B, (height // p) * (width // q), p * q * C)
 
 
-class Patches(nn.Module):
+class Patches(Embed):
     """[cls tokens; registers; patches], of batch["images"].
 
     patch: P, or (rows, columns).  width: D.  cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
     registers: learned tokens without a place, after cls (Darcet et al. 2024).  position: spec of the position slot,
     of cls tokens and patches together.  norm, drop: after the places are added, no norm if None.
     """
+
+    whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
 
     patch: Count | tuple[Count, Count]
     width: Count
@@ -42,6 +48,11 @@ class Patches(nn.Module):
     position: Spec = NO_POSITION
     norm: Spec | None = None
     drop: Rate = 0.0
+
+    @nn.nowrap
+    def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """An image of SIDE x SIDE pixels in three colours, where the data does not say another size."""
+        return {"images": ((SIDE, SIDE, 3), np.float32)}
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):

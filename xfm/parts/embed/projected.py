@@ -7,6 +7,7 @@ from jaxtyping import Array
 
 from xfm.context import Context
 from xfm.fields import Count, CountOrZero, Rate
+from xfm.parts.embed.base import Embed
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
@@ -15,7 +16,7 @@ from xfm.spec import Spec, build, freeze
 NO_POSITION = freeze(dict(kind="none"))
 
 
-class Projected(nn.Module):
+class Projected(Embed):
     """drop(norm(W · tokens)): where kind "tokens" with a `factor` has its norm before the map, this has it after.
 
     vocab, types, position: of the tables.  factor: their width.  width: D.  places: spec of a position slot that is
@@ -38,7 +39,7 @@ class Projected(nn.Module):
         tables = dict(kind="tokens", vocab=self.vocab, width=self.factor, types=self.types, position=self.position)
         x, ctx = build(EMBEDS, freeze(tables), name="tokens")(batch, ctx)
         x = Linear(self.width, bias=False, name="up")(x)
-        x = build(POSITIONS, self.places, name="places").add(x, ctx)
+        x = ctx.clean(build(POSITIONS, self.places, name="places").add(x, ctx))
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx

@@ -5,6 +5,7 @@ Understanding", 2019, section 2.3: the content stream is of the tokens, the quer
 """
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -12,12 +13,13 @@ from jaxtyping import Array
 
 from xfm.context import Context
 from xfm.fields import Count, Rate
+from xfm.parts.embed.base import Embed
 
 SMALL = nn.initializers.normal(0.02)
 GIVEN = ("types", "order", "unseen", "backward", "barred", "asked")  # of a batch, for later parts
 
 
-class Questions(nn.Module):
+class Questions(Embed):
     """[B T D], or [B T+K D] where batch["asked"] [B K] names K places: the last K all start as one learned vector.
 
     A question belongs to the segment of its place, and heads that predict per token then answer the questions alone.
@@ -29,6 +31,8 @@ class Questions(nn.Module):
     vocab: V.  width: D.  drop: rate of dropout.
     """
 
+    whole_row: ClassVar[str | None] = "puts questions behind a whole row"
+
     vocab: Count
     width: Count
     drop: Rate = 0.0
@@ -37,7 +41,7 @@ class Questions(nn.Module):
     def __call__(self, batch: Mapping[str, Array], ctx: Context):
         word = nn.Embed(self.vocab, self.width, dtype=ctx.dtype, embedding_init=SMALL, name="word")
         question = self.param("question", SMALL, (1, 1, self.width))
-        x = word(batch["tokens"])
+        x = ctx.clean(word(batch["tokens"]))
         given = {name: batch[name] for name in GIVEN if name in batch}
         ctx = ctx.replace(shared={**ctx.shared, "embedding": word.embedding, **given})
         if "asked" in given:

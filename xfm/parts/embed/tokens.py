@@ -8,6 +8,7 @@ from jaxtyping import Array
 
 from xfm.context import Context
 from xfm.fields import Count, CountOrZero, Rate
+from xfm.parts.embed.base import Embed
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
@@ -17,7 +18,7 @@ NO_POSITION = freeze(dict(kind="none"))
 SMALL = nn.initializers.normal(0.02)
 
 
-class Tokens(nn.Module):
+class Tokens(Embed):
     """The sum of the tables' rows, of batch["tokens"] and, with `types`, of batch["types"] (0 where absent).
 
     vocab: V.  width: D.  types: number of token types, 0 for none, None where only layers read them.
@@ -43,6 +44,7 @@ class Tokens(nn.Module):
         if self.types:
             types = batch.get("types", jnp.zeros_like(batch["tokens"]))
             x += nn.Embed(self.types, E, dtype=ctx.dtype, embedding_init=SMALL, name="type")(types)
+        x = ctx.clean(x)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         x = nn.Dropout(self.drop)(x, deterministic=not ctx.train)

@@ -25,6 +25,7 @@ class GLU(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
         out_bias = self.bias if self.out_bias is None else self.out_bias
+        x = ctx.clean(x)
         gate = Linear(self.hidden, self.bias, name="gate")(x)
         h = activation(self.activation)(gate) * Linear(self.hidden, self.bias, name="up")(x)
         h = nn.Dropout(self.drop)(h, deterministic=not ctx.train)

@@ -48,6 +48,6 @@ class GroupedMLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
-        h = activation(self.activation)(GroupedLinear(self.hidden, self.groups, name="up")(x))
+        h = activation(self.activation)(GroupedLinear(self.hidden, self.groups, name="up")(ctx.clean(x)))
         h = nn.Dropout(self.drop)(h, deterministic=not ctx.train)
         return GroupedLinear(x.shape[-1], self.groups, name="down")(h), state

@@ -22,7 +22,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
-        h = Linear(self.hidden, self.bias, name="up")(x)
+        h = Linear(self.hidden, self.bias, name="up")(ctx.clean(x))
         h = activation(self.activation)(h)
         h = nn.Dropout(self.drop)(h, deterministic=not ctx.train)
         return Linear(x.shape[-1], self.bias, name="down")(h), state

@@ -8,4 +8,5 @@ from xfm.context import Context
 
 def chosen(x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K D"]:
     """x at the places ctx.at, or x itself where the context chooses none."""
+    x = ctx.clean(x)
     return x if ctx.at is None else jnp.take_along_axis(x, ctx.at[..., None], axis=1)

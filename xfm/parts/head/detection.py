@@ -15,5 +15,5 @@ class Detection(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T"]:
-        x = activation(self.activation)(Linear(x.shape[-1], name="dense")(x))
+        x = activation(self.activation)(Linear(x.shape[-1], name="dense")(ctx.clean(x)))
         return Linear(1, name="out")(x)[..., 0]

@@ -40,11 +40,12 @@ class EnhancedMLM(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K V"]:
         from xfm.parts.head import HEADS  # it is one of them
 
+        x = ctx.clean(x)
         seen = ctx.replace(shared={**ctx.shared, "memory": x})
         parts = [build(MIXERS, self.mixer, name="mixer"), build(FFNS, self.ffn, name="ffn")]
         norms = [build(NORMS, self.norm, name=f"{place}_norm") for place in ("mixer", "ffn")]
         places = dict(kind="learned", length=self.length)
-        query = build(POSITIONS, places, name="position").add(x, ctx)
+        query = ctx.clean(build(POSITIONS, places, name="position").add(x, ctx))
         for _ in range(self.steps):
             for part, norm in zip(parts, norms, strict=True):
                 y, _ = part(query, seen)

@@ -30,7 +30,7 @@ class FFNHead(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *any"]:
         from xfm.parts.head import HEADS  # it is one of them
 
-        drop = nn.Dropout(self.drop, deterministic=not ctx.train)
+        x, drop = ctx.clean(x), nn.Dropout(self.drop, deterministic=not ctx.train)
         y, _ = build(FFNS, self.ffn, name="ffn")(drop(x), ctx)
         y = x + drop(y)
         if self.norm is not None:

@@ -66,6 +66,6 @@ class LatentQueries(nn.Module):
     def _read(self, y: Float[Array, "B Q D"], x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B Q D"]:
         shape = (self.heads, self.width or x.shape[-1] // self.heads)
         q = Linear(shape, self.bias, name="q")(y)
-        k, v = (Linear(shape, self.bias, name=name)(x) for name in "kv")
+        k, v = (Linear(shape, self.bias, name=name)(ctx.clean(x)) for name in "kv")
         segments = jnp.ones(y.shape[:2], jnp.int32), ctx.real(x).astype(jnp.int32)
         return Linear(x.shape[-1], self.bias, axes=2, name="o")(attention(q, k, v, segments=segments, scale=self.scale))

@@ -13,5 +13,5 @@ class Span(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T 2"]:
-        scores = Linear(2, name="out")(x).astype(jnp.float32)
+        scores = Linear(2, name="out")(ctx.clean(x)).astype(jnp.float32)
         return jnp.where(ctx.real(x)[..., None], scores, -jnp.inf)

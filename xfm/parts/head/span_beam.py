@@ -40,7 +40,7 @@ class SpanBeam(nn.Module):
         B, T, D = x.shape
         n, m = min(self.starts, T), min(self.ends, T)
         real = ctx.real(x)
-        x = jnp.where(real[..., None], x, 0)
+        x = ctx.clean(x)
         if "barred" in ctx.shared:
             real &= ctx.shared["barred"] == 0
 

@@ -1,5 +1,7 @@
 """Multi-head attention. Vaswani et al. 2017, section 3.2; grouped queries: Ainslie et al. 2023."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -30,6 +32,8 @@ class Attention(nn.Module):
     As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`.
     """
 
+    whole_row: ClassVar[str | None] = None
+
     heads: Count
     kv_heads: Count | None = None
     width: Count | None = None
@@ -46,6 +50,7 @@ class Attention(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
         D = x.shape[-1]
         N, K, H = self.sizes(D)
+        x = ctx.clean(x)
         q, k, v = (Linear((n, H), self.bias, name=name)(x) for name, n in (("q", N), ("k", K), ("v", K)))
         if self.qk_norm is not None:
             q = build(NORMS, self.qk_norm, name="q_norm")(q)

@@ -5,6 +5,8 @@ both tie the projections of the two directions and add the outputs. Wang et al.,
 for Time Series Forecasting?" (2024), section 3.3: two mixers that share nothing, added.
 """
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -34,6 +36,8 @@ class Bidirectional(nn.Module):
     It reads the future, so it cannot stream and has no state. Raises XfmError if given one, and for
     an unknown merge or share.
     """
+
+    whole_row: ClassVar[str | None] = None
 
     mixer: Spec
     merge: str = "sum"

@@ -1,5 +1,7 @@
 """Attention within blocks that do not overlap. Clark et al. 2021 (CANINE), section 3.2: the layer of characters."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -37,6 +39,8 @@ class BlockLocal(nn.Module):
     softmax does that adds the same large number to every score.
     """
 
+    whole_row: ClassVar[str | None] = None
+
     heads: Count
     block: Count = 128
     drop: Rate = 0.0
@@ -49,6 +53,7 @@ class BlockLocal(nn.Module):
             raise SpecError(f"block_local: a width of {D} does not divide among {N} heads")
         if self.block < 1:
             raise SpecError(f"block_local: a block holds 1 token or more, not {self.block}")
+        x = ctx.clean(x)
         q, k, v = (Linear((N, D // N), name=name)(x) for name in ("q", "k", "v"))
         own = jnp.ones((B, T), jnp.int32) if ctx.segments is None else ctx.segments
         if isinstance(own, tuple):

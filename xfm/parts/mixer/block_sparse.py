@@ -8,6 +8,7 @@ Memory is linear in length; time is not, since every score is formed and those o
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -56,6 +57,8 @@ class BlockSparse(nn.Module):
     dense: tokens up to which a text is seen in full.  drop: rate of dropout on the attention weights.
     """
 
+    whole_row: ClassVar[str | None] = "is dense or sparse by the length of a whole row"
+
     heads: Count
     block: Count = 64
     again: CountOrZero = 0
@@ -73,6 +76,7 @@ class BlockSparse(nn.Module):
                 f"block_sparse: block is 1 or more, again and dense 0 or more, not {self.block}, {self.again} and "
                 f"{self.dense}"
             )
+        x = ctx.clean(x)
         q, k, v = (Linear((N, D // N), name=name)(x) for name in ("q", "k", "v"))
         segments = jnp.ones((B, T), jnp.int32) if ctx.segments is None else ctx.segments
         bias = None if T <= self.dense else Blocks(*places_and_lengths(segments), self.block, self.again, self.dense)

@@ -4,7 +4,7 @@ He, Liu, Gao, Chen, "DeBERTa: Decoding-Enhanced BERT with Disentangled Attention
 of the content may read the table, and that both terms read the row of t - s, is so in the files of the authors.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -44,6 +44,8 @@ class Disentangled(nn.Module):
     memory: name of what ctx.shared holds for keys and values [B T D] to be made of, the stream itself if None.
     """
 
+    whole_row: ClassVar[str | None] = None
+
     heads: Count
     width: Count | None = None
     terms: tuple[str, ...] = TERMS
@@ -59,9 +61,8 @@ class Disentangled(nn.Module):
         (N, H), D = self.sizes(x.shape[-1]), x.shape[-1]
         if state is not None:
             raise SpecError("disentangled attention reads whole rows and has no state")
-        real = ctx.real(x)[..., None]  # the kernel guards q, k and v from padding, and not what a bias holds
-        x = jnp.where(real, x, 0)
-        seen = x if self.memory is None else jnp.where(real, ctx.shared[self.memory], 0)
+        x = ctx.clean(x)
+        seen = x if self.memory is None else ctx.clean(ctx.shared[self.memory])
         if self.maps == "fused":
             qkv = Linear((N, 3 * H), bias=False, name="qkv")
             q, k, v = jnp.split(qkv(seen), 3, axis=-1)

@@ -7,6 +7,8 @@ no segments, by the fast transform. Where it has, each segment is transformed by
 of its own length; rows then cost T² as attention does, since the lengths are known only when the program runs.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -39,6 +41,8 @@ def fourier_of_segments(x: Float[Array, "B T D"], segments: Int[Array, "B T"]) -
 
 class Fourier(nn.Module):
     """`fourier` of the row, or of each of its segments; it has no parameters."""
+
+    whole_row: ClassVar[str | None] = "transforms a whole row, and of several texts each with the cosines of a row"
 
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
         both_ways("fourier", ctx, state)

@@ -4,7 +4,7 @@ Beltagy, Peters, Cohan, "Longformer: The Long-Document Transformer", 2020, secti
 Time is too where no token is global; where some are, every score is formed and those outside the pattern dropped.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class GlobalWindow(nn.Module):
     "global" (none where it has none) or the "first" of each text.  drop: rate of dropout on the attention weights.
     """
 
+    whole_row: ClassVar[str | None] = None
+
     heads: Count
     window: Count
     everyone: Literal["given", "first"] = "given"
@@ -44,6 +46,7 @@ class GlobalWindow(nn.Module):
         if state is not None:
             raise XfmError("mixer 'global_window' keeps no state; give it state=None")
         self._check(D := x.shape[-1])
+        x = ctx.clean(x)
         whole = [Linear((self.heads, D // self.heads), name=f"{n}_global") for n in ("q", "k", "v")]
         near = [Linear((self.heads, D // self.heads), name=n) for n in ("q", "k", "v")]
 

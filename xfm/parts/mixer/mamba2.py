@@ -6,6 +6,7 @@ State Space Duality" (2024), section 7 and figure 6. Initial values are those of
 
 import math
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -158,6 +159,8 @@ class Mamba2(nn.Module):
     None.
     """
 
+    whole_row: ClassVar[str | None] = None
+
     expand: Count = 2
     heads: Count | None = None
     head_width: Count = 64
@@ -199,9 +202,7 @@ class Mamba2(nn.Module):
         B, T, D = x.shape
         N, H, G, M = self._heads(D), self.head_width, self.groups, self.state
         E, GM = N * H, G * M
-        segments = ctx.segments
-        if segments is not None:
-            x = jnp.where((segments > 0)[..., None], x, 0)
+        x, segments = ctx.clean(x), ctx.segments
         before = state
         if state is not None:
             segments = jnp.ones((B, T), jnp.int32) if segments is None else segments

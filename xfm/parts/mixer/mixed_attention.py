@@ -5,6 +5,8 @@ and 4.3. The paper knows no padding in its convolutions: there it counts as text
 its own segment only, so that a text gives the same alone, padded and packed.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -50,6 +52,8 @@ class MixedAttention(nn.Module):
     Queries serve both: multiplied by what a convolution makes of the stream (`span`), they choose the kernels.
     """
 
+    whole_row: ClassVar[str | None] = None
+
     heads: Count
     conv: Count = 9
     drop: Rate = 0.0
@@ -62,7 +66,7 @@ class MixedAttention(nn.Module):
             raise SpecError(f"mixed_attention: conv is an odd number of tokens, not {W}")
         if N < 1 or D % (2 * N):
             raise SpecError(f"mixed_attention: a width of {D} does not divide among 2 · {N} heads")
-        H, segments = D // (2 * N), ctx.segments
+        x, H, segments = ctx.clean(x), D // (2 * N), ctx.segments
         q, k, v, local = (Linear((N, H), name=name)(x) for name in ("q", "k", "v", "local"))
         drop = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
         attended = attention(q, k, v, segments=segments, dropout=drop)

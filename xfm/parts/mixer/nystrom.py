@@ -5,7 +5,7 @@ Self-Attention", 2021, section 3. Each segment has landmarks of its own: the mea
 tokens, equally long but for one token; a shorter segment's landmarks are its tokens.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -105,6 +105,8 @@ class Nystrom(nn.Module):
     convolution if None.  texts: that a row holds at most, any number if None.  start: of the inverse, one of STARTS.
     """
 
+    whole_row: ClassVar[str | None] = "takes its landmarks from a whole row"
+
     heads: Count
     landmarks: Count | None = 64
     conv: Count | None = 65
@@ -115,6 +117,7 @@ class Nystrom(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
         both_ways("nystrom", ctx, state)
         self._check(D := x.shape[-1])
+        x = ctx.clean(x)
         q, k, v = (Linear((self.heads, D // self.heads), name=name)(x) for name in ("q", "k", "v"))
         if self.landmarks is None:
             y = attention(q, k, v, segments=ctx.segments)

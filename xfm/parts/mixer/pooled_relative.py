@@ -7,7 +7,7 @@ one number, since sin and cos of a difference come apart; here it is factorised,
 
 import dataclasses
 import functools
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -89,6 +89,8 @@ class PooledRelative(nn.Module):
     pooled with.
     """
 
+    whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
+
     heads: Count
     width: Count | None = None
     reads: str | None = None
@@ -100,6 +102,7 @@ class PooledRelative(nn.Module):
         both_ways("pooled_relative", ctx, state)
         (N, H), D = self.sizes(x.shape[-1]), x.shape[-1]
         seen, there = ctx.shared.get(self.reads, (x, ctx))
+        x, seen = ctx.clean(x), there.clean(seen)
         q = Linear((N, H), bias=False, name="q")(x)
         k, v = (Linear((N, H), name=name)(seen) for name in "kv")
 

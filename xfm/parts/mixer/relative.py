@@ -5,7 +5,7 @@ for the types.
 """
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class Relative(nn.Module):
     position: spec of one that shares "relative".  position_drop: of what it shares.
     """
 
+    whole_row: ClassVar[str | None] = None
+
     heads: Count
     width: Count | None = None
     types: Literal["relative", "none"] = "relative"
@@ -48,7 +50,7 @@ class Relative(nn.Module):
         (N, H), (B, length, D) = self.sizes(x.shape[-1]), x.shape
         asked, order, unseen = (ctx.shared.get(name) for name in ("asked", "order", "unseen"))
         T = length if asked is None else length - asked.shape[1]
-        x = jnp.where(ctx.real(x)[..., None], x, 0)  # the kernel guards q, k and v from padding, not what a bias holds
+        x = ctx.clean(x)
         q = Linear((N, H), bias=False, name="q")(x)
         k, v = (Linear((N, H), bias=False, name=name)(x[:, :T]) for name in "kv")
         r = Linear((N, H), bias=False, name="r")(self._distances(T, D, ctx).astype(x.dtype))

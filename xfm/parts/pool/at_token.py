@@ -25,4 +25,4 @@ class AtToken(nn.Module):
         if tokens is None:
             raise SpecError("pool 'at_token' needs the ids of the tokens, and this batch has none")
         index = place_of(tokens, ctx.real(x), self.token)
-        return jnp.take_along_axis(x, index[:, None, None], axis=1)[:, 0]
+        return jnp.take_along_axis(ctx.clean(x), index[:, None, None], axis=1)[:, 0]

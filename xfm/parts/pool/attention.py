@@ -28,11 +28,12 @@ class AttentionPool(nn.Module):
         shape = (self.heads, D // self.heads)
         query = self.param("query", nn.initializers.lecun_normal(), (1, D))
         q = Linear(shape, name="q")(jnp.broadcast_to(query, (B, 1, D)).astype(x.dtype))
-        k, v = (Linear(shape, name=name)(x) for name in "kv")
+        k, v = (Linear(shape, name=name)(ctx.clean(x)) for name in "kv")
         real = ctx.real(x).astype(jnp.int32)
         y = attention(q, k, v, segments=(jnp.ones((B, 1), jnp.int32), real))
         y = Linear(D, axes=2, name="o")(y)
         if self.ffn is not None:
             h = build(NORMS, self.norm, name="norm")(y)
-            y = y + build(FFNS, self.ffn, name="ffn")(h, ctx)[0]
+            own = Context(train=ctx.train, dtype=ctx.dtype)  # one vector, of which the segments say nothing
+            y = y + build(FFNS, self.ffn, name="ffn")(h, own)[0]
         return y[:, 0]

@@ -12,4 +12,4 @@ class First(nn.Module):
 
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
         index = jnp.argmax(ctx.real(x), axis=1)
-        return jnp.take_along_axis(x, index[:, None, None], axis=1)[:, 0]
+        return jnp.take_along_axis(ctx.clean(x), index[:, None, None], axis=1)[:, 0]

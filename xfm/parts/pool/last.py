@@ -13,4 +13,4 @@ class Last(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
         T = x.shape[1]
         index = jnp.max(jnp.where(ctx.real(x), jnp.arange(T), 0), axis=1)
-        return jnp.take_along_axis(x, index[:, None, None], axis=1)[:, 0]
+        return jnp.take_along_axis(ctx.clean(x), index[:, None, None], axis=1)[:, 0]

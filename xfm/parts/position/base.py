@@ -14,6 +14,11 @@ from xfm.spec import SpecError
 class Position(nn.Module):
     """Abstract. A part opens one door, at most."""
 
+    @nn.nowrap
+    def most(self) -> int | None:
+        """How many positions there are, None for any number."""
+        return None
+
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
         """In the embedding: x with its places marked."""
         return x

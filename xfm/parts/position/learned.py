@@ -19,6 +19,11 @@ class Learned(Position):
     length: Count
     first: CountOrZero = 0
 
+    @nn.nowrap
+    def most(self) -> int:
+        """Rows of the table from `first` on."""
+        return self.length - self.first
+
     @nn.compact
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
         T, D = x.shape[1:]

@@ -16,7 +16,7 @@ def thinned(
     Stochastic depth (Huang et al. 2016, section 3) drops a row's whole sublayer; its rate grows linearly with depth.
     Called by a residual part from within its own scope, whose "dropout" key it uses.
     """
-    y = nn.Dropout(drop)(y, deterministic=not ctx.train)
+    y = nn.Dropout(drop)(ctx.clean(y), deterministic=not ctx.train)
     if drop_path == 0.0 or not ctx.train:
         return y
     stay = 1.0 - drop_path * ctx.depth

@@ -1,0 +1,77 @@
+"""What every structure owes the rooms above it, so that none of them reads its spec."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.errors import XfmError
+from xfm.parts.embed import EMBEDS
+from xfm.spec import SpecError, build
+
+
+class Structure(nn.Module):
+    """Abstract. A network with a field `embed`, the spec of the part that reads the batch.
+
+    whole_row: why a text's answer depends on the row that it stands in, None where it does not; such a structure
+    refuses layout "tokens", which lays several texts into a row.
+    """
+
+    whole_row: ClassVar[str | None] = None
+
+    @property
+    def vocab(self) -> int | None:
+        """How many ids the embedding reads; None where it reads none."""
+        return getattr(self._embedding(), "vocab", None)
+
+    @property
+    def width(self) -> int:
+        """D of the stream."""
+        return self._embedding().width
+
+    @nn.nowrap
+    def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of each array that the embedding needs of a row of `length` tokens; see `Embed.row`."""
+        embed = self._embedding()
+        if not hasattr(embed, "row"):
+            raise XfmError(
+                f"embed {self.embed['kind']!r} does not say what a row of its batch holds; give its class a method "
+                "row(length), or set config.data to a source that says so"
+            )
+        return embed.row(length)
+
+    @nn.nowrap
+    def _embedding(self) -> nn.Module:
+        return build(EMBEDS, self.embed, parent=None)
+
+    def _embedded(self, batch: Mapping[str, Array], ctx: Context) -> tuple[Float[Array, "B T D"], Context]:
+        """The embedding's stream and context. Nothing that could spread is left in padding, unless that is text."""
+        x, ctx = build(EMBEDS, self.embed, name="embed")(Given(batch, self.embed["kind"]), ctx)
+        return (x, ctx) if ctx.padding == "text" else (ctx.clean(x), ctx.replace(padding="finite"))
+
+    def _refuse_cells(self, batch: Mapping[str, Array]) -> None:
+        """SpecError where a batch is laid out and this structure needs a row per text."""
+        if "cells" in batch and self.whole_row is not None:
+            raise SpecError(refusal(type(self).__name__.lower(), self.whole_row))
+
+
+class Given(dict):
+    """A batch, of which an array that is missing is an error that names the embedding and what there is."""
+
+    def __init__(self, batch: Mapping[str, Array], kind: str):
+        super().__init__(batch)
+        self.kind = kind
+
+    def __missing__(self, name: str):
+        has = ", ".join(self) or "nothing"
+        raise XfmError(
+            f"embed {self.kind!r} reads {name!r} of a batch, and this batch has {has}; choose an embedding that "
+            "reads these, or data that has the other"
+        )
+
+
+def refusal(kind: str, why: str) -> str:
+    """The words with which layout "tokens" is refused."""
+    return f"layout 'tokens' puts several texts into a row, and {kind!r} {why}; set layout 'padded'"
