@@ -7,13 +7,14 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile far more than they compute: without optimisation compiling takes 60 % of the time, and without the fusion
-# emitters half of that again (compilers from jaxlib 0.11.1 on no longer have that switch and stop at a flag unknown to
-# them). What XLA_FLAGS says itself stands last and wins; the commands of the slow suite run as users run them.
-JAXLIB = tuple(int(number) for number in version("jaxlib").split(".")[:3])
-EMITTERS = "--xla_cpu_use_fusion_emitters=false" if JAXLIB < (0, 11, 1) else ""
-os.environ["XLA_FLAGS"] = (
-    f"--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 {EMITTERS} "
-    + os.environ.get("XLA_FLAGS", "")
+# emitters half of that again. (Compilers from jaxlib 0.11.1 on no longer have that switch, and stop at unknown flags.)
+# What XLA_FLAGS says itself stands last and wins; the commands of the slow suite run as users run them.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
+        *["--xla_cpu_use_fusion_emitters=false"] * (tuple(map(int, version("jaxlib").split(".")[:3])) < (0, 11, 1)),
+        os.environ.get("XLA_FLAGS", ""),
+    ]
 )
 
 import jax
