@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests compile far more than they compute: without optimisation compiling takes 60 % of the time, and without the fusion
-# emitters half of that again. (Compilers from jaxlib 0.11.1 on no longer have that switch, and stop at unknown flags.)
+# Tests compile far more than they compute: without optimisation compiling takes 60 % of the time, and without the
+# fusion emitters half of that again. (From jaxlib 0.11.1 on compilers lack that switch, and stop at unknown flags.)
 # What XLA_FLAGS says itself stands last and wins; the commands of the slow suite run as users run them.
 os.environ["XLA_FLAGS"] = " ".join(
     [
