@@ -118,8 +118,8 @@ def test_standard_library(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"fine \xff not", r"a\.txt is not UTF-8 at byte 5 .* errors='replace'"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": \xff}\n', r"a\.jsonl is not UTF-8 at byte 23"),
+        ("a.txt", b"fine \xff not", r"a\.txt:1 is not UTF-8 at byte 5 .* errors='replace'"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": \xff}\n', r"a\.jsonl:2 is not UTF-8 at byte 23"),
         ("a.jsonl", b'{"text": "x"}\n\n{"text"\n', r"a\.jsonl:3 is not JSON"),
         ("a.jsonl", b"[1]\n", r"a\.jsonl:1 is not a JSON object"),
         ("a.jsonl", b'{"body": "x"}\n', r"a\.jsonl:1 has no text in field 'text'.*: body"),

@@ -1,7 +1,7 @@
 """Texts, or pairs of texts, each with a class or a number."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,12 +11,13 @@ from xfm.data import paths, stdlib
 from xfm.data.corpus import check_length
 from xfm.data.files import fingerprint
 from xfm.data.glue import LAYOUTS, Layout
+from xfm.data.labels import asked, in_order, number_in, number_of, without_rows
 from xfm.data.source import Data, Row
 from xfm.data.tables import Record, Shape, Table, divided, open_table, require_rows
 from xfm.data.template import Ids, Template, template_of
 from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS, Tokenizer
-from xfm.errors import XfmError, nearest
+from xfm.errors import nearest
 from xfm.fields import Count, Fraction, Name
 from xfm.spec import SpecError, build
 
@@ -28,9 +29,12 @@ class Labelled:
 
     layout: a name of glue.LAYOUTS, which then says the columns, classes and files in the folder `path`.
     texts: one or two columns.  label: column.
-    labels: "classes", or "numbers" to be guessed as they are.  classes: their names in order; sorted if empty.
+    labels: "classes", or "numbers" to be predicted as they are.
+    classes: their names in order, as text or whole numbers; if empty those of the training records, sorted (as numbers
+    if all are), or those of the layout. A class is named as in labels.py: blanks around it do not count, and a missing
+    value ("", null, NaN, NA and the like), True or False names one only if `classes` lists it.
     validation: share of the records, or a file of them, in the folder of `path` (of TFDS, a split).
-    columns, ragged: see tables.Shape.
+    columns, ragged, errors: see tables.Shape.
     tokenizer: spec of TOKENIZERS.  length: T of a row; longer texts are cut.  kinds: token types of the model.
     """
 
@@ -44,6 +48,7 @@ class Labelled:
     validation: Fraction | Name = 0.1
     columns: Sequence[str] = ()
     ragged: str = "refuse"
+    errors: str = "strict"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: Count = 128
     kinds: Count = 2
@@ -65,13 +70,11 @@ class Labelled:
             raise SpecError(f"texts={tuple(known.texts)} names {len(known.texts)} columns; give one, or two for pairs")
         table = known.table()
         require_rows(table, str(self.path or self.task))
-        classes: tuple[str, ...] = ()
-        if known.labels == "classes":
-            classes = tuple(known.classes or table.names.get(known.label) or _seen(table.train, known.label))
-        return text_data(
+        classes, label, notes = known.reading(table)
+        data = text_data(
             table,
             known.texts,
-            lambda record: label_of(record, known.label, classes),
+            label,
             self.tokenizer,
             self.length,
             self.kinds,
@@ -79,6 +82,26 @@ class Labelled:
             classes=classes,
             mark=(known.texts, known.label, known.labels, classes),
         )
+        return dataclasses.replace(data, notes=(*table.notes, *notes))
+
+    def reading(self, table: Table) -> tuple[tuple[str, ...], Callable[[Record], np.generic], tuple[str, ...]]:
+        """The classes, what makes the label of a record, and what the run's header says of classes."""
+        if self.labels == "numbers":
+            if self.classes:
+                raise SpecError(
+                    f"classes={tuple(self.classes)} are listed, and labels='numbers' have none; drop either"
+                )
+            return (), lambda record: score_of(record, self.label), ()
+        given = asked(self.classes) or tuple(table.names.get(self.label, ()))
+        found = {record.name(self.label, given) for record in table.train}
+        classes = given or in_order(found)
+        number = {name: i for i, name in enumerate(classes)}
+
+        def label(record: Record) -> np.generic:
+            name = record.name(self.label, given)
+            return np.int32(number_in(number, name, record.where, f"column {self.label!r}"))
+
+        return classes, label, without_rows(given, found)
 
     def resolved(self) -> "Labelled":
         """The same with what its layout or its task knows."""
@@ -88,15 +111,15 @@ class Labelled:
             one: Layout = one_of(LAYOUTS, self.layout, "layout")
             return dataclasses.replace(
                 self, layout=None, path=str(Path(self.path, one.train)), validation=one.valid, texts=one.texts,
-                label=one.label, classes=one.classes, labels="classes" if one.classes else "numbers",
-                columns=one.shape.columns, ragged=one.shape.ragged,
+                label=one.label, classes=self.classes or one.classes, labels="classes" if one.classes else "numbers",
+                columns=one.shape.columns, ragged=self.ragged if self.ragged == "skip" else one.shape.ragged,
             )  # fmt: skip
         return self
 
     def table(self) -> Table:
         if self.path is None:
             return divided(one_of(stdlib.LABELLED, self.task, "task")(), self.validation, self.task)
-        return open_table(self.path, self.validation, Shape(tuple(self.columns), self.ragged))
+        return open_table(self.path, self.validation, Shape(tuple(self.columns), self.ragged, self.errors))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,29 +162,9 @@ def fitted_to(table: Table, texts: Sequence[str], tokenizer, workdir: Path, how:
     return fitted, fingerprint(table.mark, fitted.fingerprint(), how)
 
 
-def label_of(record: Record, column: str, classes: Sequence[str]) -> np.generic:
-    value = record[column]
-    if classes:
-        if str(value) not in classes:
-            few = ", ".join(classes[:12]) + (", …" if len(classes) > 12 else "")
-            raise XfmError(
-                f"{record.where} has class {str(value)!r} in column {column!r}{nearest(value, classes)}; "
-                f"the classes are {few}"
-            )
-        return np.int32(classes.index(str(value)))
-    try:
-        number = np.float32(value)
-    except (TypeError, ValueError):
-        number = np.float32("nan")
-    if not np.isfinite(number):
-        raise XfmError(f"{record.where} has {value!r} in column {column!r}, where a number should be")
-    return number
-
-
-def _seen(records: Sequence[Record], column: str) -> list[str]:
-    """The classes that occur, sorted; by value where all are whole numbers."""
-    found = {str(record[column]) for record in records}
-    return sorted(found, key=int) if all(name.isdecimal() for name in found) else sorted(found)
+def score_of(record: Record, column: str) -> np.float32:
+    """A label that is a number."""
+    return number_of(record[column], record.where, f"column {column!r}")
 
 
 def one_of(table: Mapping[str, Any], name: str, what: str) -> Any:

@@ -31,7 +31,8 @@ class Mixture:
     as they are, 0 makes them equal, 0.3 is XLM-R's (Conneau et al. 2020, section 3.1).
     tokenizer: spec of TOKENIZERS. It learns from the corpora in the same shares, documents of a small one repeated
     (Wada et al. 2020, ouBioBERT: simultaneous pre-training after up-sampling, with an amplified vocabulary).
-    length, packing: as of text.  Validation rows are those of all corpora, each once.
+    length, packing: as of text.  errors: of the parts that do not set their own.
+    Validation rows are those of all corpora, each once.
     """
 
     parts: Mapping[str, Mapping[str, Any]]
@@ -40,6 +41,7 @@ class Mixture:
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: Count = 128
     packing: str = "stream"
+    errors: str = "strict"
 
     PATHS: ClassVar = {"parts": paths.each(paths.fields(Text.PATHS)), "tokenizer": paths.spec(TOKENIZERS)}
 
@@ -85,7 +87,10 @@ class Mixture:
             weight = self.weights.get(name)
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
                 raise SpecError(f"mixture: the weight of part {name!r} is {weight!r}; give a number above 0")
-        return {name: build({"text": Text}, {"kind": "text", **part}) for name, part in self.parts.items()}
+        return {
+            name: build({"text": Text}, {"kind": "text", "errors": self.errors, **part})
+            for name, part in self.parts.items()
+        }
 
     def _shares(self, sizes: Sequence[int]) -> list[float]:
         """The share of each corpus, of sum 1."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from xfm.data import paths, stdlib
 from xfm.data.corpus import check_length
-from xfm.data.labelled import fitted_to, label_of, one_of
+from xfm.data.labelled import fitted_to, one_of, score_of
 from xfm.data.source import Data, Row
 from xfm.data.tables import Shape, divided, open_table, require_rows
 from xfm.data.template import Ids, Template, template_of
@@ -27,7 +27,7 @@ class Pairs:
     texts: columns: query, positive, and any number of negatives.  label: the column of a score, None without.
     prompts: put before each text, in order; none if empty.  length: T of each text; longer ones are cut.
     scale: what scores are divided by (5 for STS-B's, which go from 0 to 5).
-    columns, ragged, validation, tokenizer, kinds: as in Labelled.
+    columns, ragged, errors, validation, tokenizer, kinds: as in Labelled.
     """
 
     path: Name | None = None
@@ -39,6 +39,7 @@ class Pairs:
     validation: Fraction | Name = 0.1
     columns: Sequence[str] = ()
     ragged: str = "refuse"
+    errors: str = "strict"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: Count = 128
     kinds: Count = 2
@@ -60,7 +61,7 @@ class Pairs:
         if self.path is None:
             table = divided(one_of(stdlib.PAIRS, self.task, "task")(), self.validation, self.task)
         else:
-            table = open_table(self.path, self.validation, Shape(tuple(self.columns), self.ragged))
+            table = open_table(self.path, self.validation, Shape(tuple(self.columns), self.ragged, self.errors))
         require_rows(table, str(self.path or self.task))
         how = (self.texts, self.label, self.scale, self.prompts, self.length, self.kinds)
         fitted, mark = fitted_to(table, self.texts, self.tokenizer, workdir, how)
@@ -74,10 +75,10 @@ class Pairs:
             ]
             labels = None
             if self.label is not None:
-                labels = np.array([label_of(record, self.label, ()) for record in records]) / np.float32(self.scale)
+                labels = np.array([score_of(record, self.label) for record in records]) / np.float32(self.scale)
             rows[side] = PairRows(texts, labels, template, self.length)
         facts = {f"{side}_rows": len(source) for side, source in rows.items()}
-        return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, (), facts)
+        return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, (), facts, table.notes)
 
 
 @dataclasses.dataclass(frozen=True)

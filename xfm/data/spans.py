@@ -5,7 +5,6 @@ questions without an answer; rows as in Devlin et al. 2019 (BERT), section 4.2.
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,12 +13,13 @@ import numpy as np
 
 from xfm.data import paths, stdlib
 from xfm.data.corpus import check_length
-from xfm.data.files import File, fingerprint, read_bytes
+from xfm.data.decoding import parsed, whole
+from xfm.data.files import File, fingerprint
 from xfm.data.labelled import one_of
 from xfm.data.source import Data, Row
-from xfm.data.tables import Record, Shape, divided, json_lines, open_table, require_rows
+from xfm.data.tables import Record, Shape, divided, json_lines, open_table, require_rows, text_of
 from xfm.data.template import Template, template_of, windows
-from xfm.data.text import decode, default_tokenizer
+from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, Name
@@ -33,12 +33,13 @@ class Spans:
 
     length: T of a row.  stride: from the start of one row of a long text to that of the next, in tokens.
     question: most tokens of a question; a longer one loses its end.
-    validation, tokenizer, kinds: as in Labelled.
+    validation, errors, tokenizer, kinds: as in Labelled.
     """
 
     path: Name | None = None
     task: str = "named_parameter"
     validation: Fraction | Name = 0.1
+    errors: str = "strict"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: Count = 384
     stride: Count = 128
@@ -77,7 +78,9 @@ class Spans:
     def _table(self):
         if self.path is None:
             return divided(one_of(stdlib.SPANS, self.task, "task")(), self.validation, self.task)
-        return open_table(self.path, self.validation, suffixes=(".json", ".jsonl"), read=_read)
+        return open_table(
+            self.path, self.validation, Shape(errors=self.errors), suffixes=(".json", ".jsonl"), read=_read
+        )
 
     def _rows(self, questions, tokenizer, template: Template) -> "SpanRows":
         known: dict[str, tuple] = {}
@@ -164,16 +167,16 @@ def _tokens_of(one: Question, places) -> tuple[int, int]:
 
 def _read(file: File, shape: Shape) -> Iterator[Record]:
     if file.path.suffix.lower() == ".jsonl":
-        yield from json_lines(file)
+        yield from json_lines(file, shape)
         return
+    content = parsed(text_of(file, shape), file.path)
     try:
-        content = json.loads(decode(read_bytes(file.path), "strict", file.path))
-        articles = content["data"]
-        for article in articles:
+        for article in content["data"]:
             for paragraph in article["paragraphs"]:
                 for asked in paragraph["qas"]:
-                    yield Record(f"{file.path}, question {asked.get('id')}", {**asked, "context": paragraph["context"]})
-    except (ValueError, KeyError, TypeError) as error:
+                    values = {**asked, "context": paragraph["context"]}
+                    yield Record(f"{file.path}, question {asked.get('id')}", values, shape.errors)
+    except (AttributeError, KeyError, TypeError) as error:
         raise XfmError(
             f"{file.path} is not laid out as SQuAD is ({type(error).__name__}: {error}); a file holds data, "
             "paragraphs, context, qas, question and answers"
@@ -181,15 +184,27 @@ def _read(file: File, shape: Shape) -> Iterator[Record]:
 
 
 def _question(record: Record) -> Question:
-    answers = record["answers"]
-    if isinstance(answers, Mapping):  # columns rather than rows
-        answers = [dict(zip(answers, row, strict=True)) for row in zip(*answers.values(), strict=True)]
-    context = record.text("context")
-    found = []
-    for answer in answers if not record.values.get("is_impossible", False) else ():
+    context, found = record.text("context"), []
+    for answer in _answers(record) if not record.values.get("is_impossible", False) else ():
         text, start = answer.get("text"), answer.get("answer_start")
+        if isinstance(text, str):
+            text = whole(text, record.errors, f"{record.where}, an answer")
         if not isinstance(text, str) or not isinstance(start, int) or context[start : start + len(text)] != text:
             raise XfmError(f"{record.where}: the context does not read {text!r} at character {start}")
         if text.strip():
             found.append((text, start))
     return Question(record.where, record.text("question"), context, tuple(found))
+
+
+def _answers(record: Record) -> Sequence[Mapping[str, Any]]:
+    """Of each accepted answer its text and its start; from rows of these, or from two columns."""
+    answers = record["answers"]
+    columns = list(answers.values()) if isinstance(answers, Mapping) else []
+    if columns and all(isinstance(c, list) and len(c) == len(columns[0]) for c in columns):
+        answers = [dict(zip(answers, row, strict=True)) for row in zip(*columns, strict=True)]
+    if not isinstance(answers, list) or not all(isinstance(answer, Mapping) for answer in answers):
+        raise XfmError(
+            f"{record.where} has {repr(answers)[:40]} in column 'answers', where a list of answers should be, each "
+            "with text and answer_start"
+        )
+    return answers

@@ -3,14 +3,17 @@
 import csv
 import dataclasses
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xfm.data.files import File, apart, fingerprint, first_line, listing, optional, read_bytes, share
+import numpy as np
+
+from xfm.data import labels, parquet
+from xfm.data.decoding import check_errors, decode, decode_file, parsed, whole
+from xfm.data.files import File, apart, fingerprint, listing, read_bytes, share
 from xfm.data.paths import expanded
-from xfm.data.text import check_share, decode
+from xfm.data.text import check_share
 from xfm.data.tfds import Tfds
 from xfm.errors import XfmError, nearest
 from xfm.spec import SpecError
@@ -19,10 +22,11 @@ SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet")
 
 
 class Record(NamedTuple):
-    """where: file and line, for errors.  values: by column."""
+    """where: file and line, for errors.  values: by column.  errors: for what is no text in them (see decoding.py)."""
 
     where: str
     values: Mapping[str, Any]
+    errors: str = "strict"
 
     def __getitem__(self, column: str) -> Any:
         if column not in self.values:
@@ -32,12 +36,36 @@ class Record(NamedTuple):
 
     def text(self, column: str) -> str:
         """The column's value, which must be text. XfmError where it is not."""
+        return self._text(self[column], f"column {column!r}")
+
+    def words(self, column: str) -> list[str]:
+        """The column's value, which must be a list of texts."""
+        found = self.several(column)
+        return [self._text(word, f"number {i} of column {column!r}") for i, word in enumerate(found)]
+
+    def several(self, column: str) -> list[Any]:
+        """The column's value, which must be a list."""
         value = self[column]
+        if not isinstance(value, list | tuple | np.ndarray):
+            raise XfmError(f"{self.where} has {repr(value)[:40]} in column {column!r}, where a list should be")
+        return list(value)
+
+    def name(self, column: str, known: Sequence[str] = ()) -> str:
+        """The class that the column's value names (see labels.py)."""
+        return labels.name_of(self[column], self.where, f"column {column!r}", known, self.errors)
+
+    def _text(self, value: Any, place: str) -> str:
         if isinstance(value, bytes):
-            return decode(value, "strict", f"{self.where}, column {column!r}")
+            return decode(value, self.errors, f"{self.where}, {place}")
         if not isinstance(value, str):
-            raise XfmError(f"{self.where} has {repr(value)[:40]} in column {column!r}, where text should be")
-        return value
+            raise XfmError(f"{self.where} has {repr(value)[:40]} in {place}, where text should be")
+        return whole(value, self.errors, f"{self.where}, {place}")
+
+
+class Skipped(NamedTuple):
+    """A line that was left out.  where: file and line."""
+
+    where: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,32 +73,44 @@ class Shape:
     """How a file of lines is cut into cells.
 
     columns: their names where the first line does not hold them.
-    ragged: "refuse" or "skip" lines with fewer cells than there are columns.
+    ragged: "refuse" or "skip" lines with fewer or more cells than there are columns; the run's header counts them.
+    errors: "strict" or "replace" what is no text, in a file of any kind.
     """
 
     columns: Sequence[str] = ()
     ragged: str = "refuse"
+    errors: str = "strict"
+
+    def __post_init__(self):
+        check_errors(self.errors)
+        if self.ragged not in ("refuse", "skip"):
+            raise SpecError(f"ragged={self.ragged!r} is not one of refuse, skip")
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Records of both splits.  mark: fingerprint of where they came from.  names: of a label's classes, by column."""
+    """Records of both splits.  mark: fingerprint of where they came from.  names: of a label's classes, by column.
+
+    notes: what the run's header says of them.
+    """
 
     train: Sequence[Record]
     valid: Sequence[Record]
     mark: str
     names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def open_table(path: str, validation: float | str, shape: Shape = Shape(), suffixes=SUFFIXES, read=None) -> Table:
     """The records of a file, of all files in a folder, or of a folder that TFDS has prepared.
 
     validation: share of the records, by a hash of file and line so that none changes sides; or a path, absolute or
-    in the folder of `path`, or for TFDS a split.  read: (file, shape) -> records, of the suffix by default.
+    in the folder of `path`, or for TFDS a split.  read: (file, shape) -> records and what was skipped, of the suffix
+    by default.
     """
     root = expanded(path)
     if (root / "dataset_info.json").is_file():
-        return _prepared(root, validation)
+        return _prepared(root, validation, shape)
     read = read or read_file
     if isinstance(validation, str):
         base = root if root.is_dir() else root.parent
@@ -80,16 +120,33 @@ def open_table(path: str, validation: float | str, shape: Shape = Shape(), suffi
     else:
         check_share(validation)
         train, valid = listing(root, suffixes), []
-    mark = fingerprint([(file.name, file.size) for file in (*train, *valid)], len(valid))
-    records = [(file, number, record) for file in train for number, record in enumerate(read(file, shape))]
+    mark = fingerprint([(file.name, file.size) for file in (*train, *valid)], len(valid), dataclasses.astuple(shape))
+    skipped: list[Skipped] = []
+
+    def records(file: File) -> Iterator[Record]:
+        for one in read(file, shape):
+            if isinstance(one, Skipped):
+                skipped.append(one)
+            else:
+                yield one
+
+    found = [(file, number, record) for file in train for number, record in enumerate(records(file))]
     if valid:
-        return Table([r for *_, r in records], [r for file in valid for r in read(file, shape)], mark)
-    held = [share(f"{file.name}:{number}") < validation for file, number, _ in records]
+        rest = [r for file in valid for r in records(file)]
+        return Table([r for *_, r in found], rest, mark, notes=_left_out(skipped))
+    held = [share(f"{file.name}:{number}") < validation for file, number, _ in found]
     return Table(
-        [r for (*_, r), out in zip(records, held, strict=True) if not out],
-        [r for (*_, r), out in zip(records, held, strict=True) if out],
+        [r for (*_, r), out in zip(found, held, strict=True) if not out],
+        [r for (*_, r), out in zip(found, held, strict=True) if out],
         fingerprint(mark, validation),
+        notes=_left_out(skipped),
     )
+
+
+def _left_out(skipped: Sequence[Skipped]) -> tuple[str, ...]:
+    if not skipped:
+        return ()
+    return (f"lines left out for their number of cells: {len(skipped)}, the first of them {skipped[0].where}",)
 
 
 def divided(records: Sequence[tuple[str, Mapping[str, Any]]], validation: float | str, origin: str) -> Table:
@@ -102,34 +159,32 @@ def divided(records: Sequence[tuple[str, Mapping[str, Any]]], validation: float 
     return Table(sides[False], sides[True], mark)
 
 
-def read_file(file: File, shape: Shape) -> Iterator[Record]:
+def read_file(file: File, shape: Shape) -> Iterator[Record | Skipped]:
     """The records of one file, by its suffix."""
     suffix = file.path.suffix.lower()
     if suffix == ".jsonl":
-        yield from json_lines(file)
+        yield from json_lines(file, shape)
     elif suffix == ".parquet":
-        yield from _parquet(file)
+        for number, values in enumerate(parquet.rows(file.path)):
+            yield Record(f"{file.path}, row {number}", values, shape.errors)
     else:
         yield from _cells(file, shape, _tabs if suffix == ".tsv" else _commas)
 
 
-def json_lines(file: File) -> Iterator[Record]:
+def json_lines(file: File, shape: Shape) -> Iterator[Record]:
     """One JSON object per line."""
-    for number, line in enumerate(_text(file).split("\n"), 1):
+    for number, line in enumerate(text_of(file, shape).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{file.path}:{number}"
-        try:
-            values = json.loads(line)
-        except ValueError as error:
-            raise XfmError(f"{where} is not JSON: {error}") from error
+        values = parsed(line, where)
         if not isinstance(values, dict):
             raise XfmError(f"{where} is {repr(values)[:40]}, not a JSON object with columns by name")
-        yield Record(where, values)
+        yield Record(where, values, shape.errors)
 
 
-def _cells(file: File, shape: Shape, split) -> Iterator[Record]:
-    lines = split(_text(file), file)
+def _cells(file: File, shape: Shape, split) -> Iterator[Record | Skipped]:
+    lines = split(text_of(file, shape), file)
     columns = list(shape.columns)
     if not columns:
         columns = next(lines, (1, []))[1]
@@ -137,11 +192,12 @@ def _cells(file: File, shape: Shape, split) -> Iterator[Record]:
         raise XfmError(f"{file.path} names column {sorted(twice)[0]!r} twice in its first line")
     for number, cells in lines:
         where = f"{file.path}:{number}"
-        if len(cells) < len(columns):
-            if shape.ragged == "skip":
-                continue
-            raise XfmError(f"{where} has {len(cells)} cells where {len(columns)} columns are named")
-        yield Record(where, dict(zip(columns, cells, strict=False)))
+        if len(cells) == len(columns):
+            yield Record(where, dict(zip(columns, cells, strict=True)), shape.errors)
+        elif shape.ragged == "skip":
+            yield Skipped(where)
+        else:
+            raise XfmError(f"{where} has {len(cells)} cells where {len(columns)} columns are named; {ADVICE[split]}")
 
 
 def _tabs(text: str, file: File) -> Iterator[tuple[int, list[str]]]:
@@ -166,33 +222,25 @@ def _commas(text: str, file: File) -> Iterator[tuple[int, list[str]]]:
             yield number, cells
 
 
-def _parquet(file: File) -> Iterator[Record]:
-    parquet = optional("pyarrow.parquet", "data")
-    try:
-        batches = parquet.ParquetFile(file.path).iter_batches()
-        number = 0
-        for batch in batches:
-            for values in batch.to_pylist():
-                yield Record(f"{file.path}, row {number}", values)
-                number += 1
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise XfmError(f"{file.path} is not a readable parquet file: {first_line(error)}") from error
+ADVICE = {
+    _tabs: "a cell of .tsv holds no tab: mend the line, or set ragged='skip' to leave such lines out",
+    _commas: "a cell with commas stands in quotes: mend the line, or set ragged='skip' to leave such lines out",
+}
 
 
-def _prepared(root: Path, validation: float | str) -> Table:
+def _prepared(root: Path, validation: float | str, shape: Shape) -> Table:
     features, splits = Tfds(fields={}, directory=str(root), validation=validation).records()
     names = {name: tuple(f.names) for name, f in features.items() if getattr(f, "names", None)}
 
     def records(side):
         rows, keep = splits[side]
         for i in keep.tolist():
-            yield Record(
-                f"row {i} of {root}", {name: _named(value, names.get(name)) for name, value in rows[i].items()}
-            )
+            values = {name: _named(value, names.get(name)) for name, value in rows[i].items()}
+            yield Record(f"row {i} of {root}", values, shape.errors)
 
     sides = {side: list(records(side)) for side in ("train", "valid")}
     sizes = {side: len(rows) for side, rows in sides.items()}
-    return Table(sides["train"], sides["valid"], fingerprint(root.name, sizes, validation), names)
+    return Table(sides["train"], sides["valid"], fingerprint(root.name, sizes, validation, shape.errors), names)
 
 
 def _named(value: Any, names: Sequence[str] | None) -> Any:
@@ -202,8 +250,9 @@ def _named(value: Any, names: Sequence[str] | None) -> Any:
     return names[int(value)] if int(value) >= 0 else ""
 
 
-def _text(file: File) -> str:
-    return decode(read_bytes(file.path), "strict", file.path)
+def text_of(file: File, shape: Shape) -> str:
+    """The text of a whole file."""
+    return decode_file(read_bytes(file.path), shape.errors, file.path)
 
 
 def require_rows(table: Table, origin: str) -> None:

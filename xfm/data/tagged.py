@@ -9,12 +9,13 @@ import numpy as np
 
 from xfm.data import paths, stdlib
 from xfm.data.corpus import check_length
-from xfm.data.files import File, fingerprint, read_bytes
+from xfm.data.files import File, fingerprint
 from xfm.data.labelled import one_of
+from xfm.data.labels import asked, in_order, name_of, number_in, without_rows
 from xfm.data.source import Data, Row
-from xfm.data.tables import Record, Shape, divided, open_table, read_file, require_rows
+from xfm.data.tables import Record, Shape, divided, open_table, read_file, require_rows, text_of
 from xfm.data.template import Template, template_of, windows
-from xfm.data.text import decode, default_tokenizer
+from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, Integer, Name
@@ -31,7 +32,7 @@ class Tagged:
 
     words, tags: columns of .jsonl, .parquet and TFDS.  column: of a CoNLL line that holds the tag, -1 being the last;
     the word is the first.
-    classes: names of the tags in order; sorted if empty.  pieces: which tokens of a word are judged, "first" or "all".
+    classes, errors: as in Labelled, of the tags.  pieces: which tokens of a word are judged, "first" or "all".
     length: T of a row; a longer sentence is several rows, `stride` tokens apart, each word judged in one of them.
     validation, tokenizer, kinds: as in Labelled.
     """
@@ -42,6 +43,7 @@ class Tagged:
     tags: Name = "tags"
     column: Integer = -1
     classes: Sequence[str] = ()
+    errors: str = "strict"
     pieces: str = "first"
     validation: Fraction | Name = 0.1
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
@@ -62,29 +64,34 @@ class Tagged:
             raise XfmError(f"pieces={self.pieces!r} is not one of first, all")
         table = self._table()
         require_rows(table, str(self.path or self.task))
+        given = asked(self.classes)
         sides = {
-            side: [self._sentence(r) for r in records]
+            side: [self._sentence(r, given) for r in records]
             for side, records in (("train", table.train), ("valid", table.valid))
         }
-        classes = tuple(self.classes) or tuple(sorted({tag for _, tags, _ in sides["train"] for tag in tags}))
+        found = {tag for _, tags, _ in sides["train"] for tag in tags}
+        classes = given or in_order(found)
         spec = build(TOKENIZERS, self.tokenizer)
         fitted = spec.fit(lambda: (" ".join(words) for words, *_ in sides["train"]), table.mark, workdir)
         template = template_of(fitted, 1, self.kinds)
         rows = {side: self._rows(sentences, fitted, template, classes) for side, sentences in sides.items()}
         mark = fingerprint(table.mark, fitted.fingerprint(), classes, self.pieces, self.length, self.stride, self.kinds)
         facts = {f"{side}_sentences": len(sentences) for side, sentences in sides.items()}
-        return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, classes, facts)
+        return Data(
+            rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, classes, facts, without_rows(given, found)
+        )
 
     def _table(self):
         if self.path is None:
             return divided(one_of(stdlib.TAGGED, self.task, "task")(), self.validation, self.task)
-        return open_table(self.path, self.validation, suffixes=(*CONLL, ".jsonl", ".parquet"), read=self._read)
+        shape = Shape(errors=self.errors)
+        return open_table(self.path, self.validation, shape, suffixes=(*CONLL, ".jsonl", ".parquet"), read=self._read)
 
     def _read(self, file: File, shape: Shape) -> Iterator[Record]:
         if file.path.suffix.lower() not in CONLL:
             yield from read_file(file, shape)
             return
-        text = decode(read_bytes(file.path), "strict", file.path)
+        text = text_of(file, shape)
         words, tags, first = [], [], 1
         for number, line in enumerate([*text.split("\n"), ""], 1):
             cells = line.split("\t") if "\t" in line else line.split()
@@ -99,25 +106,26 @@ class Tagged:
                 words.append(cells[0])
                 tags.append(cells[self.column])
             elif words:
-                yield Record(f"{file.path}:{first}", {self.words: words, self.tags: tags})
+                yield Record(f"{file.path}:{first}", {self.words: words, self.tags: tags}, shape.errors)
                 words, tags = [], []
 
-    def _sentence(self, record: Record) -> tuple[list[str], list[str], str]:
-        words, tags = ([_plain(x) for x in record[name]] for name in (self.words, self.tags))
+    def _sentence(self, record: Record, known: Sequence[str]) -> tuple[list[str], list[str], str]:
+        words, values = record.words(self.words), record.several(self.tags)
+        places = (f"number {i} of column {self.tags!r}" for i in range(len(values)))
+        tags = [name_of(tag, record.where, at, known, record.errors) for tag, at in zip(values, places, strict=True)]
         if len(words) != len(tags):
             raise XfmError(f"{record.where} has {len(words)} words and {len(tags)} tags; each word has one tag")
         return words, tags, record.where
 
     def _rows(self, sentences, tokenizer, template: Template, classes) -> "TaggedRows":
-        pieces, room = [], self.length - template.specials
+        pieces, room, numbers = [], self.length - template.specials, {name: i for i, name in enumerate(classes)}
         for number, (words, tags, where) in enumerate(sentences):
-            if unknown := set(tags) - set(classes):
-                raise XfmError(f"{where} has the tag {sorted(unknown)[0]!r}; the classes are {', '.join(classes)}")
             ids, word = aligned_words(tokenizer, words)
             judged = word >= 0
             if self.pieces == "first":
                 judged &= np.r_[True, word[1:] != word[:-1]][: len(word)]
-            labels = np.array([classes.index(tag) for tag in tags], np.int32)[np.maximum(word, 0)] if tags else word
+            labels = np.array([number_in(numbers, tag, where, f"column {self.tags!r}") for tag in tags], np.int32)
+            labels = labels[np.maximum(word, 0)] if tags else word
             spans = list(windows(len(ids), room, min(self.stride, room)))
             owner = owners(len(ids), spans)
             for i, span in enumerate(spans):
@@ -180,7 +188,3 @@ def owners(count: int, spans: Sequence[range]) -> np.ndarray:
     depth = [np.where((index >= s.start) & (index < s.stop), np.minimum(index - s.start, s.stop - 1 - index), -1)
              for s in spans]  # fmt: skip
     return np.argmax(depth, axis=0)
-
-
-def _plain(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

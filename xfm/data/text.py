@@ -3,14 +3,14 @@ running Python.
 """
 
 import dataclasses
-import json
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from xfm.data import corpus, paths
-from xfm.data.files import File, apart, fingerprint, listing, optional, read_bytes, share
+from xfm.data import corpus, parquet, paths
+from xfm.data.decoding import check_errors, decode, decode_file, parsed, whole
+from xfm.data.files import File, apart, fingerprint, listing, read_bytes, share
 from xfm.data.source import Data
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
@@ -43,7 +43,8 @@ class Text:
 
     field: where .jsonl and .parquet keep the text of a document.
     unit: "file" or "paragraph" (between blank lines), the document of a .txt, .md or .py.
-    errors: "strict" or "replace", for bytes that are not UTF-8.
+    errors: "strict" or "replace", for what is no text: bytes that are not UTF-8, halves of surrogate
+    pairs.
     validation: share of the documents, chosen by a hash of their names so that a document never
     changes sides; or the path of a folder that holds them.
     max_bytes: stop after so much training text. Files come in the order of their hash, validation
@@ -86,7 +87,7 @@ class Text:
     def documents(self) -> tuple[corpus.Documents, str]:
         """The documents of either split, and their fingerprint."""
         _one_of("unit", self.unit, ("file", "paragraph"))
-        _one_of("errors", self.errors, ("strict", "replace"))
+        check_errors(self.errors)
         if not isinstance(self.validation, str):
             check_share(self.validation)
         files = self._files()
@@ -130,7 +131,7 @@ class Text:
         elif suffix == ".parquet":
             yield from self._parquet(file)
         else:
-            text = decode(read_bytes(file.path), self.errors, file.path)
+            text = decode_file(read_bytes(file.path), self.errors, file.path)
             if self.unit == "file":
                 yield file.name, text
             else:
@@ -140,52 +141,30 @@ class Text:
     def _jsonl(self, file: File) -> Iterator[tuple[str, str]]:
         offset = 0
         for number, line in enumerate(_lines(file.path), 1):
-            text, where = decode(line, self.errors, file.path, offset), f"{file.path}:{number}"
+            text, where = decode_file(line, self.errors, file.path, number, offset), f"{file.path}:{number}"
             offset += len(line)
             if not text.strip():
                 continue
-            try:
-                record = json.loads(text)
-            except ValueError as error:
-                raise XfmError(f"{where} is not JSON: {error}") from error
+            record = parsed(text, where)
             if not isinstance(record, dict):
                 raise XfmError(f"{where} is not a JSON object with a field {self.field!r}")
             yield f"{file.name}:{number}", self._text(record.get(self.field), where, record)
 
     def _parquet(self, file: File) -> Iterator[tuple[str, str]]:
-        parquet = optional("pyarrow.parquet", "data")
-        try:
-            table = parquet.ParquetFile(file.path)
-            names = table.schema_arrow.names
-        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-            raise XfmError(f"{file.path} is not a readable parquet file: {error}") from error
+        names = parquet.columns(file.path)
         if self.field not in names:
             self._text(None, str(file.path), names)
-        number = 0
-        for batch in table.iter_batches(columns=[self.field]):
-            for text in batch.column(0).to_pylist():
-                yield f"{file.name}:{number}", self._text(text, f"{file.path}, row {number}", names)
-                number += 1
+        for number, row in enumerate(parquet.rows(file.path, [self.field])):
+            yield f"{file.name}:{number}", self._text(row[self.field], f"{file.path}, row {number}", names)
 
     def _text(self, value: Any, where: str, fields) -> str:
         if isinstance(value, str):
-            return value
+            return whole(value, self.errors, where)
+        if isinstance(value, bytes):
+            return decode(value, self.errors, where)
         have = ", ".join(fields)
         kind = "no text" if value is None else f"a {type(value).__name__}"
         raise XfmError(f"{where} has {kind} in field {self.field!r}; set 'field' to the one that holds text: {have}")
-
-
-def decode(raw: bytes, errors: str, where: Any, offset: int = 0) -> str:
-    """UTF-8 with `\\n` line ends and no byte order mark. Raises XfmError that names `where` and the
-    byte's offset.
-    """
-    try:
-        text = raw.decode("utf-8", errors)
-    except UnicodeDecodeError as error:
-        raise XfmError(
-            f"{where} is not UTF-8 at byte {offset + error.start} ({error.reason}); convert it, or set errors='replace'"
-        ) from error
-    return text.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
 def check_share(validation: Any) -> None:

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xfm.data import corpus, paths
+from xfm.data.decoding import check_errors, decode
 from xfm.data.files import fingerprint, first_line, optional, share
 from xfm.data.paths import expanded
 from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.records import Records, number, one_document, picture
 from xfm.data.source import Data
-from xfm.data.text import check_share, decode
+from xfm.data.text import check_share
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError, nearest
 from xfm.fields import Count, Fraction, Name
@@ -86,6 +87,7 @@ class Tfds:
         tokenizer = None
         if "tokens" in self.fields and _is_text(features[self.fields["tokens"]]):
             text = self._text()
+            check_errors(text.errors)
             if text.packing != "single":
                 return self._packed(splits, text, mark, workdir)
             corpus.check_length(text.length)
@@ -210,7 +212,7 @@ class Tfds:
         rows, keep = split
         feature = self.fields["tokens"]
         for i in keep.tolist():
-            yield decode(rows[i][feature], errors, f"row {i} of {self._where}")
+            yield decode(rows[i][feature], errors, f"row {i} of {self._where}", "text.errors")
 
     def _readers(self, features):
         readers = {}
@@ -236,7 +238,7 @@ def _document(tokenizer, text: TextFields):
     """The reader of a text feature that makes it one row."""
 
     def read(value, where):
-        return one_document(tokenizer, decode(value, text.errors, where), text.length)
+        return one_document(tokenizer, decode(value, text.errors, where, "text.errors"), text.length)
 
     return read
 
