@@ -102,7 +102,7 @@ def test_strangers_are_described_and_trained(data, embed, mixer, length, tmp_pat
     assert found["embed"].kind == embed["kind"] and found["embed"].shape == (1, length, D)
     inside = BANDS * D + D if embed is WAVES else 12 * D + D + D  # a map with its bias, and the class token
     assert found["embed"].parameters == inside
-    mixing = found["layers/%s_0/part" % mixer]
+    mixing = found[f"layers/{mixer}_0/part"]
     assert (mixing.kind, mixing.parameters) == (mixer, D * D + D if mixer == "echo" else 0)
     assert mixing.flops == (2 * length * D * D if mixer == "echo" else 0)  # counted by tracing
     result = train(spec, tmp_path)
