@@ -22,8 +22,9 @@ class Context:
       attends to its own segment only, so packing and padding are one mechanism. Attention takes a pair too, those of
       its queries and those of its keys, where some tokens attend and are not attended to (Hourglass, SigLIP).
       Windows and convolutions measure distance along the row, so padding inside a text (1 1 0 1) counts as a position
-      that holds nothing. Attention takes all tokens of one id as one text, wherever they stand; a recurrence starts
-      anew wherever the id changes, so where ids alternate (1 2 1) the second run of 1 does not depend on the first.
+      that holds nothing; a recurrence passes over it. Attention takes all tokens of one id as one text, wherever they
+      stand; a recurrence starts anew where another text lies between, so of ids that alternate (1 2 1) the second run
+      of 1 does not depend on the first.
     padding: what parts may meet in the stream where segments are 0. "unknown": anything, NaN included, so each part
       replaces it by zeros (`clean`), since in a gradient 0 · NaN is NaN. "finite": a structure has done so once, behind
       the embedding, and parts need not. "text": it takes part in the arithmetic (Pyramid, Hourglass cut by "row").

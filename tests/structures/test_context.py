@@ -1,8 +1,14 @@
 """What a context is made of."""
 
 import jax.numpy as jnp
+import numpy as np
 
-from xfm.context import Context
+from tests.close import assert_close
+from xfm.context import Context, Mask
+from xfm.kernels.attention import attention
+from xfm.kernels.ssd import ssd
+from xfm.parts.mixer.convolve import convolve
+from xfm.parts.mixer.mamba2 import causal_conv
 
 
 def test_what_a_caller_shares_stands_beside_the_batch():
@@ -19,3 +25,70 @@ def test_some_tokens_may_listen_without_being_heard():
     ctx = Context.of({"heard": heard, "segments": jnp.array([[1, 2, 2, 0]])})
     assert [a.tolist() for a in ctx.segments] == [[[1, 2, 2, 0]], [[1, 2, 0, 0]]]
     assert ctx.real(x).tolist() == [[True, True, True, False]] and ctx.positions.tolist() == [[0, 0, 1, 0]]
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+HOLE = jnp.array([[1, 1, 0, 1, 1]])
+
+
+def test_padding_inside_a_text_counts_as_a_position_for_convolutions():
+    """y_3 = x_2 + x_3 + x_4 where x_2 is padding: as if a zero stood there; 1 and 3 are no neighbours."""
+    x = numbers(1, 5, 2)
+    held = x.copy()
+    held[:, 2] = 0
+    taps = np.ones((3, 1), np.float32)
+    np.testing.assert_array_equal(convolve(x, taps, HOLE)[:, [0, 1, 3, 4]], convolve(held, taps)[:, [0, 1, 3, 4]])
+    bias = np.zeros(2, np.float32)
+    ahead = causal_conv(jnp.asarray(x), taps.repeat(2, 1), bias, segments=HOLE)
+    np.testing.assert_array_equal(ahead[:, [3, 4]], causal_conv(jnp.asarray(held), taps.repeat(2, 1), bias)[:, [3, 4]])
+
+
+def test_padding_inside_a_text_counts_as_a_position_for_windows():
+    """Within one position to either side, token 1 attends to 0 and 1, and token 3 to 3 and 4."""
+    q, k, v = (numbers(1, 5, 2, 4, seed=seed) for seed in range(3))
+    y = attention(q, k, v, segments=HOLE, mask=Mask.window(1, 1), implementation="naive")
+    for t, near in ((0, [0, 1]), (1, [0, 1]), (3, [3, 4]), (4, [3, 4])):
+        assert_close(y[:, [t]], attention(q[:, [t]], k[:, near], v[:, near], implementation="naive"))
+
+
+ALTERNATING = jnp.array([[1, 1, 2, 2, 1, 1]])
+
+
+def test_ids_that_alternate_are_one_text_for_attention():
+    q, k, v = (numbers(1, 6, 2, 4, seed=seed) for seed in range(3))
+    y = attention(q, k, v, segments=ALTERNATING, implementation="naive")
+    own = np.array([0, 1, 4, 5])
+    assert_close(y[:, own], attention(q[:, own], k[:, own], v[:, own], implementation="naive"))
+
+
+def test_ids_that_alternate_restart_a_recurrence_and_padding_does_not():
+    x, b, c = numbers(1, 6, 2, 4), numbers(1, 6, 1, 3, seed=1), numbers(1, 6, 1, 3, seed=2)
+    dt, a = np.abs(numbers(1, 6, 2, seed=3)) + 0.1, np.array([-1.0, -2.0], np.float32)
+
+    def run(which, segments=None):
+        return ssd(*(z[:, which] for z in (x, dt)), a, *(z[:, which] for z in (b, c)), segments=segments)[0]
+
+    everything, second = np.arange(6), np.array([4, 5])
+    y = run(everything, ALTERNATING)
+    assert_close(y[:, second], run(second))
+    apart = np.array([0, 1, 4, 5])
+    y = run(everything, jnp.where(ALTERNATING == 1, 1, 0))
+    assert_close(y[:, apart], run(apart))
+
+
+def test_positions_of_padding_are_zero_whatever_the_batch_has_there():
+    batch = {"segments": jnp.array([[1, 1, 0, 0]]), "positions": jnp.array([[3, 4, -7, 10**6]])}
+    assert Context.of(batch).positions.tolist() == [[3, 4, 0, 0]]
+    assert Context.of(batch, padding="text").positions.tolist() == [[3, 4, -7, 10**6]]
+
+
+def test_clean_leaves_what_a_structure_has_seen_to():
+    x, segments = jnp.full((1, 2, 3), jnp.nan), jnp.array([[1, 0]])
+    assert jnp.isnan(Context(segments=segments).clean(x)).tolist() == [[[True] * 3, [False] * 3]]
+    heard = Context(segments=(segments, 0 * segments))
+    assert not heard.clean(x)[0, 1].any() and jnp.isnan(heard.clean(x)[0, 0]).all()
+    for ctx in (Context(), Context(segments=segments, padding="finite"), Context(segments=segments, padding="text")):
+        assert ctx.clean(x) is x
