@@ -73,12 +73,12 @@ def test_what_leads_nowhere_is_named(tmp_path):
 
 
 def test_held_out_files_are_not_trained_on_through_a_link(tmp_path):
-    tree(tmp_path, "all/held/a.txt", "all/b.txt", "all/c.txt")
-    (tmp_path / "held").symlink_to(tmp_path / "all/held")
-    assert [f.name for f in apart(listing(tmp_path / "all", (".txt",)), listing(tmp_path / "held", (".txt",)))] == [
-        "b.txt",
-        "c.txt",
-    ]
+    tree(tmp_path, "all/inside/a.txt", "all/b.txt", "outside/c.txt")
+    (tmp_path / "held").symlink_to(tmp_path / "all/inside")
+    (tmp_path / "all/linked").symlink_to(tmp_path / "outside")
+    for held, left in (("held", ["b.txt", "linked/c.txt"]), ("outside", ["b.txt", "inside/a.txt"])):
+        found = apart(listing(tmp_path / "all", (".txt",)), listing(tmp_path / held, (".txt",)))
+        assert [file.name for file in found] == left
     spec = dict(kind="text", path=str(tmp_path / "all"), validation=str(tmp_path / "held"), tokenizer=BYTES, length=32)
     facts = open_data(spec, tmp_path / "run").facts
     assert (facts["train_documents"], facts["valid_documents"]) == (2, 1)

@@ -175,8 +175,9 @@ def test_sixteen_bits_are_scaled(tmp_path, dtype):
         np.testing.assert_allclose(image, np.repeat(GREY[..., None], image.shape[-1], 2), rtol=0, atol=2e-5)
     halved = Pixels(8, 1, mean=0.0, std=1.0).of_array(deep, "")[0, :, 0]
     assert np.all(np.diff(halved) > 0.1) and 0 < halved[0] < 0.1  # scaled in 16 bits, not clipped
-    colours = np.stack([deep, deep, deep], -1)
-    np.testing.assert_allclose(of_array(colours, 3)[..., 1], GREY, rtol=0, atol=1 / 255)
+    third = deep // 3
+    colours = np.stack([third, third, third], -1)
+    np.testing.assert_allclose(of_array(colours, 3)[..., 1], GREY / 3, rtol=0, atol=1 / 255)
 
 
 def test_unknown_ranges_are_refused(tmp_path):
@@ -220,6 +221,8 @@ def test_transparency_shows_the_background(tmp_path, mode):
         found = saved(tmp_path, picture)
         for channels, own in zip((1, 3), found, strict=True):
             np.testing.assert_array_equal(own, of_array(np.asarray(picture), channels))
+        with_grey = images(tmp_path, size=16, mean=0.0, std=1.0, validation=0.3, background=0.2).train[0]["images"]
+        np.testing.assert_allclose(with_grey[:, 8:], 0.2, atol=1e-6)
         red = of_array(np.asarray(picture), 3, background=(1.0, 0.0, 0.2))
         np.testing.assert_allclose(red[0, [0, 15]], [[100 / 255] * 3, [1, 0, 0.2]], atol=1e-6)
         assert of_array(np.asarray(picture), 1, background=0.0)[0, 15] == 0

@@ -2,12 +2,14 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from xfm.data import open_data
 from xfm.data.labels import asked, in_order, name_of, number_of
+from xfm.data.tfds import Tfds
 from xfm.errors import XfmError
 from xfm.spec import SpecError
 
@@ -228,3 +230,17 @@ def test_glue_reads_lines_that_are_cut_and_says_so(tmp_path):
     with pytest.raises(XfmError, match="train.tsv:2 has 3 cells"):
         opened("labelled", tmp_path, tmp_path, layout="sst2")
     assert len(opened("labelled", tmp_path, tmp_path, layout="sst2", ragged="skip").train) == 1
+
+
+def test_a_label_of_a_prepared_dataset_is_one_of_its_classes():
+    features = dict(kind=SimpleNamespace(names=["even", "odd"]), score=SimpleNamespace())
+    of_class, of_number = (Tfds(dict(labels=name), "d")._readers(features)["labels"][1] for name in features)
+    assert [int(of_class(np.int64(i), "row 0")) for i in (0, 1)] == [0, 1]
+    assert of_number(np.float64(-1.5), "row 0") == np.float32(-1.5)
+    for read, value, words in (
+        (of_class, np.int64(-1), "has -1, where a number from 0 to 1 should be; choose a split that has labels"),
+        (of_class, np.int64(2), "has 2, where a number from 0 to 1 should be"),
+        (of_number, np.float32("nan"), "has nan, where a finite number should be"),
+    ):
+        with pytest.raises(XfmError, match=f"row 3 {words}"):
+            read(value, "row 3")

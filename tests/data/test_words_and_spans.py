@@ -49,6 +49,13 @@ def test_conll_columns(tmp_path):
     assert every["weights"].sum() == len("Überdinner".encode())
     (tmp_path / "dev.conll").write_text(CONLL)
     assert open_data({**spec, "column": 1}, tmp_path).valid.truth == [["NN", "NN"], ["PRP", "VB"]]
+    (tmp_path / "dev.conll").write_text("it O\n\nHe O\nNew York B-LOC\n")
+    with pytest.raises(
+        XfmError, match="dev.conll:4 has 3 columns where line 3, of the same sentence, has 2; a word holds"
+    ):
+        open_data(spec, tmp_path)
+    (tmp_path / "dev.conll").write_text("it x O\n\nHe O\n")  # sentences may differ
+    assert open_data(spec, tmp_path).valid.truth == [["O"], ["O"]]
     (tmp_path / "dev.conll").write_text("it\n")
     with pytest.raises(XfmError, match="dev.conll:1 has no tag beside 'it'"):
         open_data(spec, tmp_path)

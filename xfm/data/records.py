@@ -62,6 +62,22 @@ def picture(pixels: Pixels) -> Callable[[Any, str], np.ndarray]:
     return lambda value, where: pixels.of_array(np.asarray(value), where)
 
 
+def label(names: Sequence[str]) -> Callable[[Any, str], np.ndarray]:
+    """The reader of a feature that is the label: a number of one of the classes `names`, or without them any number.
+
+    It raises XfmError for what stands for no label: -1, as in test splits, or NaN.
+    """
+
+    def read(value: Any, where: str) -> np.ndarray:
+        array = number(value, where)
+        if not np.all(np.isfinite(array)) or (names and not np.all((array >= 0) & (array < len(names)))):
+            legal = f"a number from 0 to {len(names) - 1}" if names else "a finite number"
+            raise XfmError(f"{where} has {array.tolist()}, where {legal} should be; choose a split that has labels")
+        return array
+
+    return read
+
+
 def number(value: Any, where: str) -> np.ndarray:
     """Integers as int32, other numbers as float32. Raises XfmError for what is neither."""
     array = np.asarray(value)

@@ -92,7 +92,7 @@ class Tagged:
             yield from read_file(file, shape)
             return
         text = text_of(file, shape)
-        words, tags, first = [], [], 1
+        words, tags, first, count = [], [], 1, 0
         for number, line in enumerate([*text.split("\n"), ""], 1):
             cells = line.split("\t") if "\t" in line else line.split()
             if any(cells) and cells[0] != "-DOCSTART-":
@@ -102,7 +102,12 @@ class Tagged:
                     )
                 if not -len(cells) <= self.column < len(cells):
                     raise XfmError(f"{file.path}:{number} has {len(cells)} columns, and no column {self.column}")
-                first = first if words else number
+                first, count = (first, count) if words else (number, len(cells))
+                if len(cells) != count:
+                    raise XfmError(
+                        f"{file.path}:{number} has {len(cells)} columns where line {first}, of the same sentence, has "
+                        f"{count}; a word holds no blank, and a cell no tab"
+                    )
                 words.append(cells[0])
                 tags.append(cells[self.column])
             elif words:

@@ -12,7 +12,7 @@ from xfm.data.decoding import check_errors, decode
 from xfm.data.files import fingerprint, first_line, optional, share
 from xfm.data.paths import expanded
 from xfm.data.pixels import AUGMENTS, Pixels
-from xfm.data.records import Records, number, one_document, picture
+from xfm.data.records import Records, label, number, one_document, picture
 from xfm.data.source import Data
 from xfm.data.text import check_share
 from xfm.data.tokenizers import TOKENIZERS
@@ -218,7 +218,8 @@ class Tfds:
         readers = {}
         for name, feature in self.fields.items():
             image = type(features[feature]).__name__ == "Image"
-            readers[name] = (feature, picture(self._pixels()) if image else number)
+            plain = label(getattr(features[feature], "names", None) or ()) if name == "labels" else number
+            readers[name] = (feature, picture(self._pixels()) if image else plain)
         return readers
 
     def _records(self, split, readers, augments) -> Records:
