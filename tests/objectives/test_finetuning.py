@@ -21,6 +21,8 @@ from xfm.objectives.retrieval import Retrieval
 from xfm.objectives.scores import ranks
 from xfm.objectives.span import Span, best_span, exact_match, word_f1
 from xfm.objectives.tagging import Tagging
+from xfm.train.evaluation import predictor
+from xfm.train.sharding import make_mesh
 
 V, T = 20, 8
 
@@ -121,7 +123,7 @@ def test_regression_and_its_scores():
     assert_close(loss, ((guess - labels) ** 2).mean())
     data = Data(rows, rows, None, None, "")
     assert one.baseline(data) == {"mean": pytest.approx(labels.var())}
-    scores = one.report(params, extra, data)
+    scores = one.report(params, extra, data, predictor(make_mesh({}), 4))
     order = np.argsort(np.argsort(guess))
     assert scores["pearson"] == pytest.approx(np.corrcoef(guess, labels)[0, 1], abs=1e-5)
     assert scores["spearman"] == pytest.approx(np.corrcoef(order, np.arange(6))[0, 1], abs=1e-5)
@@ -234,7 +236,7 @@ def test_retrieval_report_and_what_is_refused():
     x = np.asarray(one.vectors(params, rows.arrays))
     x = cosines(x)
     place = [int((x[:, 1] @ x[i, 0] >= x[i, 1] @ x[i, 0] - 1e-12).sum()) for i in range(9)]
-    report = one.report(params, extra, data)
+    report = one.report(params, extra, data, predictor(make_mesh({}), 4))
     assert report["mrr"] == pytest.approx(np.mean([1 / p for p in place]))
     assert report["recall_at_1"] == pytest.approx(np.mean([p == 1 for p in place]))
     assert one.baseline(data) == {"chance": math.log(4)}
@@ -248,5 +250,5 @@ def test_retrieval_report_and_what_is_refused():
     ):
         with pytest.raises(XfmError, match=words):
             retrieval(**fields).loss(params, extra, rows.arrays, key)
-    with pytest.raises(XfmError, match="a batch of 9 rows is too small to choose among 16"):
-        retrieval().loss(params, extra, rows.arrays, key, train=False)
+    more, all_of_it = (retrieval(among=n).loss(params, extra, rows.arrays, key, train=False)[0] for n in (16, 9))
+    assert more == all_of_it != one.loss(params, extra, rows.arrays, key, train=False)[0]
