@@ -5,7 +5,7 @@ scikit-learn.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Images:
     std: Positive | tuple[Positive, ...] = 0.5
     augment: Sequence[Mapping[str, Any]] = ()
     validation: Fraction | Name = 0.1
-    corrupt: str = "error"
+    corrupt: Literal["error", "next"] = "error"
 
     def open(self, workdir: Path) -> Data:
         if self.corrupt not in ("error", "next"):

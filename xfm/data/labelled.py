@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from xfm.data.template import Ids, Template, template_of
 from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS, Tokenizer
 from xfm.errors import XfmError, nearest
-from xfm.fields import Count, Fraction, Name
+from xfm.fields import Count, Fraction, Name, RowLength
 from xfm.spec import SpecError, build
 
 
@@ -39,13 +39,13 @@ class Labelled:
     layout: Name | None = None
     texts: Sequence[str] = ("text",)
     label: Name = "label"
-    labels: str = "classes"
+    labels: Literal["classes", "numbers"] = "classes"
     classes: Sequence[str] = ()
     validation: Fraction | Name = 0.1
     columns: Sequence[str] = ()
     ragged: str = "refuse"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: Count = 128
+    length: RowLength = 128
     kinds: Count = 2
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:

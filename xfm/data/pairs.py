@@ -15,7 +15,7 @@ from xfm.data.tables import Shape, divided, open_table, require_rows
 from xfm.data.template import Ids, Template, template_of
 from xfm.data.text import default_tokenizer
 from xfm.errors import XfmError
-from xfm.fields import Count, Fraction, Name, Positive
+from xfm.fields import Count, Fraction, Name, Positive, RowLength
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Pairs:
     columns: Sequence[str] = ()
     ragged: str = "refuse"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: Count = 128
+    length: RowLength = 128
     kinds: Count = 2
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:

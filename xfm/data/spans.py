@@ -22,7 +22,7 @@ from xfm.data.template import Template, template_of, windows
 from xfm.data.text import decode, default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
-from xfm.fields import Count, Fraction, Name
+from xfm.fields import Count, Fraction, Name, RowLength
 from xfm.spec import build
 
 
@@ -40,7 +40,7 @@ class Spans:
     task: str = "named_parameter"
     validation: Fraction | Name = 0.1
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: Count = 384
+    length: RowLength = 384
     stride: Count = 128
     question: Count = 64
     kinds: Count = 2

@@ -7,13 +7,13 @@ import json
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from xfm.data import corpus
 from xfm.data.files import File, fingerprint, listing, optional, read_bytes, share
 from xfm.data.source import Data
 from xfm.errors import XfmError
-from xfm.fields import Count, Fraction, Name
+from xfm.fields import Count, Fraction, Name, RowLength
 from xfm.spec import SpecError
 
 WHOLE = (".txt", ".md", ".py")
@@ -52,13 +52,13 @@ class Text:
 
     path: Name | None = None
     field: Name = "text"
-    unit: str = "file"
-    errors: str = "strict"
+    unit: Literal["file", "paragraph"] = "file"
+    errors: Literal["strict", "replace"] = "strict"
     validation: Fraction | Name = 0.02
     max_bytes: Count | None = None
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: Count = 128
-    packing: str = "stream"
+    length: RowLength = 128
+    packing: Literal["stream", "documents"] = "stream"
 
     def open(self, workdir: Path) -> Data:
         documents, mark = self.documents()

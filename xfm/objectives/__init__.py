@@ -17,6 +17,7 @@ from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
 from xfm.spec import plain
 from xfm.structures import build
+from xfm.transforms.redraw import check_rules
 from xfm.vocabulary import Vocabulary
 
 OBJECTIVES = {
@@ -38,6 +39,7 @@ def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) ->
     Raises XfmError where the tokeniser has ids that the embedding has no row for.
     """
     config = plain(config)
+    model = build(config.get("model"))
     rows = config["model"].get("embed", {}).get("vocab")
     if vocabulary is not None and rows is not None and vocabulary.size > rows:
         raise XfmError(
@@ -47,7 +49,7 @@ def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) ->
     return build_from(
         OBJECTIVES,
         config["objective"],
-        model=build(config["model"]),
+        model=model,
         vocabulary=vocabulary,
-        initial=tuple(tuple(rule) for rule in config.get("init", ())),
+        initial=check_rules(config.get("init", [])),
     )

@@ -15,7 +15,7 @@ from xfm.context import Context
 from xfm.fields import Count, Rate
 from xfm.parts.embed import EMBEDS
 from xfm.parts.mixer import MIXERS
-from xfm.spec import Spec, SpecError, build, freeze
+from xfm.spec import Pattern, Spec, SpecError, build, freeze
 from xfm.structures.coarse import Down, Slots, Up, slots
 from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN
@@ -40,7 +40,7 @@ class Hourglass(nn.Module):
     """
 
     embed: Spec
-    pattern: Sequence[Spec]
+    pattern: Pattern
     repeats: Count = 1
     before: Sequence[Spec] = ()
     after: Sequence[Spec] = ()

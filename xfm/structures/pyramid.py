@@ -15,7 +15,7 @@ from xfm.context import Context
 from xfm.errors import nearest
 from xfm.fields import Count, CountOrZero
 from xfm.parts.embed import EMBEDS
-from xfm.spec import Spec, SpecError, build
+from xfm.spec import Pattern, Spec, SpecError, build
 from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 from xfm.structures.tokens import refuse_cells
@@ -69,7 +69,7 @@ class Pyramid(nn.Module):
     """
 
     embed: Spec
-    pattern: Sequence[Spec]
+    pattern: Pattern
     blocks: Sequence[Count]
     loops: Sequence[Count] | None = None
     decoder: CountOrZero | None = None
