@@ -123,7 +123,8 @@ def in_words(hint: Any) -> str:
     """What a field of that type holds: `None or a number from 0 to below 1`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return " ".join([in_words(args[0]), *(str(one) for one in hint.__metadata__)]).strip()
+        what, comma, items = in_words(args[0]).partition(", each")
+        return " ".join([what, *(str(one) for one in hint.__metadata__)]).strip() + comma + items
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(in_words(one) for one in args))
     if origin is typing.Literal:
