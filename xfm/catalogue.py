@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from xfm.errors import XfmError, nearest
 from xfm.overrides import apply_overrides
-from xfm.spec import build, plain
+from xfm.spec import plain
 
 __all__ = ["Entry", "apply_overrides", "check", "entries", "find", "load"]
 
@@ -102,7 +102,7 @@ def check(config: ConfigDict) -> None:
     """
     import jax
 
-    from xfm.data import SOURCES
+    from xfm.data import check_data
     from xfm.describe import example_batch
     from xfm.objectives import build_objective
     from xfm.train.optimiser import build_optimiser
@@ -117,7 +117,7 @@ def check(config: ConfigDict) -> None:
     rules_named(settings.sharding)
     layout_of(settings, plain(config))
     schedule = build_schedule(settings.schedule, settings.steps)
-    build(SOURCES, config["data"])
+    check_data(config["data"])
     # The tokeniser is not known yet: one that has every special token stands in for it.
     standing_in = Vocabulary(size=8, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     objective = build_objective(config, standing_in)

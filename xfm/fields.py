@@ -7,6 +7,7 @@ A field of numbers says its range by its type, `drop: Rate = 0.0`. `fault` says 
 import dataclasses
 import math
 import numbers
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,20 @@ class NotEmpty:
         return "that is not empty"
 
 
+class Compiles:
+    """Text that is a regular expression."""
+
+    def __contains__(self, value: str) -> bool:
+        try:
+            re.compile(value)
+        except (re.error, RecursionError, OverflowError):
+            return False
+        return True
+
+    def __str__(self) -> str:
+        return "that is a regular expression"
+
+
 Number = Annotated[float, Range(-LARGEST, LARGEST)]
 Positive = Annotated[float, Range(0, LARGEST, "(]")]  # an epsilon, a temperature, a base
 NotNegative = Annotated[float, Range(0, LARGEST)]  # a weight, a learning rate
@@ -54,10 +69,12 @@ Rate = Annotated[float, Range(0, 1, "[)")]  # of dropout; of a moving average: w
 Share = Annotated[float, Range(0, 1)]  # of a whole, or a probability
 Fraction = Annotated[float, Range(0, 1, "()")]  # of a whole, neither nothing nor all of it
 Count = Annotated[int, Range(1, LONGEST)]  # a width, a length, of how many
+RowLength = Annotated[int, Range(4, LONGEST)]  # of a text's row: a token between `cls` and `sep`, and one more
 TwoOrMore = Annotated[int, Range(2, LONGEST)]
 CountOrZero = Annotated[int, Range(0, LONGEST)]
 Integer = Annotated[int, Range(-LONGEST, LONGEST)]
 Name = Annotated[str, NotEmpty()]  # of a file, a folder, a column
+Regex = Annotated[str, Compiles()]  # found in the path of a parameter
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # what both NumPy and a JAX key tell apart
 
 
@@ -86,7 +103,8 @@ def fits(value: Any, hint: Any) -> bool:
     if not isinstance(kind, type):
         return True
     if issubclass(kind, Mapping):
-        return isinstance(value, Mapping) and (len(args) < 2 or all(fits(one, args[1]) for one in value.values()))
+        good = isinstance(value, Mapping)
+        return good and (not args or all(fits(key, args[0]) and fits(one, args[1]) for key, one in value.items()))
     if issubclass(kind, Sequence) and kind is not str:
         return isinstance(value, list | tuple) and _all_fit(value, kind, args)
     return isinstance(value, kind)
@@ -105,7 +123,8 @@ def in_words(hint: Any) -> str:
     """What a field of that type holds: `None or a number from 0 to below 1`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
-        return " ".join([in_words(args[0]), *(str(one) for one in hint.__metadata__)]).strip()
+        what, comma, items = in_words(args[0]).partition(", each")
+        return " ".join([what, *(str(one) for one in hint.__metadata__)]).strip() + comma + items
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(in_words(one) for one in args))
     if origin is typing.Literal:
@@ -114,7 +133,8 @@ def in_words(hint: Any) -> str:
     if kind in WORDS:
         return WORDS[kind]
     if isinstance(kind, type) and issubclass(kind, Mapping):
-        return "a mapping" + _each(args[1:], "value")
+        free = not args or args[0] is str
+        return f"a mapping{_each(args[1:], 'value')}" if free else f"a mapping from {' to '.join(map(in_words, args))}"
     if isinstance(kind, type) and issubclass(kind, Sequence):
         if kind is tuple and args and args[-1] is not Ellipsis:
             return f"({', '.join(map(in_words, args))})"

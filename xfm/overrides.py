@@ -164,10 +164,17 @@ def _value(where: str, text: str, hint: Any) -> Any:
     literal = plain(_literal(text))
     if isinstance(literal, float) and literal.is_integer() and not fits(literal, hint):
         literal = int(literal)
-    for value in (literal, text):
-        if fits(value, hint):
-            return value
+    if fits(literal, hint):
+        return literal
+    if not _is_meant(literal, text, hint) and fits(text, hint):
+        return text
     raise XfmError(f"{where} takes {in_words(hint)}, not {shown(text)}{_advice(where, literal, hint)}")
+
+
+def _is_meant(literal: Any, text: str, hint: Any) -> bool:
+    """Whether the literal is what was meant, so that it does not stand for its own text: quoted text; a number."""
+    numeric = isinstance(literal, int | float) and {int, float} & set(options(hint))
+    return bool(numeric) or (isinstance(literal, str) and literal != text)
 
 
 def _advice(where: str, value: Any, hint: Any) -> str:

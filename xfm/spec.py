@@ -7,14 +7,15 @@ of the dataclass are the schema; nothing else says what a part accepts.
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from flax.core import FrozenDict
 
 from xfm.errors import XfmError, nearest
-from xfm.fields import fault, shown
+from xfm.fields import NotEmpty, fault, shown
 
 Spec = Mapping[str, Any]
+Pattern = Annotated[Sequence[Spec], NotEmpty()]
 
 
 class SpecError(XfmError, ValueError):
@@ -59,14 +60,20 @@ def function_of(
 ) -> tuple[str, dict[str, Any]]:
     """The kind and the settings of a spec whose kinds are functions; what: such a function is, in words.
 
-    Settings are the parameters that have a default and are not `given` by the caller; they are checked as fields are.
+    Settings are the parameters that have a default or are given by name only, without those that the caller gives;
+    they are checked as fields are.
     """
+    if not isinstance(spec, Mapping):
+        raise SpecError(f"a {what} is a mapping with a 'kind', not {shown(spec)}")
     settings = dict(spec)
     kind = settings.pop("kind", None)
     if not isinstance(kind, str) or kind not in table:
         raise SpecError(f"there is no {what} {shown(kind)}{nearest(kind, table)}; there are {_listed(table)}")
-    found = inspect.signature(table[kind]).parameters.values()
-    legal = {one.name: one.annotation for one in found if one.default is not one.empty and one.name not in given}
+    found = [one for one in inspect.signature(table[kind]).parameters.values() if one.name not in given]
+    needed = [one.name for one in found if one.default is one.empty and one.kind is one.KEYWORD_ONLY]
+    legal = {one.name: one.annotation for one in found if one.default is not one.empty or one.name in needed}
+    if missing := [name for name in needed if name not in settings]:
+        raise SpecError(f"the {what} {kind!r} needs {_listed(missing)}; the spec gives {_listed(settings)}")
     for name, value in settings.items():
         if name not in legal:
             raise SpecError(f"the {what} {kind!r} has no {name!r}{nearest(name, legal)}; it has {_listed(legal)}")
@@ -105,9 +112,10 @@ def freeze(value: Any) -> Any:
 
 
 def _slot(table: Mapping[str, type]) -> str:
-    """`mixer or ffn` for a table whose classes live in those packages, `structure` for one in `structures`."""
+    """`mixer or ffn` for a table whose classes live in those packages, `optimiser` for one in that file of `train`."""
     paths = (cls.__module__.split(".") for cls in table.values())
-    return " or ".join(dict.fromkeys(path[-2:][0].removesuffix("s") for path in paths))
+    names = (path[-1] if path[-2:-1] in ([], ["train"]) else path[-2] for path in paths)
+    return " or ".join(dict.fromkeys(name.removesuffix("s") for name in names))
 
 
 def _listed(names) -> str:

@@ -14,7 +14,7 @@ from xfm.vocabulary import Vocabulary
 
 V, B, T = 50, 16, 61
 VOCABULARY = Vocabulary(size=V, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
-PLAIN = dict(kind="stack", embed=dict(kind="tokens", vocab=V, width=16), pattern=())
+PLAIN = dict(kind="stack", embed=dict(kind="tokens", vocab=V, width=16), pattern=[dict(kind="mlp", hidden=8)])
 
 
 def tokens(seed=0):

@@ -14,15 +14,17 @@ from xfm.data.images import Images
 from xfm.data.labelled import Labelled
 from xfm.data.mixture import Mixture
 from xfm.data.pairs import Pairs
+from xfm.data.pixels import AUGMENTS
 from xfm.data.prefetch import prefetch
 from xfm.data.source import Data, Source
 from xfm.data.spans import Spans
 from xfm.data.tagged import Tagged
 from xfm.data.text import Text
 from xfm.data.tfds import Tfds
+from xfm.data.tokenizers import TOKENIZERS
 from xfm.spec import build
 
-__all__ = ["SOURCES", "Batches", "Data", "Source", "located", "open_data", "prefetch"]
+__all__ = ["SOURCES", "Batches", "Data", "Source", "check_data", "located", "open_data", "prefetch"]
 
 
 def open_data(spec: Mapping[str, Any], workdir: str | Path) -> Data:
@@ -40,6 +42,15 @@ def located(spec: Mapping[str, Any], base: str | Path) -> dict[str, Any]:
     Which fields are paths is what the classes of SOURCES and TOKENIZERS say in `PATHS`.
     """
     return paths.spec(SOURCES)(spec.to_dict() if hasattr(spec, "to_dict") else spec, Path(base))
+
+
+def check_data(spec: Mapping[str, Any]) -> None:
+    """Raises XfmError for what is wrong in a data spec, and in the specs within it, as far as no file tells."""
+    source = build(SOURCES, spec)
+    if hasattr(source, "tokenizer"):
+        build(TOKENIZERS, source.tokenizer)
+    for augment in getattr(source, "augment", ()):
+        build(AUGMENTS, augment)
 
 
 SOURCES = {

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Images:
     background: Share | tuple[Share, Share, Share] = 1.0
     augment: Sequence[Mapping[str, Any]] = ()
     validation: Fraction | Name = 0.1
-    corrupt: str = "error"
+    corrupt: Literal["error", "next"] = "error"
 
     PATHS: ClassVar = {"path": paths.path, "validation": paths.path}
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from xfm.data.template import Ids, Template, template_of
 from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS, Tokenizer
 from xfm.errors import nearest
-from xfm.fields import Count, Fraction, Name
+from xfm.fields import Count, Fraction, Name, RowLength
 from xfm.spec import SpecError, build
 
 
@@ -43,14 +43,14 @@ class Labelled:
     layout: Name | None = None
     texts: Sequence[str] = ("text",)
     label: Name = "label"
-    labels: str = "classes"
+    labels: Literal["classes", "numbers"] = "classes"
     classes: Sequence[str] = ()
     validation: Fraction | Name = 0.1
     columns: Sequence[str] = ()
     ragged: str = "refuse"
     errors: str = "strict"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: Count = 128
+    length: RowLength = 128
     kinds: Count = 2
 
     PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}

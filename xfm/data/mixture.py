@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from xfm.data.source import Data, Row, Source
 from xfm.data.text import Text, default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import nearest
-from xfm.fields import Count, NotNegative
+from xfm.fields import NotNegative, RowLength
 from xfm.spec import SpecError, build
 
 OURS = ("tokenizer", "length", "packing")  # what the corpora have in common, and so not in `parts`
@@ -39,8 +39,8 @@ class Mixture:
     weights: Mapping[str, NotNegative] | None = None
     power: NotNegative = 1.0
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: Count = 128
-    packing: str = "stream"
+    length: RowLength = 128
+    packing: Literal["stream", "documents"] = "stream"
     errors: str = "strict"
 
     PATHS: ClassVar = {"parts": paths.each(paths.fields(Text.PATHS)), "tokenizer": paths.spec(TOKENIZERS)}

@@ -16,7 +16,7 @@ from xfm.data.template import Ids, Template, template_of
 from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
-from xfm.fields import Count, Fraction, Name, Positive
+from xfm.fields import Count, Fraction, Name, Positive, RowLength
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Pairs:
     ragged: str = "refuse"
     errors: str = "strict"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: Count = 128
+    length: RowLength = 128
     kinds: Count = 2
 
     PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}

@@ -22,7 +22,7 @@ from xfm.data.template import Template, template_of, windows
 from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
-from xfm.fields import Count, Fraction, Name
+from xfm.fields import Count, Fraction, Name, RowLength
 from xfm.spec import build
 
 
@@ -41,7 +41,7 @@ class Spans:
     validation: Fraction | Name = 0.1
     errors: str = "strict"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: Count = 384
+    length: RowLength = 384
     stride: Count = 128
     question: Count = 64
     kinds: Count = 2

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from xfm.data.template import Template, template_of, windows
 from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
-from xfm.fields import Count, Fraction, Integer, Name
+from xfm.fields import Count, Fraction, Integer, Name, RowLength
 from xfm.spec import build
 
 CONLL = (".conll", ".iob", ".iob2", ".bio", ".txt", ".tsv", ".train", ".dev", ".test", ".testa", ".testb")
@@ -44,10 +44,10 @@ class Tagged:
     column: Integer = -1
     classes: Sequence[str] = ()
     errors: str = "strict"
-    pieces: str = "first"
+    pieces: Literal["first", "all"] = "first"
     validation: Fraction | Name = 0.1
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: Count = 128
+    length: RowLength = 128
     stride: Count = 64
     kinds: Count = 2
 

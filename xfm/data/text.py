@@ -6,7 +6,7 @@ import dataclasses
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from xfm.data import corpus, parquet, paths
 from xfm.data.decoding import check_errors, decode, decode_file, parsed, whole
@@ -14,7 +14,7 @@ from xfm.data.files import File, apart, fingerprint, listing, read_bytes, share
 from xfm.data.source import Data
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
-from xfm.fields import Count, Fraction, Name
+from xfm.fields import Count, Fraction, Name, RowLength
 from xfm.spec import SpecError
 
 WHOLE = (".txt", ".md", ".py")
@@ -54,13 +54,13 @@ class Text:
 
     path: Name | None = None
     field: Name = "text"
-    unit: str = "file"
-    errors: str = "strict"
+    unit: Literal["file", "paragraph"] = "file"
+    errors: Literal["strict", "replace"] = "strict"
     validation: Fraction | Name = 0.02
     max_bytes: Count | None = None
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
-    length: Count = 128
-    packing: str = "stream"
+    length: RowLength = 128
+    packing: Literal["stream", "documents"] = "stream"
 
     PATHS: ClassVar = {"path": paths.path, "validation": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from xfm.data.source import Data
 from xfm.data.text import check_share
 from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError, nearest
-from xfm.fields import Count, Fraction, Name
+from xfm.fields import Fraction, Name, RowLength
 from xfm.spec import Spec, SpecError, build
 
 
@@ -30,8 +30,8 @@ class TextFields:
     """
 
     tokenizer: Spec = dataclasses.field(default_factory=lambda: {"kind": "wordpiece", "size": 4096})
-    length: Count = 128
-    packing: str = "stream"
+    length: RowLength = 128
+    packing: Literal["stream", "documents", "single"] = "stream"
     errors: str = "strict"
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial, reduce
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from xfm.errors import XfmError, nearest
+from xfm.fields import shown
 from xfm.hub.families import FAMILIES
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors, folder_of, line, read_json, tensors_of
@@ -226,7 +228,7 @@ def planned(
     family = family_of(config, settings.path)
     with tensors_of(folder) as tensors:
         try:
-            _check_depth(config, settings.path, len(tensors))
+            _check_counts(config, settings.path, tensors)
             heads = _heads(family, config, tensors, head)
             spec = dict(family.network(settings), dtype=dtype)
             spec["heads"] = {h.name: dict(h.spec(settings)) for h in heads.values()}
@@ -245,18 +247,25 @@ def planned(
 
 def family_of(config: Mapping[str, Any], path: str = "config.json") -> Family:
     """The family that a config.json names; XfmError with those that there are."""
-    kind = str(config.get("model_type"))
+    kind = shown(config.get("model_type")).strip("'")
     if kind not in FAMILIES:
         raise XfmError(f"{path} is of model_type {kind!r}{nearest(kind, FAMILIES)}; xfm loads {', '.join(FAMILIES)}")
     kin = FAMILIES[kind].kin
     return next((other for (key, value), other in kin.items() if config.get(key) == value), FAMILIES[kind])
 
 
-def _check_depth(config: Mapping[str, Any], path: str, tensors: int) -> None:
-    """Raises XfmError for more layers than there can be, before somebody counts to them."""
+def _check_counts(config: Mapping[str, Any], path: str, tensors: Tensors) -> None:
+    """Raises XfmError for more layers or classes than there can be, before somebody counts to them."""
+    numbers = sum(math.prod(tensors.shape(name)) for name in tensors)
     for key, value in config.items():
-        if re.search(r"layers?$", key) and isinstance(value, int) and value > tensors:
-            raise XfmError(f"{path} sets {key} to {value}, and the files hold {tensors} tensors in all")
+        if isinstance(value, Mapping) and len(value) > numbers:
+            raise XfmError(f"{path} lists {len(value)} items as {key}, and the files hold {numbers} numbers in all")
+        elif isinstance(value, Mapping):
+            _check_counts(value, f"{path}, {key}", tensors)
+        elif isinstance(value, int) and re.search(r"layers?$", key) and value > len(tensors):
+            raise XfmError(f"{path} sets {key} to {shown(value)}, and the files hold {len(tensors)} tensors in all")
+        elif isinstance(value, int) and re.search(r"_(labels|size|heads)$", key) and value > numbers:
+            raise XfmError(f"{path} sets {key} to {shown(value)}, and the files hold {numbers} numbers in all")
 
 
 def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: str | None) -> dict[str, Head]:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-import struct
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,14 @@ import ml_dtypes
 import numpy as np
 
 from xfm.errors import XfmError
+from xfm.fields import shown
+from xfm.memory import host_memory, in_bytes
 
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+LARGEST, HEADER = 2**27, 2**24  # bytes that JSON may have: of a file, and of a `.safetensors` file's header
+MAPS = (b"\xde", b"\xdf")  # how msgpack begins a tree with more than 15 names
+KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+         stat.S_IFSOCK: "a socket"}  # fmt: skip
 ROWS, BLOCK = 64, 2**18  # of a tensor read in one go: so many rows at least, about so many bytes; what a cache holds
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # Of a repository, which may hold a dozen other formats. `*` runs over slashes: JSON, vocabularies and models of
@@ -68,14 +74,31 @@ def _from_hub(name: str, revision: str | None) -> Path:
     return folder
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; XfmError that names it if it holds none."""
+def check_file(path: Path) -> int:
+    """The size of a file in bytes; XfmError for a folder, and for a device or a pipe, which may give bytes for ever."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        found = path.stat()
     except FileNotFoundError:
         raise XfmError(f"{path.parent} has no {path.name}; a checkpoint's folder needs one") from None
     except (OSError, ValueError) as error:
-        raise XfmError(f"{path} cannot be read as JSON: {error}") from error
+        raise XfmError(f"{path} cannot be read: {line(error)}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise XfmError(f"{path} is no plain file but {KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}")
+    return found.st_size
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; XfmError that names it if it holds none, or more than a file of that kind can."""
+    if (size := check_file(path)) > LARGEST:
+        raise XfmError(f"{path} is JSON of {in_bytes(size)}; no file of a checkpoint has more than {in_bytes(LARGEST)}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except XfmError as error:
+        raise XfmError(f"{path} {error}") from None
+    except RecursionError:
+        raise XfmError(f"{path} cannot be read as JSON: it is nested too deeply") from None
+    except (OSError, ValueError) as error:
+        raise XfmError(f"{path} cannot be read as JSON: {line(error)}") from error
     if not isinstance(content, dict):
         raise XfmError(f"{path} holds no JSON object but a {type(content).__name__}")
     return content
@@ -164,6 +187,15 @@ class Msgpack(Mapping[str, np.ndarray]):
         from flax import serialization
 
         self._path = path
+        size, there = check_file(path), host_memory()
+        if size > there:
+            raise XfmError(
+                f"{path} is read at once; it has {in_bytes(size)}, and this machine {in_bytes(there)} of memory"
+            )
+        with open(path, "rb") as file:
+            first = file.read(1)
+        if not (first and (0x80 <= first[0] <= 0x8F or first in MAPS)):
+            raise XfmError(f"{path} is not a msgpack file of Flax, or damaged: it holds no tree of parameters")
         try:
             tree = serialization.msgpack_restore(path.read_bytes())
         except Exception as error:  # msgpack has half a dozen kinds, and flax asserts
@@ -245,16 +277,24 @@ def header(path: Path) -> dict[str, Tensor]:
     """The tensors that a `.safetensors` file lists, the file being whole and consistent."""
     import safetensors
 
+    size = check_file(path)
     try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if length > min(HEADER, size - 8):
+            raise XfmError(
+                f"is damaged or no safetensors file: it tells of a header of {length} bytes in a file of {size}, and a "
+                f"header has at most {HEADER}"
+            )
         with safetensors.safe_open(path, framework="numpy"):
             pass  # the library checks sizes, offsets, holes and overlaps
         with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
+            file.seek(8)
             content = json.loads(file.read(length), object_pairs_hook=_once)
     except XfmError as error:
         raise XfmError(f"{path} {error}") from None
     except Exception as error:  # SafetensorError is an Exception of its own
-        raise XfmError(f"{path} is damaged or no safetensors file: {error}") from error
+        raise XfmError(f"{path} is damaged or no safetensors file: {line(error)}") from error
     start = 8 + length
     return {
         name: Tensor(path, about["dtype"], tuple(about["shape"]), start + about["data_offsets"][0], _size(about))
@@ -272,7 +312,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = {}
     for name, value in pairs:
         if name in content:
-            raise XfmError(f"lists {name!r} twice, so that which one counts is anybody's guess")
+            raise XfmError(f"lists {shown(name)} twice, and does not say which of the two counts")
         content[name] = value
     return content
 
@@ -283,14 +323,14 @@ def _sharded(index: Path) -> dict[str, Tensor]:
         raise XfmError(f"{index} has no weight_map from tensors to files")
     headers = {}
     for name in sorted(set(files.values())):
-        if not re.fullmatch(r"[\w.-]+\.safetensors", name):
-            raise XfmError(f"{index} names the file {name!r}; only a .safetensors file beside the index is opened")
+        if not re.fullmatch(r"[\w.-]{1,200}\.safetensors", name):
+            raise XfmError(f"{index} names the file {shown(name)}; only a .safetensors file beside the index is opened")
         if not (index.parent / name).is_file():
             raise XfmError(f"{index} names {name}, which is not there; the checkpoint is incomplete")
         headers[name] = header(index.parent / name)
     for tensor, name in files.items():
         if tensor not in headers[name]:
-            raise XfmError(f"{index} says that {name} holds {tensor!r}, and it does not")
+            raise XfmError(f"{index} says that {name} holds {shown(tensor)}, and it does not")
     return {tensor: headers[name][tensor] for tensor, name in files.items()}
 
 
@@ -320,5 +360,6 @@ def _either() -> str:
 
 
 def line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of what an error says, cut where it is long, or its kind."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first if len(first) <= 300 else f"{first[:299]}…"

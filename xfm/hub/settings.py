@@ -1,9 +1,10 @@
 """The `config.json` of a checkpoint, read so that no key is overlooked."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from xfm.errors import XfmError
+from xfm.fields import Count, fault, fits, shown
 
 MISSING = object()
 
@@ -65,30 +66,44 @@ class Settings:
         """Reads a key that may be absent or have one of these values, and no other."""
         value = self.get(name, legal[0])
         if value not in legal:
-            raise XfmError(f"{self.path} sets {name} to {value!r}; xfm has this family with {_either(legal)}")
+            raise XfmError(f"{self.path} sets {name} to {shown(value)}; xfm has this family with {_either(legal)}")
 
     def choose(self, names: str | tuple[str, ...], table: Mapping[str, Any], default: Any = MISSING) -> Any:
         """What `table` has for the value of a key."""
         value = self[names] if default is MISSING else self.get(names, default)
-        if value not in table:
+        if not isinstance(value, Hashable) or value not in table:
             what = names if isinstance(names, str) else names[0]
-            raise XfmError(f"{self.path} sets {what} to {value!r}; xfm knows {', '.join(map(str, table))}")
+            raise XfmError(f"{self.path} sets {what} to {shown(value)}; xfm knows {', '.join(map(str, table))}")
         return table[value]
 
     def inside(self, name: str) -> "Settings":
         """The settings that stand under a key: one tower of several."""
         value = self[name]
         if not isinstance(value, Mapping):
-            raise XfmError(f"{self.path} sets {name} to {value!r}; it holds the settings of a network")
+            raise XfmError(f"{self.path} sets {name} to {shown(value)}; it holds the settings of a network")
         return Settings(value, f"{self.path}, {name}", self.ignore)
 
     @property
     def labels(self) -> dict[int, str]:
         """The classes of a head by number; two where the file names none."""
-        given = self.content.get("id2label") or self.content.get("num_labels") or 2
-        if isinstance(given, Mapping):
-            return {int(number): str(name) for number, name in given.items()}
-        return {number: f"LABEL_{number}" for number in range(int(given))}
+        given = self.content.get("id2label")
+        if given is None or given == {}:
+            return {number: f"LABEL_{number}" for number in range(self._number_of_labels())}
+        numbers = sorted(given, key=len) if isinstance(given, Mapping) else []
+        if (
+            not numbers
+            or {str(n) for n in range(len(numbers))} != set(numbers)
+            or not fits(given, Mapping[str, str | int])
+        ):
+            raise XfmError(f"{self.path} sets id2label to {shown(given)}; it names each class, from '0' on")
+        return {int(number): str(name) for number, name in given.items()}
+
+    def _number_of_labels(self) -> int:
+        given = self.content.get("num_labels")
+        given = 2 if given is None else given
+        if wanted := fault(given, Count):
+            raise XfmError(f"{self.path} sets num_labels to {shown(given)}; it must be {wanted}")
+        return given
 
     def finish(self) -> None:
         """Raises XfmError for keys that may change the arithmetic and that nobody has read."""
@@ -103,8 +118,8 @@ class Settings:
         ]
         if strange:
             raise XfmError(
-                f"{self.path} sets {', '.join(strange)}, which xfm does not know in this family and which may change "
-                f"the result; if it does not, load with ignore={tuple(strange)!r}"
+                f"{self.path} sets {shown(', '.join(strange), 200)[1:-1]}, which xfm does not know in this family and "
+                f"which may change the result; if it does not, load with ignore={shown(tuple(strange), 200)}"
             )
 
 

@@ -17,6 +17,7 @@ from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
 from xfm.spec import plain
 from xfm.structures import build
+from xfm.transforms.redraw import check_rules
 from xfm.vocabulary import Vocabulary
 
 OBJECTIVES = {
@@ -43,7 +44,7 @@ def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) ->
     Raises XfmError where the tokeniser has ids that the embedding has no row for.
     """
     config = plain(config)
-    model = build(config["model"])
+    model = build(config.get("model"))
     rows = getattr(model, "vocab", None)
     if vocabulary is not None and rows is not None and vocabulary.size > rows:
         raise XfmError(
@@ -55,5 +56,5 @@ def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) ->
         config["objective"],
         model=model,
         vocabulary=vocabulary,
-        initial=tuple(tuple(rule) for rule in config.get("init", ())),
+        initial=check_rules(config.get("init", [])),
     )

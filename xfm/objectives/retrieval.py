@@ -145,6 +145,8 @@ class Retrieval(Objective):
 
     def _flat(self, batch):
         """Of [B n …] arrays [B·n …]; those of whole rows are left out."""
+        if "tokens" not in batch:
+            raise XfmError(f"retrieval: a row is {self.texts} texts, and this data has {', '.join(batch)}")
         if batch["tokens"].ndim == 2:
             return batch
         flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if x.ndim > 2}

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool
 from xfm.context import Context
 from xfm.fields import Count, Rate
 from xfm.parts.mixer import MIXERS
-from xfm.spec import Spec, SpecError, freeze
+from xfm.spec import Pattern, Spec, SpecError, freeze
 from xfm.structures.base import Structure
 from xfm.structures.coarse import Down, Slots, Up, slots
 from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
@@ -41,7 +41,7 @@ class Hourglass(Structure):
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
 
     embed: Spec
-    pattern: Sequence[Spec]
+    pattern: Pattern
     repeats: Count = 1
     before: Sequence[Spec] = ()
     after: Sequence[Spec] = ()

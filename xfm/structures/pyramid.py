@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 from xfm.errors import nearest
 from xfm.fields import Count, CountOrZero
-from xfm.spec import Spec, SpecError
+from xfm.spec import Pattern, Spec, SpecError
 from xfm.structures.base import Structure
 from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN
@@ -70,7 +70,7 @@ class Pyramid(Structure):
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
 
     embed: Spec
-    pattern: Sequence[Spec]
+    pattern: Pattern
     blocks: Sequence[Count]
     loops: Sequence[Count] | None = None
     decoder: CountOrZero | None = None

@@ -16,7 +16,7 @@ from xfm.parts.head import HEADS
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
-from xfm.spec import Spec, SpecError, build, freeze, schema
+from xfm.spec import Pattern, Spec, SpecError, build, freeze, schema
 from xfm.structures.base import Structure
 from xfm.structures.sublayer import NO_NORMS, PLAIN, Sublayer
 from xfm.structures.tokens import check_unpadded, laid, repad
@@ -43,7 +43,7 @@ class Stack(Structure):
     """
 
     embed: Spec
-    pattern: Sequence[Spec]
+    pattern: Pattern
     repeats: Count = 1
     loops: Count = 1
     prologue: Sequence[Spec] = ()
@@ -61,10 +61,6 @@ class Stack(Structure):
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False, state: Any = None) -> dict[str, Any]:
         """{"hidden": [B T D], and each head's output by its name}; with a state, {"state": …} as well."""
-        if min(self.repeats, self.loops) < 1:
-            raise SpecError(
-                f"a stack repeats and loops its pattern 1 time or more, not {self.repeats} and {self.loops}"
-            )
         given, batch = batch, self._laid(batch, state)
         ctx = self._context(batch, train)
         x, ctx = self._embedded(batch, ctx)
@@ -167,6 +163,9 @@ def sublayers_of(specs: Sequence[Spec], norms: Mapping[str, Spec], residual: Spe
     """Each entry as a whole sublayer; SpecError for a field that sublayers do not have."""
     own = dict(norms=norms, residual=residual)
     sublayers = [{**own, **(spec if "part" in spec else {"part": spec})} for spec in specs]
+    for part in (part for sublayer in sublayers for part in _parts(sublayer["part"])):
+        if not isinstance(part, Mapping) or "kind" not in part:
+            raise SpecError(f"an entry of a pattern is a mapping with the 'kind' of a mixer or of an ffn, not {part!r}")
     for field in (field for sublayer in sublayers for field in sublayer):
         if field not in schema(Sublayer):
             raise SpecError(f"a sublayer has no field {field!r}; it has {', '.join(schema(Sublayer))}")
@@ -223,11 +222,15 @@ def dtype_of(name: str | None) -> jnp.dtype:
 def _takes_a_head(spec: Spec) -> bool:
     """Whether a head pools what another head made, and so runs after it."""
     pool = spec.get("pool")
-    return isinstance(pool, Mapping) and (pool["kind"] == "of_head" or _takes_a_head(pool))
+    return isinstance(pool, Mapping) and (pool.get("kind") == "of_head" or _takes_a_head(pool))
+
+
+def _parts(part: Spec | Sequence[Spec]) -> Sequence[Spec]:
+    return part if isinstance(part, list | tuple) else (part,)
 
 
 def _kind(part) -> str:
-    return "_".join(spec["kind"] for spec in part) if isinstance(part, tuple) else part["kind"]
+    return "_".join(str(spec["kind"]) for spec in _parts(part))
 
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")

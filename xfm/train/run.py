@@ -17,6 +17,7 @@ from xfm.structures.tokens import check_unpadded
 from xfm.train import start
 from xfm.train.checkpoint import Checkpoints
 from xfm.train.evaluation import fewest_rows
+from xfm.train.memory import check_batch, check_state
 from xfm.train.optimiser import Optimiser, build_optimiser
 from xfm.train.record import require_same_config, require_same_data
 from xfm.train.report import Listener, Report, header
@@ -87,6 +88,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     batches = Batches(data.train, settings.batch, settings.seed)
     layout.over(batches, mesh.shape["data"], settings.accumulate)  # raises where it does not fit the data
     shapes = batches.spec()
+    check_batch(settings, shapes)
     batch = {name: jax.ShapeDtypeStruct(*spec) for name, spec in shapes.items()}
     key = jax.random.key(settings.seed)
     params = jax.eval_shape(lambda b: objective.init(key, b)[0], batch)
@@ -111,6 +113,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     like = jax.eval_shape(first_state)
     sharding, notes = state_sharding(like, mesh, rules)
     like = jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), like, sharding)
+    check_state(like)
     name = str(config.get("name") or workdir.name)
     for line in header(name, config, params, optimiser.frozen, data, settings, mesh):
         report.say(line)

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from xfm.errors import XfmError, nearest
-from xfm.fields import Count, CountOrZero, Fraction, Integer, Name, NotNegative, Positive, Seed, TwoOrMore
+from xfm.fields import Count, CountOrZero, Fraction, NotNegative, Positive, Regex, Seed, TwoOrMore
 from xfm.spec import check_values, plain
 
 # Keys of a config that others read: the objective and its networks, the data, and words for people.
 OTHERS = ("model", "objective", "data", "init", "start", "name", "notes")
+Mesh = Mapping[Literal["data", "model"], Literal[-1] | Count]  # -1 is whatever is left
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +38,9 @@ class Settings:
     seed: Seed = 0
     optimiser: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "adamw"})
     schedule: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "constant"})
-    decay: Sequence[tuple[Name, NotNegative]] = ()
-    groups: Sequence[tuple[Name, NotNegative | Sequence[NotNegative]]] = ()
-    freeze: Sequence[str] = ()
+    decay: Sequence[tuple[Regex, NotNegative]] = ()
+    groups: Sequence[tuple[Regex, NotNegative | Sequence[NotNegative]]] = ()
+    freeze: Sequence[Regex] = ()
     clip: Positive | None = 1.0
     layout: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "padded"})
     accumulate: Count = 1
@@ -49,7 +50,7 @@ class Settings:
     save_every: Count = 100
     log_every: Count = 10
     keep: TwoOrMore = 2
-    mesh: Mapping[str, Integer] = dataclasses.field(default_factory=lambda: {"data": -1, "model": 1})
+    mesh: Mesh = dataclasses.field(default_factory=lambda: {"data": -1, "model": 1})
     sharding: str = "replicated"
     log: Sequence[str] = ("jsonl",)
     nan: Literal["stop", "skip"] = "stop"

@@ -9,10 +9,14 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from xfm.errors import XfmError, nearest
+from xfm.errors import XfmError
+from xfm.fields import NotNegative, Number, Regex, fault, shown
+from xfm.spec import Spec, SpecError, function_of
+
+Rules = Sequence[tuple[Regex, Spec]]
 
 
-def redraw(params: Mapping[str, Any], rules: Sequence[tuple[str, Mapping[str, Any]]], rng) -> dict:
+def redraw(params: Mapping[str, Any], rules: Rules, rng) -> dict:
     """`params` with each leaf that a rule's regex finds in "a/b/c" drawn by that rule's spec; the first rule wins.
 
     A spec is {"kind": one of DRAWS, …its numbers}. Each path draws from a key of its own, so that adding a parameter
@@ -24,10 +28,7 @@ def redraw(params: Mapping[str, Any], rules: Sequence[tuple[str, Mapping[str, An
         rule = next(((p, s) for p, s in rules if re.search(p, path)), None)
         if rule is not None:
             unused.discard(rule[0])
-            spec = dict(rule[1])
-            kind = spec.pop("kind", None)
-            if kind not in DRAWS:
-                raise XfmError(f"init: no kind {kind!r}{nearest(kind, DRAWS)}; there are {', '.join(DRAWS)}")
+            kind, spec = function_of(DRAWS, rule[1], "initial value")
             key = jax.random.fold_in(rng, zlib.crc32(path.encode()))
             flat[path] = DRAWS[kind](key, leaf.shape, **spec).astype(leaf.dtype)
     if unused:
@@ -35,14 +36,35 @@ def redraw(params: Mapping[str, Any], rules: Sequence[tuple[str, Mapping[str, An
     return unflatten_dict(flat, sep="/")
 
 
-def _truncated_normal(key, shape, std):
+def check_rules(rules: Any) -> Rules:
+    """The rules, as a tuple; XfmError, speaking of config.init, for what are none."""
+    if wanted := fault(rules, Rules):
+        raise SpecError(f"config.init is {shown(rules)}; it must be {wanted}")
+    for _, spec in rules:
+        function_of(DRAWS, spec, "initial value")
+    return tuple(tuple(rule) for rule in rules)
+
+
+def _normal(key, shape, *, std: NotNegative):
+    return std * jax.random.normal(key, shape)
+
+
+def _truncated_normal(key, shape, *, std: NotNegative):
     """Normal of deviation `std`, cut at two deviations and not widened again (as TensorFlow's and BERT's is)."""
     return std * jax.random.truncated_normal(key, -2.0, 2.0, shape)
 
 
+def _uniform(key, shape, *, low: Number, high: Number):
+    return jax.random.uniform(key, shape, minval=low, maxval=high)
+
+
+def _constant(key, shape, *, value: Number):
+    return jnp.full(shape, value)
+
+
 DRAWS = {
-    "normal": lambda key, shape, std: std * jax.random.normal(key, shape),
+    "normal": _normal,
     "truncated_normal": _truncated_normal,
-    "uniform": lambda key, shape, low, high: jax.random.uniform(key, shape, minval=low, maxval=high),
-    "constant": lambda key, shape, value: jnp.full(shape, value),
+    "uniform": _uniform,
+    "constant": _constant,
 }

@@ -45,7 +45,7 @@ class Wordpiece:
         # Given like specials: else the trainer numbers `##x` in the order of a randomly seeded map.
         inner = [f"##{c}" for c in alphabet if c in " \t" or _of_word(c)]
         trainer = trainers.WordPieceTrainer(
-            vocab_size=self.size,
+            vocab_size=_reachable(self.size, texts),
             special_tokens=[*SPECIALS, *inner],
             initial_alphabet=alphabet,
             limit_alphabet=len(alphabet),
@@ -87,7 +87,7 @@ class Bpe:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
-            vocab_size=self.size,
+            vocab_size=_reachable(self.size, texts),
             special_tokens=list(SPECIALS),
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
@@ -122,6 +122,17 @@ def _of_word(character: str) -> bool:
     """A letter, mark, number or connector: what PIECE takes as part of a word."""
     category = unicodedata.category(character)
     return category[0] in "LMN" or category == "Pc"
+
+
+def _reachable(size: int, texts: Texts) -> int:
+    """`size`, or fewer where the text is too short for so many ids: the trainer takes memory for all that it is told.
+
+    Each merge takes one character of the text at least; before any there are the specials and the alphabet, whose
+    characters have two ids in WordPiece and 256 bytes in BPE.
+    """
+    if size < 2**20:
+        return size  # of which the memory is small, so that the text need not be read for it
+    return min(size, len(SPECIALS) + 256 + 3 * sum(map(len, texts())))
 
 
 def _check_size(size: int, needed: int) -> None:
