@@ -20,7 +20,7 @@ from xfm.parts.mixer import Attention
 from xfm.plan.flops import walk
 from xfm.spec import build as build_from
 from xfm.spec import plain
-from xfm.structures import build
+from xfm.structures import build, network
 
 KINDS = {cls: kind for table in parts_of.SLOTS.values() for kind, cls in table.items()}
 FALLBACK = 512  # tokens of a row where the config names no length
@@ -100,7 +100,7 @@ def example_batch(config: Mapping[str, Any], rows: int = 1) -> dict[str, jax.Sha
     A source with a method `row` says so itself.
     Where it gives none: as many tokens as there are places, or FALLBACK; images of 224 x 224.
     """
-    data, embed = plain(config.get("data") or {}), plain(config["model"]).get("embed") or {}
+    data, embed = plain(config.get("data") or {}), network(config["model"]).get("embed") or {}
     if embed.get("kind") == "patches":
         digits = data.get("kind") == "images" and data.get("path") is None
         data = data.get("images", {}) if data.get("kind") == "tfds" else data
@@ -121,9 +121,7 @@ def example_batch(config: Mapping[str, Any], rows: int = 1) -> dict[str, jax.Sha
 
 
 def _started(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With the network of the checkpoint that the config starts from, if it does."""
-    if not (config.get("start") or {}).get("source"):
-        return config
+    """With the network that is meant, which may be that of a checkpoint."""
     from xfm.train.start import resolved
 
     return resolved(config)

@@ -85,7 +85,7 @@ class Labelled:
             one: Layout = one_of(LAYOUTS, self.layout, "layout")
             return dataclasses.replace(
                 self, layout=None, path=str(Path(self.path, one.train)), validation=one.valid, texts=one.texts,
-                label=one.label, classes=one.classes, labels="classes" if one.classes else "numbers",
+                label=one.label, classes=self.classes or one.classes, labels="classes" if one.classes else "numbers",
                 columns=one.shape.columns, ragged=one.shape.ragged,
             )  # fmt: skip
         return self

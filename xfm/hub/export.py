@@ -46,13 +46,14 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
 
     workdir = open_workdir(workdir)
     config = read_record(workdir)[0]
-    match(config.get("model") or {})  # before anything slow
+    family = (config.get("start") or {}).get("family")
+    match(config.get("model") or {}, family=family)  # before anything slow
     run = setup(config, workdir, "read", None)
     with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
         found = run.checkpoints.restore(run.like)
     if found is None:
         raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
-    state, m = found[0], match(config["model"], run.data.classes)
+    state, m = found[0], match(config["model"], run.data.classes, family)
     valid = [one for one in read_metrics(workdir) if one["kind"] == "valid" and one["step"] <= int(state.step)]
     metrics = {f"{k} (validation)": v for k, v in (valid[-1] if valid else {}).items() if isinstance(v, float)}
     training = {key: value for key, value in config.items() if key not in ("model", "data", "mesh")}
@@ -75,14 +76,24 @@ def checkpoint_of(m: Match, params: Mapping[str, Any], folder: Path, pad: int | 
     return Checkpoint(model, made, content, m.spec, m.family, m.heads, folder)
 
 
+def pooling(head: Mapping[str, Any]) -> Pooling | None:
+    """sentence-transformers' pooling for a complete head that only pools; None for any other."""
+    only = head["kind"] == "vector" and head["pool"]["kind"] in POOLS
+    return Pooling((POOLS[head["pool"]["kind"]],)) if only else None
+
+
+def unwritten(m: Match, spec: Mapping[str, Any]) -> list[str]:
+    """The heads of a network that neither its family nor sentence-transformers has a place for."""
+    heads = complete(spec)["heads"]
+    return [name for name in m.left if pooling(heads[name]) is None]
+
+
 def write_pooling(folder: Path, spec: Mapping[str, Any], name: str) -> bool:
     """The files of sentence-transformers for a head that only pools; False for any other."""
-    head = complete(spec)["heads"][name]
-    if head["kind"] != "vector" or head["pool"]["kind"] not in POOLS:
-        return False
-    modules = Modules(folder, Pooling((POOLS[head["pool"]["kind"]],)))
-    write_modules(folder, modules, spec["embed"]["width"], {}, places(complete(spec)))
-    return True
+    found = pooling(complete(spec)["heads"][name])
+    if found is not None:
+        write_modules(folder, Modules(folder, found), spec["embed"]["width"], {}, places(complete(spec)))
+    return found is not None
 
 
 def places(spec: Mapping[str, Any]) -> int | None:

@@ -16,7 +16,7 @@ from xfm.objectives.span import Span
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
 from xfm.spec import plain
-from xfm.structures import build
+from xfm.structures import build, network
 from xfm.vocabulary import Vocabulary
 
 OBJECTIVES = {
@@ -38,7 +38,8 @@ def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) ->
     Raises XfmError where the tokeniser has ids that the embedding has no row for.
     """
     config = plain(config)
-    rows = config["model"].get("embed", {}).get("vocab")
+    model = network(config["model"])
+    rows = model.get("embed", {}).get("vocab")
     if vocabulary is not None and rows is not None and vocabulary.size > rows:
         raise XfmError(
             f"the tokeniser has {vocabulary.size} ids, the model's embedding {rows} rows; "
@@ -47,7 +48,7 @@ def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) ->
     return build_from(
         OBJECTIVES,
         config["objective"],
-        model=build(config["model"]),
+        model=build(model),
         vocabulary=vocabulary,
         initial=tuple(tuple(rule) for rule in config.get("init", ())),
     )
