@@ -122,7 +122,7 @@ def test_from_a_run_of_ones_own(tmp_path):
     assert now["head_label/out/kernel"].shape[1] == 3
     run, state = started(config(tmp_path, tmp_path / "first", "label"), tmp_path / "third")
     np.testing.assert_array_equal(flatten(state.params)["head_label/out/kernel"], before["head_label/out/kernel"])
-    with pytest.raises(XfmError, match="has no head 'labels'; it has label, pooled"):
+    with pytest.raises(XfmError, match="has no head 'labels'; it has pooled, label"):
         started(config(tmp_path, tmp_path / "first", "labels"), tmp_path / "fourth")
 
 

@@ -195,7 +195,7 @@ def load(
     dtype: str | None = None,
     place: Callable[[str, np.ndarray], Any] | None = None,
 ) -> Checkpoint:
-    """The checkpoint in a folder, or of that name on the Hub, as a network of xfm's.
+    """The checkpoint in a folder, or of that name on the Hub, or the run in a workdir, as a network of xfm's.
 
     head: which one to load ("masked_lm", "sequence_classification", …); None loads all that the files hold.
     revision: of the Hub's repository.  ignore: keys of config.json that are known not to change the result.
@@ -206,9 +206,21 @@ def load(
     Nothing of the checkpoint is executed. Raises XfmError, before any parameter is made, where config.json asks for
     what xfm does not have, and where names or shapes in the files are not those of the family.
     """
+    if is_run(source):
+        from xfm.hub.own import load_run
+
+        if head is not None or revision is not None or ignore:
+            raise XfmError(f"{source} is a run and is opened as it is; head, revision and ignore are for the Hub's")
+        return load_run(source, dtype, place)
     with planned(source, head, revision, ignore, dtype) as plan:
         params = fill(plan.shapes, plan.assigned, plan.tensors, place or (lambda path, array: jax.device_put(array)))
         return plan.checkpoint.replace(params=params)
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether a folder is a workdir of `xfm train`."""
+    path = Path(folder).expanduser() / "config.json"
+    return path.is_file() and read_json(path).keys() >= {"config", "data"}
 
 
 @contextlib.contextmanager

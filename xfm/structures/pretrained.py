@@ -76,7 +76,9 @@ def own_head(name: str, head: Spec, own: OwnHead) -> dict[str, Any]:
     found = own(name, given.get("classes"))
     if found is None:
         if not isinstance(head.get("default"), Mapping):
-            raise SpecError(f"head {name!r} of kind 'pretrained' needs 'default', the head where the checkpoint has none")
+            raise SpecError(
+                f"head {name!r} of kind 'pretrained' needs 'default', the head where the checkpoint has none"
+            )
         found = {name: head["default"]}
     return {**found, name: with_fields(name, plain(found[name]), given)}
 

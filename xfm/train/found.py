@@ -22,7 +22,8 @@ NUMBER = re.compile(r"(LABEL_)?\d+")  # a class name that says no more than the 
 class Found:
     """source: its name.  spec: its network.  heads: names of those that go along to a network of kind "pretrained".
 
-    own: see `xfm.structures.pretrained`.  tokenizer: its tokeniser's spec.  kinds: token types that its texts have.
+    asked: name of the one that config.start.head asks for, which must go along.  own: see `xfm.structures.pretrained`.
+    tokenizer: spec of its tokeniser.  kinds: token types that its texts have.
     family: the Hub's model_type, None where it is of none.  labels: names of the classes of each head that has some.
     shapes, weights: of its parameters by path.  inputs: from a row of the data and the spec of the network's embedding
     to a row as its network takes it; None where rows are as they are.
@@ -31,6 +32,7 @@ class Found:
     source: str
     spec: dict[str, Any]
     heads: tuple[str, ...]
+    asked: str | None
     own: OwnHead
     tokenizer: dict[str, Any]
     kinds: int
@@ -81,11 +83,14 @@ def of_hub(source: str, head: str | None, revision: str | None) -> Found:
         source=str(source),
         spec=plain(checkpoint.spec),
         heads=tuple(kept),
+        asked=None if head is None else family.heads[head].name,
         own=own_heads(family, config),
         tokenizer={"kind": "checkpoint", "source": str(source), "revision": revision},
         kinds=kinds,
         family=str(family.part(config)["model_type"]),
-        labels={name: names for name, one in checkpoint.spec["heads"].items() if names and classes_of(one) == len(names)},
+        labels={
+            name: names for name, one in checkpoint.spec["heads"].items() if names and classes_of(one) == len(names)
+        },
         shapes=lambda: shapes,
         weights=weights,
         inputs=inputs,
@@ -117,6 +122,7 @@ def of_run(workdir: Path, head: str | None) -> Found:
         source=str(workdir),
         spec=spec,
         heads=tuple(name for name in spec.get("heads", {}) if name in ("pooled", head)),
+        asked=head,
         own=own,
         tokenizer=tokenizer,
         kinds=data.get("kinds") or spec.get("embed", {}).get("types") or 0,
@@ -128,7 +134,7 @@ def of_run(workdir: Path, head: str | None) -> Found:
 
 
 def family_of_run(config: Mapping[str, Any]) -> tuple[str | None, OwnHead]:
-    """The family of the Hub that a run's network is written as, and its own heads; none where there is no such family."""
+    """The family of the Hub that a run's network is written as, and its own heads; none where there is no family."""
     from xfm.hub.matching import match
     from xfm.structures.pretrained import no_head
 

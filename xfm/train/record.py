@@ -117,7 +117,7 @@ def _flat(value: Any, where: str = "") -> dict[str, Any]:
 
 
 def write_classes(workdir: Path, classes: Sequence[str]) -> None:
-    """Writes classes.json, the names of the data's classes in the order of their numbers, on process 0; none, no file."""
+    """Writes classes.json, the names of the data's classes in the order of their numbers, if there are any."""
     if jax.process_index() == 0 and classes:
         part = workdir / f"{CLASSES}.part"
         part.write_text(json.dumps(list(classes), ensure_ascii=False) + "\n", encoding="utf-8")

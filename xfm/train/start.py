@@ -93,7 +93,7 @@ def _with(config: dict[str, Any], start: Start, found: Found) -> dict[str, Any]:
         types = model["embed"].get("types")
         data["kinds"] = max(min(found.kinds, types) if types else found.kinds, 1)
     for name in _taken_labels(model, start, found):
-        _check_classes(model["heads"][name], config["objective"], start)
+        _check_classes(found.spec["heads"][name], config["objective"], start)
         if "classes" in fields and name in found.labels:
             data["classes"] = _in_order(data, found.labels[name], found.source)
     position = model["embed"].get("position") or {}

@@ -40,12 +40,11 @@ def taken(params: Any, found: Found, config: Mapping[str, Any]) -> Taken:
     heads, everything = tuple(f"head_{name}/" for name in found.heads), found.shapes()
     there = {path: shape for path, shape in everything.items() if path[:5] != "head_" or path.startswith(heads)}
     differ = [path for path, shape in shapes.items() if there.get(path) != shape]
-    wrong = [path for path in differ if not any(re.search(regex, path) for regex in start.fresh)]
+    firm = f"head_{found.asked}/"
+    allowed = [path for path in differ if any(re.search(regex, path) for regex in start.fresh)]
+    wrong = [path for path in differ if path not in allowed or path.startswith(firm)]
     if wrong:
-        lines = [
-            f"{path} is {there.get(path, 'absent')} there and {shapes[path]} here"
-            for path in wrong
-        ]
+        lines = [f"{path} is {there.get(path, 'absent')} there and {shapes[path]} here" for path in wrong]
         raise XfmError(
             f"{found.source} does not fit the network of this config: {some(lines)}; what may be drawn anew is named "
             f"by config.start.fresh, a list of regexes such as {beginning(wrong[0])!r}"
@@ -88,7 +87,7 @@ def beginning(path: str) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """The rows of a source as the checkpoint's network takes them (RoBERTa counts positions from 2); else the source."""
+    """The rows of a source as the checkpoint's network takes them: RoBERTa's positions start at 2. Else the source."""
 
     source: Any
     inputs: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
@@ -126,4 +125,3 @@ def started(state: State, found: Found, one: Taken) -> State:
 
     ema = None if state.ema is None else map_by_path(put, state.ema)
     return state.replace(params=map_by_path(put, state.params), ema=ema)
-
