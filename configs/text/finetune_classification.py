@@ -37,7 +37,7 @@ CLASSIFIER = ("^head_(label|pooled)/",)  # parameters of `classifier` that a che
 
 
 def classifier(classes):
-    """The checkpoint's family's own; BERT's is a dense layer over [CLS], which checkpoints have, and a new linear map."""
+    """The checkpoint's family's own; BERT's is a dense layer over [CLS], which files have, and a new linear map."""
     return dict(label=head("classification", classes=classes, drop=0.1, pool=dict(kind="of_head", head="pooled")))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from xfm.errors import XfmError, nearest
+from xfm.hub.buffers import check_buffers
 from xfm.hub.families import FAMILIES
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors, folder_of, line, read_json, tensors_of
@@ -239,7 +240,7 @@ def planned(
     with tensors_of(folder) as tensors:
         try:
             _check_depth(config, settings.path, len(tensors))
-            heads = _heads(family, config, tensors, head)
+            heads = _untied(family, config, tensors, _heads(family, config, tensors, head))
             spec = dict(family.network(settings), dtype=dtype)
             spec["heads"] = {h.name: dict(h.spec(settings)) for h in heads.values()}
             settings.finish()
@@ -250,6 +251,7 @@ def planned(
         except Exception as error:  # a number where a word should be, a negative size, …
             raise XfmError(f"{settings.path} describes no network: {type(error).__name__}: {line(error)}") from error
         assigned, unused = assign(family, heads, spec, shapes, tensors)
+        check_buffers(family, settings, spec, unused, tensors)
         known = dict(dtypes=dtypes_in(family, tensors), prefixes=prefixes_of(family, heads, assigned, tensors))
         checkpoint = Checkpoint(model, {}, config, spec, family, heads, folder, tuple(ignore), **known)
         yield Plan(checkpoint, shapes, assigned, unused, tensors)
@@ -287,6 +289,14 @@ def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: st
     order = [one for one in (*named, *clear) if one != "pooled"]
     order = list({there[one].name: one for one in reversed(order)}.values())[::-1]  # of two ways to keep one, the first
     return family.chosen(tuple(dict.fromkeys([*(["pooled"] if "pooled" in there else []), *order])))
+
+
+def _untied(family: Family, config: Mapping[str, Any], tensors: Tensors, heads: Mapping[str, Head]) -> dict[str, Head]:
+    """The heads with the names that they have in files where nothing is tied to the embedding, if it is so here."""
+    if config.get("tie_word_embeddings", True):
+        return dict(heads)
+    names = {family.today(name) for name in tensors}
+    return {task: head.told_apart(names.__contains__) for task, head in heads.items()}
 
 
 def _names(head: Head) -> set[str]:

@@ -21,6 +21,9 @@ import numpy as np
 from xfm.errors import XfmError
 
 DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16}
+# What is no weight may be stored so as well.
+BUFFERS = {**DTYPES, "I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
+BUFFERS |= {np.dtype(dtype).name: dtype for dtype in BUFFERS.values()}  # as flax_model.msgpack says it
 ROWS, BLOCK = 64, 2**18  # of a tensor read in one go: so many rows at least, about so many bytes; what a cache holds
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # Of a repository, which may hold a dozen other formats. `*` runs over slashes: JSON, vocabularies and models of
@@ -129,10 +132,10 @@ class Safetensors(Mapping[str, Tensor]):
         """
         tensor = self[name]
         shape = tensor.shape or (1,)
-        row = math.prod(shape[1:]) * np.dtype(DTYPES[tensor.dtype]).itemsize
+        row = math.prod(shape[1:]) * np.dtype(BUFFERS[tensor.dtype]).itemsize
         stop = shape[0] if stop is None else stop
         count = max(ROWS, BLOCK // max(row, 1))
-        memory = np.empty((min(count, stop - first), *shape[1:]), DTYPES[tensor.dtype])
+        memory = np.empty((min(count, stop - first), *shape[1:]), BUFFERS[tensor.dtype])
         for at in range(first, stop, count):
             block = memory[: stop - at]
             self._read(tensor, name, tensor.start + at * row, block)

@@ -91,7 +91,8 @@ def written(
     heads: dict[str, Head] = {}
     for task, head in family.heads.items():  # of several ways to keep a head, the first
         if head.name in spec["heads"] and all(head.name != other.name for other in heads.values()):
-            heads[task] = head
+            untied = (spec["heads"][head.name] or {}).get("table") == "own"
+            heads[task] = head.told_apart() if untied else head
     names = {head.name for head in heads.values()}
     left = tuple(name for name in spec["heads"] if name not in names)
     spec = dict(spec, heads={name: head for name, head in spec["heads"].items() if name in names})
