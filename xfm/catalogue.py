@@ -110,10 +110,12 @@ def check(config: ConfigDict) -> None:
     from xfm.train.schedules import build_schedule
     from xfm.train.settings import read_settings
     from xfm.train.sharding import rules_named
-    from xfm.train.start import resolved
+    from xfm.train.start import found_for, resolved
+    from xfm.train.taken import taken
     from xfm.vocabulary import Vocabulary
 
-    settings, config = read_settings(config), resolved(config)
+    settings, found = read_settings(config), found_for(config)
+    config = resolved(config, found)
     rules_named(settings.sharding)
     layout_of(settings, plain(config))
     schedule = build_schedule(settings.schedule, settings.steps)
@@ -123,6 +125,8 @@ def check(config: ConfigDict) -> None:
     objective = build_objective(config, standing_in)
     batch, key = example_batch(config), jax.random.key(0)
     params = jax.eval_shape(lambda rows: objective.init(key, rows)[0], batch)
+    if found is not None:
+        taken(params, found, config)
     rules = dict(decay=settings.decay, groups=settings.groups, freeze=settings.freeze, clip=settings.clip)
     build_optimiser(settings.optimiser, schedule, params, **rules)
 

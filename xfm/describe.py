@@ -126,9 +126,7 @@ def _row_of_model(spec: Mapping[str, Any], length: Any) -> Mapping[str, Any]:
 
 
 def _started(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With the network of the checkpoint that the config starts from, if it does."""
-    if not (config.get("start") or {}).get("source"):
-        return config
+    """With the network that is meant, which may be that of a checkpoint."""
     from xfm.train.start import resolved
 
     return resolved(config)

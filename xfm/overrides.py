@@ -40,6 +40,9 @@ def apply_overrides(config: Any, overrides: Iterable[str], note: Callable = lamb
 def _set(config: dict, steps: list[str], text: str, note: Callable) -> None:
     inside, where, root = config, "config", steps[0]
     for step in steps[:-1]:
+        if _left_to_checkpoint(inside, where, root) and step not in inside:
+            if Mapping in _options((_hints(inside, where, root) or {}).get(step)):
+                inside[step] = {}  # for single fields of a part that the checkpoint has
         inside, where = inside[_key(inside, step, where, root)], f"{where}.{step}"
     last = steps[-1]
     if isinstance(inside, Mapping) and last not in inside:
@@ -88,11 +91,33 @@ def _hints(inside: Any, where: str, root: str) -> dict[str, Any] | None:
         from xfm.train.start import Start
 
         return _fields(Start)
-    if not isinstance(inside, Mapping) or "kind" not in inside:
+    if not isinstance(inside, Mapping):
+        return None
+    if _left_to_checkpoint(inside, where, root):
+        slot = _tables_of_slot(where)
+        meant = _hints(inside["default"], where, root) if "kind" in inside else None
+        return {**(meant or {}), **{k: v for cls in slot for k, v in _fields(cls).items()}, "kind": str}
+    if "kind" not in inside:
         return None
     found = _classes(inside["kind"], root)
     fitting = [cls for cls in found if set(inside) - {"kind"} <= set(_fields(cls))] or found
     return {"kind": str, **{k: v for cls in fitting for k, v in _fields(cls).items()}} if found else None
+
+
+def _left_to_checkpoint(inside: Any, where: str, root: str) -> bool:
+    """Whether a mapping is of kind "pretrained", or names single fields of a part of what is."""
+    if root != "model" or not isinstance(inside, Mapping):
+        return False
+    if "kind" not in inside:
+        return bool(_tables_of_slot(where))
+    return inside["kind"] == "pretrained" and isinstance(inside.get("default"), Mapping)
+
+
+def _tables_of_slot(where: str) -> list[type]:
+    """The classes of the slot that the last name of `where` is, such as those of config.model.residual."""
+    from xfm.parts import SLOTS
+
+    return list(SLOTS.get(where.rpartition(".")[2], {}).values())
 
 
 def _change_kind(spec: dict, kind: str, where: str, root: str, note: Callable) -> None:

@@ -10,7 +10,7 @@ corpora and cleaning, which `data` names; tokenisers (SentencePiece, lower case 
 own tokens), which WordPiece and byte-level BPE stand in for; ALBERT's order of sentences; LegalTurk's choice of words
 by TF-IDF; the removal of unused rows from XLM-R's table, which afro_xlmr_small has the size of.
 Command: xfm train text/domains:greek_bert --workdir runs/greek --config.data.path=FOLDER_OF_TEXT
-Rows with CONTINUED go on from a checkpoint: --config.start.source=FOLDER_OR_NAME, and its network and tokeniser count.
+Rows with CONTINUED go on from a checkpoint: --config.start.source=FOLDER_OR_NAME, and its tokeniser counts.
 oubiobert: --config.data.parts.focused.path=FOLDER --config.data.parts.other.path=FOLDER
 tiny_toxic: --config.data.path=FILE with columns `text` and `label`.
 Cost: greek_bert one TPU v3-8; gottbert 1.2 days on 256 TPU v3 cores (the authors).  Result: not run at scale.
@@ -28,7 +28,7 @@ ORACLE = "published parameter counts: Bioformer-8L 42,820,610 to the last digit;
 
 BASE, LARGE = (12, 768, 12), (24, 1024, 16)  # layers, width, heads
 WHOLE_WORDS = dict(objective=dict(units=dict(kind="whole_word")))
-CONTINUED = dict(start=dict(source=None, head="masked_lm", drop=0.1))
+CONTINUED = dict(start=dict(source=None))
 # What transformers' training script does where it is told nothing else.
 SCRIPT = dict(
     optimiser=dict(b2=0.999, eps=1e-8, weight_decay=0.0),

@@ -45,6 +45,7 @@ def get_config(arg="base"):
         c.model.heads = dict(label=label(4, 256, 32, classes, "glu", "gelu_tanh", drop=0.0))
         c.schedule.peak = 2e-3
         return c
+    c.start.update(fresh=("^head_label/",), export="none")  # the Hub's T5 has no such head
     _, _, heads, hidden, head_width = SIZES.get(arg, SIZES["base"])
     c.model.heads = dict(label=label(heads, hidden, head_width, classes))
     c.data.length, c.batch, c.steps = 512, 128, 2**18

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from xfm.configs.text import bert
 from xfm.data.glue import LAYOUTS
+from xfm.structures.pretrained import network
 
 PAPER = "Devlin et al. 2019, BERT, section 4.1: GLUE's single sentences"
 ORACLE = "sequence classification of transformers (goldens of tests/hub); scores by scikit-learn"
@@ -26,26 +27,35 @@ PARAMETERS = dict.fromkeys(("base", *SCORES), 109_483_778)  # what transformers'
 
 
 def get_config(arg="base"):
-    c = recipe(heads=classifier(classes=2), rows=LAYOUTS[arg].rows if arg in LAYOUTS else 10_000)
+    c = recipe(heads=classifier(classes=2), fresh=CLASSIFIER, rows=LAYOUTS[arg].rows if arg in LAYOUTS else 10_000)
     c.objective = dict(kind="classification", classes=2, scores=SCORES.get(arg, ("accuracy", "macro_f1")))
     c.data.update(kind="labelled", path="data", layout=arg if arg in LAYOUTS else None)
     return tiny(c) if arg == "tiny" else c
 
 
+CLASSIFIER = ("^head_(label|pooled)/",)  # parameters of `classifier` that a checkpoint need not have
+
+
 def classifier(classes):
-    """A dense layer over [CLS], which checkpoints have, and a linear map over it, which is new."""
-    pooled = dict(kind="vector", pool=dict(kind="dense"))
-    return dict(
-        pooled=pooled,
-        label=dict(kind="classification", classes=classes, drop=0.1, pool=dict(kind="of_head", head="pooled")),
-    )
+    """The checkpoint's family's own; BERT's is a dense layer over [CLS], which files have, and a new linear map."""
+    return dict(label=head("classification", classes=classes, drop=0.1, pool=dict(kind="of_head", head="pooled")))
 
 
-def recipe(heads, rows, epochs=3, peak=2e-5, length=128):
-    """Section A.3, on BERT-base or whatever `start` names. rows: of the training data, to count the steps."""
+def head(kind, pool=None, **fields):
+    """A head of the checkpoint's family; of this kind and with this pool where there is no checkpoint."""
+    return dict(kind="pretrained", default=dict(kind=kind, **(dict(pool=pool) if pool else {})), **fields)
+
+
+def recipe(heads, rows, fresh=(), epochs=3, peak=2e-5, length=128):
+    """Section A.3, on BERT-base or whatever `start` names. rows: of the training data, to count the steps.
+
+    fresh: regexes of the heads' parameters that a checkpoint need not have.
+    """
     c = ConfigDict()
-    c.start = dict(source=None, head=None, drop=0.1)
-    c.model = bert.network(*bert.SIZES["base"], vocab=30522, length=512, drop=0.1) | dict(heads=heads)
+    c.start = dict(source=None, head=None, drop=0.1, fresh=fresh)
+    default = bert.network(*bert.SIZES["base"], vocab=30522, length=512, drop=0.1)
+    default["heads"] = dict(pooled=default["heads"]["pooled"])
+    c.model = dict(kind="pretrained", default=default, heads=heads)
     c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.02))]
     c.data = dict(length=length, tokenizer=dict(kind="wordpiece", size=30522))
     c.batch, c.steps = 32, epochs * -(-rows // 32)
@@ -57,10 +67,8 @@ def recipe(heads, rows, epochs=3, peak=2e-5, length=128):
 
 def small(c, length, batch, steps, peak, layers=2, width=128, vocab=4096):
     """A network for two cores that starts from nothing, with the heads of the large one."""
-    heads = c.model.heads
-    c.model = bert.network(layers, width, 4, vocab=vocab, length=length)
-    c.model.heads = heads
-    c.start.source = None
+    tiny = bert.network(layers, width, 4, vocab=vocab, length=length)
+    c.model = network(dict(c.model.to_dict(), default=tiny))
     c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.08))]
     c.data.update(path=None, length=length, tokenizer=dict(kind="wordpiece", size=vocab))
     c.batch, c.steps = batch, steps

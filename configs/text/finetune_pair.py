@@ -27,7 +27,9 @@ PARAMETERS = {"mrpc": 109_483_778, "mnli": 109_484_547, "stsb": 109_483_009}
 def get_config(arg="base"):
     layout = LAYOUTS.get(arg)
     classes = len(layout.classes) if layout else 2
-    c = single.recipe(heads=single.classifier(classes or 1), rows=layout.rows if layout else 10_000)
+    c = single.recipe(
+        heads=single.classifier(classes or 1), fresh=single.CLASSIFIER, rows=layout.rows if layout else 10_000
+    )
     c.data.update(kind="labelled", path="data", layout=arg if layout else None, texts=("first", "second"))
     scores = SCORES.get(arg, ("accuracy", "f1"))
     c.objective = dict(kind="classification", classes=classes, scores=scores)

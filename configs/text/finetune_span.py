@@ -22,9 +22,8 @@ PARAMETERS = dict.fromkeys(ROWS, 108_893_186)  # what transformers' BertForQuest
 
 def get_config(arg="squad"):
     two = arg == "squad2"
-    c = single.recipe(
-        dict(span=dict(kind="span")), rows=ROWS.get(arg, 0), epochs=2 if two else 3, peak=5e-5, length=384
-    )
+    span, rows = dict(span=single.head("span")), ROWS.get(arg, 0)
+    c = single.recipe(span, rows, fresh=("^head_span/",), epochs=2 if two else 3, peak=5e-5, length=384)
     if two:
         c.batch, c.steps = 48, c.steps * 32 // 48
     c.objective = dict(kind="span", longest=30)

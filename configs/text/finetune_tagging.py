@@ -26,7 +26,8 @@ ROWS = 14_041
 def get_config(arg="base"):
     conll = arg == "conll2003"
     classes = len(CONLL2003) if conll or arg == "base" else 10
-    c = single.recipe(dict(tags=dict(kind="tagging", classes=classes, drop=0.1)), rows=ROWS, peak=5e-5)
+    tags = dict(tags=single.head("tagging", classes=classes, drop=0.1))
+    c = single.recipe(tags, rows=ROWS, fresh=("^head_tags/",), peak=5e-5)
     c.objective = dict(kind="tagging", classes=classes, scores=("entities",))
     c.data.update(kind="tagged", path="data", stride=64, classes=CONLL2003 if conll else ())
     return tiny(c) if arg == "tiny" else c

@@ -44,8 +44,8 @@ def config(tmp_path, source, head=None, classes=2, heads=None, **changes):
     (tmp_path / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return ConfigDict(
         dict(
-            start=dict(source=str(source), head=head),
-            model=dict(heads=heads or classifier(classes)),
+            start=dict(source=str(source), head=head, fresh=("^head_(label|pooled)/",)),
+            model=dict(kind="pretrained", heads=heads or classifier(classes)),
             objective=dict(kind="classification", classes=classes),
             data=dict(kind="labelled", path=str(tmp_path / "all.jsonl"), texts=("a", "b"), length=14, validation=0.4),
             batch=8, steps=2, eval_every=2, save_every=2, mesh=dict(data=1, model=8),
@@ -113,7 +113,7 @@ def test_from_a_run_of_ones_own(tmp_path):
     folder = checkpoint(tmp_path / "hub", "bert_pretraining")
     first = train(config(tmp_path, folder), tmp_path / "first")
     other = dict(kind="classification", classes=3)
-    heads = {"pooled": classifier(2)["pooled"], "label": other}
+    heads = {"pooled": dict(kind="vector", pool=dict(kind="dense")), "label": other}
     run, state = started(config(tmp_path, tmp_path / "first", classes=3, heads=heads), tmp_path / "second")
     before, now = flatten(first.state.params), flatten(state.params)
     for path, leaf in now.items():
@@ -122,7 +122,7 @@ def test_from_a_run_of_ones_own(tmp_path):
     assert now["head_label/out/kernel"].shape[1] == 3
     run, state = started(config(tmp_path, tmp_path / "first", "label"), tmp_path / "third")
     np.testing.assert_array_equal(flatten(state.params)["head_label/out/kernel"], before["head_label/out/kernel"])
-    with pytest.raises(XfmError, match="has no head 'labels'; it has label, pooled"):
+    with pytest.raises(XfmError, match="has no head 'labels'; it has pooled, label"):
         started(config(tmp_path, tmp_path / "first", "labels"), tmp_path / "fourth")
 
 

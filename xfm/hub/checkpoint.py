@@ -16,6 +16,7 @@ from jaxtyping import Array, Int
 
 from xfm.errors import XfmError, nearest
 from xfm.fields import shown
+from xfm.hub.buffers import check_buffers
 from xfm.hub.families import FAMILIES
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors, folder_of, line, read_json, tensors_of
@@ -197,7 +198,7 @@ def load(
     dtype: str | None = None,
     place: Callable[[str, np.ndarray], Any] | None = None,
 ) -> Checkpoint:
-    """The checkpoint in a folder, or of that name on the Hub, as a network of xfm's.
+    """The checkpoint in a folder, or of that name on the Hub, or the run in a workdir, as a network of xfm's.
 
     head: which one to load ("masked_lm", "sequence_classification", …); None loads all that the files hold.
     revision: of the Hub's repository.  ignore: keys of config.json that are known not to change the result.
@@ -208,9 +209,21 @@ def load(
     Nothing of the checkpoint is executed. Raises XfmError, before any parameter is made, where config.json asks for
     what xfm does not have, and where names or shapes in the files are not those of the family.
     """
+    if is_run(source):
+        from xfm.hub.own import load_run
+
+        if head is not None or revision is not None or ignore:
+            raise XfmError(f"{source} is a run and is opened as it is; head, revision and ignore are for the Hub's")
+        return load_run(source, dtype, place)
     with planned(source, head, revision, ignore, dtype) as plan:
         params = fill(plan.shapes, plan.assigned, plan.tensors, place or (lambda path, array: jax.device_put(array)))
         return plan.checkpoint.replace(params=params)
+
+
+def is_run(folder: str | Path) -> bool:
+    """Whether a folder is a workdir of `xfm train`."""
+    path = Path(folder).expanduser() / "config.json"
+    return path.is_file() and read_json(path).keys() >= {"config", "data"}
 
 
 @contextlib.contextmanager
@@ -229,7 +242,7 @@ def planned(
     with tensors_of(folder) as tensors:
         try:
             _check_counts(config, settings.path, tensors)
-            heads = _heads(family, config, tensors, head)
+            heads = _untied(family, config, tensors, _heads(family, config, tensors, head))
             spec = dict(family.network(settings), dtype=dtype)
             spec["heads"] = {h.name: dict(h.spec(settings)) for h in heads.values()}
             settings.finish()
@@ -240,6 +253,7 @@ def planned(
         except Exception as error:  # a number where a word should be, a negative size, …
             raise XfmError(f"{settings.path} describes no network: {type(error).__name__}: {line(error)}") from error
         assigned, unused = assign(family, heads, spec, shapes, tensors)
+        check_buffers(family, settings, spec, unused, tensors)
         known = dict(dtypes=dtypes_in(family, tensors), prefixes=prefixes_of(family, heads, assigned, tensors))
         checkpoint = Checkpoint(model, {}, config, spec, family, heads, folder, tuple(ignore), **known)
         yield Plan(checkpoint, shapes, assigned, unused, tensors)
@@ -284,6 +298,14 @@ def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: st
     order = [one for one in (*named, *clear) if one != "pooled"]
     order = list({there[one].name: one for one in reversed(order)}.values())[::-1]  # of two ways to keep one, the first
     return family.chosen(tuple(dict.fromkeys([*(["pooled"] if "pooled" in there else []), *order])))
+
+
+def _untied(family: Family, config: Mapping[str, Any], tensors: Tensors, heads: Mapping[str, Head]) -> dict[str, Head]:
+    """The heads with the names that they have in files where nothing is tied to the embedding, if it is so here."""
+    if config.get("tie_word_embeddings", True):
+        return dict(heads)
+    names = {family.today(name) for name in tensors}
+    return {task: head.told_apart(names.__contains__) for task, head in heads.items()}
 
 
 def _names(head: Head) -> set[str]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from xfm.errors import XfmError
-from xfm.hub.checkpoint import load, planned
-from xfm.hub.export import is_run, run_checkpoint
+from xfm.hub.checkpoint import is_run, load, planned
+from xfm.hub.export import run_checkpoint
 from xfm.hub.weights import file_pieces
 
 

@@ -1,6 +1,7 @@
 """A run of xfm's trainer as a checkpoint of the Hub, where its network is one that a family there has."""
 
 import contextlib
+import dataclasses
 import json
 import re
 import tempfile
@@ -19,7 +20,9 @@ from xfm.hub.matching import Match, match
 from xfm.hub.saving import copy
 from xfm.hub.sentence_modules import Modules, Pooling, write_modules
 from xfm.hub.weights import flat_shapes
+from xfm.spec import build as build_from
 from xfm.structures import build
+from xfm.vocabulary import Vocabulary
 
 SPECIALS = {"pad": "pad_token", "unknown": "unk_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
 IDS = {"pad": "pad_token_id", "cls": "cls_token_id", "sep": "sep_token_id", "mask": "mask_token_id"}
@@ -27,43 +30,84 @@ WORDS = re.compile(r"embed/(tokens/)?word/embedding|head_mlm/(bias|table)")  # w
 POOLS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}  # xfm's -> sentence-transformers'
 
 
-def is_run(folder: str | Path) -> bool:
-    """Whether a folder is a workdir of `xfm train`."""
-    path = Path(folder).expanduser() / "config.json"
-    return path.is_file() and read_json(path).keys() == {"config", "data"}
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a workdir holds. config: as it was trained with.  classes: names of the labels.  vocabulary: of its texts.
+
+    weights: the parameters that evaluation uses, by path.  family: the Hub's that it started from.
+    """
+
+    workdir: Path
+    config: Mapping[str, Any]
+    classes: tuple[str, ...]
+    vocabulary: Vocabulary | None
+    weights: Mapping[str, np.ndarray]
+    family: str | None
+
+    @property
+    def tokenizer(self) -> Mapping[str, Any]:
+        """The spec of its tokeniser."""
+        return self.config["data"].get("tokenizer") or {}
+
+    def match(self) -> Match:
+        """How the Hub has its network; XfmError where it does not."""
+        return match(self.config["model"], self.classes, self.family)
+
+
+def read_run(workdir: str | Path) -> Run:
+    """The newest good checkpoint of a run, without its data."""
+    from xfm.data.tokenizers import TOKENIZERS
+    from xfm.train.checkpoint import Checkpoints
+    from xfm.train.record import read_classes, read_record
+
+    workdir = Path(workdir).expanduser().absolute()
+    config = read_record(workdir)[0]
+    data, file = config["data"], workdir / "tokenizer.json"
+    tokenizer = data.get("tokenizer") or (data.get("text") or {}).get("tokenizer")
+    if file.is_file():
+        tokenizer = {"kind": "file", "path": str(file)}
+    with contextlib.closing(Checkpoints(workdir, mode="read")) as checkpoints:
+        if not checkpoints.steps():
+            raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
+        weights = checkpoints.weights()
+    return Run(
+        workdir=workdir,
+        config=config,
+        classes=read_classes(workdir),
+        vocabulary=build_from(TOKENIZERS, tokenizer).fit(tuple, "", workdir).vocabulary if tokenizer else None,
+        weights=weights,
+        family=(config.get("start") or {}).get("family"),
+    )
 
 
 @contextlib.contextmanager
 def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, Any]]]:
     """The newest good checkpoint of a run, and what the card says of it: data, training, metrics and notes.
 
-    The data of the run must still be there, as for `xfm eval`. Raises XfmError where no family has such a network.
+    Raises XfmError where the family that the run started from, or no family, has such a network.
     """
-    from xfm.train.evaluation import weights_of
     from xfm.train.logs import read_metrics
-    from xfm.train.record import open_workdir, read_record
-    from xfm.train.run import setup
+    from xfm.train.record import read_record
 
-    workdir = open_workdir(workdir)
     config = read_record(workdir)[0]
-    match(config.get("model") or {})  # before anything slow
-    run = setup(config, workdir, "read", None)
-    with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
-        found = run.checkpoints.restore(run.like)
-    if found is None:
-        raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
-    state, m = found[0], match(config["model"], run.data.classes)
-    valid = [one for one in read_metrics(workdir) if one["kind"] == "valid" and one["step"] <= int(state.step)]
+    match(config["model"], family=(config.get("start") or {}).get("family"))  # before anything slow
+    run = read_run(workdir)
+    m = run.match()
+    valid = [one for one in read_metrics(run.workdir) if one["kind"] == "valid"]
     metrics = {f"{k} (validation)": v for k, v in (valid[-1] if valid else {}).items() if isinstance(v, float)}
     training = {key: value for key, value in config.items() if key not in ("model", "data", "mesh")}
     with tempfile.TemporaryDirectory() as draft:
-        folder, data = Path(draft), run.data
-        c = checkpoint_of(m, weights_of(state), folder, None if data.vocabulary is None else data.vocabulary.pad)
-        ids = write_tokenizer(workdir, folder, run.config["data"], data.vocabulary, m)
-        left = [name for name in m.left if not write_pooling(folder, config["model"], name)]
+        c = exported(run, m, Path(draft))
+        left = [name for name in m.left if not write_pooling(c.folder, config["model"], name)]
         notes = [*m.near, *(f"the Hub's {m.family.model_type} has no head {one!r}, which is left out" for one in left)]
-        about = {"data": config["data"], "training": training, "metrics": metrics, "notes": notes}
-        yield c.replace(config=ids | c.config), about
+        yield c, {"data": config["data"], "training": training, "metrics": metrics, "notes": notes}
+
+
+def exported(run: Run, m: Match, folder: Path) -> Checkpoint:
+    """A run as the checkpoint that it is written as, its tokeniser's files being put into `folder`."""
+    pad = None if run.vocabulary is None or run.tokenizer.get("kind") == "checkpoint" else run.vocabulary.pad
+    c = checkpoint_of(m, traverse_util.unflatten_dict(dict(run.weights), sep="/"), folder, pad)
+    return c.replace(config=write_tokenizer(run, folder, m) | c.config)
 
 
 def checkpoint_of(m: Match, params: Mapping[str, Any], folder: Path, pad: int | None = None) -> Checkpoint:
@@ -75,14 +119,24 @@ def checkpoint_of(m: Match, params: Mapping[str, Any], folder: Path, pad: int | 
     return Checkpoint(model, made, content, m.spec, m.family, m.heads, folder)
 
 
+def pooling(head: Mapping[str, Any]) -> Pooling | None:
+    """sentence-transformers' pooling for a complete head that only pools; None for any other."""
+    only = head["kind"] == "vector" and head["pool"]["kind"] in POOLS
+    return Pooling((POOLS[head["pool"]["kind"]],)) if only else None
+
+
+def unwritten(m: Match, spec: Mapping[str, Any]) -> list[str]:
+    """The heads of a network that neither its family nor sentence-transformers has a place for."""
+    heads = complete(spec)["heads"]
+    return [name for name in m.left if pooling(heads[name]) is None]
+
+
 def write_pooling(folder: Path, spec: Mapping[str, Any], name: str) -> bool:
     """The files of sentence-transformers for a head that only pools; False for any other."""
-    head = complete(spec)["heads"][name]
-    if head["kind"] != "vector" or head["pool"]["kind"] not in POOLS:
-        return False
-    modules = Modules(folder, Pooling((POOLS[head["pool"]["kind"]],)))
-    write_modules(folder, modules, spec["embed"]["width"], {}, places(complete(spec)))
-    return True
+    found = pooling(complete(spec)["heads"][name])
+    if found is not None:
+        write_modules(folder, Modules(folder, found), spec["embed"]["width"], {}, places(complete(spec)))
+    return found is not None
 
 
 def places(spec: Mapping[str, Any]) -> int | None:
@@ -116,22 +170,24 @@ def swapped_rows(array: Any, a: int, b: int) -> np.ndarray:
     return array
 
 
-def write_tokenizer(workdir: Path, folder: Path, data: Mapping[str, Any], vocabulary: Any, m: Match) -> dict[str, Any]:
-    """The run's tokeniser made ready for whole texts, with its settings; gives the ids for config.json.
+def write_tokenizer(run: Run, folder: Path, m: Match | None) -> dict[str, Any]:
+    """The run's tokeniser made ready for whole texts, with its settings; gives what config.json says of it.
 
-    data: the run's config of it.
+    m: how the network is written, None where it stays as it is.
     """
+    vocabulary = run.vocabulary
     if vocabulary is None:
         return {}
-    swap = swapped_ids(m, vocabulary.pad)
+    if run.tokenizer.get("kind") == "checkpoint":
+        return copy_tokenizer(folder_of(run.tokenizer["source"], run.tokenizer.get("revision")), folder, vocabulary.pad)
+    swap = None if m is None else swapped_ids(m, vocabulary.pad)
+    spec = run.config["model"] if m is None else m.spec
     change = {} if swap is None else dict(zip(swap, swap[::-1], strict=True))
     ids = {role: getattr(vocabulary, role) for role in SPECIALS if getattr(vocabulary, role) is not None}
     ids = {role: change.get(i, i) for role, i in ids.items()}
-    known, source = {IDS[role]: i for role, i in ids.items() if role in IDS}, data.get("tokenizer") or {}
-    if source.get("kind") == "checkpoint":
-        copy(folder_of(source["source"], source.get("revision")), folder)
-        return known
-    file = Path(source["path"]).expanduser() if source.get("kind") == "file" else workdir / "tokenizer.json"
+    known = {IDS[role]: i for role, i in ids.items() if role in IDS}
+    file = Path(run.tokenizer["path"]).expanduser() if run.tokenizer.get("kind") == "file" else None
+    file = file or run.workdir / "tokenizer.json"
     if not file.is_file():
         return known
     from tokenizers import Tokenizer
@@ -141,7 +197,7 @@ def write_tokenizer(workdir: Path, folder: Path, data: Mapping[str, Any], vocabu
     words = {role: tokenizer.id_to_token(i) for role, i in ids.items()}
     if tokenizer.post_processor is None and {"cls", "sep"} <= words.keys():
         cls, sep = words["cls"], words["sep"]
-        end = "" if m.spec.get("mask") == "causal" else f" {sep}"  # a causal network goes on where a text stops
+        end = "" if spec.get("mask") == "causal" else f" {sep}"  # a causal network goes on where a text stops
         tokenizer.post_processor = TemplateProcessing(
             single=f"{cls} $A{end}",
             pair=f"{cls} $A {sep} $B:1 {sep}:1",
@@ -150,10 +206,30 @@ def write_tokenizer(workdir: Path, folder: Path, data: Mapping[str, Any], vocabu
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {SPECIALS[role]: word for role, word in words.items()}
     settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if (most := places(m.spec)) is not None:
+    if (most := places(complete(spec))) is not None:
         settings["model_max_length"] = most
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     return known
+
+
+def copy_tokenizer(source: Path, folder: Path, pad: int) -> dict[str, Any]:
+    """A checkpoint's tokeniser as it is; gives what its config.json says of it.
+
+    pad: the id that rows were filled up with. Where the files name no token for padding, as GPT-2's, it becomes one.
+    """
+    from xfm.hub.tokenizer import read_tokenizer
+
+    copy(source, folder)
+    content = read_json(source / "config.json")
+    kept = {key: content[key] for key in content if key.endswith("_token_id") or key == "tokenizer_class"}
+    kept = {key: value for key, value in kept.items() if value is not None}
+    tokenizer = read_tokenizer(source, content)
+    if tokenizer.pad_token_id is None:
+        file = folder / "tokenizer_config.json"
+        settings = read_json(file) if file.is_file() else {}
+        settings["pad_token"] = tokenizer.backend.id_to_token(pad)
+        file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return {"pad_token_id": pad} | kept
 
 
 def renumbered(content: dict[str, Any], change: Mapping[int, int]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Head:
     spec: from config.json to the head's spec.  names: its rows of the table, by places below `head_NAME`.
     needs: heads, by the family's names, that must stand before it (a pooler).
     of_encoder: whether files keep it with the encoder, under the family's prefix.
+    apart: rows that stand in for those of `names` where config.json does not tie the head to the embedding.
     """
 
     name: str
@@ -31,6 +32,12 @@ class Head:
     names: Names
     needs: tuple[str, ...] = ()
     of_encoder: bool = False
+    apart: Names = dataclasses.field(default_factory=dict)
+
+    def told_apart(self, held: Callable[[str], bool] = lambda name: True) -> "Head":
+        """The head with the rows of `apart` whose names a file holds, or all of them."""
+        rows = {place: name for place, name in self.apart.items() if held(name)}
+        return dataclasses.replace(self, names={**self.names, **rows})
 
 
 def counted(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
@@ -58,6 +65,7 @@ class Family:
     sublayers: how many of the stack's make one of the file's layers.
     renames: (regex, replacement) that turn names of older files into today's.
     ignored: regex of a file's name -> why it may be there unused.
+    buffers: regex of a file's name -> whether what it holds is what the network computes, see `xfm.hub.buffers`.
     tied: a file's name -> the name of the tensor that it must repeat, if it is there at all.
     inputs: from the Hub's inputs to a batch.  more: names of further inputs of the Hub that `inputs` takes, or may.
     pairs: names of those that say something of pairs of tokens, [B K T].
@@ -82,6 +90,7 @@ class Family:
     sublayers: int = 2
     renames: tuple[tuple[str, str], ...] = ()
     ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    buffers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     inputs: Callable[..., Batch] = counted
     more: tuple[str, ...] = ()

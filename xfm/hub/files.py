@@ -27,6 +27,9 @@ LARGEST, HEADER = 2**27, 2**24  # bytes that JSON may have: of a file, and of a 
 MAPS = (b"\xde", b"\xdf")  # how msgpack begins a tree with more than 15 names
 KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
          stat.S_IFSOCK: "a socket"}  # fmt: skip
+# What is no weight may be stored so as well.
+BUFFERS = {**DTYPES, "I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
+BUFFERS |= {np.dtype(dtype).name: dtype for dtype in BUFFERS.values()}  # as flax_model.msgpack says it
 ROWS, BLOCK = 64, 2**18  # of a tensor read in one go: so many rows at least, about so many bytes; what a cache holds
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # Of a repository, which may hold a dozen other formats. `*` runs over slashes: JSON, vocabularies and models of
@@ -152,10 +155,10 @@ class Safetensors(Mapping[str, Tensor]):
         """
         tensor = self[name]
         shape = tensor.shape or (1,)
-        row = math.prod(shape[1:]) * np.dtype(DTYPES[tensor.dtype]).itemsize
+        row = math.prod(shape[1:]) * np.dtype(BUFFERS[tensor.dtype]).itemsize
         stop = shape[0] if stop is None else stop
         count = max(ROWS, BLOCK // max(row, 1))
-        memory = np.empty((min(count, stop - first), *shape[1:]), DTYPES[tensor.dtype])
+        memory = np.empty((min(count, stop - first), *shape[1:]), BUFFERS[tensor.dtype])
         for at in range(first, stop, count):
             block = memory[: stop - at]
             self._read(tensor, name, tensor.start + at * row, block)

@@ -86,6 +86,11 @@ def rope(spec: Spec) -> dict[str, Any]:
     return {"rope_type": "default", "rope_theta": at(spec, "pattern/0/position/theta")}
 
 
+def untied(place: str) -> Callable[[Spec], bool | None]:
+    """tie_word_embeddings where the head at this place has a table of its own, which few of the family have."""
+    return lambda spec: False if at(spec, f"{place}/table") == "own" else None
+
+
 def tied(place: str) -> Callable[[Spec], bool | None]:
     """tie_word_embeddings by the `table` of the head at this place."""
     return lambda spec: {"tied": True, "own": False}.get(at(spec, f"{place}/table"))

@@ -41,28 +41,33 @@ class Match:
     near: tuple[str, ...]
 
 
-def match(spec: Mapping[str, Any], classes: Sequence[str] = ()) -> Match:
+def match(spec: Mapping[str, Any], classes: Sequence[str] = (), family: str | None = None) -> Match:
     """The family that has this network, without what it cannot name.  classes: names of the labels, if known.
 
-    The fewer heads are left out and the less differs, the better; XfmError where the network is no family's.
+    family: the model_type of the only one to be asked, every one if None. The fewer heads are left out and the less
+    differs, the better; XfmError where the network is no family's.
     """
     found, reasons = [], []
+    asked = [one for one in WRITTEN if one.keys and family in (None, one.model_type)]
+    if family is not None and not asked:
+        raise XfmError(f"xfm reads checkpoints of the family {family!r} and does not write them")
     for variant, moved in variants(complete(spec)):
-        for family in (one for one in WRITTEN if one.keys):
+        for one in asked:
             try:
-                m, differ = written(family, variant, moved, classes)
+                m, differ = written(one, variant, moved, classes)
             except XfmError as error:
-                reasons.append((1000, f"{family.model_type}: {line(error)}"))
+                reasons.append((1000, f"{one.model_type}: {line(error)}"))
             except (KeyError, IndexError, TypeError, ValueError, AttributeError):  # another kind of network altogether
                 continue
             else:
                 found += [] if differ else [m]
-                reasons += [(sum(map(size, differ)), f"{family.model_type}: {told(differ[0])}")] if differ else []
+                reasons += [(sum(map(size, differ)), f"{one.model_type}: {told(differ[0])}")] if differ else []
     if found:
         return min(found, key=lambda m: (len(m.left), len(m.near)))
     words = list(dict.fromkeys(words for _, words in sorted(reasons, key=lambda reason: reason[0])))
     why = f" ({'; '.join(words[:NEAREST])})" if words else ""
-    raise XfmError(f"no family of the Hub that xfm can write has this network{why}")
+    which = "no family of the Hub that xfm can write has" if family is None else f"the Hub's {family} does not have"
+    raise XfmError(f"{which} this network{why}")
 
 
 def variants(spec: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], dict[str, str]]]:
@@ -86,7 +91,8 @@ def written(
     heads: dict[str, Head] = {}
     for task, head in family.heads.items():  # of several ways to keep a head, the first
         if head.name in spec["heads"] and all(head.name != other.name for other in heads.values()):
-            heads[task] = head
+            untied = (spec["heads"][head.name] or {}).get("table") == "own"
+            heads[task] = head.told_apart() if untied else head
     names = {head.name for head in heads.values()}
     left = tuple(name for name in spec["heads"] if name not in names)
     spec = dict(spec, heads={name: head for name, head in spec["heads"].items() if name in names})

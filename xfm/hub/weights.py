@@ -78,7 +78,9 @@ def _spare(family: Family, heads: Mapping[str, Head], name: str) -> str | None:
         if re.fullmatch(pattern, name):
             return why
     for task, head in family.heads.items():
-        rows = (row.name if isinstance(row, At) else row for row in head.names.values())
+        rows = [row.name if isinstance(row, At) else row for row in head.names.values()]
+        if task in heads and heads[task].names != head.names and name in rows:
+            return "config.json does not tie the head to the embedding, and its own tensor is used"
         if task not in heads and any(name == row or name.startswith(f"{row}.") for row in rows):
             return f"it is of the head {task}, which is not loaded"
     return None
@@ -130,10 +132,21 @@ def _read(piece: Piece, tensors: Tensors, target: np.ndarray) -> None:
     size = view.shape[piece.joined]
     if piece.joined == 0:
         for rows, block in tensors.blocks(name, i * size, (i + 1) * size):
-            view[rows] = block
+            view[rows] = held_in(view.dtype, block, name)
     else:
         for rows, block in tensors.blocks(name):
-            view[rows] = block[:, i * size : (i + 1) * size]
+            view[rows] = held_in(view.dtype, block[:, i * size : (i + 1) * size], name)
+
+
+def held_in(dtype: np.dtype, block: np.ndarray, name: str) -> np.ndarray:
+    """Finite numbers in another dtype; XfmError where one is too large for it."""
+    if block.dtype.itemsize <= dtype.itemsize:
+        return block
+    with np.errstate(over="ignore"):
+        cast = block.astype(dtype)
+    if not np.isfinite(cast).all():
+        raise XfmError(f"{name} holds {np.abs(block).max():.3g}, which is too large for {dtype.name}")
+    return cast
 
 
 def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -24,7 +24,7 @@ from xfm.train.clock import Clock
 from xfm.train.evaluation import evaluate_on, predictor, weights_of
 from xfm.train.logs import Log, has_line
 from xfm.train.preempt import Interrupted, Preemption
-from xfm.train.record import open_workdir, read_record, to_plain, write_record
+from xfm.train.record import open_workdir, read_record, to_plain, write_classes, write_record
 from xfm.train.report import Listener, summary
 from xfm.train.run import Run, setup
 from xfm.train.sharding import batch_sharding
@@ -63,6 +63,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = N
     """
     run = setup(to_plain(config), open_workdir(workdir), "write", on_event)
     write_record(run.workdir, run.config, run.data.fingerprint)
+    write_classes(run.workdir, run.data.classes)
     with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
         state, window = restore(run)
         first, last, settings = int(state.step), run.settings.steps, run.settings

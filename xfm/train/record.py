@@ -16,6 +16,7 @@ from xfm.errors import XfmError
 from xfm.train.settings import MAY_CHANGE
 
 FILE = "config.json"
+CLASSES = "classes.json"
 
 
 def open_workdir(workdir: str | Path) -> Path:
@@ -121,3 +122,25 @@ def _flat(value: Any, where: str = "") -> dict[str, Any]:
     if not items:
         return {where: value}
     return {key: leaf for name, item in items for key, leaf in _flat(item, name).items()}
+
+
+def write_classes(workdir: Path, classes: Sequence[str]) -> None:
+    """Writes classes.json, the names of the data's classes in the order of their numbers, if there are any."""
+    if jax.process_index() == 0 and classes:
+        part = workdir / f"{CLASSES}.part"
+        part.write_text(json.dumps(list(classes), ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(part, workdir / CLASSES)
+
+
+def read_classes(workdir: Path) -> tuple[str, ...]:
+    """The names that `write_classes` wrote; none where there is no such file."""
+    path = Path(workdir) / CLASSES
+    if not path.exists():
+        return ()
+    try:
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise XfmError(f"{path} is damaged ({error}); remove it and run `xfm train` again, which writes it") from None
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise XfmError(f"{path} is damaged (no list of names); remove it and run `xfm train` again, which writes it")
+    return tuple(names)

@@ -14,7 +14,7 @@ from xfm.errors import XfmError
 from xfm.objectives import build_objective, evaluated_keys
 from xfm.spec import build
 from xfm.structures.tokens import check_unpadded
-from xfm.train import start
+from xfm.train import start, taken
 from xfm.train.checkpoint import Checkpoints
 from xfm.train.evaluation import fewest_rows
 from xfm.train.memory import check_batch, check_state
@@ -62,8 +62,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     mode: "write" to train, "read" to leave the workdir's checkpoints alone.
     """
     settings, report = read_settings(config), Report(on_event)
-    source = start.of(config).source
-    found = None if source is None else start.find(start.of(config))
+    found = start.found_for(config)
     config = start.resolved(config, found)
     mesh, rules = make_mesh(settings.mesh), rules_named(settings.sharding)
     ways = mesh.shape["data"] * settings.accumulate
@@ -77,7 +76,9 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     if checkpoints.steps():
         require_same_config(workdir, config, evaluated_keys(config["objective"]))
     data = open_data(config["data"], workdir)
-    data = data if found is None else start.adapted(data, found)
+    if found is not None:
+        start.check_labels(data.classes, config, found)
+        data = taken.adapted(data, found, config["model"]["embed"])
     if checkpoints.steps():
         require_same_data(workdir, data.fingerprint)
 
@@ -92,6 +93,8 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     batch = {name: jax.ShapeDtypeStruct(*spec) for name, spec in shapes.items()}
     key = jax.random.key(settings.seed)
     params = jax.eval_shape(lambda b: objective.init(key, b)[0], batch)
+    fresh_start = found is not None and mode == "write" and not checkpoints.steps()
+    begins = taken.taken(params, found, config) if fresh_start else None
     optimiser = build_optimiser(
         settings.optimiser,
         build_schedule(settings.schedule, settings.steps),
@@ -108,7 +111,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
 
     def make_state():
         state = jax.jit(first_state, out_shardings=sharding)()
-        return state if found is None else start.started(state, found, source)
+        return state if found is None else taken.started(state, found, begins or taken.taken(params, found, config))
 
     like = jax.eval_shape(first_state)
     sharding, notes = state_sharding(like, mesh, rules)
@@ -117,6 +120,10 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     name = str(config.get("name") or workdir.name)
     for line in header(name, config, params, optimiser.frozen, data, settings, mesh):
         report.say(line)
+    for line in taken.lines(begins, found, config["model"], optimiser.frozen) if fresh_start else ():
+        report.say(line)
+    if mode == "write" and (reason := start.kept_here(config)) is not None:
+        report.say(f"for the Hub: {reason}")
     for line in notes[:5] + ([f"(and {len(notes) - 5} more)"] if len(notes) > 5 else []):
         report.say(line)
     baseline = {name: float(value) for name, value in objective.baseline(data).items()}

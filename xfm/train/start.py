@@ -1,24 +1,19 @@
 """Starting from a checkpoint: config.start = {"source": a folder, a name on the Hub, or an xfm run, …}.
 
-The network is then the checkpoint's with the heads of config.model, and the tokeniser is the checkpoint's.
+A network of kind "pretrained" (xfm/structures/pretrained.py) is then the checkpoint's, with what the config sets
+otherwise; any other stands exactly as configured. The tokeniser is the checkpoint's in both cases.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
-
-import jax
-import numpy as np
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from xfm.errors import XfmError, nearest
 from xfm.fields import Name, Rate
 from xfm.spec import build, plain, schema
-from xfm.train.paths import flatten, map_by_path
-from xfm.train.record import FILE, read_record
-from xfm.train.state import State
-
-KEPT = ("dtype", "remat")  # of config.model: how to compute, which no checkpoint decides
+from xfm.structures.pretrained import is_pretrained, network
+from xfm.train.found import NUMBER, Found, classes_of, find, is_run, same_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,35 +21,22 @@ class Start:
     """source: folder of a checkpoint in the Hub's format, its name there, or the workdir of a run of xfm; None starts
     from nothing.
 
-    head: the head to take along, by the Hub's name of the task, or of a run by its name in config.model.heads; all
-    others are fresh, but for a pooler.  revision: of the Hub's repository.
-    drop: rate of the dropouts in the checkpoint's network, which files of the Hub do not always tell.
+    head: the head to take along, by the Hub's name of the task, or of a run by its name in config.model.heads. Without
+    it a network of kind "pretrained" takes a pooler only, and any other network all heads that fit.
+    revision: of the Hub's repository.  drop: rate of the dropouts in the checkpoint's network where that is taken,
+    because files of the Hub do not always give it.
+    fresh: regexes of the parameters that may be absent from the checkpoint, or of another shape there; they are drawn.
+    export: "hub" refuses a network that `xfm convert` could not write afterwards, "none" trains it all the same.
+    family: the model_type that `xfm convert` writes, the checkpoint's if None.
     """
 
     source: Name | None = None
     head: Name | None = None
     revision: Name | None = None
     drop: Rate = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """What a checkpoint gives: its stack's spec, which of its heads go along, its tokeniser's spec.
-
-    weights: reads its parameters, path -> array.  inputs: from a batch of the data to one of its network's.
-    """
-
-    spec: dict[str, Any]
-    heads: tuple[str, ...]
-    tokenizer: dict[str, Any]
-    weights: Callable[[], Mapping[str, np.ndarray]]
-    inputs: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None = None
-
-
-def resolved(config: Mapping[str, Any], found: "Found | None" = None) -> Mapping[str, Any]:
-    """The config with model and tokeniser of the checkpoint that it starts from; as it is where there is none."""
-    start = of(config)
-    return config if start.source is None else _with(config, start, found or find(start))
+    fresh: Sequence[str] = ()
+    export: Literal["hub", "none"] = "hub"
+    family: Name | None = None
 
 
 def of(config: Mapping[str, Any]) -> Start:
@@ -64,32 +46,57 @@ def of(config: Mapping[str, Any]) -> Start:
     for key in given:
         if key not in legal:
             raise XfmError(f"config.start has no key {key!r}{nearest(key, legal)}; it has {', '.join(legal)}")
-    return build({"start": Start}, {"kind": "start", **given})
+    start = build({"start": Start}, {"kind": "start", **given})
+    if start.export not in ("hub", "none"):
+        raise XfmError(f"config.start.export is {start.export!r}; it is 'hub' or 'none'")
+    return start
 
 
-def find(start: Start) -> Found:
-    """The checkpoint, with what can be known of it before its numbers are read."""
-    run = Path(start.source).expanduser()
-    return _of_run(run, start) if (run / "checkpoints").is_dir() and (run / FILE).is_file() else _of_hub(start)
+def found_for(config: Mapping[str, Any]) -> Found | None:
+    """The checkpoint that a config starts from, None where there is none.
+
+    A network that is not of kind "pretrained" takes all heads that fit, unless config.start.head names one.
+    """
+    start = of(config)
+    if start.source is None:
+        return None
+    found = find(start.source, start.head, start.revision)
+    if start.head is None and not is_pretrained(plain(config.get("model") or {})):
+        found = dataclasses.replace(found, heads=tuple(found.spec.get("heads", {})))
+    return found
 
 
-def _with(config: Mapping[str, Any], start: Start, found: Found) -> dict[str, Any]:
+def resolved(config: Mapping[str, Any], found: Found | None = None) -> Mapping[str, Any]:
+    """The config with the network and the tokeniser that are meant: no kind "pretrained" is left in it.
+
+    found: what `found_for` gives, if it is known already.
+    """
+    start = of(config)
+    if start.source is None:
+        model = plain(config.get("model"))
+        return {**plain(config), "model": network(model)} if is_pretrained(model) else config
+    return _with(plain(config), start, found or found_for(config))
+
+
+def _with(config: dict[str, Any], start: Start, found: Found) -> dict[str, Any]:
     from xfm.data import SOURCES
 
-    config = plain(config)
-    own = config.get("model", {})
-    heads = dict(own.get("heads", {}))
-    for name in found.heads:
-        if name in heads or start.head is not None:
-            heads[name] = found.spec["heads"][name]
-            _check_classes(heads[name], config["objective"], start)
-    model = {**found.spec, "heads": heads, **{key: own[key] for key in KEPT if own.get(key) is not None}}
+    given = config.get("model", {})
+    if is_pretrained(given) and start.head is not None:
+        along = {name: found.spec["heads"][name] for name in found.heads if name not in given.get("heads", {})}
+        given = {**given, "heads": {**along, **given.get("heads", {})}}
+    model = network(given, _dropping(found.spec, start.drop), found.own)
     data = dict(config["data"])
     fields = schema(SOURCES[data["kind"]]) if data.get("kind") in SOURCES else {}
     if "tokenizer" in fields:
         data["tokenizer"] = found.tokenizer
     if "kinds" in fields:
-        data["kinds"] = min(max(model["embed"].get("types", 0), 1), 2)
+        types = model["embed"].get("types")
+        data["kinds"] = max(min(found.kinds, types) if types else found.kinds, 1)
+    for name in _taken_labels(model, start, found):
+        _check_classes(found.spec["heads"][name], config["objective"], start)
+        if "classes" in fields and name in found.labels:
+            data["classes"] = _in_order(data, found.labels[name], found.source)
     position = model["embed"].get("position") or {}
     places = position.get("length", 0) - position.get("first", 0) if position.get("kind") == "learned" else None
     if places is not None and data.get("length", 0) > places:
@@ -98,16 +105,70 @@ def _with(config: Mapping[str, Any], start: Start, found: Found) -> dict[str, An
         raise XfmError(
             "config.data.packing='documents' restarts positions in a row, which this start cannot; use 'stream'"
         )
-    return {**config, "model": _dropping(model, start.drop), "data": data}
+    begun = {**plain(config["start"]), "family": start.family or found.family}
+    return {**config, "model": model, "data": data, "start": begun}
+
+
+def _taken_labels(model: Mapping[str, Any], start: Start, found: Found) -> list[str]:
+    """The heads with classes that the network takes from the checkpoint."""
+    heads = [name for name in found.heads if name in model.get("heads", {}) and classes_of(found.spec["heads"][name])]
+    if start.head is not None or not heads:
+        return heads
+    shapes = found.shapes()
+    there = {name: [path for path in shapes if path.startswith(f"head_{name}/")] for name in heads}
+    return [name for name, paths in there.items() if not any(_is_fresh(path, start) for path in paths)]
+
+
+def _is_fresh(path: str, start: Start) -> bool:
+    return any(re.search(regex, path) for regex in start.fresh)
 
 
 def _check_classes(head: Mapping[str, Any], objective: Mapping[str, Any], start: Start) -> None:
-    there, here = head.get("classes"), objective.get("classes")
-    if None not in (there, here) and there != here:
+    there, here = classes_of(head), objective.get("classes")
+    if None not in (there, here) and there != here and start.head is not None:
         raise XfmError(
             f"the head {start.head!r} of {start.source} has {there} classes and config.objective.classes is {here}; "
             "set that, or leave config.start.head out for a fresh head"
         )
+
+
+def _in_order(data: Mapping[str, Any], names: Sequence[str], source: str) -> list[str]:
+    """The names of the data's classes in the order of the head's, which is what numbers them.
+
+    Names that the config gives, or its layout, may be in any order and case. Where they are numbers, these are the
+    head's numbers. XfmError where they are other names than the head's.
+    """
+    from xfm.data import SOURCES
+
+    rows = build(SOURCES, data)
+    known = list(getattr(rows, "resolved", lambda: rows)().classes)
+    if all(NUMBER.fullmatch(name) for name in known):
+        return known or list(names)
+    require_same_names(known, names, source)
+    return sorted(known, key=lambda name: [one.casefold() for one in names].index(name.casefold()))
+
+
+def require_same_names(here: Sequence[str], there: Sequence[str], source: str) -> None:
+    """Raises XfmError, with both lists, where the data's classes are not those of the head that is taken along."""
+    if not same_names(here, there):
+        raise XfmError(
+            f"the classes of config.data are {', '.join(here)}, and those of the head in {source} are "
+            f"{', '.join(there)}; name them alike, or leave config.start.head out for a fresh head"
+        )
+
+
+def check_labels(classes: Sequence[str], config: Mapping[str, Any], found: Found) -> None:
+    """XfmError where the data that was read numbers its classes otherwise than the head that is taken along."""
+    for name in _taken_labels(config["model"], of(config), found):
+        names = found.labels.get(name, ())
+        if not names or not classes or all(NUMBER.fullmatch(one) for one in classes):
+            continue
+        require_same_names(classes, names, found.source)
+        if [one.casefold() for one in classes] != [one.casefold() for one in names]:
+            raise XfmError(
+                f"the data numbers its classes {', '.join(classes)}, and the head in {found.source} "
+                f"{', '.join(names)}; give the data in the head's order"
+            )
 
 
 def _dropping(spec: Any, rate: float) -> Any:
@@ -127,101 +188,31 @@ def _dropping(spec: Any, rate: float) -> Any:
     return out
 
 
-def _of_hub(start: Start) -> Found:
-    from xfm.hub.checkpoint import load, planned
-    from xfm.hub.inputs import check_ids
+def require_way_out(config: Mapping[str, Any]) -> None:
+    """Raises XfmError where a run that starts from the Hub could not be written for the Hub afterwards.
 
-    with planned(start.source, start.head, start.revision) as plan:
-        checkpoint = plan.checkpoint
-    kept = [h.name for task, h in checkpoint.heads.items() if h.of_encoder or start.head is not None]
-    tokenizer = {"kind": "checkpoint", "source": str(start.source), "revision": start.revision}
-
-    def weights():
-        found = load(start.source, head=start.head, revision=start.revision, place=lambda path, array: array)
-        return flatten(found.params)
-
-    def inputs(row):
-        tokens = row["tokens"].reshape(-1, row["tokens"].shape[-1])
-        mask, types = (row[n].reshape(tokens.shape) if n in row else None for n in ("segments", "types"))
-        made = checkpoint.batch(tokens, mask, types, None)
-        check_ids(made, checkpoint.spec["embed"])
-        lead = row["tokens"].shape[:-1]
-        return {**row, **{n: x.reshape(*lead, *x.shape[1:]) for n, x in made.items() if n != "segments"}}
-
-    return Found(plain(checkpoint.spec), tuple(kept), tokenizer, weights, inputs)
-
-
-def _of_run(workdir: Path, start: Start) -> Found:
-    config, _ = read_record(workdir)
-    spec = config["model"]
-    if start.head is not None and start.head not in spec.get("heads", {}):
-        has = ", ".join(spec.get("heads", {})) or "none"
-        raise XfmError(f"the run in {workdir} has no head {start.head!r}; it has {has}")
-    kept = [name for name in spec.get("heads", {}) if name in ("pooled", start.head)]
-    file = workdir / "tokenizer.json"
-    tokenizer = {"kind": "file", "path": str(file)} if file.exists() else config["data"].get("tokenizer")
-
-    def weights():
-        from xfm.train.checkpoint import Checkpoints
-
-        checkpoints = Checkpoints(workdir, mode="read")
-        try:
-            return checkpoints.weights()
-        finally:
-            checkpoints.close()
-
-    return Found(spec, tuple(kept), tokenizer or {"kind": "bytes"}, weights)
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """The rows of a source as the checkpoint's network takes them (RoBERTa counts places from 2); else the source."""
-
-    source: Any
-    inputs: Callable
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self.inputs(self.source[index])
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(object.__getattribute__(self, "source"), name)
-
-
-def adapted(data: Any, found: Found) -> Any:
-    """The data with both sources as the checkpoint's network takes them."""
-    if found.inputs is None:
-        return data
-    return dataclasses.replace(data, train=Rows(data.train, found.inputs), valid=Rows(data.valid, found.inputs))
-
-
-def started(state: State, found: Found, source: str) -> State:
-    """The state of step 0 with the checkpoint's parameters in the place of fresh ones, heads aside that stay fresh.
-
-    Raises XfmError that lists what the network has and the checkpoint has not, or in another shape.
+    config: a resolved one.
     """
-    weights, shapes = found.weights(), {path: leaf.shape for path, leaf in flatten(state.params).items()}
-    heads = tuple(f"head_{name}/" for name in found.heads)
-    there = {path: x for path, x in weights.items() if not path.startswith("head_") or path.startswith(heads)}
-    wrong = [
-        f"{path} is {tuple(there[path].shape) if path in there else 'absent'} there and {shape} here"
-        for path, shape in shapes.items()
-        if (path in there or not path.startswith("head_")) and np.shape(there.get(path)) != shape
-    ]
-    wrong += [
-        f"{p} is {x.shape} there and absent here" for p, x in there.items() if p not in shapes and p[:5] != "head_"
-    ]
-    if wrong:
-        more = f" (and {len(wrong) - 4} more)" if len(wrong) > 4 else ""
-        raise XfmError(f"{source} does not fit the network of this config: {', '.join(wrong[:4])}{more}")
+    start = of(config)
+    if start.source is None or start.export == "none" or is_run(start.source):
+        return
+    reason = kept_here(config)
+    if reason is not None:
+        raise XfmError(
+            f"`xfm convert` could not write this network, which starts from {start.source}: {reason}; to train it all "
+            "the same set config.start.export=none, and xfm.load opens the run"
+        )
 
-    def put(path, leaf):
-        if path not in there:
-            return leaf
-        array = np.asarray(there[path], leaf.dtype)
-        return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: np.array(array[index]))
 
-    ema = None if state.ema is None else map_by_path(put, state.ema)
-    return state.replace(params=map_by_path(put, state.params), ema=ema)
+def kept_here(config: Mapping[str, Any]) -> str | None:
+    """Why `xfm convert` cannot write a config's network, or a head of it; None where it can."""
+    from xfm.hub.export import unwritten
+    from xfm.hub.matching import match
+
+    model = config.get("model")
+    try:
+        m = match(model, family=of(config).family)
+    except XfmError as error:
+        return str(error)
+    heads = unwritten(m, model)
+    return f"the Hub's {m.family.model_type} has no head {heads[0]!r} for encoders" if heads else None

@@ -11,6 +11,7 @@ CASES = {
     "bert_pretraining": Case("BertForPreTraining", SMALL, types=True),
     "bert_mlm_relu": Case("BertForMaskedLM", dict(ODD, hidden_act="relu"), padding="left"),
     "bert_mlm_gelu_new": Case("BertForMaskedLM", dict(ODD, hidden_act="gelu_new")),
+    "bert_mlm_untied": Case("BertForMaskedLM", dict(ODD, tie_word_embeddings=False), padding="right"),
     "bert_model": Case("BertModel", dict(ODD, hidden_act="silu"), length=16, padding="right"),
     "bert_labels": Case("BertForSequenceClassification", dict(SMALL, num_labels=5), types=True),
     "bert_tags": Case("BertForTokenClassification", dict(ODD, num_labels=4), padding="right"),

@@ -13,6 +13,7 @@ WIDE = dict(SMALL, hidden_size=8, num_attention_heads=2, intermediate_size=20)
 
 CASES = {
     "electra_generator": Case("ElectraForMaskedLM", WIDE, types=True, padding="left"),
+    "electra_generator_untied": Case("ElectraForMaskedLM", dict(SMALL, tie_word_embeddings=False)),
     "electra_discriminator": Case("ElectraForPreTraining", SMALL, types=True, length=13),
     "electra_labels": Case("ElectraForSequenceClassification", dict(ODD, num_labels=3), types=True),
     "electra_tags": Case("ElectraForTokenClassification", dict(ODD, num_labels=4)),

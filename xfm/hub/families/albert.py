@@ -46,6 +46,13 @@ NAMES = {
     "layer/1/part/down": f"{LAYER}.ffn_output",
     "layer/1/out_norm": f"{LAYER}.full_layer_layer_norm",
 }
+
+
+def mlm(c: Settings) -> dict:
+    return bert.mlm(c, c.get("embedding_size", 128))
+
+
+UNTIED = {"table": "predictions.decoder.weight", "bias": "predictions.decoder.bias"}
 MLM_NAMES = {"dense": "predictions.dense", "norm": "predictions.LayerNorm", "bias": "predictions.bias"}
 
 FAMILY = Family(
@@ -57,12 +64,13 @@ FAMILY = Family(
     names=NAMES,
     heads={
         "pooled": Head("pooled", bert.POOLER.spec, {"pool/dense": "pooler"}, of_encoder=True),
-        "masked_lm": Head("mlm", bert.mlm, MLM_NAMES),
+        "masked_lm": Head("mlm", mlm, MLM_NAMES, apart=UNTIED),
         "sentence_order": Head("sop", bert.classification(), {"out": "sop_classifier.classifier"}, ("pooled",)),
         **bert.TASKS,
     },
     architectures=bert.FAMILY.architectures | {"ForPreTraining": ("masked_lm", "sentence_order")},
     ignored=bert.FAMILY.ignored,
+    buffers=bert.FAMILY.buffers,
     tied={
         "predictions.decoder.weight": "embeddings.word_embeddings.weight",
         "predictions.decoder.bias": "predictions.bias",

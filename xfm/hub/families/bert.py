@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from xfm.configs.text import bert
 from xfm.errors import XfmError
-from xfm.hub import keys
+from xfm.hub import buffers, keys
 from xfm.hub.family import Family, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -53,10 +53,17 @@ def activation(c: Settings) -> str:
     return c.choose("hidden_act", ACTIVATIONS, "gelu")
 
 
-def mlm(c: Settings) -> dict:
-    c.only("tie_word_embeddings", True)
+def mlm(c: Settings, factor: int | None = None) -> dict:
+    """factor: width of the embedding's table, where that may be another than the stream's."""
     norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-12))
-    return dict(kind="mlm", vocab=c["vocab_size"], activation=activation(c), norm=norm)
+    return dict(kind="mlm", vocab=c["vocab_size"], activation=activation(c), norm=norm, **own_table(c, factor))
+
+
+def own_table(c: Settings, factor: int | None = None) -> dict:
+    """Of a head that predicts words: a table beside the embedding's, where config.json does not tie the two."""
+    if c.get("tie_word_embeddings", True):
+        return {}
+    return dict(table="own") | ({} if factor in (None, c.content.get("hidden_size")) else dict(width=factor))
 
 
 def classification(classes: int | None = None, pool: Mapping = POOLED):
@@ -76,6 +83,7 @@ KEYS = {
     "max_position_embeddings": "embed/position/length",
     "type_vocab_size": "embed/types",
     "layer_norm_eps": "embed/norm/eps",
+    "tie_word_embeddings": keys.untied("heads/mlm"),
 }
 NAMES = {
     "embed/word": "embeddings.word_embeddings",
@@ -96,6 +104,8 @@ MLM_NAMES = {
     "norm": "cls.predictions.transform.LayerNorm",
     "bias": "cls.predictions.bias",
 }
+# Without a tie, the decoder's bias is what is added, and the other one, if files hold it, is not.
+UNTIED = {"table": "cls.predictions.decoder.weight", "bias": "cls.predictions.decoder.bias"}
 # Two tasks may share a tensor's name; config.json's architecture then says which it is.
 TASKS = {
     "sequence_classification": Head("label", classification(), {"out": "classifier"}, ("pooled",)),
@@ -113,7 +123,7 @@ FAMILY = Family(
     names=NAMES,
     heads={
         "pooled": POOLER,
-        "masked_lm": Head("mlm", mlm, MLM_NAMES),
+        "masked_lm": Head("mlm", mlm, MLM_NAMES, apart=UNTIED),
         "next_sentence": Head("nsp", classification(2), {"out": "cls.seq_relationship"}, ("pooled",)),
         **TASKS,
     },
@@ -129,6 +139,7 @@ FAMILY = Family(
     },
     renames=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
     ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"},
+    buffers={r"embeddings\.position_ids": buffers.COUNTED},
     tied={
         "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",

@@ -111,7 +111,7 @@ FAMILY = Family(
     names=bert.NAMES,
     heads={
         "pooled": Head("pooled", bert.POOLER.spec, {"pool/dense": "pooler"}, of_encoder=True),
-        "masked_lm": Head("mlm", mlm, bert.MLM_NAMES),
+        "masked_lm": Head("mlm", mlm, bert.MLM_NAMES, apart=bert.UNTIED),
         "next_sentence": bert.FAMILY.heads["next_sentence"],
         "sequence_classification": Head("label", labels, roberta.LABEL_NAMES),
         "multiple_choice": roberta.TASKS["multiple_choice"],
@@ -125,5 +125,6 @@ FAMILY = Family(
     outputs=outputs,
     renames=bert.FAMILY.renames,
     ignored=bert.FAMILY.ignored,
+    buffers=bert.FAMILY.buffers,
     tied=bert.FAMILY.tied,
 )

@@ -12,7 +12,7 @@ import numpy as np
 
 from xfm.configs.text import clip_text
 from xfm.errors import XfmError
-from xfm.hub import keys
+from xfm.hub import buffers, keys
 from xfm.hub.family import Batch, Family, Head, counted
 from xfm.hub.naming import Names
 from xfm.hub.settings import ACTIVATIONS, Settings
@@ -141,6 +141,7 @@ CLIP = Family(
     architectures={"TextModel": ("pooled",), "TextModelWithProjection": ("text_embeds",), "Model": ("text_embeds",)},
     wholes=("Model",),
     ignored=IGNORED,
+    buffers={r"(text_model\.)?embeddings\.position_ids": buffers.COUNTED},
     last="layer",
 )
 SIGLIP = dataclasses.replace(

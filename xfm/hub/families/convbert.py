@@ -4,6 +4,8 @@ The reference's convolutions read padding as text, so that its answer depends on
 text gives what it gives there without padding.
 """
 
+import dataclasses
+
 from xfm.configs.text import convbert
 from xfm.hub import keys
 from xfm.hub.families import bert, electra, roberta
@@ -23,6 +25,10 @@ def network(c: Settings) -> dict:
         ratio=c.get("head_ratio", 2),
         types=bert.types(c),
     ) | {"heads": {}}
+
+
+def mlm(c: Settings) -> dict:
+    return roberta.mlm(c, c.get("embedding_size", 768))
 
 
 def labels(c: Settings) -> dict:
@@ -72,7 +78,7 @@ FAMILY = Family(
     network=network,
     names=bert.NAMES | NAMES,
     heads={
-        "masked_lm": electra.FAMILY.heads["masked_lm"],
+        "masked_lm": dataclasses.replace(electra.FAMILY.heads["masked_lm"], spec=mlm),
         "sequence_classification": Head("label", labels, roberta.LABEL_NAMES),
         "multiple_choice": Head("choice", choice, roberta.ONE_LAYER),
         "token_classification": roberta.TASKS["token_classification"],
@@ -81,5 +87,6 @@ FAMILY = Family(
     architectures=roberta.FAMILY.architectures | {"Model": ()},
     renames=bert.FAMILY.renames,
     ignored=bert.FAMILY.ignored,
+    buffers=bert.FAMILY.buffers,
     tied=electra.FAMILY.tied,
 )

@@ -9,7 +9,7 @@ import dataclasses
 
 from xfm.configs.text import deberta
 from xfm.errors import XfmError
-from xfm.hub import keys
+from xfm.hub import buffers, keys
 from xfm.hub.families.bert import MLM_NAMES, TASKS, activation
 from xfm.hub.family import Family, Head
 from xfm.hub.naming import At
@@ -222,6 +222,7 @@ def family(model_type: str, version: int, names: dict, classes: str) -> Family:
             r"embeddings\.position_embeddings\.weight": "the enhanced mask decoder's, where the encoder adds no places",
             r"mask_predictions\..*": "v3's replaced-token detection, which is of pre-training",
         },
+        buffers={r"embeddings\.position_ids": buffers.COUNTED},
         tied={
             "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
             "cls.predictions.decoder.bias": "cls.predictions.bias",

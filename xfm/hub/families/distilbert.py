@@ -32,9 +32,8 @@ def activation(c: Settings) -> str:
 
 
 def mlm(c: Settings) -> dict:
-    c.only("tie_word_embeddings", True)
     norm = dict(kind="layernorm", eps=1e-12)
-    return dict(kind="mlm", vocab=c["vocab_size"], activation=activation(c), norm=norm)
+    return dict(kind="mlm", vocab=c["vocab_size"], activation=activation(c), norm=norm, **bert.own_table(c))
 
 
 def classification(classes: int | None = None):
@@ -53,6 +52,7 @@ KEYS = {
     "dropout": "embed/drop",
     "attention_dropout": "pattern/0/drop",
     "max_position_embeddings": "embed/position/length",
+    "tie_word_embeddings": keys.untied("heads/mlm"),
 }
 NAMES = {
     "embed/word": "embeddings.word_embeddings",
@@ -78,7 +78,7 @@ FAMILY = Family(
     network=network,
     names=NAMES,
     heads={
-        "masked_lm": Head("mlm", mlm, MLM_NAMES),
+        "masked_lm": Head("mlm", mlm, MLM_NAMES, apart={"table": "vocab_projector.weight"}),
         "sequence_classification": Head("label", classification(), TWO_LAYERS),
         "multiple_choice": Head("choice", classification(1), TWO_LAYERS),
         "token_classification": bert.TASKS["token_classification"],
@@ -86,5 +86,6 @@ FAMILY = Family(
     },
     architectures=roberta.FAMILY.architectures | {"Model": ()},
     ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"},
+    buffers=bert.FAMILY.buffers,
     tied={"vocab_projector.weight": "embeddings.word_embeddings.weight"},
 )

@@ -22,6 +22,10 @@ def network(c: Settings) -> dict:
     ) | {"heads": {}}
 
 
+def mlm(c: Settings) -> dict:
+    return roberta.mlm(c, c.get("embedding_size", 128))
+
+
 def choice(c: Settings) -> dict:
     """One score per text, from the first token through a layer."""
     c.only("summary_type", "first")
@@ -36,6 +40,7 @@ MLM_NAMES = {
     "norm": "generator_predictions.LayerNorm",
     "bias": "generator_lm_head.bias",
 }
+UNTIED = {"table": "generator_lm_head.weight"}
 REPLACED_NAMES = {"dense": "discriminator_predictions.dense", "out": "discriminator_predictions.dense_prediction"}
 
 FAMILY = Family(
@@ -46,7 +51,7 @@ FAMILY = Family(
     network=network,
     names=bert.NAMES | {"embed/up": "embeddings_project"},
     heads={
-        "masked_lm": Head("mlm", roberta.mlm, MLM_NAMES),
+        "masked_lm": Head("mlm", mlm, MLM_NAMES, apart=UNTIED),
         "replaced_token": Head(
             "replaced", lambda c: dict(kind="detection", activation=bert.activation(c)), REPLACED_NAMES
         ),
@@ -58,5 +63,6 @@ FAMILY = Family(
     architectures=roberta.FAMILY.architectures | {"Model": (), "ForPreTraining": ("replaced_token",)},
     renames=bert.FAMILY.renames,
     ignored=bert.FAMILY.ignored,
+    buffers=bert.FAMILY.buffers,
     tied={"generator_lm_head.weight": "embeddings.word_embeddings.weight"},
 )

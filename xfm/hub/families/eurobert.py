@@ -1,7 +1,7 @@
 """EuroBERT. Boizard et al. 2025; files and oracle are those of EuroBertModel and its heads in transformers."""
 
 from xfm.configs.text import eurobert
-from xfm.hub import keys, rotary
+from xfm.hub import buffers, keys, rotary
 from xfm.hub.family import Family, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -108,6 +108,7 @@ FAMILY = Family(
         "ForSequenceClassification": ("sequence_classification",),
         "ForTokenClassification": ("token_classification",),
     },
+    buffers={r".*rotary_emb\.inv_freq": buffers.frequencies},
     ignored={
         r".*rotary_emb\.inv_freq": "it follows from the base",
         r"lm_head\..*": "the head masked_lm is not loaded, or its table is the embedding's",

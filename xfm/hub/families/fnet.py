@@ -41,8 +41,9 @@ FAMILY = Family(
     network=network,
     names={place: name for place, name in bert.NAMES.items() if "attention" not in name}
     | {"embed/up": "embeddings.projection", "layer/0/out_norm": "encoder.layer.{}.fourier.output.LayerNorm"},
-    heads=bert.FAMILY.heads | {"masked_lm": Head("mlm", mlm, bert.MLM_NAMES)},
+    heads=bert.FAMILY.heads | {"masked_lm": Head("mlm", mlm, bert.MLM_NAMES, apart=bert.UNTIED)},
     architectures=bert.FAMILY.architectures,
     ignored=bert.FAMILY.ignored | {r"encoder\.layer\.\d+\.fourier\.self\.dft_mat_\w+": "it holds sines and cosines"},
+    buffers=bert.FAMILY.buffers,
     tied=bert.FAMILY.tied,
 )

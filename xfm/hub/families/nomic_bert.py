@@ -6,7 +6,7 @@ own code (config.json with n_embd, n_head, …, prefix "bert.") and those that t
 
 from xfm.configs.text import nomic_bert
 from xfm.errors import XfmError
-from xfm.hub import keys, rotary
+from xfm.hub import buffers, keys, rotary
 from xfm.hub.families import bert
 from xfm.hub.family import Family, Head, counted
 from xfm.hub.naming import At
@@ -144,6 +144,7 @@ FAMILY = Family(
     },
     renames=((r"^bert\.", ""),),
     ignored={r".*rotary_emb\.inv_freq": "it follows from the base"},
+    buffers={r".*rotary_emb\.inv_freq": buffers.frequencies},
     tied={
         "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",

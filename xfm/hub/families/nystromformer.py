@@ -6,6 +6,7 @@ The reference takes rows of exactly segment_means_seq_len tokens then, xfm any l
 """
 
 from xfm.configs.text import nystromformer
+from xfm.hub import buffers
 from xfm.hub.families import bert, roberta
 from xfm.hub.family import Batch, Family, Head, counted
 from xfm.hub.settings import ACTIVATIONS, Settings
@@ -79,7 +80,7 @@ FAMILY = Family(
     network=network,
     names=bert.NAMES | {"layer/0/part/conv": "encoder.layer.{}.attention.self.conv.weight"},
     heads={
-        "masked_lm": Head("mlm", mlm, bert.MLM_NAMES),
+        "masked_lm": Head("mlm", mlm, bert.MLM_NAMES, apart=bert.UNTIED),
         "sequence_classification": LABELS,
         "multiple_choice": CHOICE,
         "token_classification": roberta.TASKS["token_classification"],
@@ -88,6 +89,7 @@ FAMILY = Family(
     architectures=roberta.FAMILY.architectures | {"Model": ()},
     renames=bert.FAMILY.renames,
     ignored=bert.FAMILY.ignored,
+    buffers={r"embeddings\.position_ids": buffers.counting(FIRST)},
     tied=bert.FAMILY.tied,
     inputs=from_two,
 )

@@ -52,4 +52,5 @@ FAMILY = Family(
         "ForQuestionAnswering": ("question_answering",),
     },
     ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"},
+    buffers=bert.FAMILY.buffers,
 )

@@ -42,8 +42,8 @@ def after_padding(c: Settings, input_ids, attention_mask, token_type_ids, positi
     return counted(c, input_ids, attention_mask, token_type_ids, position_ids - (pad + 1))
 
 
-def mlm(c: Settings) -> dict:
-    return bert.mlm(c) | {"activation": "gelu"}
+def mlm(c: Settings, factor: int | None = None) -> dict:
+    return bert.mlm(c, factor) | {"activation": "gelu"}
 
 
 def classification(activation: str):
@@ -54,6 +54,7 @@ def classification(activation: str):
 
 KEYS = bert.KEYS | {"pad_token_id": lambda spec: spec["embed"]["position"]["first"] - 1}
 MLM_NAMES = {"dense": "lm_head.dense", "norm": "lm_head.layer_norm", "bias": "lm_head.bias"}
+UNTIED = {"table": "lm_head.decoder.weight", "bias": "lm_head.decoder.bias"}
 LABEL_NAMES = {"pool/dense": "classifier.dense", "out": "classifier.out_proj"}
 # One layer only: named to the parameter, since the names of LABEL_NAMES begin alike.
 ONE_LAYER = {"out/kernel": "classifier.weight", "out/bias": "classifier.bias"}
@@ -70,7 +71,7 @@ FAMILY = Family(
     classes="Roberta",
     network=network,
     names=bert.NAMES,
-    heads={"pooled": bert.POOLER, "masked_lm": Head("mlm", mlm, MLM_NAMES), **TASKS},
+    heads={"pooled": bert.POOLER, "masked_lm": Head("mlm", mlm, MLM_NAMES, apart=UNTIED), **TASKS},
     architectures={
         "Model": ("pooled",),
         "ForMaskedLM": ("masked_lm",),
@@ -81,6 +82,7 @@ FAMILY = Family(
     },
     renames=bert.FAMILY.renames,
     ignored=bert.FAMILY.ignored,
+    buffers=bert.FAMILY.buffers,
     tied={"lm_head.decoder.weight": "embeddings.word_embeddings.weight", "lm_head.decoder.bias": "lm_head.bias"},
     inputs=after_padding,
 )

@@ -7,7 +7,7 @@ choice takes a row's last token, be it padding; here it is the last that is none
 import numpy as np
 
 from xfm.configs.text import roformer
-from xfm.hub import keys
+from xfm.hub import buffers, keys
 from xfm.hub.families import bert
 from xfm.hub.family import Family, Head
 from xfm.hub.settings import Settings
@@ -30,6 +30,10 @@ def network(c: Settings) -> dict:
         eps=c.get("layer_norm_eps", 1e-12),
         turns=c.choose("rotary_value", {False: "qk", True: "qkv"}, False),
     ) | {"heads": {}}
+
+
+def mlm(c: Settings) -> dict:
+    return bert.mlm(c, c.get("embedding_size"))
 
 
 def labels(c: Settings) -> dict:
@@ -57,6 +61,11 @@ def sines(c: Settings) -> dict[str, np.ndarray]:
     return {"encoder.embed_positions.weight": table.astype(np.float32)}
 
 
+def as_computed(c: Settings, spec, array: np.ndarray) -> bool:
+    (table,) = sines(c).values()
+    return buffers.leading(array, table)
+
+
 NAMES = {place: name for place, name in bert.NAMES.items() if place != "embed/position"}
 
 FAMILY = Family(
@@ -68,7 +77,7 @@ FAMILY = Family(
     network=network,
     names=NAMES | {"embed/up": "embeddings_project"},
     heads={
-        "masked_lm": Head("mlm", bert.mlm, bert.MLM_NAMES),
+        "masked_lm": Head("mlm", mlm, bert.MLM_NAMES, apart=bert.UNTIED),
         "sequence_classification": Head(
             "label", labels, {"pool/dense": "classifier.dense", "out": "classifier.out_proj"}
         ),
@@ -85,5 +94,6 @@ FAMILY = Family(
         "ForQuestionAnswering": ("question_answering",),
     },
     ignored={r"encoder\.embed_positions\.weight": "it holds the sines and cosines of places"},
+    buffers={r"encoder\.embed_positions\.weight": as_computed},
     tied=bert.FAMILY.tied,
 )

@@ -1,0 +1,69 @@
+"""Tensors of a file that a network computes itself: equal ones stay unread, others are refused by name."""
+
+import numpy as np
+import pytest
+
+import xfm
+from tests.hub import small
+from xfm.errors import XfmError
+from xfm.hub import buffers
+from xfm.hub.checkpoint import planned
+from xfm.hub.families import FAMILIES, roformer
+from xfm.hub.settings import Settings
+
+TRIANGLE = np.tri(12, dtype=np.bool_)[None, None]
+
+
+def sines(rows):
+    config = small.config("roformer_model")
+    (table,) = roformer.sines(Settings({**config, "max_position_embeddings": rows})).values()
+    return table
+
+
+# golden, tensor, what is right there, what is wrong there
+STORED = [
+    ("bert_model", "embeddings.position_ids", np.arange(16)[None], np.arange(1, 17)[None]),
+    ("nystromformer_model", "embeddings.position_ids", np.arange(2, 9)[None], np.arange(7)[None]),
+    ("roformer_model", "encoder.embed_positions.weight", sines(5), sines(5) + 0.01),
+    ("roformer_model", "encoder.embed_positions.weight", sines(5).astype(np.float16), sines(5)[::-1]),
+    ("gpt2_lm", "transformer.h.0.attn.bias", TRIANGLE, np.ones_like(TRIANGLE)),
+    ("gpt2_lm", "transformer.h.1.attn.masked_bias", np.float32(-1e4), np.float32(0.0)),
+    ("clip_text", "text_model.embeddings.position_ids", np.arange(9), np.arange(9) * 2),
+]
+
+
+@pytest.mark.parametrize("name,tensor,right,wrong", STORED)
+def test_they_are_what_the_network_computes(name, tensor, right, wrong, tmp_path):
+    arrays = {n: x for n, x in small.weights(name).items() if n != tensor}
+    with planned(small.folder(tmp_path / "right", arrays | {tensor: np.array(right)}, name=name)) as plan:
+        assert tensor in plan.unused
+    folder = small.folder(tmp_path / "wrong", arrays | {tensor: np.ascontiguousarray(wrong)}, name=name)
+    with pytest.raises(XfmError, match=f"holds {tensor}, which is not what this"), planned(folder):
+        pass
+
+
+def test_the_frequencies_of_rotary_positions():
+    spec = dict(pattern=[dict(position=dict(theta=1000.0))])
+    right = 1000.0 ** (-np.arange(0, 16, 2) / 16)
+    assert buffers.frequencies(None, spec, right.astype(np.float32))
+    assert not buffers.frequencies(None, spec, (right * 1.01).astype(np.float32))
+
+
+def test_every_family_that_ignores_positions_looks_at_them():
+    counted = [f for f in FAMILIES.values() if any("position_ids" in regex for regex in f.ignored)]
+    assert len(counted) > 12
+    for family in counted:
+        assert any("position_ids" in regex for regex in family.buffers), family.model_type
+
+
+def test_a_number_beyond_float32_is_refused(tmp_path):
+    """Every layout: a matrix that is transposed, a vector, a part of a fused tensor."""
+    for name, tensor in (("bert_model", "encoder.layer.0.output.dense.weight"), ("bert_model", "pooler.dense.bias"),
+                         ("gpt2_lm", "transformer.h.0.attn.c_attn.weight")):  # fmt: skip
+        arrays = small.weights(name)
+        arrays[tensor] = arrays[tensor].astype(np.float64)
+        fine = xfm.load(small.folder(tmp_path / "fine", arrays, name=name), place=lambda path, array: array)
+        assert fine.params
+        arrays[tensor].flat[-1] = -1e300
+        with pytest.raises(XfmError, match=f"{tensor} holds 1e.300, which is too large for float32"):
+            xfm.load(small.folder(tmp_path / "huge", arrays, name=name), place=lambda path, array: array)

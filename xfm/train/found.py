@@ -1,0 +1,178 @@
+"""What `config.start.source` names: a checkpoint of the Hub, or a run of xfm, before its numbers are read."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xfm.errors import XfmError
+from xfm.spec import plain
+from xfm.structures.pretrained import OwnHead
+from xfm.train.paths import flatten
+from xfm.train.record import FILE, read_classes, read_record
+
+NUMBER = re.compile(r"(LABEL_)?\d+")  # a class name that says no more than the class's number
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """source: its name.  spec: its network.  heads: names of those that go along to a network of kind "pretrained".
+
+    asked: name of the one that config.start.head asks for, which must go along.  own: see `xfm.structures.pretrained`.
+    tokenizer: spec of its tokeniser.  kinds: token types that its texts have.
+    family: the Hub's model_type, None where it is of none.  labels: names of the classes of each head that has some.
+    shapes, weights: of its parameters by path.  inputs: from a row of the data and the spec of the network's embedding
+    to a row as its network takes it; None where rows are as they are.
+    """
+
+    source: str
+    spec: dict[str, Any]
+    heads: tuple[str, ...]
+    asked: str | None
+    own: OwnHead
+    tokenizer: dict[str, Any]
+    kinds: int
+    family: str | None
+    labels: Mapping[str, tuple[str, ...]]
+    shapes: Callable[[], Mapping[str, tuple[int, ...]]]
+    weights: Callable[[], Mapping[str, np.ndarray]]
+    inputs: Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], dict[str, np.ndarray]] | None = None
+
+
+def is_run(source: str | Path) -> bool:
+    """Whether a source is the workdir of a run, rather than a checkpoint of the Hub."""
+    run = Path(source).expanduser()
+    return (run / "checkpoints").is_dir() and (run / FILE).is_file()
+
+
+def find(source: str, head: str | None = None, revision: str | None = None) -> Found:
+    """The checkpoint, with what can be known of it before its numbers are read."""
+    return of_run(Path(source).expanduser(), head) if is_run(source) else of_hub(source, head, revision)
+
+
+def of_hub(source: str, head: str | None, revision: str | None) -> Found:
+    from xfm.hub.checkpoint import load, planned
+    from xfm.hub.inputs import check_ids
+    from xfm.hub.settings import Settings
+    from xfm.hub.tokenizer import TYPES
+
+    with planned(source, head, revision) as plan:
+        checkpoint, shapes = plan.checkpoint, {path: tuple(x.shape) for path, x in plan.shapes.items()}
+    config, family = checkpoint.config, checkpoint.family
+    kept = [h.name for h in checkpoint.heads.values() if h.of_encoder or head is not None]
+    names = class_names(Settings(config).labels) if isinstance(config.get("id2label"), Mapping) else ()
+    kinds = config.get("type_vocab_size") or TYPES.get(family.model_type, 0)
+
+    def weights():
+        return flatten(load(source, head=head, revision=revision, place=lambda path, array: array).params)
+
+    def inputs(row, embed):
+        tokens = row["tokens"].reshape(-1, row["tokens"].shape[-1])
+        typed = ("segments", "types") if kinds > 1 else ("segments",)
+        mask, types = (row[n].reshape(tokens.shape) if n in typed and n in row else None for n in ("segments", "types"))
+        made = checkpoint.batch(tokens, mask, types, None)
+        check_ids(made, embed)
+        lead = row["tokens"].shape[:-1]
+        return {**row, **{n: x.reshape(*lead, *x.shape[1:]) for n, x in made.items() if n != "segments"}}
+
+    return Found(
+        source=str(source),
+        spec=plain(checkpoint.spec),
+        heads=tuple(kept),
+        asked=None if head is None else family.heads[head].name,
+        own=own_heads(family, config),
+        tokenizer={"kind": "checkpoint", "source": str(source), "revision": revision},
+        kinds=kinds,
+        family=str(family.part(config)["model_type"]),
+        labels={
+            name: names for name, one in checkpoint.spec["heads"].items() if names and classes_of(one) == len(names)
+        },
+        shapes=lambda: shapes,
+        weights=weights,
+        inputs=inputs,
+    )
+
+
+def of_run(workdir: Path, head: str | None) -> Found:
+    config, _ = read_record(workdir)
+    spec, data = config["model"], config["data"]
+    if head is not None and head not in spec.get("heads", {}):
+        has = ", ".join(spec.get("heads", {})) or "none"
+        raise XfmError(f"the run in {workdir} has no head {head!r}; it has {has}")
+    file = workdir / "tokenizer.json"
+    tokenizer = {"kind": "file", "path": str(file)} if file.exists() else data.get("tokenizer") or {"kind": "bytes"}
+    names = class_names(dict(enumerate(read_classes(workdir))))
+
+    @functools.cache
+    def weights():
+        from xfm.train.checkpoint import Checkpoints
+
+        checkpoints = Checkpoints(workdir, mode="read")
+        try:
+            return checkpoints.weights()
+        finally:
+            checkpoints.close()
+
+    family, own = family_of_run(config)
+    return Found(
+        source=str(workdir),
+        spec=spec,
+        heads=tuple(name for name in spec.get("heads", {}) if name in ("pooled", head)),
+        asked=head,
+        own=own,
+        tokenizer=tokenizer,
+        kinds=data.get("kinds") or spec.get("embed", {}).get("types") or 0,
+        family=family,
+        labels={name: names for name, one in spec.get("heads", {}).items() if names and classes_of(one) == len(names)},
+        shapes=lambda: {path: tuple(x.shape) for path, x in weights().items()},
+        weights=weights,
+    )
+
+
+def family_of_run(config: Mapping[str, Any]) -> tuple[str | None, OwnHead]:
+    """The family of the Hub that a run's network is written as, and its own heads; none where there is no family."""
+    from xfm.hub.matching import match
+    from xfm.structures.pretrained import no_head
+
+    try:
+        m = match(config["model"], family=(config.get("start") or {}).get("family"))
+    except XfmError:
+        return None, no_head
+    return m.family.model_type, own_heads(m.family, m.settings.content)
+
+
+def own_heads(family: Any, config: Mapping[str, Any]) -> OwnHead:
+    """From a head's name and its number of classes to the family's own head of that name, with those that it needs."""
+    from xfm.hub.settings import Settings
+
+    def own(name, classes):
+        task = next((task for task, head in family.heads.items() if head.name == name), None)
+        if task is None:
+            return None
+        counted = {} if classes is None else {"id2label": {str(i): f"LABEL_{i}" for i in range(classes)}}
+        settings = Settings({**config, **counted})
+        return {head.name: plain(head.spec(settings)) for head in family.chosen((task,)).values()}
+
+    return own
+
+
+def classes_of(head: Mapping[str, Any]) -> int | None:
+    """How many classes a head has, or the head inside it; None for one without."""
+    inner = head.get("head")
+    return head.get("classes") or (classes_of(inner) if isinstance(inner, Mapping) else None)
+
+
+def class_names(labels: Mapping[int, str]) -> tuple[str, ...]:
+    """The names in the order of their numbers; none where they only repeat the numbers, as the Hub's LABEL_0 does."""
+    names = tuple(labels[number] for number in sorted(labels))
+    counted = sorted(labels) == list(range(len(labels)))
+    return () if not counted or all(NUMBER.fullmatch(name) for name in names) else names
+
+
+def same_names(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two lists name the same classes in any order, upper and lower case aside."""
+    return sorted(name.casefold() for name in one) == sorted(name.casefold() for name in other)

@@ -1,0 +1,127 @@
+"""What a network takes of a checkpoint that it starts from, what it draws, and what stays there."""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from xfm.errors import XfmError
+from xfm.train.found import Found
+from xfm.train.paths import flatten, map_by_path, require_matches
+from xfm.train.start import of, require_way_out
+from xfm.train.state import State
+
+SHOWN = 4  # paths, or differences, in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """Paths of parameters. taken: the checkpoint's.  fresh: drawn.  left: the checkpoint's that no use is made of."""
+
+    taken: tuple[str, ...]
+    fresh: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def taken(params: Any, found: Found, config: Mapping[str, Any]) -> Taken:
+    """What becomes of each parameter of the network and of the checkpoint.
+
+    params: of the network, or their shapes.  config: a resolved one. Raises XfmError that lists what the network has
+    and the checkpoint has not, or in another shape, unless config.start.fresh allows that; for a regex there that no
+    parameter matches; and where the network could not be written for the Hub afterwards, though it is to be.
+    """
+    start, shapes = of(config), {path: tuple(leaf.shape) for path, leaf in flatten(params).items()}
+    require_way_out(config)
+    require_matches("start.fresh", start.fresh, shapes)
+    heads, everything = tuple(f"head_{name}/" for name in found.heads), found.shapes()
+    there = {path: shape for path, shape in everything.items() if path[:5] != "head_" or path.startswith(heads)}
+    differ = [path for path, shape in shapes.items() if there.get(path) != shape]
+    firm = f"head_{found.asked}/"
+    allowed = [path for path in differ if any(re.search(regex, path) for regex in start.fresh)]
+    wrong = [path for path in differ if path not in allowed or path.startswith(firm)]
+    if wrong:
+        lines = [f"{path} is {there.get(path, 'absent')} there and {shapes[path]} here" for path in wrong]
+        raise XfmError(
+            f"{found.source} does not fit the network of this config: {some(lines)}; what may be drawn anew is named "
+            f"by config.start.fresh, a list of regexes such as {beginning(wrong[0])!r}"
+        )
+    used = [path for path in shapes if path not in set(differ)]
+    return Taken(tuple(used), tuple(differ), tuple(path for path in everything if path not in set(used)))
+
+
+def lines(one: Taken, found: Found, model: Mapping[str, Any], frozen: Iterable[str]) -> list[str]:
+    """The lines of a run's header: what is taken, drawn, left, trained, and what is configured otherwise."""
+    from xfm.hub.keys import complete
+    from xfm.hub.matching import differences
+
+    every, still = {*one.taken, *one.fresh}, set(frozen)
+    said = [f"start: {len(one.taken)} parameters of {found.source} are taken ({grouped(one.taken)})"]
+    said += [f"start: {len(one.fresh)} are drawn anew ({grouped(one.fresh)})"] if one.fresh else []
+    said += [f"start: {len(one.left)} are left behind there ({grouped(one.left)})"] if one.left else []
+    said += [f"start: {len(every - still)} of {len(every)} are trained ({grouped(sorted(every - still))})"]
+    there, here = ({k: v for k, v in complete(spec).items() if k != "heads"} for spec in (found.spec, model))
+    changed = [f"{place} is {now!r}, there {was!r}" for place, was, now in differences(there, here)]
+    return said + ([f"start: configured otherwise than there: {some(changed)}"] if changed else [])
+
+
+def grouped(paths: Iterable[str]) -> str:
+    """How many paths begin with each name: `embed 4, layers 16`."""
+    counts = collections.Counter(path.partition("/")[0] for path in paths)
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+
+
+def some(words: Sequence[str]) -> str:
+    more = f" (and {len(words) - SHOWN} more)" if len(words) > SHOWN else ""
+    return f"{', '.join(words[:SHOWN])}{more}"
+
+
+def beginning(path: str) -> str:
+    """A regex of a parameter and those beside it: its first name, or the module that it is in within the layers."""
+    first = path.partition("/")[0]
+    return f"^{first}/" if first.startswith("head_") else f"^{path.rpartition('/')[0]}/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The rows of a source as the checkpoint's network takes them: RoBERTa's positions start at 2. Else the source."""
+
+    source: Any
+    inputs: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return self.inputs(self.source[index])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "source"), name)
+
+
+def adapted(data: Any, found: Found, embed: Mapping[str, Any]) -> Any:
+    """The data with both sources as the checkpoint's network takes them.  embed: spec of the embedding."""
+    if found.inputs is None:
+        return data
+
+    def inputs(row):
+        return found.inputs(row, embed)
+
+    return dataclasses.replace(data, train=Rows(data.train, inputs), valid=Rows(data.valid, inputs))
+
+
+def started(state: State, found: Found, one: Taken) -> State:
+    """The state of step 0 with the checkpoint's parameters in the place of those that are taken."""
+    weights, used = found.weights(), set(one.taken)
+
+    def put(path, leaf):
+        if path not in used:
+            return leaf
+        array = np.asarray(weights[path], leaf.dtype)
+        return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: np.array(array[index]))
+
+    ema = None if state.ema is None else map_by_path(put, state.ema)
+    return state.replace(params=map_by_path(put, state.params), ema=ema)
