@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xfm.data import paths
 from xfm.data.batches import Batches
 from xfm.data.images import Images
 from xfm.data.labelled import Labelled
@@ -21,7 +22,7 @@ from xfm.data.text import Text
 from xfm.data.tfds import Tfds
 from xfm.spec import build
 
-__all__ = ["SOURCES", "Batches", "Data", "Source", "open_data", "prefetch"]
+__all__ = ["SOURCES", "Batches", "Data", "Source", "located", "open_data", "prefetch"]
 
 
 def open_data(spec: Mapping[str, Any], workdir: str | Path) -> Data:
@@ -31,6 +32,14 @@ def open_data(spec: Mapping[str, Any], workdir: str | Path) -> Data:
     Raises XfmError, one sentence, for a spec or for files that cannot be used.
     """
     return build(SOURCES, spec).open(Path(workdir).expanduser())
+
+
+def located(spec: Mapping[str, Any], base: str | Path) -> dict[str, Any]:
+    """The same spec with its paths absolute, those that are relative being relative to the folder `base`.
+
+    Which fields are paths is what the classes of SOURCES and TOKENIZERS say in `PATHS`.
+    """
+    return paths.spec(SOURCES)(spec.to_dict() if hasattr(spec, "to_dict") else spec, Path(base))
 
 
 SOURCES = {

@@ -5,10 +5,11 @@ scikit-learn.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from xfm.data import paths
 from xfm.data.files import fingerprint, listing, optional, share
 from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.source import Data, Row
@@ -42,6 +43,8 @@ class Images:
     augment: Sequence[Mapping[str, Any]] = ()
     validation: float | str = 0.1
     corrupt: str = "error"
+
+    PATHS: ClassVar = {"path": paths.path, "validation": paths.path}
 
     def open(self, workdir: Path) -> Data:
         if self.corrupt not in ("error", "next"):

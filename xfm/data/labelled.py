@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xfm.data import stdlib
+from xfm.data import paths, stdlib
 from xfm.data.corpus import check_length
 from xfm.data.files import fingerprint
 from xfm.data.glue import LAYOUTS, Layout
@@ -46,6 +46,8 @@ class Labelled:
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: int = 128
     kinds: int = 2
+
+    PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array of a row."""

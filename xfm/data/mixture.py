@@ -5,10 +5,11 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from xfm.data import paths
 from xfm.data.corpus import Documents, check_length, check_packing, token_rows
 from xfm.data.files import fingerprint
 from xfm.data.source import Data, Row, Source
@@ -38,6 +39,8 @@ class Mixture:
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: int = 128
     packing: str = "stream"
+
+    PATHS: ClassVar = {"parts": paths.each(paths.fields(Text.PATHS)), "tokenizer": paths.spec(TOKENIZERS)}
 
     def open(self, workdir: Path) -> Data:
         check_length(self.length)

@@ -3,17 +3,18 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xfm.data import stdlib
+from xfm.data import paths, stdlib
 from xfm.data.corpus import check_length
 from xfm.data.labelled import fitted_to, label_of, one_of
 from xfm.data.source import Data, Row
 from xfm.data.tables import Shape, divided, open_table, require_rows
 from xfm.data.template import Ids, Template, template_of
 from xfm.data.text import default_tokenizer
+from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
 
 
@@ -40,6 +41,8 @@ class Pairs:
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: int = 128
     kinds: int = 2
+
+    PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array of one text, as the network sees it."""

@@ -8,11 +8,11 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xfm.data import stdlib
+from xfm.data import paths, stdlib
 from xfm.data.corpus import check_length
 from xfm.data.files import File, fingerprint, read_bytes
 from xfm.data.labelled import one_of
@@ -43,6 +43,8 @@ class Spans:
     stride: int = 128
     question: int = 64
     kinds: int = 2
+
+    PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array of a row."""

@@ -7,11 +7,12 @@ import json
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from xfm.data import corpus
+from xfm.data import corpus, paths
 from xfm.data.files import File, fingerprint, listing, optional, read_bytes, share
 from xfm.data.source import Data
+from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
 from xfm.spec import SpecError
 
@@ -58,6 +59,8 @@ class Text:
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: int = 128
     packing: str = "stream"
+
+    PATHS: ClassVar = {"path": paths.path, "validation": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
 
     def open(self, workdir: Path) -> Data:
         documents, mark = self.documents()

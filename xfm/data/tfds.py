@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from xfm.data import corpus
+from xfm.data import corpus, paths
 from xfm.data.files import fingerprint, first_line, optional, share
 from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.records import Records, number, one_document, picture
@@ -60,6 +60,12 @@ class Tfds:
     validation: float | str = 0.05
     text: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    PATHS: ClassVar = {
+        "directory": paths.path,
+        "data_dir": paths.path,
+        "text": paths.fields({"tokenizer": paths.spec(TOKENIZERS)}),
+    }
 
     def open(self, workdir: Path) -> Data:
         builder = self._builder()

@@ -6,10 +6,11 @@ import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from xfm.data import paths
 from xfm.data.files import fingerprint, optional
 from xfm.data.tokenizers.base import Ids, Places, Texts
 from xfm.errors import XfmError
@@ -33,6 +34,8 @@ class File:
     """
 
     path: str
+
+    PATHS: ClassVar = {"path": paths.path}
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Loaded":
         return Loaded.read(self.path)

@@ -2,7 +2,9 @@
 
 import dataclasses
 from pathlib import Path
+from typing import ClassVar
 
+from xfm.data import paths
 from xfm.data.tokenizers.base import Texts
 from xfm.data.tokenizers.loaded import Loaded
 
@@ -13,6 +15,8 @@ class OfCheckpoint:
 
     source: str
     revision: str | None = None
+
+    PATHS: ClassVar = {"source": paths.folder}
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
         from xfm.hub.files import folder_of, read_json
