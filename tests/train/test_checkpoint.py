@@ -1,6 +1,7 @@
 """Checkpoints: exact, proven, and found again when the newest is damaged."""
 
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +94,7 @@ def flip(path):
     path.write_bytes(data)
 
 
+COMMIT = Path("checkpoints/20/commit_success.txt")
 DAMAGE = {
     "flipped": flip,
     "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
@@ -106,6 +108,7 @@ def test_any_damage_restores_right_numbers_or_the_step_before(kind, saved, said,
     of both.
     """
     names = [path.relative_to(saved) for path in files_of(saved / "checkpoints/20")]
+    assert COMMIT in names
     back = 0
     for name in names:
         workdir = tmp_path_factory.mktemp("damaged") / "run"
@@ -117,7 +120,10 @@ def test_any_damage_restores_right_numbers_or_the_step_before(kind, saved, said,
         assert step in (10, 20), name
         assert_equal(state, state_of(step))
         assert notes == {"note": step}
-        if step == 10 and name.name != "commit_success.txt":
+        if step == 10 and name == COMMIT and kind == "deleted":
+            assert "checkpoint of step 20" in said[0] and f"has no {COMMIT.name}" in said[0]
+            assert "step 10 is the newest that has one" in said[0] and len(said) == 1
+        elif step == 10:
             assert "checkpoint of step 20" in said[0] and "damaged" in said[0]
             assert "going back to the checkpoint of step 10" in said[1]
         back += step == 10
