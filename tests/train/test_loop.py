@@ -1,7 +1,6 @@
 """The run as a whole: what it writes, that it goes on exactly, and that it stops in a sentence."""
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from xfm.train.logs import read_metrics
 from xfm.train.loop import evaluate, train
 from xfm.train.paths import flatten
 from xfm.train.preempt import Interrupted
+from xfm.train.record import read_record, write_record
 
 SCRIPT = Path(__file__).with_name("linear_regression.py")
 EXACT = ("step", "kind", "loss", "grad_norm", "skipped", "learning_rate", "mean")
@@ -162,8 +162,7 @@ def test_longer_run_goes_on(linear, whole):
 def test_changed_config_and_changed_data_are_refused(linear, whole):
     with pytest.raises(XfmError, match=r"another config \(optimiser.weight_decay: 0.1 -> 0.2\)"):
         train(linear.config(optimiser=dict(kind="adamw", weight_decay=0.2)), whole.workdir)
-    record = json.loads((whole.workdir / "config.json").read_text())
-    (whole.workdir / "config.json").write_text(json.dumps({**record, "data": "linear-63"}))
+    write_record(whole.workdir, dataclasses.replace(read_record(whole.workdir), data="linear-63"))
     with pytest.raises(XfmError, match=r"other data \(fingerprint linear-63 -> linear-64-0\)"):
         train(linear.config(), whole.workdir)
 

@@ -30,7 +30,9 @@ POOLS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}  # xfm
 def is_run(folder: str | Path) -> bool:
     """Whether a folder is a workdir of `xfm train`."""
     path = Path(folder).expanduser() / "config.json"
-    return path.is_file() and read_json(path).keys() == {"config", "data"}
+    if not path.is_file():
+        return False
+    return (path.parent / "checkpoints").is_dir() or read_json(path).keys() >= {"config", "data"}
 
 
 @contextlib.contextmanager
@@ -41,11 +43,13 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
     """
     from xfm.train.evaluation import weights_of
     from xfm.train.logs import read_metrics
-    from xfm.train.record import open_workdir, read_record
+    from xfm.train.record import open_run
     from xfm.train.run import setup
 
-    workdir = open_workdir(workdir)
-    config = read_record(workdir)[0]
+    workdir, record = open_run(workdir)
+    config = record.config
+    if "tokenizer.json" in record.kept and not (workdir / "tokenizer.json").is_file():
+        raise XfmError(f"{workdir} has lost its tokenizer.json; bring back a copy, or run `xfm train` there to make it")
     match(config.get("model") or {})  # before anything slow
     run = setup(config, workdir, "read", None)
     with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
@@ -55,14 +59,15 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
     state, m = found[0], match(config["model"], run.data.classes)
     valid = [one for one in read_metrics(workdir) if one["kind"] == "valid" and one["step"] <= int(state.step)]
     metrics = {f"{k} (validation)": v for k, v in (valid[-1] if valid else {}).items() if isinstance(v, float)}
-    training = {key: value for key, value in config.items() if key not in ("model", "data", "mesh")}
+    typed = record.as_typed()
+    training = {key: value for key, value in typed.items() if key not in ("model", "data", "mesh")}
     with tempfile.TemporaryDirectory() as draft:
         folder, data = Path(draft), run.data
         c = checkpoint_of(m, weights_of(state), folder, None if data.vocabulary is None else data.vocabulary.pad)
         ids = write_tokenizer(workdir, folder, run.config["data"], data.vocabulary, m)
         left = [name for name in m.left if not write_pooling(folder, config["model"], name)]
         notes = [*m.near, *(f"the Hub's {m.family.model_type} has no head {one!r}, which is left out" for one in left)]
-        about = {"data": config["data"], "training": training, "metrics": metrics, "notes": notes}
+        about = {"data": typed["data"], "training": training, "metrics": metrics, "notes": notes}
         yield c.replace(config=ids | c.config), about
 
 

@@ -22,9 +22,10 @@ from xfm.errors import XfmError
 from xfm.train import curve
 from xfm.train.clock import Clock
 from xfm.train.evaluation import evaluate_on, weights_of
+from xfm.train.lock import Lock
 from xfm.train.logs import Log, has_line
 from xfm.train.preempt import Interrupted, Preemption
-from xfm.train.record import open_workdir, read_record, to_plain, write_record
+from xfm.train.record import open_run, open_workdir, to_plain, write_record
 from xfm.train.report import Listener, summary
 from xfm.train.run import Run, setup
 from xfm.train.sharding import batch_sharding
@@ -55,14 +56,20 @@ class Result:
 
 def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = None) -> Result:
     """Trains what `config` describes, in `workdir`; goes on from the newest good checkpoint if
-    there is one.
+    there is one. Relative paths in `config` are relative to the current folder.
 
     on_event(name, values) hears "start", "log", "evaluate", "save" and "end".
     Raises XfmError for what a user can mend, and Interrupted (a SystemExit) after SIGTERM or
     SIGINT.
     """
-    run = setup(to_plain(config), open_workdir(workdir), "write", on_event)
-    write_record(run.workdir, run.config, run.data.fingerprint)
+    workdir = open_workdir(workdir)
+    with Lock(workdir) as lock:
+        return _train(to_plain(config), workdir, lock, on_event)
+
+
+def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Listener) -> Result:
+    run = setup(config, workdir, "write", on_event)
+    write_record(run.workdir, run.record)
     with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
         state, window = restore(run)
         first, last, settings = int(state.step), run.settings.steps, run.settings
@@ -93,6 +100,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = N
                 clock.start(step)
                 window.add(step, metrics)
                 run.checkpoints.check()
+                lock.check()
                 run.report.advance()
                 stop = asked.to_stop(step)
                 if step % settings.log_every == 0 or step == last:
@@ -116,11 +124,8 @@ def evaluate(workdir: str | Path, on_event: Listener = None, *, changes: Mapping
 
     changes: keys of the config to set otherwise, of those that may change: `mesh` for other devices, `eval_steps`.
     """
-    workdir = Path(workdir).expanduser().absolute()
-    record = read_record(workdir)
-    if record is None:
-        raise XfmError(f"{workdir} holds no run: there is no config.json; give the workdir of `xfm train`")
-    run = setup({**record[0], **to_plain(changes or {})}, workdir, "read", on_event)
+    workdir, record = open_run(workdir)
+    run = setup({**record.config, **to_plain(changes or {})}, workdir, "read", on_event)
     with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
         found = run.checkpoints.restore(run.like)
         if found is None:

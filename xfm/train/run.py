@@ -14,10 +14,10 @@ from xfm.errors import XfmError
 from xfm.objectives import build_objective
 from xfm.spec import build
 from xfm.structures.tokens import check_unpadded
-from xfm.train import start
+from xfm.train import kept, start
 from xfm.train.checkpoint import Checkpoints
 from xfm.train.optimiser import Optimiser, build_optimiser
-from xfm.train.record import require_same_config, require_same_data
+from xfm.train.record import Record, located, read_record, require_same_config, require_same_data
 from xfm.train.report import Listener, Report, header
 from xfm.train.schedules import build_schedule
 from xfm.train.settings import Settings, read_settings
@@ -30,7 +30,7 @@ from xfm.train.step import make_eval
 class Run:
     """What `setup` makes of a config; the phases of the loop read it."""
 
-    config: Mapping[str, Any]
+    record: Record
     settings: Settings
     workdir: Path
     report: Report
@@ -44,6 +44,10 @@ class Run:
     evaluate: Callable
     baseline: dict[str, float]
     checkpoints: Checkpoints
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.record.config
 
 
 def layout_of(settings: Settings, config: Mapping[str, Any]) -> Padded | Tokens:
@@ -60,6 +64,8 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     mode: "write" to train, "read" to leave the workdir's checkpoints alone.
     """
     settings, report = read_settings(config), Report(on_event)
+    before = read_record(workdir)
+    config, typed = located(config, before)
     source = start.of(config).source
     found = None if source is None else start.find(start.of(config))
     config = start.resolved(config, found)
@@ -72,12 +78,15 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         )
     layout = layout_of(settings, config)
     checkpoints = Checkpoints(workdir, settings.keep, mode, say=report.say)
-    if checkpoints.steps():
-        require_same_config(workdir, config)
-    data = open_data(config["data"], workdir)
+    begun = before is not None and bool(checkpoints.steps())
+    if begun:
+        require_same_config(workdir, before, config, typed)
+    with kept.opened(workdir, {} if before is None else before.kept, mode, report.say) as (folder, seals):
+        data = open_data(config["data"], folder)
+    if begun:
+        require_same_data(workdir, before, data.fingerprint)
+    record = Record(config, data.fingerprint, typed, kept.seals(workdir, seals) if mode == "write" else dict(seals))
     data = data if found is None else start.adapted(data, found)
-    if checkpoints.steps():
-        require_same_data(workdir, data.fingerprint)
 
     objective = build_objective(config, data.vocabulary)
     batches = Batches(data.train, settings.batch, settings.seed)
@@ -117,7 +126,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         report.say(f"{baseline_name} baseline: {value:.4f} {getattr(objective, 'unit', 'nats')}")
     report.event("start", params=params, baseline=baseline, notes=notes)
     return Run(
-        config=config,
+        record=record,
         settings=settings,
         workdir=workdir,
         report=report,

@@ -13,6 +13,7 @@ import numpy as np
 
 from xfm.errors import XfmError, nearest
 from xfm.spec import build, plain, schema
+from xfm.train.kept import require_whole
 from xfm.train.paths import flatten, map_by_path
 from xfm.train.record import FILE, read_record
 from xfm.train.state import State
@@ -151,13 +152,15 @@ def _of_hub(start: Start) -> Found:
 
 
 def _of_run(workdir: Path, start: Start) -> Found:
-    config, _ = read_record(workdir)
+    record = read_record(workdir)
+    config = record.config
     spec = config["model"]
     if start.head is not None and start.head not in spec.get("heads", {}):
         has = ", ".join(spec.get("heads", {})) or "none"
         raise XfmError(f"the run in {workdir} has no head {start.head!r}; it has {has}")
     kept = [name for name in spec.get("heads", {}) if name in ("pooled", start.head)]
     file = workdir / "tokenizer.json"
+    require_whole(workdir, file.name, record.kept)
     tokenizer = {"kind": "file", "path": str(file)} if file.exists() else config["data"].get("tokenizer")
 
     def weights():
