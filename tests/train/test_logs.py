@@ -29,13 +29,13 @@ def window(**changes):
 
 
 def test_lines_past_the_restored_step_and_torn_lines_go(tmp_path):
-    log = Log(tmp_path, ["jsonl"], 0)
+    log = Log(tmp_path, ["jsonl"], 0, print)
     for step in (5, 10, 15):
         log.write(step, "train", {"loss": 1 / 3 + step})
     log.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 20, "ki')
-    log = Log(tmp_path, ["jsonl"], 10)
+    log = Log(tmp_path, ["jsonl"], 10, print)
     log.write(15, "train", {"loss": float("nan")})
     log.close()
     lines = read_metrics(tmp_path)
@@ -45,7 +45,7 @@ def test_lines_past_the_restored_step_and_torn_lines_go(tmp_path):
 
 def test_tensorboard_is_written_where_asked_for(tmp_path):
     pytest.importorskip("tensorboardX")
-    log = Log(tmp_path, ["tensorboard"], 0)
+    log = Log(tmp_path, ["tensorboard"], 0, print)
     log.write(1, "train", {"loss": 1.0})
     log.close()
     assert list((tmp_path / "tensorboard").glob("events*")) and read_metrics(tmp_path)
@@ -54,9 +54,9 @@ def test_tensorboard_is_written_where_asked_for(tmp_path):
 def test_tensorboard_asked_for_and_absent_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(XfmError, match=r"install xfm\[log\]"):
-        Log(tmp_path, ["tensorboard"], 0)
+        Log(tmp_path, ["tensorboard"], 0, print)
     with pytest.raises(XfmError, match="'tensorbord'.*did you mean 'tensorboard'"):
-        Log(tmp_path, ["tensorbord"], 0)
+        Log(tmp_path, ["tensorbord"], 0, print)
 
 
 def test_curve_without_matplotlib_is_none(tmp_path, monkeypatch):
@@ -72,7 +72,7 @@ def test_curve_is_a_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(
         axes.Axes, "set_ylabel", lambda self, text, **how: words.append(text) or write(self, text, **how)
     )
-    log = Log(tmp_path, [], 0)
+    log = Log(tmp_path, [], 0, print)
     for step in (1, 2):
         log.write(step, "train", {"loss": 3.0 / step})
         log.write(step, "valid", {"loss": 3.5 / step})

@@ -42,7 +42,7 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
     The data of the run must still be there, as for `xfm eval`. Raises XfmError where no family has such a network.
     """
     from xfm.train.evaluation import weights_of
-    from xfm.train.logs import read_metrics
+    from xfm.train.logs import changed_since, read_metrics
     from xfm.train.record import open_run
     from xfm.train.run import setup
 
@@ -57,7 +57,12 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
     if found is None:
         raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
     state, m = found[0], match(config["model"], run.data.classes)
-    valid = [one for one in read_metrics(workdir) if one["kind"] == "valid" and one["step"] <= int(state.step)]
+    damaged = changed_since(workdir, (found[1].get("metrics"), record.metrics))
+    valid = [
+        one
+        for one in ([] if damaged else read_metrics(workdir))
+        if one["kind"] == "valid" and one["step"] <= int(state.step)
+    ]
     metrics = {f"{k} (validation)": v for k, v in (valid[-1] if valid else {}).items() if isinstance(v, float)}
     typed = record.as_typed()
     training = {key: value for key, value in typed.items() if key not in ("model", "data", "mesh")}
@@ -67,6 +72,7 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
         ids = write_tokenizer(workdir, folder, run.config["data"], data.vocabulary, m)
         left = [name for name in m.left if not write_pooling(folder, config["model"], name)]
         notes = [*m.near, *(f"the Hub's {m.family.model_type} has no head {one!r}, which is left out" for one in left)]
+        notes += ["the run's metrics.jsonl is damaged, so its metrics are left out"] if damaged else []
         about = {"data": typed["data"], "training": training, "metrics": metrics, "notes": notes}
         yield c.replace(config=ids | c.config), about
 

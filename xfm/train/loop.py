@@ -23,7 +23,8 @@ from xfm.train import curve
 from xfm.train.clock import Clock
 from xfm.train.evaluation import evaluate_on, weights_of
 from xfm.train.lock import Lock
-from xfm.train.logs import Log, has_line
+from xfm.train.logs import FILE as METRICS
+from xfm.train.logs import Log, changed_since, has_line
 from xfm.train.preempt import Interrupted, Preemption
 from xfm.train.record import open_run, open_workdir, to_plain, write_record
 from xfm.train.report import Listener, summary
@@ -69,7 +70,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = N
 
 def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Listener) -> Result:
     run = setup(config, workdir, "write", on_event)
-    write_record(run.workdir, run.record)
+    write_record(run.workdir, dataclasses.replace(run.record, metrics=None))
     with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
         state, window = restore(run)
         first, last, settings = int(state.step), run.settings.steps, run.settings
@@ -85,7 +86,7 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
             sharding=jax.tree.map(lambda x: x.sharding, run.like),
         )
         with (
-            contextlib.closing(Log(run.workdir, settings.log, first)) as log,
+            contextlib.closing(Log(run.workdir, settings.log, first, run.report.say)) as log,
             contextlib.closing(prefetch(batches, batch_sharding(run.mesh), first)) as stream,
             Preemption() as asked,
         ):
@@ -106,7 +107,7 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
                 if step % settings.log_every == 0 or step == last:
                     write_line(run, log, window, step, clock, stream.wait_share())
                 if step % settings.save_every == 0 or step == last or stop:
-                    clock.outside("save", partial(save, run, state, window))
+                    clock.outside("save", partial(save, run, state, window, log))
                     saved = step
                 if stop and step < last:
                     run.checkpoints.wait()
@@ -115,6 +116,7 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
                     valid = clock.outside("evaluate", partial(validate, run, state, log))
             run.checkpoints.wait()
             report = score(run, state, None if has_line(run.workdir, last, "report") else log)
+            write_record(run.workdir, dataclasses.replace(run.record, metrics=log.mark))
         valid = valid or validate(run, state, None)  # a run that had ended before
         return finish(run, state, valid, report, saved)
 
@@ -144,6 +146,8 @@ def restore(run: Run) -> tuple[State, Window]:
     if found:
         run.checkpoints.set_aside_after(step)
         run.report.say(f"going on from step {step} of {run.settings.steps}")
+        if changed_since(run.workdir, (notes.get("metrics"), run.record.metrics)):
+            run.report.say(f"{run.workdir / METRICS} is not what it was at step {step}: earlier figures may be wrong")
     if step > run.settings.steps:
         raise XfmError(
             f"{run.workdir} is at step {step}, past config.steps={run.settings.steps}; "
@@ -211,10 +215,10 @@ def score(run: Run, state: State, log: Log | None) -> dict[str, float]:
     return values
 
 
-def save(run: Run, state: State, window: Window) -> None:
+def save(run: Run, state: State, window: Window, log: Log) -> None:
     """Begins a checkpoint; it is written while the next steps run."""
     begin = time.perf_counter()
-    run.checkpoints.save(state, window.notes())
+    run.checkpoints.save(state, {**window.notes(), "metrics": log.mark})
     run.report.event("save", step=int(state.step), seconds=time.perf_counter() - begin)
 
 

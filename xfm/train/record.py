@@ -27,13 +27,15 @@ FILE = "config.json"
 @dataclasses.dataclass(frozen=True)
 class Record:
     """config: with absolute paths.  data: its fingerprint.  typed: key of a path -> the words that were given for it,
-    where they were relative.  kept: what the run keeps, see kept.py.
+    where they were relative.  kept: what the run keeps, see kept.py.  metrics: the mark of metrics.jsonl when the run
+    ended, see logs.py; None before.
     """
 
     config: dict[str, Any]
     data: str
     typed: dict[str, str] = dataclasses.field(default_factory=dict)
     kept: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    metrics: list[int] | None = None
 
     def as_typed(self) -> dict[str, Any]:
         """The config with paths as they were typed, which tells others nothing of this machine's folders."""

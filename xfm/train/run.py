@@ -85,7 +85,9 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         data = open_data(config["data"], folder)
     if begun:
         require_same_data(workdir, before, data.fingerprint)
-    record = Record(config, data.fingerprint, typed, kept.seals(workdir, seals) if mode == "write" else dict(seals))
+    if mode == "write":
+        seals = kept.seals(workdir, seals)
+    record = Record(config, data.fingerprint, typed, dict(seals), None if before is None else before.metrics)
     data = data if found is None else start.adapted(data, found)
 
     objective = build_objective(config, data.vocabulary)
