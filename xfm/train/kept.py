@@ -88,4 +88,7 @@ def opened(workdir: Path, sealed: Seals, mode: str, say: Callable[[str], None]) 
             for path in workdir.glob(pattern):
                 if path.name not in bad:
                     (Path(made) / path.name).symlink_to(path)
-        yield Path(made), good
+        try:
+            yield Path(made), good
+        except XfmError as error:  # it speaks of the folder that nobody knows
+            raise XfmError(str(error).replace(made, str(workdir))) from error
