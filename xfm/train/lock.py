@@ -123,6 +123,8 @@ class Lock:
             )
         # Another run may find the same lock and be faster: then what is moved is its lock, and is put back.
         aside = self.path.with_name(f".{FILE}.{uuid.uuid4().hex}")
+        if _read(self.path) != holder:
+            return
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.path, aside)
             if _read(aside) != holder:
