@@ -1,5 +1,6 @@
 """Checkpoints: exact, proven, and found again when the newest is damaged."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from xfm.errors import XfmError
-from xfm.train.checkpoint import Checkpoints
+from xfm.train.checkpoint import Checkpoints, _not_orbax
 from xfm.train.paths import flatten
 from xfm.train.proof import checksums, sealed, unsealed
 from xfm.train.sharding import make_mesh
@@ -81,6 +82,24 @@ def test_keeps_the_newest(tmp_path, said):
     checkpoints.wait()
     assert checkpoints.steps() == [3, 4]
     checkpoints.close()
+
+
+def failing(*_, **__):
+    raise RuntimeError("the folder is gone\nand more")
+
+
+def test_a_failure_at_the_end_is_one_sentence(tmp_path, said, monkeypatch):
+    for name in ("close", "wait_until_finished"):
+        checkpoints = Checkpoints(tmp_path, say=said.append)
+        checkpoints.save(state_of(10 + len(name)), {})
+        checkpoints.wait()
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoints._manager, name, failing)
+            with pytest.raises(XfmError, match="the checkpoints could not be saved in .*: the folder is gone; step ."):
+                checkpoints.close() if name == "close" else checkpoints.wait()
+            checkpoints.close()  # says no more
+        assert _not_orbax in logging.getLogger("absl").filters  # its threads may still have something to log
+        checkpoints.close()
 
 
 def files_of(step):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -119,7 +120,7 @@ def run_script(workdir, *words, **kwargs):
 def test_killed_run_goes_on_exactly(linear, whole, tmp_path):
     """SIGKILL the moment the save of step 10 began, which leaves it whole or torn."""
     done = run_script(tmp_path / "part", "{}", "10", "SIGKILL")
-    assert done.returncode == -signal.SIGKILL
+    assert done.returncode == -signal.SIGKILL and (tmp_path / "part/run.lock").exists()
     assert_same_run(train(linear.config(), tmp_path / "part"), whole)
 
 
@@ -139,6 +140,51 @@ def test_full_disk_is_one_sentence_and_earlier_steps_stay(linear, whole, tmp_pat
     assert last.startswith("error: the checkpoint of step 10 could not be saved in")
     assert "step 5 is the newest that is whole" in last and "Traceback" not in done.stderr
     assert_same_run(train(linear.config(), tmp_path / "part"), whole)
+
+
+def test_a_lost_folder_of_checkpoints_ends_the_program_with_its_sentence(tmp_path):
+    """Orbax's threads print nothing, and nobody waits for them: once they kept the program for 300 s."""
+    done = run_script(tmp_path / "part", "{}", "5", "lost", "1")
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: the checkpoint of step 10 could not be saved in") and "Traceback" not in done.stderr
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("step", [5, 20])
+def test_a_failed_save_leaves_no_thread_behind(linear, tmp_path, step):
+    """Of step 20 it is told when the run waits for its last save, or closes."""
+
+    def listener(name, values):
+        if name == "save" and values["step"] == step:
+            linear.lose_checkpoints(tmp_path)
+
+    before = set(threading.enumerate())
+    with pytest.raises(XfmError, match="the checkpoint of step .* could not be saved in .*checkpoints: "):
+        train(linear.config(), tmp_path, listener)
+    others = [one for one in threading.enumerate() if one not in before and not one.daemon]
+    for thread in others:
+        thread.join(5)
+    assert not [thread.name for thread in others if thread.is_alive()]
+    assert not (tmp_path / "run.lock").exists()
+
+
+def test_the_second_run_in_a_workdir_is_refused_and_changes_nothing(linear, tmp_path):
+    """Here it starts while the first one is at step 8, with another seed."""
+    seen = []
+
+    def listener(name, values):
+        if name == "log" and values["step"] == 8:
+            before = {path: path.read_bytes() for path in tmp_path.glob("*.json*")}
+            with pytest.raises(
+                XfmError, match=rf"{tmp_path} is in use by process {os.getpid()} on .*run\.lock"
+            ) as error:
+                train(linear.config(seed=1), tmp_path)
+            seen.append(str(error.value))
+            assert before == {path: path.read_bytes() for path in tmp_path.glob("*.json*")}
+
+    assert train(linear.config(), tmp_path, listener).step == 20
+    assert len(seen) == 1 and not (tmp_path / "run.lock").exists()
 
 
 def test_damaged_checkpoint_goes_back_and_on_exactly(linear, whole, tmp_path, capsys):

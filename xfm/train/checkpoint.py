@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Checkpoints:
             "write": dict(max_to_keep=max(keep, 2), cleanup_tmp_directories=True),
             "read": dict(read_only=True, create=False),
         }
-        logging.getLogger("absl").addFilter(_not_orbax)
+        self._end_silence = _silence()
         self._uncommitted = _uncommitted(self.folder)  # before Orbax cleans up
         options = ocp.CheckpointManagerOptions(**modes[mode], **_atomic(), async_options=_folders_first())
         names = ("state", "proof")
@@ -169,7 +170,7 @@ class Checkpoints:
         """Ends Orbax's work. Raises XfmError if a save fails only now; after one that has failed, no more is said."""
         if not self._failed:
             self._guarded(self._manager.close)
-            logging.getLogger("absl").removeFilter(_not_orbax)
+            self._end_silence()
             return
         with contextlib.suppress(Exception):  # what it says of the failed save is known
             self._manager.close()
@@ -273,8 +274,25 @@ def _as_sentence(what: str):
         raise XfmError(f"{what}: {_first_line(error)}") from error
 
 
+def _silence() -> Callable[[], None]:
+    """Silences Orbax's threads, which log tracebacks of what is told here in one sentence; gives what ends that."""
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+
+    def own(unraisable) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):  # as writers say whose save has failed
+            hook(unraisable)
+
+    def end() -> None:
+        logger.removeFilter(_not_orbax)
+        if sys.unraisablehook is own:
+            sys.unraisablehook = hook
+
+    logger.addFilter(_not_orbax)
+    sys.unraisablehook = own
+    return end
+
+
 def _not_orbax(record: logging.LogRecord) -> bool:
-    """Orbax logs tracebacks of what is told here in one sentence."""
     return f"{os.sep}orbax{os.sep}" not in record.pathname
 
 
