@@ -16,7 +16,7 @@ from xfm.data.text import Text
 from xfm.errors import XfmError
 from xfm.train import kept, run
 from xfm.train.loop import evaluate, train
-from xfm.train.record import read_record
+from xfm.train.record import Record, located, read_record, require_same_config, write_record
 
 WORDS = ("the quick brown fox jumps over the lazy dog", "pack my box with five dozen jugs")
 
@@ -190,12 +190,75 @@ def test_runs_without_seals_open_and_are_sealed_when_they_go_on(config, finished
     assert read_record(workdir).kept.keys() == read_record(finished).kept.keys()
 
 
+def test_a_relative_path_means_where_it_was_typed(text, config, finished, once, tmp_path, monkeypatch):
+    """Whoever evaluates the run or goes on with it may be in another folder, and may say the path in full."""
+    absolute, typed = str(once / "documents"), text.config(data=dict(kind="text", path="documents"), steps=5)
+    monkeypatch.chdir(once)
+    first = train(typed, tmp_path / "run")
+    record = read_record(first.workdir)
+    assert record.config["data"]["path"] == absolute and record.typed == {"data.path": "documents"}
+    assert record.as_typed()["data"] == {"kind": "text", "path": "documents"}
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(first.workdir).valid == first.valid
+    for path in (absolute, "documents", os.path.relpath(absolute)):
+        config.data.path, config.steps = path, 5
+        assert train(config, first.workdir).valid == first.valid
+        assert read_record(first.workdir).config["data"]["path"] == absolute
+    config.data.path = str(once)
+    with pytest.raises(XfmError, match=f"another config \\(data.path: '{absolute}' -> '{once}'\\)"):
+        train(config, first.workdir)
+
+
+def test_a_run_may_move_with_its_data(text, finished, once, tmp_path, monkeypatch):
+    """The words are the same and so is the data, by its fingerprint; so it was before paths were recorded in full."""
+    shutil.copytree(once / "documents", tmp_path / "documents")
+    config = text.config(data=dict(kind="text", path="documents"))
+    for name in ("run", "before"):
+        workdir = Path(shutil.copytree(finished, tmp_path / name))
+        record = read_record(workdir)
+        if name == "run":
+            write_record(workdir, dataclasses.replace(record, typed={"data.path": "documents"}))
+        else:
+            (unsealed(workdir) / "config.json").write_text(
+                json.dumps({"config": {**record.config, "data": config.data.to_dict()}, "data": record.data})
+            )
+        monkeypatch.chdir(tmp_path)
+        assert train(config, workdir).valid == evaluate(finished).valid
+        assert read_record(workdir).config["data"]["path"] == str(tmp_path / "documents")
+
+
+def test_paths_of_a_start_are_located_too(tmp_path, monkeypatch):
+    (tmp_path / "a/bert").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a")
+    data = {"kind": "text", "path": "~/texts", "validation": 0.1, "tokenizer": {"kind": "file", "path": "t.json"}}
+    config, typed = located({"data": data, "start": {"source": "bert", "head": None}, "steps": 3}, None)
+    home = os.path.expanduser("~")
+    assert config == {
+        "data": {**data, "path": f"{home}/texts", "tokenizer": {"kind": "file", "path": f"{tmp_path}/a/t.json"}},
+        "start": {"source": f"{tmp_path}/a/bert", "head": None},
+        "steps": 3,
+    }
+    assert typed == {"data.path": "~/texts", "data.tokenizer.path": "t.json", "start.source": "bert"}
+    assert located({"start": {"source": "google-bert/bert-base-uncased"}}, None)[1] == {}
+
+    def of(folder):
+        tokenizer = {"kind": "file", "path": f"{folder}/bert/tokenizer.json"}
+        return {"start": {"source": f"{folder}/bert"}, "data": {"tokenizer": tokenizer}}
+
+    words = {"start.source": "bert"}
+    record = Record(of("/a"), "data-1", words)
+    require_same_config(tmp_path, record, of("/b"), words)  # moved, and what was found there has moved with it
+    for changed, typed in ((of("/b"), {}), (of("/b"), {"start.source": "/b/bert"})):
+        with pytest.raises(XfmError, match="start.source: '/a/bert' -> '/b/bert', data.tokenizer.path: "):
+            require_same_config(tmp_path, record, changed, typed)
+
+
 def test_reading_a_run_writes_nothing(finished, copied, monkeypatch):
     """Not even what is missing or damaged there, as where a run lies on a read-only file system."""
     workdir = copied()
     next(workdir.glob("tokens-train-*.npy")).unlink()
     flipped(workdir, Path(next(workdir.glob("tokens-valid-*.npy")).name), 0)
-    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in (workdir, *workdir.rglob("*"))}
     real = {name: getattr(os, name) for name in ("replace", "rename", "mkdir", "unlink", "open")}
     real_open = builtins.open
 
@@ -216,4 +279,4 @@ def test_reading_a_run_writes_nothing(finished, copied, monkeypatch):
         monkeypatch.setattr(os, name, guarded(name))
     monkeypatch.setattr(builtins, "open", opening)
     assert evaluate(workdir).valid == evaluate(finished).valid
-    assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    assert before == {path: path.stat().st_mtime_ns for path in (workdir, *workdir.rglob("*"))}

@@ -134,9 +134,10 @@ def located(config: Mapping[str, Any], record: Record | None) -> tuple[dict[str,
     given, found = flat(config), flat(out)
     typed = {key: given[key] for key, path in found.items() if path != given.get(key)}
     known = {} if record is None else flat(record.config)
-    for key, words in {} if record is None else record.typed.items():
-        if given.get(key) == words and not os.path.exists(found[key]):
+    for key, words in ({} if record is None else record.typed).items():
+        if given.get(key) == words and key in known and not os.path.exists(found[key]):
             _put(out, key, known[key])
+        if given.get(key) in (words, known.get(key)):
             typed[key] = words
     return out, typed
 

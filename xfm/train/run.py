@@ -17,7 +17,7 @@ from xfm.structures.tokens import check_unpadded
 from xfm.train import kept, start
 from xfm.train.checkpoint import Checkpoints
 from xfm.train.optimiser import Optimiser, build_optimiser
-from xfm.train.record import Record, located, read_record, require_same_config, require_same_data
+from xfm.train.record import Record, flat, located, read_record, require_same_config, require_same_data
 from xfm.train.report import Listener, Report, header
 from xfm.train.schedules import build_schedule
 from xfm.train.settings import Settings, read_settings
@@ -68,7 +68,8 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     config, typed = located(config, before)
     source = start.of(config).source
     found = None if source is None else start.find(start.of(config))
-    config = start.resolved(config, found)
+    given, config = flat(config), start.resolved(config, found)
+    typed = {key: words for key, words in typed.items() if flat(config).get(key) == given[key]}  # not what is replaced
     mesh, rules = make_mesh(settings.mesh), rules_named(settings.sharding)
     ways = mesh.shape["data"] * settings.accumulate
     if settings.batch % ways:
