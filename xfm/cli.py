@@ -1,7 +1,8 @@
 """The command line: `xfm train`, `xfm eval`, `xfm embed`, `xfm describe`, `xfm convert`, `xfm list`.
 
-A mistake of the user's ends in one sentence on standard error and exit code 2; anything else keeps
-its traceback.
+A mistake of the user's, or of the machine, ends in one sentence on standard error and exit code 2. A fault of xfm
+itself ends in one sentence and exit code 1; its traceback is in a file that the sentence names, or is shown where
+XFM_TRACEBACK=1 is set.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import textwrap
 from collections.abc import Sequence
 
 from xfm.errors import XfmError
+from xfm.failures import failed, leave
 
 EXAMPLES = """\
 examples:
@@ -68,7 +70,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code."""
+    """Runs one command; returns its exit code.  Without `argv` it is the program, which a failed command ends."""
     try:
         words, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
         arguments = parser().parse_args(words)
@@ -78,15 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.run(arguments)
         sys.stdout.flush()
         return 0
-    except XfmError as error:
-        print("xfm:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("xfm: interrupted", file=sys.stderr)
-        return 130
+    except (SystemExit, GeneratorExit):
+        raise
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except BaseException as error:  # some libraries raise what is no Exception
+        code = failed(error)
+        return leave(code) if argv is None else code
 
 
 def parser() -> Parser:

@@ -50,7 +50,9 @@ def test_mistakes(refused, tmp_path):
 
 def test_a_run(run, refused, trained, tmp_path):
     assert "a run is converted as it is" in refused("convert", trained, tmp_path / "out", "--head", "masked_lm")
+    before = {path: path.stat().st_mtime_ns for path in (trained, *trained.rglob("*"))}
     code, out, err = run("convert", trained, "--dry-run")
+    assert before == {path: path.stat().st_mtime_ns for path in (trained, *trained.rglob("*"))}  # it may be read-only
     assert code == 0 and "head_mlm/bias" in out and "cls.predictions.bias" in out
     code, out, err = run("convert", trained, tmp_path / "out")
     assert code == 0, err

@@ -1,9 +1,9 @@
 """The smallest thing that the trainer can train, in the place of objectives and data; a script for
 tests that kill it.
 
-    python linear_regression.py WORKDIR '{"steps": 20}' [step] [a signal | full] [seconds]
+    python linear_regression.py WORKDIR '{"steps": 20}' [step] [a signal | full | lost] [seconds]
 
-signals itself, or fills the disk, so many seconds after the save of that step began.
+signals itself, fills the disk or loses the folder of checkpoints, so many seconds after the save of that step began.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ import numpy as np
 import xfm.train.loop as loop
 import xfm.train.run as run
 from xfm.errors import XfmError
+from xfm.train.checkpoint import FOLDER
 
 WIDTH = 6
 FULL = 2_000  # bytes a file may have on a disk called full
@@ -135,12 +136,20 @@ def join():
         )
 
 
+def lose_checkpoints(workdir):
+    """What a file system that went away does to the folder of checkpoints."""
+    (workdir / FOLDER).rename(workdir / "elsewhere")
+    (workdir / FOLDER).write_text("")
+
+
 def main(workdir, changes="{}", die_after="0", how="SIGKILL", hold="0"):
     def listener(name, values):
         if name == "save" and values["step"] == int(die_after):
             time.sleep(float(hold))
             if how == "full":
                 resource.setrlimit(resource.RLIMIT_FSIZE, (FULL, FULL))  # as on a full disk
+            elif how == "lost":
+                lose_checkpoints(Path(workdir))
             else:
                 os.kill(os.getpid(), getattr(signal, how))
 

@@ -1,6 +1,8 @@
 """Checkpoints: exact, proven, and found again when the newest is damaged."""
 
+import logging
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from xfm.errors import XfmError
-from xfm.train.checkpoint import Checkpoints
+from xfm.train.checkpoint import Checkpoints, _not_orbax
 from xfm.train.paths import flatten
 from xfm.train.proof import checksums, sealed, unsealed
 from xfm.train.sharding import make_mesh
@@ -82,6 +84,24 @@ def test_keeps_the_newest(tmp_path, said):
     checkpoints.close()
 
 
+def failing(*_, **__):
+    raise RuntimeError("the folder is gone\nand more")
+
+
+def test_a_failure_at_the_end_is_one_sentence(tmp_path, said, monkeypatch):
+    for name in ("close", "wait_until_finished"):
+        checkpoints = Checkpoints(tmp_path, say=said.append)
+        checkpoints.save(state_of(10 + len(name)), {})
+        checkpoints.wait()
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoints._manager, name, failing)
+            with pytest.raises(XfmError, match="the checkpoints could not be saved in .*: the folder is gone; step ."):
+                checkpoints.close() if name == "close" else checkpoints.wait()
+            checkpoints.close()  # says no more
+        assert _not_orbax in logging.getLogger("absl").filters  # its threads may still have something to log
+        checkpoints.close()
+
+
 def files_of(step):
     return sorted(path for path in step.rglob("*") if path.is_file())
 
@@ -93,6 +113,7 @@ def flip(path):
     path.write_bytes(data)
 
 
+COMMIT = Path("checkpoints/20/commit_success.txt")
 DAMAGE = {
     "flipped": flip,
     "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
@@ -106,6 +127,7 @@ def test_any_damage_restores_right_numbers_or_the_step_before(kind, saved, said,
     of both.
     """
     names = [path.relative_to(saved) for path in files_of(saved / "checkpoints/20")]
+    assert COMMIT in names
     back = 0
     for name in names:
         workdir = tmp_path_factory.mktemp("damaged") / "run"
@@ -117,7 +139,10 @@ def test_any_damage_restores_right_numbers_or_the_step_before(kind, saved, said,
         assert step in (10, 20), name
         assert_equal(state, state_of(step))
         assert notes == {"note": step}
-        if step == 10 and name.name != "commit_success.txt":
+        if step == 10 and name == COMMIT and kind == "deleted":
+            assert "checkpoint of step 20" in said[0] and f"has no {COMMIT.name}" in said[0]
+            assert "step 10 is the newest that has one" in said[0] and len(said) == 1
+        elif step == 10:
             assert "checkpoint of step 20" in said[0] and "damaged" in said[0]
             assert "going back to the checkpoint of step 10" in said[1]
         back += step == 10

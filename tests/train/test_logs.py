@@ -14,7 +14,7 @@ from xfm.errors import XfmError
 from xfm.train.curve import draw_curve
 from xfm.train.logs import Log, read_metrics
 from xfm.train.preempt import Preemption
-from xfm.train.record import open_workdir, read_record, require_same_config, to_plain, write_record
+from xfm.train.record import Record, open_workdir, read_record, require_same_config, to_plain, write_record
 from xfm.train.report import Report
 from xfm.train.settings import read_settings
 from xfm.train.window import Window
@@ -29,13 +29,13 @@ def window(**changes):
 
 
 def test_lines_past_the_restored_step_and_torn_lines_go(tmp_path):
-    log = Log(tmp_path, ["jsonl"], 0)
+    log = Log(tmp_path, ["jsonl"], 0, print)
     for step in (5, 10, 15):
         log.write(step, "train", {"loss": 1 / 3 + step})
     log.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 20, "ki')
-    log = Log(tmp_path, ["jsonl"], 10)
+    log = Log(tmp_path, ["jsonl"], 10, print)
     log.write(15, "train", {"loss": float("nan")})
     log.close()
     lines = read_metrics(tmp_path)
@@ -45,7 +45,7 @@ def test_lines_past_the_restored_step_and_torn_lines_go(tmp_path):
 
 def test_tensorboard_is_written_where_asked_for(tmp_path):
     pytest.importorskip("tensorboardX")
-    log = Log(tmp_path, ["tensorboard"], 0)
+    log = Log(tmp_path, ["tensorboard"], 0, print)
     log.write(1, "train", {"loss": 1.0})
     log.close()
     assert list((tmp_path / "tensorboard").glob("events*")) and read_metrics(tmp_path)
@@ -54,9 +54,9 @@ def test_tensorboard_is_written_where_asked_for(tmp_path):
 def test_tensorboard_asked_for_and_absent_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(XfmError, match=r"install xfm\[log\]"):
-        Log(tmp_path, ["tensorboard"], 0)
+        Log(tmp_path, ["tensorboard"], 0, print)
     with pytest.raises(XfmError, match="'tensorbord'.*did you mean 'tensorboard'"):
-        Log(tmp_path, ["tensorbord"], 0)
+        Log(tmp_path, ["tensorbord"], 0, print)
 
 
 def test_curve_without_matplotlib_is_none(tmp_path, monkeypatch):
@@ -72,7 +72,7 @@ def test_curve_is_a_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(
         axes.Axes, "set_ylabel", lambda self, text, **how: words.append(text) or write(self, text, **how)
     )
-    log = Log(tmp_path, [], 0)
+    log = Log(tmp_path, [], 0, print)
     for step in (1, 2):
         log.write(step, "train", {"loss": 3.0 / step})
         log.write(step, "valid", {"loss": 3.5 / step})
@@ -197,12 +197,13 @@ def test_settings_need_an_objective_and_data():
 
 def test_record_names_what_changed(tmp_path):
     old = to_plain(dict(model=dict(pattern=[dict(heads=4), "x"]), steps=5, groups=[("a", 0.5)], clip=1.0))
-    write_record(tmp_path, old, "data-1")
-    assert read_record(tmp_path) == (old, "data-1")
-    require_same_config(tmp_path, {**old, "steps": 50, "keep": 3})
+    write_record(tmp_path, Record(old, "data-1"))
+    record = read_record(tmp_path)
+    assert record == Record(old, "data-1")
+    require_same_config(tmp_path, record, {**old, "steps": 50, "keep": 3}, {})
     new = {**old, "model": {"pattern": [{"heads": 8}, "x"]}, "ema": 0.9}
     with pytest.raises(XfmError) as error:
-        require_same_config(tmp_path, new)
+        require_same_config(tmp_path, record, new, {})
     assert "model.pattern[0].heads: 4 -> 8, ema: 'absent' -> 0.9" in str(error.value)
     assert "take another workdir" in str(error.value) and "steps" in str(error.value)
 

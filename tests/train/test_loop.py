@@ -1,11 +1,11 @@
 """The run as a whole: what it writes, that it goes on exactly, and that it stops in a sentence."""
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
@@ -17,6 +17,7 @@ from xfm.train.logs import read_metrics
 from xfm.train.loop import evaluate, train
 from xfm.train.paths import flatten
 from xfm.train.preempt import Interrupted
+from xfm.train.record import read_record, write_record
 
 SCRIPT = Path(__file__).with_name("linear_regression.py")
 EXACT = ("step", "kind", "loss", "grad_norm", "skipped", "learning_rate", "mean")
@@ -121,7 +122,7 @@ def run_script(workdir, *words, **kwargs):
 def test_killed_run_goes_on_exactly(linear, whole, tmp_path):
     """SIGKILL the moment the save of step 10 began, which leaves it whole or torn."""
     done = run_script(tmp_path / "part", "{}", "10", "SIGKILL")
-    assert done.returncode == -signal.SIGKILL
+    assert done.returncode == -signal.SIGKILL and (tmp_path / "part/run.lock").exists()
     assert_same_run(train(linear.config(), tmp_path / "part"), whole)
 
 
@@ -141,6 +142,51 @@ def test_full_disk_is_one_sentence_and_earlier_steps_stay(linear, whole, tmp_pat
     assert last.startswith("error: the checkpoint of step 10 could not be saved in")
     assert "step 5 is the newest that is whole" in last and "Traceback" not in done.stderr
     assert_same_run(train(linear.config(), tmp_path / "part"), whole)
+
+
+def test_a_lost_folder_of_checkpoints_ends_the_program_with_its_sentence(tmp_path):
+    """Orbax's threads print nothing, and nobody waits for them: once they kept the program for 300 s."""
+    done = run_script(tmp_path / "part", "{}", "5", "lost", "1")
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: the checkpoint of step 10 could not be saved in") and "Traceback" not in done.stderr
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("step", [5, 20])
+def test_a_failed_save_leaves_no_thread_behind(linear, tmp_path, step):
+    """Of step 20 it is told when the run waits for its last save, or closes."""
+
+    def listener(name, values):
+        if name == "save" and values["step"] == step:
+            linear.lose_checkpoints(tmp_path)
+
+    before = set(threading.enumerate())
+    with pytest.raises(XfmError, match="the checkpoint of step .* could not be saved in .*checkpoints: "):
+        train(linear.config(), tmp_path, listener)
+    others = [one for one in threading.enumerate() if one not in before and not one.daemon]
+    for thread in others:
+        thread.join(5)
+    assert not [thread.name for thread in others if thread.is_alive()]
+    assert not (tmp_path / "run.lock").exists()
+
+
+def test_the_second_run_in_a_workdir_is_refused_and_changes_nothing(linear, tmp_path):
+    """Here it starts while the first one is at step 8, with another seed."""
+    seen = []
+
+    def listener(name, values):
+        if name == "log" and values["step"] == 8:
+            before = {path: path.read_bytes() for path in tmp_path.glob("*.json*")}
+            with pytest.raises(
+                XfmError, match=rf"{tmp_path} is in use by process {os.getpid()} on .*run\.lock"
+            ) as error:
+                train(linear.config(seed=1), tmp_path)
+            seen.append(str(error.value))
+            assert before == {path: path.read_bytes() for path in tmp_path.glob("*.json*")}
+
+    assert train(linear.config(), tmp_path, listener).step == 20
+    assert len(seen) == 1 and not (tmp_path / "run.lock").exists()
 
 
 def test_damaged_checkpoint_goes_back_and_on_exactly(linear, whole, tmp_path, capsys):
@@ -164,8 +210,7 @@ def test_longer_run_goes_on(linear, whole):
 def test_changed_config_and_changed_data_are_refused(linear, whole):
     with pytest.raises(XfmError, match=r"another config \(optimiser.weight_decay: 0.1 -> 0.2\)"):
         train(linear.config(optimiser=dict(kind="adamw", weight_decay=0.2)), whole.workdir)
-    record = json.loads((whole.workdir / "config.json").read_text())
-    (whole.workdir / "config.json").write_text(json.dumps({**record, "data": "linear-63"}))
+    write_record(whole.workdir, dataclasses.replace(read_record(whole.workdir), data="linear-63"))
     with pytest.raises(XfmError, match=r"other data \(fingerprint linear-63 -> linear-64-0\)"):
         train(linear.config(), whole.workdir)
 

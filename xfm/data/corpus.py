@@ -94,10 +94,11 @@ def _encoded(texts: Callable[[], Iterator[str]], tokenizer: Tokenizer, workdir: 
     paths = [Path(workdir) / f"{part}-{name}.npy" for part in ("tokens", "lengths")]
     try:
         tokens, lengths = (np.load(path, mmap_mode="r") for path in paths)
-        if lengths.sum() == len(tokens):
+        flat = tokens.ndim == lengths.ndim == 1 and tokens.dtype == np.int32 and lengths.dtype == np.int64
+        if flat and (lengths > 0).all() and lengths.sum() == len(tokens):
             return tokens, lengths
-    except (OSError, ValueError, EOFError):
-        pass  # absent, or cut short by a full disk: made again
+    except Exception:  # absent, cut short by a full disk, or damaged, of which NumPy raises anything: made again
+        pass
     ids, documents = [], texts()
     while some := list(itertools.islice(documents, 256)):
         ids += [one for one in tokenizer.encode_batch(some) if len(one)]

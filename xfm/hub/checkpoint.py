@@ -223,7 +223,9 @@ def load(
 def is_run(folder: str | Path) -> bool:
     """Whether a folder is a workdir of `xfm train`."""
     path = Path(folder).expanduser() / "config.json"
-    return path.is_file() and read_json(path).keys() >= {"config", "data"}
+    if not path.is_file():
+        return False
+    return (path.parent / "checkpoints").is_dir() or read_json(path).keys() >= {"config", "data"}
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ class Run:
     """What a workdir holds. config: as it was trained with.  classes: names of the labels.  vocabulary: of its texts.
 
     weights: the parameters that evaluation uses, by path.  family: the Hub's that it started from.
+    typed: the config with paths as they were typed.  metrics: of the last validation, None where they are damaged.
     """
 
     workdir: Path
@@ -43,6 +44,8 @@ class Run:
     vocabulary: Vocabulary | None
     weights: Mapping[str, np.ndarray]
     family: str | None
+    typed: Mapping[str, Any]
+    metrics: Mapping[str, float] | None
 
     @property
     def tokenizer(self) -> Mapping[str, Any]:
@@ -55,29 +58,48 @@ class Run:
 
 
 def read_run(workdir: str | Path) -> Run:
-    """The newest good checkpoint of a run, without its data."""
+    """The newest good checkpoint of a run, without its data. Raises XfmError where its tokeniser is damaged or lost."""
     from xfm.data.tokenizers import TOKENIZERS
     from xfm.train.checkpoint import Checkpoints
-    from xfm.train.record import read_classes, read_record
+    from xfm.train.kept import require_whole
+    from xfm.train.record import open_run
 
-    workdir = Path(workdir).expanduser().absolute()
-    config = read_record(workdir)[0]
-    data, file = config["data"], workdir / "tokenizer.json"
+    workdir, record = open_run(workdir)
+    config, file = record.config, workdir / "tokenizer.json"
+    data = config["data"]
     tokenizer = data.get("tokenizer") or (data.get("text") or {}).get("tokenizer")
+    require_whole(workdir, file.name, record.kept)
     if file.is_file():
         tokenizer = {"kind": "file", "path": str(file)}
+    elif file.name in record.kept:
+        raise XfmError(f"{workdir} has lost its tokenizer.json; bring back a copy, or run `xfm train` there to make it")
     with contextlib.closing(Checkpoints(workdir, mode="read")) as checkpoints:
         if not checkpoints.steps():
             raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
-        weights = checkpoints.weights()
+        step, weights, notes = checkpoints.newest()
     return Run(
         workdir=workdir,
         config=config,
-        classes=read_classes(workdir),
+        classes=tuple(record.classes),
         vocabulary=build_from(TOKENIZERS, tokenizer).fit(tuple, "", workdir).vocabulary if tokenizer else None,
         weights=weights,
         family=(config.get("start") or {}).get("family"),
+        typed=record.as_typed(),
+        metrics=last_metrics(workdir, step, (notes.get("metrics"), record.metrics)),
     )
+
+
+def last_metrics(workdir: Path, step: int, marks: tuple[list[int] | None, ...]) -> dict[str, float] | None:
+    """The metrics of the last validation up to a step, none before the first; None where metrics.jsonl is damaged.
+
+    marks: of the file, at times when it was whole.
+    """
+    from xfm.train.logs import changed_since, read_metrics
+
+    if changed_since(workdir, marks):
+        return None
+    valid = [one for one in read_metrics(workdir) if one["kind"] == "valid" and one["step"] <= step]
+    return {name: value for name, value in (valid[-1] if valid else {}).items() if isinstance(value, float)}
 
 
 @contextlib.contextmanager
@@ -86,21 +108,20 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
 
     Raises XfmError where the family that the run started from, or no family, has such a network.
     """
-    from xfm.train.logs import read_metrics
-    from xfm.train.record import read_record
+    from xfm.train.record import open_run
 
-    config = read_record(workdir)[0]
-    match(config["model"], family=(config.get("start") or {}).get("family"))  # before anything slow
+    config = open_run(workdir)[1].config
+    match(config.get("model") or {}, family=(config.get("start") or {}).get("family"))  # before anything slow
     run = read_run(workdir)
     m = run.match()
-    valid = [one for one in read_metrics(run.workdir) if one["kind"] == "valid"]
-    metrics = {f"{k} (validation)": v for k, v in (valid[-1] if valid else {}).items() if isinstance(v, float)}
-    training = {key: value for key, value in config.items() if key not in ("model", "data", "mesh")}
+    metrics = {f"{name} (validation)": value for name, value in (run.metrics or {}).items()}
+    training = {key: value for key, value in run.typed.items() if key not in ("model", "data", "mesh")}
     with tempfile.TemporaryDirectory() as draft:
         c = exported(run, m, Path(draft))
         left = [name for name in m.left if not write_pooling(c.folder, config["model"], name)]
         notes = [*m.near, *(f"the Hub's {m.family.model_type} has no head {one!r}, which is left out" for one in left)]
-        yield c, {"data": config["data"], "training": training, "metrics": metrics, "notes": notes}
+        notes += ["the run's metrics.jsonl is damaged, so its metrics are left out"] if run.metrics is None else []
+        yield c, {"data": run.typed["data"], "training": training, "metrics": metrics, "notes": notes}
 
 
 def exported(run: Run, m: Match, folder: Path) -> Checkpoint:

@@ -16,7 +16,7 @@ from xfm.objectives.span import Span
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
 from xfm.spec import plain
-from xfm.structures import build, network
+from xfm.structures import build
 from xfm.transforms.redraw import check_rules
 from xfm.vocabulary import Vocabulary
 

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from xfm.train.proof import checksums, layout, sealed, unsealed
 from xfm.train.state import State
 
 FOLDER, DAMAGED = "checkpoints", "damaged"
+COMMIT = "commit_success.txt"  # Orbax's mark of a step that is whole
 
 
 class Checkpoints:
@@ -43,16 +45,20 @@ class Checkpoints:
             "write": dict(max_to_keep=max(keep, 2), cleanup_tmp_directories=True),
             "read": dict(read_only=True, create=False),
         }
-        logging.getLogger("absl").addFilter(_not_orbax)
-        options = ocp.CheckpointManagerOptions(**modes[mode], **_atomic())
+        self._end_silence = _silence()
+        self._uncommitted = _uncommitted(self.folder)  # before Orbax cleans up
+        options = ocp.CheckpointManagerOptions(**modes[mode], **_atomic(), async_options=_folders_first())
         names = ("state", "proof")
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=names)
+        with _as_sentence(f"the checkpoints in {self.folder} cannot be opened"):
+            self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=names)
         self._saving: int | None = None
+        self._failed = False
 
     def steps(self) -> list[int]:
         """The steps that were committed, oldest first."""
-        self._manager.reload()
-        return sorted(self._manager.all_steps())
+        with _as_sentence(f"the checkpoints in {self.folder} cannot be listed"):
+            self._manager.reload()
+            return sorted(self._manager.all_steps())
 
     def path(self, step: int) -> Path:
         return self.folder / str(step)
@@ -89,8 +95,15 @@ class Checkpoints:
         goes on to the one before. Raises XfmError if every step is damaged, or if a step is whole
         but of another model.
         """
-        bad = []
-        for step in reversed(self.steps()):
+        bad, steps = [], self.steps()
+        for step in sorted(self._uncommitted - set(steps), reverse=True):
+            if not steps or step > steps[-1]:
+                self.say(
+                    f"the checkpoint of step {step} in {self.folder} is not used: it has no {COMMIT}, because its save "
+                    "was cut short or is still going on, or because the file was lost; "
+                    + (f"step {steps[-1]} is the newest that has one" if steps else "no earlier step has one")
+                )
+        for step in reversed(steps):
             found = self._attempt(step, like)
             if not isinstance(found, str):
                 if bad:
@@ -109,16 +122,20 @@ class Checkpoints:
 
         Raises XfmError where no step is whole.
         """
+        return self.newest()[1]
+
+    def newest(self) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
+        """The newest good step, its `weights`, and the notes that were saved beside them."""
         bad = []
         for step in reversed(self.steps()):
             with _hushed():
                 try:
-                    return self._weights(step)
+                    return step, *self._weights(step)
                 except Exception as error:
                     bad.append(f"step {step}: {_first_line(error)}")
         raise XfmError(f"{self.folder} holds no checkpoint that can be read ({'; '.join(bad) or 'it is empty'})")
 
-    def _weights(self, step: int) -> dict[str, np.ndarray]:
+    def _weights(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         proof = self._manager.restore(step, args=ocp.args.Composite(proof=ocp.args.JsonRestore()))
         proof = unsealed(proof["proof"])
         which = "ema" if any(path.startswith("ema/") for path in proof["layout"]) else "params"
@@ -137,7 +154,7 @@ class Checkpoints:
         wrong = [path for path in like if sums[path] != proof["checksums"][path]]
         if wrong:
             raise ValueError(f"the checksum of {wrong[0]} is wrong")
-        return {path.removeprefix(f"{which}/"): np.asarray(x) for path, x in found.items()}
+        return {path.removeprefix(f"{which}/"): np.asarray(x) for path, x in found.items()}, proof["notes"]
 
     def set_aside_after(self, step: int) -> None:
         """Moves the steps after `step` to workdir/damaged: training may write them again."""
@@ -154,8 +171,13 @@ class Checkpoints:
         self._manager.reload()
 
     def close(self) -> None:
-        self._manager.close()
-        logging.getLogger("absl").removeFilter(_not_orbax)
+        """Ends Orbax's work. Raises XfmError if a save fails only now; after one that has failed, no more is said."""
+        if not self._failed:
+            self._guarded(self._manager.close)
+            self._end_silence()
+            return
+        with contextlib.suppress(Exception):  # what it says of the failed save is known
+            self._manager.close()
 
     def _attempt(self, step: int, like: State) -> tuple[State, dict[str, Any]] | str:
         """What `_read` gives, or in a few words why the step is damaged."""
@@ -200,11 +222,14 @@ class Checkpoints:
         try:
             action()
         except Exception as error:
-            step, self._saving = self._saving, None
-            steps = self.steps()
+            step, self._saving, self._failed = self._saving, None, True
+            what = "checkpoints" if step is None else f"checkpoint of step {step}"
+            steps = []
+            with contextlib.suppress(Exception):  # the folder may be what failed
+                steps = self.steps()
             left = f"step {steps[-1]} is the newest that is whole" if steps else "no earlier one exists"
             raise XfmError(
-                f"the checkpoint of step {step} could not be saved in {self.folder}: "
+                f"the {what} could not be saved in {self.folder}: "
                 f"{_first_line(error)}; {left}: make room or mend the folder, then run again to go "
                 "on from there"
             ) from error
@@ -229,8 +254,49 @@ def _atomic() -> dict:
     return {"atomicity_options": AtomicityOptions(mode=AtomicityMode.COMMIT_FILE)}
 
 
+def _folders_first() -> ocp.AsyncOptions:
+    """A step's folders are made before its threads start. Otherwise, when that fails, threads that no one can end
+    wait 300 s for the folders, and keep the program alive for as long.
+    """
+    return ocp.AsyncOptions(create_directories_asynchronously=False)
+
+
+def _uncommitted(folder: Path) -> set[int]:
+    """The steps without a commit file, where this Orbax writes such files."""
+    if not _atomic() or not folder.is_dir():
+        return set()
+    with _as_sentence(f"the checkpoints in {folder} cannot be listed"):
+        return {int(one.name) for one in folder.iterdir() if one.name.isdecimal() and not (one / COMMIT).exists()}
+
+
+@contextlib.contextmanager
+def _as_sentence(what: str):
+    """Whatever goes wrong inside is an XfmError that says `what`, and why."""
+    try:
+        yield
+    except Exception as error:
+        raise XfmError(f"{what}: {_first_line(error)}") from error
+
+
+def _silence() -> Callable[[], None]:
+    """Silences Orbax's threads, which log tracebacks of what is told here in one sentence; gives what ends that."""
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
+
+    def own(unraisable) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):  # as writers say whose save has failed
+            hook(unraisable)
+
+    def end() -> None:
+        logger.removeFilter(_not_orbax)
+        if sys.unraisablehook is own:
+            sys.unraisablehook = hook
+
+    logger.addFilter(_not_orbax)
+    sys.unraisablehook = own
+    return end
+
+
 def _not_orbax(record: logging.LogRecord) -> bool:
-    """Orbax logs tracebacks of what is told here in one sentence."""
     return f"{os.sep}orbax{os.sep}" not in record.pathname
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from xfm.errors import XfmError
 from xfm.spec import plain
 from xfm.structures.pretrained import OwnHead
+from xfm.train.kept import require_whole
 from xfm.train.paths import flatten
-from xfm.train.record import FILE, read_classes, read_record
+from xfm.train.record import FILE, read_record
 
 NUMBER = re.compile(r"(LABEL_)?\d+")  # a class name that says no more than the class's number
 
@@ -98,14 +99,16 @@ def of_hub(source: str, head: str | None, revision: str | None) -> Found:
 
 
 def of_run(workdir: Path, head: str | None) -> Found:
-    config, _ = read_record(workdir)
+    record = read_record(workdir)
+    config = record.config
     spec, data = config["model"], config["data"]
     if head is not None and head not in spec.get("heads", {}):
         has = ", ".join(spec.get("heads", {})) or "none"
         raise XfmError(f"the run in {workdir} has no head {head!r}; it has {has}")
     file = workdir / "tokenizer.json"
+    require_whole(workdir, file.name, record.kept)
     tokenizer = {"kind": "file", "path": str(file)} if file.exists() else data.get("tokenizer") or {"kind": "bytes"}
-    names = class_names(dict(enumerate(read_classes(workdir))))
+    names = class_names(dict(enumerate(record.classes)))
 
     @functools.cache
     def weights():

@@ -6,12 +6,14 @@ value that is not finite is written as null. Only process 0 writes.
 
 import json
 import math
-import os
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
+from xfm.data.files import replacing
 from xfm.errors import XfmError, nearest
 
 FILE = "metrics.jsonl"
@@ -19,22 +21,24 @@ FILE = "metrics.jsonl"
 
 class JsonLines:
     """One JSON object a line, written at once; lines past `step`, from a run that went on and was
-    lost, are dropped.
+    lost, are dropped, and so are damaged ones, which is told.
     """
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(self, workdir: Path, step: int, say: Callable[[str], None]):
         self.path = workdir / FILE
-        kept = [line for line in read_metrics(workdir) if 0 < step and line["step"] <= step]
-        part = self.path.with_suffix(".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(part, self.path)
+        kept = [line for line in read_metrics(workdir, say) if 0 < step and line["step"] <= step]
+        content = "".join(json.dumps(line) + "\n" for line in kept).encode()
+        with replacing(self.path) as draft:
+            draft.write_bytes(content)
         self._file = self.path.open("ab", buffering=0)
+        self.mark = _mark(content)
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         values = {name: v if math.isfinite(v) else None for name, v in values.items()}
-        line = json.dumps({"step": step, "kind": kind, **values}) + "\n"
+        line = (json.dumps({"step": step, "kind": kind, **values}) + "\n").encode()
+        self.mark = [self.mark[0] + len(line), zlib.crc32(line, self.mark[1])]
         try:
-            self._file.write(line.encode())
+            self._file.write(line)
         except OSError as error:
             raise XfmError(
                 f"cannot write to {self.path}: {error.strerror}; the checkpoints are untouched: "
@@ -50,7 +54,7 @@ class TensorBoard:
     purged.
     """
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(self, workdir: Path, step: int, say: Callable[[str], None]):
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
@@ -66,38 +70,86 @@ class TensorBoard:
 
 
 class Log:
-    """All writers of a run; on processes other than 0 it writes nothing."""
+    """All writers of a run; on processes other than 0 it writes nothing.
 
-    def __init__(self, workdir: Path, kinds: Sequence[str], step: int):
+    say: told one sentence about each damaged line of an earlier run.
+    """
+
+    def __init__(self, workdir: Path, kinds: Sequence[str], step: int, say: Callable[[str], None]):
         for kind in kinds:
             if kind not in LOGS:
                 raise XfmError(f"config.log has no kind {kind!r}{nearest(kind, LOGS)}; it has {', '.join(LOGS)}")
         kinds = dict.fromkeys(("jsonl", *kinds)) if jax.process_index() == 0 else ()
-        self._writers = [LOGS[kind](workdir, step) for kind in kinds]
+        self._writers = {kind: LOGS[kind](workdir, step, say) for kind in kinds}
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        for writer in self._writers:
+        for writer in self._writers.values():
             writer.write(step, kind, values)
 
+    @property
+    def mark(self) -> list[int] | None:
+        """[bytes, crc32] of metrics.jsonl as it is now; None on a process that writes none."""
+        return self._writers["jsonl"].mark if self._writers else None
+
     def close(self) -> None:
-        for writer in self._writers:
+        for writer in self._writers.values():
             writer.close()
 
 
-def read_metrics(workdir: str | Path) -> list[dict]:
-    """The lines of metrics.jsonl; a last line that was cut off is left out."""
+def read_metrics(workdir: str | Path, say: Callable[[str], None] = lambda text: None) -> list[dict]:
+    """The lines of metrics.jsonl; a last line that was cut off is left out.
+
+    say: told one sentence about each other line that is left out because it is damaged.
+    """
     path = Path(workdir) / FILE
     lines = []
-    for text in path.read_text().splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            continue
+    for number, raw in enumerate(_content(path).splitlines(keepends=True), 1):
+        line = _line(raw)
+        if line is not None:
+            lines.append(line)
+        elif raw.endswith(b"\n"):
+            say(f"{path}:{number} is damaged and left out")
     return lines
+
+
+def changed_since(workdir: str | Path, marks: Iterable[Sequence[int] | None]) -> bool:
+    """Whether what metrics.jsonl began with when it had one of these marks is no longer so."""
+    content = _content(Path(workdir) / FILE)
+    return any(mark is not None and _mark(content[: mark[0]]) != list(mark) for mark in marks)
 
 
 def has_line(workdir: Path, step: int, kind: str) -> bool:
     return any(line["step"] == step and line["kind"] == kind for line in read_metrics(workdir))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise XfmError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _line(raw: bytes) -> dict[str, Any] | None:
+    """A line that has what each has, or None."""
+    try:
+        line = json.loads(raw.decode())
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or not _is(line.get("step"), int) or not isinstance(line.get("kind"), str):
+        return None
+    values = [value for name, value in line.items() if name != "kind"]
+    return line if all(value is None or _is(value, int | float) for value in values) else None
+
+
+def _is(value: Any, number) -> bool:
+    return isinstance(value, number) and not isinstance(value, bool)
+
+
+def _mark(content: bytes) -> list[int]:
+    """[bytes, crc32]."""
+    return [len(content), zlib.crc32(content)]
 
 
 LOGS = {

@@ -22,9 +22,11 @@ from xfm.errors import XfmError
 from xfm.train import curve
 from xfm.train.clock import Clock
 from xfm.train.evaluation import evaluate_on, predictor, weights_of
-from xfm.train.logs import Log, has_line
+from xfm.train.lock import Lock
+from xfm.train.logs import FILE as METRICS
+from xfm.train.logs import Log, changed_since, has_line
 from xfm.train.preempt import Interrupted, Preemption
-from xfm.train.record import open_workdir, read_record, to_plain, write_classes, write_record
+from xfm.train.record import open_run, open_workdir, to_plain, write_record
 from xfm.train.report import Listener, summary
 from xfm.train.run import Run, setup
 from xfm.train.sharding import batch_sharding
@@ -55,15 +57,20 @@ class Result:
 
 def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = None) -> Result:
     """Trains what `config` describes, in `workdir`; goes on from the newest good checkpoint if
-    there is one.
+    there is one. Relative paths in `config` are relative to the current folder.
 
     on_event(name, values) hears "start", "log", "evaluate", "save" and "end".
     Raises XfmError for what a user can mend, and Interrupted (a SystemExit) after SIGTERM or
     SIGINT.
     """
-    run = setup(to_plain(config), open_workdir(workdir), "write", on_event)
-    write_record(run.workdir, run.config, run.data.fingerprint)
-    write_classes(run.workdir, run.data.classes)
+    workdir = open_workdir(workdir)
+    with Lock(workdir) as lock:
+        return _train(to_plain(config), workdir, lock, on_event)
+
+
+def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Listener) -> Result:
+    run = setup(config, workdir, "write", on_event)
+    write_record(run.workdir, dataclasses.replace(run.record, metrics=None))
     with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
         state, window = restore(run)
         first, last, settings = int(state.step), run.settings.steps, run.settings
@@ -79,7 +86,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = N
             sharding=jax.tree.map(lambda x: x.sharding, run.like),
         )
         with (
-            contextlib.closing(Log(run.workdir, settings.log, first)) as log,
+            contextlib.closing(Log(run.workdir, settings.log, first, run.report.say)) as log,
             contextlib.closing(prefetch(batches, batch_sharding(run.mesh), first)) as stream,
             Preemption() as asked,
         ):
@@ -94,12 +101,13 @@ def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = N
                 clock.start(step)
                 window.add(step, metrics)
                 run.checkpoints.check()
+                lock.check()
                 run.report.advance()
                 stop = asked.to_stop(step)
                 if step % settings.log_every == 0 or step == last:
                     write_line(run, log, window, step, clock, stream.wait_share())
                 if step % settings.save_every == 0 or step == last or stop:
-                    clock.outside("save", partial(save, run, state, window))
+                    clock.outside("save", partial(save, run, state, window, log))
                     saved = step
                 if stop and step < last:
                     run.checkpoints.wait()
@@ -108,6 +116,7 @@ def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = N
                     valid = clock.outside("evaluate", partial(validate, run, state, log))
             run.checkpoints.wait()
             report = score(run, state, None if has_line(run.workdir, last, "report") else log)
+            write_record(run.workdir, dataclasses.replace(run.record, metrics=log.mark))
         valid = valid or validate(run, state, None)  # a run that had ended before
         return finish(run, state, valid, report, saved)
 
@@ -117,11 +126,8 @@ def evaluate(workdir: str | Path, on_event: Listener = None, *, changes: Mapping
 
     changes: keys of the config to set otherwise, of those that may change: `mesh` for other devices, `eval_steps`.
     """
-    workdir = Path(workdir).expanduser().absolute()
-    record = read_record(workdir)
-    if record is None:
-        raise XfmError(f"{workdir} holds no run: there is no config.json; give the workdir of `xfm train`")
-    run = setup({**record[0], **to_plain(changes or {})}, workdir, "read", on_event)
+    workdir, record = open_run(workdir)
+    run = setup({**record.config, **to_plain(changes or {})}, workdir, "read", on_event)
     with contextlib.closing(run.checkpoints), contextlib.closing(run.report):
         found = run.checkpoints.restore(run.like)
         if found is None:
@@ -140,6 +146,8 @@ def restore(run: Run) -> tuple[State, Window]:
     if found:
         run.checkpoints.set_aside_after(step)
         run.report.say(f"going on from step {step} of {run.settings.steps}")
+        if changed_since(run.workdir, (notes.get("metrics"), run.record.metrics)):
+            run.report.say(f"{run.workdir / METRICS} is not what it was at step {step}: earlier figures may be wrong")
     if step > run.settings.steps:
         raise XfmError(
             f"{run.workdir} is at step {step}, past config.steps={run.settings.steps}; "
@@ -208,10 +216,10 @@ def score(run: Run, state: State, log: Log | None) -> dict[str, float]:
     return values
 
 
-def save(run: Run, state: State, window: Window) -> None:
+def save(run: Run, state: State, window: Window, log: Log) -> None:
     """Begins a checkpoint; it is written while the next steps run."""
     begin = time.perf_counter()
-    run.checkpoints.save(state, window.notes())
+    run.checkpoints.save(state, {**window.notes(), "metrics": log.mark})
     run.report.event("save", step=int(state.step), seconds=time.perf_counter() - begin)
 
 

@@ -1,9 +1,11 @@
-"""config.json: what a workdir was trained with, as plain JSON, and whether a second run still means
-the same.
+"""config.json: what a workdir was trained with, as plain JSON with a checksum of itself, and whether a second run
+still means the same.
 """
 
+import dataclasses
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,41 @@ import jax
 import ml_collections
 import numpy as np
 
+from xfm.data import located as located_data
+from xfm.data.files import replacing
+from xfm.data.paths import expanded
+from xfm.data.paths import folder as if_folder
 from xfm.errors import XfmError
 from xfm.train.settings import MAY_CHANGE
 
 FILE = "config.json"
-CLASSES = "classes.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """config: with absolute paths.  data: its fingerprint.  typed: key of a path -> the words that were given for it,
+    where they were relative.  kept: what the run keeps, see kept.py.  metrics: the mark of metrics.jsonl when the run
+    ended, see logs.py; None before.  classes: names of the data's classes in the order of their numbers.
+    """
+
+    config: dict[str, Any]
+    data: str
+    typed: dict[str, str] = dataclasses.field(default_factory=dict)
+    kept: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    metrics: list[int] | None = None
+    classes: list[str] = dataclasses.field(default_factory=list)
+
+    def as_typed(self) -> dict[str, Any]:
+        """The config with paths as they were typed, which tells others nothing of this machine's folders."""
+        config = dict(self.config)
+        for key, words in self.typed.items():
+            _put(config, key, words)
+        return config
 
 
 def open_workdir(workdir: str | Path) -> Path:
     """The folder of a run, made if needed and proven writable; XfmError where it is not."""
-    workdir = Path(workdir).expanduser().absolute()
+    workdir = folder_named(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe = workdir / f".writable-{os.getpid()}"
@@ -30,6 +57,22 @@ def open_workdir(workdir: str | Path) -> Path:
     except OSError as error:
         raise XfmError(f"cannot write to the workdir {workdir}: {error.strerror}; choose another") from None
     return workdir
+
+
+def open_run(workdir: str | Path) -> tuple[Path, Record]:
+    """The folder of a run that was begun, and its record; nothing is written.  XfmError where it holds none."""
+    workdir = folder_named(workdir)
+    record = read_record(workdir)
+    if record is None:
+        raise XfmError(f"{workdir} holds no run: there is no {FILE}; give the workdir of `xfm train`")
+    return workdir, record
+
+
+def folder_named(workdir: str | Path) -> Path:
+    """A workdir as an absolute path; XfmError for an empty name, which would mean the folder one is in."""
+    if not str(workdir).strip():
+        raise XfmError("the workdir has no name: give a folder, '.' for the one you are in")
+    return expanded(workdir).absolute()
 
 
 def to_plain(value: Any, where: str = "config") -> Any:
@@ -51,42 +94,75 @@ def to_plain(value: Any, where: str = "config") -> Any:
     raise XfmError(f"{where} is a {type(value).__name__}; a config holds plain data only")
 
 
-def write_record(workdir: Path, config: Mapping[str, Any], fingerprint: str) -> None:
+def write_record(workdir: Path, record: Record) -> None:
     """Writes config.json in one move, on process 0."""
     if jax.process_index() != 0:
         return
-    text = json.dumps({"config": config, "data": fingerprint}, indent=2)
-    part = workdir / f"{FILE}.part"
-    part.write_text(text + "\n")
-    os.replace(part, workdir / FILE)
+    content = dataclasses.asdict(record)
+    with replacing(workdir / FILE) as part:
+        part.write_text(json.dumps({**content, "crc32": _crc(content)}, indent=2) + "\n")
 
 
-def read_record(workdir: Path) -> tuple[dict[str, Any], str] | None:
-    """(config, fingerprint of the data) of the workdir, or None where none was written."""
+def read_record(workdir: Path) -> Record | None:
+    """The record of the workdir, or None where none was written.  XfmError where it is damaged."""
     path = Path(workdir) / FILE
     if not path.exists():
         return None
     try:
-        record = json.loads(path.read_text())
-        return record["config"], record["data"]
-    except (ValueError, KeyError, TypeError) as error:
+        content = json.loads(path.read_bytes())
+        if content.keys() != {"config", "data"}:  # as runs before checksums have it
+            if content.pop("crc32") != _crc(content):
+                raise ValueError("its checksum is wrong")
+        return Record(**content)
+    except OSError as error:
+        raise XfmError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise XfmError(f"{path} is damaged ({error}); restore it or take another workdir") from None
 
 
-def require_same_config(workdir: Path, config: Mapping[str, Any], evaluated: Sequence[str] = ()) -> None:
+def located(config: Mapping[str, Any], record: Record | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """The config with absolute paths, relative ones being relative to the current folder, and of those what was typed.
+
+    Relative words that the run's record knows keep their meaning where they mean nothing in the current folder.
+    """
+    base = Path.cwd()
+    data, start = config.get("data"), config.get("start")
+    out = dict(config)
+    if isinstance(data, Mapping):
+        out["data"] = located_data(data, base)
+    if isinstance(start, Mapping):
+        out["start"] = {**start, "source": if_folder(start.get("source"), base)} if "source" in start else start
+    given, found = flat(config), flat(out)
+    typed = {key: given[key] for key, path in found.items() if path != given.get(key)}
+    known = {} if record is None else flat(record.config)
+    for key, words in ({} if record is None else record.typed).items():
+        if given.get(key) == words and key in known and not os.path.exists(found[key]):
+            _put(out, key, known[key])
+        if given.get(key) in (words, known.get(key)):
+            typed[key] = words
+    return out, typed
+
+
+def require_same_config(
+    workdir: Path,
+    record: Record,
+    config: Mapping[str, Any],
+    typed: Mapping[str, str],
+    evaluated: Sequence[str] = (),
+) -> None:
     """Raises XfmError if the workdir was trained with another config, naming each key that differs.
 
-    Keys in MAY_CHANGE may differ, and `evaluated`, which only evaluation reads (`a.b` goes into mappings); so may
-    everything while no checkpoint depends on it (the caller's to know).
+    Keys in MAY_CHANGE may differ, and `evaluated`, which only evaluation reads (`a.b` goes into mappings); so may a
+    path that is typed as it was, the data's fingerprint being compared too.
     """
-    record = read_record(workdir)
-    if record is None:
-        return
     free = (*MAY_CHANGE, *evaluated)
-    old, new = (_flat(c) for c in (record[0], config))
+    old, new = flat(record.config), flat(config)
     changed = [
         key for key in {**old, **new} if old.get(key, "absent") != new.get(key, "absent") and not _lies_in(key, free)
     ]
+    before = {**old, **record.typed}  # a record from before paths were absolute has in its config what was typed
+    moved = [(old[key], new[key]) for key in changed if key in typed and typed[key] == before.get(key)]
+    changed = [key for key in changed if not any(_follows(old.get(key), new.get(key), *one) for one in moved)]
     if changed:
         lines = [f"{key}: {old.get(key, 'absent')!r} -> {new.get(key, 'absent')!r}" for key in changed]
         more = f" (and {len(lines) - 8} more)" if len(lines) > 8 else ""
@@ -96,22 +172,21 @@ def require_same_config(workdir: Path, config: Mapping[str, Any], evaluated: Seq
         )
 
 
-def require_same_data(workdir: Path, fingerprint: str) -> None:
+def require_same_data(workdir: Path, record: Record, fingerprint: str) -> None:
     """Raises XfmError if the data is not what the workdir was trained on."""
-    record = read_record(workdir)
-    if record is not None and record[1] != fingerprint:
+    if record.data != fingerprint:
         raise XfmError(
-            f"{workdir} was trained on other data (fingerprint {record[1]} -> {fingerprint}): take "
+            f"{workdir} was trained on other data (fingerprint {record.data} -> {fingerprint}): take "
             "another workdir, or bring the old files back"
         )
 
 
 def _lies_in(key: str, roots: Sequence[str]) -> bool:
-    """Whether a key of `_flat` is one of the roots or below it."""
+    """Whether a key of `flat` is one of the roots or below it."""
     return any(key == root or key.startswith((f"{root}.", f"{root}[")) for root in roots)
 
 
-def _flat(value: Any, where: str = "") -> dict[str, Any]:
+def flat(value: Any, where: str = "") -> dict[str, Any]:
     """`a.b[0].c` -> leaf."""
     if isinstance(value, Mapping):
         items = [(f"{where}.{key}" if where else key, item) for key, item in value.items()]
@@ -121,26 +196,24 @@ def _flat(value: Any, where: str = "") -> dict[str, Any]:
         return {where: value}
     if not items:
         return {where: value}
-    return {key: leaf for name, item in items for key, leaf in _flat(item, name).items()}
+    return {key: leaf for name, item in items for key, leaf in flat(item, name).items()}
 
 
-def write_classes(workdir: Path, classes: Sequence[str]) -> None:
-    """Writes classes.json, the names of the data's classes in the order of their numbers, if there are any."""
-    if jax.process_index() == 0 and classes:
-        part = workdir / f"{CLASSES}.part"
-        part.write_text(json.dumps(list(classes), ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(part, workdir / CLASSES)
+def _put(tree: dict, key: str, value: Any) -> None:
+    """Sets the leaf that `flat` calls `key`; the mappings on the way are the caller's own."""
+    for name, item in tree.items():
+        if name == key:
+            tree[name] = value
+        elif key.startswith(f"{name}.") and isinstance(item, Mapping):
+            tree[name] = dict(item)
+            _put(tree[name], key.removeprefix(f"{name}."), value)
 
 
-def read_classes(workdir: Path) -> tuple[str, ...]:
-    """The names that `write_classes` wrote; none where there is no such file."""
-    path = Path(workdir) / CLASSES
-    if not path.exists():
-        return ()
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise XfmError(f"{path} is damaged ({error}); remove it and run `xfm train` again, which writes it") from None
-    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise XfmError(f"{path} is damaged (no list of names); remove it and run `xfm train` again, which writes it")
-    return tuple(names)
+def _follows(old: Any, new: Any, before: str, after: str) -> bool:
+    """Whether `new` is to the path `after` what `old` is to `before`: the path itself, or a file below it."""
+    below = isinstance(old, str) and isinstance(new, str) and old.startswith(before) and new.startswith(after)
+    return below and old.removeprefix(before) == new.removeprefix(after)
+
+
+def _crc(content: Any) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())

@@ -14,12 +14,12 @@ from xfm.errors import XfmError
 from xfm.objectives import build_objective, evaluated_keys
 from xfm.spec import build
 from xfm.structures.tokens import check_unpadded
-from xfm.train import start, taken
+from xfm.train import kept, start, taken
 from xfm.train.checkpoint import Checkpoints
 from xfm.train.evaluation import fewest_rows
 from xfm.train.memory import check_batch, check_state
 from xfm.train.optimiser import Optimiser, build_optimiser
-from xfm.train.record import require_same_config, require_same_data
+from xfm.train.record import Record, flat, located, read_record, require_same_config, require_same_data
 from xfm.train.report import Listener, Report, header
 from xfm.train.schedules import build_schedule
 from xfm.train.settings import Settings, read_settings
@@ -32,7 +32,7 @@ from xfm.train.step import make_eval
 class Run:
     """What `setup` makes of a config; the phases of the loop read it."""
 
-    config: Mapping[str, Any]
+    record: Record
     settings: Settings
     workdir: Path
     report: Report
@@ -46,6 +46,10 @@ class Run:
     evaluate: Callable
     baseline: dict[str, float]
     checkpoints: Checkpoints
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.record.config
 
 
 def layout_of(settings: Settings, config: Mapping[str, Any]) -> Padded | Tokens:
@@ -62,8 +66,11 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     mode: "write" to train, "read" to leave the workdir's checkpoints alone.
     """
     settings, report = read_settings(config), Report(on_event)
+    before = read_record(workdir)
+    config, typed = located(config, before)
     found = start.found_for(config)
-    config = start.resolved(config, found)
+    given, config = flat(config), start.resolved(config, found)
+    typed = {key: words for key, words in typed.items() if flat(config).get(key) == given[key]}  # not what is replaced
     mesh, rules = make_mesh(settings.mesh), rules_named(settings.sharding)
     ways = mesh.shape["data"] * settings.accumulate
     if settings.batch % ways:
@@ -73,14 +80,24 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         )
     layout = layout_of(settings, config)
     checkpoints = Checkpoints(workdir, settings.keep, mode, say=report.say)
-    if checkpoints.steps():
-        require_same_config(workdir, config, evaluated_keys(config["objective"]))
-    data = open_data(config["data"], workdir)
+    begun = before is not None and bool(checkpoints.steps())
+    if begun:
+        require_same_config(workdir, before, config, typed, evaluated_keys(config["objective"]))
+    with kept.opened(workdir, {} if before is None else before.kept, mode, report.say) as (folder, seals):
+        data = open_data(config["data"], folder)
     if found is not None:
         start.check_labels(data.classes, config, found)
         data = taken.adapted(data, found, config["model"]["embed"])
-    if checkpoints.steps():
-        require_same_data(workdir, data.fingerprint)
+    if begun:
+        require_same_data(workdir, before, data.fingerprint)
+    record = Record(
+        config=config,
+        data=data.fingerprint,
+        typed=typed,
+        kept=kept.seals(workdir, seals) if mode == "write" else dict(seals),
+        metrics=None if before is None else before.metrics,
+        classes=list(data.classes),
+    )
 
     objective = build_objective(config, data.vocabulary)
     objective, changed = objective.evaluated_in(fewest_rows(len(data.valid), settings.batch, settings.eval_steps))
@@ -131,7 +148,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         report.say(f"{baseline_name} baseline: {value:.4f} {getattr(objective, 'unit', 'nats')}")
     report.event("start", params=params, baseline=baseline, notes=notes)
     return Run(
-        config=config,
+        record=record,
         settings=settings,
         workdir=workdir,
         report=report,

@@ -154,8 +154,8 @@ def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> L
         with replacing(note) as draft:  # first: a tokenizer.json without a note cannot come from here
             draft.write_text(now)
         with replacing(path) as draft:
-            tokenizer.save(str(draft))
-    elif not note.exists() or note.read_text() != now:
+            draft.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")  # unlike `save`, raises OSError
+    elif not note.exists() or note.read_bytes() != now.encode():
         raise XfmError(
             f"{path} was trained on another corpus or with other settings than "
             f"{spec['kind']} of size {spec['size']}; use a new workdir"

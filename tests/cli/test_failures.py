@@ -1,0 +1,111 @@
+"""How a command ends that fails: one sentence, an exit code, and no thread that keeps the program."""
+
+import os
+import resource
+import threading
+
+import pytest
+
+import xfm.catalogue as catalogue
+import xfm.failures as failures
+from tests.cli.test_cli import TINY
+from xfm.data.tokenizers import TOKENIZERS
+from xfm.errors import XfmError
+
+
+class Panic(BaseException):
+    """As what a library in Rust raises."""
+
+
+def fail_with(monkeypatch, error):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(catalogue, "load", failing)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("division by zero"), Panic("index out of\nbounds")])
+def test_a_fault_of_xfm_itself(run, monkeypatch, tmp_path, error):
+    """One sentence with the file that holds the traceback, or the traceback itself."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv(failures.SHOWN, raising=False)
+    fail_with(monkeypatch, error)
+    code, out, err = run("describe", TINY)
+    (file,) = tmp_path.glob("xfm-fault-*.txt")
+    first = str(error).splitlines()[0]
+    assert code == 1 and not out and err.count("\n") == 1 and "Traceback" not in err
+    assert err.startswith(f"xfm: a fault of xfm itself, {type(error).__name__}: {first}; ") and str(file) in err
+    assert "Traceback" in file.read_text() and str(error) in file.read_text()
+
+    monkeypatch.setenv(failures.SHOWN, "1")
+    code, _, err = run("describe", TINY)
+    assert code == 1 and "Traceback" in err and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "error, sentence",
+    [
+        (OSError(28, "No space left on device", "/a/file"), "/a/file: No space left on device"),
+        (PermissionError(13, "Permission denied"), "Permission denied"),
+        (MemoryError(), "the memory is full (no more memory); lower config.batch"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand more"), "the memory is full (RESOURCE_EXHAUSTED: Out of"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_fault(refused, monkeypatch, error, sentence):
+    fail_with(monkeypatch, error)
+    assert refused("describe", TINY).startswith(f"xfm: {sentence}")
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("def get_config(arg):\n    return 1 / 0\n", ", line 2 gives no config for 'base': ZeroDivisionError"),
+        ("def get_config():\n    return {}\n", "gives no config for 'base': TypeError"),
+        ("def get_config(arg):\n    return [1]\n", "gives no config for 'base': TypeError"),
+        ("def get_config(arg):\n    return {'a.b': 1}\n", "gives no config for 'base': ValueError"),
+        ("def get_config(arg):\n    raise SystemExit(0)\n", ", line 2 gives no config for 'base': SystemExit"),
+        ("import sys\nsys.exit()\n", ", line 2 cannot be loaded: SystemExit"),
+        ("raise KeyError('spam')\n", ", line 1 cannot be loaded: KeyError: 'spam'"),
+    ],
+)
+def test_a_config_file_that_fails(refused, tmp_path, text, told):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    sentence = refused("describe", f"{file}")
+    assert str(file) in sentence and told in sentence
+
+
+def test_an_empty_name_is_no_workdir(refused, documents, tmp_path, monkeypatch):
+    """It would mean the current folder."""
+    monkeypatch.chdir(tmp_path)
+    data = f"--config.data.path={documents}"
+    before = set(tmp_path.iterdir())
+    for words in (("train", TINY, "--workdir", "", data), ("train", TINY, "--workdir", " ", data), ("eval", "")):
+        assert "the workdir has no name: give a folder" in refused(*words)
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+def test_a_disk_that_is_full_while_the_tokeniser_is_written(kind, tmp_path):
+    spec = TOKENIZERS[kind](size=400)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(XfmError, match=f"{tmp_path / 'tokenizer.json'} cannot be written: File too large"):
+            spec.fit(lambda: iter(["some words of a text"] * 9), "corpus", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name for path in tmp_path.iterdir()} == {"tokenizer.trained-on"}
+
+
+def test_threads_that_would_keep_the_program_are_not_waited_for(monkeypatch):
+    ended, stop = [], threading.Event()
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(failures, "PATIENCE", 0.05)
+    assert failures.leave(2) == 2 and not ended
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    failures.leave(2)
+    stop.set()
+    thread.join()
+    assert ended == [2]

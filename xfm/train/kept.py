@@ -1,0 +1,94 @@
+"""What a run keeps in its workdir for itself beside the checkpoints: its tokeniser and its encoded text.
+
+Size and checksum of each such file stand in the run's record (config.json), which is sealed itself. A file that is not
+what the record says would change the numbers of a run without a word; hence it is made again, where nothing else
+depends on it, or refused.
+"""
+
+import contextlib
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import jax
+from orbax.checkpoint import multihost
+
+from xfm.errors import XfmError
+
+KEPT = ("*.npy", "tokenizer.*")
+CACHES = "*.npy"  # encoded text, which the data and the tokeniser give again
+PIECE = 1 << 24
+
+Seals = Mapping[str, list[int]]  # name -> [bytes, crc32]
+
+
+def seals(workdir: Path, known: Seals | None = None) -> dict[str, list[int]]:
+    """name -> [bytes, crc32] of each file that the run keeps.  known: seals that were verified just now."""
+    known = known or {}
+    names = sorted({path.name for pattern in KEPT for path in workdir.glob(pattern)})
+    return {name: known.get(name) or seal(workdir / name) for name in names}
+
+
+def seal(path: Path) -> list[int]:
+    """[bytes, crc32] of a file.  Raises XfmError where it cannot be read."""
+    size, crc = 0, 0
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(PIECE):
+                size, crc = size + len(piece), zlib.crc32(piece, crc)
+    except OSError as error:
+        raise XfmError(f"{path} cannot be read: {error.strerror}") from error
+    return [size, crc]
+
+
+def whole(workdir: Path, sealed: Seals) -> Iterator[tuple[Path, bool]]:
+    """Each sealed file that is there, and whether it is what was sealed."""
+    for name, expected in sealed.items():
+        if (path := workdir / name).exists():
+            yield path, seal(path) == list(expected)
+
+
+def require_whole(workdir: Path, name: str, sealed: Seals) -> None:
+    """Raises XfmError if the file is there and is not what was sealed."""
+    if not all(same for _, same in whole(workdir, {name: sealed[name]} if name in sealed else {})):
+        raise XfmError(
+            f"{workdir / name} is damaged: its checksum is not the one that was recorded when it was written; bring "
+            f"back a copy of it, or remove {workdir / 'tokenizer.json'} to have it trained again"
+        )
+
+
+@contextlib.contextmanager
+def opened(workdir: Path, sealed: Seals, mode: str, say: Callable[[str], None]) -> Iterator[tuple[Path, Seals]]:
+    """The folder in which data finds what the run keeps, and the seals that hold: nothing in it is damaged.
+
+    mode: "write" gives the workdir, damaged caches being removed; "read" gives a folder for a while that shows the
+    workdir's good files and takes what has to be made again, so that nothing is written to the workdir.
+    Raises XfmError where the tokeniser is damaged.
+    """
+    good = {}
+    for path, same in whole(workdir, sealed):
+        if same:
+            good[path.name] = sealed[path.name]
+        elif path.match(CACHES):
+            say(f"{path} is damaged (its checksum is not the recorded one), and is made again")
+        else:
+            require_whole(workdir, path.name, sealed)
+    multihost.sync_global_processes("xfm: kept files checked")
+    bad = {name for name in sealed if name not in good}
+    if mode == "write":
+        if jax.process_index() == 0:
+            for name in bad:
+                (workdir / name).unlink(missing_ok=True)
+        multihost.sync_global_processes("xfm: damaged files removed")
+        yield workdir, good
+        return
+    with tempfile.TemporaryDirectory(prefix="xfm-") as made:
+        for pattern in KEPT:
+            for path in workdir.glob(pattern):
+                if path.name not in bad:
+                    (Path(made) / path.name).symlink_to(path)
+        try:
+            yield Path(made), good
+        except XfmError as error:  # it speaks of the folder that nobody knows
+            raise XfmError(str(error).replace(made, str(workdir))) from error
