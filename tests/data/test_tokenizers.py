@@ -54,7 +54,9 @@ def test_characters_are_code_points(tmp_path):
     assert tokenizer.decode([v.cls, *want, v.sep, v.pad]) == "naïve 漢字\n\ufffd"
     assert (v.size, v.pad, v.cls, v.sep, v.mask, v.unknown) == (0x10000, 0, 0xE000, 0xE001, 0xE003, 0xFFFD)
     assert np.flatnonzero(v.starts_word[tokenizer.encode("a b\n c")]).tolist() == [1, 3, 4]
-    assert fit({"kind": "characters", "limit": 0x110000}, tmp_path).encode("🙂")[0] == ord("🙂")
+    every = fit({"kind": "characters", "limit": 0x110000}, tmp_path)
+    assert every.encode("🙂")[0] == ord("🙂")
+    assert every.vocabulary.starts_word.sum() == sum(chr(i).isspace() for i in range(0x110000))
     with pytest.raises(XfmError, match="a limit from 65534 to 1114112, not 256"):
         fit({"kind": "characters", "limit": 256}, tmp_path)
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from xfm.errors import XfmError
+from xfm.hub.tokenizer_characters import UNICODE, Characters
 from xfm.hub.tokenizer_classes import kind_of
 from xfm.hub.tokenizer_files import FILES, backend_of, read_settings, special_tokens, usual_tokens, whole_file
 from xfm.truncation import kept
@@ -78,6 +79,8 @@ class Tokenizer:
 
     def __len__(self) -> int:
         """One more than the largest id."""
+        if isinstance(self.backend, Characters):
+            return UNICODE
         return max(self.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     def __call__(
@@ -177,7 +180,7 @@ class Tokenizer:
         """All on which the ids of a text depend."""
         with self._one_at_a_time:
             self.backend.no_truncation()
-            stored = self.backend.to_str() if hasattr(self.backend, "to_str") else type(self.backend).__name__
+            stored = "characters" if isinstance(self.backend, Characters) else self.backend.to_str()
             split = getattr(self.backend, "encode_special_tokens", False)
         return json.dumps([stored, split, self.cut, self._odd, self.special])
 

@@ -16,7 +16,7 @@ NAMES = {0: "[PAD]", CLS: "[CLS]", SEP: "[SEP]", 0xE002: "[BOS]", MASK: "[MASK]"
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """ids, the type of each, and its [first, end) in the text, (0, 0) for what is added.
+    """ids, the type of each, its [first, end) in the text, (0, 0) for what is added, and which text it is of, or None.
 
     overflowing: the characters of each text that were cut off, where there are some.
     """
@@ -24,6 +24,7 @@ class Encoding:
     ids: list[int]
     type_ids: list[int]
     offsets: list[tuple[int, int]]
+    sequence_ids: list[int | None]
     overflowing: tuple[str, ...] = ()
 
 
@@ -68,12 +69,12 @@ class Characters:
         if self._limit is not None:
             added = self.num_special_tokens_to_add(pair is not None) if add_special_tokens else 0
             spans = kept([len(one) for one in texts], self._limit[0] - added, self._limit[1])
-        found = [(CLS, 0, (0, 0))] if add_special_tokens else []
+        found = [(CLS, 0, (0, 0), None)] if add_special_tokens else []
         for type_id, (one, (first, end)) in enumerate(zip(texts, spans, strict=True)):
-            found += [(ord(one[i]), type_id, (i, i + 1)) for i in range(first, end)]
-            found += [(SEP, type_id, (0, 0))] if add_special_tokens else []
+            found += [(ord(one[i]), type_id, (i, i + 1), type_id) for i in range(first, end)]
+            found += [(SEP, type_id, (0, 0), None)] if add_special_tokens else []
         lost = tuple(one[:first] + one[end:] for one, (first, end) in zip(texts, spans, strict=True))
-        columns = (list(column) for column in zip(*found, strict=True)) if found else ([], [], [])
+        columns = (list(column) for column in zip(*found, strict=True)) if found else ([], [], [], [])
         return Encoding(*columns, tuple(filter(None, lost)))
 
     def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[Encoding]:

@@ -10,13 +10,15 @@ from xfm.data.tokenizers.base import Ids, Places, Texts, Untrained
 from xfm.errors import XfmError
 from xfm.vocabulary import Vocabulary
 
+LAST_BLANK = 0x3000  # the ideographic one; no code point above is white space
 UNKNOWN = 0xFFFD  # Unicode's own character for what cannot be shown
 IDS = dict(pad=0, unknown=UNKNOWN, cls=0xE000, sep=0xE001, mask=0xE003, special=(0, *range(0xE000, 0xE005), UNKNOWN))
 
 
 def vocabulary(size: int) -> Vocabulary:
     """Of the first so many code points; a word begins with a white space."""
-    blank = np.fromiter((chr(i).isspace() for i in range(size)), bool, size)
+    blank = np.zeros(size, bool)
+    blank[[i for i in range(min(size, LAST_BLANK + 1)) if chr(i).isspace()]] = True
     return Vocabulary(size=size, starts_word=blank, **IDS)
 
 

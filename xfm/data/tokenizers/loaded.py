@@ -111,10 +111,11 @@ def _some_tokens(backend: Any) -> list[str]:
 def _vocabulary(tokenizer: "Tokenizer", path: str | Path) -> Vocabulary:
     """Roles as the tokeniser has them, else by the names that such tokens mostly have."""
     backend = tokenizer.backend
-    if not hasattr(backend, "to_str"):
-        return characters.vocabulary(len(tokenizer))
+    from xfm.hub.tokenizer_characters import Characters
     from xfm.hub.tokenizer_files import USUAL, usual_tokens
 
+    if isinstance(backend, Characters):
+        return characters.vocabulary(len(tokenizer))
     ids = backend.get_vocab(with_added_tokens=True)
     names = usual_tokens(backend) | tokenizer.special
     found = {role: ids.get(names.get(theirs)) for role, theirs in ROLES.items()}
