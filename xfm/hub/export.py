@@ -236,20 +236,31 @@ def write_tokenizer(run: Run, folder: Path, m: Match | None) -> dict[str, Any]:
 def copy_tokenizer(source: Path, folder: Path, pad: int) -> dict[str, Any]:
     """A checkpoint's tokeniser as it is; gives what its config.json says of it.
 
-    pad: the id that rows were filled up with. Where the files name no token for padding, as GPT-2's, it becomes one.
+    pad: the id that rows were filled up with. Where the files leave something to the family, such as the class, or do
+    not name a token for padding, as GPT-2's, tokenizer_config.json says it.
     """
     from xfm.hub.tokenizer import read_tokenizer
+    from xfm.hub.tokenizer_files import read_settings
 
     copy(source, folder)
-    content = read_json(source / "config.json")
+    content, settings = read_json(source / "config.json"), read_settings(source)
     kept = {key: content[key] for key in content if key.endswith("_token_id") or key == "tokenizer_class"}
     kept = {key: value for key, value in kept.items() if value is not None}
     tokenizer = read_tokenizer(source, content)
-    if tokenizer.pad_token_id is None:
+    special = {"pad": tokenizer.backend.id_to_token(pad)} | tokenizer.special
+    said = {f"{role}_token": token for role, token in special.items() if not settings.get(f"{role}_token")}
+    if (source / "tokenizer.json").is_file() and not ({"tokenizer_class"} & {*settings, *kept}):
+        most = {"model_max_length": tokenizer.model_max_length} if tokenizer.model_max_length else {}
+        how = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "padding_side": tokenizer.side,
+            "truncation_side": tokenizer.cut,
+        }
+        said |= {key: value for key, value in (how | most).items() if key not in settings}
+    if said:
         file = folder / "tokenizer_config.json"
-        settings = read_json(file) if file.is_file() else {}
-        settings["pad_token"] = tokenizer.backend.id_to_token(pad)
-        file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        before = read_json(file) if file.is_file() else {}
+        file.write_text(json.dumps(before | said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return {"pad_token_id": pad} | kept
 
 
