@@ -8,9 +8,10 @@ import pytest
 from linear_regression import Linear, Rows
 
 from xfm.data import Batches
-from xfm.train.optimiser import build_optimiser
+from xfm.train.optimiser import OPTIMISERS, build_optimiser
 from xfm.train.paths import flatten
-from xfm.train.state import new_state
+from xfm.train.schedules import build_schedule
+from xfm.train.state import State, new_state
 from xfm.train.step import make_eval, make_step
 
 BATCHES = Batches(Rows(64, 1), 8, 0)
@@ -114,6 +115,37 @@ def test_update_that_is_not_finite_is_not_made(accumulate):
         np.testing.assert_array_equal(after[path], before[path], err_msg=path)
     assert float(metrics["skipped"][0]) == 1.0
     assert all(float(v) == 0 for name in metrics for v in metrics[name] if name != "skipped")
+
+
+@pytest.mark.parametrize("kind", OPTIMISERS)
+def test_the_rate_is_that_of_the_step_though_steps_were_skipped(kind):
+    """The schedule counts steps of the run, for every optimiser, group and frozen parameter, and so ends with it."""
+    batch = BATCHES.rows(0)
+    objective = Linear(noise=0.0, bad=(-1,))
+    rules = dict(groups=[("bias", 0.5)], freeze=["other"])
+    params = {"head": {"kernel": jnp.ones((6, 3)), "bias": jnp.ones(3)}, "other": jnp.ones(2)}
+    schedule = build_schedule(dict(kind="linear", peak=1.0), 10)
+    optimiser = build_optimiser(dict(kind=kind), schedule, params, **rules)
+    extra = {"calls": jnp.int32(0)}
+    state = State(jnp.int32(0), params, optimiser.init(params), extra, None, jax.random.key(0))
+    step = make_step(objective, optimiser)
+    skipped = {**batch, "number": np.full(8, -1, np.int32)}
+
+    def moved(state):
+        before = numbers(copy(state.params))
+        after, metrics = step(copy(state), batch)
+        assert float(metrics["skipped"][0]) == 0
+        return {path: numbers(after.params)[path] - before[path] for path in before}
+
+    first = moved(state)
+    for _ in range(6):
+        state, metrics = step(state, skipped)
+        assert float(metrics["skipped"][0]) == 1
+    later = moved(state)
+    for path in ("head/kernel", "head/bias"):
+        assert np.abs(first[path]).max() > 0
+        np.testing.assert_allclose(later[path], 0.4 * first[path], rtol=2e-3, atol=1e-6)
+    assert float(schedule(6)) == pytest.approx(0.4) and not later["other"].any()
 
 
 def test_gradient_that_is_not_finite_is_not_applied_though_the_loss_is():

@@ -113,17 +113,21 @@ def _accumulated(loss_of, terms, state, batch, rng, accumulate):
     devices.
     """
     dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1), batch)
-    parts = dealt, jax.vmap(lambda index: jax.random.fold_in(rng, index))(jnp.arange(accumulate))
+    parts = dealt, jnp.arange(accumulate)
+
+    def of(params, extra, part):
+        rows, index = part
+        return loss_of(params, extra, rows, jax.random.fold_in(rng, index))[1]
 
     def counted(_, part):
-        _, (metrics, _) = loss_of(state.params, state.extra, *part)
+        metrics, _ = of(state.params, state.extra, part)
         return None, {name: metrics[name][1] for name in terms}
 
     # The counts do not depend on parameters, so that of this pass the compiler keeps no network.
     counts = jax.tree.map(lambda x: x.sum(0), jax.lax.scan(counted, None, parts)[1])
 
     def share(params, extra, part):
-        _, (metrics, extra) = loss_of(params, extra, *part)
+        metrics, extra = of(params, extra, part)
         return total({name: (metrics[name][0], counts[name]) for name in terms}, terms), (metrics, extra)
 
     def one(carry, part):
