@@ -7,14 +7,13 @@ XFM_TRACEBACK=1 is set.
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 
 from xfm.errors import XfmError
-from xfm.failures import failed, leave
+from xfm.failures import failed, give_up_output, leave
 
 EXAMPLES = """\
 examples:
@@ -83,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SystemExit, GeneratorExit):
         raise
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_output()
         return 0
     except BaseException as error:  # some libraries raise what is no Exception
         code = failed(error)

@@ -18,7 +18,16 @@ def failed(error: BaseException) -> int:
     """Says in one sentence what stopped a command; gives the exit code."""
     sentence, code = _explained(error)
     print("xfm:", " ".join(sentence.split()), file=sys.stderr, flush=True)
+    give_up_output()
     return code
+
+
+def give_up_output() -> None:
+    """Drops what standard output no longer takes, as on a full disk, which Python would else complain of at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def leave(code: int) -> int:
@@ -32,7 +41,6 @@ def leave(code: int) -> int:
     while _left() and time.monotonic() < end:
         time.sleep(0.02)
     if _left():
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
@@ -49,14 +57,19 @@ def _explained(error: BaseException) -> tuple[str, int]:
         return str(error), MISTAKE
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", INTERRUPTED
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename is not None else ""
-        return f"{where}{error.strerror}", MISTAKE
+        return f"{where}{error.strerror or _first_line(error)}", MISTAKE
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        first = (str(error).strip() or "no more memory").splitlines()[0]
-        return f"the memory is full ({first[:200]}); lower config.batch or data.length, or raise accumulate", MISTAKE
-    first = (str(error).strip() or "no message").splitlines()[0][:300]
-    return f"a fault of xfm itself, {type(error).__name__}: {first}; {_kept_traceback(error)}", FAULT
+        return (
+            f"the memory is full ({_first_line(error)}); lower config.batch or data.length, or raise accumulate",
+            MISTAKE,
+        )
+    return f"a fault of xfm itself, {type(error).__name__}: {_first_line(error)}; {_kept_traceback(error)}", FAULT
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _kept_traceback(error: BaseException) -> str:

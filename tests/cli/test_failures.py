@@ -2,6 +2,8 @@
 
 import os
 import resource
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -47,7 +49,8 @@ def test_a_fault_of_xfm_itself(run, monkeypatch, tmp_path, error):
     [
         (OSError(28, "No space left on device", "/a/file"), "/a/file: No space left on device"),
         (PermissionError(13, "Permission denied"), "Permission denied"),
-        (MemoryError(), "the memory is full (no more memory); lower config.batch"),
+        (OSError("a host that does not answer\nand more"), "a host that does not answer\n"),
+        (MemoryError(), "the memory is full (MemoryError); lower config.batch"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nand more"), "the memory is full (RESOURCE_EXHAUSTED: Out of"),
     ],
 )
@@ -96,6 +99,15 @@ def test_a_disk_that_is_full_while_the_tokeniser_is_written(kind, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert {path.name for path in tmp_path.iterdir()} == {"tokenizer.trained-on"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_output_that_nobody_takes(tmp_path):
+    """Python would complain of it once more at its end, and change the exit code."""
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "xfm.cli", "list"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 2 and done.stderr == "xfm: No space left on device\n"
 
 
 def test_threads_that_would_keep_the_program_are_not_waited_for(monkeypatch):

@@ -188,6 +188,10 @@ def test_runs_without_seals_open_and_are_sealed_when_they_go_on(config, finished
         read_record(finished), metrics=read_record(workdir).metrics, kept=read_record(workdir).kept
     )
     assert read_record(workdir).kept.keys() == read_record(finished).kept.keys()
+    (workdir / "config.json").unlink()
+    capsys.readouterr()
+    train(config, workdir)
+    assert f"{workdir} has lost its config.json" in capsys.readouterr().err
 
 
 def test_a_relative_path_means_where_it_was_typed(text, config, finished, once, tmp_path, monkeypatch):

@@ -81,6 +81,8 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     layout = layout_of(settings, config)
     checkpoints = Checkpoints(workdir, settings.keep, mode, say=report.say)
     begun = before is not None and bool(checkpoints.steps())
+    if before is None and checkpoints.steps():
+        report.say(f"{workdir} has lost its config.json: nothing shows whether its checkpoints are of this config")
     if begun:
         require_same_config(workdir, before, config, typed, evaluated_keys(config["objective"]))
     with kept.opened(workdir, {} if before is None else before.kept, mode, report.say) as (folder, seals):
