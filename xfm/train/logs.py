@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 
 from xfm.errors import XfmError, nearest
+from xfm.fields import shown
 
 FILE = "metrics.jsonl"
 
@@ -69,9 +70,7 @@ class Log:
     """All writers of a run; on processes other than 0 it writes nothing."""
 
     def __init__(self, workdir: Path, kinds: Sequence[str], step: int):
-        for kind in kinds:
-            if kind not in LOGS:
-                raise XfmError(f"config.log has no kind {kind!r}{nearest(kind, LOGS)}; it has {', '.join(LOGS)}")
+        check_kinds(kinds)
         kinds = dict.fromkeys(("jsonl", *kinds)) if jax.process_index() == 0 else ()
         self._writers = [LOGS[kind](workdir, step) for kind in kinds]
 
@@ -98,6 +97,13 @@ def read_metrics(workdir: str | Path) -> list[dict]:
 
 def has_line(workdir: Path, step: int, kind: str) -> bool:
     return any(line["step"] == step and line["kind"] == kind for line in read_metrics(workdir))
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Raises XfmError for a writer that LOGS does not have."""
+    for kind in kinds:
+        if kind not in LOGS:
+            raise XfmError(f"config.log has no kind {shown(kind)}{nearest(kind, LOGS)}; it has {', '.join(LOGS)}")
 
 
 LOGS = {
