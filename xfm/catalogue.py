@@ -11,19 +11,22 @@ import importlib.util
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from xfm.errors import XfmError, nearest
+from xfm.fields import fault, shown
 from xfm.overrides import apply_overrides
 from xfm.spec import plain
 
 __all__ = ["Entry", "apply_overrides", "check", "entries", "find", "load"]
 
 PACKAGE = "xfm.configs"
+FAILURES = (Exception, SystemExit)  # of a file that somebody wrote; what the user interrupts stays an interruption
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +67,11 @@ def find(config: str) -> tuple[ModuleType, str, str]:
     """
     place, variant = re.fullmatch(r"(.*?\.py(?=:|$)|[^:]*):?(.*)", config).groups()
     module, name = _module(place)
-    variants = tuple(getattr(module, "VARIANTS", ()))
     if not callable(getattr(module, "get_config", None)):
         raise XfmError(f"{place} has no function get_config(variant); a config needs one")
+    if wanted := fault(getattr(module, "VARIANTS", ()), Sequence[str]):
+        raise XfmError(f"{place} sets VARIANTS to {shown(module.VARIANTS)}; it must be {wanted}")
+    variants = tuple(getattr(module, "VARIANTS", ()))
     variant = variant or _default(module)
     if variants and variant not in variants:
         raise XfmError(
@@ -78,7 +83,7 @@ def find(config: str) -> tuple[ModuleType, str, str]:
 def load(config: str, overrides: Iterable[str] = (), note: Callable = lambda text: None) -> ConfigDict:
     """The config of that path or name, overrides set (see `apply_overrides`), and checked."""
     module, name, variant = find(config)
-    loaded = _config(module, name, variant)
+    loaded = ConfigDict({"name": f"{name}:{variant}", **_called(module, variant)})
     overrides = list(overrides)
     loaded = apply_overrides(loaded, overrides, note)
     try:
@@ -94,18 +99,6 @@ def load(config: str, overrides: Iterable[str] = (), note: Callable = lambda tex
     return loaded
 
 
-def _config(module: ModuleType, name: str, variant: str) -> ConfigDict:
-    """What the module's function gives, with its name; XfmError where a user's file fails there."""
-    try:
-        return ConfigDict({"name": f"{name}:{variant}", **plain(module.get_config(variant))})
-    except XfmError:
-        raise
-    except (Exception, SystemExit) as error:
-        if module.__name__.startswith(f"{PACKAGE}."):
-            raise  # a flaw of ours
-        raise _unreadable(Path(module.__file__), error, f"gives no config for {variant!r}") from error
-
-
 def check(config: ConfigDict) -> None:
     """Raises XfmError for what is wrong in a config, as far as it shows before data is read.
 
@@ -117,6 +110,7 @@ def check(config: ConfigDict) -> None:
     from xfm.data import check_data
     from xfm.describe import example_batch
     from xfm.objectives import build_objective
+    from xfm.train.logs import check_kinds
     from xfm.train.optimiser import build_optimiser
     from xfm.train.run import layout_of
     from xfm.train.schedules import build_schedule
@@ -129,6 +123,7 @@ def check(config: ConfigDict) -> None:
     settings, found = read_settings(config), found_for(config)
     config = resolved(config, found)
     rules_named(settings.sharding)
+    check_kinds(settings.log)
     layout_of(settings, plain(config))
     schedule = build_schedule(settings.schedule, settings.steps)
     check_data(config["data"])
@@ -141,6 +136,18 @@ def check(config: ConfigDict) -> None:
         taken(params, found, config)
     rules = dict(decay=settings.decay, groups=settings.groups, freeze=settings.freeze, clip=settings.clip)
     build_optimiser(settings.optimiser, schedule, params, **rules)
+
+
+def check_fits(config: ConfigDict) -> None:
+    """Raises XfmError where a batch of the config is larger than this machine's memory, before any data is read."""
+    from xfm.describe import example_batch
+    from xfm.train.memory import check_batch
+    from xfm.train.settings import read_settings
+    from xfm.train.start import resolved
+
+    settings = read_settings(config)
+    rows = example_batch(resolved(config), settings.batch)
+    check_batch(settings, {name: (one.shape, one.dtype) for name, one in rows.items()})
 
 
 def _root() -> Path:
@@ -184,9 +191,25 @@ def _module(place: str) -> tuple[ModuleType, str]:
     what = (
         f"there is no file {place}, nor a config of that name"
         if path.suffix == ".py"
-        else f"there is no config {place!r}"
+        else f"there is no config {shown(place)}"
     )
     raise XfmError(f"{what}{nearest(name, installed)}; installed are {', '.join(installed)}")
+
+
+def _called(module: ModuleType, variant: str) -> dict[str, Any]:
+    """What get_config(variant) returns, as plain data; XfmError, with the line, where it fails or gives no mapping."""
+    file = Path(module.__file__)
+    try:
+        config = plain(module.get_config(variant))
+    except XfmError:
+        raise
+    except FAILURES as error:
+        if module.__name__.startswith(f"{PACKAGE}."):
+            raise  # a flaw of ours
+        raise _unreadable(file, error, f"gives no config for {variant!r}") from error
+    if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
+        raise XfmError(f"{file}: get_config({variant!r}) returns {shown(config)}; a config is a mapping of keys")
+    return dict(config)
 
 
 def _imported(name: str) -> ModuleType:
@@ -202,7 +225,7 @@ def _from_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except FAILURES as error:
         raise _unreadable(path, error) from error
     return module
 

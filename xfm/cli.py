@@ -104,7 +104,7 @@ def parser() -> Parser:
 
     def takes_config(one):
         one.set_defaults(takes_config=True)
-        one.add_argument("config", metavar="CONFIG", help="path or name, with a variant after ':'")
+        one.add_argument("config", metavar="CONFIG", type=a_name, help="path or name, with a variant after ':'")
 
     def prints_json(one):
         one.add_argument("--json", action="store_true", help="print JSON on standard output")
@@ -116,9 +116,9 @@ def parser() -> Parser:
         epilog=TRAIN,
     )
     takes_config(train)
-    train.add_argument("--workdir", metavar="DIR", required=True, help="folder of the run")
+    train.add_argument("--workdir", metavar="DIR", required=True, type=a_name, help="folder of the run")
     evaluate = command(run_eval, "eval DIR [--json]", "evaluate a run's newest checkpoint on its validation data")
-    evaluate.add_argument("workdir", metavar="DIR", help="folder of the run")
+    evaluate.add_argument("workdir", metavar="DIR", type=a_name, help="folder of the run")
     prints_json(evaluate)
     describe = command(
         run_describe,
@@ -134,12 +134,12 @@ def parser() -> Parser:
         "turn lines of text into vectors",
         epilog=EMBED,
     )
-    embed.add_argument("model", metavar="MODEL", help="folder, or name on the Hub")
+    embed.add_argument("model", metavar="MODEL", type=a_name, help="folder, or name on the Hub")
     embed.add_argument("--revision", metavar="NAME", help="of the Hub's repository")
     embed.add_argument("--prompt-name", metavar="NAME", help="one of the model's prompts, to put before each text")
     embed.add_argument("--prompt", metavar="TEXT", help="what to put before each text")
-    embed.add_argument("--batch-size", metavar="N", type=int, default=32, help="rows of 128 tokens at once (32)")
-    embed.add_argument("--truncate-dim", metavar="N", type=int, help="keep the first N numbers of a vector")
+    embed.add_argument("--batch-size", metavar="N", type=a_count, default=32, help="rows of 128 tokens at once (32)")
+    embed.add_argument("--truncate-dim", metavar="N", type=a_count, help="keep the first N numbers of a vector")
     embed.add_argument("--normalize", action="store_true", help="make each vector's length 1")
     embed.add_argument("--precision", default="float32", help="float32 (default), binary or ubinary")
     convert = command(
@@ -148,14 +148,28 @@ def parser() -> Parser:
         "write a checkpoint or a run as a folder of the Hub",
         epilog=CONVERT,
     )
-    convert.add_argument("source", metavar="SOURCE", help="folder, name on the Hub, or workdir of a run")
-    convert.add_argument("dest", metavar="DEST", nargs="?", help="the new folder")
+    convert.add_argument("source", metavar="SOURCE", type=a_name, help="folder, name on the Hub, or workdir of a run")
+    convert.add_argument("dest", metavar="DEST", nargs="?", type=a_name, help="the new folder")
     convert.add_argument("--dry-run", action="store_true", help="write nothing, print the mapping")
     convert.add_argument("--head", help="the head to keep, all that are there if not given")
     convert.add_argument("--revision", metavar="NAME", help="of the Hub's repository")
     convert.add_argument("--dtype", help="of the weights in DEST: float32, float16 or bfloat16")
     prints_json(command(run_list, "list [--json]", "list all configs: variants, paper, oracle"))
     return top
+
+
+def a_name(text: str) -> str:
+    """The name or path that an argument is; nothing, and what no path can hold, is none."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name")
+    return text
+
+
+def a_count(text: str) -> int:
+    """The number that an argument is, at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -182,7 +196,10 @@ def load(arguments: argparse.Namespace):
 
 def run_train(arguments: argparse.Namespace) -> None:
     config = load(arguments)
+    from xfm.catalogue import check_fits
     from xfm.train import train
+
+    check_fits(config)
 
     train(config, arguments.workdir)
 

@@ -15,6 +15,7 @@ import jax
 
 from xfm.data.files import replacing
 from xfm.errors import XfmError, nearest
+from xfm.fields import shown
 
 FILE = "metrics.jsonl"
 
@@ -76,9 +77,7 @@ class Log:
     """
 
     def __init__(self, workdir: Path, kinds: Sequence[str], step: int, say: Callable[[str], None]):
-        for kind in kinds:
-            if kind not in LOGS:
-                raise XfmError(f"config.log has no kind {kind!r}{nearest(kind, LOGS)}; it has {', '.join(LOGS)}")
+        check_kinds(kinds)
         kinds = dict.fromkeys(("jsonl", *kinds)) if jax.process_index() == 0 else ()
         self._writers = {kind: LOGS[kind](workdir, step, say) for kind in kinds}
 
@@ -150,6 +149,13 @@ def _is(value: Any, number) -> bool:
 def _mark(content: bytes) -> list[int]:
     """[bytes, crc32]."""
     return [len(content), zlib.crc32(content)]
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Raises XfmError for a writer that LOGS does not have."""
+    for kind in kinds:
+        if kind not in LOGS:
+            raise XfmError(f"config.log has no kind {shown(kind)}{nearest(kind, LOGS)}; it has {', '.join(LOGS)}")
 
 
 LOGS = {

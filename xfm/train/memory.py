@@ -14,11 +14,11 @@ from xfm.train.state import State
 
 
 def check_batch(settings: Settings, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
-    """Raises XfmError where the arrays of one batch, name -> (shape, dtype), are larger than the machine's memory."""
-    needed, there = sum(_bytes(*one) for one in shapes.values()), host_memory()
+    """Raises XfmError where this process' rows of a batch, name -> (shape, dtype), are larger than its memory."""
+    needed, there = sum(_bytes(*one) for one in shapes.values()) // jax.process_count(), host_memory()
     if needed > there:
         raise XfmError(
-            f"config.batch={settings.batch} rows are {in_bytes(needed)} of input alone, and this machine has "
+            f"config.batch={settings.batch} rows are {in_bytes(needed)} of input here, and this machine has "
             f"{in_bytes(there)} of memory; lower the batch"
         )
 
