@@ -25,9 +25,10 @@ class Context:
       that holds nothing; a recurrence passes over it. Attention takes all tokens of one id as one text, wherever they
       stand; a recurrence starts anew where another text lies between, so of ids that alternate (1 2 1) the second run
       of 1 does not depend on the first.
-    padding: what parts may meet in the stream where segments are 0. "unknown": anything, NaN included, so each part
-      replaces it by zeros (`clean`), since in a gradient 0 · NaN is NaN. "finite": a structure has done so once, behind
-      the embedding, and parts need not. "text": it takes part in the arithmetic (Pyramid, Hourglass cut by "row").
+    padding: what may stand in the stream where segments are 0, and so what `clean` does. "unknown": anything, NaN
+      included, so each part replaces it by zeros, since in a gradient 0 · NaN is NaN. "text": it takes part in the
+      arithmetic (Pyramid, Hourglass cut by "row"), so only what is not finite is replaced. "finite": a structure has
+      done one or the other, once, after the embedding, and parts need not.
     mask: what a token may attend to within its segment, as a description (see `xfm.kernels.attention.Mask`).
     at: the positions where heads that predict per token do so; None means everywhere.
     depth: how deep in the stack a sublayer stands, from 0 at the bottom to 1 at the top.
@@ -72,11 +73,13 @@ class Context:
         return jnp.ones(x.shape[:2], bool) if segments is None else segments > 0
 
     def clean(self, x: Shaped[Array, "B T *any"]) -> Shaped[Array, "B T *any"]:
-        """x with zeros in padding; x as it is where there is none, or where `padding` says that it may stay."""
-        if self.segments is None or self.padding != "unknown":
+        """x with zeros in padding, or where that is text, with zeros for what is not finite there; see `padding`."""
+        if self.segments is None or self.padding == "finite":
             return x
         real = self.real(x)
-        return jnp.where(real.reshape(*real.shape, *[1] * (x.ndim - 2)), x, jnp.zeros((), x.dtype))
+        kept = real.reshape(*real.shape, *[1] * (x.ndim - 2))
+        kept = kept | jnp.isfinite(x) if self.padding == "text" else kept
+        return jnp.where(kept, x, jnp.zeros((), x.dtype))
 
 
 def positions_within(segments: Int[Array, "B T"]) -> Int[Array, "B T"]:

@@ -13,6 +13,7 @@ from xfm.configs.sequence import mamba2_hybrid
 from xfm.configs.text import bert, mosaicbert
 from xfm.configs.vision import vit
 from xfm.describe import describe, example_batch, human, table
+from xfm.errors import XfmError
 
 D, N, F, V = 32, 4, 64, 50
 NORM = {"kind": "layernorm"}
@@ -25,7 +26,7 @@ def described(module, variant):
 
 def stack(*pattern, **more):
     embed = dict(kind="tokens", vocab=V, width=D)
-    return dict(kind="stack", embed=embed, pattern=list(pattern), **more)
+    return dict(kind="stack", pattern=list(pattern), **{"embed": embed, **more})
 
 
 def config(model, **data):
@@ -183,6 +184,17 @@ def test_the_batch_is_what_the_model_reads():
     model = stack()
     model["embed"]["position"] = dict(kind="learned", length=77)
     assert example_batch(dict(model=model))["tokens"].shape == (1, 77)
+    model["embed"]["position"]["first"] = 2  # RoBERTa's: rows 0 and 1 of the table are no positions
+    assert example_batch(dict(model=model))["tokens"].shape == (1, 75)
+    images = stack(embed=dict(kind="patches", patch=16, width=D))
+    assert example_batch(dict(model=images))["images"].shape == (1, 224, 224, 3)
+    parts = {"own": {"path": "texts"}}
+    mixed = dict(kind="mixture", parts=parts, length=16, packing="documents")
+    assert {n: x.shape for n, x in example_batch(dict(model=stack(), data=mixed)).items()} == {
+        name: (1, 16) for name in ("tokens", "segments", "positions")
+    }
+    with pytest.raises(XfmError, match="config.data.length is 0; it must be a whole number of at least 1"):
+        example_batch(dict(model=stack(), data=dict(length=0)))
 
 
 def test_batch_fits_the_data_of_the_digits(tmp_path):

@@ -17,6 +17,7 @@ from xfm.describe import describe, example_batch
 from xfm.errors import XfmError
 from xfm.parts import SLOTS
 from xfm.spec import SpecError
+from xfm.structures import STRUCTURES
 from xfm.structures.tokens import check_unpadded
 from xfm.train import train
 
@@ -40,6 +41,10 @@ class Echo(nn.Module):
     def __call__(self, x, ctx, state=None):
         before = jnp.pad(ctx.clean(x), ((0, 0), (1, 0), (0, 0)))[:, :-1]
         return nn.Dense(x.shape[-1], name="echo")(before), state
+
+
+class Alone(nn.Module):
+    """A structure of which nothing is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +72,7 @@ def strangers(monkeypatch):
     for table, kind, part in (
         (SLOTS["embed"], "waves", Waves),
         (SLOTS["mixer"], "echo", Echo),
+        (STRUCTURES, "alone", Alone),
         (SOURCES, "noise", Noise),
         (SOURCES, "mute", Mute),
     ):
@@ -121,10 +127,14 @@ def test_who_does_not_say_what_a_row_holds_is_asked_to():
         describe(config(dict(FRAMES, kind="mute"), WAVES))
     with pytest.raises(XfmError, match=r"embed 'waves' does not say what a row of its batch holds; .* row\(length\)"):
         example_batch(dict(model=config(FRAMES, WAVES)["model"]))
+    with pytest.raises(XfmError, match=r"structure 'alone' does not say what a row of its batch holds; .* row\(length"):
+        example_batch(dict(model=dict(kind="alone")))
+    del SOURCES["mute"]  # until the end of this test
+    assert [kind for kind, source in SOURCES.items() if not hasattr(source, "row")] == []
 
 
 def test_who_does_not_say_whether_several_texts_in_a_row_are_for_it_is_refused_them():
-    for spec, name in ((WAVES, "Waves"), (dict(kind="echo"), "Echo")):
+    for spec, name in ((WAVES, "Waves"), (dict(kind="echo"), "Echo"), (dict(kind="alone"), "Alone")):
         wanted = f"and '{spec['kind']}' does not say whether that is for it: {name} has no class attribute whole_row"
         with pytest.raises(SpecError, match=wanted):
             check_unpadded([dict(part=spec)])

@@ -69,7 +69,13 @@ def test_ids_that_alternate_restart_a_recurrence_and_padding_does_not():
     dt, a = np.abs(numbers(1, 6, 2, seed=3)) + 0.1, np.array([-1.0, -2.0], np.float32)
 
     def run(which, segments=None):
-        return ssd(*(z[:, which] for z in (x, dt)), a, *(z[:, which] for z in (b, c)), segments=segments)[0]
+        return ssd(
+            *(z[:, which] for z in (x, dt)),
+            a,
+            *(z[:, which] for z in (b, c)),
+            segments=segments,
+            implementation="naive",
+        )[0]
 
     everything, second = np.arange(6), np.array([4, 5])
     y = run(everything, ALTERNATING)
@@ -90,5 +96,7 @@ def test_clean_leaves_what_a_structure_has_seen_to():
     assert jnp.isnan(Context(segments=segments).clean(x)).tolist() == [[[True] * 3, [False] * 3]]
     heard = Context(segments=(segments, 0 * segments))
     assert not heard.clean(x)[0, 1].any() and jnp.isnan(heard.clean(x)[0, 0]).all()
-    for ctx in (Context(), Context(segments=segments, padding="finite"), Context(segments=segments, padding="text")):
+    for ctx in (Context(), Context(segments=segments, padding="finite")):
         assert ctx.clean(x) is x
+    text = Context(segments=segments, padding="text").clean(x.at[0, 1, 0].set(5.0))
+    assert jnp.isnan(text[0, 0]).all() and text[0, 1].tolist() == [5.0, 0.0, 0.0]

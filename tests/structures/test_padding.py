@@ -40,19 +40,25 @@ PATTERN = [
 CONVOLVED = dict(part=MLP, residual=dict(kind="convolved", width=3))
 NETWORKS = {
     "stack": dict(kind="stack", pattern=PATTERN, epilogue=[CONVOLVED], norm=NORM, out=D, heads=HEADS),
+    "pyramid": dict(
+        kind="pyramid",
+        pattern=[dict(kind="pooled_relative", heads=2, reads="before"), MLP],
+        blocks=[1, 1],
+        norms={"out": NORM},
+    ),
     "hourglass": dict(kind="hourglass", pattern=PATTERN, before=PATTERN[:1], rate=2, heads={"tags": HEADS["tags"]}),
 }
 
 
 class Filled(nn.Module):
-    """Kind "tokens", and batch["filling"] added in padding."""
+    """Kind "tokens", but batch["filling"] in padding."""
 
     width: int = D
 
     @nn.compact
     def __call__(self, batch: Mapping, ctx: Context):
         x, ctx = build(SLOTS["embed"], EMBED, name="tokens")(batch, ctx)
-        return x + jnp.where(ctx.real(x)[..., None], 0, batch["filling"]), ctx
+        return jnp.where(ctx.real(x)[..., None], x, batch["filling"]), ctx
 
 
 def answers(model, params, batch):
@@ -75,12 +81,12 @@ def test_padding_may_hold_anything(name, monkeypatch):
     """
     monkeypatch.setitem(SLOTS["embed"], "filled", Filled)
     model = xfm.build(dict(NETWORKS[name], embed=dict(kind="filled"), dtype="float32"))
-    real = SEGMENTS > 0
+    real, text = SEGMENTS > 0, name == "pyramid"  # whose padding has a position and a type as text has
 
     def batch(other, filling):
         given = dict(tokens=TOKENS, types=TOKENS % 2, positions=jnp.broadcast_to(jnp.arange(T), (3, T)))
-        given = {name: jnp.where(real, a, other) for name, a in given.items()}
-        return given | dict(segments=SEGMENTS, filling=filling)
+        given |= {n: jnp.where(real, a, other) for n, a in given.items() if n == "tokens" or not text}
+        return given | dict(segments=jnp.minimum(SEGMENTS, 1) if text else SEGMENTS, filling=filling)
 
     shapes = jax.eval_shape(model.init, jax.random.key(0), batch(0, 0.0))["params"]
     params = spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.3)

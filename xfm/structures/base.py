@@ -47,9 +47,9 @@ class Structure(nn.Module):
         return build(EMBEDS, self.embed, parent=None)
 
     def _embedded(self, batch: Mapping[str, Array], ctx: Context) -> tuple[Float[Array, "B T D"], Context]:
-        """The embedding's stream and context. Nothing that could spread is left in padding, unless that is text."""
+        """The embedding's stream and context, with nothing left in padding that could spread."""
         x, ctx = build(EMBEDS, self.embed, name="embed")(Given(batch, self.embed["kind"]), ctx)
-        return (x, ctx) if ctx.padding == "text" else (ctx.clean(x), ctx.replace(padding="finite"))
+        return ctx.clean(x), ctx.replace(padding="finite")
 
     def _refuse_cells(self, batch: Mapping[str, Array]) -> None:
         """SpecError where a batch is laid out and this structure needs a row per text."""

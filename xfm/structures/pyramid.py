@@ -60,7 +60,8 @@ class Pyramid(Structure):
     embed, pattern, norms, residual, heads, remat, dtype: as in Stack; remat is of the periods that one loop compiles.
 
     A row is one text and starts with its first token. A pair of which one token is padding is padding, which nobody
-    sees, and yet is spread over both: what the padding token embeds to enters the mean, as in the authors' program.
+    attends to, and yet is spread over both: what the padding token embeds to enters the mean, as in the authors'
+    program, but for NaN and infinity, which enter as zeros.
     Several texts in a row would be pooled into each other, and are refused: an error where segments are known, a row
     of NaN inside jit.
     ctx.shared gives layers "types", batch["types"], and the first layer of each shorter block "before", what it was

@@ -99,7 +99,7 @@ def nystrom(
 
 
 class Nystrom(nn.Module):
-    """Attention by `nystrom`, and a convolution over the values of each head added to it (section 3.4).
+    """Attention by `nystrom`, and a convolution within segments over the values of each head, added (section 3.4).
 
     heads: N.  landmarks: m for each text; None attends exactly.  conv: W, odd, tokens that the convolution spans, no
     convolution if None.  texts: that a row holds at most, any number if None.  start: of the inverse, one of STARTS.
