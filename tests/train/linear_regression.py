@@ -91,6 +91,7 @@ class LinearData:
     fingerprint: str
     tokenizer: None = None
     vocabulary: None = None
+    classes: tuple[str, ...] = ()
 
 
 def install(set_attribute=setattr):
