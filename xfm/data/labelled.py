@@ -109,8 +109,9 @@ class Labelled:
             if self.path is None:
                 raise SpecError(f"layout={self.layout!r} says how files look; set 'path' to the folder that holds them")
             one: Layout = one_of(LAYOUTS, self.layout, "layout")
+            path = str(paths.expanded(self.path) / one.train)
             return dataclasses.replace(
-                self, layout=None, path=str(paths.expanded(self.path) / one.train), validation=one.valid, texts=one.texts,
+                self, layout=None, path=path, validation=one.valid, texts=one.texts,
                 label=one.label, classes=self.classes or one.classes, labels="classes" if one.classes else "numbers",
                 columns=one.shape.columns, ragged=self.ragged if self.ragged == "skip" else one.shape.ragged,
             )  # fmt: skip
