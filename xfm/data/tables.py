@@ -212,12 +212,15 @@ def _commas(text: str, file: File) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         number = reader.line_num + 1
+        most = csv.field_size_limit(len(text) + 1)  # of the whole process, and so given back at once
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             raise XfmError(f"{file.path}:{number} is not CSV ({error}); quote its cells, or use JSON lines") from error
+        finally:
+            csv.field_size_limit(most)
         if cells:
             yield number, cells
 
