@@ -1,5 +1,6 @@
 """What a label names, in which order classes stand, and what never becomes a class by accident."""
 
+import csv
 import json
 import re
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import pytest
 
 from xfm.data import open_data
 from xfm.data.labels import asked, in_order, name_of, number_of
+from xfm.data.tables import open_table
 from xfm.data.tfds import Tfds
 from xfm.errors import XfmError
 from xfm.spec import SpecError
@@ -189,6 +191,8 @@ def test_a_layout_keeps_the_classes_that_were_asked_for(tmp_path):
     data = opened("labelled", tmp_path, tmp_path, layout="mnli", classes=order)
     assert data.classes == order and [int(data.train[i]["labels"]) for i in range(4)] == [1, 0, 2, 0]
     assert opened("labelled", tmp_path, tmp_path, layout="mnli").classes == ("contradiction", "entailment", "neutral")
+    with pytest.raises(XfmError, match="the path '' is empty"):
+        opened("labelled", "", tmp_path, layout="mnli")
     with pytest.raises(
         XfmError, match="train.tsv:3 has class 'neutral' in .*; the classes are contradiction, entailment"
     ):
@@ -244,3 +248,12 @@ def test_a_label_of_a_prepared_dataset_is_one_of_its_classes():
     ):
         with pytest.raises(XfmError, match=f"row 3 {words}"):
             read(value, "row 3")
+
+
+def test_a_cell_may_be_long(tmp_path):
+    """Longer than what Python's csv takes by default, which stays as it was."""
+    most = csv.field_size_limit()
+    long = "word, " * (most // 6 + 1)
+    (tmp_path / "a.csv").write_text("text,label\n" + f'"{long}",x\n"short",y\n' * 9)
+    texts = {record.text("text") for record in open_table(str(tmp_path), 0.3).train}
+    assert texts == {long, "short"} and csv.field_size_limit() == most

@@ -93,12 +93,13 @@ class Labelled:
                 )
             return (), lambda record: score_of(record, self.label), ()
         given = asked(self.classes) or tuple(table.names.get(self.label, ()))
-        found = {record.name(self.label, given) for record in table.train}
+        known = frozenset(given)
+        found = {record.name(self.label, known) for record in table.train}
         classes = given or in_order(found)
         number = {name: i for i, name in enumerate(classes)}
 
         def label(record: Record) -> np.generic:
-            name = record.name(self.label, given)
+            name = record.name(self.label, known)
             return np.int32(number_in(number, name, record.where, f"column {self.label!r}"))
 
         return classes, label, without_rows(given, found)
@@ -109,8 +110,9 @@ class Labelled:
             if self.path is None:
                 raise SpecError(f"layout={self.layout!r} says how files look; set 'path' to the folder that holds them")
             one: Layout = one_of(LAYOUTS, self.layout, "layout")
+            path = str(paths.expanded(self.path) / one.train)
             return dataclasses.replace(
-                self, layout=None, path=str(Path(self.path, one.train)), validation=one.valid, texts=one.texts,
+                self, layout=None, path=path, validation=one.valid, texts=one.texts,
                 label=one.label, classes=self.classes or one.classes, labels="classes" if one.classes else "numbers",
                 columns=one.shape.columns, ragged=self.ragged if self.ragged == "skip" else one.shape.ragged,
             )  # fmt: skip

@@ -5,7 +5,7 @@ A class has a name, which is text. A label names it as text, without the blanks 
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,13 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: (int(name), name) if numbers else name))
 
 
-def name_of(value: Any, where: str, place: str, known: Sequence[str] = (), errors: str = "strict") -> str:
-    """The class that a label names. where: file and line, place: column, for errors.
+def name_of(value: Any, where: str, column: str, known: Collection[str] = (), errors: str = "strict") -> str:
+    """The class that a label names. where: file and line, column: such as "column 'label'"; both for errors.
 
     known: the classes that a spec lists, which may be what is no class otherwise: text with blanks around it, a sign of
     a missing value, True and False. Raises XfmError for these where they are not known, and for what names no class.
     """
-    value = _plain(value, f"{where}, {place}", errors)
+    value = _plain(value, f"{where}, {column}", errors)
     name = _written(value)
     for one in () if name is None else (name, name.strip()):
         if one in known:
@@ -64,36 +64,37 @@ def name_of(value: Any, where: str, place: str, known: Sequence[str] = (), error
     else:
         what = repr(value)[:40], "where one name of a class should be"
     listed = f", or list {name!r} in 'classes' if it is one" if name is not None and name.strip() else ""
-    raise XfmError(f"{where} has {what[0]} in {place}, {what[1]}{listed}")
+    raise XfmError(f"{where} has {what[0]} in {column}, {what[1]}{listed}")
 
 
-def number_in(classes: Mapping[str, int], name: str, where: str, place: str) -> int:
+def number_in(classes: Mapping[str, int], name: str, where: str, column: str) -> int:
     """The number of a class, by `name -> number`. Raises XfmError that lists the classes."""
     if name not in classes:
         few = ", ".join([*classes][:12]) + (", …" if len(classes) > 12 else "")
         raise XfmError(
-            f"{where} has class {name!r} in {place}{nearest(name, classes)}; the classes are {few}; if it is one, list "
-            "it with all others in 'classes'"
+            f"{where} has class {name!r} in {column}{nearest(name, classes)}; the classes are {few}; if it is one, "
+            "list it with all others in 'classes'"
         )
     return classes[name]
 
 
-def number_of(value: Any, where: str, place: str) -> np.float32:
+def number_of(value: Any, where: str, column: str) -> np.float32:
     """A label that is a finite number itself. Raises XfmError for what is none, True and False included."""
-    value = _plain(value, f"{where}, {place}", "replace")
+    value = _plain(value, f"{where}, {column}", "replace")
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not abs(number) <= float(np.finfo(np.float32).max):
-        raise XfmError(f"{where} has {repr(value)[:40]} in {place}, where a number should be")
+        raise XfmError(f"{where} has {repr(value)[:40]} in {column}, where a number should be")
     return np.float32(number)
 
 
-def without_rows(classes: Iterable[str], found: Iterable[str]) -> tuple[str, ...]:
-    """What to say of classes that were listed and of which no row was found."""
-    none = [name for name in classes if name not in set(found)]
-    return (f"no training row has class {', '.join(none[:12])}" + (", …" if len(none) > 12 else ""),) if none else ()
+def without_rows(classes: Iterable[str], found: Collection[str]) -> tuple[str, ...]:
+    """What the run's header says of classes that were listed and that no training row has."""
+    none = [name for name in classes if name not in found]
+    more = ", …" if len(none) > 12 else ""
+    return (f"no training row has class {', '.join(none[:12])}{more}",) if none else ()
 
 
 def _plain(value: Any, where: str, errors: str) -> Any:

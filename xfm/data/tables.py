@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,16 +50,16 @@ class Record(NamedTuple):
             raise XfmError(f"{self.where} has {repr(value)[:40]} in column {column!r}, where a list should be")
         return list(value)
 
-    def name(self, column: str, known: Sequence[str] = ()) -> str:
+    def name(self, column: str, known: Collection[str] = ()) -> str:
         """The class that the column's value names (see labels.py)."""
         return labels.name_of(self[column], self.where, f"column {column!r}", known, self.errors)
 
-    def _text(self, value: Any, place: str) -> str:
+    def _text(self, value: Any, column: str) -> str:
         if isinstance(value, bytes):
-            return decode(value, self.errors, f"{self.where}, {place}")
+            return decode(value, self.errors, f"{self.where}, {column}")
         if not isinstance(value, str):
-            raise XfmError(f"{self.where} has {repr(value)[:40]} in {place}, where text should be")
-        return whole(value, self.errors, f"{self.where}, {place}")
+            raise XfmError(f"{self.where} has {repr(value)[:40]} in {column}, where text should be")
+        return whole(value, self.errors, f"{self.where}, {column}")
 
 
 class Skipped(NamedTuple):
@@ -212,12 +212,15 @@ def _commas(text: str, file: File) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         number = reader.line_num + 1
+        most = csv.field_size_limit(len(text) + 1)  # of the whole process, and so given back at once
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             raise XfmError(f"{file.path}:{number} is not CSV ({error}); quote its cells, or use JSON lines") from error
+        finally:
+            csv.field_size_limit(most)
         if cells:
             yield number, cells
 

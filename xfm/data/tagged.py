@@ -1,7 +1,7 @@
 """Sentences with a tag for each word, aligned with the tokens that the words are cut into."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -66,7 +66,7 @@ class Tagged:
         require_rows(table, str(self.path or self.task))
         given = asked(self.classes)
         sides = {
-            side: [self._sentence(r, given) for r in records]
+            side: [self._sentence(r, frozenset(given)) for r in records]
             for side, records in (("train", table.train), ("valid", table.valid))
         }
         found = {tag for _, tags, _ in sides["train"] for tag in tags}
@@ -114,10 +114,12 @@ class Tagged:
                 yield Record(f"{file.path}:{first}", {self.words: words, self.tags: tags}, shape.errors)
                 words, tags = [], []
 
-    def _sentence(self, record: Record, known: Sequence[str]) -> tuple[list[str], list[str], str]:
+    def _sentence(self, record: Record, known: Collection[str]) -> tuple[list[str], list[str], str]:
         words, values = record.words(self.words), record.several(self.tags)
-        places = (f"number {i} of column {self.tags!r}" for i in range(len(values)))
-        tags = [name_of(tag, record.where, at, known, record.errors) for tag, at in zip(values, places, strict=True)]
+        tags = [
+            name_of(tag, record.where, f"number {i} of column {self.tags!r}", known, record.errors)
+            for i, tag in enumerate(values)
+        ]
         if len(words) != len(tags):
             raise XfmError(f"{record.where} has {len(words)} words and {len(tags)} tags; each word has one tag")
         return words, tags, record.where
