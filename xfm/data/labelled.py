@@ -35,7 +35,8 @@ class Labelled:
     value ("", null, NaN, NA and the like), True or False names one only if `classes` lists it.
     validation: share of the records, or a file of them, in the folder of `path` (of TFDS, a split).
     columns, ragged, errors: see tables.Shape.
-    tokenizer: spec of TOKENIZERS.  length: T of a row; longer texts are cut.  kinds: token types of the model.
+    tokenizer: spec of TOKENIZERS.  length: T of a row; longer texts are cut as the tokeniser cuts them.
+    kinds: token types of the model; XLNet's and Funnel's tokenisers have their own number.
     """
 
     path: Name | None = None

@@ -1,5 +1,5 @@
 """Sub-word tokenisers trained on the training documents, once per run, and kept in its folder as
-`tokenizer.json`.
+`tokenizer.json`. A special that a text spells out is its id, which decoding leaves out.
 """
 
 import collections
@@ -17,6 +17,7 @@ from xfm.data.tokenizers.loaded import Loaded
 from xfm.errors import XfmError
 from xfm.fields import Count
 
+MOST = 1_000_000  # ids; the library sets room for all of them aside at once
 PIECE = r"\n[ \t]*|\w+|[^\w\s]"
 
 
@@ -146,6 +147,11 @@ def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> L
     Raises XfmError, naming the file, if the one that is there was trained on something else.
     """
     optional("tokenizers", "text")
+    size = spec["size"]
+    if isinstance(size, bool) or not isinstance(size, int) or not len(SPECIALS) < size <= MOST:
+        raise XfmError(
+            f"a tokenizer of size={size!r} cannot be trained; give a whole number from {len(SPECIALS) + 1} to {MOST}"
+        )
     path = Path(workdir) / "tokenizer.json"
     note = path.with_name("tokenizer.trained-on")
     now = fingerprint(spec, corpus)
