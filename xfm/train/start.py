@@ -140,7 +140,7 @@ def _in_order(data: Mapping[str, Any], names: Sequence[str], source: str) -> lis
     from xfm.data import SOURCES
 
     rows = build(SOURCES, data)
-    known = list(getattr(rows, "resolved", lambda: rows)().classes)
+    known = [str(name) for name in getattr(rows, "resolved", lambda: rows)().classes]
     if all(NUMBER.fullmatch(name) for name in known):
         return known or list(names)
     require_same_names(known, names, source)
