@@ -247,6 +247,15 @@ def test_classes_without_a_head_of_that_kind(tmp_path):
     assert tuple(start.resolved(labelled(tmp_path, names=hub, classes=given))["data"]["classes"]) == given
 
 
+def test_a_recorded_config_keeps_its_head_fresh(tmp_path):
+    """What was drawn anew once is drawn anew where the resolved config is trained again, though shapes would fit."""
+    once = start.resolved(labelled(tmp_path, None))
+    again = start.found_for(once)
+    assert "label" in again.heads and "label" not in start.heads_along(again, start.of(once))
+    asked = start.found_for(once | dict(start=once["start"] | dict(head="sequence_classification")))
+    assert "label" in start.heads_along(asked, start.of(once))
+
+
 def test_other_classes_than_the_heads_are_refused(tmp_path):
     both = (
         "config.data are tea, soup, bread, salt, nuts, and those of the head in .*hub are tea, Soup, bread, salt, rice"
@@ -266,7 +275,7 @@ def test_what_cannot_leave_is_refused_before_training(tmp_path):
     c = finetune_classification.get_config("base")
     c.data.update(path=str(tmp_path / "none.csv"), length=12)
     c.start.source = str(folder)
-    with pytest.raises(XfmError, match="the Hub's t5 has no head 'label' for encoders.*config.start.export=none"):
+    with pytest.raises(XfmError, match="the Hub's t5 has no place for the head 'label'.*config.start.export=none"):
         check(c)
     c.start.export = "none"
     check(c)
