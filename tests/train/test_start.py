@@ -10,9 +10,11 @@ from ml_collections import ConfigDict
 import xfm.hub
 from tests.close import assert_close
 from tests.hub import small
+from xfm.catalogue import check
+from xfm.configs.text import finetune_classification
 from xfm.configs.text.finetune_classification import classifier
 from xfm.errors import XfmError
-from xfm.train import evaluate, train
+from xfm.train import evaluate, start, taken, train
 from xfm.train.loop import restore
 from xfm.train.paths import flatten
 from xfm.train.run import setup
@@ -140,3 +142,140 @@ def test_what_cannot_start_is_said(tmp_path):
     c.data.packing = "documents"
     with pytest.raises(XfmError, match="restarts positions"):
         started(c, tmp_path / "run")
+
+
+ADAPTER = dict(part=dict(kind="mlp", hidden=4), norms={"in": dict(kind="layernorm")})
+
+
+def begun(config):
+    """What is taken, drawn and left, without data and without a state."""
+    found = start.found_for(config)
+    resolved = start.resolved(config, found)
+    model, batch = xfm.build(resolved["model"]), {"tokens": np.ones((1, 4), np.int32)}
+    params = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+    return taken.taken(params, found, resolved), resolved, found, params
+
+
+def test_a_changed_pattern_stands(tmp_path):
+    """An adapter and other norms beside the checkpoint's layers: its numbers count, and what is absent is listed."""
+    folder = checkpoint(tmp_path / "hub", "bert_pretraining")
+    c = config(tmp_path, folder)
+    pattern = xfm.hub.load(folder).spec["pattern"]
+    c.model.pattern = [*pattern, ADAPTER]
+    with pytest.raises(XfmError, match="could not write this network.*config.start.export=none"):
+        begun(c)
+    c.start.export = "none"
+    with pytest.raises(
+        XfmError, match=r"layers/mlp_2/in_norm/bias is absent there and \(3, 24\) here.*'.layers/mlp_2/"
+    ):
+        begun(c)
+    c.start.fresh = [*c.start.fresh, "^layers/mlp_2/", "^layers/mlp_7/"]
+    with pytest.raises(XfmError, match=r"config.start.fresh: '\^layers/mlp_7/' is found in no parameter path"):
+        begun(c)
+    c.start.fresh = c.start.fresh[:-1]
+    c.freeze = ["^embed/"]
+    run, state = started(c, tmp_path / "run")
+    one, resolved, found, params = begun(c)
+    assert {path.split("/")[1] for path in one.fresh if path.startswith("layers")} == {"mlp_2"}
+    assert {path.partition("/")[0] for path in one.left} == {"head_mlm", "head_nsp"}
+    known, now = flatten(xfm.hub.load(folder).params), flatten(state.params)
+    for path in one.taken:
+        np.testing.assert_array_equal(now[path], known[path], err_msg=path)
+    row = {key: value[None] for key, value in run.data.train[3].items()}
+    hidden = run.objective.model.apply({"params": state.params}, row)["hidden"]
+    down = state.params["layers"]["mlp_2"]["part"]["down"]
+    down["kernel"] = down["kernel"] * 3
+    assert np.abs(run.objective.model.apply({"params": state.params}, row)["hidden"] - hidden).max() > 1e-3
+    said = taken.lines(one, found, resolved["model"], [path for path in params if path == "embed"])
+    assert said[0].endswith("are taken (embed 5, head_pooled 2, layers 16)")
+    assert any("left behind there (head_mlm 5, head_nsp 2)" in line for line in said)
+    assert any("configured otherwise than there: model.pattern is" in line for line in said)
+
+
+def test_a_network_without_pretrained_stands_whole(tmp_path):
+    """With every head that fits, and with the positions that the checkpoint's rows have."""
+    folder = checkpoint(tmp_path / "hub", "roberta_mlm", "[CLS] $A [SEP] [SEP] $B [SEP]")
+    known = xfm.hub.load(folder)
+    c = config(tmp_path, folder)
+    c.model = dict(known.spec)
+    c.model.heads["label"] = dict(kind="classification", classes=2)
+    c.model.norms = {"out": dict(kind="layernorm", eps=0.5)}
+    c.start.update(fresh=("^head_label/",), export="none")
+    run, state = started(c, tmp_path / "run")
+    one, resolved, found, _ = begun(c)
+    assert resolved["model"]["norms"]["out"]["eps"] == 0.5 and not one.left
+    assert [path for path in one.fresh] == ["head_label/out/bias", "head_label/out/kernel"]
+    assert "head_mlm/dense/kernel" in one.taken
+    same = known.replace(model=xfm.build(resolved["model"]))  # the checkpoint's inputs, the config's network
+    row = {key: value[None] for key, value in run.data.train[3].items()}
+    expected = same.replace(params=state.params)(row["tokens"], row["segments"])["last_hidden_state"]
+    hidden = run.objective.model.apply({"params": state.params}, row)["hidden"]
+    real = row["segments"] > 0
+    assert_close(np.asarray(hidden)[real], np.asarray(expected)[real])
+    assert row["positions"][0, 0] == 0
+
+
+NAMES = {"0": "tea", "1": "Soup", "2": "bread", "3": "salt", "4": "rice"}
+
+
+def labelled(tmp_path, head="sequence_classification", names=NAMES, **data):
+    """The config on a checkpoint with five named classes; its data's path does not matter before it is opened."""
+    folder = checkpoint(tmp_path / "hub", "bert_labels")
+    (folder / "config.json").write_text(json.dumps(small.config("bert_labels", id2label=names)))
+    c = config(tmp_path, folder, head, classes=5)
+    c.data.update(data)
+    return c
+
+
+@pytest.mark.parametrize("given,expected", [
+    ((), ["tea", "Soup", "bread", "salt", "rice"]),  # the head's
+    (("bread", "rice", "salt", "soup", "tea"), ["tea", "soup", "bread", "salt", "rice"]),  # its order, their spelling
+    (("0", "1", "2", "3", "4"), ["0", "1", "2", "3", "4"]),  # numbers are the head's numbers
+    (("4", "3", "2", "1", "0"), ["4", "3", "2", "1", "0"]),
+])  # fmt: skip
+def test_classes_are_numbered_as_the_head_that_goes_along(tmp_path, given, expected):
+    resolved = start.resolved(labelled(tmp_path, classes=given))
+    assert resolved["data"]["classes"] == expected
+    assert start.resolved(resolved)["data"]["classes"] == expected
+
+
+def test_classes_without_a_head_of_that_kind(tmp_path):
+    """A fresh head, or one whose names only count, leaves the data's own order."""
+    given = ("tea", "rice", "salt", "soup", "bread")
+    assert tuple(start.resolved(labelled(tmp_path, None, classes=given))["data"]["classes"]) == given
+    hub = {str(i): f"LABEL_{i}" for i in range(5)}
+    assert tuple(start.resolved(labelled(tmp_path, names=hub, classes=given))["data"]["classes"]) == given
+
+
+def test_a_recorded_config_keeps_its_head_fresh(tmp_path):
+    """What was drawn anew once is drawn anew where the resolved config is trained again, though shapes would fit."""
+    once = start.resolved(labelled(tmp_path, None))
+    again = start.found_for(once)
+    assert "label" in again.heads and "label" not in start.heads_along(again, start.of(once))
+    asked = start.found_for(once | dict(start=once["start"] | dict(head="sequence_classification")))
+    assert "label" in start.heads_along(asked, start.of(once))
+
+
+def test_other_classes_than_the_heads_are_refused(tmp_path):
+    both = (
+        "config.data are tea, soup, bread, salt, nuts, and those of the head in .*hub are tea, Soup, bread, salt, rice"
+    )
+    with pytest.raises(XfmError, match=both):
+        start.resolved(labelled(tmp_path, classes=("tea", "soup", "bread", "salt", "nuts")))
+    c = start.resolved(labelled(tmp_path))
+    found = start.found_for(c)
+    with pytest.raises(XfmError, match="the data numbers its classes rice, .*, and the head in .*hub tea, Soup"):
+        start.check_labels(("rice", "tea", "soup", "bread", "salt"), c, found)
+    start.check_labels(("tea", "soup", "bread", "salt", "rice"), c, found)
+
+
+def test_what_cannot_leave_is_refused_before_training(tmp_path):
+    """The Hub's T5 has no classifier over its encoder; the config that is told so trains it all the same."""
+    folder = checkpoint(tmp_path / "hub", "t5_encoder")
+    c = finetune_classification.get_config("base")
+    c.data.update(path=str(tmp_path / "none.csv"), length=12)
+    c.start.source = str(folder)
+    with pytest.raises(XfmError, match="the Hub's t5 has no place for the head 'label'.*config.start.export=none"):
+        check(c)
+    c.start.export = "none"
+    check(c)

@@ -56,6 +56,8 @@ def save(
     """
     if dtype is not None and dtype not in DTYPES:
         raise XfmError(f"weights are not saved as {dtype!r}{nearest(dtype, DTYPES)}; they are as {', '.join(DTYPES)}")
+    if not checkpoint.family.names:
+        raise XfmError(f"the network of {checkpoint.folder} is of no family of the Hub, so it cannot be saved for it")
     flat = traverse_util.flatten_dict(checkpoint.params, sep="/")
     with replacing(Path(path).expanduser()) as folder:
         copy(checkpoint.folder, folder)

@@ -142,7 +142,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     for line in taken.lines(begins, found, config["model"], optimiser.frozen) if fresh_start else ():
         report.say(line)
     if mode == "write" and (reason := start.kept_here(config)) is not None:
-        report.say(f"for the Hub: {reason}")
+        report.say(f"xfm convert: {reason}")
     for line in notes[:5] + ([f"(and {len(notes) - 5} more)"] if len(notes) > 5 else []):
         report.say(line)
     baseline = {name: float(value) for name, value in objective.baseline(data).items()}

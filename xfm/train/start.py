@@ -109,18 +109,22 @@ def _with(config: dict[str, Any], start: Start, found: Found) -> dict[str, Any]:
     return {**config, "model": model, "data": data, "start": begun}
 
 
+def heads_along(found: Found, start: Start) -> list[str]:
+    """The checkpoint's heads that a network takes where it has them: all of found.heads, but for those with classes
+    that config.start.fresh names and config.start.head does not ask for.
+    """
+
+    def drawn(name):
+        named = any(re.search(regex, f"head_{name}/out/kernel") for regex in start.fresh)
+        return named and name != found.asked and classes_of(found.spec["heads"][name])
+
+    return [name for name in found.heads if not drawn(name)]
+
+
 def _taken_labels(model: Mapping[str, Any], start: Start, found: Found) -> list[str]:
     """The heads with classes that the network takes from the checkpoint."""
-    heads = [name for name in found.heads if name in model.get("heads", {}) and classes_of(found.spec["heads"][name])]
-    if start.head is not None or not heads:
-        return heads
-    shapes = found.shapes()
-    there = {name: [path for path in shapes if path.startswith(f"head_{name}/")] for name in heads}
-    return [name for name, paths in there.items() if not any(_is_fresh(path, start) for path in paths)]
-
-
-def _is_fresh(path: str, start: Start) -> bool:
-    return any(re.search(regex, path) for regex in start.fresh)
+    along = [name for name in heads_along(found, start) if name in model.get("heads", {})]
+    return [name for name in along if classes_of(found.spec["heads"][name])]
 
 
 def _check_classes(head: Mapping[str, Any], objective: Mapping[str, Any], start: Start) -> None:
@@ -141,7 +145,7 @@ def _in_order(data: Mapping[str, Any], names: Sequence[str], source: str) -> lis
     from xfm.data import SOURCES
 
     rows = build(SOURCES, data)
-    known = list(getattr(rows, "resolved", lambda: rows)().classes)
+    known = [str(name) for name in getattr(rows, "resolved", lambda: rows)().classes]
     if all(NUMBER.fullmatch(name) for name in known):
         return known or list(names)
     require_same_names(known, names, source)
@@ -215,4 +219,4 @@ def kept_here(config: Mapping[str, Any]) -> str | None:
     except XfmError as error:
         return str(error)
     heads = unwritten(m, model)
-    return f"the Hub's {m.family.model_type} has no head {heads[0]!r} for encoders" if heads else None
+    return f"the Hub's {m.family.model_type} has no place for the head {heads[0]!r}" if heads else None

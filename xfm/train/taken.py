@@ -12,7 +12,7 @@ import numpy as np
 from xfm.errors import XfmError
 from xfm.train.found import Found
 from xfm.train.paths import flatten, map_by_path, require_matches
-from xfm.train.start import of, require_way_out
+from xfm.train.start import heads_along, of, require_way_out
 from xfm.train.state import State
 
 SHOWN = 4  # paths, or differences, in a message
@@ -37,7 +37,7 @@ def taken(params: Any, found: Found, config: Mapping[str, Any]) -> Taken:
     start, shapes = of(config), {path: tuple(leaf.shape) for path, leaf in flatten(params).items()}
     require_way_out(config)
     require_matches("start.fresh", start.fresh, shapes)
-    heads, everything = tuple(f"head_{name}/" for name in found.heads), found.shapes()
+    heads, everything = tuple(f"head_{name}/" for name in heads_along(found, start)), found.shapes()
     there = {path: shape for path, shape in everything.items() if path[:5] != "head_" or path.startswith(heads)}
     differ = [path for path, shape in shapes.items() if there.get(path) != shape]
     firm = f"head_{found.asked}/"
