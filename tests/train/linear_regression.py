@@ -62,7 +62,9 @@ class Linear:
         return {"mean": 1.0}
 
     def report(self, params, extra, data, predict):
-        return {"size": 0.5}
+        """Half, as the mean of the numbers of all rows is."""
+        numbers = predict(lambda params, batch: batch["number"], params, data.valid)
+        return {"size": float(numbers.mean() / (len(data.valid) - 1))}
 
     def examples(self, params, extra, data, predict):
         return ["one line", "another"]
