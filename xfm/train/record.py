@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from xfm.errors import XfmError
 from xfm.train.settings import MAY_CHANGE
 
 FILE = "config.json"
+NOTHING = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,11 +144,15 @@ def located(config: Mapping[str, Any], record: Record | None) -> tuple[dict[str,
     return out, typed
 
 
-def require_same_config(workdir: Path, record: Record, config: Mapping[str, Any], typed: Mapping[str, str]) -> None:
+def require_same_config(workdir: Path, config: Mapping[str, Any], *, typed: Mapping[str, str] = NOTHING) -> None:
     """Raises XfmError if the workdir was trained with another config, naming each key that differs.
 
-    Keys in MAY_CHANGE may differ; so may a path that is typed as it was, the data's fingerprint being compared too.
+    Keys in MAY_CHANGE may differ; so may everything while no checkpoint depends on it (the caller's
+    to know). So may a path that is typed as it was, the data's fingerprint being compared too.
     """
+    record = read_record(workdir)
+    if record is None:
+        return
     old, new = (flat({k: v for k, v in c.items() if k not in MAY_CHANGE}) for c in (record.config, config))
     changed = [key for key in {**old, **new} if old.get(key, "absent") != new.get(key, "absent")]
     before = {**old, **record.typed}  # a record from before paths were absolute has in its config what was typed
@@ -161,9 +167,10 @@ def require_same_config(workdir: Path, record: Record, config: Mapping[str, Any]
         )
 
 
-def require_same_data(workdir: Path, record: Record, fingerprint: str) -> None:
+def require_same_data(workdir: Path, fingerprint: str) -> None:
     """Raises XfmError if the data is not what the workdir was trained on."""
-    if record.data != fingerprint:
+    record = read_record(workdir)
+    if record is not None and record.data != fingerprint:
         raise XfmError(
             f"{workdir} was trained on other data (fingerprint {record.data} -> {fingerprint}): take "
             "another workdir, or bring the old files back"

@@ -79,15 +79,14 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         )
     layout = layout_of(settings, config)
     checkpoints = Checkpoints(workdir, settings.keep, mode, say=report.say)
-    begun = before is not None and bool(checkpoints.steps())
-    if before is None and checkpoints.steps():
-        report.say(f"{workdir} has lost its config.json: nothing shows whether its checkpoints are of this config")
-    if begun:
-        require_same_config(workdir, before, config, typed)
+    if checkpoints.steps():
+        if before is None:
+            report.say(f"{workdir} has lost its config.json: nothing shows whether its checkpoints are of this config")
+        require_same_config(workdir, config, typed=typed)
     with kept.opened(workdir, {} if before is None else before.kept, mode, report.say) as (folder, seals):
         data = open_data(config["data"], folder)
-    if begun:
-        require_same_data(workdir, before, data.fingerprint)
+    if checkpoints.steps():
+        require_same_data(workdir, data.fingerprint)
     if mode == "write":
         seals = kept.seals(workdir, seals)
     record = Record(config, data.fingerprint, typed, dict(seals), None if before is None else before.metrics)

@@ -160,7 +160,7 @@ def _of_run(workdir: Path, start: Start) -> Found:
         raise XfmError(f"the run in {workdir} has no head {start.head!r}; it has {has}")
     kept = [name for name in spec.get("heads", {}) if name in ("pooled", start.head)]
     file = workdir / "tokenizer.json"
-    require_whole(workdir, file.name, record.kept)
+    require_whole(workdir, record.kept)
     tokenizer = {"kind": "file", "path": str(file)} if file.exists() else config["data"].get("tokenizer")
 
     def weights():
