@@ -78,7 +78,7 @@ def find(config: str) -> tuple[ModuleType, str, str]:
 def load(config: str, overrides: Iterable[str] = (), note: Callable = lambda text: None) -> ConfigDict:
     """The config of that path or name, overrides set (see `apply_overrides`), and checked."""
     module, name, variant = find(config)
-    loaded = _config(module, name, variant)
+    loaded = ConfigDict({"name": f"{name}:{variant}", **plain(module.get_config(variant))})
     overrides = list(overrides)
     loaded = apply_overrides(loaded, overrides, note)
     try:
@@ -92,18 +92,6 @@ def load(config: str, overrides: Iterable[str] = (), note: Callable = lambda tex
         reason = (str(error).strip() or "no message").splitlines()[0]
         raise XfmError(f"{loaded.name}{chosen} cannot be built: {type(error).__name__}: {reason}") from error
     return loaded
-
-
-def _config(module: ModuleType, name: str, variant: str) -> ConfigDict:
-    """What the module's function gives, with its name; XfmError where a user's file fails there."""
-    try:
-        return ConfigDict({"name": f"{name}:{variant}", **plain(module.get_config(variant))})
-    except XfmError:
-        raise
-    except (Exception, SystemExit) as error:
-        if module.__name__.startswith(f"{PACKAGE}."):
-            raise  # a flaw of ours
-        raise _unreadable(Path(module.__file__), error, f"gives no config for {variant!r}") from error
 
 
 def check(config: ConfigDict) -> None:
@@ -198,13 +186,13 @@ def _from_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise _unreadable(path, error) from error
     return module
 
 
-def _unreadable(path: Path, error: BaseException, what: str = "cannot be loaded") -> XfmError:
-    """One sentence with the line of the config at which it failed."""
+def _unreadable(path: Path, error: Exception) -> XfmError:
+    """One sentence with the line of the config at which loading it failed."""
     lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if Path(at.filename) == Path(path)]
     line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
-    return XfmError(f"{path}{f', line {line}' if line else ''} {what}: {type(error).__name__}: {error}")
+    return XfmError(f"{path}{f', line {line}' if line else ''} cannot be loaded: {type(error).__name__}: {error}")

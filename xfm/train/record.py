@@ -70,9 +70,9 @@ def open_run(workdir: str | Path) -> tuple[Path, Record]:
 
 
 def folder_named(workdir: str | Path) -> Path:
-    """A workdir as an absolute path; XfmError for an empty name, which would mean the folder one is in."""
-    if not str(workdir).strip():
-        raise XfmError("the workdir has no name: give a folder, '.' for the one you are in")
+    """A workdir as an absolute path; XfmError for an empty name, which would mean the current folder."""
+    if not str(workdir).strip() or "\0" in str(workdir):
+        raise XfmError(f"{str(workdir)!r} is no name of a workdir: give a folder, '.' for the one you are in")
     return expanded(workdir).absolute()
 
 
