@@ -71,6 +71,11 @@ def test_a_run(run, refused, trained, tmp_path):
     np.testing.assert_array_equal(m.params["layers"]["mlp_1"]["part"]["down"]["kernel"], kept)
     tokenizers = pytest.importorskip("tokenizers")
     tokenizer = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    damaged = (trained / "tokenizer.json").read_text().replace('"quick"', '"quack"')
+    (trained / "tokenizer.json").write_text(damaged)
+    assert "tokenizer.json is damaged" in refused("convert", trained, tmp_path / "again")
+    (trained / "tokenizer.json").unlink()
+    assert "lost its tokenizer.json" in refused("convert", trained, tmp_path / "again")
     ids = tokenizer.encode("the quick fox").ids
     assert ids[0] == config["cls_token_id"] and ids[-1] == config["sep_token_id"] and len(ids) > 4
     assert np.isfinite(np.asarray(m([ids])["masked_lm"])).all()

@@ -59,35 +59,6 @@ def test_what_the_machine_refuses_is_no_fault(refused, monkeypatch, error, sente
     assert refused("describe", TINY).startswith(f"xfm: {sentence}")
 
 
-@pytest.mark.parametrize(
-    "text, told",
-    [
-        ("def get_config(arg):\n    return 1 / 0\n", ", line 2 gives no config for 'base': ZeroDivisionError"),
-        ("def get_config():\n    return {}\n", "gives no config for 'base': TypeError"),
-        ("def get_config(arg):\n    return [1]\n", "gives no config for 'base': TypeError"),
-        ("def get_config(arg):\n    return {'a.b': 1}\n", "gives no config for 'base': ValueError"),
-        ("def get_config(arg):\n    raise SystemExit(0)\n", ", line 2 gives no config for 'base': SystemExit"),
-        ("import sys\nsys.exit()\n", ", line 2 cannot be loaded: SystemExit"),
-        ("raise KeyError('spam')\n", ", line 1 cannot be loaded: KeyError: 'spam'"),
-    ],
-)
-def test_a_config_file_that_fails(refused, tmp_path, text, told):
-    file = tmp_path / "mine.py"
-    file.write_text(text)
-    sentence = refused("describe", f"{file}")
-    assert str(file) in sentence and told in sentence
-
-
-def test_an_empty_name_is_no_workdir(refused, documents, tmp_path, monkeypatch):
-    """It would mean the current folder."""
-    monkeypatch.chdir(tmp_path)
-    data = f"--config.data.path={documents}"
-    before = set(tmp_path.iterdir())
-    for words in (("train", TINY, "--workdir", "", data), ("train", TINY, "--workdir", " ", data), ("eval", "")):
-        assert "the workdir has no name: give a folder" in refused(*words)
-    assert set(tmp_path.iterdir()) == before
-
-
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
 def test_a_disk_that_is_full_while_the_tokeniser_is_written(kind, tmp_path):
     spec = TOKENIZERS[kind](size=400)

@@ -159,7 +159,7 @@ def test_a_record_that_differs_in_one_number_is_refused(copied):
 def test_a_damaged_tokeniser_is_trained_again_where_it_is_removed(config, finished, copied):
     workdir = copied()
     flipped(workdir, Path("tokenizer.json"), 0)
-    with pytest.raises(XfmError, match="tokenizer.json is damaged: .* or remove .*tokenizer.json to have it trained"):
+    with pytest.raises(XfmError, match="tokenizer.json is damaged: .* or remove .*tokenizer.json and run"):
         train(config, workdir)
     (workdir / "tokenizer.json").unlink()
     assert train(config, workdir).valid == evaluate(finished).valid
@@ -250,11 +250,11 @@ def test_paths_of_a_start_are_located_too(tmp_path, monkeypatch):
         return {"start": {"source": f"{folder}/bert"}, "data": {"tokenizer": tokenizer}}
 
     words = {"start.source": "bert"}
-    record = Record(of("/a"), "data-1", words)
-    require_same_config(tmp_path, record, of("/b"), words)  # moved, and what was found there has moved with it
+    write_record(tmp_path, Record(of("/a"), "data-1", words))
+    require_same_config(tmp_path, of("/b"), typed=words)  # moved, and what was found there has moved with it
     for changed, typed in ((of("/b"), {}), (of("/b"), {"start.source": "/b/bert"})):
         with pytest.raises(XfmError, match="start.source: '/a/bert' -> '/b/bert', data.tokenizer.path: "):
-            require_same_config(tmp_path, record, changed, typed)
+            require_same_config(tmp_path, changed, typed=typed)
 
 
 def test_reading_a_run_writes_nothing(finished, copied, monkeypatch):

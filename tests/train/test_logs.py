@@ -14,7 +14,7 @@ from xfm.errors import XfmError
 from xfm.train.curve import draw_curve
 from xfm.train.logs import Log, read_metrics
 from xfm.train.preempt import Preemption
-from xfm.train.record import Record, open_workdir, read_record, require_same_config, to_plain, write_record
+from xfm.train.record import Record, open_run, open_workdir, read_record, require_same_config, to_plain, write_record
 from xfm.train.report import Report
 from xfm.train.settings import read_settings
 from xfm.train.window import Window
@@ -198,12 +198,11 @@ def test_settings_need_an_objective_and_data():
 def test_record_names_what_changed(tmp_path):
     old = to_plain(dict(model=dict(pattern=[dict(heads=4), "x"]), steps=5, groups=[("a", 0.5)], clip=1.0))
     write_record(tmp_path, Record(old, "data-1"))
-    record = read_record(tmp_path)
-    assert record == Record(old, "data-1")
-    require_same_config(tmp_path, record, {**old, "steps": 50, "keep": 3}, {})
+    assert read_record(tmp_path) == Record(old, "data-1")
+    require_same_config(tmp_path, {**old, "steps": 50, "keep": 3})
     new = {**old, "model": {"pattern": [{"heads": 8}, "x"]}, "ema": 0.9}
     with pytest.raises(XfmError) as error:
-        require_same_config(tmp_path, record, new, {})
+        require_same_config(tmp_path, new)
     assert "model.pattern[0].heads: 4 -> 8, ema: 'absent' -> 0.9" in str(error.value)
     assert "take another workdir" in str(error.value) and "steps" in str(error.value)
 
@@ -214,6 +213,16 @@ def test_damaged_record_and_objects_in_a_config(tmp_path):
         read_record(tmp_path)
     with pytest.raises(XfmError, match=r"config.a\[1\] is a function; a config holds plain data"):
         to_plain({"a": [1, test_settings_need_an_objective_and_data]})
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\0b"])
+def test_what_is_no_name_of_a_workdir(name, tmp_path, monkeypatch):
+    """An empty one would mean the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for opened in (open_workdir, open_run):
+        with pytest.raises(XfmError, match="is no name of a workdir: give a folder, '.' for the one you are in"):
+            opened(name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_workdir_that_cannot_be_written(tmp_path):

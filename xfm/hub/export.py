@@ -68,7 +68,7 @@ def read_run(workdir: str | Path) -> Run:
     config, file = record.config, workdir / "tokenizer.json"
     data = config["data"]
     tokenizer = data.get("tokenizer") or (data.get("text") or {}).get("tokenizer")
-    require_whole(workdir, file.name, record.kept)
+    require_whole(workdir, record.kept)
     if file.is_file():
         tokenizer = {"kind": "file", "path": str(file)}
     elif file.name in record.kept:

@@ -106,7 +106,7 @@ def of_run(workdir: Path, head: str | None) -> Found:
         has = ", ".join(spec.get("heads", {})) or "none"
         raise XfmError(f"the run in {workdir} has no head {head!r}; it has {has}")
     file = workdir / "tokenizer.json"
-    require_whole(workdir, file.name, record.kept)
+    require_whole(workdir, record.kept)
     tokenizer = {"kind": "file", "path": str(file)} if file.exists() else data.get("tokenizer") or {"kind": "bytes"}
     names = class_names(dict(enumerate(record.classes)))
 

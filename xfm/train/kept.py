@@ -16,7 +16,7 @@ from orbax.checkpoint import multihost
 
 from xfm.errors import XfmError
 
-KEPT = ("*.npy", "tokenizer.*")
+KEPT = ("*.npy", "tokenizer.*", "classes.json")
 CACHES = "*.npy"  # encoded text, which the data and the tokeniser give again
 PIECE = 1 << 24
 
@@ -49,13 +49,16 @@ def whole(workdir: Path, sealed: Seals) -> Iterator[tuple[Path, bool]]:
             yield path, seal(path) == list(expected)
 
 
-def require_whole(workdir: Path, name: str, sealed: Seals) -> None:
-    """Raises XfmError if the file is there and is not what was sealed."""
-    if not all(same for _, same in whole(workdir, {name: sealed[name]} if name in sealed else {})):
-        raise XfmError(
-            f"{workdir / name} is damaged: its checksum is not the one that was recorded when it was written; bring "
-            f"back a copy of it, or remove {workdir / 'tokenizer.json'} to have it trained again"
-        )
+def require_whole(workdir: Path, sealed: Seals) -> None:
+    """Raises XfmError if a file that is not made again by itself is there and is not what was sealed."""
+    lasting = {name: seal for name, seal in sealed.items() if not Path(name).match(CACHES)}
+    for path, same in whole(workdir, lasting):
+        if not same:
+            first = workdir / "tokenizer.json" if path.match("tokenizer.*") else path
+            raise XfmError(
+                f"{path} is damaged: its checksum is not the one that was recorded when it was written; bring back a "
+                f"copy of it, or remove {first} and run `xfm train` there again, which makes it"
+            )
 
 
 @contextlib.contextmanager
@@ -66,14 +69,13 @@ def opened(workdir: Path, sealed: Seals, mode: str, say: Callable[[str], None]) 
     workdir's good files and takes what has to be made again, so that nothing is written to the workdir.
     Raises XfmError where the tokeniser is damaged.
     """
+    require_whole(workdir, sealed)
     good = {}
     for path, same in whole(workdir, sealed):
         if same:
             good[path.name] = sealed[path.name]
-        elif path.match(CACHES):
-            say(f"{path} is damaged (its checksum is not the recorded one), and is made again")
         else:
-            require_whole(workdir, path.name, sealed)
+            say(f"{path} is damaged (its checksum is not the recorded one), and is made again")
     multihost.sync_global_processes("xfm: kept files checked")
     bad = {name for name in sealed if name not in good}
     if mode == "write":

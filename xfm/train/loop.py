@@ -22,11 +22,12 @@ from xfm.errors import XfmError
 from xfm.train import curve
 from xfm.train.clock import Clock
 from xfm.train.evaluation import evaluate_on, predictor, weights_of
+from xfm.train.kept import seals
 from xfm.train.lock import Lock
 from xfm.train.logs import FILE as METRICS
 from xfm.train.logs import Log, changed_since, has_line
 from xfm.train.preempt import Interrupted, Preemption
-from xfm.train.record import open_run, open_workdir, to_plain, write_record
+from xfm.train.record import Record, open_run, open_workdir, to_plain, write_record
 from xfm.train.report import Listener, summary
 from xfm.train.run import Run, setup
 from xfm.train.sharding import batch_sharding
@@ -116,7 +117,7 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
                     valid = clock.outside("evaluate", partial(validate, run, state, log))
             run.checkpoints.wait()
             report = score(run, state, None if has_line(run.workdir, last, "report") else log)
-            write_record(run.workdir, dataclasses.replace(run.record, metrics=log.mark))
+            write_record(run.workdir, ended(run, log))
         valid = valid or validate(run, state, None)  # a run that had ended before
         return finish(run, state, valid, report, saved)
 
@@ -221,6 +222,11 @@ def save(run: Run, state: State, window: Window, log: Log) -> None:
     begin = time.perf_counter()
     run.checkpoints.save(state, {**window.notes(), "metrics": log.mark})
     run.report.event("save", step=int(state.step), seconds=time.perf_counter() - begin)
+
+
+def ended(run: Run, log: Log) -> Record:
+    """The record of a run that has ended: with seals of all that it keeps, and the mark of its metrics."""
+    return dataclasses.replace(run.record, kept=seals(run.workdir, run.record.kept), metrics=log.mark)
 
 
 def interrupted(run: Run, step: int, signum: int) -> Interrupted:

@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from xfm.errors import XfmError
 from xfm.train.settings import MAY_CHANGE
 
 FILE = "config.json"
+NOTHING = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +71,9 @@ def open_run(workdir: str | Path) -> tuple[Path, Record]:
 
 
 def folder_named(workdir: str | Path) -> Path:
-    """A workdir as an absolute path; XfmError for an empty name, which would mean the folder one is in."""
-    if not str(workdir).strip():
-        raise XfmError("the workdir has no name: give a folder, '.' for the one you are in")
+    """A workdir as an absolute path; XfmError for an empty name, which would mean the current folder."""
+    if not str(workdir).strip() or "\0" in str(workdir):
+        raise XfmError(f"{str(workdir)!r} is no name of a workdir: give a folder, '.' for the one you are in")
     return expanded(workdir).absolute()
 
 
@@ -145,16 +147,20 @@ def located(config: Mapping[str, Any], record: Record | None) -> tuple[dict[str,
 
 def require_same_config(
     workdir: Path,
-    record: Record,
     config: Mapping[str, Any],
-    typed: Mapping[str, str],
+    *,
+    typed: Mapping[str, str] = NOTHING,
     evaluated: Sequence[str] = (),
 ) -> None:
     """Raises XfmError if the workdir was trained with another config, naming each key that differs.
 
-    Keys in MAY_CHANGE may differ, and `evaluated`, which only evaluation reads (`a.b` goes into mappings); so may a
-    path that is typed as it was, the data's fingerprint being compared too.
+    Keys in MAY_CHANGE may differ, and `evaluated`, which only evaluation reads (`a.b` goes into mappings); so may
+    everything while no checkpoint depends on it (the caller's to know), and a path that is typed as it was, the data's
+    fingerprint being compared too.
     """
+    record = read_record(workdir)
+    if record is None:
+        return
     free = (*MAY_CHANGE, *evaluated)
     old, new = flat(record.config), flat(config)
     changed = [
@@ -172,9 +178,10 @@ def require_same_config(
         )
 
 
-def require_same_data(workdir: Path, record: Record, fingerprint: str) -> None:
+def require_same_data(workdir: Path, fingerprint: str) -> None:
     """Raises XfmError if the data is not what the workdir was trained on."""
-    if record.data != fingerprint:
+    record = read_record(workdir)
+    if record is not None and record.data != fingerprint:
         raise XfmError(
             f"{workdir} was trained on other data (fingerprint {record.data} -> {fingerprint}): take "
             "another workdir, or bring the old files back"

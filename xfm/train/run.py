@@ -80,18 +80,18 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         )
     layout = layout_of(settings, config)
     checkpoints = Checkpoints(workdir, settings.keep, mode, say=report.say)
-    begun = before is not None and bool(checkpoints.steps())
-    if before is None and checkpoints.steps():
-        report.say(f"{workdir} has lost its config.json: nothing shows whether its checkpoints are of this config")
+    begun = bool(checkpoints.steps())
     if begun:
-        require_same_config(workdir, before, config, typed, evaluated_keys(config["objective"]))
+        if before is None:
+            report.say(f"{workdir} has lost its config.json: nothing shows whether its checkpoints are of this config")
+        require_same_config(workdir, config, typed=typed, evaluated=evaluated_keys(config["objective"]))
     with kept.opened(workdir, {} if before is None else before.kept, mode, report.say) as (folder, seals):
         data = open_data(config["data"], folder)
     if found is not None:
         start.check_labels(data.classes, config, found)
         data = taken.adapted(data, found, config["model"]["embed"])
     if begun:
-        require_same_data(workdir, before, data.fingerprint)
+        require_same_data(workdir, data.fingerprint)
     record = Record(
         config=config,
         data=data.fingerprint,
