@@ -99,8 +99,8 @@ def load(config: str, overrides: Iterable[str] = (), note: Callable = lambda tex
     return loaded
 
 
-def check(config: ConfigDict) -> None:
-    """Raises XfmError for what is wrong in a config, as far as it shows before data is read.
+def check(config: ConfigDict) -> Any:
+    """The shapes of the parameters; XfmError for what is wrong in a config, as far as it shows before data is read.
 
     The trainer's settings, the kinds and fields of every part, sizes that do not divide, rules that
     match no parameter: the whole model is traced on the shapes of its data.
@@ -130,24 +130,38 @@ def check(config: ConfigDict) -> None:
     # The tokeniser is not known yet: one that has every special token stands in for it.
     standing_in = Vocabulary(size=8, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     objective = build_objective(config, standing_in)
+    _check_ids(config)
     batch, key = example_batch(config), jax.random.key(0)
     params = jax.eval_shape(lambda rows: objective.init(key, rows)[0], batch)
     if found is not None:
         taken(params, found, config)
     rules = dict(decay=settings.decay, groups=settings.groups, freeze=settings.freeze, clip=settings.clip)
     build_optimiser(settings.optimiser, schedule, params, **rules)
+    return params
+
+
+def _check_ids(config: Mapping[str, Any]) -> None:
+    """Raises XfmError where a tokeniser that the run trains may have more ids than the embedding has rows."""
+    size = (plain(config["data"]).get("tokenizer") or {}).get("size")
+    rows = (plain(config["model"]).get("embed") or {}).get("vocab")
+    if size is not None and rows is not None and size > rows:
+        raise XfmError(
+            f"config.data.tokenizer.size is {size}, and config.model.embed.vocab gives rows for {rows} ids; set the "
+            "latter, and that of heads, to the former or more"
+        )
 
 
 def check_fits(config: ConfigDict) -> None:
-    """Raises XfmError where a batch of the config is larger than this machine's memory, before any data is read."""
+    """Raises XfmError where a config's batch or parameters are larger than all memory, before any data is read."""
     from xfm.describe import example_batch
-    from xfm.train.memory import check_batch
+    from xfm.train.memory import check_batch, check_parameters
     from xfm.train.settings import read_settings
     from xfm.train.start import resolved
 
     settings = read_settings(config)
     rows = example_batch(resolved(config), settings.batch)
     check_batch(settings, {name: (one.shape, one.dtype) for name, one in rows.items()})
+    check_parameters(check(config))
 
 
 def _root() -> Path:

@@ -13,6 +13,8 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+from xfm.errors import nearest
+
 LARGEST = 3.4e38  # of float32; what is beyond it would be computed with as infinity
 LONGEST = 2**31 - 1  # of int32, in which arrays are measured and steps counted
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
@@ -35,7 +37,7 @@ class Range:
         if self.high in (LARGEST, LONGEST):
             everything = self.low == -self.high
             return "" if everything else f"above {self.low}" if below else f"of at least {self.low}"
-        return f"from {below}{self.low} to {above}{self.high}"
+        return f"above {self.low} and below {self.high}" if below else f"from {self.low} to {above}{self.high}"
 
 
 class NotEmpty:
@@ -80,7 +82,14 @@ Seed = Annotated[int, Range(0, 2**32 - 1)]  # what both NumPy and a JAX key tell
 
 def fault(value: Any, hint: Any) -> str | None:
     """What should stand where `value` does, in words, if a field of type `hint` may not hold it; None if it may."""
-    return None if fits(value, hint) else in_words(hint)
+    if fits(value, hint):
+        return None
+    words = [one for member in (hint, *typing.get_args(hint)) for one in _literals(member)]
+    return in_words(hint) + (nearest(value, words) if isinstance(value, str) else "")
+
+
+def _literals(hint: Any) -> tuple:
+    return typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
 
 
 def fits(value: Any, hint: Any) -> bool:

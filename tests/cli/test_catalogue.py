@@ -106,7 +106,7 @@ def test_broken_files(tmp_path, text, words):
         ("model.heads.mlm.vocab=100", ("100", "4096")),
         ("model.remat=ful", ("'ful'", "did you mean 'full'", "dots")),
         ("model.pattern.0.implementation=best", ("'best'", "naive, xla")),
-        ("model.repeats=0", ("1 time or more", "not 0")),
+        ("model.repeats=0", ("config.model.repeats", "at least 1", "not '0'")),
         ("model.dtype=floaty", ("'floaty'", "float32, bfloat16")),
         ("data.kind=txt", ("'txt'", "text", "images")),
         ("data.length=256", ("256", "64", "position.length")),

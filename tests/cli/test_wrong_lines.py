@@ -112,7 +112,7 @@ VALUES = [
     "model.repeats=0", "model.repeats=1e10", "model.loops=0", "model.embed.width=7", "model.embed.width=0",
     "model.pattern.0.heads=7", "model.pattern.0.heads=0", "model.pattern.0.window=0", "model.pattern.0.kv_heads=3",
     "model.out=0", "data.length=3", "data.length=1e9", "data.max_bytes=0", "data.tokenizer.size=-1",
-    "data.tokenizer.size=1e10", "model.embed.position={'kind': 'learned', 'length': 3}",
+    "data.tokenizer.size=1e9", "model.embed.position={'kind': 'learned', 'length': 3}",
     # Shapes of data.
     "model={}", "model.pattern=[]", "model.pattern=[3]", "model.pattern=[{}]", "model.pattern=['attention']",
     "model.pattern.0={}", "model.pattern.0=[]", "model.pattern=[{'kind': ['x']}]", "model.pattern=[{'part': {}}]",
@@ -175,6 +175,7 @@ WORDS_ALONE = [
     ["train", BERT, "--workdir", "x", "--config.steps"], ["train", BERT, "--workdir", "x", "--config.=3"],
     ["train", BERT, "--workdir", "x", "--config.steps", "--json"],
     ["train", BERT, "--workdir", "x", "--config.batch=1e9"],
+    ["train", BERT, "--workdir", "x", "--config.model.repeats=1000000"],
     ["train", BERT, "--workdir", "file"], ["train", BERT, "--workdir", "file/inside"],
     ["train", BERT, "--workdir", "new", "--config.data.path=nowhere"],
     ["train", BERT, "--workdir", "new", "--config.data.path=folder"],

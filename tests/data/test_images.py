@@ -125,12 +125,12 @@ def test_bad_folders(pictures, tmp_path):
     with pytest.raises(XfmError, match="needs 'size'"):
         images(pictures, size=None)
     for fields, message in (
-        ({"size": 0}, "size=0 is not a side"),
+        ({"size": 0}, "size is 0; it must be a whole number of at least 1"),
         ({"channels": 2}, "channels=2 is not 1"),
-        ({"std": 0.0}, "std=0.0 is not a number, .* above 0"),
+        ({"std": 0.0}, "std is 0.0; it must be a number above 0"),
         ({"mean": (0.1, 0.2)}, "mean=.* is not a number, nor one for each of 3 channels"),
         ({"augment": [{"kind": "flop"}]}, "did you mean 'flip'"),
-        ({"corrupt": "skip"}, "corrupt='skip' is not one of error, next"),
+        ({"corrupt": "skip"}, "corrupt is 'skip'; it must be 'error' or 'next'"),
         ({"validation": 1e-9}, "the valid split of .* holds none of 40 images"),
     ):
         with pytest.raises(XfmError, match=message):

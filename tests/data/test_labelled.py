@@ -109,7 +109,7 @@ def test_what_is_wrong_is_said(tmp_path):
         ("text\tlabel\na\tx\n", dict(labels="numbers"), "'x' in column 'label', where a number should be"),
         ("text\tlabel\n", {}, "train split of .* is empty"),
         ("text\ttext\na\tx\n", {}, "names column 'text' twice"),
-        ("text\tlabel\na\tx\n", dict(labels="class"), "'class' is not one of classes, numbers"),
+        ("text\tlabel\na\tx\n", dict(labels="class"), "labels is 'class'; it must be 'classes' or 'numbers'"),
         ("text\tlabel\na\tx\n", dict(layout="sst3"), "layout='sst3' is not known .did you mean 'sst2'"),
     ):
         (tmp_path / "all.tsv").write_text(text)

@@ -315,5 +315,14 @@ def test_refused(folder, case):
     assert 10 < len(sentence) < WORDS and "Traceback" not in sentence, sentence[:2000]
 
 
+@pytest.mark.parametrize("text", ["-1", "NaN", "0"])
+def test_an_epsilon_is_refused_by_the_rule_of_fields(folder, text):
+    raw("layer_norm_eps", text)(folder)
+    with pytest.raises(
+        XfmError, match=r"config.json describes no network: norm 'layernorm': eps is .*a number above 0"
+    ):
+        xfm.load(folder)
+
+
 def test_there_are_enough():
     assert len(CASES) >= 150

@@ -243,8 +243,11 @@ def test_retrieval_report_and_what_is_refused():
     assert ranks(np.array([[1.0, 1.0], [0.0, 2.0]]), [0, 1]).tolist() == [2, 1]
     key = jax.random.key(0)
     for fields, words in (
-        (dict(form=dict(kind="infonse")), "no loss 'infonse' .did you mean 'infonce'"),
-        (dict(form=dict(kind="triplet", margn=2)), "the loss triplet has no 'margn' .did you mean 'margin'"),
+        (dict(form=dict(kind="infonse")), "no loss of retrieval 'infonse' .did you mean 'infonce'"),
+        (
+            dict(form=dict(kind="triplet", margn=2)),
+            "the loss of retrieval 'triplet' has no 'margn' .did you mean 'margin'",
+        ),
         (dict(form=dict(kind="cosine")), "cosine needs a score for each pair"),
         (dict(form=dict(kind="triplet")), "needs rows of three texts"),
     ):

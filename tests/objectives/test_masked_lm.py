@@ -142,7 +142,6 @@ def test_next_sentence_adds_its_loss():
 @pytest.mark.parametrize(
     "fields,said",
     [
-        (dict(rate=1.5), "rate is a share between 0 and 1"),
         (dict(split=(0.8, 0.1, 0.2)), "three shares that add up to 1"),
         (dict(units=dict(kind="words")), "no masking unit 'words'; there are token, whole_word, span"),
     ],

@@ -120,5 +120,5 @@ def test_redraw_follows_the_first_rule_and_says_which_match_nothing():
     assert (other["a"]["kernel"] == drawn["a"]["kernel"]).all(), "a new parameter changes no other"
     with pytest.raises(XfmError, match="no parameter's path matches .'kernl'.; one path is 'a/kernel'"):
         redraw(params, [("kernl", dict(kind="constant", value=0.0))], jax.random.key(0))
-    with pytest.raises(XfmError, match="no kind 'constnt' .did you mean 'constant'"):
+    with pytest.raises(XfmError, match="no initial value 'constnt' .did you mean 'constant'"):
         redraw(params, [("kernel", dict(kind="constnt", value=0.0))], jax.random.key(0))

@@ -130,8 +130,6 @@ def test_pairs_end_with_the_class_token():
 @pytest.mark.parametrize(
     "fields,said",
     [
-        (dict(share=1), "share is 2 or more"),
-        (dict(pairs="next"), "'none' or 'typed', not 'next'"),
         (dict(pairs="typed", vocabulary=Vocabulary(size=V)), "this tokeniser has none"),
         (dict(model=xfm.build(PLAIN)), "'tokens'"),
     ],

@@ -121,7 +121,6 @@ def test_padding_moves_nothing():
 @pytest.mark.parametrize(
     "fields,said",
     [
-        (dict(rate=0.0), "rate is a share between 0 and 1"),
         (dict(split=(0.8, 0.1, 0.2)), "three shares that add up to 1"),
         (dict(generator=stack(8, REPLACED, factor=16)), "the generator needs a head 'mlm'; it has replaced"),
         (dict(model=stack(16, MLM)), "the model needs a head 'replaced'; it has mlm"),

@@ -196,12 +196,12 @@ def test_block_local(block):
 @pytest.mark.parametrize(
     "spec,message",
     [
-        (dict(kind="block_local", heads=2, block=0), "a block holds 1 token or more, not 0"),
+        (dict(kind="block_local", heads=2, block=0), "block is 0; it must be a whole number of at least 1"),
         (dict(kind="mixed_attention", heads=2, conv=4), "conv is an odd number"),
         (dict(kind="mixed_attention", heads=3), "16 does not divide among 2 · 3 heads"),
         (dict(kind="nystrom", heads=2, conv=2), "conv is an odd number"),
-        (dict(kind="nystrom", heads=2, start="mean"), "start is one of matrix, batch"),
-        (dict(kind="block_sparse", heads=2, block=0), "block is 1 or more"),
+        (dict(kind="nystrom", heads=2, start="mean"), "start is 'mean'; it must be 'matrix' or 'batch'"),
+        (dict(kind="block_sparse", heads=2, block=0), "block is 0; it must be a whole number of at least 1"),
         (dict(kind="global_window", heads=2, window=3), "an even number of tokens"),
         (dict(kind="global_window", heads=2, window=4, everyone="last"), "'given' or 'first'"),
     ],

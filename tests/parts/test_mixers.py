@@ -141,9 +141,11 @@ def test_attention_says_which_softmax_does_not_fit():
         start(kind="sigmoids")
     with pytest.raises(SpecError, match="'sigmoid' has no field 'sink'"):
         start(kind="sigmoid", sink="learned")
-    with pytest.raises(SpecError, match="sink of the softmax is a number or 'learned', not 'learnt'"):
+    with pytest.raises(
+        SpecError, match="sink is 'learnt'; it must be a number or 'learned' or None .did you mean 'learned'"
+    ):
         start(kind="softmax", sink="learnt")
-    with pytest.raises(ValueError, match="softmax cap is above 0"):
+    with pytest.raises(ValueError, match="cap is -1.0; it must be a number above 0"):
         start(kind="softmax", cap=-1.0)
 
 

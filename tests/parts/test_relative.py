@@ -153,7 +153,7 @@ def test_long_rows_are_walked_in_pieces():
     "spec,message",
     [
         (dict(heads=3), "16 does not divide among 3 heads"),
-        (dict(heads=2, types="absolute"), "'relative' or 'none', not 'absolute'"),
+        (dict(heads=2, types="absolute"), "types is 'absolute'; it must be 'relative' or 'none'"),
         (dict(heads=2, position=dict(kind="relative_table", span=4, width=16)), "shares vectors of distances"),
     ],
 )

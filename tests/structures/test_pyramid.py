@@ -155,13 +155,13 @@ def test_rows_of_several_texts_are_refused():
 @pytest.mark.parametrize(
     "changes,said",
     [
-        (dict(pool="sum"), "pyramid: no pool 'sum'.*; there are mean, max"),
-        (dict(first="alone"), "pyramid: no first 'alone'.*; there are apart, paired"),
-        (dict(end="dropped"), "pyramid: no end 'dropped'.*; there are cut, kept"),
+        (dict(pool="sum"), "pool is 'sum'; it must be 'mean' or 'max'"),
+        (dict(first="alone"), "first is 'alone'; it must be 'apart' or 'paired'"),
+        (dict(end="dropped"), "end is 'dropped'; it must be 'cut' or 'kept'"),
         (dict(blocks=[]), "blocks and loops are as many numbers of 1 or more"),
         (dict(loops=[1, 2]), "blocks and loops are as many numbers of 1 or more"),
-        (dict(decoder=-1), "a decoder has 0 periods or more, not -1"),
-        (dict(pattern=[dict(ATTENTION, cls="seen"), MLP]), "cls is 'free' or 'counted', not 'seen'"),
+        (dict(decoder=-1), "decoder is -1; it must be a whole number of at least 0"),
+        (dict(pattern=[dict(ATTENTION, cls="seen"), MLP]), "cls is 'seen'; it must be 'free' or 'counted'"),
         (dict(pattern=[dict(ATTENTION, heads=3), MLP]), "a width of 16 does not divide among 3 heads"),
     ],
 )

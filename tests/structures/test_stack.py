@@ -243,7 +243,7 @@ def test_bfloat16_computes_in_bfloat16_with_float32_parameters(key):
         (dict(pattern=[dict(part=MLP, nroms={})]), "a sublayer has no field 'nroms'; it has part, norms, residual"),
         (dict(norms={"after": NORM}), "norms at in, residual, out; there is no place 'after'"),
         (dict(remat="everything"), "no remat 'everything'; there are none, full, dots"),
-        (dict(mask="triangular"), "mask is 'full' or 'causal', not 'triangular'"),
+        (dict(mask="triangular"), "mask is 'triangular'; it must be 'full' or 'causal'"),
         (dict(layers=3), "structure 'stack' has no field 'layers'"),
     ],
 )

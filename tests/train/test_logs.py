@@ -178,11 +178,14 @@ REQUIRED = dict(objective={"kind": "linear"}, data={"kind": "linear"})
         (dict(batch=0), "config.batch is 0; it must be a whole number of at least 1"),
         (dict(steps="10"), "config.steps is '10'; it must be a whole number"),
         (dict(keep=1), "config.keep is 1; it must be a whole number of at least 2"),
-        (dict(ema=1.0), "config.ema is 1.0; it must be None or between 0 and 1"),
+        (dict(ema=1.0), "config.ema is 1.0; it must be a number above 0 and below 1 or None"),
         (dict(nan="ignore"), "config.nan is 'ignore'; it must be 'stop' or 'skip'"),
         (dict(batch=10, accumulate=4), "config.accumulate=4 does not divide config.batch=10"),
-        (dict(clip="a"), "config.clip is 'a'; it must be None or above 0"),
-        (dict(decay=["a"]), r"config.decay is \['a'\]; it must be a list of \(regex, factor\)"),
+        (dict(clip="a"), "config.clip is 'a'; it must be a number above 0 or None"),
+        (
+            dict(decay=["a"]),
+            r"config.decay is \['a'\]; it must be a list, each item \(text that is a regular expression, a number",
+        ),
     ],
 )
 def test_settings_that_cannot_be_meant(changes, sentence):

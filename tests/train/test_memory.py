@@ -8,7 +8,7 @@ from xfm import memory
 from xfm.data.tokenizers import trained
 from xfm.errors import XfmError
 from xfm.memory import host_memory, in_bytes
-from xfm.train.memory import check_batch, check_state
+from xfm.train.memory import check_batch, check_parameters, check_state
 from xfm.train.settings import Settings
 from xfm.train.sharding import REPLICATED, make_mesh, state_sharding
 from xfm.train.state import State
@@ -40,6 +40,12 @@ def test_a_model():
     check_state(state(each // 12 - 10))
     with pytest.raises(XfmError, match=r"1,000,000,000 parameters; .* 12.0 GB, .* 1.0 GB; make the model smaller"):
         check_state(state(1000, 1_000_000))
+
+
+def test_parameters_alone():
+    check_parameters({"up": jax.ShapeDtypeStruct((1000, 1000), np.float32)})
+    with pytest.raises(XfmError, match=r"10,000,000,000 parameters, which are 40.0 GB, and all devices have 8.0 GB"):
+        check_parameters({"up": jax.ShapeDtypeStruct((10_000, 1_000_000), np.float32)})
 
 
 def test_this_machine(tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from xfm.hub.inputs import check_ids, of_pairs, whole
 from xfm.hub.naming import At, Piece
 from xfm.hub.settings import Settings
 from xfm.hub.weights import assign, dtypes_in, fill, flat_shapes, held, prefixes_of
+from xfm.spec import SpecError
 from xfm.structures import build
 from xfm.structures.sublayer import Sublayer
 
@@ -250,6 +251,8 @@ def planned(
             settings.finish()
             model = build(spec)
             shapes = flat_shapes(model, example_of(family, settings))
+        except SpecError as error:  # a value that no field of a part may hold: an epsilon of -1
+            raise XfmError(f"{settings.path} describes no network: {error}") from error
         except XfmError:
             raise
         except Exception as error:  # a number where a word should be, a negative size, …

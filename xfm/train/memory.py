@@ -23,6 +23,18 @@ def check_batch(settings: Settings, shapes: Mapping[str, tuple[tuple[int, ...], 
         )
 
 
+def check_parameters(params: Any) -> None:
+    """Raises XfmError where parameters alone, arrays or their shapes, are larger than all devices' memory together."""
+    needed = sum(_bytes(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params))
+    there = _device_memory()[0] * jax.device_count()
+    if needed > there:
+        count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+        raise XfmError(
+            f"config.model has {count:,} parameters, which are {in_bytes(needed)}, and all devices have "
+            f"{in_bytes(there)} of memory; make the model smaller"
+        )
+
+
 def check_state(like: State) -> None:
     """Raises XfmError where parameters and the optimiser's state are larger than a device's memory.
 
