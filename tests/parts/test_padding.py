@@ -38,15 +38,15 @@ def counted(y):
     return jnp.where(REAL.reshape(*SEGMENTS.shape, *[1] * (y.ndim - 2)), y, 0) if per_token else y
 
 
-def assert_padding_stays_away(part, inputs, ctx, rows=slice(None)):
-    """inputs(filling) -> what the part reads, the filling in padding; rows: of the answer that count."""
+def assert_padding_stays_away(part, inputs, ctx):
+    """inputs(filling): what the part reads, with that number in padding."""
     params = numbers(part, *inputs(0.0), ctx)
 
     @jax.jit
     def seen(filling):
         def loss(params, given):
             out = jax.tree.leaves(part.apply(params, *given, ctx))
-            out = [counted(y)[rows] for y in out if jnp.issubdtype(y.dtype, jnp.floating)]
+            out = [counted(y) for y in out if jnp.issubdtype(y.dtype, jnp.floating)]
             return sum((y * jnp.cos(jnp.arange(y.size)).reshape(y.shape)).sum() for y in out), out
 
         gradients, out = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, inputs(filling))
