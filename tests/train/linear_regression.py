@@ -94,6 +94,7 @@ class LinearData:
     tokenizer: None = None
     vocabulary: None = None
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def install(set_attribute=setattr):
