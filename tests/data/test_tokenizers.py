@@ -134,18 +134,17 @@ def test_too_small(kind, tmp_path):
 @pytest.mark.parametrize("size", [10**9, -1, 0, 5, 1e3, True, "many", None])
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
 def test_a_size_that_cannot_be_is_refused_before_anything_is_read(kind, size, tmp_path):
-    with pytest.raises(XfmError, match="cannot be trained; give a whole number from 6 to 1000000"):
+    with pytest.raises(XfmError, match="size is .*it must be a whole number from 6 to 1000000"):
         fit({"kind": kind, "size": size}, tmp_path, texts=None)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_said_in_one_sentence(tmp_path, monkeypatch):
-    class Full:
-        def save(self, path):
-            raise Exception("No space left on device (os error 28)")
+    def full(*_):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("xfm.data.tokenizers.trained.Bpe._train", lambda self, texts: Full())
-    with pytest.raises(XfmError, match="tokenizer.json could not be written: No space left"):
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(XfmError, match="tokenizer.* cannot be written: No space left"):
         fit({"kind": "bpe", "size": 300}, tmp_path)
     assert not (tmp_path / "tokenizer.json").exists()
 

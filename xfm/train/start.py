@@ -209,11 +209,13 @@ def require_way_out(config: Mapping[str, Any]) -> None:
 
 
 def kept_here(config: Mapping[str, Any]) -> str | None:
-    """Why `xfm convert` cannot write a config's network, or a head of it; None where it can."""
+    """Why `xfm convert` cannot write a config's network, or a head of it; None where it can, or there is none."""
     from xfm.hub.export import unwritten
     from xfm.hub.matching import match
 
     model = config.get("model")
+    if model is None:
+        return None
     try:
         m = match(model, family=of(config).family)
     except XfmError as error:

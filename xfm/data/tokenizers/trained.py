@@ -7,7 +7,7 @@ import dataclasses
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -15,9 +15,10 @@ from xfm.data.files import fingerprint, optional, replacing
 from xfm.data.tokenizers.base import SPECIALS, Texts
 from xfm.data.tokenizers.loaded import Loaded
 from xfm.errors import XfmError
-from xfm.fields import Count
+from xfm.fields import Range
 
-MOST = 1_000_000  # ids; the library sets room for all of them aside at once
+# Ids: more than the specials, and no more than the library can set memory aside for, which it does at once.
+Size = Annotated[int, Range(len(SPECIALS) + 1, 1_000_000)]
 PIECE = r"\n[ \t]*|\w+|[^\w\s]"
 
 
@@ -32,7 +33,7 @@ class Wordpiece:
     rare in the training documents make their word unknown.
     """
 
-    size: Count = 4096
+    size: Size = 4096
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
         return _once(workdir, {"kind": "wordpiece", "size": self.size}, corpus, lambda: self._train(texts))
@@ -46,7 +47,7 @@ class Wordpiece:
         # Given like specials: else the trainer numbers `##x` in the order of a randomly seeded map.
         inner = [f"##{c}" for c in alphabet if c in " \t" or _of_word(c)]
         trainer = trainers.WordPieceTrainer(
-            vocab_size=_reachable(self.size, texts),
+            vocab_size=self.size,
             special_tokens=[*SPECIALS, *inner],
             initial_alphabet=alphabet,
             limit_alphabet=len(alphabet),
@@ -76,7 +77,7 @@ class Bpe:
     Sennrich et al. (2016) over bytes, words cut as in GPT-2 (Radford et al. 2019).
     """
 
-    size: Count = 4096
+    size: Size = 4096
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
         return _once(workdir, {"kind": "bpe", "size": self.size}, corpus, lambda: self._train(texts))
@@ -88,7 +89,7 @@ class Bpe:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
-            vocab_size=_reachable(self.size, texts),
+            vocab_size=self.size,
             special_tokens=list(SPECIALS),
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
@@ -125,17 +126,6 @@ def _of_word(character: str) -> bool:
     return category[0] in "LMN" or category == "Pc"
 
 
-def _reachable(size: int, texts: Texts) -> int:
-    """`size`, or fewer where the text is too short for so many ids: the trainer takes memory for all that it is told.
-
-    Each merge takes one character of the text at least; before any there are the specials and the alphabet, whose
-    characters have two ids in WordPiece and 256 bytes in BPE.
-    """
-    if size < 2**20:
-        return size  # of which the memory is small, so that the text need not be read for it
-    return min(size, len(SPECIALS) + 256 + 3 * sum(map(len, texts())))
-
-
 def _check_size(size: int, needed: int) -> None:
     if needed > size:
         raise XfmError(f"a tokenizer of size={size} has no room for the {needed} ids it must hold; raise size")
@@ -147,11 +137,6 @@ def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> L
     Raises XfmError, naming the file, if the one that is there was trained on something else.
     """
     optional("tokenizers", "text")
-    size = spec["size"]
-    if isinstance(size, bool) or not isinstance(size, int) or not len(SPECIALS) < size <= MOST:
-        raise XfmError(
-            f"a tokenizer of size={size!r} cannot be trained; give a whole number from {len(SPECIALS) + 1} to {MOST}"
-        )
     path = Path(workdir) / "tokenizer.json"
     note = path.with_name("tokenizer.trained-on")
     now = fingerprint(spec, corpus)
