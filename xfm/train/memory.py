@@ -50,12 +50,11 @@ def check_state(like: State) -> None:
         )
 
 
-def _device_memory() -> tuple[int, str]:
-    """Bytes that one device may hold, and whose they are; devices of a CPU share the machine's."""
+def _device_memory() -> tuple[float, str]:
+    """Bytes that one device may hold (a CPU's share the machine's), infinity if it does not say, and whose they are."""
     device, count = jax.local_devices()[0], jax.local_device_count()
-    limit = None if device.platform == "cpu" else (device.memory_stats() or {}).get("bytes_limit")
-    if limit is not None:
-        return limit, "it has"
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("bytes_limit", math.inf), "it has"
     return host_memory() // count, "this machine has" if count == 1 else f"each of this machine's {count} devices has"
 
 
