@@ -34,7 +34,8 @@ POOLS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}  # xfm
 class Run:
     """What a workdir holds. config: as it was trained with.  classes: names of the labels.  vocabulary: of its texts.
 
-    weights: the parameters that evaluation uses, by path.  family: the Hub's that it started from.
+    weights: the parameters that evaluation uses, by path.  step: the newest that was saved.
+    family: the Hub's that it started from.
     """
 
     workdir: Path
@@ -42,6 +43,7 @@ class Run:
     classes: tuple[str, ...]
     vocabulary: Vocabulary | None
     weights: Mapping[str, np.ndarray]
+    step: int
     family: str | None
 
     @property
@@ -66,16 +68,19 @@ def read_run(workdir: str | Path) -> Run:
     tokenizer = data.get("tokenizer") or (data.get("text") or {}).get("tokenizer")
     if file.is_file():
         tokenizer = {"kind": "file", "path": str(file)}
+    elif tokenizer and tokenizer["kind"] in ("wordpiece", "bpe"):
+        raise XfmError(f"{file} is missing, the tokeniser that the run trained; bring it back")
     with contextlib.closing(Checkpoints(workdir, mode="read")) as checkpoints:
         if not checkpoints.steps():
             raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
-        weights = checkpoints.weights()
+        step, weights = checkpoints.steps()[-1], checkpoints.weights()
     return Run(
         workdir=workdir,
         config=config,
         classes=read_classes(workdir),
         vocabulary=build_from(TOKENIZERS, tokenizer).fit(tuple, "", workdir).vocabulary if tokenizer else None,
         weights=weights,
+        step=step,
         family=(config.get("start") or {}).get("family"),
     )
 
@@ -93,7 +98,7 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
     match(config["model"], family=(config.get("start") or {}).get("family"))  # before anything slow
     run = read_run(workdir)
     m = run.match()
-    valid = [one for one in read_metrics(run.workdir) if one["kind"] == "valid"]
+    valid = [one for one in read_metrics(run.workdir) if one["kind"] == "valid" and one["step"] <= run.step]
     metrics = {f"{k} (validation)": v for k, v in (valid[-1] if valid else {}).items() if isinstance(v, float)}
     training = {key: value for key, value in config.items() if key not in ("model", "data", "mesh")}
     with tempfile.TemporaryDirectory() as draft:
