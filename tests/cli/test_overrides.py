@@ -6,9 +6,11 @@ import pytest
 from ml_collections import ConfigDict
 
 from xfm.catalogue import apply_overrides
-from xfm.configs.text import bert, mosaicbert
+from xfm.configs.text import bert, finetune_classification, mosaicbert
 from xfm.configs.vision import vit
 from xfm.errors import XfmError
+from xfm.spec import plain
+from xfm.structures.pretrained import network
 
 
 @pytest.fixture
@@ -136,3 +138,33 @@ def test_reaches_into_lists():
     assert apply_overrides(config, ["data.augment.0.pad=2"]).data.augment[0]["pad"] == 2
     with pytest.raises(XfmError, match=r"config.data.augment.0 has no key 'pda' .*'pad'"):
         apply_overrides(config, ["data.augment.0.pda=2"])
+
+
+@pytest.mark.parametrize("key, text, value", [
+    ("model.residual.drop", "0.2", 0.2),
+    ("model.embed.norm.eps", "1e-3", 1e-3),
+    ("model.norms", "{'in': {'kind': 'rmsnorm'}}", {"in": {"kind": "rmsnorm"}}),
+    ("model.pattern", "[{'kind': 'attention', 'heads': 4}]", [{"kind": "attention", "heads": 4}]),
+    ("model.heads.label.classes", "5", 5),
+    ("model.heads.label.pool", "{'kind': 'mean'}", {"kind": "mean"}),
+    ("model.dtype", "bfloat16", "bfloat16"),
+    ("model.remat", "full", "full"),
+    ("start.fresh", "('^head_label/',)", ["^head_label/"]),
+])  # fmt: skip
+def test_sets_what_a_checkpoint_has_otherwise(key, text, value):
+    """A network of kind "pretrained" takes any field of a structure, and single fields of its parts."""
+    config = finetune_classification.get_config("base")
+    changed = plain(apply_overrides(config, [f"{key}={text}"]))
+    assert plain(at(changed, key)) == value
+    assert network(changed["model"])["kind"] == "stack"
+
+
+@pytest.mark.parametrize("override, said", [
+    ("model.residul.drop=0.2", "config.model has no key 'residul' .did you mean 'residual'"),
+    ("model.residual.drp=1", "config.model.residual has no key 'drp' .did you mean 'drop'"),
+    ("model.heads.label.clases=5", "config.model.heads.label has no key 'clases' .did you mean 'classes'"),
+    ("model.pattern.0.heads=3", "config.model does not set 'pattern'; give it whole"),
+])  # fmt: skip
+def test_refuses_what_no_structure_has(override, said):
+    with pytest.raises(XfmError, match=said):
+        apply_overrides(finetune_classification.get_config("base"), [override])

@@ -71,7 +71,7 @@ def read_run(workdir: str | Path) -> Run:
     require_whole(workdir, record.kept)
     if file.is_file():
         tokenizer = {"kind": "file", "path": str(file)}
-    elif file.name in record.kept:
+    elif tokenizer and tokenizer["kind"] in ("wordpiece", "bpe"):
         raise XfmError(f"{workdir} has lost its tokenizer.json; bring back a copy, or run `xfm train` there to make it")
     with contextlib.closing(Checkpoints(workdir, mode="read")) as checkpoints:
         if not checkpoints.steps():
