@@ -88,6 +88,8 @@ class LinearData:
     fingerprint: str
     tokenizer: None = None
     vocabulary: None = None
+    classes: tuple = ()
+    notes: tuple = ()
 
 
 def install(set_attribute=setattr):
