@@ -65,7 +65,7 @@ def test_a_disk_that_is_full_while_the_tokeniser_is_written(kind, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(XfmError, match=f"{tmp_path / 'tokenizer.json'} cannot be written: File too large"):
+        with pytest.raises(XfmError, match=f"{tmp_path / 'tokenizer.json'} could not be written: File too large"):
             spec.fit(lambda: iter(["some words of a text"] * 9), "corpus", tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

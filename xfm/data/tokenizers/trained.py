@@ -142,7 +142,10 @@ def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> L
         with replacing(note) as draft:  # first: a tokenizer.json without a note cannot come from here
             draft.write_text(now)
         with replacing(path) as draft:
-            draft.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")  # unlike `save`, raises OSError
+            try:
+                tokenizer.save(str(draft))
+            except Exception as error:  # the library raises bare Exception, for a full disk too
+                raise XfmError(f"{path} could not be written: {error}") from error
     elif not note.exists() or note.read_bytes() != now.encode():
         raise XfmError(
             f"{path} was trained on another corpus or with other settings than "
