@@ -16,7 +16,7 @@ from orbax.checkpoint import multihost
 
 from xfm.errors import XfmError
 
-KEPT = ("*.npy", "tokenizer.*", "classes.json")
+KEPT = ("*.npy", "tokenizer.*")
 CACHES = "*.npy"  # encoded text, which the data and the tokeniser give again
 PIECE = 1 << 24
 
@@ -51,7 +51,7 @@ def whole(workdir: Path, sealed: Seals) -> Iterator[tuple[Path, bool]]:
 
 def require_whole(workdir: Path, sealed: Seals) -> None:
     """Raises XfmError if a file that is not made again by itself is there and is not what was sealed."""
-    lasting = {name: seal for name, seal in sealed.items() if not Path(name).match(CACHES)}
+    lasting = {name: one for name, one in sealed.items() if not Path(name).match(CACHES)}
     for path, same in whole(workdir, lasting):
         if not same:
             first = workdir / "tokenizer.json" if path.match("tokenizer.*") else path
