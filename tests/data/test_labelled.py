@@ -10,6 +10,7 @@ from xfm.data import open_data
 from xfm.data.glue import LAYOUTS
 from xfm.data.template import Template, windows
 from xfm.errors import XfmError
+from xfm.truncation import kept
 
 BYTES = dict(kind="bytes")
 ROWS = [{"text": f'he said "no, {i}"', "label": ("bad", "good")[i % 2], "score": i / 4} for i in range(40)]
@@ -124,9 +125,10 @@ def test_what_is_wrong_is_said(tmp_path):
 def test_rows_cut_the_longest_text_first():
     template = Template(((2, 0), ("a", 0), (3, 0), (3, 0), ("b", 1), (3, 1)), pad=0)
     for sizes, length in (((5, 9), 12), ((9, 5), 12), ((3, 30), 20), ((10, 10), 11), ((2, 3), 12), ((8, 8), 4)):
-        a, b = template.cut(sizes, length)
+        (_, a), (_, b) = kept(sizes, length - template.specials)
         assert a + b == min(sum(sizes), max(length - 4, 0)) and a <= sizes[0] and b <= sizes[1]
         assert abs(a - b) <= 1 or (a, b)[sizes[0] > sizes[1]] == min(sizes)
+    assert kept((5, 9), 5, "left") == [(2, 5), (7, 9)] and kept((9,), 4, "left") == [(5, 9)]
     row = template.row([np.array([7, 8]), np.array([9])], 9)
     assert row["tokens"].tolist() == [2, 7, 8, 3, 3, 9, 3, 0, 0] and row["segments"].sum() == 7
     assert template.start("a") == 1 and template.start("b", 2) == 5

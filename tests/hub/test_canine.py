@@ -9,7 +9,7 @@ from tests.hub import small
 from xfm.errors import XfmError
 from xfm.hub.checkpoint import load
 from xfm.hub.tokenizer import read_tokenizer
-from xfm.hub.tokenizer_characters import cut
+from xfm.truncation import kept
 
 CLS, SEP, MASK = 0xE000, 0xE001, 0xE003
 TEXT = "naïve 中文 😀\n[MASK] \x00"
@@ -46,8 +46,8 @@ def test_the_longer_text_is_cut_first(lengths, room):
     keep = list(lengths)
     while sum(keep) > room:
         keep[0 if len(keep) == 1 or keep[0] > keep[1] else 1] -= 1
-    assert cut(lengths, room, "right") == [(0, k) for k in keep]
-    assert cut(lengths, room, "left") == [(n - k, n) for n, k in zip(lengths, keep, strict=True)]
+    assert kept(lengths, room, "right") == [(0, k) for k in keep]
+    assert kept(lengths, room, "left") == [(n - k, n) for n, k in zip(lengths, keep, strict=True)]
 
 
 def test_long_texts_and_short_limits(tokenizer):

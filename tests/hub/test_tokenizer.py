@@ -210,7 +210,7 @@ def test_damaged_models_of_sentencepiece(folder_of):
 def test_a_model_of_another_family_is_refused(folder_of):
     folder = folder_of("t5")
     (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
-    with pytest.raises(XfmError, match="reads for .*debertav2"):
+    with pytest.raises(XfmError, match="'LlamaTokenizer', and what that does .* debertav2"):
         read_tokenizer(folder, dict(model_type="llama"))
 
 

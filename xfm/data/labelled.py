@@ -13,9 +13,9 @@ from xfm.data.files import fingerprint
 from xfm.data.glue import LAYOUTS, Layout
 from xfm.data.source import Data, Row
 from xfm.data.tables import Record, Shape, Table, divided, open_table, require_rows
-from xfm.data.template import Ids, Template, template_of
+from xfm.data.template import laid
 from xfm.data.text import default_tokenizer
-from xfm.data.tokenizers import TOKENIZERS, Tokenizer
+from xfm.data.tokenizers import TOKENIZERS, Joined, Tokenizer
 from xfm.errors import XfmError, nearest
 from xfm.spec import SpecError, build
 
@@ -98,31 +98,31 @@ class Labelled:
 
 @dataclasses.dataclass(frozen=True)
 class TextRows:
-    """texts: for each of one or two, the ids of all records.  labels: of each record."""
+    """texts: of each record, joined.  labels: of each.  length: T.  pad: id.  kinds: token types of a row."""
 
-    texts: Sequence[Sequence[Ids]]
+    texts: Sequence[Joined]
     labels: np.ndarray
-    template: Template
     length: int
+    pad: int
+    kinds: int
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> Row:
-        row = self.template.row([ids[index] for ids in self.texts], self.length)
-        return {**row, "labels": self.labels[index]}
+        ids, types, _ = self.texts[index]
+        return {**laid(ids, types, self.length, self.pad, self.kinds), "labels": self.labels[index]}
 
 
 def text_data(table: Table, texts, label, tokenizer, length, kinds, workdir, *, classes, mark) -> Data:
     """Both splits of a table as rows of `texts` joined, with what `label` makes of a record."""
     fitted, mark = fitted_to(table, texts, tokenizer, workdir, (mark, length, kinds))
-    template = template_of(fitted, len(texts), kinds)
+    pad, kinds = fitted.vocabulary.pad, max(kinds, fitted.kinds)
     rows, facts = {}, {}
     for side, records in (("train", table.train), ("valid", table.valid)):
-        ids = [fitted.encode_batch([record.text(column) for record in records]) for column in texts]
-        rows[side] = TextRows(ids, np.array([label(record) for record in records]), template, length)
-        sizes = [sum(map(len, one)) + template.specials for one in zip(*ids, strict=True)]
-        facts |= {f"{side}_rows": len(records), f"{side}_cut": float(np.mean(np.array(sizes) > length))}
+        joined = fitted.joined([[record.text(column) for record in records] for column in texts], length)
+        rows[side] = TextRows(joined, np.array([label(record) for record in records]), length, pad, kinds)
+        facts |= {f"{side}_rows": len(records), f"{side}_cut": float(np.mean([one.cut for one in joined]))}
     return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, classes, facts)
 
 

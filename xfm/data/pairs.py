@@ -12,8 +12,9 @@ from xfm.data.corpus import check_length
 from xfm.data.labelled import fitted_to, label_of, one_of
 from xfm.data.source import Data, Row
 from xfm.data.tables import Shape, divided, open_table, require_rows
-from xfm.data.template import Ids, Template, template_of
+from xfm.data.template import laid
 from xfm.data.text import default_tokenizer
+from xfm.data.tokenizers import Joined
 from xfm.errors import XfmError
 
 
@@ -60,18 +61,18 @@ class Pairs:
         require_rows(table, str(self.path or self.task))
         how = (self.texts, self.label, self.scale, self.prompts, self.length, self.kinds)
         fitted, mark = fitted_to(table, self.texts, self.tokenizer, workdir, how)
-        template = template_of(fitted, 1, self.kinds)
+        kinds = max(self.kinds, fitted.kinds)
         prompts = self.prompts or ("",) * len(self.texts)
         rows = {}
         for side, records in (("train", table.train), ("valid", table.valid)):
             texts = [
-                fitted.encode_batch([before + record.text(column) for record in records])
+                fitted.joined([[before + record.text(column) for record in records]], self.length)
                 for before, column in zip(prompts, self.texts, strict=True)
             ]
             labels = None
             if self.label is not None:
                 labels = np.array([label_of(record, self.label, ()) for record in records]) / np.float32(self.scale)
-            rows[side] = PairRows(texts, labels, template, self.length)
+            rows[side] = PairRows(texts, labels, self.length, fitted.vocabulary.pad, kinds)
         facts = {f"{side}_rows": len(source) for side, source in rows.items()}
         return Data(rows["train"], rows["valid"], fitted, fitted.vocabulary, mark, (), facts)
 
@@ -80,15 +81,17 @@ class Pairs:
 class PairRows:
     """Rows of n texts: tokens, segments and types [n T], and with scores labels []."""
 
-    texts: Sequence[Sequence[Ids]]
+    texts: Sequence[Sequence[Joined]]
     labels: np.ndarray | None
-    template: Template
     length: int
+    pad: int
+    kinds: int
 
     def __len__(self) -> int:
         return len(self.texts[0])
 
     def __getitem__(self, index: int) -> Row:
-        rows = [self.template.row([ids[index]], self.length) for ids in self.texts]
+        joined = [texts[index] for texts in self.texts]
+        rows = [laid(ids, types, self.length, self.pad, self.kinds) for ids, types, _ in joined]
         out = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         return out if self.labels is None else {**out, "labels": self.labels[index]}

@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from xfm.data.source import Row
 from xfm.errors import XfmError
+from xfm.truncation import kept
 from xfm.vocabulary import Vocabulary
 
 Ids = Int[np.ndarray, "n"]
@@ -30,31 +31,20 @@ class Template:
     def specials(self) -> int:
         return sum(not isinstance(what, str) for what, _ in self.pieces)
 
-    def cut(self, sizes: Sequence[int], length: int) -> list[int]:
-        """How much of each text a row of `length` holds: the longest loses first, from its end."""
-        sizes, over = list(sizes), sum(sizes) + self.specials - length
-        if over > 0 and len(sizes) == 2:
-            lead = min(over, abs(sizes[0] - sizes[1]))
-            sizes[sizes[0] < sizes[1]] -= lead
-            over -= lead
-            sizes[0], sizes[1] = sizes[0] - over // 2, sizes[1] - (over - over // 2)
-            over = 0
-        return [max(size - max(over, 0), 0) for size in sizes]
+    def joined(self, texts: Sequence[Ids], length: int) -> tuple[Ids, Ids]:
+        """The ids and the token types of a row, without padding; texts that do not fit lose their ends."""
+        spans = kept([len(text) for text in texts], max(length - self.specials, 0))
+        ids, types = [], []
+        for what, kind in self.pieces:
+            text = TEXTS.index(what) if isinstance(what, str) else None
+            part = np.array([what]) if text is None else texts[text][slice(*spans[text])]
+            ids.append(part)
+            types.append(np.full(len(part), kind))
+        return np.concatenate(ids).astype(np.int32), np.concatenate(types).astype(np.int32)
 
     def row(self, texts: Sequence[Ids], length: int) -> Row:
         """tokens, segments (1, and 0 for padding) and types [length]; texts that do not fit are cut."""
-        kept = self.cut([len(text) for text in texts], length)
-        out = {name: np.zeros(length, np.int32) for name in ("tokens", "segments", "types")}
-        out["tokens"][:] = self.pad
-        place = 0
-        for what, kind in self.pieces:
-            ids = [what] if not isinstance(what, str) else texts[TEXTS.index(what)][: kept[TEXTS.index(what)]]
-            stop = place + len(ids)
-            out["tokens"][place:stop] = ids
-            out["segments"][place:stop] = 1
-            out["types"][place:stop] = min(kind, self.kinds - 1)
-            place = stop
-        return out
+        return laid(*self.joined(texts, length), length, self.pad, self.kinds)
 
     def start(self, text: str, before: int = 0) -> int:
         """Where a text begins in its row, `before` being the tokens of the text that stands before it."""
@@ -63,11 +53,19 @@ class Template:
         return index + sum(before - 1 for what in names[:index] if isinstance(what, str))
 
 
+def laid(ids: Ids, types: Ids, length: int, pad: int, kinds: int) -> Row:
+    """tokens, segments (1, and 0 for padding) and types [length]; types beyond `kinds` are written as the last."""
+    out = {name: np.zeros(length, np.int32) for name in ("tokens", "segments", "types")}
+    out["tokens"][:] = pad
+    out["tokens"][: len(ids)] = ids
+    out["segments"][: len(ids)] = 1
+    out["types"][: len(ids)] = np.minimum(types, kinds - 1)
+    return out
+
+
 def template_of(tokenizer, texts: int, kinds: int = 2) -> Template:
-    """The tokeniser's own way to join so many texts, or [CLS] a [SEP] b [SEP] where it says nothing."""
-    v = tokenizer.vocabulary
-    own = getattr(tokenizer, "template", lambda texts: None)(texts)
-    return Template(own or default(v, texts), v.pad, kinds)
+    """The tokeniser's own way to join so many texts."""
+    return Template(tokenizer.template(texts), tokenizer.vocabulary.pad, max(kinds, tokenizer.kinds))
 
 
 def default(v: Vocabulary, texts: int) -> Pieces:

@@ -5,6 +5,7 @@ and truncation that a tokenizer.json stores are switched off: how much is read a
 """
 
 import contextlib
+import json
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,10 @@ import numpy as np
 from jaxtyping import Int
 
 from xfm.errors import XfmError
-from xfm.hub.tokenizer_files import FILES, backend_of, kind_of, read_settings, special_tokens
+from xfm.hub.tokenizer_characters import UNICODE, Characters
+from xfm.hub.tokenizer_classes import kind_of
+from xfm.hub.tokenizer_files import FILES, backend_of, read_settings, special_tokens, usual_tokens, whole_file
+from xfm.truncation import kept
 
 ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
 CHARACTERS = 300_000  # of a text that are looked at, unless max_length is very large
@@ -24,6 +28,7 @@ ENDLESS = 10**9  # what some files put for "no limit"
 # Families with token types whose config.json may not say how many.
 TYPES = {"bert": 2, "albert": 2, "electra": 2, "convbert": 2, "rembert": 2, "roformer": 2, "big_bird": 2, "xlnet": 3,
          "funnel": 3, "fnet": 4, "canine": 16, "nomic_bert": 2}  # fmt: skip
+COMPARED = ("xlnet", "funnel")  # families without a table of types, which only compare them
 
 Ids = list[int]
 
@@ -33,9 +38,11 @@ class Tokenizer:
 
     backend: the `tokenizers.Tokenizer`, for offsets and words.  folder: whose files it was read from.
     special: role ("pad", "cls", "mask", …) -> token; the ids are `pad_token_id`, `cls_token_id` and so on, or None.
-    model_max_length: how many tokens the network can take, special ones included; None where there is no limit.
+    model_max_length: how many tokens are read, special ones included; None where there is no limit.
+    positions: how many the network has a table of positions for; None where it has no table.
     types: how many token types the network knows; with more than one the arrays hold `token_type_ids`.
     side: of the padding, "right" or "left".  cut: which end of a text that is too long goes, "right" or "left".
+    odd: which of two texts keeps one token more than the other (see `xfm.hub.tokenizer_classes.Kind`).
     """
 
     pad_token_id: int | None
@@ -53,14 +60,16 @@ class Tokenizer:
         special: Mapping[str, str],
         *,
         model_max_length: int | None = None,
+        positions: int | None = None,
         types: int = 0,
         side: str = "right",
         cut: str = "right",
         pad_type: int = 0,
+        odd: str = "longer",
     ):
         self.backend, self.folder, self.special = backend, Path(folder), dict(special)
-        self.model_max_length, self.types, self.side, self.cut = model_max_length, types, side, cut
-        self._pad_type = pad_type
+        self.model_max_length, self.positions, self.types = model_max_length, positions, types
+        self.side, self.cut, self._pad_type, self._odd = side, cut, pad_type, odd
         self._one_at_a_time = threading.Lock()  # how far to truncate is a state of the backend
         backend.no_padding()
         backend.no_truncation()
@@ -70,6 +79,8 @@ class Tokenizer:
 
     def __len__(self) -> int:
         """One more than the largest id."""
+        if isinstance(self.backend, Characters):
+            return UNICODE
         return max(self.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     def __call__(
@@ -114,6 +125,13 @@ class Tokenizer:
         token asked for. Raises XfmError for what is no text, for a longer one where nothing limits its tokens, and
         where the file's own regular expressions break down.
         """
+        found = self.encodings(texts, pairs, max_length)
+        return [one.ids for one in found], [one.type_ids for one in found]
+
+    def encodings(
+        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, max_length: int | None = None
+    ) -> list[Any]:
+        """As `read`, what the library makes of each text: `ids`, `type_ids`, and `overflowing` if tokens were lost."""
         texts, pairs = _list(texts, "texts"), None if pairs is None else _list(pairs, "pairs")
         if pairs is not None and len(pairs) != len(texts):
             raise XfmError(f"{len(texts)} texts and {len(pairs)} pairs do not go together; give one pair per text")
@@ -122,13 +140,29 @@ class Tokenizer:
             texts = [self._needed(text, limit) for text in texts]
             if pairs is not None:
                 pairs = [self._needed(text, limit) for text in pairs]
+                if self._odd == "first" and limit is not None:
+                    return [self._pair(*both, limit) for both in zip(texts, pairs, strict=True)]
             if limit is None:
                 self.backend.no_truncation()
             else:
                 self.backend.enable_truncation(limit, direction=self.cut)
-            given = texts if pairs is None else list(zip(texts, pairs, strict=True))
-            found = self.backend.encode_batch_fast(given)
-        return [one.ids for one in found], [one.type_ids for one in found]
+            return self.backend.encode_batch_fast(texts if pairs is None else list(zip(texts, pairs, strict=True)))
+
+    def bare(self, texts: str | Sequence[str]) -> list[Any]:
+        """What the library makes of whole texts, without special tokens around them: `ids` and `offsets`."""
+        texts = _list(texts, "texts")
+        with self._one_at_a_time, self._speaking():
+            self.backend.no_truncation()
+            return self.backend.encode_batch(texts, add_special_tokens=False)
+
+    def _pair(self, a: str, b: str, limit: int) -> Any:
+        """Two texts, of which the first keeps one more token where both lose some and their number is odd."""
+        self.backend.no_truncation()
+        both = self.backend.encode_batch([a, b], add_special_tokens=False)
+        room = limit - self.backend.num_special_tokens_to_add(True)
+        for one, (first, end) in zip(both, kept([len(one) for one in both], room), strict=True):
+            one.truncate(end - first, 0, self.cut)
+        return self.backend.post_process(*both)
 
     def decode(self, ids: Any, *, skip_special_tokens: bool = True) -> str | list[str]:
         """The text of ids [T], or the texts of ids [B T]."""
@@ -141,6 +175,14 @@ class Tokenizer:
     def tokens(self, ids: Any) -> list[str | None]:
         """The vocabulary's entry for each id; None for ids that it does not have."""
         return [self.backend.id_to_token(int(i)) for i in np.asarray(ids).ravel()]
+
+    def description(self) -> str:
+        """All on which the ids of a text depend."""
+        with self._one_at_a_time:
+            self.backend.no_truncation()
+            stored = "characters" if isinstance(self.backend, Characters) else self.backend.to_str()
+            split = getattr(self.backend, "encode_special_tokens", False)
+        return json.dumps([stored, split, self.cut, self._odd, self.special])
 
     def save(self, folder: str | Path) -> None:
         """Puts the files that it was read from into a folder."""
@@ -229,35 +271,66 @@ def read_tokenizer(folder: str | Path, config: Mapping[str, Any] | None = None) 
         raise XfmError("reading a tokeniser needs: pip install 'xfm[text]'") from None
     folder, config = Path(folder), config or {}
     settings = read_settings(folder)
-    kind = kind_of(settings, config)
+    kind = kind_of(folder, settings, config)
     with speaking(f"the tokeniser's files in {folder} are damaged"):
         backend = backend_of(folder, settings, kind, config)
+        stored = getattr(backend, "truncation", None) or {}, getattr(backend, "padding", None) or {}
+        said, positions = _said(settings), positions_of(config)
         tokenizer = Tokenizer(
             backend,
             folder,
             special_tokens(backend, settings, kind),
-            model_max_length=_longest(settings, config),
+            model_max_length=min((n for n in (said, positions) if n), default=None),
+            positions=positions,
             types=config.get("type_vocab_size") or TYPES.get(config.get("model_type"), 0),
-            side=settings.get("padding_side", kind.side),
-            cut=settings.get("truncation_side", "right"),
-            pad_type=settings.get("pad_token_type_id", kind.pad_type),
+            side=_side("padding_side", settings, stored[1].get("direction"), kind.side),
+            cut=_side("truncation_side", settings, stored[0].get("direction"), "right"),
+            pad_type=settings.get("pad_token_type_id", stored[1].get("pad_type_id", kind.pad_type)),
+            odd=kind.odd,
         )
     _check_size(tokenizer, config)
     return tokenizer
 
 
-def _longest(settings: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
-    """The smaller of what the tokeniser says and how many positions the network has."""
+def read_file(path: Path) -> Tokenizer:
+    """The tokeniser of a tokenizer.json alone, its tokens with a role being known by their names; XfmError that names
+    the file if it holds none.
+    """
+    with speaking(f"{path} is not a tokenizer.json of the library tokenizers"):
+        backend = whole_file(path)
+        cut = (backend.truncation or {}).get("direction", "right")
+    return Tokenizer(backend, path.parent, usual_tokens(backend), types=2, cut=cut)
+
+
+def _side(name: str, settings: Mapping[str, Any], stored: str | None, usual: str) -> str:
+    side = settings.get(name, stored or usual)
+    if side not in ("right", "left"):
+        raise XfmError(f"{name} in tokenizer_config.json is {side!r}; it is 'right' or 'left'")
+    return side
+
+
+def _said(settings: Mapping[str, Any]) -> int | None:
+    """How many tokens the tokeniser's own settings allow; None where they name none, or a number that means none."""
     said = settings.get("model_max_length")
-    positions = config.get("max_position_embeddings")
-    if positions in (None, -1) or "relative_attention_num_buckets" in config:
-        positions = None
-    elif config.get("model_type") in OFFSET:
-        positions -= (config.get("pad_token_id") or 0) + 1
-    limits = [int(n) for n in (said, positions) if n is not None and 0 < n < ENDLESS]
-    return min(limits, default=None)
+    return int(said) if said is not None and 0 < said < ENDLESS else None
 
 
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """How many positions the network has a table for; None for relative, rotary and ALiBi's positions."""
+    rows = config.get("max_position_embeddings", config.get("n_positions"))
+    free = config.get("model_type") in TABLELESS or "relative_attention_num_buckets" in config
+    free = free or config.get("position_embedding_type") in ("alibi", "rotary", "rope")
+    free = free or config.get("position_biased_input") is False
+    if free or rows in (None, -1):
+        return None
+    if config.get("model_type") in OFFSET:
+        rows -= (config.get("pad_token_id") or 0) + 1
+    return int(rows) if 0 < rows < ENDLESS else None
+
+
+# Families without a table of positions.
+TABLELESS = ("modernbert", "modernbert-decoder", "eurobert", "nomic_bert", "roformer", "t5", "mt5", "umt5", "xlnet",
+             "funnel")  # fmt: skip
 # Families that count positions from the one after the padding token's id.
 OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text", "roberta-prelayernorm",
           "xlm-roberta-xl", "xmod", "ibert", "luke", "esm")  # fmt: skip

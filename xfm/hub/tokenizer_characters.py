@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from xfm.truncation import kept
+
 UNICODE = 0x110000  # code points
 CLS, SEP, MASK = 0xE000, 0xE001, 0xE003  # from the private area, which no text should use
 NAMES = {0: "[PAD]", CLS: "[CLS]", SEP: "[SEP]", 0xE002: "[BOS]", MASK: "[MASK]", 0xE004: "[RESERVED]"}
@@ -14,11 +16,16 @@ NAMES = {0: "[PAD]", CLS: "[CLS]", SEP: "[SEP]", 0xE002: "[BOS]", MASK: "[MASK]"
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """ids, the type of each, and its [first, end) in the text, (0, 0) for what is added."""
+    """ids, the type of each, its [first, end) in the text, (0, 0) for what is added, and which text it is of, or None.
+
+    overflowing: the characters of each text that were cut off, where there are some.
+    """
 
     ids: list[int]
     type_ids: list[int]
     offsets: list[tuple[int, int]]
+    sequence_ids: list[int | None]
+    overflowing: tuple[str, ...] = ()
 
 
 class Characters:
@@ -61,12 +68,17 @@ class Characters:
         spans = [(0, len(one)) for one in texts]
         if self._limit is not None:
             added = self.num_special_tokens_to_add(pair is not None) if add_special_tokens else 0
-            spans = cut([len(one) for one in texts], self._limit[0] - added, self._limit[1])
-        found = [(CLS, 0, (0, 0))] if add_special_tokens else []
+            spans = kept([len(one) for one in texts], self._limit[0] - added, self._limit[1])
+        found = [(CLS, 0, (0, 0), None)] if add_special_tokens else []
         for type_id, (one, (first, end)) in enumerate(zip(texts, spans, strict=True)):
-            found += [(ord(one[i]), type_id, (i, i + 1)) for i in range(first, end)]
-            found += [(SEP, type_id, (0, 0))] if add_special_tokens else []
-        return Encoding(*(list(column) for column in zip(*found, strict=True))) if found else Encoding([], [], [])
+            found += [(ord(one[i]), type_id, (i, i + 1), type_id) for i in range(first, end)]
+            found += [(SEP, type_id, (0, 0), None)] if add_special_tokens else []
+        lost = tuple(one[:first] + one[end:] for one, (first, end) in zip(texts, spans, strict=True))
+        columns = (list(column) for column in zip(*found, strict=True)) if found else ([], [], [], [])
+        return Encoding(*columns, tuple(filter(None, lost)))
+
+    def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[Encoding]:
+        return [self.encode(text, add_special_tokens=add_special_tokens) for text in texts]
 
     def encode_batch_fast(self, texts: Sequence[str | tuple[str, str]]) -> list[Encoding]:
         return [self.encode(text) if isinstance(text, str) else self.encode(*text) for text in texts]
@@ -75,11 +87,3 @@ class Characters:
         """The names of special ids if they are not skipped; nothing for what is no code point."""
         shown = (self.id_to_token(i) or "" for i in ids if not (skip_special_tokens and i in NAMES))
         return "".join(shown)
-
-
-def cut(lengths: Sequence[int], room: int, direction: str) -> list[tuple[int, int]]:
-    """[first, end) of each text, together no more than `room`: the longer loses until both are as long."""
-    half = [room - room // 2, room // 2] if len(lengths) == 2 else [room]
-    spare = room - sum(min(n, h) for n, h in zip(lengths, half, strict=True))  # of a text shorter than its half
-    keep = [min(n, h + spare) for n, h in zip(lengths, half, strict=True)]
-    return [(n - k, n) if direction == "left" else (0, k) for n, k in zip(lengths, keep, strict=True)]

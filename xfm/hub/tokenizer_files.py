@@ -2,78 +2,27 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from xfm.errors import XfmError
 from xfm.hub.files import read_json
-from xfm.hub.tokenizer_characters import CLS, MASK, SEP, Characters
+from xfm.hub.tokenizer_characters import Characters
+from xfm.hub.tokenizer_classes import ANGLES, BRACKETS, KINDS, STORED, TEMPLATES, Kind
 
 MODELS = ("spm.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model")
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
          "vocab.txt", "vocab.json", "merges.txt", *MODELS)  # fmt: skip
-
-BRACKETS = dict(pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mask="[MASK]")
-ANGLES = dict(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>", bos="<s>", eos="</s>")
-MIXED = BRACKETS | dict(pad="<pad>", unk="<unk>")
-XLNET = dict(pad="<pad>", unk="<unk>", cls="<cls>", sep="<sep>", mask="<mask>", bos="<s>", eos="</s>")
-
-# Where special tokens go around one text (A) and around two (B); `:1` is the token type, 0 where none stands.
-TEMPLATES = {
-    "bert": ("{cls} $A {sep}", "{cls} $A {sep} $B:1 {sep}:1"),
-    "funnel": ("{cls}:2 $A {sep}", "{cls}:2 $A {sep} $B:1 {sep}:1"),
-    "roberta": ("{cls} $A {sep}", "{cls} $A {sep} {sep} $B {sep}"),
-    "xlnet": ("$A {sep} {cls}:2", "$A {sep} $B:1 {sep}:1 {cls}:2"),
-    "t5": ("$A {eos}", "$A {eos} $B {eos}"),
-    "clip": ("{bos} $A {eos}", "{bos} $A {eos} {eos} $B {eos}"),
-    "bos": ("{bos} $A", "{bos} $A {bos} $B"),
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # in this order new ones get their ids
+# What such tokens are mostly called, the likeliest first.
+USUAL = {
+    "pad": ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>", "</s>", "[SEP]"),
+    "unk": ("[UNK]", "<unk>", "<|unk|>"),
+    "cls": ("[CLS]", "<cls>", "<s>", "<bos>", "<|startoftext|>"),
+    "sep": ("[SEP]", "<sep>", "</s>", "<eos>", "<|endoftext|>"),
+    "mask": ("[MASK]", "<mask>", "<|mask|>"),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """What a family's tokenisers have in common.
-
-    template: of TEMPLATES, or "none".  special: role -> token, unless the files say otherwise.  side: of the padding.
-    pieces: how ids follow from the pieces of a SentencePiece model, and clean: what is done to a text before; both of
-    `xfm.hub.tokenizer_sentencepiece`.  lower, accents: what "do_lower_case" and "keep_accents" are if not given.
-    """
-
-    template: str
-    special: Mapping[str, str]
-    pieces: str = "plain"
-    clean: str = "none"
-    lower: bool = False
-    accents: bool = True
-    side: str = "right"
-    pad_type: int = 0
-
-
-# By the name of the tokeniser's class or else of the model's type, without marks and capitals.
-KINDS = {
-    "bert": Kind("bert", BRACKETS, lower=True),
-    "funnel": Kind("funnel", XLNET, lower=True),
-    "mpnet": Kind("roberta", ANGLES | dict(unk="[UNK]"), lower=True),
-    "roberta": Kind("roberta", ANGLES),
-    "deberta": Kind("bert", BRACKETS),
-    "gpt2": Kind("none", dict(unk="<|endoftext|>", bos="<|endoftext|>", eos="<|endoftext|>")),
-    "clip": Kind("clip", dict(pad="<|endoftext|>", unk="<|endoftext|>", bos="<|startoftext|>", eos="<|endoftext|>")),
-    "debertav2": Kind("bert", BRACKETS),
-    "albert": Kind("bert", MIXED, clean="albert", lower=True, accents=False),
-    "fnet": Kind("bert", MIXED, clean="albert"),
-    "rembert": Kind("bert", MIXED),
-    "bigbird": Kind("bert", MIXED | dict(bos="<s>", eos="</s>")),
-    "xlnet": Kind("xlnet", XLNET, clean="albert", accents=False, side="left", pad_type=3),
-    "xlmroberta": Kind("roberta", ANGLES, pieces="xlm_roberta"),
-    "camembert": Kind("roberta", ANGLES, pieces="camembert"),
-    "t5": Kind("t5", dict(pad="<pad>", unk="<unk>", eos="</s>"), pieces="t5"),
-    "byt5": Kind("t5", dict(pad="<pad>", unk="<unk>", eos="</s>")),
-    "canine": Kind("bert", dict(pad="\0", cls=chr(CLS), sep=chr(SEP), mask=chr(MASK), bos=chr(CLS), eos=chr(SEP))),
-}
-# Other names of the same.
-SAME = {"xmod": "xlmroberta", "mt5": "t5", "umt5": "t5", "longformer": "roberta", "bart": "roberta", "opt": "gpt2",
-        "clip_text_model": "clip", "cliptextmodel": "clip", "robertaprelayernorm": "roberta"}  # fmt: skip
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -85,62 +34,59 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
-def kind_of(settings: Mapping[str, Any], config: Mapping[str, Any]) -> Kind:
-    """The family's habits, by the tokeniser's class and then by the model's type; BERT's where neither is known."""
-    name = _plain(str(settings.get("tokenizer_class", "")).removesuffix("Fast").removesuffix("Tokenizer"))
-    kind = KINDS.get(SAME.get(name, name)) or KINDS.get(
-        SAME.get(_plain(config.get("model_type")), _plain(config.get("model_type")))
-    )
-    return kind or KINDS["bert"]
-
-
-def _plain(name: Any) -> str:
-    return str(name or "").lower().replace("-", "").replace("_", "")
-
-
 def backend_of(folder: Path, settings: Mapping[str, Any], kind: Kind, config: Mapping[str, Any]) -> Any:
-    """The `tokenizers.Tokenizer` of a folder's files; XfmError where there are none."""
-    models = [folder / name for name in MODELS if (folder / name).is_file()]
+    """The `tokenizers.Tokenizer` of a folder's files; XfmError where those of its class are not there."""
     if kind is KINDS["canine"]:
         return Characters()
-    if (folder / "tokenizer.json").is_file():
-        return _stored(folder / "tokenizer.json", settings)
-    if (folder / "vocab.txt").is_file():
-        backend = wordpiece(folder / "vocab.txt", settings, kind)
-    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        backend = byte_pairs(folder, settings, kind)
-    elif models:
-        from xfm.hub.tokenizer_sentencepiece import sentencepiece
-
-        backend = sentencepiece(models[0], settings, kind, config)
-    elif kind is KINDS["byt5"]:
-        backend = every_byte(settings)
-    else:
-        raise XfmError(
-            f"{folder} has no tokeniser: no tokenizer.json, vocab.txt, vocab.json with merges.txt, or {MODELS[0]}"
-        )
-    _add_tokens(backend, folder, settings, kind)
-    around = _around(backend, settings, kind)
-    if around is not None:
+    stored = folder / "tokenizer.json"
+    backend = _stored(stored, settings, kind) if stored.is_file() else _built(folder, settings, kind, config)
+    add_tokens(backend, folder, settings, kind if not stored.is_file() else _there(backend, kind))
+    if not stored.is_file() and (around := _around(backend, settings, kind)) is not None:
         backend.post_processor = around
+    backend.encode_special_tokens = settings.get("split_special_tokens") is True
     return backend
 
 
-def _stored(path: Path, settings: Mapping[str, Any]) -> Any:
-    from tokenizers import Tokenizer, normalizers
+def _there(backend: Any, kind: Kind) -> Kind:
+    """The kind with those of its special tokens that the vocabulary has: a file with others is whole without them."""
+    return dataclasses.replace(kind, special={r: t for r, t in kind.special.items() if backend.token_to_id(t) is not None})
 
-    backend = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    # The Hub's libraries let tokenizer_config.json overrule what tokenizer.json says of BERT's normaliser.
-    stored = json.loads(path.read_text(encoding="utf-8")).get("normalizer") or {}
-    if stored.get("type") == "BertNormalizer":
-        own = {
-            "lowercase": "do_lower_case",
-            "strip_accents": "strip_accents",
-            "handle_chinese_chars": "tokenize_chinese_chars",
-        }
-        told = {ours: settings[theirs] for ours, theirs in own.items() if theirs in settings}
-        known = {key: stored[key] for key in ("clean_text", *own) if key in stored}
-        backend.normalizer = normalizers.BertNormalizer(**(known | told))
+
+def _built(folder: Path, settings: Mapping[str, Any], kind: Kind, config: Mapping[str, Any]) -> Any:
+    models = [folder / name for name in MODELS if (folder / name).is_file()]
+    if kind.files == "words" and (folder / "vocab.txt").is_file():
+        return wordpiece(folder / "vocab.txt", settings, kind)
+    if kind.files == "merges" and (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return byte_pairs(folder, settings, kind)
+    if kind.files == "sentencepiece" and models:
+        from xfm.hub.tokenizer_sentencepiece import sentencepiece
+
+        return sentencepiece(models[0], settings, kind, config)
+    if kind is KINDS["byt5"]:
+        return every_byte(settings)
+    made_of = dict(words="vocab.txt", merges="vocab.json with merges.txt", sentencepiece=" or ".join(MODELS))
+    either = "no tokenizer.json" + (f", and no {made_of[kind.files]}" if kind.files in made_of else "")
+    raise XfmError(f"{folder} has no tokeniser that belongs to the class it names: {either}")
+
+
+def _stored(path: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
+    """The tokeniser of a tokenizer.json; what its class sets anew is as the settings, or the class, have it."""
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers
+
+    text = path.read_text(encoding="utf-8")
+    backend, content = Tokenizer.from_str(text), json.loads(text)
+    normaliser, before = content.get("normalizer") or {}, content.get("pre_tokenizer") or {}
+    if kind.overrules == "case" and normaliser.get("type") == "BertNormalizer":
+        backend.normalizer = normalizers.BertNormalizer(
+            clean_text=normaliser.get("clean_text", True),
+            handle_chinese_chars=settings.get("tokenize_chinese_chars", True),
+            strip_accents=settings.get("strip_accents"),
+            lowercase=settings.get("do_lower_case", kind.lower),
+        )
+    if kind.overrules == "prefix" and before.get("type") == "ByteLevel":
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(
+            add_prefix_space=settings.get("add_prefix_space", False), use_regex=before.get("use_regex", True)
+        )
     return backend
 
 
@@ -202,10 +148,11 @@ def every_byte(settings: Mapping[str, Any]) -> Any:
 
 
 def special_tokens(backend: Any, settings: Mapping[str, Any], kind: Kind) -> dict[str, str]:
-    """Role -> token: what the files say, else what the family has or what such tokens are mostly called."""
+    """Role -> token: what the files say, else what the class has or what such tokens are mostly called."""
     found = {}
-    for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
-        usual = [sort[role] for sort in (kind.special, BRACKETS, ANGLES) if role in sort and role in kind.special]
+    for role in ROLES:
+        usual = [sort[role] for sort in (kind.special, BRACKETS, ANGLES) if role in sort]
+        usual = usual if kind is STORED or role in kind.special else []
         told = _token(settings, role)
         names = [told] if told else usual
         there = next((name for name in names if backend.token_to_id(name) is not None), None)
@@ -214,42 +161,91 @@ def special_tokens(backend: Any, settings: Mapping[str, Any], kind: Kind) -> dic
     return found
 
 
+def usual_tokens(backend: Any) -> dict[str, str]:
+    """Role -> token, by the names that such tokens mostly have."""
+    there = {role: [name for name in names if backend.token_to_id(name) is not None] for role, names in USUAL.items()}
+    return {role: names[0] for role, names in there.items() if names}
+
+
+def whole_file(path: Path) -> Any:
+    """The `tokenizers.Tokenizer` of a tokenizer.json alone; it joins texts as BERT does where the file does not say."""
+    from tokenizers import Tokenizer, processors
+
+    backend = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    if backend.post_processor is None:
+        names = {role: name for role, name in usual_tokens(backend).items() if role in ("cls", "sep")}
+        cls, sep = (names.get(role, "") for role in ("cls", "sep"))
+        first = f"{cls} $A {sep}".split()
+        second = f"$B:1 {sep}:1".split() if sep else ["$B:1"]
+        ids = [(name, backend.token_to_id(name)) for name in sorted(set(names.values()))]
+        backend.post_processor = processors.TemplateProcessing(
+            single=first, pair=[*first, *second], special_tokens=ids
+        )
+    return backend
+
+
 def _token(settings: Mapping[str, Any], role: str) -> str | None:
     """A special token as the files name it: plain, or an object with its content."""
     value = settings.get(f"{role}_token")
     return value.get("content") if isinstance(value, Mapping) else value
 
 
-def _add_tokens(backend: Any, folder: Path, settings: Mapping[str, Any], kind: Kind) -> None:
-    """Tokens beside the vocabulary, in the order of the ids that the files give them, then the family's special ones.
+def add_tokens(backend: Any, folder: Path, settings: Mapping[str, Any], kind: Kind) -> None:
+    """Tokens beside the vocabulary: those with an id in the files, in their order, and before the first for which there
+    would be a gap, or else after them, the special ones that are not yet there: of the roles, and others named beside.
 
     A mask takes the blank before it along, in the families that write it with angles.
     """
-    from tokenizers import AddedToken
-
-    extra = {}
-    if (folder / "added_tokens.json").is_file():
-        extra |= {
-            int(i): dict(content=token, special=False) for token, i in read_json(folder / "added_tokens.json").items()
-        }
-    stored = settings.get("added_tokens_decoder") or {}
-    extra |= {int(i): dict(token) for i, token in stored.items()}
-    known = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-    for i, token in sorted(extra.items()):
-        backend.add_tokens([AddedToken(**{key: token[key] for key in known if key in token})])
+    numbered = _numbered(folder, settings)
+    listed = {token["content"] for token in numbered.values()}
+    there = {token.content for token in backend.get_added_tokens_decoder().values()}
+    special = [token for token in _special(settings, kind) if token["content"] not in there | listed]
+    for i, token in sorted(numbered.items()):
+        while special and backend.get_vocab_size() < i:
+            backend.add_special_tokens([_added(special.pop(0))])
+        backend.add_tokens([_added(token)])
         has = backend.token_to_id(token["content"])
         if has != i:
             raise XfmError(
                 f"{folder} says that {token['content']!r} is the token {i}, and in the vocabulary it is {has}"
             )
-    there = {token["content"] for token in extra.values()}
-    for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
-        token = _token(settings, role) or kind.special.get(role)
-        if token is not None and token not in there:
-            value = settings.get(f"{role}_token")
-            left = value.get("lstrip", False) if isinstance(value, Mapping) else role == "mask" and token == "<mask>"
-            backend.add_special_tokens([AddedToken(token, lstrip=left, normalized=False)])
-            there.add(token)
+    for token in special:
+        backend.add_special_tokens([_added(token)])
+
+
+def _added(token: Mapping[str, Any]) -> Any:
+    """One token as the library wants it; one that is special is looked for before a text is normalised."""
+    from tokenizers import AddedToken
+
+    known = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+    return AddedToken(**{key: token[key] for key in known if key in token})
+
+
+def _numbered(folder: Path, settings: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    """Id -> token: added_tokens_decoder, or in older folders added_tokens.json."""
+    if "added_tokens_decoder" in settings:
+        return {int(i): token for i, token in settings["added_tokens_decoder"].items()}
+    path = folder / "added_tokens.json"
+    special = {token["content"] for token in _special(settings, STORED)}
+    return {
+        int(i): dict(content=token, normalized=token not in special, special=token in special)
+        for token, i in (read_json(path) if path.is_file() else {}).items()
+    }
+
+
+def _special(settings: Mapping[str, Any], kind: Kind) -> Iterator[dict[str, Any]]:
+    """The special tokens that the files or the class name: of the roles, and others beside them."""
+    for role in ROLES:
+        told, usual = settings.get(f"{role}_token"), kind.special.get(role)
+        if isinstance(told, Mapping):
+            yield dict(told)
+        elif told or usual:
+            token = told or usual
+            yield dict(content=token, lstrip=role == "mask" and token == "<mask>", normalized=False)
+    for name in ("additional_special_tokens", "extra_special_tokens"):
+        more = settings.get(name) or ()
+        for token in more.values() if isinstance(more, Mapping) else more:
+            yield dict(token) if isinstance(token, Mapping) else dict(content=token, normalized=False)
 
 
 def _around(backend: Any, settings: Mapping[str, Any], kind: Kind) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import XfmError
-from xfm.hub.tokenizer_files import KINDS, Kind
+from xfm.hub.tokenizer_classes import KINDS, Kind
 
 UNIGRAM = 1  # a trainer's model_type
 UNKNOWN, CONTROL, USER = 2, 3, 4  # types of a piece
@@ -104,11 +104,6 @@ def sentencepiece(path: Path, settings: Mapping[str, Any], kind: Kind, config: M
     """The `tokenizers.Tokenizer` of a model, without special tokens around the text."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-    if kind not in [KINDS[name] for name in COVERED]:
-        raise XfmError(
-            f"{path} is a model of SentencePiece, which xfm reads for {', '.join(COVERED)}; another family "
-            "needs the tokenizer.json that save_pretrained of transformers writes"
-        )
     model = read_model(path)
     vocab, unknown = PIECES[kind.pieces](model, _extra(settings, config))
     if kind.clean == "albert":  # "1," is read as "1" and ","
@@ -182,4 +177,3 @@ def _camembert(model: Model, extra: int):
 
 
 PIECES = {"plain": _plain, "t5": _t5, "xlm_roberta": _xlm_roberta, "camembert": _camembert}
-COVERED = ("debertav2", "albert", "fnet", "rembert", "bigbird", "xlnet", "xlmroberta", "camembert", "t5")

@@ -1,13 +1,13 @@
 """Tokenisers: text to ids and back."""
 
-from xfm.data.tokenizers.base import SPECIALS, Tokenizer
+from xfm.data.tokenizers.base import SPECIALS, Joined, Tokenizer
 from xfm.data.tokenizers.bytes import Bytes
 from xfm.data.tokenizers.characters import Characters
 from xfm.data.tokenizers.loaded import File
 from xfm.data.tokenizers.of_checkpoint import OfCheckpoint
 from xfm.data.tokenizers.trained import Bpe, Wordpiece
 
-__all__ = ["SPECIALS", "TOKENIZERS", "Tokenizer"]
+__all__ = ["SPECIALS", "TOKENIZERS", "Joined", "Tokenizer"]
 
 TOKENIZERS = {
     "bytes": Bytes,

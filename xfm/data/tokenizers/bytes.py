@@ -5,22 +5,21 @@ this library's specials.
 """
 
 import dataclasses
-from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from xfm.data.tokenizers.base import IDS, Ids, Places, Texts
+from xfm.data.tokenizers.base import IDS, Ids, Places, Texts, Untrained
 from xfm.vocabulary import Vocabulary
 
 FIRST = len(IDS["special"])
 
 
 @dataclasses.dataclass(frozen=True)
-class Bytes:
+class Bytes(Untrained):
     """Id = byte + 5. Where a word starts cannot be known from an id alone, so `starts_word` is
-    None.
+    None. Specials have no names, so `[MASK]` in a text is six bytes.
     """
 
     vocabulary: ClassVar[Vocabulary] = Vocabulary(size=FIRST + 256, **IDS)
@@ -31,9 +30,6 @@ class Bytes:
     def encode(self, text: str) -> Ids:
         raw = text.encode("utf-8", "surrogatepass")
         return np.frombuffer(raw, np.uint8).astype(np.int32) + FIRST
-
-    def encode_batch(self, texts: Iterable[str]) -> list[Ids]:
-        return [self.encode(text) for text in texts]
 
     def aligned(self, text: str) -> tuple[Ids, Places]:
         """The ids, and for each the character [start, stop) of the text that its byte is of."""

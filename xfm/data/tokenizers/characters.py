@@ -2,24 +2,31 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from xfm.data.tokenizers.base import Ids, Places, Texts
+from xfm.data.tokenizers.base import Ids, Places, Texts, Untrained
 from xfm.errors import XfmError
 from xfm.vocabulary import Vocabulary
 
+LAST_BLANK = 0x3000  # the ideographic one; no code point above is white space
 UNKNOWN = 0xFFFD  # Unicode's own character for what cannot be shown
 IDS = dict(pad=0, unknown=UNKNOWN, cls=0xE000, sep=0xE001, mask=0xE003, special=(0, *range(0xE000, 0xE005), UNKNOWN))
 
 
-@dataclasses.dataclass(frozen=True)
-class Characters:
-    """Id = code point; one from `limit` on, and a special one in a text, is read as U+FFFD.
+def vocabulary(size: int) -> Vocabulary:
+    """Of the first so many code points; a word begins with a white space."""
+    blank = np.zeros(size, bool)
+    blank[[i for i in range(min(size, LAST_BLANK + 1)) if chr(i).isspace()]] = True
+    return Vocabulary(size=size, starts_word=blank, **IDS)
 
-    limit: V, so many code points can be guessed. 65,536 are those of all living scripts, without emoji. A word, as
+
+@dataclasses.dataclass(frozen=True)
+class Characters(Untrained):
+    """Id = code point, that of a special one in a text too; one from `limit` on is read as U+FFFD.
+
+    limit: V, so many code points can be predicted. 65,536 are those of all living scripts, without emoji. A word, as
     masking sees it, is a white space and what follows up to the next.
     """
 
@@ -31,18 +38,14 @@ class Characters:
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
-        blank = np.fromiter((chr(i).isspace() for i in range(self.limit)), bool, self.limit)
-        return Vocabulary(size=self.limit, starts_word=blank, **IDS)
+        return vocabulary(self.limit)
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Characters":
         return self
 
     def encode(self, text: str) -> Ids:
         ids = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        return np.where((ids >= self.limit) | np.isin(ids, IDS["special"]), UNKNOWN, ids).astype(np.int32)
-
-    def encode_batch(self, texts: Iterable[str]) -> list[Ids]:
-        return [self.encode(text) for text in texts]
+        return np.where(ids >= self.limit, UNKNOWN, ids).astype(np.int32)
 
     def aligned(self, text: str) -> tuple[Ids, Places]:
         """The ids, and for each its character [start, stop) of the text."""

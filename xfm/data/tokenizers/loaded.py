@@ -1,27 +1,26 @@
-"""Tokenisers kept in a `tokenizer.json` (the library `tokenizers`), with the meaning of their ids
-found by name.
-"""
+"""Tokenisers kept in files, for training: the object that inference uses too, with the meaning of its ids."""
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xfm.data.files import fingerprint, optional
-from xfm.data.tokenizers.base import Ids, Places, Texts
+from xfm.data.template import Pieces
+from xfm.data.tokenizers import characters
+from xfm.data.tokenizers.base import Ids, Joined, Places, Texts
 from xfm.errors import XfmError
 from xfm.vocabulary import Vocabulary
 
-NAMES = {
-    "pad": ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>", "</s>", "[SEP]"),
-    "unknown": ("[UNK]", "<unk>", "<|unk|>"),
-    "cls": ("[CLS]", "<cls>", "<s>", "<bos>", "<|startoftext|>"),
-    "sep": ("[SEP]", "<sep>", "</s>", "<eos>", "<|endoftext|>"),
-    "mask": ("[MASK]", "<mask>", "<|mask|>"),
-}
+if TYPE_CHECKING:
+    from xfm.hub.tokenizer import Tokenizer
+
+ROLES = {"pad": "pad", "unknown": "unk", "cls": "cls", "sep": "sep", "mask": "mask"}  # here -> in the Hub's files
+CHUNK = 4096  # texts that are read at once
+READING = 2  # of what a text becomes; a new number makes what was kept of an older reading anew
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +28,8 @@ class File:
     """The tokeniser of a `tokenizer.json` at `path`, such as one that came with a checkpoint;
     nothing is learnt.
 
-    Padding and truncation stored in the file are switched off: rows are made by packing.
+    Padding and truncation stored in the file are switched off, but for the end at which it cuts. Where it does not say
+    how texts are joined, they are as BERT's are.
     """
 
     path: str
@@ -39,47 +39,55 @@ class File:
 
 
 class Loaded:
-    """A tokeniser of the library `tokenizers` behind the interface of this one."""
+    """A tokeniser of `xfm.hub` behind the interface of training.
 
-    def __init__(self, tokenizer: Any, path: str | Path):
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        tokenizer.encode_special_tokens = True  # a special written in a text is text
-        self._tokenizer = tokenizer
+    kinds: how many token types its rows need whatever the network's table of types has.
+    """
+
+    def __init__(self, tokenizer: "Tokenizer", path: str | Path, kinds: int = 1):
+        self._tokenizer, self.kinds = tokenizer, kinds
         self.vocabulary = _vocabulary(tokenizer, path)
-        self._fingerprint = fingerprint(tokenizer.to_str())
+        self._fingerprint = fingerprint(READING, tokenizer.description(), kinds)
 
     @classmethod
     def read(cls, path: str | Path) -> "Loaded":
         """Raises XfmError, naming the file, if there is none or it is not a tokeniser."""
         path = Path(path).expanduser()
-        tokenizers = optional("tokenizers", "text")
+        optional("tokenizers", "text")
         if not path.is_file():
             raise XfmError(f"{path} does not exist; give the path of a tokenizer.json")
-        try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)), path)
-        except XfmError:
-            raise
-        except Exception as error:  # the library raises bare Exception
-            raise XfmError(f"{path} is not a tokenizer.json of the library tokenizers: {error}") from error
+        from xfm.hub.tokenizer import read_file
+
+        return cls(read_file(path), path)
 
     def encode(self, text: str) -> Ids:
-        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+        return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Iterable[str]) -> list[Ids]:
-        encoded = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [np.array(one.ids, np.int32) for one in encoded]
+        return [np.array(one.ids, np.int32) for one in self._tokenizer.bare(list(texts))]
+
+    def joined(self, texts: Sequence[Sequence[str]], length: int) -> list[Joined]:
+        """Rows as inference reads them: the same call of the same object."""
+        found = []
+        for start in range(0, len(texts[0]), CHUNK):
+            some = [list(one[start : start + CHUNK]) for one in texts]
+            read = self._tokenizer.encodings(*some, max_length=length)
+            found += [Joined(_array(one.ids), _array(one.type_ids), bool(one.overflowing)) for one in read]
+        return found
 
     def aligned(self, text: str) -> tuple[Ids, Places]:
         """The ids, and for each the characters [start, stop) of the text that it stands for."""
-        encoded = self._tokenizer.encode(text, add_special_tokens=False)
-        return np.array(encoded.ids, np.int32), np.array(encoded.offsets, np.int32).reshape(-1, 2)
+        (one,) = self._tokenizer.bare([text])
+        return _array(one.ids), np.array(one.offsets, np.int32).reshape(-1, 2)
 
-    def template(self, texts: int) -> tuple[tuple[int | str, int], ...] | None:
-        """How the file joins one or two texts (see `xfm.data.template`); None where it does not say."""
-        if self._tokenizer.post_processor is None:
-            return None
-        joined = self._tokenizer.encode(*["a"] * texts)
+    def template(self, texts: int) -> Pieces:
+        """How one or two texts are joined (see `xfm.data.template`), as seen from a text that has tokens."""
+        for text in ("a", *_some_tokens(self._tokenizer.backend)):
+            if self._tokenizer.bare([text])[0].ids:
+                break
+        else:
+            raise XfmError(f"the tokeniser in {self._tokenizer.folder} makes no token of any text")
+        joined = self._tokenizer.backend.encode(*[text] * texts)
         rows = zip(joined.ids, joined.sequence_ids, joined.type_ids, strict=True)
         pieces = [(i if of is None else "ab"[of], kind) for i, of, kind in rows]
         return tuple(p for i, p in enumerate(pieces) if not (i and isinstance(p[0], str) and p == pieces[i - 1]))
@@ -92,16 +100,32 @@ class Loaded:
         return self._fingerprint
 
 
-def _vocabulary(tokenizer: Any, path: str | Path) -> Vocabulary:
-    ids = tokenizer.get_vocab(with_added_tokens=True)
-    found = {role: next((ids[name] for name in names if name in ids), None) for role, names in NAMES.items()}
+def _array(ids: Sequence[int]) -> Ids:
+    return np.array(ids, np.int32)
+
+
+def _some_tokens(backend: Any) -> list[str]:
+    return sorted(backend.get_vocab(with_added_tokens=False))[:64]
+
+
+def _vocabulary(tokenizer: "Tokenizer", path: str | Path) -> Vocabulary:
+    """Roles as the tokeniser has them, else by the names that such tokens mostly have."""
+    backend = tokenizer.backend
+    from xfm.hub.tokenizer_characters import Characters
+    from xfm.hub.tokenizer_files import USUAL, usual_tokens
+
+    if isinstance(backend, Characters):
+        return characters.vocabulary(len(tokenizer))
+    ids = backend.get_vocab(with_added_tokens=True)
+    names = usual_tokens(backend) | tokenizer.special
+    found = {role: ids.get(names.get(theirs)) for role, theirs in ROLES.items()}
     if found["pad"] is None:
-        raise XfmError(f"{path} has no token for padding; one of {', '.join(NAMES['pad'])} is needed")
-    added = tokenizer.get_added_tokens_decoder()
+        raise XfmError(f"{path} has no token for padding; one of {', '.join(USUAL['pad'])} is needed")
+    added = backend.get_added_tokens_decoder()
     special = {i for i, token in added.items() if token.special}
     special |= {i for i in found.values() if i is not None}
-    size = max(ids.values()) + 1
-    starts = _starts_word(json.loads(tokenizer.to_str()), ids, size, special)
+    size = len(tokenizer)
+    starts = _starts_word(json.loads(backend.to_str()), ids, size, special)
     return Vocabulary(size=size, special=tuple(sorted(special)), starts_word=starts, **found)
 
 
