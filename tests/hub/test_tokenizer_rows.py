@@ -102,7 +102,9 @@ def test_a_file_and_a_trained_tokeniser_read_as_their_converted_form_does(tmp_pa
     for length in (6, 7, 40):
         for pair in (texts[:1], texts):
             row, again = (one.joined([[text] for text in pair], length)[0] for one in (trained, loaded))
-            assert row.ids.tolist() == again.ids.tolist() == inference.read(*([t] for t in pair), max_length=length)[0][0]
+            assert (
+                row.ids.tolist() == again.ids.tolist() == inference.read(*([t] for t in pair), max_length=length)[0][0]
+            )
             assert row.ids[0] == 2 and row.ids[-1] == 3
     assert 4 in trained.joined([texts[:1]], 40)[0].ids[1:-1] and trained.fingerprint() == loaded.fingerprint()
 
@@ -111,7 +113,9 @@ def test_a_file_and_a_trained_tokeniser_read_as_their_converted_form_does(tmp_pa
 def test_rows_have_the_token_types_that_inference_gives(name, tmp_path):
     """XLNet's and Funnel's first token has a type of its own, whatever number of types the data was told of."""
     folder = written(tmp_path / "m", name)
-    (tmp_path / "d.jsonl").write_text("".join(json.dumps(dict(a="one", b="code", label=i % 2)) + "\n" for i in range(40)))
+    (tmp_path / "d.jsonl").write_text(
+        "".join(json.dumps(dict(a="one", b="code", label=i % 2)) + "\n" for i in range(40))
+    )
     tokenizer = dict(kind="checkpoint", source=str(folder))
     spec = dict(kind="labelled", path=str(tmp_path / "d.jsonl"), texts=("a", "b"), length=16, tokenizer=tokenizer)
     row = open_data(spec | dict(kinds=1 if name != "bert_lower" else 2), tmp_path).train[0]

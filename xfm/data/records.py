@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from xfm.data.packing import documents
 from xfm.data.pixels import Pixels
 from xfm.data.source import Row
+from xfm.data.template import laid
 from xfm.data.tokenizers import Tokenizer
 from xfm.errors import XfmError
 
@@ -50,11 +50,9 @@ class Records:
 
 def one_document(tokenizer: Tokenizer, text: str, length: int) -> Row:
     """tokens, segments, positions [T] of one text, cut at `length`, padding after it."""
-    v = tokenizer.vocabulary
-    room = length - (v.cls is not None) - (v.sep is not None)
-    ids = tokenizer.encode(text)[:room]
-    row = documents(ids, np.array([len(ids)]), length, cls=v.cls, sep=v.sep, pad=v.pad)
-    return {name: array[0] for name, array in row.items()}
+    (one,) = tokenizer.joined([[text]], length)
+    row = laid(one.ids, one.types, length, tokenizer.vocabulary.pad, 1)
+    return {"tokens": row["tokens"], "segments": row["segments"], "positions": np.arange(length) * row["segments"]}
 
 
 def picture(pixels: Pixels) -> Callable[[Any, str], np.ndarray]:

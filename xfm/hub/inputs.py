@@ -16,6 +16,8 @@ def whole(input_ids, attention_mask=None, token_type_ids=None, position_ids=None
     shape = given[0].shape
     if len(shape) not in (2, 3):
         raise XfmError(f"input_ids have the shape [batch, length], not {shape}")
+    if 0 in shape:
+        raise XfmError(f"input_ids have the shape {shape}, and so no token; give at least one text")
     for name, array in zip(names, given, strict=True):
         if array is None:
             continue

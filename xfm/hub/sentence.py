@@ -57,7 +57,7 @@ class SentenceEncoder:
         _legal("similarity_fn_name", self.similarity_fn_name, SIMILARITIES)
         if self.default_prompt_name is not None:
             _legal("default_prompt_name", self.default_prompt_name, self.prompts)
-        if self.modules.lower:
+        if self.modules.lower and self.modules.texts == "whole":
             self.tokenizer.lowercase()
 
     @property
@@ -168,7 +168,6 @@ class SentenceEncoder:
         """Writes the folder in the older layout, which every release of sentence-transformers reads."""
         self.checkpoint.save(path)
         settings = dict(
-            __version__={"sentence_transformers": "2.2.2"},
             prompts=self.prompts,
             default_prompt_name=self.default_prompt_name,
             similarity_fn_name=self.similarity_fn_name,
@@ -198,13 +197,13 @@ class SentenceEncoder:
         """How many tokens of each text are the prompt's and left out of the pooling."""
         if not prompt or self.modules.pooling.prompt == "pooled":
             return 0
-        ids = self.tokenizer.read(prompt, max_length=self.max_seq_length)[0][0]
+        ids = self.tokenizer.read(self.modules.taken(prompt), max_length=self.max_seq_length)[0][0]
         ends = self.tokenizer.backend.token_to_id
         special = {ends(token) for token in self.tokenizer.special.values()}
         return len(ids) - (ids[-1] in special)
 
     def _vectors(self, texts: list[str], tokens: int, skip: int) -> Float[np.ndarray, "n D"]:
-        ids, types = self.tokenizer.read(texts, max_length=self.max_seq_length)
+        ids, types = self.tokenizer.read([self.modules.taken(text) for text in texts], max_length=self.max_seq_length)
         sizes = np.array([len(one) for one in ids])
         if not sizes.min():
             raise XfmError(f"the text {texts[int(sizes.argmin())]!r} has no tokens, so it has no vector")
@@ -280,7 +279,6 @@ def sentence_encoder(
     modules = read_modules(folder)
     if checkpoint is None:
         checkpoint = load(modules.encoder, dtype=dtype)
-    limits = (modules.max_length, checkpoint.tokenizer.model_max_length)
     told = modules.settings
     encoder = SentenceEncoder(
         checkpoint,
@@ -288,11 +286,22 @@ def sentence_encoder(
         prompts={name: text or "" for name, text in (told.get("prompts") or {}).items()},
         default_prompt_name=told.get("default_prompt_name"),
         similarity_fn_name=told.get("similarity_fn_name") or "cosine",
-        max_seq_length=min((n for n in limits if n), default=None),
+        max_seq_length=longest(modules.max_length, checkpoint.tokenizer, checkpoint.config),
         truncate_dim=told.get("truncate_dim"),
     )
     encoder.width  # noqa: B018 (raises where the modules do not fit)
     return encoder
+
+
+def longest(own: int | None, tokenizer: Any, config: Mapping[str, Any]) -> int | None:
+    """How many tokens of a text are read: the folder's own number, as far as there is a position for each.
+
+    Where it has none, the smaller of the tokeniser's and of config.json's max_position_embeddings, which
+    sentence-transformers takes even where the network has no table of positions.
+    """
+    named = config.get("max_position_embeddings")
+    limits = (own,) if own else (tokenizer.model_max_length, named if isinstance(named, int) and named > 0 else None)
+    return min((n for n in (*limits, tokenizer.positions) if n), default=None)
 
 
 def _tokens(batch_size: int) -> int:
@@ -331,7 +340,9 @@ def _legal(what: str, name: str, legal: Iterable[str]) -> None:
 
 
 def _quantised(vectors: Vectors, dtype: type, lowest: int) -> Vectors:
-    """256 steps from the smallest to the largest value of each feature among these vectors."""
+    """256 steps from the smallest to the largest value of each feature among these vectors; none of none."""
+    if not len(vectors):
+        return vectors.astype(dtype)
     if len(vectors) < 2:
         raise XfmError(f"{np.dtype(dtype).name} needs a range, which one vector does not have; encode more at once")
     low, high = vectors.min(axis=0), vectors.max(axis=0)

@@ -118,6 +118,9 @@ class Modules:
 
     encoder: the folder of the checkpoint.  pooling.  steps: what follows it, in order.
     settings: config_sentence_transformers.json, or what stands for it.  max_length, lower: of the tokens.
+    texts: how they reach the tokeniser, as the release of sentence-transformers does that the folder was made with:
+    "stripped" of white space at both ends, and in Python's lower case if `lower`, up to release 5; from 6 on "whole",
+    lower case being the tokeniser's matter.
     """
 
     encoder: Path
@@ -126,24 +129,32 @@ class Modules:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     max_length: int | None = None
     lower: bool = False
+    texts: str = "whole"
+
+    def taken(self, text: str) -> str:
+        """A text as it reaches the tokeniser."""
+        if self.texts == "whole":
+            return text
+        return text.strip().lower() if self.lower else text.strip()
 
 
 def read_modules(folder: Path) -> Modules:
     """The modules of a folder; mean pooling over a checkpoint that has no modules.json, or the last token's vector if
     it is a causal language model's. XfmError for modules that xfm does not have.
     """
-    settings = _optional(folder / "config_sentence_transformers.json")
+    settings = _checked(folder / "config_sentence_transformers.json", SETTINGS)
     if not (folder / "modules.json").is_file():
-        causal = any(
-            name.endswith("ForCausalLM") for name in read_json(folder / "config.json").get("architectures") or []
-        )
+        named = read_json(folder / "config.json").get("architectures") or []
+        causal = any(str(name).endswith("ForCausalLM") for name in (named if isinstance(named, list) else ()))
         return Modules(folder, Pooling(("lasttoken",) if causal else ("mean",)), settings=settings)
     rows = _rows(folder / "modules.json")
     if [name for name, _ in rows[:2]] != ["Transformer", "Pooling"]:
         names = ", ".join(name for name, _ in rows)
         raise XfmError(f"{folder / 'modules.json'} has the modules {names}; xfm needs Transformer and Pooling first")
+    if extra := [name for name, _ in rows[2:] if name not in STEPS]:
+        raise XfmError(f"{folder / 'modules.json'} has a second {extra[0]}; xfm takes one, at the beginning")
     encoder = rows[0][1]
-    own = _optional(encoder / "sentence_bert_config.json") or _optional(folder / "sentence_bert_config.json")
+    own = _checked(encoder / LENGTHS, OWN) or _checked(folder / LENGTHS, OWN)
     steps = [step for name, place in rows[2:] for step in STEPS[name](place)]
     return Modules(
         encoder=encoder,
@@ -152,7 +163,18 @@ def read_modules(folder: Path) -> Modules:
         settings=settings,
         max_length=own.get("max_seq_length"),
         lower=bool(own.get("do_lower_case", False)),
+        texts="stripped" if _generation(settings) < WHOLE else "whole",
     )
+
+
+WHOLE = 6  # the first release of sentence-transformers that takes texts as they are
+
+
+def _generation(settings: Mapping[str, Any]) -> int:
+    """The first number of the release that made a folder; 0 where it is not said, as no folder before 2.0 says it."""
+    said = (settings.get("__version__") or {}).get("sentence_transformers")
+    number = str(said).split(".")[0]
+    return int(number) if number.isdecimal() and len(number) < 4 else 0
 
 
 def _rows(path: Path) -> list[tuple[str, Path]]:
@@ -160,7 +182,7 @@ def _rows(path: Path) -> list[tuple[str, Path]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         rows = [(str(row["type"]), str(row["path"])) for row in sorted(content, key=lambda row: row["idx"])]
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise XfmError(f"{path} is no list of modules with idx, path and type") from error
     found = []
     for type, place in rows:
@@ -175,12 +197,54 @@ def _rows(path: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _optional(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+LENGTHS = "sentence_bert_config.json"
+# Of a file, each key with what its value may be and the words for it; null stands for a key that is not there.
+OWN = {
+    "max_seq_length": (lambda x: _whole(x) and 0 < x < 10**9, "a whole number from 1 to 999999999"),
+    "do_lower_case": (lambda x: isinstance(x, bool), "true or false"),
+}
+SETTINGS = {
+    "__version__": (lambda x: isinstance(x, dict), "an object of releases"),
+    "prompts": (
+        lambda x: isinstance(x, dict) and all(text is None or isinstance(text, str) for text in x.values()),
+        "an object of texts",
+    ),
+    "default_prompt_name": (lambda x: isinstance(x, str), "a name"),
+    "similarity_fn_name": (lambda x: isinstance(x, str), "a name"),
+    "truncate_dim": (lambda x: _whole(x) and x > 0, "a whole number from 1"),
+}
+POOLING = {key: (lambda x: isinstance(x, bool), "true or false") for key in (*MODES.values(), "include_prompt")} | {
+    "pooling_mode": (
+        lambda x: isinstance(x, str) or (isinstance(x, list) and all(isinstance(one, str) for one in x) and len(x) > 0),
+        "a name or a list of them",
+    ),
+}
+DENSE = {
+    "activation_function": (lambda x: isinstance(x, str), "the name of a class"),
+    "bias": (lambda x: isinstance(x, bool), "true or false"),
+    "use_residual": (lambda x: isinstance(x, bool), "true or false"),
+}
+
+
+def _whole(x: Any) -> bool:
+    return isinstance(x, int) and not isinstance(x, bool)
+
+
+def _checked(path: Path, legal: Mapping[str, tuple], *, there: str = "maybe") -> dict[str, Any]:
+    """The object in a file without what is null; empty where there is no file, unless it is there "surely"."""
+    if there == "maybe" and not path.is_file():
+        return {}
+    content = {key: value for key, value in read_json(path).items() if value is not None}
+    for key, (right, words) in legal.items():
+        if key in content and not right(content[key]):
+            shown = repr(content[key])
+            shown = shown if len(shown) < 80 else f"{shown[:77]}…"
+            raise XfmError(f"{path} has {key} {shown}, where {words} should be")
+    return content
 
 
 def _pooling(path: Path) -> Pooling:
-    content = read_json(path)
+    content = _checked(path, POOLING, there="surely")
     if "pooling_mode" in content:
         modes = content["pooling_mode"]
         modes = (modes,) if isinstance(modes, str) else tuple(modes)
@@ -193,7 +257,7 @@ def _pooling(path: Path) -> Pooling:
 
 
 def _dense(folder: Path) -> list[Dense]:
-    content = read_json(folder / "config.json")
+    content = _checked(folder / "config.json", DENSE, there="surely")
     name = content.get("activation_function", "torch.nn.modules.activation.Tanh")
     if name not in ACTIVATIONS:
         raise XfmError(f"{folder / 'config.json'} has the activation {name!r}; xfm has {', '.join(ACTIVATIONS)}")
@@ -282,7 +346,9 @@ def write_modules(
             safetensors.numpy.save_file(arrays, place / "model.safetensors")
     listed = [dict(idx=i, name=str(i), path=path, type=OLD + name) for i, (name, path) in enumerate(rows)]
     _write(folder / "modules.json", listed)
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": max_length, "do_lower_case": modules.lower})
+    _write(folder / LENGTHS, {"max_seq_length": max_length, "do_lower_case": modules.lower})
+    release = "2.2.2" if modules.texts == "stripped" else f"{WHOLE}.0.0"  # says how texts are taken, and no more
+    settings = {"__version__": {"sentence_transformers": release}, **settings}
     _write(folder / "config_sentence_transformers.json", settings)
 
 

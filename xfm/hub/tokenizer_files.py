@@ -49,7 +49,9 @@ def backend_of(folder: Path, settings: Mapping[str, Any], kind: Kind, config: Ma
 
 def _there(backend: Any, kind: Kind) -> Kind:
     """The kind with those of its special tokens that the vocabulary has: a file with others is whole without them."""
-    return dataclasses.replace(kind, special={r: t for r, t in kind.special.items() if backend.token_to_id(t) is not None})
+    return dataclasses.replace(
+        kind, special={r: t for r, t in kind.special.items() if backend.token_to_id(t) is not None}
+    )
 
 
 def _built(folder: Path, settings: Mapping[str, Any], kind: Kind, config: Mapping[str, Any]) -> Any:
@@ -178,9 +180,7 @@ def whole_file(path: Path) -> Any:
         first = f"{cls} $A {sep}".split()
         second = f"$B:1 {sep}:1".split() if sep else ["$B:1"]
         ids = [(name, backend.token_to_id(name)) for name in sorted(set(names.values()))]
-        backend.post_processor = processors.TemplateProcessing(
-            single=first, pair=[*first, *second], special_tokens=ids
-        )
+        backend.post_processor = processors.TemplateProcessing(single=first, pair=[*first, *second], special_tokens=ids)
     return backend
 
 
