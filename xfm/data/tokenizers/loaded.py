@@ -1,8 +1,9 @@
 """Tokenisers kept in files, for training: the object that inference uses too, with the meaning of its ids."""
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ class Loaded:
 
     def template(self, texts: int) -> Pieces:
         """How one or two texts are joined (see `xfm.data.template`), as seen from a text that has tokens."""
-        for text in ("a", *_some_tokens(self._tokenizer.backend)):
+        for text in itertools.chain("a", _some_tokens(self._tokenizer.backend)):
             if self._tokenizer.bare([text])[0].ids:
                 break
         else:
@@ -104,8 +105,8 @@ def _array(ids: Sequence[int]) -> Ids:
     return np.array(ids, np.int32)
 
 
-def _some_tokens(backend: Any) -> list[str]:
-    return sorted(backend.get_vocab(with_added_tokens=False))[:64]
+def _some_tokens(backend: Any) -> Iterator[str]:
+    yield from sorted(backend.get_vocab(with_added_tokens=False))[:64]
 
 
 def _vocabulary(tokenizer: "Tokenizer", path: str | Path) -> Vocabulary:
