@@ -2,8 +2,9 @@
 
     st/bin/python -m tests.hub.make_sentence_texts
 
-To be run once with release 5 and once with release 6 or later; each puts its part into the file. Beside the
-ids, "limits" has max_seq_length of folders that say 64, or nothing, under a tokeniser that says 32 and a network with 48 positions.
+To be run once with release 5 and once with release 6 or later; each puts its part into the file. Beside the ids,
+"limits" has max_seq_length of folders that say 64, 40 or nothing, under a tokeniser that says 32 or nothing and a
+network of 48 positions.
 """
 
 import json

@@ -24,6 +24,7 @@ from xfm.truncation import kept
 ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
 CHARACTERS = 300_000  # of a text that are looked at, unless max_length is very large
 SLACK = 1024  # characters from which a cut in a text does not reach back
+IDS = 10_000_000  # that a vocabulary may have; the largest has less than a tenth of them
 ENDLESS = 10**9  # what some files put for "no limit"
 # Families with token types whose config.json may not say how many.
 TYPES = {"bert": 2, "albert": 2, "electra": 2, "convbert": 2, "rembert": 2, "roformer": 2, "big_bird": 2, "xlnet": 3,
@@ -275,6 +276,7 @@ def read_tokenizer(folder: str | Path, config: Mapping[str, Any] | None = None) 
     with speaking(f"the tokeniser's files in {folder} are damaged"):
         backend = backend_of(folder, settings, kind, config)
         stored = getattr(backend, "truncation", None) or {}, getattr(backend, "padding", None) or {}
+        stored_type = stored[1].get("pad_type_id", kind.pad_type)
         said, positions = _said(settings), positions_of(config)
         tokenizer = Tokenizer(
             backend,
@@ -282,12 +284,13 @@ def read_tokenizer(folder: str | Path, config: Mapping[str, Any] | None = None) 
             special_tokens(backend, settings, kind),
             model_max_length=min((n for n in (said, positions) if n), default=None),
             positions=positions,
-            types=config.get("type_vocab_size") or TYPES.get(config.get("model_type"), 0),
+            types=_whole("type_vocab_size", config.get("type_vocab_size")) or TYPES.get(config.get("model_type"), 0),
             side=_side("padding_side", settings, stored[1].get("direction"), kind.side),
             cut=_side("truncation_side", settings, stored[0].get("direction"), "right"),
-            pad_type=settings.get("pad_token_type_id", stored[1].get("pad_type_id", kind.pad_type)),
+            pad_type=_whole("pad_token_type_id", settings.get("pad_token_type_id", stored_type)),
             odd=kind.odd,
         )
+    _check_ids(tokenizer)
     _check_size(tokenizer, config)
     return tokenizer
 
@@ -299,7 +302,9 @@ def read_file(path: Path) -> Tokenizer:
     with speaking(f"{path} is not a tokenizer.json of the library tokenizers"):
         backend = whole_file(path)
         cut = (backend.truncation or {}).get("direction", "right")
-    return Tokenizer(backend, path.parent, usual_tokens(backend), types=2, cut=cut)
+    tokenizer = Tokenizer(backend, path.parent, usual_tokens(backend), types=2, cut=cut)
+    _check_ids(tokenizer)
+    return tokenizer
 
 
 def _side(name: str, settings: Mapping[str, Any], stored: str | None, usual: str) -> str:
@@ -312,7 +317,18 @@ def _side(name: str, settings: Mapping[str, Any], stored: str | None, usual: str
 def _said(settings: Mapping[str, Any]) -> int | None:
     """How many tokens the tokeniser's own settings allow; None where they name none, or a number that means none."""
     said = settings.get("model_max_length")
-    return int(said) if said is not None and 0 < said < ENDLESS else None
+    if said is None or (isinstance(said, int | float) and said >= ENDLESS):
+        return None
+    if isinstance(said, bool) or not isinstance(said, int | float) or not said >= 1:
+        raise XfmError(f"model_max_length in tokenizer_config.json is {said!r}; it is a whole number from 1")
+    return int(said)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A number of the files that is small and whole; 0 for none."""
+    if value is not None and (not isinstance(value, int) or not 0 <= value < ENDLESS):
+        raise XfmError(f"{name} in the tokeniser's or the checkpoint's files is {value!r}; it is a whole number from 0")
+    return value or 0
 
 
 def positions_of(config: Mapping[str, Any]) -> int | None:
@@ -334,6 +350,18 @@ TABLELESS = ("modernbert", "modernbert-decoder", "eurobert", "nomic_bert", "rofo
 # Families that count positions from the one after the padding token's id.
 OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text", "roberta-prelayernorm",
           "xlm-roberta-xl", "xmod", "ibert", "luke", "esm")  # fmt: skip
+
+
+def _check_ids(tokenizer: Tokenizer) -> None:
+    """Raises XfmError for a vocabulary of absurd size, and for special tokens that it does not have."""
+    size = len(tokenizer)
+    if size > IDS:
+        raise XfmError(f"the tokeniser in {tokenizer.folder} gives ids up to {size - 1}; at most {IDS} are read")
+    with speaking(f"the tokeniser in {tokenizer.folder} breaks down on an empty text"):
+        tokenizer.backend.no_truncation()
+        around = max([*tokenizer.backend.encode("").ids, *tokenizer.backend.encode("", "").ids], default=-1)
+    if around >= size:
+        raise XfmError(f"the tokeniser in {tokenizer.folder} puts the id {around} around a text and has {size} ids")
 
 
 def _check_size(tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:

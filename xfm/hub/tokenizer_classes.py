@@ -147,7 +147,7 @@ def _refuse_code(folder: Path, *contents: Mapping[str, Any]) -> None:
     for content in contents:
         given = content.get("auto_map")
         given = given.get("AutoTokenizer") if isinstance(given, Mapping) else given
-        names = [given] if isinstance(given, str) else [name for name in given or () if name]
+        names = [name for name in (given if isinstance(given, list) else [given]) if name]
         if names:
             raise XfmError(
                 f"{folder} has a tokeniser of its own code, {names[-1]} (auto_map), and xfm runs no code of a "

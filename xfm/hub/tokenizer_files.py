@@ -8,6 +8,7 @@ from typing import Any
 
 from xfm.errors import XfmError
 from xfm.hub.files import read_json
+from xfm.hub.tokenizer_bounds import SPANS, check_content, check_count, text_of
 from xfm.hub.tokenizer_characters import Characters
 from xfm.hub.tokenizer_classes import ANGLES, BRACKETS, KINDS, STORED, TEMPLATES, Kind
 
@@ -71,12 +72,25 @@ def _built(folder: Path, settings: Mapping[str, Any], kind: Kind, config: Mappin
     raise XfmError(f"{folder} has no tokeniser that belongs to the class it names: {either}")
 
 
+def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The tokeniser of a tokenizer.json that asks for nothing that it should not, and what the file says."""
+    from tokenizers import Tokenizer
+
+    text = text_of(path)
+    content = json.loads(text)
+    check_content(path, content)
+    backend = Tokenizer.from_str(text)
+    for token in content.get("added_tokens") or ():
+        if backend.token_to_id(token["content"]) != token["id"]:
+            raise XfmError(f"{path} says that {token['content'][:80]!r} is the token {token['id']}, and it cannot be")
+    return backend, content
+
+
 def _stored(path: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
     """The tokeniser of a tokenizer.json; what its class sets anew is as the settings, or the class, have it."""
-    from tokenizers import Tokenizer, normalizers, pre_tokenizers
+    from tokenizers import normalizers, pre_tokenizers
 
-    text = path.read_text(encoding="utf-8")
-    backend, content = Tokenizer.from_str(text), json.loads(text)
+    backend, content = _opened(path)
     normaliser, before = content.get("normalizer") or {}, content.get("pre_tokenizer") or {}
     if kind.overrules == "case" and normaliser.get("type") == "BertNormalizer":
         backend.normalizer = normalizers.BertNormalizer(
@@ -96,7 +110,7 @@ def wordpiece(path: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
     """BERT's: white space and marks cut, then the longest pieces from the left. Devlin et al. 2019."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    lines = path.read_text(encoding="utf-8").replace("\r\n", "\n").split("\n")
+    lines = text_of(path).replace("\r\n", "\n").split("\n")
     vocab = {token: i for i, token in enumerate(lines[:-1] if lines[-1] == "" else lines)}
     unknown = _token(settings, "unk") or kind.special["unk"]
     backend = Tokenizer(models.WordPiece(vocab, unk_token=unknown, max_input_chars_per_word=100))
@@ -118,7 +132,7 @@ def byte_pairs(folder: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
     """Byte-level BPE, as GPT-2 (Radford et al. 2019) and RoBERTa have it; CLIP's marks the ends of words."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    lines = text_of(folder / "merges.txt").split("\n")
     merges = [tuple(line.split(" ")) for line in lines if line.strip() and not line.startswith("#version")]
     vocab = read_json(folder / "vocab.json")
     before = pre_tokenizers.ByteLevel(add_prefix_space=settings.get("add_prefix_space", False))
@@ -137,6 +151,14 @@ def byte_pairs(folder: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
     return backend
 
 
+def extra_ids(settings: Mapping[str, Any], usual: int) -> int:
+    """How many names of masked spans T5 and ByT5 have after their other tokens."""
+    count = settings.get("extra_ids", usual)
+    if not isinstance(count, int) or not 0 <= count <= SPANS:
+        raise XfmError(f"extra_ids in tokenizer_config.json is {count!r}; it is a whole number up to {SPANS}")
+    return count
+
+
 def every_byte(settings: Mapping[str, Any]) -> Any:
     """ByT5's (Xue et al. 2022): three special tokens, the 256 bytes, and names for masked spans."""
     from tokenizers import AddedToken, Tokenizer, decoders, models
@@ -144,7 +166,7 @@ def every_byte(settings: Mapping[str, Any]) -> Any:
     vocab = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
     backend = Tokenizer(models.BPE(vocab, [], byte_fallback=True, unk_token="<unk>"))
     backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    spans = [f"<extra_id_{i}>" for i in range(settings.get("extra_ids", 125))]
+    spans = [f"<extra_id_{i}>" for i in range(extra_ids(settings, 125))]
     backend.add_special_tokens([AddedToken(name, normalized=False) for name in spans])
     return backend
 
@@ -171,9 +193,9 @@ def usual_tokens(backend: Any) -> dict[str, str]:
 
 def whole_file(path: Path) -> Any:
     """The `tokenizers.Tokenizer` of a tokenizer.json alone; it joins texts as BERT does where the file does not say."""
-    from tokenizers import Tokenizer, processors
+    from tokenizers import processors
 
-    backend = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    backend, _ = _opened(path)
     if backend.post_processor is None:
         names = {role: name for role, name in usual_tokens(backend).items() if role in ("cls", "sep")}
         cls, sep = (names.get(role, "") for role in ("cls", "sep"))
@@ -197,20 +219,23 @@ def add_tokens(backend: Any, folder: Path, settings: Mapping[str, Any], kind: Ki
     A mask takes the blank before it along, in the families that write it with angles.
     """
     numbered = _numbered(folder, settings)
-    listed = {token["content"] for token in numbered.values()}
-    there = {token.content for token in backend.get_added_tokens_decoder().values()}
-    special = [token for token in _special(settings, kind) if token["content"] not in there | listed]
+    there = {token["content"] for token in numbered.values()}
+    there |= {token.content for token in backend.get_added_tokens_decoder().values()}
+    special = [token for token in _special(settings, kind) if token["content"] not in there]
+    check_count(folder, "tokens beside its vocabulary", len(numbered) + len(special))
+    size, order = backend.get_vocab_size(), []
     for i, token in sorted(numbered.items()):
-        while special and backend.get_vocab_size() < i:
-            backend.add_special_tokens([_added(special.pop(0))])
-        backend.add_tokens([_added(token)])
+        room = max(i - size, 0)
+        order += [*special[:room], token]
+        size += len(special[:room]) + (backend.token_to_id(token["content"]) is None)
+        special = special[room:]
+    backend.add_tokens([_added(token) for token in (*order, *special)])
+    for i, token in numbered.items():
         has = backend.token_to_id(token["content"])
         if has != i:
             raise XfmError(
                 f"{folder} says that {token['content']!r} is the token {i}, and in the vocabulary it is {has}"
             )
-    for token in special:
-        backend.add_special_tokens([_added(token)])
 
 
 def _added(token: Mapping[str, Any]) -> Any:
@@ -238,14 +263,15 @@ def _special(settings: Mapping[str, Any], kind: Kind) -> Iterator[dict[str, Any]
     for role in ROLES:
         told, usual = settings.get(f"{role}_token"), kind.special.get(role)
         if isinstance(told, Mapping):
-            yield dict(told)
+            yield dict(told, special=True)
         elif told or usual:
             token = told or usual
-            yield dict(content=token, lstrip=role == "mask" and token == "<mask>", normalized=False)
+            yield dict(content=token, lstrip=role == "mask" and token == "<mask>", normalized=False, special=True)
     for name in ("additional_special_tokens", "extra_special_tokens"):
         more = settings.get(name) or ()
         for token in more.values() if isinstance(more, Mapping) else more:
-            yield dict(token) if isinstance(token, Mapping) else dict(content=token, normalized=False)
+            flags = dict(token) if isinstance(token, Mapping) else dict(content=token, normalized=False)
+            yield flags | dict(special=True)
 
 
 def _around(backend: Any, settings: Mapping[str, Any], kind: Kind) -> Any:

@@ -7,13 +7,16 @@ fields are needed; the package keeps one of them, the table of characters, to it
 """
 
 import dataclasses
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from xfm.errors import XfmError
+from xfm.hub.tokenizer_bounds import check_charsmap
 from xfm.hub.tokenizer_classes import KINDS, Kind
+from xfm.hub.tokenizer_files import extra_ids
 
 UNIGRAM = 1  # a trainer's model_type
 UNKNOWN, CONTROL, USER = 2, 3, 4  # types of a piece
@@ -57,6 +60,10 @@ def read_model(path: Path) -> Model:
         model.unknown  # noqa: B018 (there must be one)
     except (ValueError, IndexError, struct.error, TypeError, StopIteration, UnicodeDecodeError) as error:
         raise XfmError(f"{path} is damaged or no model of SentencePiece") from error
+    if not all(math.isfinite(score) for _, score, _ in model.pieces):
+        raise XfmError(f"{path} has pieces whose scores are no numbers")
+    if model.charsmap:
+        check_charsmap(path, model.charsmap)
     if model.kind != UNIGRAM:
         raise XfmError(
             f"{path} is a model of SentencePiece that is not of the unigram kind; xfm reads it from a tokenizer.json, "
@@ -148,7 +155,7 @@ def _number_comma(piece: str) -> bool:
 
 def _extra(settings: Mapping[str, Any], config: Mapping[str, Any]) -> int:
     """How many names of masked spans T5 has after its pieces; mT5 has none."""
-    return settings.get("extra_ids", 0 if config.get("model_type") in ("mt5", "umt5") else 100)
+    return extra_ids(settings, 0 if config.get("model_type") in ("mt5", "umt5") else 100)
 
 
 def _spans(count: int) -> list[str]:
