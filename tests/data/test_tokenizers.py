@@ -131,6 +131,25 @@ def test_too_small(kind, tmp_path):
         fit({"kind": kind, "size": 8}, tmp_path)
 
 
+@pytest.mark.parametrize("size", [10**9, -1, 0, 5, 1e3, True, "many", None])
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
+def test_a_size_that_cannot_be_is_refused_before_anything_is_read(kind, size, tmp_path):
+    with pytest.raises(XfmError, match="cannot be trained; give a whole number from 6 to 1000000"):
+        fit({"kind": kind, "size": size}, tmp_path, texts=None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_said_in_one_sentence(tmp_path, monkeypatch):
+    class Full:
+        def save(self, path):
+            raise Exception("No space left on device (os error 28)")
+
+    monkeypatch.setattr("xfm.data.tokenizers.trained.Bpe._train", lambda self, texts: Full())
+    with pytest.raises(XfmError, match="tokenizer.json could not be written: No space left"):
+        fit({"kind": "bpe", "size": 300}, tmp_path)
+    assert not (tmp_path / "tokenizer.json").exists()
+
+
 def test_file_of_another_library(tmp_path):
     """A RoBERTa-like file, with truncation and padding stored in it, which must not act."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -30,7 +30,8 @@ class Labelled:
     labels: "classes", or "numbers" to be guessed as they are.  classes: their names in order; sorted if empty.
     validation: share of the records, or a file of them, in the folder of `path` (of TFDS, a split).
     columns, ragged: see tables.Shape.
-    tokenizer: spec of TOKENIZERS.  length: T of a row; longer texts are cut.  kinds: token types of the model.
+    tokenizer: spec of TOKENIZERS.  length: T of a row; longer texts are cut as the tokeniser cuts them.
+    kinds: token types of the model; XLNet's and Funnel's tokenisers have their own number.
     """
 
     path: str | None = None

@@ -263,8 +263,11 @@ def read_tokenizer(folder: str | Path, config: Mapping[str, Any] | None = None) 
     """The tokeniser whose files are in a folder; `config` is the checkpoint's config.json.
 
     tokenizer.json if it is there, else vocab.txt (WordPiece), vocab.json with merges.txt (byte-level BPE), or a model
-    of SentencePiece (see `xfm.hub.tokenizer_sentencepiece` for the families). Nothing in them is executed.
-    Raises XfmError for a damaged file, where there is none, and for ids that the embedding of `config` does not have.
+    of SentencePiece, whichever is the class's (see `xfm.hub.tokenizer_classes`), with what tokenizer_config.json,
+    special_tokens_map.json and added_tokens.json say beside it. Nothing in them is executed.
+    Raises XfmError for a damaged file, where there is none, for one that asks for too much (see
+    `xfm.hub.tokenizer_bounds`), for a class that xfm does not have, and for ids that the embedding of `config` does not
+    have.
     """
     try:
         import tokenizers  # noqa: F401

@@ -192,17 +192,17 @@ def usual_tokens(backend: Any) -> dict[str, str]:
 
 
 def whole_file(path: Path) -> Any:
-    """The `tokenizers.Tokenizer` of a tokenizer.json alone; it joins texts as BERT does where the file does not say."""
+    """The `tokenizers.Tokenizer` of a tokenizer.json alone. Where the file does not say how it joins texts, they are
+    joined as BERT's are, as they are once a run with it is converted; or not at all without tokens for both ends.
+    """
     from tokenizers import processors
 
     backend, _ = _opened(path)
-    if backend.post_processor is None:
-        names = {role: name for role, name in usual_tokens(backend).items() if role in ("cls", "sep")}
-        cls, sep = (names.get(role, "") for role in ("cls", "sep"))
-        first = f"{cls} $A {sep}".split()
-        second = f"$B:1 {sep}:1".split() if sep else ["$B:1"]
-        ids = [(name, backend.token_to_id(name)) for name in sorted(set(names.values()))]
-        backend.post_processor = processors.TemplateProcessing(single=first, pair=[*first, *second], special_tokens=ids)
+    names = usual_tokens(backend)
+    if backend.post_processor is None and {"cls", "sep"} <= names.keys():
+        single, pair = (form.format(**names) for form in TEMPLATES["bert"])
+        ids = [(names[role], backend.token_to_id(names[role])) for role in ("cls", "sep")]
+        backend.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=ids)
     return backend
 
 

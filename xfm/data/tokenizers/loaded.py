@@ -30,7 +30,7 @@ class File:
     nothing is learnt.
 
     Padding and truncation stored in the file are switched off, but for the end at which it cuts. Where it does not say
-    how texts are joined, they are as BERT's are.
+    how texts are joined, they are as BERT's are if it has a token for both ends, else without any.
     """
 
     path: str

@@ -16,6 +16,7 @@ from xfm.data.tokenizers.base import SPECIALS, Texts
 from xfm.data.tokenizers.loaded import Loaded
 from xfm.errors import XfmError
 
+MOST = 1_000_000  # ids; the library sets room for all of them aside at once
 PIECE = r"\n[ \t]*|\w+|[^\w\s]"
 
 
@@ -134,6 +135,11 @@ def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> L
     Raises XfmError, naming the file, if the one that is there was trained on something else.
     """
     optional("tokenizers", "text")
+    size = spec["size"]
+    if isinstance(size, bool) or not isinstance(size, int) or not len(SPECIALS) < size <= MOST:
+        raise XfmError(
+            f"a tokenizer of size={size!r} cannot be trained; give a whole number from {len(SPECIALS) + 1} to {MOST}"
+        )
     path = Path(workdir) / "tokenizer.json"
     note = path.with_name("tokenizer.trained-on")
     now = fingerprint(spec, corpus)
@@ -142,7 +148,10 @@ def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> L
         with replacing(note) as draft:  # first: a tokenizer.json without a note cannot come from here
             draft.write_text(now)
         with replacing(path) as draft:
-            tokenizer.save(str(draft))
+            try:
+                tokenizer.save(str(draft))
+            except Exception as error:  # the library raises bare Exception, for a full disk too
+                raise XfmError(f"{path} could not be written: {error}") from error
     elif not note.exists() or note.read_text() != now:
         raise XfmError(
             f"{path} was trained on another corpus or with other settings than "
