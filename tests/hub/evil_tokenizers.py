@@ -162,6 +162,7 @@ EVIL: dict[str, Any] = {
     "sixty prefixes of themselves": changed(normalizer=sequence(*[replace(dict(Regex="(a)"), "aaa")] * 60)),
     "a hundred times bytes of bytes": changed(pre_tokenizer=dict(type="Sequence", pretokenizers=[BYTES] * 100)),
     "a hundred times bytes of bytes, normalised": changed(normalizer=sequence(*[dict(type="ByteLevel")] * 100)),
+    "five times ten": changed(normalizer=sequence(*[replace(dict(Regex="a"), "a" * 10)] * 5)),
     "a prefix of a million": changed(normalizer=dict(type="Prepend", prepend="x" * 10_000_000)),
     "a text ten thousand times in its row": template(*[A] * 10_000),
     "thousands of specials around a text": template(*[CLS] * 20_000, A),

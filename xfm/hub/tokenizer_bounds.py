@@ -14,8 +14,9 @@ from typing import Any
 from xfm.errors import XfmError
 
 BYTES = 100_000_000  # of a file; the largest tokenizer.json known has 35 million
-STEPS = 64  # of a normaliser, of what cuts, of what stands around a text
-GROWTH = 256  # characters that one may become
+STEPS = 256  # of a normaliser, of what cuts, of what stands around a text
+GROWTH = 4096  # characters that one may become, all steps together
+LIGATURE = 256  # bytes that one may become by a table of characters; U+FDFA, the longest, becomes 33
 ADDED = 100_000  # tokens beside the vocabulary
 SPANS = 10_000  # names of masked spans that T5 and ByT5 have ("extra_ids")
 INSIDE = ("normalizers", "pretokenizers", "processors", "decoders")  # of a Sequence
@@ -60,8 +61,8 @@ def check_charsmap(where: Path, charsmap: bytes) -> None:
     size = struct.unpack("<I", charsmap[:4])[0] if len(charsmap) >= 4 else None
     if size is None or size % 4 or not 0 < size <= len(charsmap) - 4:
         raise XfmError(f"{where} has a damaged table of characters (precompiled_charsmap)")
-    if max(map(len, charsmap[4 + size :].split(b"\0"))) > GROWTH:
-        raise XfmError(f"{where} has a table of characters that makes more than {GROWTH} bytes of one")
+    if max(map(len, charsmap[4 + size :].split(b"\0"))) > LIGATURE:
+        raise XfmError(f"{where} has a table of characters that makes more than {LIGATURE} bytes of one")
 
 
 def _steps(path: Path, part: str, content: Any) -> list[Mapping[str, Any]]:
@@ -94,7 +95,7 @@ def _growth(path: Path, step: Mapping[str, Any]) -> float:
         told = pattern.get("String") if isinstance(pattern, Mapping) else pattern
         return max(1.0, len(step["content"]) / max(len(told), 1) if isinstance(told, str) else len(step["content"]))
     longest = max((len(text) for text in _texts(step)), default=0)
-    return 1.0 if longest <= GROWTH else float(longest)
+    return 1.0 if longest <= LIGATURE else float(longest)
 
 
 def _texts(step: Mapping[str, Any]) -> Iterator[str]:

@@ -70,6 +70,7 @@ class TokenizerSpec(Protocol):
 class Untrained(abc.ABC):
     """What tokenisers that learn nothing and have no file share: rows are joined as BERT joins them."""
 
+    vocabulary: Vocabulary
     kinds = 1
 
     @abc.abstractmethod
