@@ -1,5 +1,5 @@
 """Sub-word tokenisers trained on the training documents, once per run, and kept in its folder as
-`tokenizer.json`.
+`tokenizer.json`. A special that a text spells out is its id, which decoding leaves out.
 """
 
 import collections
