@@ -58,6 +58,10 @@ def test_texts_are_taken_as_the_release_of_the_folder_takes_them(release, golden
     assert read_modules(tmp_path / "again").texts == modules.texts
 
 
+def test_a_length_without_end_is_none(tmp_path):
+    assert read_modules(written(tmp_path, "roberta", dict(max_seq_length=int(1e30)))).max_length is None
+
+
 def test_a_checkpoint_without_modules_takes_texts_whole(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert read_modules(tmp_path).texts == "whole"

@@ -161,7 +161,7 @@ def read_modules(folder: Path) -> Modules:
         pooling=_pooling(rows[1][1] / "config.json"),
         steps=tuple(steps),
         settings=settings,
-        max_length=own.get("max_seq_length"),
+        max_length=length if (length := own.get("max_seq_length", ENDLESS)) < ENDLESS else None,
         lower=bool(own.get("do_lower_case", False)),
         texts="stripped" if _generation(settings) < WHOLE else "whole",
     )
@@ -198,9 +198,10 @@ def _rows(path: Path) -> list[tuple[str, Path]]:
 
 
 LENGTHS = "sentence_bert_config.json"
+ENDLESS = 10**9  # a max_seq_length from here on stands for none
 # Of a file, each key with what its value may be and the words for it; null stands for a key that is not there.
 OWN = {
-    "max_seq_length": (lambda x: _whole(x) and 0 < x < 10**9, "a whole number from 1 to 999999999"),
+    "max_seq_length": (lambda x: _whole(x) and x > 0, "a whole number from 1"),
     "do_lower_case": (lambda x: isinstance(x, bool), "true or false"),
 }
 SETTINGS = {

@@ -128,9 +128,9 @@ def kind_of(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]
         return _known(folder, name, f"the tokeniser class {told!r}")
     if stored and (name or not model or model in WHOLE):
         return STORED
-    return _known(folder, model, f"the model_type {config.get('model_type')!r} and no tokeniser class") if model else (
-        KINDS["bert"]
-    )  # fmt: skip
+    if not model:
+        return KINDS["bert"]
+    return _known(folder, model, f"the model_type {config.get('model_type')!r} and no tokeniser class")
 
 
 def _known(folder: Path, name: str, what: str) -> Kind:
