@@ -244,8 +244,8 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _unreadable(path: Path, error: Exception) -> XfmError:
-    """One sentence with the line of the config at which loading it failed."""
+def _unreadable(path: Path, error: BaseException, what: str = "cannot be loaded") -> XfmError:
+    """One sentence with the line of the config at which it failed."""
     lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if Path(at.filename) == Path(path)]
     line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
-    return XfmError(f"{path}{f', line {line}' if line else ''} cannot be loaded: {type(error).__name__}: {error}")
+    return XfmError(f"{path}{f', line {line}' if line else ''} {what}: {type(error).__name__}: {error}")

@@ -41,7 +41,7 @@ def _set(config: dict, steps: list[str], text: str, note: Callable) -> None:
     inside, where, root = config, "config", steps[0]
     for step in steps[:-1]:
         if _left_to_checkpoint(inside, where, root) and step not in inside:
-            if Mapping in _options((_hints(inside, where, root) or {}).get(step)):
+            if Mapping in options((_hints(inside, where, root) or {}).get(step)):
                 inside[step] = {}  # for single fields of a part that the checkpoint has
         inside, where = inside[_key(inside, step, where, root)], f"{where}.{step}"
     last = steps[-1]

@@ -24,6 +24,9 @@ def described(module, variant):
     return describe(module.get_config(variant))
 
 
+FFN = dict(kind="mlp", hidden=F)
+
+
 def stack(*pattern, **more):
     embed = dict(kind="tokens", vocab=V, width=D)
     return dict(kind="stack", pattern=list(pattern), **{"embed": embed, **more})
@@ -180,21 +183,21 @@ def test_the_batch_is_what_the_model_reads():
     c = vit.get_config("tiny")
     c.data = tfds
     assert example_batch(c)["images"].shape == (1, 32, 48, 1)
-    assert example_batch(dict(model=stack()))["tokens"].shape == (1, 512)
-    model = stack()
+    assert example_batch(dict(model=stack(FFN)))["tokens"].shape == (1, 512)
+    model = stack(FFN)
     model["embed"]["position"] = dict(kind="learned", length=77)
     assert example_batch(dict(model=model))["tokens"].shape == (1, 77)
     model["embed"]["position"]["first"] = 2  # RoBERTa's: rows 0 and 1 of the table are no positions
     assert example_batch(dict(model=model))["tokens"].shape == (1, 75)
-    images = stack(embed=dict(kind="patches", patch=16, width=D))
+    images = stack(FFN, embed=dict(kind="patches", patch=16, width=D))
     assert example_batch(dict(model=images))["images"].shape == (1, 224, 224, 3)
     parts = {"own": {"path": "texts"}}
     mixed = dict(kind="mixture", parts=parts, length=16, packing="documents")
-    assert {n: x.shape for n, x in example_batch(dict(model=stack(), data=mixed)).items()} == {
+    assert {n: x.shape for n, x in example_batch(dict(model=stack(FFN), data=mixed)).items()} == {
         name: (1, 16) for name in ("tokens", "segments", "positions")
     }
     with pytest.raises(XfmError, match="config.data.length is 0; it must be a whole number of at least 1"):
-        example_batch(dict(model=stack(), data=dict(length=0)))
+        example_batch(dict(model=stack(FFN), data=dict(length=0)))
 
 
 def test_batch_fits_the_data_of_the_digits(tmp_path):
@@ -234,6 +237,6 @@ def test_human_numbers():
 def test_a_model_of_no_known_structure_still_adds_up():
     model = xfm.build(stack(dict(kind="mlp", hidden=F)))
     found = describe(dict(model=stack(dict(kind="mlp", hidden=F))))
-    batch = example_batch(dict(model=stack()))
+    batch = example_batch(dict(model=stack(FFN)))
     leaves = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0), batch))
     assert found.parameters == sum(leaf.size for leaf in leaves)
