@@ -18,7 +18,7 @@ from xfm.data.template import laid
 from xfm.data.text import default_tokenizer
 from xfm.data.tokenizers import TOKENIZERS, Joined, Tokenizer
 from xfm.errors import nearest
-from xfm.fields import Count, Fraction, Name, RowLength
+from xfm.fields import Count, Fraction, Integer, Name, RowLength
 from xfm.spec import SpecError, build
 
 
@@ -45,11 +45,11 @@ class Labelled:
     texts: Sequence[str] = ("text",)
     label: Name = "label"
     labels: Literal["classes", "numbers"] = "classes"
-    classes: Sequence[str] = ()
+    classes: Sequence[str | Integer] = ()
     validation: Fraction | Name = 0.1
     columns: Sequence[str] = ()
     ragged: str = "refuse"
-    errors: str = "strict"
+    errors: Literal["strict", "replace"] = "strict"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: RowLength = 128
     kinds: Count = 2

@@ -41,7 +41,7 @@ class Mixture:
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: RowLength = 128
     packing: Literal["stream", "documents"] = "stream"
-    errors: str = "strict"
+    errors: Literal["strict", "replace"] = "strict"
 
     PATHS: ClassVar = {"parts": paths.each(paths.fields(Text.PATHS)), "tokenizer": paths.spec(TOKENIZERS)}
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Pairs:
     validation: Fraction | Name = 0.1
     columns: Sequence[str] = ()
     ragged: str = "refuse"
-    errors: str = "strict"
+    errors: Literal["strict", "replace"] = "strict"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: RowLength = 128
     kinds: Count = 2

@@ -7,7 +7,7 @@ questions without an answer; rows as in Devlin et al. 2019 (BERT), section 4.2.
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Spans:
     path: Name | None = None
     task: str = "named_parameter"
     validation: Fraction | Name = 0.1
-    errors: str = "strict"
+    errors: Literal["strict", "replace"] = "strict"
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)
     length: RowLength = 384
     stride: Count = 128

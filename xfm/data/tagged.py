@@ -42,8 +42,8 @@ class Tagged:
     words: Name = "tokens"
     tags: Name = "tags"
     column: Integer = -1
-    classes: Sequence[str] = ()
-    errors: str = "strict"
+    classes: Sequence[str | Integer] = ()
+    errors: Literal["strict", "replace"] = "strict"
     pieces: Literal["first", "all"] = "first"
     validation: Fraction | Name = 0.1
     tokenizer: Mapping[str, Any] = dataclasses.field(default_factory=default_tokenizer)

@@ -32,7 +32,7 @@ class TextFields:
     tokenizer: Spec = dataclasses.field(default_factory=lambda: {"kind": "wordpiece", "size": 4096})
     length: RowLength = 128
     packing: Literal["stream", "documents", "single"] = "stream"
-    errors: str = "strict"
+    errors: Literal["strict", "replace"] = "strict"
 
 
 @dataclasses.dataclass(frozen=True)
