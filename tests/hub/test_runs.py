@@ -14,6 +14,7 @@ from xfm.configs.text import finetune_classification
 from xfm.errors import XfmError
 from xfm.hub.convert import convert
 from xfm.train import train
+from xfm.train.record import read_record, write_record
 
 TEXTS = ["w1 w2 w3 w4 w5 w6", "w7", "w9 w3"]
 
@@ -72,9 +73,9 @@ def test_it_leaves_as_the_family_that_it_started_from(trained, tmp_path):
 def test_a_run_of_no_family_opens_as_it_is(trained, tmp_path):
     workdir, _ = trained
     other = shutil.copytree(workdir, tmp_path / "run")
-    record = json.loads((other / "config.json").read_text())
-    record["config"]["start"]["family"] = "bert"  # which counts positions otherwise
-    (other / "config.json").write_text(json.dumps(record))
+    record = read_record(other)
+    record.config["start"]["family"] = "bert"  # which counts positions otherwise
+    write_record(other, record)
     with pytest.raises(XfmError, match="the Hub's bert does not have this network"):
         convert(other, tmp_path / "out")
     m = xfm.load(other)
