@@ -12,10 +12,12 @@ from safetensors.numpy import load_file
 import xfm
 import xfm.configs.text
 from tests.hub import small
+from xfm.configs.text import gpt2
+from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
 from xfm.hub import keys
 from xfm.hub.checkpoint import family_of
-from xfm.hub.export import checkpoint_of
+from xfm.hub.export import Run, checkpoint_of, write_tokenizer
 from xfm.hub.families import WRITTEN
 from xfm.hub.matching import differences, match, variants, written
 from xfm.spec import plain
@@ -215,3 +217,18 @@ def test_transformers_loads_it(name, tmp_path):
     for key in ("logits", "start_logits", "end_logits", "prediction_logits"):
         if key in answer:
             close(mine[key if key in mine else "masked_lm"], answer[key])
+
+
+@pytest.mark.parametrize(("objective", "ends"), [("causal_lm", False), ("classification", True)])
+def test_texts_end_after_conversion_as_they_did_in_training(objective, ends, tmp_path):
+    """A causal classifier is trained on texts that end with [SEP]; a language model goes on where a text stops."""
+    (tmp_path / "run").mkdir()
+    trained = TOKENIZERS["wordpiece"](size=40).fit(lambda: iter(["some words of a text"]), "corpus", tmp_path / "run")
+    data, model = dict(tokenizer=dict(kind="wordpiece")), plain(gpt2.get_config("tiny").model)
+    config = dict(model=model, objective=dict(kind=objective), data=data)
+    run = Run(tmp_path / "run", config, (), trained.vocabulary, {}, None, config, {})
+    (tmp_path / "out").mkdir()
+    write_tokenizer(run, tmp_path / "out", None)
+    again = TOKENIZERS["file"](str(tmp_path / "out" / "tokenizer.json")).fit(tuple, "", tmp_path)
+    ids = again.joined([["some words"]], 30)[0].ids.tolist()
+    assert ids[0] == trained.vocabulary.cls and (ids[-1] == trained.vocabulary.sep) == ends

@@ -14,6 +14,7 @@ from tests.close import assert_close
 from tests.drawn import loss_of
 from xfm.data.source import Arrays, Data
 from xfm.errors import XfmError
+from xfm.objectives.classification import Classification
 from xfm.objectives.contrast import LOSSES
 from xfm.objectives.entities import entities, entity_scores
 from xfm.objectives.regression import Regression
@@ -75,6 +76,19 @@ def test_tagging_counts_judged_tokens_only():
     logs = jax.nn.log_softmax(one.model.apply({"params": params}, batch)["tags"])
     assert metrics["loss"][1] == 2
     assert_close(loss, -(logs[0, 3, 2] + logs[1, 5, 1]) / 2)
+
+
+def test_a_head_of_another_number_of_classes_is_refused():
+    """Without a word, a tagger would have trained with more classes than it was given, and a classifier not at all."""
+    key, batch = jax.random.key(0), {"tokens": tokens(2), "weights": jnp.ones((2, T), jnp.int32)}
+    tagger = Tagging(model=model(tags=dict(kind="tagging", classes=4)), classes=3)
+    head = dict(kind="classification", classes=4, pool=dict(kind="mean"))
+    classifier = Classification(model=model(label=head), classes=3)
+    for one, labels in ((tagger, jnp.ones((2, T), jnp.int32)), (classifier, jnp.ones(2, jnp.int32))):
+        made = {**batch, "labels": labels} if one is tagger else {"tokens": batch["tokens"], "labels": labels}
+        params = jax.eval_shape(lambda one=one, made=made: one.init(key, made)[0])
+        with pytest.raises(XfmError, match="the head has 4 classes and config.objective.classes is 3; set both"):
+            jax.eval_shape(lambda p, one=one, made=made: one.loss(p, {}, made, key), params)
 
 
 # Worked by hand from SQuAD's definition of normalisation.

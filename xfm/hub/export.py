@@ -218,7 +218,7 @@ def write_tokenizer(run: Run, folder: Path, m: Match | None) -> dict[str, Any]:
     words = {role: tokenizer.id_to_token(i) for role, i in ids.items()}
     if tokenizer.post_processor is None and {"cls", "sep"} <= words.keys():
         cls, sep = words["cls"], words["sep"]
-        end = "" if spec.get("mask") == "causal" else f" {sep}"  # a causal network goes on where a text stops
+        end = "" if run.config["objective"]["kind"] == "causal_lm" else f" {sep}"  # that goes on where a text stops
         tokenizer.post_processor = TemplateProcessing(
             single=f"{cls} $A{end}",
             pair=f"{cls} $A {sep} $B:1 {sep}:1",

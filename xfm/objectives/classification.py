@@ -49,6 +49,7 @@ class Classification(Objective):
             batch, labels = self._mixed(batch, labels, mix)
         out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": drop})
         logits = of_classes(out["label"]).astype(jnp.float32)
+        require_classes(logits, self.classes)
         weights = row_weights(batch, hard.shape)
         metrics = {
             "loss": weighted(-(labels * jax.nn.log_softmax(logits)).sum(-1), weights),
@@ -110,6 +111,15 @@ class Classification(Objective):
 def of_classes(logits: Float[Array, "B n"]) -> Float[Array, "B classes"]:
     """Logits of all classes; one alone is that of the second of two, the first having 0."""
     return jnp.pad(logits, ((0, 0), (1, 0))) if logits.shape[-1] == 1 else logits
+
+
+def require_classes(logits: Float[Array, "*any n"], classes: int) -> None:
+    """Raises XfmError where a head has another number of classes than the objective."""
+    if logits.shape[-1] != classes:
+        raise XfmError(
+            f"the head has {logits.shape[-1]} classes and config.objective.classes is {classes}; set both to the "
+            "number of labels"
+        )
 
 
 def check_classes(classes: int, data) -> None:

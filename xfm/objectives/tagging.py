@@ -9,7 +9,7 @@ import numpy as np
 from xfm.errors import XfmError
 from xfm.fields import CountOrZero
 from xfm.objectives.base import Objective, cross_entropy, total, weighted
-from xfm.objectives.classification import check_classes
+from xfm.objectives.classification import check_classes, require_classes
 from xfm.objectives.entities import entity_scores
 from xfm.objectives.scores import CLASSES, check_scores, scored
 from xfm.objectives.text import excerpt
@@ -36,6 +36,7 @@ class Tagging(Objective):
     def loss(self, params, extra, batch, rng, train=True):
         out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": rng})
         logits, labels, weights = out["tags"], batch["labels"], batch["weights"]
+        require_classes(logits, self.classes)
         metrics = {
             "loss": weighted(cross_entropy(logits, labels), weights),
             "accuracy": weighted(logits.argmax(-1) == labels, weights),
