@@ -19,7 +19,7 @@ from xfm.objectives.retrieval import Retrieval
 from xfm.spec import schema
 from xfm.train import evaluate, train
 from xfm.train.evaluation import EvenBatches, evaluate_on, even, fewest_rows, predictor, sample
-from xfm.train.record import require_same_config, write_record
+from xfm.train.record import Record, require_same_config, write_record
 from xfm.train.run import setup
 from xfm.train.sharding import batch_sharding
 from xfm.train.state import State
@@ -171,12 +171,14 @@ def test_a_query_chooses_among_what_a_batch_has(tmp_path, capsys):
 
 def test_keys_that_only_evaluation_reads_may_change(tmp_path):
     old = dict(objective=dict(kind="retrieval", among=16, chunks=2), mesh=dict(data=2), batch=8)
-    write_record(tmp_path, old, "")
+    write_record(tmp_path, Record(old, ""))
     free = evaluated_keys(old["objective"])
     assert free == ("objective.among",)
-    require_same_config(tmp_path, old | dict(objective=dict(old["objective"], among=8), mesh=dict(data=4)), free)
+    require_same_config(
+        tmp_path, old | dict(objective=dict(old["objective"], among=8), mesh=dict(data=4)), evaluated=free
+    )
     with pytest.raises(XfmError, match=r"\(objective.chunks: 2 -> 4\).*nan_limit.*objective.among may"):
-        require_same_config(tmp_path, old | dict(objective=dict(old["objective"], chunks=4, among=8)), free)
+        require_same_config(tmp_path, old | dict(objective=dict(old["objective"], chunks=4, among=8)), evaluated=free)
     with pytest.raises(XfmError, match="objective.among: 16 -> 8"):
         require_same_config(tmp_path, old | dict(objective=dict(old["objective"], among=8)))
     for kind, objective in OBJECTIVES.items():

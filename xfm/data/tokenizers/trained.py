@@ -15,7 +15,7 @@ from xfm.data.files import fingerprint, optional, replacing
 from xfm.data.tokenizers.base import SPECIALS, Texts
 from xfm.data.tokenizers.loaded import Loaded
 from xfm.errors import XfmError
-from xfm.fields import Range
+from xfm.fields import Range, fault, shown
 
 # Ids: more than the specials, and no more than the library can set memory aside for, which it does at once.
 Size = Annotated[int, Range(len(SPECIALS) + 1, 1_000_000)]
@@ -137,6 +137,8 @@ def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> L
     Raises XfmError, naming the file, if the one that is there was trained on something else.
     """
     optional("tokenizers", "text")
+    if wanted := fault(spec["size"], Size):
+        raise XfmError(f"a tokeniser's size is {shown(spec['size'])}; it must be {wanted}")
     path = Path(workdir) / "tokenizer.json"
     note = path.with_name("tokenizer.trained-on")
     now = fingerprint(spec, corpus)
