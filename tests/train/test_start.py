@@ -279,3 +279,22 @@ def test_what_cannot_leave_is_refused_before_training(tmp_path):
         check(c)
     c.start.export = "none"
     check(c)
+
+
+def test_what_cannot_leave_is_told_when_a_run_begins(tmp_path, capsys):
+    """A network of one's own trains; that no family of the Hub has it stands in the run's first lines."""
+    c = config(tmp_path, source=None)
+    c.start = dict(source=None)
+    norms, embed = {"in": dict(kind="rmsnorm")}, dict(kind="tokens", vocab=300, width=16)
+    pattern = [dict(kind="attention", heads=2), dict(kind="mlp", hidden=16)]
+    c.model = dict(
+        kind="stack",
+        embed=embed,
+        pattern=pattern,
+        norms=norms,
+        heads=dict(label=dict(kind="classification", classes=2)),
+    )
+    c.data.tokenizer = dict(kind="bytes")
+    (tmp_path / "run").mkdir()
+    setup(c.to_dict(), tmp_path / "run", "write", None).checkpoints.close()
+    assert "xfm convert will not write this network: no family of the Hub" in capsys.readouterr().err

@@ -141,8 +141,9 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         report.say(line)
     for line in taken.lines(begins, found, config["model"], optimiser.frozen) if fresh_start else ():
         report.say(line)
-    if mode == "write" and (reason := start.kept_here(config)) is not None:
-        report.say(f"xfm convert: {reason}")
+    reads_text = getattr(getattr(objective, "model", None), "vocab", None) is not None
+    if mode == "write" and reads_text and (reason := start.kept_here(config)) is not None:
+        report.say(f"xfm convert will not write this network: {reason}")
     for line in notes[:5] + ([f"(and {len(notes) - 5} more)"] if len(notes) > 5 else []):
         report.say(line)
     baseline = {name: float(value) for name, value in objective.baseline(data).items()}
