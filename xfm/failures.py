@@ -35,7 +35,7 @@ def leave(code: int) -> int:
 
     Python waits at its end for every thread that is not a daemon, without limit. Orbax makes such threads; after a save
     that failed some may wait minutes for each other or for another host, and then print tracebacks of what has been
-    told. Nothing else is cut off: files are closed, what was said is flushed.
+    reported. Nothing else is cut off: files are closed, what was said is flushed.
     """
     end = time.monotonic() + PATIENCE
     while _left() and time.monotonic() < end:

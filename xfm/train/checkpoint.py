@@ -35,7 +35,7 @@ class Checkpoints:
     """The checkpoints of one workdir, `keep` (at least 2) newest steps of them.
 
     mode: "write", or "read" to touch nothing, not even what a run that still goes on is writing.
-    say: told one sentence about each step that turns out damaged.
+    say: called with one sentence about each step that turns out damaged.
     """
 
     def __init__(self, workdir: Path, keep: int = 2, mode: str = "write", say=print):

@@ -56,6 +56,7 @@ def find(source: str, head: str | None = None, revision: str | None = None) -> F
 
 
 def of_hub(source: str, head: str | None, revision: str | None) -> Found:
+    """A checkpoint in the Hub's format: config.json and the names of tensors are read, no numbers."""
     from xfm.hub.checkpoint import load, planned
     from xfm.hub.inputs import check_ids
     from xfm.hub.settings import Settings
@@ -99,6 +100,7 @@ def of_hub(source: str, head: str | None, revision: str | None) -> Found:
 
 
 def of_run(workdir: Path, head: str | None) -> Found:
+    """A run of xfm. Raises XfmError where it has no such head, and where its tokeniser is damaged."""
     record = read_record(workdir)
     config = record.config
     spec, data = config["model"], config["data"]

@@ -162,7 +162,7 @@ def _read(path: Path) -> Holder | None:
 
 
 def _born(pid: int) -> str:
-    """When a process started, as Linux counts it; empty where that is not told."""
+    """When a process started, as Linux counts it; empty where that is not known."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # a name may hold blanks

@@ -22,7 +22,7 @@ FILE = "metrics.jsonl"
 
 class JsonLines:
     """One JSON object a line, written at once; lines past `step`, from a run that went on and was
-    lost, are dropped, and so are damaged ones, which is told.
+    lost, are dropped, and so are damaged ones, which `say` reports.
     """
 
     def __init__(self, workdir: Path, step: int, say: Callable[[str], None]):
@@ -73,7 +73,7 @@ class TensorBoard:
 class Log:
     """All writers of a run; on processes other than 0 it writes nothing.
 
-    say: told one sentence about each damaged line of an earlier run.
+    say: called with one sentence about each damaged line of an earlier run.
     """
 
     def __init__(self, workdir: Path, kinds: Sequence[str], step: int, say: Callable[[str], None]):
@@ -98,7 +98,7 @@ class Log:
 def read_metrics(workdir: str | Path, say: Callable[[str], None] = lambda text: None) -> list[dict]:
     """The lines of metrics.jsonl; a last line that was cut off is left out.
 
-    say: told one sentence about each other line that is left out because it is damaged.
+    say: called with one sentence about each other line that is left out because it is damaged.
     """
     path = Path(workdir) / FILE
     lines = []

@@ -46,10 +46,7 @@ def of(config: Mapping[str, Any]) -> Start:
     for key in given:
         if key not in legal:
             raise XfmError(f"config.start has no key {key!r}{nearest(key, legal)}; it has {', '.join(legal)}")
-    start = build({"start": Start}, {"kind": "start", **given})
-    if start.export not in ("hub", "none"):
-        raise XfmError(f"config.start.export is {start.export!r}; it is 'hub' or 'none'")
-    return start
+    return build({"start": Start}, {"kind": "start", **given})
 
 
 def found_for(config: Mapping[str, Any]) -> Found | None:
