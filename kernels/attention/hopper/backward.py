@@ -9,14 +9,14 @@ import functools
 
 import jax
 
-from .. import mosaic_gpu as gpu
-from .gpu_halves import Block, Task, launch
-from .gpu_kernel import Kernel, by_rows
-from .gpu_plan import ROWS, Plan, Tiling
-from .gpu_scores import dropping, score_gradient, weights
+from ... import mosaic_gpu as gpu
+from .halves import Block, Task, launch
+from .kernel import Kernel, by_rows
+from .plan import ROWS, Call, Tiling
+from .scores import dropping, score_gradient, weights
 
 
-def queries(plan: Plan, tiling: Tiling, arrays: dict) -> jax.Array:
+def queries(plan: Call, tiling: Tiling, arrays: dict) -> jax.Array:
     """dq. arrays: those of `forward`, with do [B T N H], lse and delta [B N Tp]."""
     keeps, passes = (("q", "do", "lse", "delta", "q_ids"),), (("k", "k_ids", "wide"), ("v",))
     kernel = Kernel("attention_dq", plan, tiling, arrays, "t", keeps, passes, dict(dq="q"))
@@ -41,7 +41,7 @@ def queries(plan: Plan, tiling: Tiling, arrays: dict) -> jax.Array:
     return launch(kernel, *by_rows(kernel), compute, dict(dq=jax.ShapeDtypeStruct(q.shape, q.dtype)))["dq"]
 
 
-def keys_and_values(plan: Plan, tiling: Tiling, arrays: dict, wanted: tuple[str, ...] = ("dk", "dv")) -> dict:
+def keys_and_values(plan: Call, tiling: Tiling, arrays: dict, wanted: tuple[str, ...] = ("dk", "dv")) -> dict:
     """dk and dv, or one of them (each takes width / 2 registers of every thread). arrays: as for `queries`.
 
     Blocks are transposed: rows are keys. Of the query heads that share a head of keys, one follows the other into the

@@ -13,8 +13,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float
 
-from .bias import Buckets, Slopes
-from .tpu_plan import LANES, Plan
+from ..bias import Buckets, Slopes
+from .plan import LANES, Plan
 
 KEPT = 2**23  # bytes of vector memory for tiles that are laid out once
 

@@ -1,8 +1,8 @@
 """Attention on TPU by Pallas kernels: any length, packed, windowed, biased; forward and backward.
 
-`tpu_plan` cuts rows into blocks and says which meet, `tpu_block` gives the scores of a block, of which `tpu_lanes`
-leaves what it can to the matrix unit, `tpu_line` a bias of distances and `tpu_relative` one of products with them;
-`tpu_forward` and `tpu_backward` walk over the blocks, and `tpu_call` hands them their operands. Here the public
+`plan` cuts rows into blocks and says which meet, `block` gives the scores of a block, of which `coding`
+leaves what it can to the matrix unit, `line` a bias of distances and `relative` one of products with them;
+`forward` and `backward` walk over the blocks, and `call` hands them their operands. Here the public
 function's arguments become those operands, and the two passes one differentiable function.
 """
 
@@ -14,16 +14,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ..platform import matrix_unit
-from . import tpu_lanes, tpu_line, tpu_relative
-from .bias import Bias, Buckets, Dense, GridDecay, GridTable, Relative, Slopes
-from .mask import Mask, Pattern
-from .softmax import Sigmoid
-from .tpu_backward import backward, backward_of_planes
-from .tpu_block import HIDDEN, LOG2E, How
-from .tpu_forward import forward
-from .tpu_partition import on_each_chip, unknown
-from .tpu_plan import LANES, Plan, plan, seen, visits
+from ...platform import matrix_unit
+from ..bias import Bias, Buckets, Dense, GridDecay, GridTable, Relative, Slopes
+from ..mask import Mask, Pattern
+from ..softmax import Sigmoid
+from . import coding, line, relative
+from .backward import backward, backward_of_planes
+from .block import HIDDEN, LOG2E, How
+from .forward import forward
+from .partition import on_each_chip, unknown
+from .plan import LANES, Plan, plan, seen, visits
 
 TABLES = 24 * 2**20  # bytes of vector memory for what a relative bias reads and adds up of a column of heads
 QUERIES = 16_384  # whose gradient vector memory holds, in one column of heads
@@ -35,7 +35,7 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
         return f"{q.dtype} arrays; they take bfloat16 and float32"
     if bias is not None and type(bias) not in NUMBERS:
         return f"a bias of kind {type(bias).__name__}; they take {', '.join(kind.__name__ for kind in NUMBERS)}"
-    if isinstance(bias, Relative) and (needed := tpu_relative.memory(bias, plan(q.shape, k.shape, mask))) > TABLES:
+    if isinstance(bias, Relative) and (needed := relative.memory(bias, plan(q.shape, k.shape, mask))) > TABLES:
         return (
             f"a Relative bias whose tables and their gradients take {needed >> 20} MiB, above {TABLES >> 20}, at once"
         )
@@ -44,7 +44,7 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
     return None
 
 
-def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
+def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     """The public function's arguments, checked and none refused -> (y, lse); lse is None for a sigmoid."""
     (_, T, N, H), K = q.shape, k.shape[2]
     if K != N and H % LANES:  # keys of several heads lie in one column of lanes: each query head gets its own
@@ -52,7 +52,7 @@ def tpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     given = dict(scale=scale, softmax=softmax, dropout=dropout)
     if T > (most := _queries_at_once(N, H, mask)):
         parts = [
-            tpu(q[:, at : at + most], k, v, segments=own, mask=shown, bias=of_part, **given)
+            run(q[:, at : at + most], k, v, segments=own, mask=shown, bias=of_part, **given)
             for at in range(0, T, most)
             for own, shown, of_part in [_part(segments, mask, bias, at, most)]
         ]
@@ -142,7 +142,7 @@ def _attend_backward(how, saved, gradients):
         dk, dv = (a[:, :, :, 0] if cut.N == cut.K else a.sum(3).astype(k.dtype) for a in (dk, dv))
         if how.bias == "relative":
             out |= {f"d_{name}": out[f"d_{name}"].reshape(a.shape) for name, a in numbers.items()}
-        names = ("d_heads", "d_line", "d_plane", *tpu_relative.GRADIENTS, "d_shift")
+        names = ("d_heads", "d_line", "d_plane", *relative.GRADIENTS, "d_shift")
         learned = [out[name] for name in names if name in out]
         return out["dq"].reshape(q.shape), dk, dv, *learned
 
@@ -160,8 +160,8 @@ def _settled(how: How, cut: Plan) -> How:
     """Leaves to the matrix unit what it may take and the heads of this chip have lanes for."""
     return dataclasses.replace(
         how,
-        codes=how.codes and tpu_lanes.codes_fit(cut, how.scale, how.unit),
-        folded=how.folded and tpu_lanes.fold_fits(cut, how.scale, how.unit),
+        codes=how.codes and coding.codes_fit(cut, how.scale, how.unit),
+        folded=how.folded and coding.fold_fits(cut, how.scale, how.unit),
     )
 
 
@@ -193,22 +193,22 @@ def _axes_of_keys(k) -> str:
 def _axes_of_numbers(numbers) -> list[str]:
     """Of the bias's numbers: they are cut with the heads, planes with the rows too, but not where one is for all."""
     if isinstance(numbers, dict):
-        return [tpu_relative.AXES[name] for name in sorted(numbers)]
+        return [relative.AXES[name] for name in sorted(numbers)]
     if numbers is None or numbers.ndim < 4:
         return [] if numbers is None else ["n" + "-" * (numbers.ndim - 1)]
     return [("b" if numbers.shape[0] > 1 else "-") + ("n" if numbers.shape[1] > 1 else "-") + "--"]
 
 
 def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
-    """What the kernels read, by name, in the shapes that `tpu_call` cuts."""
+    """What the kernels read, by name, in the shapes that `call` cuts."""
     segments, mask, seed = fixed
     operands = {name: a.reshape(*a.shape[:2], -1) for name, a in (("q", q), ("k", k), ("v", v))}
     if segments is not None:
         own = (a.astype(jnp.int32)[:, None] for a in segments)
         operands |= dict(zip(("q_segments", "k_segments"), own, strict=True))
     if how.codes:
-        operands["q_codes"] = tpu_lanes.codes(segments[0], "queries", q.dtype)
-        operands["k_codes"] = tpu_lanes.codes(segments[1], "keys", k.dtype)
+        operands["q_codes"] = coding.codes(segments[0], "queries", q.dtype)
+        operands["k_codes"] = coding.codes(segments[1], "keys", k.dtype)
     if how.start:
         operands["start"] = jnp.asarray(mask.start, jnp.int32).reshape(1)
     if mask.prefix is not None:
@@ -221,7 +221,7 @@ def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) 
     if mask.pattern is not None:
         operands["pattern"] = mask.pattern.shown.swapaxes(1, 2).astype(jnp.bfloat16)
     if how.bias == "relative":
-        operands |= tpu_relative.operands(numbers, cut)
+        operands |= relative.operands(numbers, cut)
     elif numbers is not None:
         operands["bias"] = numbers * LOG2E
     if how.bias == "plane":
@@ -299,10 +299,10 @@ def _plane(bias: Bias, cut: Plan) -> Float[Array, "#B #N S T"]:
 
 # How a bias reaches the kernels: the name of its form, and its numbers as a function of bias, plan and mask.
 NUMBERS = {
-    Slopes: ("line", lambda bias, cut, mask: tpu_line.line(bias, mask.start, cut)),
-    Buckets: ("line", lambda bias, cut, mask: tpu_line.line(bias, mask.start, cut)),
+    Slopes: ("line", lambda bias, cut, mask: line.line(bias, mask.start, cut)),
+    Buckets: ("line", lambda bias, cut, mask: line.line(bias, mask.start, cut)),
     GridDecay: ("decay", lambda bias, cut, mask: jnp.asarray(bias.rates, jnp.float32)),
     Dense: ("plane", lambda bias, cut, mask: _plane(bias, cut)),
     GridTable: ("plane", lambda bias, cut, mask: _plane(bias, cut)),
-    Relative: ("relative", lambda bias, cut, mask: tpu_relative.numbers(bias, cut)),
+    Relative: ("relative", lambda bias, cut, mask: relative.numbers(bias, cut)),
 }

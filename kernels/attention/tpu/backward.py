@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from . import tpu_line, tpu_relative
-from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, clipped, dot, iota, side_by_side, sigmoid, when, zeroed
-from .tpu_call import call, call_by_planes, rows_of
-from .tpu_plan import ALL, LANES, SOME, Plan, Visits
+from . import line, relative
+from .block import HIDDEN, LOG2E, Block, Head, How, Place
+from .call import call, call_by_planes, rows_of
+from .ops import clipped, dot, iota, side_by_side, sigmoid, when, zeroed
+from .plan import ALL, LANES, SOME, Plan, Visits
 
 ADDED_UP = {"d_heads", "d_line", "d_shift"}  # over all blocks of a row
 
@@ -50,9 +51,9 @@ def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dic
         dv_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
     )
     if how.bias == "line":
-        scratch |= tpu_line.kept(plan)
+        scratch |= line.kept(plan)
     if how.bias == "relative":
-        learned, sums = tpu_relative.gradients(operands, plan)
+        learned, sums = relative.gradients(operands, plan)
         outputs, scratch = outputs | learned, scratch | sums
     kernel = functools.partial(_kernel, plan, how, visits)
     out = call(kernel, plan, operands, visits, "keys", outputs, scratch, name="attention_backward")
@@ -70,9 +71,9 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
     if "d_plane" in refs:
         pl.when(_first_of_plane(plan, refs, column, row_block) & first_of_row)(lambda: _clear(refs, "d_plane"))
     if "tiles" in refs:
-        pl.when((row_block == 0) & first_of_row)(lambda: tpu_line.lay_out(plan, refs))
+        pl.when((row_block == 0) & first_of_row)(lambda: line.lay_out(plan, refs))
     if how.bias == "relative":
-        pl.when((row_block == 0) & first_of_row)(lambda: tpu_relative.clear(refs, "d_of_key", "d_of_query"))
+        pl.when((row_block == 0) & first_of_row)(lambda: relative.clear(refs, "d_of_key", "d_of_query"))
 
     def rows(rows):
         """A step's rows [(r, b), …] with the block of keys and of queries that it is at."""
@@ -85,15 +86,15 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         pl.when(first)(lambda: _clear(refs, "dk_sum", "dv_sum"))
         pl.when(first_of_row)(lambda: _clear(refs, "dq_sum"))
         if how.bias == "relative":
-            pl.when(first)(lambda: tpu_relative.clear(refs, "d_relative_k_sum"))
-            pl.when(first_of_row)(lambda: tpu_relative.clear(refs, "d_relative_q_sum"))
+            pl.when(first)(lambda: relative.clear(refs, "d_relative_k_sum"))
+            pl.when(first_of_row)(lambda: relative.clear(refs, "d_relative_q_sum"))
         for one, masked in ((ALL, False), (SOME, True)):
             when(state, one)(lambda masked=masked: _add(Block(plan, how, refs, Place(column, b, r, i, j), masked)))
         pl.when(last)(lambda: _write(refs, r, dk=refs["dk_sum"][...], dv=refs["dv_sum"][...]))
         pl.when(last_of_row)(lambda: _write(refs, r, dq=refs["dq_sum"][:, : plan.T]))
         if how.bias == "relative":
-            pl.when(last)(lambda: tpu_relative.write(refs, r, "d_relative_k"))
-            pl.when(last_of_row)(lambda: tpu_relative.write(refs, r, "d_relative_q"))
+            pl.when(last)(lambda: relative.write(refs, r, "d_relative_k"))
+            pl.when(last_of_row)(lambda: relative.write(refs, r, "d_relative_q"))
 
     rows_of(plan, rows)
 
@@ -121,7 +122,7 @@ def _whole(blocks: list[Block]):
     for block in blocks:
         parts = zip(*(next(done) for _ in block.heads), strict=True)
         dq, dk, dv, *others = (jnp.concatenate(part, axis=0) for part in parts)
-        tpu_relative.write_whole(block, others)
+        relative.write_whole(block, others)
         _write(block.refs, block.place.r, dq=dq, dk=dk, dv=dv)
 
 
@@ -131,7 +132,7 @@ def _add(block: Block):
     here = pl.ds(block.place.i * plan.q_block, plan.q_block) if plan.q_blocks > 1 else slice(None)
     for head, work in zip(block.heads, _gradients(block), strict=True):
         ((dq, dk, dv, *others),) = side_by_side([work])
-        tpu_relative.add(block, head, others)
+        relative.add(block, head, others)
         refs["dv_sum"][head.lanes] += dv
         refs["dk_sum"][head.lanes] += dk
         refs["dq_sum"][head.lanes, here] += dq
@@ -175,9 +176,9 @@ def _gradients(block: Block) -> list[Generator]:
             case "decay":
                 _add_to_head("d_heads", head, d_scores * block.nearness())
             case "line":
-                tpu_line.add_gradient(block, head.g, d_scores)
+                line.add_gradient(block, head.g, d_scores)
             case "relative":
-                others = tpu_relative.add_gradients(block, head, d_scores)
+                others = relative.add_gradients(block, head, d_scores)
             case "plane" if "d_plane" in refs:
                 refs["d_plane"][block.plane_of(head.g)] += d_scores
         weights = (weights if kept is None else weights * kept).astype(q.dtype)
@@ -194,7 +195,7 @@ def _gradients(block: Block) -> list[Generator]:
 
 
 def backward_of_planes(plan: Plan, how: How, operands: dict, seen: tuple, shape: tuple[int, ...]) -> jax.Array:
-    """d_plane, of that shape [#B #N S T], where rows are several blocks; seen: of `tpu_plan.seen`.
+    """d_plane, of that shape [#B #N S T], where rows are several blocks; seen: of `plan.seen`.
 
     A block of a plane that is one for all rows is met again with every row, between which `backward` meets all others.
     So this walks again, and computes the scores again, with rows innermost: two products more, and no memory but the

@@ -5,14 +5,14 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from .. import mosaic_gpu as gpu
-from .gpu_halves import Block, Task, launch
-from .gpu_kernel import Kernel, by_rows
-from .gpu_plan import ALIGN, ROWS, Plan, Tiling
-from .gpu_scores import dropping, logits, visible
+from ... import mosaic_gpu as gpu
+from .halves import Block, Task, launch
+from .kernel import Kernel, by_rows
+from .plan import ALIGN, ROWS, Call, Tiling
+from .scores import dropping, logits, visible
 
 
-def forward(plan: Plan, tiling: Tiling, arrays: dict) -> tuple[jax.Array, jax.Array]:
+def forward(plan: Call, tiling: Tiling, arrays: dict) -> tuple[jax.Array, jax.Array]:
     """y [B T N H] and log2 of the sum of exponentials [B N Tp], -inf where nothing is visible.
 
     arrays: q, k, v, spans and, as the plan says, q_ids, k_ids, offset, slopes, wide, seed.

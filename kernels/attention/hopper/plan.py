@@ -11,8 +11,8 @@ MULTIPROCESSORS = 132
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """Each plan is one set of compiled kernels."""
+class Call:
+    """What the kernels are compiled for: each is one set of compiled kernels."""
 
     lengths: tuple[int, int]  # T, S
     heads: tuple[int, int]  # N, K
@@ -62,7 +62,7 @@ class Tiling:
         return self.workers * ROWS
 
 
-def tilings(plan: Plan) -> dict[str, Tiling]:
+def tilings(plan: Call) -> dict[str, Tiling]:
     """As wide as registers (spills, which the tests assert) and shared memory allow."""
     H = plan.width
     if H == 256:

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .. import mosaic_gpu as gpu
-from .gpu_plan import ALIGN, ROWS, Plan, Tiling
+from ... import mosaic_gpu as gpu
+from .plan import ALIGN, ROWS, Call, Tiling
 
 # The axes of arrays in device memory: row of the batch, query, key, head of queries, head of keys. What has a fourth
 # is a matrix in shared memory, and what has not a vector. The bias, "wide", has its own rule (`Kernel.part`).
@@ -69,7 +69,7 @@ class Kernel:
     """
 
     name: str
-    plan: Plan
+    plan: Call
     tiling: Tiling
     arrays: dict[str, jax.Array]
     rows: str
@@ -103,7 +103,7 @@ class Kernel:
         return getattr(refs, name).at[tuple(along(axis) for axis in AXES[name][:3])]
 
     def _bias(self, wide, place, row):
-        """Of a bias (log2 e in it), all of [B|1, N|1, rows, columns] or a line skewed (`gpu_blocks.skew`)."""
+        """Of a bias (log2 e in it), all of [B|1, N|1, rows, columns] or a line skewed (`blocks.skew`)."""
         columns = self.tiling.columns
         if self.plan.bias == "dense":
             b, n = (at if size > 1 else jnp.int32(0) for at, size in zip(place[:2], wide.shape[:2], strict=True))

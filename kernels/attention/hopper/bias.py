@@ -2,7 +2,7 @@
 
 A dense bias of one row for the whole batch gets, for each block of scores, the sum over rows. A bias that is a function
 of key - query gets the sum over rows and over the blocks along a diagonal, [rows, columns] each, and what remains is to
-sum their diagonals (`gpu_blocks.diagonals`).
+sum their diagonals (`blocks.diagonals`).
 """
 
 import functools
@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .. import mosaic_gpu as gpu
-from .gpu_halves import Block, Task, launch
-from .gpu_kernel import Kernel, Place, Tile, span, unravel
-from .gpu_plan import ROWS, Plan, Tiling
-from .gpu_scores import dropping, score_gradient, weights
+from ... import mosaic_gpu as gpu
+from .halves import Block, Task, launch
+from .kernel import Kernel, Place, Tile, span, unravel
+from .plan import ROWS, Call, Tiling
+from .scores import dropping, score_gradient, weights
 
 
 def bands(lengths: tuple[int, int], tiling: Tiling) -> tuple[int, int, int]:
@@ -28,7 +28,7 @@ def bands(lengths: tuple[int, int], tiling: Tiling) -> tuple[int, int, int]:
     return blocks + shift, ratio, shift
 
 
-def biases(plan: Plan, tiling: Tiling, arrays: dict, share: int) -> jax.Array:
+def biases(plan: Call, tiling: Tiling, arrays: dict, share: int) -> jax.Array:
     """Sums of ds, each over `share` rows of the batch: [B / share, N, blocks, rows, columns] in float32.
 
     blocks: for a line the bands; for a dense bias, blocks of queries by blocks of keys. arrays: as for `queries`.

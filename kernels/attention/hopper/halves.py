@@ -11,9 +11,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import lax
 
-from .. import mosaic_gpu as gpu
-from .gpu_kernel import AXES, Kernel, Place, Tile
-from .gpu_plan import ROWS
+from ... import mosaic_gpu as gpu
+from .kernel import AXES, Kernel, Place, Tile
+from .plan import ROWS
 
 
 def launch(kernel: Kernel, tiles: int, tile_at: Callable, compute: Callable, outputs: dict, **scratch) -> dict:

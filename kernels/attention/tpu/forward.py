@@ -22,10 +22,11 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from . import tpu_lanes, tpu_line
-from .tpu_block import HIDDEN, LOG2E, Block, Head, How, Place, clipped, dot, side_by_side, sigmoid, when
-from .tpu_call import call, rows_of
-from .tpu_plan import ALL, SOME, Plan, Visits
+from . import coding, line
+from .block import HIDDEN, LOG2E, Block, Head, How, Place
+from .call import call, rows_of
+from .ops import clipped, dot, side_by_side, sigmoid, when
+from .plan import ALL, SOME, Plan, Visits
 
 RANGE = 60.0  # 2^60 times a thousand keys is far from float32's end on both sides
 
@@ -36,7 +37,7 @@ def forward(plan: Plan, how: How, operands: dict, visits: Visits | None, sloped:
     sloped: of clipped weights also "sloped", the values gathered with share times slope, whose product with y's
     gradient is what all scores of a query share of theirs.
     """
-    lanes = tpu_lanes.taken(plan.H, how.codes, how.folded)
+    lanes = coding.taken(plan.H, how.codes, how.folded)
     scratch = dict(
         stationary=pltpu.VMEM((plan.heads, lanes, plan.q_block), operands["q"].dtype),
         reference=pltpu.VMEM((plan.heads, plan.q_block), jnp.float32),
@@ -50,7 +51,7 @@ def forward(plan: Plan, how: How, operands: dict, visits: Visits | None, sloped:
     if sloped:
         outputs["sloped"], scratch["gathered_sloped"] = outputs["y"], scratch["gathered"]
     if how.bias == "line":
-        scratch |= tpu_line.kept(plan)
+        scratch |= line.kept(plan)
     known, name = {}, "attention_forward"
     if how.kind == "denominator":
         del outputs["y"], scratch["gathered"]
@@ -66,7 +67,7 @@ def forward(plan: Plan, how: How, operands: dict, visits: Visits | None, sloped:
 def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
     column, row_block, i, step = (pl.program_id(axis) for axis in range(4))
     if "tiles" in refs:
-        pl.when((row_block == 0) & (i == 0) & (step == 0))(lambda: tpu_line.lay_out(plan, refs))
+        pl.when((row_block == 0) & (i == 0) & (step == 0))(lambda: line.lay_out(plan, refs))
 
     def block(r, b, j, masked):
         return Block(plan, how, refs, Place(column, b, r, i, j), masked)
@@ -171,7 +172,7 @@ def _lay_out_queries(block: Block):
     """Makes of a block of queries what the matrix unit meets all keys with."""
     for head in block.heads:
         if block.how.folded:
-            laid = tpu_lanes.folded_queries(*block.coded("q"), head.lanes, block.how.scale * LOG2E)
+            laid = coding.folded_queries(*block.coded("q"), head.lanes, block.how.scale * LOG2E)
         else:
             laid = block.met("q", head.lanes)
         block.refs["stationary"][head.g] = laid.T
@@ -187,10 +188,10 @@ def _beyond(block: Block, head: Head, reference):
     """[s t]: scores minus the reference [1 t]."""
     if not block.how.folded:
         return _scores(block, head) - reference
-    queries, at = block.refs["stationary"], tpu_lanes.rows_of_reference(head.lanes)
-    left = 1.0 if tpu_lanes.scales(head.lanes) else block.how.scale * LOG2E
-    queries[head.g, at] = tpu_lanes.reference_rows(reference / left, queries.dtype)
-    products = dot(tpu_lanes.folded_keys(*block.coded("k"), head.lanes), queries[head.g], 1, 0)
+    queries, at = block.refs["stationary"], coding.rows_of_reference(head.lanes)
+    left = 1.0 if coding.scales(head.lanes) else block.how.scale * LOG2E
+    queries[head.g, at] = coding.reference_rows(reference / left, queries.dtype)
+    products = dot(coding.folded_keys(*block.coded("k"), head.lanes), queries[head.g], 1, 0)
     return block.finished(products if left == 1.0 else products * left, head)[0]
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from .tpu_plan import LANES, Plan
+from .plan import LANES, Plan
 
 FAR = -(2.0**110)
 SCALES = 2.0**-10, 2.0**10  # between which FAR times a scale is far, and finite

@@ -6,16 +6,15 @@ Scores are in base 2: what is added to them is multiplied by log2(e), so that we
 import dataclasses
 import functools
 import math
-from collections.abc import Generator
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import pallas as pl
 
-from . import tpu_lanes, tpu_line, tpu_relative
-from .dropout import Dropout
-from .tpu_plan import LANES, Plan
+from ..dropout import Dropout
+from . import coding, line, relative
+from .ops import column, div, dot, iota, rem, zeroed
+from .plan import LANES, Plan
 
 LOG2E = math.log2(math.e)
 HIDDEN = -1e30  # the score of what is not seen: finite, so that the difference of two is a number
@@ -27,10 +26,10 @@ class How:
 
     order, before, after: of the mask.  marks: which of "prefix", "everyone" and "pattern" it has.  segments: whether
     there are such.  start: whether the first query stands elsewhere than at 0.  pattern: tokens of its blocks.
-    codes, folded: whether segments, and what else `tpu_lanes` can, are left to the matrix unit, which adds up `unit`;
+    codes, folded: whether segments, and what else `coding` can, are left to the matrix unit, which adds up `unit`;
     until a chip has its heads, whether they may be.
     bias: its form, whose numbers are an operand: "line" one per head and distance, "decay" one per head, "plane" all of
-    them, "relative" what `tpu_relative` reads.  across: tokens in a row of the grid of "decay".
+    them, "relative" what `relative` reads.  across: tokens in a row of the grid of "decay".
     kind: "denominator" is a softmax of which only the logarithm is wanted.  clip: of "clipped".
     """
 
@@ -129,8 +128,8 @@ class Block:
         shown = shown[0 if shown.shape[0] == 1 else g]
         keys, queries = shown.shape
         place = self.place.i * self.plan.q_block + iota((1, self.plan.q_block), 1)
-        keys = _div(self.key, self.how.pattern) == iota((1, keys), 1)
-        queries = _div(place, self.how.pattern) == iota((queries, 1), 0)
+        keys = div(self.key, self.how.pattern) == iota((1, keys), 1)
+        queries = div(place, self.how.pattern) == iota((queries, 1), 0)
         # products with one 1 in each row lay the blocks out, token by token
         rows = dot(keys.astype(shown.dtype), shown, 1, 0).astype(shown.dtype)
         rules = [dot(rows, queries.astype(shown.dtype), 1, 0) > 0.5, self._near()]
@@ -161,7 +160,7 @@ class Block:
     def met(self, side: str, lanes: slice):
         """A head's queries, "q", or keys, "k", as the matrix unit takes them."""
         tokens, codes = self.coded(side)
-        return tokens[:, lanes] if codes is None else tpu_lanes.beside(tokens, lanes, codes)
+        return tokens[:, lanes] if codes is None else coding.beside(tokens, lanes, codes)
 
     def coded(self, side: str):
         """q [t width] and its codes [t 128], or those of k; the codes are None where there are no such."""
@@ -179,9 +178,9 @@ class Block:
         """Scaled products [s t] with bias, cap and mask."""
         match self.how.bias:
             case "line":
-                scores += tpu_line.laid_out(self, head.g)
+                scores += line.laid_out(self, head.g)
             case "relative":
-                scores += tpu_relative.laid_out(self, head) * LOG2E
+                scores += relative.laid_out(self, head) * LOG2E
             case "decay":
                 scores += self.refs["bias"][head.n] * self.nearness()
             case "plane":
@@ -203,7 +202,7 @@ class Block:
 
     def nearness(self):
         """[s t]: minus the distance of key and query on the grid, in steps along its axes."""
-        lines, places = (of(self.key, self.how.across) - of(self.query, self.how.across) for of in (_div, _rem))
+        lines, places = (of(self.key, self.how.across) - of(self.query, self.how.across) for of in (div, rem))
         return -(jnp.abs(lines) + jnp.abs(places)).astype(jnp.float32)
 
     def kept(self, head: Head):
@@ -213,78 +212,6 @@ class Block:
         b, n = self.place.b + self.refs["origin"][0], head.n + self.refs["origin"][1]
         keep = Dropout(self.how.rate, self.refs["seed"][0]).keep_at(b, n, self.query, self.key)
         return jnp.where(keep, 1 / (1 - self.how.rate), 0.0)
-
-
-def side_by_side(works: list[Generator]) -> list:
-    """What each returns; all go on to their next `yield` before any goes further.
-
-    The compiler fills the units with what stands close together in the program: the products of one head beside the
-    exponentials of another.
-    """
-    results, going = [None] * len(works), list(range(len(works)))
-    while going:
-        for number in tuple(going):
-            try:
-                next(works[number])
-            except StopIteration as end:
-                results[number] = end.value
-                going.remove(number)
-    return results
-
-
-def sigmoid(scores):
-    """Of scores in base 2."""
-    return 1 / (1 + jnp.exp2(-scores))
-
-
-def clipped(shares, clip: tuple[float, float]):
-    """The weights that shares of a softmax are stretched and clipped to, and the slope of each."""
-    gamma, zeta = clip
-    stretched = (zeta - gamma) * shares + gamma
-    inside = (stretched > 0) & (stretched < 1)
-    return jnp.clip(stretched, 0, 1), jnp.where(inside, zeta - gamma, 0.0)
-
-
-def dot(a, b, contract_a: int, contract_b: int):
-    """a · b over one axis of each, in float32; what is float32 is multiplied as such."""
-    if 1 in a.shape + b.shape:  # a vector, whose product the compiler takes in float32 alone
-        a, b = a.astype(jnp.float32), b.astype(jnp.float32)
-    return jax.lax.dot_general(
-        a,
-        b,
-        (((contract_a,), (contract_b,)), ((), ())),
-        preferred_element_type=jnp.float32,
-        precision=jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None,
-    )
-
-
-def when(state, is_: int):
-    """Runs a function where a block's state is that one; nothing is left of it where another is known before."""
-    if isinstance(state, int):
-        return (lambda run: run()) if state == is_ else (lambda run: None)
-    return pl.when(state == is_)
-
-
-def zeroed(a, real):
-    """0 where a token is not real; real is None where all are."""
-    return a if real is None else jnp.where(real, a, 0)
-
-
-def iota(shape, axis):
-    return jax.lax.broadcasted_iota(jnp.int32, shape, axis)
-
-
-def column(row):
-    """[1 s] -> [s 1]."""
-    return jnp.broadcast_to(row, (8, row.shape[1])).T[:, :1]
-
-
-def _div(index, by: int):
-    return jax.lax.div(index, jnp.int32(by))
-
-
-def _rem(index, by: int):
-    return jax.lax.rem(index, jnp.int32(by))
 
 
 def _all(rules):

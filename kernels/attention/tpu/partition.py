@@ -11,7 +11,7 @@ import jax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array
 
-from ..platform import devices, spread
+from ...platform import devices, spread
 
 ROWS, HEADS, KEYS = "b", "n", "k"
 

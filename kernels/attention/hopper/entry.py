@@ -8,12 +8,12 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from ..platform import interpreted
-from .bias import Buckets, Dense, GridDecay, GridTable, Slopes
-from .gpu_blocks import diagonals, ids, padded, skew, spans
-from .gpu_plan import ALIGN, LOG2E, MULTIPROCESSORS, Plan, tilings
-from .mask import Mask
-from .softmax import Softmax
+from ...platform import interpreted
+from ..bias import Buckets, Dense, GridDecay, GridTable, Slopes
+from ..mask import Mask
+from ..softmax import Softmax
+from .blocks import diagonals, ids, padded, skew, spans
+from .plan import ALIGN, LOG2E, MULTIPROCESSORS, Call, tilings
 
 WIDTHS = (64, 128, 256)  # of heads; others are filled up with zeros
 OUT_OF_PLACE = (Dense, GridTable, GridDecay)  # written out as [.., T, S] before the kernel reads them
@@ -44,7 +44,7 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
     return None
 
 
-def gpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
+def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     """(y, lse) of the public function's arguments, all of them checked and present."""
     (B, T, N, H), (_, S, K, _) = q.shape, k.shape
     if scale <= 0:  # the running maximum is taken before the factor: a positive one keeps its place
@@ -53,7 +53,7 @@ def gpu(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     kind, numbers = _numbers(bias, mask, B, T, S)
     prefix = mask.prefix if mask.order == "causal" else None
     marks = ids(segments, prefix, (B, T, S))
-    plan = Plan(
+    plan = Call(
         lengths=(T, S),
         heads=(N, K),
         width=width,
@@ -99,7 +99,7 @@ def _attend(plan, q, k, v, numbers, fixed):
 
 
 def _forward(plan, q, k, v, numbers, fixed):
-    from .gpu_forward import forward
+    from .forward import forward
 
     tiling = tilings(plan)["forward"]
     v = _real(v, fixed, 1)  # a weight of 0 times NaN is NaN; NaN in q and k only meets scores that the mask replaces
@@ -111,8 +111,8 @@ def _forward(plan, q, k, v, numbers, fixed):
 
 
 def _backward(plan, residuals, cotangents):
-    from . import gpu_backward
-    from .gpu_bias import biases
+    from . import backward
+    from .bias import biases
 
     q, k, v, numbers, fixed, y, lse = residuals
     dy, dlse = cotangents
@@ -132,13 +132,13 @@ def _backward(plan, residuals, cotangents):
         sizes = (tiling.rows, tiling.columns) if walk == "keys" else (tiling.columns, tiling.rows)
         return dict(spans=spans(fixed["mask"], fixed["marks"], plan.lengths, sizes, walk))
 
-    dq = gpu_backward.queries(plan, cut["dq"], by_row | table(cut["dq"], "keys"))
+    dq = backward.queries(plan, cut["dq"], by_row | table(cut["dq"], "keys"))
     of_keys = by_column | table(cut["dkv"], "queries")
     apart = plan.width == 256 or (plan.width == 128 and plan.work)  # each takes width / 2 registers of every thread
     together = [("dk",), ("dv",)] if apart else [("dk", "dv")]
     found = {}
     for wanted in together:
-        found |= gpu_backward.keys_and_values(plan, cut["dkv"], of_keys, wanted)
+        found |= backward.keys_and_values(plan, cut["dkv"], of_keys, wanted)
     dk, dv = found["dk"], found["dv"]
     dnumbers = None
     if numbers is not None:
@@ -192,7 +192,7 @@ def _real(a, fixed, side):
 
 def _share(plan, tiling, B):
     """Rows of the batch that one sum of a bias's gradient runs over: few enough that every multiprocessor has work."""
-    from .gpu_bias import bands
+    from .bias import bands
 
     tiles = plan.heads[0] * bands(plan.lengths, tiling)[0]
     wanted = min(B, max(1, -(-4 * MULTIPROCESSORS // tiles)))
@@ -201,7 +201,7 @@ def _share(plan, tiling, B):
 
 def _bias_gradient(plan, tiling, sums, numbers, fixed):
     """The gradient of slopes, of a line or of a dense bias, from sums of ds over blocks."""
-    from .gpu_bias import bands
+    from .bias import bands
 
     T, S = plan.lengths
     if plan.bias == "dense":

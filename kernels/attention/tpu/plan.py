@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from .mask import Mask, Pattern
+from ..mask import Mask, Pattern
 
 LANES = 128
 LONGEST = 1024  # queries or keys of a block

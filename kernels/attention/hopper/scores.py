@@ -7,9 +7,9 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jax import lax
 
-from .. import mosaic_gpu as gpu
-from .gpu_halves import Block
-from .gpu_plan import LOG2E
+from ... import mosaic_gpu as gpu
+from .halves import Block
+from .plan import LOG2E
 
 
 def logits(at: Block, products):

@@ -6,7 +6,7 @@ Plain functions of arrays: they run in XLA before and after the kernels, and on 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .mask import Mask
+from ..mask import Mask
 
 FAR = 2**30
 

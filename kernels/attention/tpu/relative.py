@@ -18,10 +18,10 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Int
 
-from . import tpu_block  # which imports this too
-from .bias import Relative
-from .tpu_line import sizes
-from .tpu_plan import LANES, Plan
+from ..bias import Relative
+from .line import sizes
+from .ops import dot, iota
+from .plan import LANES, Plan
 
 TERMS = {"of_key": "relative_q", "of_query": "relative_k"}  # a table, and what it meets
 AXES = {"of_key": "n--", "of_query": "n--", "relative_k": "b-n-", "relative_q": "b-n-"}  # cut over several chips
@@ -89,16 +89,13 @@ def laid_out(block, head) -> Float[Array, "s t"]:
     plan, refs, found = block.plan, block.refs, []
     q_tiles, k_tiles, _ = sizes(plan)
     if "of_query" in refs:
-        tiles = [
-            _moved_back(tpu_block.dot(tile, refs["of_query"][at], 1, 0))
-            for tile, at in _meetings(block, head, "of_query")
-        ]
+        tiles = [_moved_back(dot(tile, refs["of_query"][at], 1, 0)) for tile, at in _meetings(block, head, "of_query")]
         found.append(jnp.concatenate(tiles, axis=0)[: plan.k_block, : plan.q_block])
     if "of_key" in refs:
         tiles, vectors = [], _all_met(block, head, "of_key").T
         for number, (tile, _) in enumerate(_meetings(block, head, "of_key")):
             first = (q_tiles - 1 - number) * LANES
-            met = tpu_block.dot(vectors[first : first + (k_tiles + 1) * LANES], tile, 1, 1)
+            met = dot(vectors[first : first + (k_tiles + 1) * LANES], tile, 1, 1)
             tiles.append(_raised(met))
         found.append(jnp.concatenate(tiles, axis=1)[: plan.k_block, : plan.q_block])
     return sum(found[1:], found[0])
@@ -113,16 +110,16 @@ def add_gradients(block, head, d_scores: Float[Array, "s t"]) -> list[Float[Arra
         for number, (tile, at) in enumerate(_meetings(block, head, "of_key")):
             own = _up_to(whole[:, number * LANES : (number + 1) * LANES], len(tile), 1)
             moved = _lowered(own).astype(tile.dtype)
-            shares.append(tpu_block.dot(refs["of_key"][at], moved, 1, 0))
-            refs["d_of_key"][at] += tpu_block.dot(tile.T, moved, 1, 1)
+            shares.append(dot(refs["of_key"][at], moved, 1, 0))
+            refs["d_of_key"][at] += dot(tile.T, moved, 1, 1)
         found.append(jnp.concatenate(shares, axis=1))
     if "of_query" in refs:
         shares, whole = [], _up_to(d_scores, q_tiles * LANES, 1)
         for number, (tile, at) in enumerate(_meetings(block, head, "of_query")):
             own = _up_to(whole[number * LANES : (number + 1) * LANES], len(tile), 0)
             moved = _moved(own).astype(tile.dtype)
-            shares.append(tpu_block.dot(refs["of_query"][at], moved, 1, 1))
-            refs["d_of_query"][at] += tpu_block.dot(tile.T, moved, 1, 0)
+            shares.append(dot(refs["of_query"][at], moved, 1, 1))
+            refs["d_of_query"][at] += dot(tile.T, moved, 1, 0)
         found.append(jnp.concatenate(shares, axis=1))
     return found
 
@@ -190,7 +187,7 @@ def _meetings(block, head, name):
 
 def _moved_back(a: Float[Array, "n m+128"]) -> Float[Array, "n m"]:
     """[r, c] = a[r, c + 127 - r]."""
-    row, lane = (tpu_block.iota((len(a), LANES), axis) for axis in (0, 1))
+    row, lane = (iota((len(a), LANES), axis) for axis in (0, 1))
     parts = _parts_by(a, (lane - row - 1) & 127)
     pairs = itertools.pairwise(parts)
     return jnp.concatenate([jnp.where(lane > row, after, part) for part, after in pairs], axis=1)
@@ -198,7 +195,7 @@ def _moved_back(a: Float[Array, "n m+128"]) -> Float[Array, "n m"]:
 
 def _moved(a: Float[Array, "n m"]) -> Float[Array, "n m+128"]:
     """[r, c] = a[r, c - 127 + r], 0 where there is none."""
-    row, lane = (tpu_block.iota((len(a), LANES), axis) for axis in (0, 1))
+    row, lane = (iota((len(a), LANES), axis) for axis in (0, 1))
     parts = _parts_by(a, (lane + row + 1) & 127)
     nothing = jnp.zeros_like(parts[0])
     pairs = itertools.pairwise([nothing, *parts, nothing])
@@ -215,7 +212,7 @@ def _parts_by(a: Float[Array, "n m"], lanes: Int[Array, "n 128"]) -> list[Float[
 
 def _raised(a: Float[Array, "m+128 n"]) -> Float[Array, "m n"]:
     """[r, c] = a[r + 127 - c, c]."""
-    by = LANES - 1 - tpu_block.iota((1, a.shape[1]), 1)
+    by = LANES - 1 - iota((1, a.shape[1]), 1)
     for step in (64, 32, 16, 8):
         a = jnp.where((by & step) > 0, a[step:], a[:-step])
     eights, beyond = _rotated_eights(a, by & 7)
@@ -224,7 +221,7 @@ def _raised(a: Float[Array, "m+128 n"]) -> Float[Array, "m n"]:
 
 def _lowered(a: Float[Array, "m n"]) -> Float[Array, "m+128 n"]:
     """[r, c] = a[r - 127 + c, c], 0 where there is none."""
-    by = LANES - 1 - tpu_block.iota((1, a.shape[1]), 1)
+    by = LANES - 1 - iota((1, a.shape[1]), 1)
     for step in (64, 32, 16, 8):
         nothing = jnp.zeros((step, a.shape[1]), a.dtype)
         a = jnp.where((by & step) > 0, jnp.concatenate([nothing, a]), jnp.concatenate([a, nothing]))
@@ -236,7 +233,7 @@ def _lowered(a: Float[Array, "m n"]) -> Float[Array, "m+128 n"]:
 
 def _rotated_eights(a: Float[Array, "m n"], by: Int[Array, "1 n"]):
     """Each eight rows, of which each column is rotated up by so many; and what came from below 0 or above 7."""
-    row = tpu_block.iota((8, a.shape[1]), 0) + by
+    row = iota((8, a.shape[1]), 0) + by
     return _eights_by(a, row & 7), (row < 0) | (row > 7)
 
 

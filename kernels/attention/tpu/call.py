@@ -6,8 +6,8 @@ import jax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from ..platform import interpreted
-from .tpu_plan import LANES, Plan, Visits
+from ...platform import interpreted
+from .plan import LANES, Plan, Visits
 
 MEMORY = 48 * 2**20  # bytes of vector memory a kernel may take; the smallest chip has 64 MiB
 HELD = ("of_key", "of_query", "d_of_key", "d_of_query")  # by a whole column: too large to be there twice
