@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Int
 
-from xfm.data.source import Row
 from xfm.errors import XfmError
 from xfm.truncation import kept
 from xfm.vocabulary import Vocabulary
@@ -42,7 +41,7 @@ class Template:
             types.append(np.full(len(part), kind))
         return np.concatenate(ids).astype(np.int32), np.concatenate(types).astype(np.int32)
 
-    def row(self, texts: Sequence[Ids], length: int) -> Row:
+    def row(self, texts: Sequence[Ids], length: int) -> dict[str, np.ndarray]:
         """tokens, segments (1, and 0 for padding) and types [length]; texts that do not fit are cut."""
         return laid(*self.joined(texts, length), length, self.pad, self.kinds)
 
@@ -53,7 +52,7 @@ class Template:
         return index + sum(before - 1 for what in names[:index] if isinstance(what, str))
 
 
-def laid(ids: Ids, types: Ids, length: int, pad: int, kinds: int) -> Row:
+def laid(ids: Ids, types: Ids, length: int, pad: int, kinds: int) -> dict[str, np.ndarray]:
     """tokens, segments (1, and 0 for padding) and types [length]; types beyond `kinds` are written as the last."""
     out = {name: np.zeros(length, np.int32) for name in ("tokens", "segments", "types")}
     out["tokens"][:] = pad

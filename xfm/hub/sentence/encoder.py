@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from xfm.errors import XfmError, nearest
+from xfm.folders import folder_of
 from xfm.hub.checkpoint import Checkpoint, load
-from xfm.hub.files import folder_of
-from xfm.hub.sentence_modules import Modules, read_modules, write_modules
-from xfm.hub.sentence_packing import ROW, Batch, lay, plan, ramp
-from xfm.hub.sentence_pooling import pooled
+from xfm.hub.sentence.modules import Modules, read_modules, write_modules
+from xfm.hub.sentence.packing import ROW, Batch, lay, plan, ramp
+from xfm.hub.sentence.pooling import pooled
 from xfm.kernels.platform import platform
 from xfm.structures import build
 

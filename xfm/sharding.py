@@ -16,8 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from xfm.errors import XfmError, nearest
-from xfm.train.paths import Rules, flatten, map_by_path
-from xfm.train.state import State
+from xfm.paths import Rules, flatten, map_by_path
 
 AXES = ("data", "model")
 
@@ -134,32 +133,6 @@ def params_sharding(params: Any, mesh: Mesh, rules: Rules) -> tuple[Any, list[st
     fits = {path: fit(path, x.shape, rule_of(path, rules), mesh) for path, x in flatten(params).items()}
     notes = [note for _, lines in fits.values() for note in lines]
     return map_by_path(lambda path, _: NamedSharding(mesh, fits[path][0]), params), notes
-
-
-def state_sharding(state: State, mesh: Mesh, rules: Rules) -> tuple[State, list[str]]:
-    """A State of shardings for a State of arrays or shapes, and the sentences about dropped axes.
-
-    Outside `params`, an array whose path ends in a parameter's path and which has its shape lies as
-    that parameter does; all others are replicated.
-    """
-    params, notes = params_sharding(state.params, mesh, rules)
-    shapes = {path: leaf.shape for path, leaf in flatten(state.params).items()}
-    placed = flatten(params)
-    whole = NamedSharding(mesh, PartitionSpec())
-
-    def follow(path, leaf):
-        steps = path.split("/")
-        tails = ("/".join(steps[i:]) for i in range(len(steps)))
-        owner = next((tail for tail in tails if shapes.get(tail) == leaf.shape), None)
-        return placed[owner] if owner else whole
-
-    rest = {name: map_by_path(follow, getattr(state, name)) for name in ("opt_state", "extra", "ema")}
-    return State(step=whole, params=params, rng=whole, **rest), notes
-
-
-def shard_state(state: State, mesh: Mesh, rules: Rules) -> State:
-    """The state with every array where the rules put it."""
-    return jax.device_put(state, state_sharding(state, mesh, rules)[0])
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import XfmError
-from xfm.hub.tokenizer_characters import CLS, MASK, SEP
+from xfm.tokenizers.checkpoint.characters import CLS, MASK, SEP
 
 BRACKETS = dict(pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 ANGLES = dict(pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>", bos="<s>", eos="</s>")
@@ -38,7 +38,7 @@ class Kind:
     overrules: what of a tokenizer.json the class sets anew from its own arguments: "case" (BERT's normaliser),
     "prefix" (whether a blank goes before a text), or "nothing".
     pieces: how ids follow from the pieces of a SentencePiece model, and clean: what is done to a text before; both of
-    `xfm.hub.tokenizer_sentencepiece`.  lower, accents: what "do_lower_case" and "keep_accents" are if not given.
+    `sentencepiece.py`.  lower, accents: what "do_lower_case" and "keep_accents" are if not given.
     side, pad_type: of the padding.  odd: of two texts that are cut to an odd number of tokens, which keeps one more:
     "longer" (the second of two as long; the library `tokenizers`), or "first" (tokenisers that are Python).
     """

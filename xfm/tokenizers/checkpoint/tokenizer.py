@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Int
 
 from xfm.errors import XfmError
-from xfm.hub.tokenizer_characters import UNICODE, Characters
-from xfm.hub.tokenizer_classes import kind_of
-from xfm.hub.tokenizer_files import FILES, backend_of, read_settings, special_tokens, usual_tokens, whole_file
+from xfm.tokenizers.checkpoint.characters import UNICODE, Characters
+from xfm.tokenizers.checkpoint.classes import kind_of
+from xfm.tokenizers.checkpoint.files import FILES, backend_of, read_settings, special_tokens, usual_tokens, whole_file
 from xfm.truncation import kept
 
 ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
@@ -43,7 +43,7 @@ class Tokenizer:
     positions: how many the network has a table of positions for; None where it has no table.
     types: how many token types the network knows; with more than one the arrays hold `token_type_ids`.
     side: of the padding, "right" or "left".  cut: which end of a text that is too long goes, "right" or "left".
-    odd: which of two texts keeps one token more than the other (see `xfm.hub.tokenizer_classes.Kind`).
+    odd: which of two texts keeps one token more than the other (see `xfm.tokenizers.checkpoint.classes.Kind`).
     """
 
     pad_token_id: int | None
@@ -263,10 +263,10 @@ def read_tokenizer(folder: str | Path, config: Mapping[str, Any] | None = None) 
     """The tokeniser whose files are in a folder; `config` is the checkpoint's config.json.
 
     tokenizer.json if it is there, else vocab.txt (WordPiece), vocab.json with merges.txt (byte-level BPE), or a model
-    of SentencePiece, whichever is the class's (see `xfm.hub.tokenizer_classes`), with what tokenizer_config.json,
+    of SentencePiece, whichever is the class's (see `classes.py`), with what tokenizer_config.json,
     special_tokens_map.json and added_tokens.json say beside it. Nothing in them is executed.
     Raises XfmError for a damaged file, where there is none, for one that asks for too much (see
-    `xfm.hub.tokenizer_bounds`), for a class that xfm does not have, and for ids that the embedding of `config` does not
+    `bounds.py`), for a class that xfm does not have, and for ids that the embedding of `config` does not
     have.
     """
     try:

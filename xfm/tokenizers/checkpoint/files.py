@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import XfmError
-from xfm.hub.files import read_json
-from xfm.hub.tokenizer_bounds import SPANS, check_content, check_count, text_of
-from xfm.hub.tokenizer_characters import Characters
-from xfm.hub.tokenizer_classes import ANGLES, BRACKETS, KINDS, STORED, TEMPLATES, Kind
+from xfm.folders import read_json
+from xfm.tokenizers.checkpoint.bounds import check_content, check_count, extra_ids, text_of
+from xfm.tokenizers.checkpoint.characters import Characters
+from xfm.tokenizers.checkpoint.classes import ANGLES, BRACKETS, KINDS, STORED, TEMPLATES, Kind
 
 MODELS = ("spm.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model")
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
@@ -62,7 +62,7 @@ def _built(folder: Path, settings: Mapping[str, Any], kind: Kind, config: Mappin
     if kind.files == "merges" and (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         return byte_pairs(folder, settings, kind)
     if kind.files == "sentencepiece" and models:
-        from xfm.hub.tokenizer_sentencepiece import sentencepiece
+        from xfm.tokenizers.checkpoint.sentencepiece import sentencepiece
 
         return sentencepiece(models[0], settings, kind, config)
     if kind is KINDS["byt5"]:
@@ -149,14 +149,6 @@ def byte_pairs(folder: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
     backend.pre_tokenizer = before
     backend.decoder = decoders.ByteLevel()
     return backend
-
-
-def extra_ids(settings: Mapping[str, Any], usual: int) -> int:
-    """How many names of masked spans T5 and ByT5 have after their other tokens."""
-    count = settings.get("extra_ids", usual)
-    if not isinstance(count, int) or not 0 <= count <= SPANS:
-        raise XfmError(f"extra_ids in tokenizer_config.json is {count!r}; it is a whole number up to {SPANS}")
-    return count
 
 
 def every_byte(settings: Mapping[str, Any]) -> Any:

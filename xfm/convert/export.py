@@ -13,12 +13,13 @@ import numpy as np
 from flax import traverse_util
 
 from xfm.errors import XfmError
+from xfm.folders import folder_of, read_json
 from xfm.hub.checkpoint import Checkpoint, example_of
-from xfm.hub.files import folder_of, read_json
 from xfm.hub.keys import complete
 from xfm.hub.matching import Match, match
 from xfm.hub.saving import copy
-from xfm.hub.sentence_modules import Modules, Pooling, write_modules
+from xfm.hub.sentence.heads import pooling
+from xfm.hub.sentence.modules import Modules, write_modules
 from xfm.hub.weights import flat_shapes
 from xfm.spec import build as build_from
 from xfm.structures import build
@@ -27,7 +28,6 @@ from xfm.vocabulary import Vocabulary
 SPECIALS = {"pad": "pad_token", "unknown": "unk_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
 IDS = {"pad": "pad_token_id", "cls": "cls_token_id", "sep": "sep_token_id", "mask": "mask_token_id"}
 WORDS = re.compile(r"embed/(tokens/)?word/embedding|head_mlm/(bias|table)")  # with a row for each id
-POOLS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}  # xfm's -> sentence-transformers'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Run:
 
 def read_run(workdir: str | Path) -> Run:
     """The newest good checkpoint of a run, without its data. Raises XfmError where its tokeniser is damaged or lost."""
-    from xfm.data.tokenizers import TOKENIZERS
+    from xfm.tokenizers import TOKENIZERS
     from xfm.train.checkpoint import Checkpoints
     from xfm.train.kept import require_whole
     from xfm.train.record import open_run
@@ -138,18 +138,6 @@ def checkpoint_of(m: Match, params: Mapping[str, Any], folder: Path, pad: int | 
     made = parameters(params, shapes, m.moved, swapped_ids(m, pad))
     content = ({} if pad is None else {"pad_token_id": pad}) | m.settings.content
     return Checkpoint(model, made, content, m.spec, m.family, m.heads, folder)
-
-
-def pooling(head: Mapping[str, Any]) -> Pooling | None:
-    """sentence-transformers' pooling for a complete head that only pools; None for any other."""
-    only = head["kind"] == "vector" and head["pool"]["kind"] in POOLS
-    return Pooling((POOLS[head["pool"]["kind"]],)) if only else None
-
-
-def unwritten(m: Match, spec: Mapping[str, Any]) -> list[str]:
-    """The heads of a network that neither its family nor sentence-transformers has a place for."""
-    heads = complete(spec)["heads"]
-    return [name for name in m.left if pooling(heads[name]) is None]
 
 
 def write_pooling(folder: Path, spec: Mapping[str, Any], name: str) -> bool:
@@ -239,8 +227,8 @@ def copy_tokenizer(source: Path, folder: Path, pad: int) -> dict[str, Any]:
     pad: the id that rows were filled up with. Where the files leave something to the family, such as the class, or do
     not name a token for padding, as GPT-2's, tokenizer_config.json says it.
     """
-    from xfm.hub.tokenizer import read_tokenizer
-    from xfm.hub.tokenizer_files import read_settings
+    from xfm.tokenizers.checkpoint.files import read_settings
+    from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer
 
     copy(source, folder)
     content, settings = read_json(source / "config.json"), read_settings(source)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Int
 
-from xfm.data.template import Pieces, Template, default
+from xfm.tokenizers.template import Pieces, Template, default
 from xfm.vocabulary import Vocabulary
 
 Ids = Int[np.ndarray, "n"]
@@ -48,7 +48,7 @@ class Tokenizer(Protocol):
         """For each index, the texts[0][index] and, of pairs, texts[1][index] as a row of at most `length` ids."""
 
     def template(self, texts: int) -> Pieces:
-        """How one or two texts are joined (see `xfm.data.template`)."""
+        """How one or two texts are joined (see `xfm.tokenizers.template`)."""
 
     def aligned(self, text: str) -> tuple[Ids, Places]: ...
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from xfm.errors import XfmError
-from xfm.hub.sentence import QUANTISED, SentenceEncoder
+from xfm.hub.sentence.encoder import QUANTISED, SentenceEncoder
 
 LINE = 4_000_000  # bytes of a line that are kept; no tokeniser looks at more
 BLOCK = 1 << 20

@@ -116,3 +116,11 @@ def _check_pieces(path: Path, pieces: Any, special: Any) -> None:
 
 def _of_text(piece: Mapping[str, Any]) -> bool:
     return isinstance(piece.get("Sequence"), Mapping)
+
+
+def extra_ids(settings: Mapping[str, Any], usual: int) -> int:
+    """How many names of masked spans T5 and ByT5 have after their other tokens."""
+    count = settings.get("extra_ids", usual)
+    if not isinstance(count, int) or not 0 <= count <= SPANS:
+        raise XfmError(f"extra_ids in tokenizer_config.json is {count!r}; it is a whole number up to {SPANS}")
+    return count

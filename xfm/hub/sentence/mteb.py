@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from xfm.errors import XfmError
-from xfm.hub.sentence import SentenceEncoder, sentence_encoder
+from xfm.hub.sentence.encoder import SentenceEncoder, sentence_encoder
 
 
 class MtebEncoder:

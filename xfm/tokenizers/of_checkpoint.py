@@ -4,10 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from xfm.data import paths
-from xfm.data.tokenizers.base import Texts
-from xfm.data.tokenizers.loaded import Loaded
+from xfm import locations
 from xfm.fields import Name
+from xfm.tokenizers.base import Texts
+from xfm.tokenizers.loaded import Loaded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +20,11 @@ class OfCheckpoint:
     source: Name
     revision: Name | None = None
 
-    PATHS: ClassVar = {"source": paths.folder}
+    PATHS: ClassVar = {"source": locations.folder}
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
-        from xfm.hub.files import folder_of, read_json
-        from xfm.hub.tokenizer import COMPARED, read_tokenizer
+        from xfm.folders import folder_of, read_json
+        from xfm.tokenizers.checkpoint.tokenizer import COMPARED, read_tokenizer
 
         folder = folder_of(self.source, self.revision)
         config = read_json(folder / "config.json")

@@ -17,7 +17,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from xfm.errors import XfmError, nearest
-from xfm.hub.files import read_json, tensors_of
+from xfm.folders import read_json
+from xfm.hub.files import tensors_of
 from xfm.parts.activation import activation
 
 # pooling mode -> its key in older files, in the order in which their vectors are put side by side

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xfm.data.tokenizers.base import Ids, Places, Texts, Untrained
 from xfm.errors import XfmError
 from xfm.fields import Count
+from xfm.tokenizers.base import Ids, Places, Texts, Untrained
 from xfm.vocabulary import Vocabulary
 
 LAST_BLANK = 0x3000  # the ideographic one; no code point above is white space

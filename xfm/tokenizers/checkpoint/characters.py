@@ -1,6 +1,6 @@
 """Code points as ids, as CANINE reads text (Clark et al. 2021, section 3.1): no vocabulary, and so no file of one.
 
-It has those methods of a Tokenizer of the library `tokenizers` that `xfm.hub.tokenizer` calls.
+It has those methods of a Tokenizer of the library `tokenizers` that `xfm.tokenizers.checkpoint.tokenizer` calls.
 """
 
 import dataclasses

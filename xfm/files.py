@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
-from xfm.data.paths import expanded
 from xfm.errors import XfmError
+from xfm.locations import expanded
 
 
 class File(NamedTuple):

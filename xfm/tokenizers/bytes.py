@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from xfm.data.tokenizers.base import IDS, Ids, Places, Texts, Untrained
+from xfm.tokenizers.base import IDS, Ids, Places, Texts, Untrained
 from xfm.vocabulary import Vocabulary
 
 FIRST = len(IDS["special"])

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from xfm.convert.export import run_checkpoint
 from xfm.errors import XfmError
 from xfm.hub.checkpoint import is_run, load, planned
-from xfm.hub.export import run_checkpoint
 from xfm.hub.weights import file_pieces
 
 

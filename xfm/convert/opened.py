@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
+from xfm.convert.export import Run, exported, places, read_run, write_tokenizer
 from xfm.errors import XfmError
 from xfm.hub.checkpoint import Checkpoint
-from xfm.hub.export import Run, exported, places, read_run, write_tokenizer
 from xfm.hub.family import Family, Head, counted
 from xfm.hub.keys import complete
 from xfm.hub.matching import Match, labels_of

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import XfmError
-from xfm.hub.tokenizer_bounds import check_charsmap
-from xfm.hub.tokenizer_classes import KINDS, Kind
-from xfm.hub.tokenizer_files import extra_ids
+from xfm.tokenizers.checkpoint.bounds import check_charsmap, extra_ids
+from xfm.tokenizers.checkpoint.classes import KINDS, Kind
 
 UNIGRAM = 1  # a trainer's model_type
 UNKNOWN, CONTROL, USER = 2, 3, 4  # types of a piece

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from xfm.data.files import fingerprint, optional, replacing
-from xfm.data.tokenizers.base import SPECIALS, Texts
-from xfm.data.tokenizers.loaded import Loaded
 from xfm.errors import XfmError
 from xfm.fields import Range, fault, shown
+from xfm.files import fingerprint, optional, replacing
+from xfm.tokenizers.base import SPECIALS, Texts
+from xfm.tokenizers.loaded import Loaded
 
 # Ids: more than the specials, and no more than the library can set memory aside for, which it does at once.
 Size = Annotated[int, Range(len(SPECIALS) + 1, 1_000_000)]

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from xfm.data import paths
-from xfm.data.files import fingerprint, optional
-from xfm.data.template import Pieces
-from xfm.data.tokenizers import characters
-from xfm.data.tokenizers.base import Ids, Joined, Places, Texts
+from xfm import locations
 from xfm.errors import XfmError
 from xfm.fields import Name
+from xfm.files import fingerprint, optional
+from xfm.tokenizers import characters
+from xfm.tokenizers.base import Ids, Joined, Places, Texts
+from xfm.tokenizers.template import Pieces
 from xfm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from xfm.hub.tokenizer import Tokenizer
+    from xfm.tokenizers.checkpoint.tokenizer import Tokenizer
 
 ROLES = {"pad": "pad", "unknown": "unk", "cls": "cls", "sep": "sep", "mask": "mask"}  # here -> in the Hub's files
 CHUNK = 4096  # texts that are read at once
@@ -37,7 +37,7 @@ class File:
 
     path: Name
 
-    PATHS: ClassVar = {"path": paths.path}
+    PATHS: ClassVar = {"path": locations.path}
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Loaded":
         return Loaded.read(self.path)
@@ -57,11 +57,11 @@ class Loaded:
     @classmethod
     def read(cls, path: str | Path) -> "Loaded":
         """Raises XfmError, naming the file, if there is none or it is not a tokeniser."""
-        path = paths.expanded(path)
+        path = locations.expanded(path)
         optional("tokenizers", "text")
         if not path.is_file():
             raise XfmError(f"{path} does not exist; give the path of a tokenizer.json")
-        from xfm.hub.tokenizer import read_file
+        from xfm.tokenizers.checkpoint.tokenizer import read_file
 
         return cls(read_file(path), path)
 
@@ -86,7 +86,7 @@ class Loaded:
         return _array(one.ids), np.array(one.offsets, np.int32).reshape(-1, 2)
 
     def template(self, texts: int) -> Pieces:
-        """How one or two texts are joined (see `xfm.data.template`), as seen from a text that has tokens."""
+        """How one or two texts are joined (see `xfm.tokenizers.template`), as seen from a text that has tokens."""
         for text in itertools.chain("a", _some_tokens(self._tokenizer.backend)):
             if self._tokenizer.bare([text])[0].ids:
                 break
@@ -116,8 +116,8 @@ def _some_tokens(backend: Any) -> Iterator[str]:
 def _vocabulary(tokenizer: "Tokenizer", path: str | Path) -> Vocabulary:
     """Roles as the tokeniser has them, else by the names that such tokens mostly have."""
     backend = tokenizer.backend
-    from xfm.hub.tokenizer_characters import Characters
-    from xfm.hub.tokenizer_files import USUAL, usual_tokens
+    from xfm.tokenizers.checkpoint.characters import Characters
+    from xfm.tokenizers.checkpoint.files import USUAL, usual_tokens
 
     if isinstance(backend, Characters):
         return characters.vocabulary(len(tokenizer))
