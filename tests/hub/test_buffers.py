@@ -50,10 +50,10 @@ def test_the_frequencies_of_rotary_positions():
 
 
 def test_every_family_that_ignores_positions_looks_at_them():
-    counted = [f for f in FAMILIES.values() if any("position_ids" in regex for regex in f.ignored)]
+    counted = [f for f in FAMILIES.values() if any("position_ids" in regex for regex in f.files.ignored)]
     assert len(counted) > 12
     for family in counted:
-        assert any("position_ids" in regex for regex in family.buffers), family.model_type
+        assert any("position_ids" in regex for regex in family.files.buffers), family.model_type
 
 
 def test_a_number_beyond_float32_is_refused(tmp_path):

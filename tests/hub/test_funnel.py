@@ -48,7 +48,7 @@ def test_refusals():
         network(pooling_type="sum")
     ids = np.ones((1, 5), np.int32)
     with pytest.raises(XfmError, match="takes no position_ids"):
-        FAMILY.inputs(Settings(OLDER), ids, None, None, ids)
+        FAMILY.calling.inputs(Settings(OLDER), ids, None, None, ids)
 
 
 def test_many_types_are_one_network_and_are_let_through(tmp_path):

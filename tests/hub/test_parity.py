@@ -95,8 +95,8 @@ def compare(arrays, config, folder):
 
     back = file_arrays(m.family, m.heads, m.spec, m.params)
     for name, theirs in weights.items():
-        if m.family.today(name) in m.family.tied or name not in back:
-            assert name not in norms or m.family.today(name) in m.family.tied, f"{name} is not written back"
+        if m.family.today(name) in m.family.files.tied or name not in back:
+            assert name not in norms or m.family.today(name) in m.family.files.tied, f"{name} is not written back"
             continue
         np.testing.assert_array_equal(back[name].reshape(theirs.shape), theirs, err_msg=name)
     assert back.keys() <= weights.keys(), sorted(back.keys() - weights.keys())

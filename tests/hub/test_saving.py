@@ -37,7 +37,7 @@ def test_what_is_written_is_what_was_read(name, tmp_path):
     assert after.keys() <= before.keys()
     for one in before.keys() - after.keys():
         short = m.family.today(one)
-        assert short in m.family.tied or xfm.hub.weights._spare(m.family, m.heads, short), one
+        assert short in m.family.files.tied or xfm.hub.weights._spare(m.family, m.heads, short), one
     for one, array in after.items():
         assert array.shape == before[one].shape and array.tobytes() == before[one].tobytes(), one
     if not name.endswith("_whole"):

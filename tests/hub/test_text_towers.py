@@ -44,11 +44,11 @@ def test_a_towers_unknown_key_is_refused_with_its_place():
 
 
 def test_siglip_is_read_at_its_last_place_padding_or_not():
-    batch = clip.SIGLIP.inputs(Settings({}), IDS, HIDDEN, None, None)
+    batch = clip.SIGLIP.calling.inputs(Settings({}), IDS, HIDDEN, None, None)
     assert batch["heard"].tolist() == HIDDEN.tolist() and "segments" not in batch
-    assert not clip.SIGLIP.inputs(Settings({}), IDS, None, None, None).keys() & {"heard", "segments"}
+    assert not clip.SIGLIP.calling.inputs(Settings({}), IDS, None, None, None).keys() & {"heard", "segments"}
     with pytest.raises(XfmError, match="hides all tokens of row 0"):
-        clip.SIGLIP.inputs(Settings({}), IDS, 0 * HIDDEN, None, None)
+        clip.SIGLIP.calling.inputs(Settings({}), IDS, 0 * HIDDEN, None, None)
 
 
 SIZES = dict(num_layers=2, d_model=16, num_heads=2, d_ff=24, d_kv=8, vocab_size=11)
@@ -80,10 +80,10 @@ def test_what_t5_cannot_be(said, reason):
 
 def test_gpt2_would_take_types_for_words():
     with pytest.raises(XfmError, match="no token_type_ids"):
-        gpt2.FAMILY.inputs(Settings({}), IDS, None, np.zeros_like(IDS), None)
+        gpt2.FAMILY.calling.inputs(Settings({}), IDS, None, np.zeros_like(IDS), None)
 
 
 def test_opt_counts_real_tokens():
     mask = np.array([[0, 0, 1, 1, 0, 1]])
-    batch = opt.FAMILY.inputs(Settings({}), np.ones((1, 6), np.int32), mask, None, None)
+    batch = opt.FAMILY.calling.inputs(Settings({}), np.ones((1, 6), np.int32), mask, None, None)
     assert batch["positions"][mask > 0].tolist() == [0, 1, 2]

@@ -14,7 +14,7 @@ from flax import traverse_util
 from xfm.convert.export import Run, exported, places, read_run, write_tokenizer
 from xfm.errors import XfmError
 from xfm.hub.checkpoint import Checkpoint
-from xfm.hub.family import Family, Head, counted
+from xfm.hub.family import Calling, Family, Head, counted
 from xfm.hub.keys import complete
 from xfm.hub.matching import Match, labels_of
 from xfm.structures import build
@@ -52,7 +52,12 @@ def as_it_is(run: Run, m: Match | None, folder: Path) -> Checkpoint:
         raise XfmError(f"{run.workdir} holds a network that reads no tokens; xfm.train.evaluate gives its state")
     heads = {TASKS.get(name, name): Head(name, lambda c, one=one: one, {}) for name, one in spec["heads"].items()}
     family = Family(
-        "xfm", lambda c: spec, {}, heads=heads, sublayers=1, inputs=m.family.inputs if m and run.family else counted
+        "xfm",
+        lambda c: spec,
+        {},
+        heads=heads,
+        sublayers=1,
+        calling=Calling(inputs=m.family.calling.inputs if m and run.family else counted),
     )
     config = (m.settings.content if m else {}) | {
         "model_type": "xfm",

@@ -25,7 +25,7 @@ def check_buffers(family: Any, c: Settings, spec: Mapping[str, Any], names: Iter
     """
     for name in names:
         today = family.today(name)
-        holds = next((holds for regex, holds in family.buffers.items() if re.fullmatch(regex, today)), None)
+        holds = next((holds for regex, holds in family.files.buffers.items() if re.fullmatch(regex, today)), None)
         if holds is None or str(tensors.dtype(name)) not in BUFFERS:
             continue
         array = np.concatenate([block.copy() for _, block in tensors.blocks(name)]).reshape(tensors.shape(name))

@@ -84,9 +84,9 @@ class Checkpoint:
         [B choices T] and gives logits [B choices]. more: what this family alone takes, as Longformer does
         global_attention_mask. Compiled once per shape.
         """
-        if unknown := set(more) - set(self.family.more) - set(self.family.pairs):
+        if unknown := set(more) - set(self.family.calling.more) - set(self.family.calling.pairs):
             raise XfmError(f"{self.family.model_type} takes no input {min(unknown)!r}")
-        pairs = {name: more.pop(name) for name in self.family.pairs if name in more}
+        pairs = {name: more.pop(name) for name in self.family.calling.pairs if name in more}
         given = whole(input_ids, attention_mask, token_type_ids, position_ids, **more)
         pairs = of_pairs(given[0].shape, pairs)
         choices = given[0].shape[1] if given[0].ndim == 3 else None
@@ -94,14 +94,14 @@ class Checkpoint:
         batch = self.batch(*given[:4], **dict(zip(more, given[4:], strict=True)), **pairs)
         check_ids(batch, self.spec["embed"])
         out = self._run(self.params, batch, output_hidden_states)
-        return self._answer(self.family.outputs(batch, out), choices)
+        return self._answer(self.family.calling.outputs(batch, out), choices)
 
     def batch(
         self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **more
     ) -> dict[str, np.ndarray]:
         """The Hub's inputs as a batch of the model's."""
         settings = Settings(self.config, str(self.folder / "config.json"))
-        return self.family.inputs(settings, input_ids, attention_mask, token_type_ids, position_ids, **more)
+        return self.family.calling.inputs(settings, input_ids, attention_mask, token_type_ids, position_ids, **more)
 
     @cached_property
     def _run(self) -> Callable:
@@ -131,7 +131,7 @@ def _run(model: nn.Module, family: Family, params, batch, with_states: bool) -> 
         return model.apply({"params": params}, batch)
 
     def keep(module, method):
-        named = module.name in ("embed", "spread") or "/".join(module.path) in family.streams
+        named = module.name in ("embed", "spread") or "/".join(module.path) in family.calling.streams
         return named or isinstance(module, Sublayer)
 
     out, kept = model.apply({"params": params}, batch, capture_intermediates=keep, mutable=["intermediates"])
@@ -143,8 +143,8 @@ def layers_of(kept: Mapping[str, Any], last: Array, family: Family) -> tuple[Arr
 
     Of a pyramid with a decoder, what that starts from as well.
     """
-    if family.streams:
-        return tuple(x for path in family.streams for x in _stream(kept, path))
+    if family.calling.streams:
+        return tuple(x for path in family.calling.streams for x in _stream(kept, path))
     ((embedded, _),) = kept["embed"]["__call__"]
     blocks = sorted((name for name in kept if name.startswith("block_")), key=_number)
     parts = [kept[name].get(part, {}) for name in blocks for part in ("first", "layers")]
@@ -153,7 +153,7 @@ def layers_of(kept: Mapping[str, Any], last: Array, family: Family) -> tuple[Arr
     if "spread" in kept:
         stream.append(kept["spread"]["__call__"][0])
         stream += _after(kept.get("decoder", {}).get("layers", {}))[family.sublayers - 1 :: family.sublayers]
-    return (embedded, *stream[:-1], {"hidden": last, "layer": stream[-1]}[family.last])
+    return (embedded, *stream[:-1], {"hidden": last, "layer": stream[-1]}[family.calling.last])
 
 
 def _number(name: str) -> int:
@@ -258,7 +258,7 @@ def family_of(config: Mapping[str, Any], path: str = "config.json") -> Family:
     kind = shown(config.get("model_type")).strip("'")
     if kind not in FAMILIES:
         raise XfmError(f"{path} is of model_type {kind!r}{nearest(kind, FAMILIES)}; xfm loads {', '.join(FAMILIES)}")
-    kin = FAMILIES[kind].kin
+    kin = FAMILIES[kind].files.kin
     return next((other for (key, value), other in kin.items() if config.get(key) == value), FAMILIES[kind])
 
 
@@ -308,7 +308,7 @@ def _names(head: Head) -> set[str]:
 
 def example_of(family: Family, settings: Settings) -> dict[str, Any]:
     """The smallest batch, to trace the network with."""
-    return family.inputs(settings, np.ones((1, 1), np.int32), None, None, None)
+    return family.calling.inputs(settings, np.ones((1, 1), np.int32), None, None, None)
 
 
 def sharded(mesh: jax.sharding.Mesh, rules: Any) -> Callable[[str, np.ndarray], Array]:

@@ -56,6 +56,49 @@ def counted(c: Settings, input_ids, attention_mask, token_type_ids, position_ids
 
 
 @dataclasses.dataclass(frozen=True)
+class Files:
+    """What the files of a family hold beside the encoder and its heads, and under which names.
+
+    renames: (regex, replacement) that turn names of older files into today's.
+    ignored: regex of a file's name -> why it may be there unused.
+    buffers: regex of a file's name -> whether what it holds is what the network computes, see `xfm.hub.buffers`.
+    tied: a file's name -> the name of the tensor that it must repeat, if it is there at all.
+    constants: tensors that files have and that follow from config.json, by their names without the prefix.
+    wholes: ends of classes that hold more than is loaded.  part: from the config.json of such a whole to that of the
+    part alone, where they differ.
+    kin: (key, value) of config.json -> the family that files of this model_type are of where they say so.
+    """
+
+    renames: tuple[tuple[str, str], ...] = ()
+    ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    buffers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    constants: Callable[[Settings], dict[str, np.ndarray]] = lambda c: {}
+    wholes: tuple[str, ...] = ()
+    part: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    kin: Mapping[tuple[str, Any], "Family"] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calling:
+    """How a family's model is called, and what it gives.
+
+    inputs: from the Hub's inputs to a batch.  more: names of further inputs of the Hub that `inputs` takes, or may.
+    pairs: names of those that say something of pairs of tokens, [B K T].
+    outputs: from the batch and what the network made of it to what the Hub's model gives, where the two differ.
+    streams: paths of the modules whose outputs are the hidden states; the embedding and a stack's layers if empty.
+    last: of the hidden states: the stack's output, "hidden", or that of its last layer, "layer", before norm and map.
+    """
+
+    inputs: Callable[..., Batch] = counted
+    more: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    outputs: Callable[[Batch, dict[str, Any]], dict[str, Any]] = lambda batch, out: out
+    streams: tuple[str, ...] = ()
+    last: Literal["hidden", "layer"] = "hidden"
+
+
+@dataclasses.dataclass(frozen=True)
 class Family:
     """A network, a table of names, and heads.
 
@@ -63,22 +106,10 @@ class Family:
     prefix: under which a file with a head keeps the encoder, "bert." for one.
     heads: by the Hub's names of tasks.  architectures: end of the class in config.json -> the heads that it has.
     sublayers: how many of the stack's make one of the file's layers.
-    renames: (regex, replacement) that turn names of older files into today's.
-    ignored: regex of a file's name -> why it may be there unused.
-    buffers: regex of a file's name -> whether what it holds is what the network computes, see `xfm.hub.buffers`.
-    tied: a file's name -> the name of the tensor that it must repeat, if it is there at all.
-    inputs: from the Hub's inputs to a batch.  more: names of further inputs of the Hub that `inputs` takes, or may.
-    pairs: names of those that say something of pairs of tokens, [B K T].
-    outputs: from the batch and what the network made of it to what the Hub's model gives, where the two differ.
     keys: the way back of `network`, from a stack's spec to config.json; empty where nobody has written it.
     classes: what the names of its classes begin with, "Bert" for one.
     near: field of a spec -> what differs where a trained network has another value there than the Hub's files can say.
-    wholes: ends of classes that hold more than is loaded.  part: from the config.json of such a whole to that of the
-    part alone, where they differ.
-    constants: tensors that files have and that follow from config.json, by their names without the prefix.
-    kin: (key, value) of config.json -> the family that files of this model_type are of where they say so.
-    streams: paths of the modules whose outputs are the hidden states; the embedding and a stack's layers if empty.
-    last: of the hidden states: the stack's output, "hidden", or that of its last layer, "layer", before norm and map.
+    files: what else its files hold.  calling: how its model is called.
     """
 
     model_type: str
@@ -88,23 +119,11 @@ class Family:
     architectures: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     prefix: str = ""
     sublayers: int = 2
-    renames: tuple[tuple[str, str], ...] = ()
-    ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    buffers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    inputs: Callable[..., Batch] = counted
-    more: tuple[str, ...] = ()
-    pairs: tuple[str, ...] = ()
-    outputs: Callable[[Batch, dict[str, Any]], dict[str, Any]] = lambda batch, out: out
     keys: Keys = dataclasses.field(default_factory=dict)
     classes: str = ""
     near: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    wholes: tuple[str, ...] = ()
-    part: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
-    constants: Callable[[Settings], dict[str, np.ndarray]] = lambda c: {}
-    kin: Mapping[tuple[str, Any], "Family"] = dataclasses.field(default_factory=dict)
-    streams: tuple[str, ...] = ()
-    last: Literal["hidden", "layer"] = "hidden"
+    files: Files = Files()
+    calling: Calling = Calling()
 
     def head(self, task: str) -> Head:
         """The head of that name; XfmError with the legal ones."""
@@ -139,6 +158,6 @@ class Family:
     def today(self, name: str) -> str:
         """A file's name without the prefix, as today's files have it."""
         name = name.removeprefix(self.prefix) if self.prefix else name
-        for pattern, new in self.renames:
+        for pattern, new in self.files.renames:
             name = re.sub(pattern, new, name)
         return name

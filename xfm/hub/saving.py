@@ -74,7 +74,7 @@ def config_of(checkpoint: Any, dtype: str) -> dict[str, Any]:
 
     Where the files held more than is loaded, it is that of the part.
     """
-    config = checkpoint.family.part(checkpoint.config)
+    config = checkpoint.family.files.part(checkpoint.config)
     config["dtype" if "dtype" in config else "torch_dtype"] = dtype
     name = class_of(checkpoint.family, tuple(checkpoint.heads), checkpoint.config.get("architectures") or [])
     return {**config, "architectures": [name]} if name else config
@@ -87,7 +87,7 @@ def class_of(family: Any, tasks: tuple[str, ...], before: list[str]) -> str | No
     if known is None:
         return before[0] if before else None
     name, old = known
-    ends = [end for end in (old, *every) if end not in family.wholes]
+    ends = [end for end in (old, *every) if end not in family.files.wholes]
 
     def names(tasks: tuple[str, ...]) -> set[str]:
         return {family.heads[task].name for task in tasks if task in family.heads} - {"pooled"}
@@ -131,7 +131,7 @@ def write_weights(checkpoint: Any, flat: Mapping[str, Any], folder: Path, dtype:
 def constants(checkpoint: Any) -> dict[str, np.ndarray]:
     """The tensors of the family's files that are no parameters of xfm's, by their names there."""
     c = checkpoint
-    found = c.family.constants(Settings(c.config))
+    found = c.family.files.constants(Settings(c.config))
     return {f"{before_names(c.family, c.heads, c.prefixes)}{name}": array for name, array in found.items()}
 
 

@@ -24,7 +24,7 @@ def held(family: Family, tensors: Tensors) -> dict[str, Head]:
 
     def there(row: str | At) -> bool:
         row = row.name if isinstance(row, At) else row
-        return row not in family.tied and any(name == row or name.startswith(f"{row}.") for name in names)
+        return row not in family.files.tied and any(name == row or name.startswith(f"{row}.") for name in names)
 
     return {
         task: head
@@ -56,7 +56,7 @@ def assign(
     left = [name for name, why in spare.items() if why is None]
     if left:
         raise XfmError(f"the file holds {_some(left)}, of which {family.model_type} with these heads makes no use")
-    for name in family.tied:
+    for name in family.files.tied:
         _check_tied(family, name, used, known, tensors)
 
     found: dict[str, list[Piece]] = {path: [] for path in shapes}
@@ -72,9 +72,9 @@ def assign(
 
 def _spare(family: Family, heads: Mapping[str, Head], name: str) -> str | None:
     """Why a tensor may be there unused: the table says so, or it is a head's that was not asked for; else None."""
-    if name in family.tied:
-        return f"it repeats {family.tied[name]}"
-    for pattern, why in family.ignored.items():
+    if name in family.files.tied:
+        return f"it repeats {family.files.tied[name]}"
+    for pattern, why in family.files.ignored.items():
         if re.fullmatch(pattern, name):
             return why
     for task, head in family.heads.items():
@@ -87,7 +87,7 @@ def _spare(family: Family, heads: Mapping[str, Head], name: str) -> str | None:
 
 
 def _check_tied(family: Family, name: str, used: set[str], known: Mapping[str, str], tensors: Tensors) -> None:
-    other = family.tied[name]
+    other = family.files.tied[name]
     if name in used or name not in known or other not in known or other not in used:
         return
     if not _equal(tensors, known[name], known[other]):

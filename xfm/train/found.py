@@ -84,7 +84,7 @@ def of_hub(source: str, head: str | None, revision: str | None) -> Found:
         own=own_heads(family, config),
         tokenizer={"kind": "checkpoint", "source": str(source), "revision": revision},
         kinds=kinds,
-        family=str(family.part(config)["model_type"]),
+        family=str(family.files.part(config)["model_type"]),
         labels={
             name: names for name, one in checkpoint.spec["heads"].items() if names and classes_of(one) == len(names)
         },

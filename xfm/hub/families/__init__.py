@@ -31,7 +31,10 @@ from xfm.hub.families import (
 )
 
 FAMILIES = {
-    "bert": dataclasses.replace(bert.FAMILY, kin={("position_embedding_type", "alibi"): jina_bert.FAMILY}),
+    "bert": dataclasses.replace(
+        bert.FAMILY,
+        files=dataclasses.replace(bert.FAMILY.files, kin={("position_embedding_type", "alibi"): jina_bert.FAMILY}),
+    ),
     "rembert": rembert.FAMILY,
     "deberta": deberta.FAMILY,
     "deberta-v2": deberta.V2,

@@ -7,7 +7,7 @@ from xfm.configs.text import albert
 from xfm.errors import XfmError
 from xfm.hub import keys
 from xfm.hub.families import bert
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import Settings
 
 
@@ -69,10 +69,12 @@ FAMILY = Family(
         **bert.TASKS,
     },
     architectures=bert.FAMILY.architectures | {"ForPreTraining": ("masked_lm", "sentence_order")},
-    ignored=bert.FAMILY.ignored,
-    buffers=bert.FAMILY.buffers,
-    tied={
-        "predictions.decoder.weight": "embeddings.word_embeddings.weight",
-        "predictions.decoder.bias": "predictions.bias",
-    },
+    files=Files(
+        ignored=bert.FAMILY.files.ignored,
+        buffers=bert.FAMILY.files.buffers,
+        tied={
+            "predictions.decoder.weight": "embeddings.word_embeddings.weight",
+            "predictions.decoder.bias": "predictions.bias",
+        },
+    ),
 )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from xfm.configs.text import bert
 from xfm.errors import XfmError
 from xfm.hub import buffers, keys
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 POOLED = dict(kind="of_head", head="pooled")
@@ -137,11 +137,13 @@ FAMILY = Family(
         "ForTokenClassification": ("token_classification",),
         "ForQuestionAnswering": ("question_answering",),
     },
-    renames=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
-    ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"},
-    buffers={r"embeddings\.position_ids": buffers.COUNTED},
-    tied={
-        "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    },
+    files=Files(
+        renames=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+        ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"},
+        buffers={r"embeddings\.position_ids": buffers.COUNTED},
+        tied={
+            "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+        },
+    ),
 )

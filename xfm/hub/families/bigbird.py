@@ -13,7 +13,7 @@ import numpy as np
 
 from xfm.configs.text import bigbird
 from xfm.hub.families import bert, roberta
-from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.family import Batch, Calling, Family, Head, counted
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 
@@ -121,10 +121,6 @@ FAMILY = Family(
     architectures={
         end: heads for end, heads in bert.FAMILY.architectures.items() if end != "ForNextSentencePrediction"
     },
-    inputs=inputs,
-    outputs=outputs,
-    renames=bert.FAMILY.renames,
-    ignored=bert.FAMILY.ignored,
-    buffers=bert.FAMILY.buffers,
-    tied=bert.FAMILY.tied,
+    files=bert.FAMILY.files,
+    calling=Calling(inputs=inputs, outputs=outputs),
 )

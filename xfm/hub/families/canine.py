@@ -10,7 +10,7 @@ flat for want of digits.
 
 from xfm.configs.text import canine
 from xfm.hub.families import bert
-from xfm.hub.family import Family
+from xfm.hub.family import Calling, Family
 from xfm.hub.naming import At
 from xfm.hub.settings import Settings
 
@@ -95,5 +95,5 @@ FAMILY = Family(
         "ForTokenClassification": ("token_classification",),
         "ForQuestionAnswering": ("question_answering",),
     },
-    streams=("embed", "before/mlp_1", "down", "layers/mlp_1", "up", "after/mlp_1"),
+    calling=Calling(streams=("embed", "before/mlp_1", "down", "layers/mlp_1", "up", "after/mlp_1")),
 )

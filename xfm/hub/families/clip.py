@@ -13,7 +13,7 @@ import numpy as np
 from xfm.configs.text import clip_text
 from xfm.errors import XfmError
 from xfm.hub import buffers, keys
-from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.naming import Names
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -139,10 +139,10 @@ CLIP = Family(
         "text_embeds": Head("embeds", projection, {"pool/dense": "text_projection"}, ("pooled",)),
     },
     architectures={"TextModel": ("pooled",), "TextModelWithProjection": ("text_embeds",), "Model": ("text_embeds",)},
-    wholes=("Model",),
-    ignored=IGNORED,
-    buffers={r"(text_model\.)?embeddings\.position_ids": buffers.COUNTED},
-    last="layer",
+    files=Files(
+        wholes=("Model",), ignored=IGNORED, buffers={r"(text_model\.)?embeddings\.position_ids": buffers.COUNTED}
+    ),
+    calling=Calling(last="layer"),
 )
 SIGLIP = dataclasses.replace(
     CLIP,
@@ -152,7 +152,7 @@ SIGLIP = dataclasses.replace(
     classes="Siglip",
     heads={"pooled": Head("pooled", at_last, {"pool/dense": "head"}, of_encoder=True)},
     architectures={"TextModel": ("pooled",), "Model": ("pooled",)},
-    inputs=whole_rows,
+    calling=dataclasses.replace(CLIP.calling, inputs=whole_rows),
 )
 
 
@@ -169,7 +169,14 @@ def whole(family: Family, model_type: str) -> Family:
         return {**tower(Settings(config)).content, "model_type": family.model_type, **beside}
 
     return dataclasses.replace(
-        family, model_type=model_type, prefix="", names=names, heads=heads, part=part, keys={}, classes=""
+        family,
+        model_type=model_type,
+        prefix="",
+        names=names,
+        heads=heads,
+        keys={},
+        classes="",
+        files=dataclasses.replace(family.files, part=part),
     )
 
 

@@ -85,8 +85,8 @@ FAMILY = Family(
         "question_answering": roberta.TASKS["question_answering"],
     },
     architectures=roberta.FAMILY.architectures | {"Model": ()},
-    renames=bert.FAMILY.renames,
-    ignored=bert.FAMILY.ignored,
-    buffers=bert.FAMILY.buffers,
-    tied=electra.FAMILY.tied,
+    files=dataclasses.replace(
+        bert.FAMILY.files,
+        tied=electra.FAMILY.files.tied,
+    ),
 )

@@ -11,7 +11,7 @@ from xfm.configs.text import deberta
 from xfm.errors import XfmError
 from xfm.hub import buffers, keys
 from xfm.hub.families.bert import MLM_NAMES, TASKS, activation
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Family, Files, Head
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -216,17 +216,19 @@ def family(model_type: str, version: int, names: dict, classes: str) -> Family:
             "ForTokenClassification": ("token_classification",),
             "ForQuestionAnswering": ("question_answering",),
         },
-        renames=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
-        ignored={
-            r"embeddings\.position_ids": "it only counts 0, 1, 2, …",
-            r"embeddings\.position_embeddings\.weight": "the enhanced mask decoder's, where the encoder adds no places",
-            r"mask_predictions\..*": "v3's replaced-token detection, which is of pre-training",
-        },
-        buffers={r"embeddings\.position_ids": buffers.COUNTED},
-        tied={
-            "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
-            "cls.predictions.decoder.bias": "cls.predictions.bias",
-        },
+        files=Files(
+            renames=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
+            ignored={
+                r"embeddings\.position_ids": "it only counts 0, 1, 2, …",
+                r"embeddings\.position_embeddings\.weight": "the decoder's, where the encoder adds no positions",
+                r"mask_predictions\..*": "v3's replaced-token detection, which is of pre-training",
+            },
+            buffers={r"embeddings\.position_ids": buffers.COUNTED},
+            tied={
+                "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+                "cls.predictions.decoder.bias": "cls.predictions.bias",
+            },
+        ),
     )
 
 

@@ -6,7 +6,7 @@ Sanh et al. 2019; files as transformers' DistilBertModel and its heads write the
 from xfm.configs.text import distilbert
 from xfm.hub import keys
 from xfm.hub.families import bert, roberta
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 # Training alone: rates of dropout of two heads, and how the table of positions was first filled.
@@ -85,7 +85,9 @@ FAMILY = Family(
         "question_answering": bert.TASKS["question_answering"],
     },
     architectures=roberta.FAMILY.architectures | {"Model": ()},
-    ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"},
-    buffers=bert.FAMILY.buffers,
-    tied={"vocab_projector.weight": "embeddings.word_embeddings.weight"},
+    files=Files(
+        ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"},
+        buffers=bert.FAMILY.files.buffers,
+        tied={"vocab_projector.weight": "embeddings.word_embeddings.weight"},
+    ),
 )

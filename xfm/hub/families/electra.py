@@ -3,6 +3,8 @@
 Clark et al. 2020; files as transformers' ElectraModel and its heads write them, which are the oracle.
 """
 
+import dataclasses
+
 from xfm.configs.text import electra
 from xfm.hub import keys
 from xfm.hub.families import bert, roberta
@@ -61,8 +63,8 @@ FAMILY = Family(
         "question_answering": roberta.TASKS["question_answering"],
     },
     architectures=roberta.FAMILY.architectures | {"Model": (), "ForPreTraining": ("replaced_token",)},
-    renames=bert.FAMILY.renames,
-    ignored=bert.FAMILY.ignored,
-    buffers=bert.FAMILY.buffers,
-    tied={"generator_lm_head.weight": "embeddings.word_embeddings.weight"},
+    files=dataclasses.replace(
+        bert.FAMILY.files,
+        tied={"generator_lm_head.weight": "embeddings.word_embeddings.weight"},
+    ),
 )

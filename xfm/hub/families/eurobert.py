@@ -2,7 +2,7 @@
 
 from xfm.configs.text import eurobert
 from xfm.hub import buffers, keys, rotary
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 # A length that nothing has, tokens, the head's.
@@ -108,9 +108,11 @@ FAMILY = Family(
         "ForSequenceClassification": ("sequence_classification",),
         "ForTokenClassification": ("token_classification",),
     },
-    buffers={r".*rotary_emb\.inv_freq": buffers.frequencies},
-    ignored={
-        r".*rotary_emb\.inv_freq": "it follows from the base",
-        r"lm_head\..*": "the head masked_lm is not loaded, or its table is the embedding's",
-    },
+    files=Files(
+        buffers={r".*rotary_emb\.inv_freq": buffers.frequencies},
+        ignored={
+            r".*rotary_emb\.inv_freq": "it follows from the base",
+            r"lm_head\..*": "the head masked_lm is not loaded, or its table is the embedding's",
+        },
+    ),
 )

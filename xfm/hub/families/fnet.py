@@ -6,7 +6,7 @@ does, a checkpoint gives the same here; with one, each text is transformed as if
 
 from xfm.configs.text import fnet
 from xfm.hub.families import bert
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 
@@ -43,7 +43,10 @@ FAMILY = Family(
     | {"embed/up": "embeddings.projection", "layer/0/out_norm": "encoder.layer.{}.fourier.output.LayerNorm"},
     heads=bert.FAMILY.heads | {"masked_lm": Head("mlm", mlm, bert.MLM_NAMES, apart=bert.UNTIED)},
     architectures=bert.FAMILY.architectures,
-    ignored=bert.FAMILY.ignored | {r"encoder\.layer\.\d+\.fourier\.self\.dft_mat_\w+": "it holds sines and cosines"},
-    buffers=bert.FAMILY.buffers,
-    tied=bert.FAMILY.tied,
+    files=Files(
+        ignored=bert.FAMILY.files.ignored
+        | {r"encoder\.layer\.\d+\.fourier\.self\.dft_mat_\w+": "it holds sines and cosines"},
+        buffers=bert.FAMILY.files.buffers,
+        tied=bert.FAMILY.files.tied,
+    ),
 )

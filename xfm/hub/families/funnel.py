@@ -11,7 +11,7 @@ from xfm.configs.text import funnel
 from xfm.errors import XfmError
 from xfm.hub import keys
 from xfm.hub.families import bert
-from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -150,6 +150,6 @@ FAMILY = Family(
         "ForTokenClassification": ("token_classification",),
         "ForQuestionAnswering": ("question_answering",),
     },
-    tied={"lm_head.weight": "embeddings.word_embeddings.weight"},
-    inputs=inputs,
+    files=Files(tied={"lm_head.weight": "embeddings.word_embeddings.weight"}),
+    calling=Calling(inputs=inputs),
 )

@@ -7,7 +7,7 @@ Radford et al. 2019; files as transformers' GPT2Model and its heads write them, 
 from xfm.configs.text import gpt2
 from xfm.errors import XfmError
 from xfm.hub import buffers, keys
-from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -141,8 +141,10 @@ FAMILY = Family(
         "ForTokenClassification": ("token_classification",),
         "ForQuestionAnswering": ("question_answering",),
     },
-    ignored={r"h\.\d+\.attn\.(bias|masked_bias)": "it only says that no token sees what follows"},
-    buffers={r"h\.\d+\.attn\.bias": buffers.causal, r"h\.\d+\.attn\.masked_bias": buffers.far_below},
-    tied={"lm_head.weight": "wte.weight"},
-    inputs=untyped,
+    files=Files(
+        ignored={r"h\.\d+\.attn\.(bias|masked_bias)": "it only says that no token sees what follows"},
+        buffers={r"h\.\d+\.attn\.bias": buffers.causal, r"h\.\d+\.attn\.masked_bias": buffers.far_below},
+        tied={"lm_head.weight": "wte.weight"},
+    ),
+    calling=Calling(inputs=untyped),
 )

@@ -70,6 +70,5 @@ FAMILY = dataclasses.replace(
     near={"everyone": "the first token of a text was global in training: say so in global_attention_mask"},
     network=network,
     names=bert.NAMES | GLOBAL,
-    inputs=inputs,
-    more=("global_attention_mask",),
+    calling=dataclasses.replace(roberta.FAMILY.calling, inputs=inputs, more=("global_attention_mask",)),
 )

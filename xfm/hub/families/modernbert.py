@@ -8,7 +8,7 @@ generations of config.json are read: `global_attn_every_n_layers` with a rotary 
 from xfm.configs.text import modernbert
 from xfm.errors import XfmError
 from xfm.hub import keys, rotary
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Family, Files, Head
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -173,5 +173,5 @@ FAMILY = Family(
         "ForTokenClassification": ("token_classification",),
         "ForQuestionAnswering": ("question_answering",),
     },
-    tied={"decoder.weight": "embeddings.tok_embeddings.weight"},
+    files=Files(tied={"decoder.weight": "embeddings.tok_embeddings.weight"}),
 )

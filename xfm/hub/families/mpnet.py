@@ -8,7 +8,7 @@ from functools import partial
 from xfm.configs.text import mpnet
 from xfm.errors import XfmError
 from xfm.hub.families import bert, roberta
-from xfm.hub.family import Family
+from xfm.hub.family import Calling, Family, Files
 from xfm.hub.settings import Settings
 
 PADDING = 1  # whatever pad_token_id says
@@ -52,8 +52,6 @@ FAMILY = Family(
     names=NAMES,
     heads={"pooled": bert.POOLER, "masked_lm": roberta.FAMILY.heads["masked_lm"], **roberta.TASKS},
     architectures=roberta.FAMILY.architectures,
-    ignored=bert.FAMILY.ignored,
-    buffers=bert.FAMILY.buffers,
-    tied=roberta.FAMILY.tied,
-    inputs=partial(roberta.after_padding, pad=PADDING),
+    files=Files(ignored=bert.FAMILY.files.ignored, buffers=bert.FAMILY.files.buffers, tied=roberta.FAMILY.files.tied),
+    calling=Calling(inputs=partial(roberta.after_padding, pad=PADDING)),
 )

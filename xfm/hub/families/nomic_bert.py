@@ -8,7 +8,7 @@ from xfm.configs.text import nomic_bert
 from xfm.errors import XfmError
 from xfm.hub import buffers, keys, rotary
 from xfm.hub.families import bert
-from xfm.hub.family import Family, Head, counted
+from xfm.hub.family import Calling, Family, Files, Head, counted
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -142,12 +142,14 @@ FAMILY = Family(
         "ForSequenceClassification": ("sequence_classification",),
         "ForTokenClassification": ("token_classification",),
     },
-    renames=((r"^bert\.", ""),),
-    ignored={r".*rotary_emb\.inv_freq": "it follows from the base"},
-    buffers={r".*rotary_emb\.inv_freq": buffers.frequencies},
-    tied={
-        "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
-        "cls.predictions.decoder.bias": "cls.predictions.bias",
-    },
-    inputs=inputs,
+    files=Files(
+        renames=((r"^bert\.", ""),),
+        ignored={r".*rotary_emb\.inv_freq": "it follows from the base"},
+        buffers={r".*rotary_emb\.inv_freq": buffers.frequencies},
+        tied={
+            "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+        },
+    ),
+    calling=Calling(inputs=inputs),
 )

@@ -8,7 +8,7 @@ The reference takes rows of exactly segment_means_seq_len tokens then, xfm any l
 from xfm.configs.text import nystromformer
 from xfm.hub import buffers
 from xfm.hub.families import bert, roberta
-from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 FIRST = 2  # the Hub's position of a text's first token
@@ -87,9 +87,11 @@ FAMILY = Family(
         "question_answering": roberta.TASKS["question_answering"],
     },
     architectures=roberta.FAMILY.architectures | {"Model": ()},
-    renames=bert.FAMILY.renames,
-    ignored=bert.FAMILY.ignored,
-    buffers={r"embeddings\.position_ids": buffers.counting(FIRST)},
-    tied=bert.FAMILY.tied,
-    inputs=from_two,
+    files=Files(
+        renames=bert.FAMILY.files.renames,
+        ignored=bert.FAMILY.files.ignored,
+        buffers={r"embeddings\.position_ids": buffers.counting(FIRST)},
+        tied=bert.FAMILY.files.tied,
+    ),
+    calling=Calling(inputs=from_two),
 )

@@ -8,7 +8,7 @@ import numpy as np
 from xfm.configs.text import opt
 from xfm.hub import keys
 from xfm.hub.families import gpt2
-from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 
@@ -97,6 +97,6 @@ FAMILY = Family(
         "ForSequenceClassification": ("sequence_classification",),
         "ForQuestionAnswering": ("question_answering",),
     },
-    tied={"lm_head.weight": "decoder.embed_tokens.weight"},
-    inputs=among_real,
+    files=Files(tied={"lm_head.weight": "decoder.embed_tokens.weight"}),
+    calling=Calling(inputs=among_real),
 )

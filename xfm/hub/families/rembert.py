@@ -6,7 +6,7 @@ model too.
 
 from xfm.configs.text import rembert
 from xfm.hub.families import bert
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import Settings
 
 
@@ -51,6 +51,5 @@ FAMILY = Family(
         "ForTokenClassification": ("token_classification",),
         "ForQuestionAnswering": ("question_answering",),
     },
-    ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"},
-    buffers=bert.FAMILY.buffers,
+    files=Files(ignored={r"embeddings\.position_ids": "it only counts 0, 1, 2, …"}, buffers=bert.FAMILY.files.buffers),
 )

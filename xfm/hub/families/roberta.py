@@ -10,7 +10,7 @@ import numpy as np
 from xfm.configs.text import roberta
 from xfm.errors import XfmError
 from xfm.hub.families import bert
-from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.family import Batch, Calling, Family, Head, counted
 from xfm.hub.settings import Settings
 
 
@@ -80,11 +80,11 @@ FAMILY = Family(
         "ForTokenClassification": ("token_classification",),
         "ForQuestionAnswering": ("question_answering",),
     },
-    renames=bert.FAMILY.renames,
-    ignored=bert.FAMILY.ignored,
-    buffers=bert.FAMILY.buffers,
-    tied={"lm_head.decoder.weight": "embeddings.word_embeddings.weight", "lm_head.decoder.bias": "lm_head.bias"},
-    inputs=after_padding,
+    files=dataclasses.replace(
+        bert.FAMILY.files,
+        tied={"lm_head.decoder.weight": "embeddings.word_embeddings.weight", "lm_head.decoder.bias": "lm_head.bias"},
+    ),
+    calling=Calling(inputs=after_padding),
 )
 XLM = dataclasses.replace(FAMILY, model_type="xlm-roberta", classes="XLMRoberta")
 CAMEMBERT = dataclasses.replace(FAMILY, model_type="camembert", classes="Camembert")

@@ -9,7 +9,7 @@ import numpy as np
 from xfm.configs.text import roformer
 from xfm.hub import buffers, keys
 from xfm.hub.families import bert
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import Settings
 
 PLACES = 1536  # that the table has where config.json is silent
@@ -71,7 +71,6 @@ NAMES = {place: name for place, name in bert.NAMES.items() if place != "embed/po
 FAMILY = Family(
     model_type="roformer",
     prefix="roformer.",
-    constants=sines,
     keys=KEYS,
     classes="RoFormer",
     network=network,
@@ -93,7 +92,10 @@ FAMILY = Family(
         "ForTokenClassification": ("token_classification",),
         "ForQuestionAnswering": ("question_answering",),
     },
-    ignored={r"encoder\.embed_positions\.weight": "it holds the sines and cosines of places"},
-    buffers={r"encoder\.embed_positions\.weight": as_computed},
-    tied=bert.FAMILY.tied,
+    files=Files(
+        constants=sines,
+        ignored={r"encoder\.embed_positions\.weight": "it holds the sines and cosines of places"},
+        buffers={r"encoder\.embed_positions\.weight": as_computed},
+        tied=bert.FAMILY.files.tied,
+    ),
 )

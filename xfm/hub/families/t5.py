@@ -9,7 +9,7 @@ from functools import partial
 from xfm.configs.text import t5_encoder
 from xfm.errors import XfmError
 from xfm.hub import keys
-from xfm.hub.family import Family, Head
+from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 # Keys of the decoder, of the task, or that repeat others.
@@ -101,7 +101,6 @@ FAMILY = Family(
     prefix="transformer.",
     keys=KEYS,
     classes="T5",
-    wholes=("ForConditionalGeneration", "Model"),
     network=network,
     names=NAMES,
     heads={
@@ -115,8 +114,11 @@ FAMILY = Family(
         "ForConditionalGeneration": (),
         "ForTokenClassification": ("token_classification",),
     },
-    ignored={r"decoder\..*": "it is the decoder's", r"lm_head\.weight": "the decoder predicts with it"},
-    tied={"encoder.embed_tokens.weight": "shared.weight"},
+    files=Files(
+        wholes=("ForConditionalGeneration", "Model"),
+        ignored={r"decoder\..*": "it is the decoder's", r"lm_head\.weight": "the decoder predicts with it"},
+        tied={"encoder.embed_tokens.weight": "shared.weight"},
+    ),
 )
 MT5 = dataclasses.replace(FAMILY, model_type="mt5", classes="MT5", network=partial(network, ffn="gated-gelu"))
 UMT5 = dataclasses.replace(

@@ -17,7 +17,7 @@ import numpy as np
 from xfm.configs.text import xlnet
 from xfm.errors import XfmError
 from xfm.hub import keys
-from xfm.hub.family import Batch, Family, Head, counted
+from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -210,9 +210,6 @@ FAMILY = Family(
         "ForQuestionAnsweringSimple": ("question_answering",),
         "ForQuestionAnswering": ("question_answering_beam",),
     },
-    tied={"lm_loss.weight": "word_embedding.weight"},
-    inputs=inputs,
-    more=("p_mask",),
-    pairs=("perm_mask", "target_mapping"),
-    outputs=streams,
+    files=Files(tied={"lm_loss.weight": "word_embedding.weight"}),
+    calling=Calling(inputs=inputs, more=("p_mask",), pairs=("perm_mask", "target_mapping"), outputs=streams),
 )
