@@ -22,9 +22,33 @@ os.environ["XLA_FLAGS"] = " ".join(
 import jax
 import pytest
 
-CACHE = Path(__file__).parent.parent / ".cache" / "jax"
+from tests.costs import by_folder, note
+from tests.rotation import keeps
+
+# In the user's cache folder, so that a fresh clone finds what an older one compiled; one folder for each compiler.
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xfm" / f"tests-jaxlib-{version('jaxlib')}"
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("rotation", "a part of the tests, as .ci/run chooses it (tests/rotation.py)")
+    group.addoption("--third", type=int, default=None, help="run this third, 0 to 2, of the tests that are chosen")
+    group.addoption("--always", default="", help="files, separated by commas, whose tests run in every third")
+
+
+def pytest_collection_modifyitems(config, items):
+    third, always = config.getoption("--third"), config.getoption("--always").split(",")
+    if third is not None:
+        kept = [keeps(item.nodeid, item.get_closest_marker("slow") is not None, third, always) for item in items]
+        config.hook.pytest_deselected(items=[item for item, keep in zip(items, kept, strict=True) if not keep])
+        items[:] = [item for item, keep in zip(items, kept, strict=True) if keep]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if file := os.environ.get("XFM_COSTS"):
+        found = [report for reports in terminalreporter.stats.values() for report in reports]
+        note(Path(file), by_folder(report for report in found if hasattr(report, "duration")))
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""Which third of a stage's tests `.ci/run` runs: another one for each commit, and always those of what changed.
+
+python -m tests.rotation STAGE     prints the options of pytest that choose a stage's tests, `--third=N --always=…`
+python -m tests.rotation turn STAGE     succeeds where a stage that runs whole or not at all is to run
+
+Commits of all three remainders thus run everything that one commit runs with XFM_ALL=1, which chooses all tests. The
+first three stages take different thirds of one commit. This file needs nothing but Python.
+"""
+
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+STAGES = ("slow", "floor", "newest", "tpu", "hopper")
+APART = ("tests/kernels/test_tpu_compile.py",)  # files whose tests share nothing, as those that are slow
+COMMITS = 5  # whose changes count as new
+
+
+def third_of(commit: str, stage: str) -> int:
+    """The third, 0 to 2, that a stage runs at a commit, which is given by its hash."""
+    return (int(commit, 16) + STAGES.index(stage)) % 3
+
+
+def keeps(nodeid: str, slow: bool, third: int, always: Iterable[str]) -> bool:
+    """Whether a test is of a third, or of a file that is always run.
+
+    Tests of a file share fixtures and compiled functions, so they stay together; those that are slow share little, so
+    each is drawn by itself.
+    """
+    file = nodeid.partition("::")[0]
+    return file in always or zlib.crc32((nodeid if slow or file in APART else file).encode()) % 3 == third
+
+
+def related(changed: Iterable[str], tests: Iterable[str]) -> list[str]:
+    """The test files among `tests` that changed, or whose module did: tests/train/test_step.py of xfm/train/step.py.
+
+    All those of kernels go with each kernel.
+    """
+    changed = set(changed)
+    stems = {f"tests/{Path(file).parent.name}/test_{Path(file).stem}.py" for file in changed}
+    kernels = "tests/kernels/" if any(file.startswith("kernels/") for file in changed) else None
+    return sorted(file for file in tests if file in changed | stems or (kernels and file.startswith(kernels)))
+
+
+def options(stage: str) -> list[str]:
+    """Those of pytest; none where XFM_ALL is set."""
+    if os.environ.get("XFM_ALL"):
+        return []
+    return [f"--third={third_of(commit(), stage)}", f"--always={','.join(related(changes(), files()))}"]
+
+
+def turn(stage: str) -> bool:
+    """Whether a stage of kernels is to run: where a kernel or a test of them changed, and at every third commit."""
+    new = any(file.startswith("tests/kernels/") for file in related(changes(), files()))
+    return bool(os.environ.get("XFM_ALL")) or new or third_of(commit(), stage) == 0
+
+
+def commit() -> str:
+    return _git("rev-parse", "HEAD")[0]
+
+
+def changes() -> list[str]:
+    """The files that the last COMMITS commits changed."""
+    count = int(_git("rev-list", "--first-parent", "--count", "HEAD")[0])
+    return _git("diff", "--name-only", f"HEAD~{min(COMMITS, count - 1)}", "HEAD")
+
+
+def files() -> list[str]:
+    return [path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/**/test_*.py")]
+
+
+def _git(*words: str) -> list[str]:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "turn":
+        sys.exit(not turn(sys.argv[2]))
+    print(*options(sys.argv[1]))

@@ -1,0 +1,51 @@
+"""Three commits of .ci/run meet every test, and what changed is met each time. Takes no time."""
+
+from types import SimpleNamespace
+
+from tests.costs import by_folder, note, table
+from tests.rotation import STAGES, keeps, related, third_of
+
+FILES = [f"tests/train/test_{i}.py" for i in range(50)]
+
+
+def test_the_thirds_are_all_tests_and_each_only_once():
+    for slow in (False, True):
+        for node in (f"{file}::test_it[{i}]" for file in FILES for i in range(3)):
+            assert sum(keeps(node, slow, third, ()) for third in range(3)) == 1
+
+
+def test_a_third_is_about_a_third():
+    kept = [file for file in FILES if keeps(f"{file}::test_it", False, 0, ())]
+    assert len(FILES) / 5 < len(kept) < len(FILES) / 2
+
+
+def test_the_tests_of_a_file_stay_together_unless_they_are_slow():
+    together = {keeps(f"{FILES[0]}::test_it[{i}]", False, 0, ()) for i in range(20)}
+    apart = {keeps(f"{FILES[0]}::test_it[{i}]", True, 0, ()) for i in range(20)}
+    assert len(together) == 1 and len(apart) == 2
+
+
+def test_stages_of_a_commit_take_different_thirds_and_commits_others():
+    assert {third_of("a" * 40, stage) for stage in STAGES[:3]} == {0, 1, 2}
+    assert {third_of(f"{n:x}", "slow") for n in range(3)} == {0, 1, 2}
+
+
+def test_what_changed_is_always_met():
+    tests = ["tests/train/test_step.py", "tests/train/test_loop.py", "tests/kernels/test_ssd.py"]
+    assert related(["xfm/train/step.py", "tests/kernels/test_ssd.py", "README.md"], tests) == [tests[2], tests[0]]
+    assert related(["kernels/attention/xla.py"], tests) == [tests[2]]
+    assert all(keeps(f"{tests[0]}::test_it", slow, third, tests) for slow in (False, True) for third in range(3))
+
+
+def test_costs_are_added_up_by_folder(tmp_path):
+    reports = [
+        SimpleNamespace(nodeid=f"tests/{file}.py::test_it", duration=duration)
+        for file, duration in (("train/test_a", 1.0), ("train/test_a", 2.0), ("hub/cases/test_b", 4.0), ("test_c", 0.5))
+    ]
+    found = by_folder(reports)
+    assert found == {"tests/train": (1, 3.0), "tests/hub": (1, 4.0), "tests": (1, 0.5)}
+    for _ in range(2):
+        note(tmp_path / "costs", found)
+    lines = table([found, found]).splitlines()
+    assert lines[1].split() == ["tests/hub", "2", "8"] and lines[-1].split() == ["all", "6", "15"]
+    assert len((tmp_path / "costs").read_text().splitlines()) == 2
