@@ -45,8 +45,9 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item, keep in zip(items, kept, strict=True) if keep]
 
 
-def pytest_terminal_summary(terminalreporter):
-    if file := os.environ.get("XFM_COSTS"):
+def pytest_terminal_summary(terminalreporter, config):
+    file = os.environ.get("XFM_COSTS")
+    if file and not hasattr(config, "workerinput"):  # the worker processes' reports reach the first process
         found = [report for reports in terminalreporter.stats.values() for report in reports]
         note(Path(file), by_folder(report for report in found if hasattr(report, "duration")))
 
