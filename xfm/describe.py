@@ -14,11 +14,12 @@ import flax.linen as nn
 import jax
 
 from xfm.errors import XfmError
+from xfm.outside import is_outside
 from xfm.parts import SLOTS
 from xfm.parts.mixer import Attention
 from xfm.plan.flops import walk
 from xfm.spec import build as build_from
-from xfm.spec import plain
+from xfm.spec import named, plain
 from xfm.structures import build
 
 COUNTS = "kMBT"  # parameters are counted in billions, operations in giga
@@ -80,7 +81,9 @@ def describe(config: Mapping[str, Any]) -> Description:
             return model.apply({"params": params}, batch)
 
     jaxpr = jax.make_jaxpr(forward)(params, batch).jaxpr
-    found = _parts(calls, params, *_costs(calls, jaxpr))
+    kinds = {part: kind for table in SLOTS.values() for kind, part in table.items()}
+    kinds |= _outside(list(plain(config["model"]).values()))
+    found = _parts(calls, params, kinds, *_costs(calls, jaxpr))
     return Description(
         name=str(config.get("name") or model.__class__.__name__.lower()),
         batch={name: array.shape for name, array in batch.items()},
@@ -197,9 +200,21 @@ def _costs(calls: list[_Call], jaxpr: Any) -> tuple[dict[tuple, int], dict[tuple
     return flops, repeats
 
 
-def _parts(calls, params, flops, repeats) -> tuple[Part, ...]:
-    """One per outermost part, and per module outside parts with parameters or FLOPs of its own."""
-    kinds = {part: kind for table in SLOTS.values() for kind, part in table.items()}
+def _outside(spec: Any) -> dict[type, str]:
+    """The classes that a spec names outside the tables, each with its kind."""
+    if isinstance(spec, list):
+        return {cls: kind for one in spec for cls, kind in _outside(one).items()}
+    if not isinstance(spec, Mapping):
+        return {}
+    own = {named(kind)[0]: kind for kind in [spec.get("kind")] if is_outside(kind)}
+    return own | _outside(list(spec.values()))
+
+
+def _parts(calls, params, kinds, flops, repeats) -> tuple[Part, ...]:
+    """One per outermost part, and per module outside parts with parameters or FLOPs of its own.
+
+    kinds: of the classes that are parts.
+    """
     modules = {call.path: call.module for call in calls}
     shapes = {call.path: call.shape for call in calls if call.shape}
 
