@@ -211,7 +211,7 @@ def jax_side(cases, tiny, until):
     import jax.numpy as jnp
 
     dtype = jnp.float32 if tiny else jnp.bfloat16
-    names = ("xla",) if tiny else ("gpu",)
+    names = ("xla",) if tiny else ("hopper",)
     implementations = {f"xfm {name}": functools.partial(by_xfm, name) for name in names}
     if not tiny:
         implementations["cudnn"] = by_cudnn
@@ -246,7 +246,7 @@ def tuned(cases, until):
     import jax
     import jax.numpy as jnp
 
-    module = importlib.import_module("xfm.kernels.attention.gpu")
+    module = importlib.import_module("xfm.kernels.attention.hopper.entry")
     chosen = module.tilings
     ways = {
         "as chosen": {},
@@ -274,7 +274,7 @@ def tuned(cases, until):
             jax.clear_caches()
             try:
                 shape = sizes(case, False, small=False)
-                forward, both, _ = jax_calls(case, shape, functools.partial(by_xfm, "gpu"), jnp.bfloat16)
+                forward, both, _ = jax_calls(case, shape, functools.partial(by_xfm, "hopper"), jnp.bfloat16)
                 found = measured(forward, both, jax.block_until_ready, 30)
             except Exception as problem:
                 found = dict(missing=reason(problem))

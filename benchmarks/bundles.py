@@ -317,7 +317,7 @@ def _shares(name: str, kernel: str, length: int) -> dict:
     H = H or int(shape[2:])
     if whose == "xfm":
         from xfm.kernels.attention.mask import Mask
-        from xfm.kernels.attention.tpu_plan import plan
+        from xfm.kernels.attention.tpu.plan import plan
 
         B, bias = 64 if shape in SHORT else ROWS, "plane" if shape == "Swin" else "none"
         bias = RELATIVE if RELATIVE in name else bias

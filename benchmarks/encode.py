@@ -73,7 +73,7 @@ def peer(folder):
 
 
 def xfm(folder):
-    from xfm.hub.sentence import sentence_encoder
+    from xfm.hub.sentence.encoder import sentence_encoder
 
     texts = json.loads((folder / "texts.json").read_text())
     calls = {}

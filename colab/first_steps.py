@@ -32,7 +32,7 @@ import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import xfm
-from xfm.train.sharding import TENSOR
+from xfm.sharding import TENSOR
 
 # This notebook stays on the CPU, which plays eight devices. Both must be said before JAX is used.
 jax.config.update("jax_platforms", "cpu")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests compile far more than they compute: without optimisation compiling takes 60 % of the time, and without the
-# fusion emitters half of that again. (jaxlib 0.11.1 and later, and libtpu, lack that switch and abort at unknown flags.)
+# fusion emitters half of that again. (jaxlib 0.11.1 and later, and libtpu, lack that switch and abort at unknown ones.)
 # What XLA_FLAGS says itself comes last and wins; the commands of the slow suite run as users run them.
-OLD_EMITTERS = tuple(map(int, version("jaxlib").split(".")[:3])) < (0, 11, 1) and find_spec("libtpu") is None
 os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-        *["--xla_cpu_use_fusion_emitters=false"] * OLD_EMITTERS,
+        *["--xla_cpu_use_fusion_emitters=false"]
+        * (tuple(map(int, version("jaxlib").split(".")[:3])) < (0, 11, 1) and find_spec("libtpu") is None),
         os.environ.get("XLA_FLAGS", ""),
     ]
 )

@@ -24,21 +24,21 @@ __version__ = "0.1.0"
 
 # Imported when first asked for, because they need Grain, Optax or Orbax, or read files.
 LATER = {
-    "load": "xfm.hub",
+    "load": "xfm.loading",
     "Checkpoint": "xfm.hub",
-    "sentence_encoder": "xfm.hub",
+    "sentence_encoder": "xfm.loading",
     "open_data": "xfm.data",
     "Batches": "xfm.data",
     "prefetch": "xfm.data",
     "State": "xfm.train.state",
     "new_state": "xfm.train.state",
-    "shard_state": "xfm.train.sharding",
+    "shard_state": "xfm.train.state",
     "make_step": "xfm.train.step",
     "make_eval": "xfm.train.step",
     "build_optimiser": "xfm.train.optimiser",
     "build_schedule": "xfm.train.schedules",
 }
-ROOMS = ("data", "hub", "kernels", "objectives", "parts", "structures", "train", "transforms")
+ROOMS = ("convert", "data", "hub", "kernels", "objectives", "parts", "structures", "tokenizers", "train", "transforms")
 
 __all__ = [
     # a network: from a config to a Flax module, and a look inside

@@ -110,12 +110,12 @@ def check(config: ConfigDict) -> Any:
     from xfm.data import check_data
     from xfm.describe import example_batch
     from xfm.objectives import build_objective
+    from xfm.sharding import rules_named
     from xfm.train.logs import check_kinds
     from xfm.train.optimiser import build_optimiser
     from xfm.train.run import layout_of
     from xfm.train.schedules import build_schedule
     from xfm.train.settings import read_settings
-    from xfm.train.sharding import rules_named
     from xfm.train.start import found_for, resolved
     from xfm.train.taken import taken
     from xfm.vocabulary import Vocabulary

@@ -222,8 +222,8 @@ def run_describe(arguments: argparse.Namespace) -> None:
 
 
 def run_embed(arguments: argparse.Namespace) -> None:
-    from xfm.hub.sentence import sentence_encoder
-    from xfm.hub.sentence_lines import embed_lines
+    from xfm.hub.sentence.lines import embed_lines
+    from xfm.loading import sentence_encoder
 
     if sys.stdout.isatty():
         raise XfmError("vectors are no text for a terminal; end the command with > vectors.npy")
@@ -242,15 +242,15 @@ def run_embed(arguments: argparse.Namespace) -> None:
 
 
 def run_convert(arguments: argparse.Namespace) -> None:
-    from xfm.hub import convert
+    from xfm.convert.command import convert, mapping
 
     if arguments.dest is None and not arguments.dry_run:
         raise XfmError("convert needs DEST, the folder to write, or --dry-run")
     how = dict(head=arguments.head, revision=arguments.revision)
     if arguments.dry_run:
-        print(convert.mapping(arguments.source, **how))
+        print(mapping(arguments.source, **how))
         return
-    path = convert.convert(arguments.source, arguments.dest, dtype=arguments.dtype, **how)
+    path = convert(arguments.source, arguments.dest, dtype=arguments.dtype, **how)
     print(f"xfm: written to {path}", file=sys.stderr)
 
 

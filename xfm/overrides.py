@@ -146,7 +146,7 @@ def _tables(root: str) -> list[Mapping[str, type]]:
     if root == "data":
         from xfm.data import SOURCES
         from xfm.data.pixels import AUGMENTS
-        from xfm.data.tokenizers import TOKENIZERS
+        from xfm.tokenizers import TOKENIZERS
 
         return [SOURCES, TOKENIZERS, AUGMENTS]
     if root == "layout":

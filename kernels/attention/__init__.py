@@ -59,14 +59,14 @@ def _nothing(*arrays, **described) -> None:
     """What an implementation refuses that honours every argument."""
 
 
-def _imported_when_used(name: str, platforms: tuple[str, ...]) -> Implementation:
-    """Of the module of that name, whose Pallas takes a while to import."""
+def _imported_when_used(path: str, platforms: tuple[str, ...]) -> Implementation:
+    """That of the module at `path`, whose imports take a while."""
 
     def module():
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(path, __name__)
 
     return Implementation(
-        lambda *arrays, **given: getattr(module(), name)(*arrays, **given),
+        lambda *arrays, **given: module().run(*arrays, **given),
         lambda *arrays, **given: module().refuses(*arrays, **given),
         platforms,
     )
@@ -78,9 +78,9 @@ EVERYWHERE = ("cpu", "gpu", "tpu")
 IMPLEMENTATIONS = {
     "naive": Implementation(naive, _nothing, EVERYWHERE),
     "xla": Implementation(xla, _nothing, EVERYWHERE),
-    "tpu": _imported_when_used("tpu", ("tpu",)),
-    "cudnn": _imported_when_used("cudnn", ("gpu",)),
-    "gpu": _imported_when_used("gpu", ("gpu",)),
+    "tpu": _imported_when_used(".tpu.entry", ("tpu",)),
+    "cudnn": _imported_when_used(".cudnn", ("gpu",)),
+    "hopper": _imported_when_used(".hopper.entry", ("gpu",)),
 }
 PREFERENCE = {"tpu": ("tpu", "xla"), "gpu": ("cudnn", "xla"), "cpu": ("xla",)}
 

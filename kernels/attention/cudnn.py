@@ -49,7 +49,7 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
     return None if dropout is None else "dropout"
 
 
-def cudnn(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
+def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     """(y, lse) of the public function's arguments, all of them checked and present.
 
     jax.nn would give the log-sum-exp too, but rounded to q's dtype and without a gradient: here it comes from the plain

@@ -11,8 +11,8 @@ import pytest
 import xfm.catalogue as catalogue
 import xfm.failures as failures
 from tests.cli.test_cli import TINY
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
+from xfm.tokenizers import TOKENIZERS
 
 
 class Panic(BaseException):

@@ -18,8 +18,8 @@ import xfm
 from xfm.catalogue import check, entries
 from xfm.describe import example_batch
 from xfm.objectives import build_objective
+from xfm.sharding import RULES, rule_of
 from xfm.spec import plain
-from xfm.train.sharding import RULES, rule_of
 from xfm.vocabulary import Vocabulary
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "params"

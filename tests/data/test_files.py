@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from xfm.data import open_data
-from xfm.data.files import apart, listing
 from xfm.errors import XfmError
+from xfm.files import apart, listing
 
 BYTES = dict(kind="bytes")
 

@@ -8,8 +8,8 @@ import pytest
 
 from xfm.data import open_data
 from xfm.data.glue import LAYOUTS
-from xfm.data.template import Template, windows
 from xfm.errors import XfmError
+from xfm.tokenizers.template import Template, windows
 from xfm.truncation import kept
 
 BYTES = dict(kind="bytes")

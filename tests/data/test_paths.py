@@ -6,9 +6,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from xfm.data import SOURCES, located
-from xfm.data.paths import expanded
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
+from xfm.locations import expanded
+from xfm.tokenizers import TOKENIZERS
 
 FILE = dict(kind="file", path="t")
 

@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from xfm.data.tokenizers import SPECIALS, TOKENIZERS
 from xfm.errors import XfmError
 from xfm.spec import build
+from xfm.tokenizers import SPECIALS, TOKENIZERS
 
 pytest.importorskip("tokenizers")
 
@@ -99,7 +99,7 @@ def test_starts_word(tmp_path):
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe"])
 def test_training_is_the_same_in_every_process(kind, tmp_path):
     script = (
-        "import sys, pathlib; from xfm.data.tokenizers import TOKENIZERS\n"
+        "import sys, pathlib; from xfm.tokenizers import TOKENIZERS\n"
         "pairs = [(a, b) for a in range(25) for b in range(25)]\n"
         "texts = [f'{a}{b}c{a * b} {chr(97 + a)}{chr(98 + b)}' for a, b in pairs]\n"
         f"TOKENIZERS['{kind}'](size=350).fit(lambda: iter(texts), '', pathlib.Path(sys.argv[1]))"

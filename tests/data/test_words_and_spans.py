@@ -7,10 +7,10 @@ import pytest
 
 from xfm.data import open_data
 from xfm.data.tagged import aligned_words, owners
-from xfm.data.template import windows
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
 from xfm.spec import build
+from xfm.tokenizers import TOKENIZERS
+from xfm.tokenizers.template import windows
 
 CONLL = """-DOCSTART- -X- O O
 

@@ -9,10 +9,10 @@ from xml.sax.saxutils import escape
 from xfm.catalogue import entries
 from xfm.cli import parser
 from xfm.data import SOURCES
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.objectives import OBJECTIVES
 from xfm.parts import SLOTS
 from xfm.structures import STRUCTURES
+from xfm.tokenizers import TOKENIZERS
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "colab" / "house.svg"

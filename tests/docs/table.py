@@ -15,14 +15,14 @@ import numpy as np
 from tests.parts.examples import EXAMPLES
 from xfm.catalogue import Entry, entries
 from xfm.data import SOURCES
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.hub.families import FAMILIES
 from xfm.objectives import OBJECTIVES
 from xfm.parts import SLOTS
+from xfm.sharding import RULES
 from xfm.structures import STRUCTURES
+from xfm.tokenizers import TOKENIZERS
 from xfm.train.optimiser import OPTIMISERS
 from xfm.train.schedules import SCHEDULES
-from xfm.train.sharding import RULES
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

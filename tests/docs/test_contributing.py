@@ -17,8 +17,8 @@ from tests.parts import examples, test_parts
 from xfm.catalogue import find
 from xfm.cli import main
 from xfm.parts.norm import NORMS
+from xfm.sharding import RULES, rule_of
 from xfm.train.logs import read_metrics
-from xfm.train.sharding import RULES, rule_of
 
 PAGE = "CONTRIBUTING.md"
 PART, CONFIG = "xfm/parts/norm/dyt.py", "configs/vision/dyt.py"

@@ -8,7 +8,7 @@ import pytest
 from tests.hub import small
 from xfm.errors import XfmError
 from xfm.hub.checkpoint import load
-from xfm.hub.tokenizer import read_tokenizer
+from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer
 from xfm.truncation import kept
 
 CLS, SEP, MASK = 0xE000, 0xE001, 0xE003

@@ -13,11 +13,11 @@ from xfm.errors import XfmError
 pytest.importorskip("tokenizers")
 
 from tests.hub.evil_tokenizers import EVIL, GOOD, SENTENCES, charsmap, write, write_sentences  # noqa: E402
-from xfm.data.tokenizers import TOKENIZERS  # noqa: E402
 from xfm.hub.files import read_json  # noqa: E402
-from xfm.hub.sentence_modules import read_modules  # noqa: E402
-from xfm.hub.tokenizer import read_tokenizer  # noqa: E402
+from xfm.hub.sentence.modules import read_modules  # noqa: E402
 from xfm.spec import build  # noqa: E402
+from xfm.tokenizers import TOKENIZERS  # noqa: E402
+from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer  # noqa: E402
 
 SECONDS, BYTES = 5, 2**30
 TEXTS = ["a b", "b" * 50, "a" * 60, "aaab" * 40 + "c"]

@@ -13,15 +13,15 @@ import xfm
 import xfm.configs.text
 from tests.hub import small
 from xfm.configs.text import gpt2
-from xfm.data.tokenizers import TOKENIZERS
+from xfm.convert.export import Run, checkpoint_of, write_tokenizer
 from xfm.errors import XfmError
 from xfm.hub import keys
 from xfm.hub.checkpoint import family_of
-from xfm.hub.export import Run, checkpoint_of, write_tokenizer
 from xfm.hub.families import WRITTEN
 from xfm.hub.matching import differences, match, variants, written
 from xfm.spec import plain
 from xfm.structures import build
+from xfm.tokenizers import TOKENIZERS
 
 GOLDENS = sorted(path.stem for path in small.GOLDENS.glob("*.npz"))
 # config -> class that its network is written as

@@ -11,8 +11,8 @@ from tests.hub import small
 from xfm.errors import XfmError
 from xfm.hub import files, load, sharded, weights
 from xfm.hub.checkpoint import planned
-from xfm.train.paths import flatten
-from xfm.train.sharding import RULES, make_mesh, params_sharding
+from xfm.paths import flatten
+from xfm.sharding import RULES, make_mesh, params_sharding
 
 SHAPES = [(64,), (3, 5), (130, 7), (64, 4), (65, 3), (200, 2), (1, 9), (2, 3, 4)]
 

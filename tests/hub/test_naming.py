@@ -5,7 +5,7 @@ import fnmatch
 import pytest
 
 from xfm.errors import XfmError
-from xfm.hub.files import WANTED
+from xfm.folders import WANTED
 from xfm.hub.naming import pieces
 
 SPEC = dict(pattern=[{}, {}], repeats=2)

@@ -6,8 +6,8 @@ from tests.hub import small
 from xfm.configs.text import finetune_classification, finetune_span, finetune_tagging
 from xfm.errors import XfmError
 from xfm.hub.checkpoint import family_of
-from xfm.hub.export import unwritten
 from xfm.hub.matching import match
+from xfm.hub.sentence.heads import unwritten
 from xfm.hub.settings import Settings
 from xfm.spec import plain
 from xfm.structures.pretrained import network

@@ -11,8 +11,8 @@ from tests.close import assert_close
 from tests.hub import small
 from tests.train.test_start import WORDS, checkpoint
 from xfm.configs.text import finetune_classification
+from xfm.convert.command import convert
 from xfm.errors import XfmError
-from xfm.hub.convert import convert
 from xfm.train import train
 from xfm.train.record import read_record, write_record
 
@@ -93,7 +93,7 @@ def test_a_run_of_no_family_opens_as_it_is(trained, tmp_path):
 
 def test_gpt2_names_its_padding(tmp_path):
     """GPT-2's files name no token for padding; what was trained with one says so."""
-    from xfm.hub.export import copy_tokenizer
+    from xfm.convert.export import copy_tokenizer
 
     folder = checkpoint(tmp_path / "hub", "gpt2_lm")
     content = json.loads((folder / "tokenizer.json").read_text())

@@ -15,9 +15,9 @@ from xfm.errors import XfmError
 pytest.importorskip("tokenizers")
 
 from xfm.hub.checkpoint import load  # noqa: E402
-from xfm.hub.sentence import SIMILARITIES, sentence_encoder  # noqa: E402
-from xfm.hub.sentence_packing import lay, plan, slots_of  # noqa: E402
-from xfm.hub.sentence_pooling import pooled  # noqa: E402
+from xfm.hub.sentence.encoder import SIMILARITIES, sentence_encoder  # noqa: E402
+from xfm.hub.sentence.packing import lay, plan, slots_of  # noqa: E402
+from xfm.hub.sentence.pooling import pooled  # noqa: E402
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "sentences"
 TEXTS = [
@@ -121,7 +121,7 @@ def test_minilm_gives_the_vectors_of_sentence_transformers():
 @pytest.mark.slow
 def test_mteb_runs(folder):
     mteb = pytest.importorskip("mteb")
-    from xfm.hub.sentence_mteb import MtebEncoder
+    from xfm.hub.sentence.mteb import MtebEncoder
 
     model = MtebEncoder(sentence_encoder(folder))
     assert isinstance(model, mteb.EncoderProtocol)
@@ -134,7 +134,7 @@ def test_mteb_runs(folder):
 def test_mteb_picks_the_most_specific_prompt(folder):
     from types import SimpleNamespace
 
-    from xfm.hub.sentence_mteb import MtebEncoder
+    from xfm.hub.sentence.mteb import MtebEncoder
 
     encoder = sentence_encoder(folder)
     task = SimpleNamespace(name="Banking77", type="Classification")

@@ -13,9 +13,9 @@ from xfm.errors import XfmError
 
 pytest.importorskip("tokenizers")
 
-from xfm.hub import sentence, sentence_lines  # noqa: E402
-from xfm.hub.sentence import sentence_encoder  # noqa: E402
-from xfm.hub.sentence_lines import count, embed_lines, lines  # noqa: E402
+from xfm.hub import sentence  # noqa: E402
+from xfm.hub.sentence.encoder import sentence_encoder  # noqa: E402
+from xfm.hub.sentence.lines import count, embed_lines, lines  # noqa: E402
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "goldens" / "sentences" / "small.npz"
 TEXTS = ["This is an example sentence", "", "naïve café, 日本語 and 😀", "def parse(self):", "a"] * 3
@@ -58,7 +58,7 @@ class Pipe(io.BytesIO):
 @pytest.mark.parametrize("into", ["file", "middle of a file", "appended", "pipe"])
 @pytest.mark.parametrize("out_of", ["file", "pipe"])
 def test_every_pair_of_ends(out_of, into, encoder, texts, tmp_path, monkeypatch):
-    monkeypatch.setattr(sentence, "CHUNK", 4)
+    monkeypatch.setattr(sentence.encoder, "CHUNK", 4)
     path = tmp_path / "vectors.npy"
     path.write_bytes(b"before" if into != "file" else b"")
     modes = {"file": "wb", "middle of a file": "r+b", "appended": "ab"}
@@ -91,7 +91,7 @@ def test_no_lines_at_all(encoder, tmp_path):
 
 
 def test_lines_are_those_of_the_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(sentence_lines, "LINE", 10)
+    monkeypatch.setattr(sentence.lines, "LINE", 10)
     raw = "a\r\n\n0123456789\n012345678\nabcdefgh\u00e9jklmnop\u00e9\n\u2028x\nend".encode()
     wanted = ["a", "", "0123456789", "012345678", "abcdefgh\u00e9", "\u2028x", "end"]
     assert list(lines(io.BytesIO(raw))) == wanted
@@ -103,7 +103,7 @@ def test_lines_are_those_of_the_file(monkeypatch, tmp_path):
 
 
 def test_a_bad_line_is_named_and_what_was_made_is_kept(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr(sentence, "CHUNK", 2)
+    monkeypatch.setattr(sentence.encoder, "CHUNK", 2)
     with open(tmp_path / "v.npy", "w+b") as target:
         with pytest.raises(XfmError, match="line 4 is not UTF-8 at byte 1"):
             embed_lines(encoder, Pipe(b"a\nb\nc\nd\xff\n"), target)
@@ -121,7 +121,7 @@ def test_memory_does_not_grow_with_the_lines(encoder, monkeypatch):
         return np.zeros((len(texts), 16), np.float32)
 
     monkeypatch.setattr(encoder, "_vectors", vectors)
-    monkeypatch.setattr(sentence, "CHARACTERS", 1000)
+    monkeypatch.setattr(sentence.encoder, "CHARACTERS", 1000)
     assert sum(len(part) for part in encoder.stream("x" * (i % 400) for i in range(10_000))) == 10_000
     assert max(seen) < 1400 and sum(seen) == sum(i % 400 for i in range(10_000))
 

@@ -9,12 +9,12 @@ import pytest
 
 from tests.hub import small
 from xfm.errors import XfmError
-from xfm.hub.sentence_modules import Modules, Pooling, read_modules, write_modules
+from xfm.hub.sentence.modules import Modules, Pooling, read_modules, write_modules
 
 pytest.importorskip("tokenizers")
 
-from xfm.hub.sentence import QUANTISED, SentenceEncoder, longest, sentence_encoder  # noqa: E402
-from xfm.hub.tokenizer import read_tokenizer  # noqa: E402
+from xfm.hub.sentence.encoder import QUANTISED, SentenceEncoder, longest, sentence_encoder  # noqa: E402
+from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer  # noqa: E402
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 GOLDEN = json.loads((GOLDENS / "sentences" / "texts.json").read_text())
@@ -94,7 +94,7 @@ def test_the_folders_own_length_counts(case, tmp_path):
     ],
 )
 def test_only_a_table_of_positions_caps(config, rows):
-    from xfm.hub.tokenizer import positions_of
+    from xfm.tokenizers.checkpoint.tokenizer import positions_of
 
     assert positions_of(config) == rows
 

@@ -12,8 +12,8 @@ from xfm.errors import XfmError
 
 tokenizers = pytest.importorskip("tokenizers")
 
-from xfm.hub.tokenizer import read_tokenizer  # noqa: E402
-from xfm.hub.tokenizer_sentencepiece import read_model  # noqa: E402
+from xfm.tokenizers.checkpoint.sentencepiece import read_model  # noqa: E402
+from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer  # noqa: E402
 
 GOLDEN = json.loads((pathlib.Path(__file__).parents[1] / "goldens" / "hub" / "tokenizers.json").read_text())
 CASES = GOLDEN["cases"]

@@ -11,9 +11,9 @@ pytest.importorskip("tokenizers")
 
 from xfm.data import open_data  # noqa: E402
 from xfm.data.tagged import aligned_words  # noqa: E402
-from xfm.data.tokenizers import TOKENIZERS  # noqa: E402
-from xfm.hub.tokenizer import read_file, read_tokenizer  # noqa: E402
 from xfm.spec import build  # noqa: E402
+from xfm.tokenizers import TOKENIZERS  # noqa: E402
+from xfm.tokenizers.checkpoint.tokenizer import read_file, read_tokenizer  # noqa: E402
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "hub"
 KNOWN = json.loads((GOLDENS / "tokenizers.json").read_text())

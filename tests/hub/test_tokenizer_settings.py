@@ -11,7 +11,7 @@ pytest.importorskip("tokenizers")
 from tests.hub.make_tokenizer_settings import BRACKETS, CASES, OUT, WORDS, write  # noqa: E402
 from tests.hub.test_tokenizer_rows import CASES as ROWS  # noqa: E402
 from tests.hub.test_tokenizer_rows import written  # noqa: E402
-from xfm.hub.tokenizer import read_tokenizer  # noqa: E402
+from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer  # noqa: E402
 
 GOLDEN = json.loads(OUT.read_text())
 # Where the releases differ, the one that xfm follows: release 5 makes a ConvBertTokenizer cased, and puts DeBERTa's

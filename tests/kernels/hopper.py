@@ -29,7 +29,7 @@ class Compiled:
     bias: str | None = None
     cap: float | None = None
     dropout: float = 0.0
-    implementation: str = "gpu"
+    implementation: str = "hopper"
 
 
 ALL_RULES = dict(order="causal", before=64, after=70, offset=3)

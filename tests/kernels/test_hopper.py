@@ -23,7 +23,7 @@ from tests.close import assert_close
 from tests.kernels import attention_cases, hopper
 from tests.kernels.attention_cases import Form, expected, packed, values_and_gradients
 from xfm.kernels.attention import Dense, Dropout, Mask, Slopes, Softmax, attention, attention_with_lse
-from xfm.kernels.attention.gpu_blocks import diagonals, ids, skew, spans
+from xfm.kernels.attention.hopper.blocks import diagonals, ids, skew, spans
 from xfm.kernels.platform import compiling_for, interpreting
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -144,13 +144,13 @@ def test_what_they_cannot_do_is_named():
     assert "7 queries" in refusal("cudnn", q[:, :7])
     assert "width 20" in refusal("cudnn", jnp.zeros((1, 8, 2, 20), jnp.bfloat16))
     if jax.__version_info__ < (0, 11):
-        assert f"jax {jax.__version__}" in refusal("gpu")
+        assert f"jax {jax.__version__}" in refusal("hopper")
         return
-    assert "float32" in refusal("gpu", q.astype(jnp.float32))
-    assert "width 320" in refusal("gpu", jnp.zeros((1, 8, 2, 320), jnp.bfloat16))
-    assert "everyone" in refusal("gpu", mask=everyone)
-    assert "softmax.clip" in refusal("gpu", softmax=Softmax(clip=(-0.1, 1.0)))
-    assert "Sigmoid" in refusal("gpu", softmax="sigmoid")
+    assert "float32" in refusal("hopper", q.astype(jnp.float32))
+    assert "width 320" in refusal("hopper", jnp.zeros((1, 8, 2, 320), jnp.bfloat16))
+    assert "everyone" in refusal("hopper", mask=everyone)
+    assert "softmax.clip" in refusal("hopper", softmax=Softmax(clip=(-0.1, 1.0)))
+    assert "Sigmoid" in refusal("hopper", softmax="sigmoid")
 
 
 # -- simulated -------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def races_detected():
         yield
 
 
-FORM = Form("gpu", races_detected, ("clip", "Sigmoid", "everyone", "pattern", "Relative"))
+FORM = Form("hopper", races_detected, ("clip", "Sigmoid", "everyone", "pattern", "Relative"))
 HERE = {name: dataclasses.replace(case) for name, case in attention_cases.CASES.items()}
 QUICK = ("mask: causal window", "bias: slopes", "grouped: 2")
 
@@ -180,7 +180,7 @@ ROUNDED_TWICE = ("temperature by head", "temperature, cap and sink", "softmax wi
 def check(name):
     """Against float32 of the same rounded inputs: weights and values are rounded at 2^-12, the gradients twice."""
     case = HERE[name]
-    actual = FORM.honoured(lambda: values_and_gradients(case, "gpu", jnp.float16))
+    actual = FORM.honoured(lambda: values_and_gradients(case, "hopper", jnp.float16))
     roundings = 16 if any(words in name for words in ROUNDED_TWICE) else 4
     assert_close(actual, expected(case, jnp.float16), rtol=roundings * 2**-12)
 
@@ -210,7 +210,7 @@ def test_nan_in_padding_reaches_nobody_and_every_bit_comes_again():
     def run(q, k, v, dy, dlse):
         attend = functools.partial(attention_with_lse, segments=segments, mask=Mask.window(20, 30))
         with races_detected():
-            (y, _), back = jax.vjp(functools.partial(attend, implementation="gpu"), q, k, v)
+            (y, _), back = jax.vjp(functools.partial(attend, implementation="hopper"), q, k, v)
             return y, *back((dy, dlse))
 
     for first, again in zip(run(*clean), run(*dirty), strict=True):
@@ -221,9 +221,9 @@ def test_nan_in_padding_reaches_nobody_and_every_bit_comes_again():
 @pytest.mark.slow
 def test_thread_blocks_that_walk_over_many_tiles(monkeypatch):
     """As on a GPU with more tiles than multiprocessors: slots and rings are filled again while others still compute."""
-    monkeypatch.setattr("xfm.kernels.attention.gpu_plan.MULTIPROCESSORS", 3)
+    monkeypatch.setattr("xfm.kernels.attention.hopper.plan.MULTIPROCESSORS", 3)
     case = attention_cases.Case(3, 300, N=2, K=1, H=64, mask=lambda B, T, S, N: Mask.window(70, 90))
-    actual = FORM.honoured(lambda: values_and_gradients(case, "gpu", jnp.float16))
+    actual = FORM.honoured(lambda: values_and_gradients(case, "hopper", jnp.float16))
     assert_close(actual, expected(case, jnp.float16), rtol=4 * 2**-12)
 
 
@@ -243,7 +243,7 @@ def test_the_widest_heads_over_many_blocks(drop):
         softmax=lambda N: Softmax(cap=3.0),
         drop=drop,
     )
-    actual = FORM.honoured(lambda: values_and_gradients(case, "gpu", jnp.float16))
+    actual = FORM.honoured(lambda: values_and_gradients(case, "hopper", jnp.float16))
     assert_close(actual, expected(case, jnp.float16), rtol=4 * 2**-12)
 
 

@@ -30,16 +30,16 @@ from xfm.kernels.attention import (
     Softmax,
     attention,
     attention_with_lse,
-    tpu_lanes,
-    tpu_plan,
 )
+from xfm.kernels.attention.tpu import coding, entry
+from xfm.kernels.attention.tpu import plan as planning
 from xfm.kernels.platform import interpreting, spread_over
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Blocks as short as registers allow, so that rows of a few hundred tokens are several."""
-    monkeypatch.setattr(tpu_plan, "LONGEST", 128)
+    monkeypatch.setattr(planning, "LONGEST", 128)
 
 
 def prefixes(B, S):
@@ -145,8 +145,8 @@ def test_several_blocks(name, chip):
 
 def test_a_relative_bias_lies_as_its_own_blocks_are_cut(monkeypatch):
     """They are shorter than those of others, of which the row is one."""
-    monkeypatch.setattr(tpu_plan, "LONGEST", 512)
-    monkeypatch.setattr(tpu_plan, "LONGEST_RELATIVE", 256)
+    monkeypatch.setattr(planning, "LONGEST", 512)
+    monkeypatch.setattr(planning, "LONGEST_RELATIVE", 256)
     case = Case(B=1, T=300, N=1, K=1, segments="none", bias=relative)
     with interpreting("tpu"):
         actual = values_and_gradients(case, "tpu")
@@ -195,23 +195,21 @@ def test_negative_segments_are_padding(H, dtype):
 @pytest.mark.parametrize("H,N,lanes", [(8, 16, False), (16, 8, True), (64, 2, True), (64, 3, False), (128, 1, True)])
 def test_heads_leave_lanes_in_whole_registers(H, N, lanes):
     """The rows of the reference must not reach into those of narrow heads."""
-    cut = tpu_plan.plan((1, 400, N, H), (1, 400, N, H), Mask.full())
-    assert tpu_lanes.fold_fits(cut, 1.0, 256) == lanes and not tpu_lanes.fold_fits(cut, 1.0, 128)
+    cut = planning.plan((1, 400, N, H), (1, 400, N, H), Mask.full())
+    assert coding.fold_fits(cut, 1.0, 256) == lanes and not coding.fold_fits(cut, 1.0, 128)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_codes_tell_segments_apart(dtype):
     """Equal ones add an exact zero, any others what no score makes up for."""
     ids = jnp.array([1, 2, 3, 2**16, 2**16 + 1, 2**30, 2**31 - 1, 0], jnp.int32)[None]
-    keys, queries = (
-        np.asarray(tpu_lanes.codes(ids, side, dtype)[0, :, :64], np.float64) for side in ("keys", "queries")
-    )
+    keys, queries = (np.asarray(coding.codes(ids, side, dtype)[0, :, :64], np.float64) for side in ("keys", "queries"))
     products = queries @ keys.T
     real = np.asarray(ids[0]) > 0
     assert (np.diag(products)[real] == 0).all()
     apart = ~np.eye(len(real), dtype=bool) & real[:, None]
-    assert (products[apart] <= tpu_lanes.FAR).all()
-    assert np.isfinite(np.float32(products)).all() and np.float32(-1e30) >= tpu_lanes.FAR * tpu_lanes.SCALES[0]
+    assert (products[apart] <= coding.FAR).all()
+    assert np.isfinite(np.float32(products)).all() and np.float32(-1e30) >= coding.FAR * coding.SCALES[0]
 
 
 @pytest.mark.parametrize("chip", ["v5e", pytest.param("v6e", marks=pytest.mark.slow)])
@@ -257,13 +255,11 @@ def test_scores_of_any_size(size, chip, H, dtype):
 
 @pytest.mark.slow
 def test_long_rows_are_taken_in_parts(monkeypatch):
-    from xfm.kernels.attention import tpu
-
-    monkeypatch.setattr(tpu, "QUERIES", 40)  # 160 of two heads of 16
-    monkeypatch.setattr(tpu, "tpu", unittest.mock.Mock(side_effect=tpu.tpu))
+    monkeypatch.setattr(entry, "QUERIES", 40)  # 160 of two heads of 16
+    monkeypatch.setattr(entry, "run", unittest.mock.Mock(side_effect=entry.run))
     for name in ("packed, causal", "pattern", "long planes of every row", "large grid", "relative"):
         test_several_blocks(name, "")
-    assert tpu.tpu.call_count == 5 + 3 * 2 + 3 + 8, "two parts, three of the pattern's blocks, eight of wide heads"
+    assert entry.run.call_count == 5 + 3 * 2 + 3 + 8, "two parts, three of the pattern's blocks, eight of wide heads"
 
 
 WATCHED = ["packed", "one plane for all"]
@@ -310,10 +306,10 @@ def test_blocks_meet_where_something_is_seen(name, packed):
         rows = np.repeat([[3, 3, 1, 1, 1, 0]], B, axis=0).repeat(T // 6, axis=1)
         rows[1, 100:] = 7
         segments = (jnp.asarray(rows), jnp.asarray(rows))
-    cut = tpu_plan.plan((B, T, 2, 64), (B, T, 2, 64), mask)
+    cut = planning.plan((B, T, 2, 64), (B, T, 2, 64), mask)
     visible = _pairs(mask, segments, B, T)
     for by in ("queries", "keys"):
-        met = tpu_plan.visits(cut, mask, segments, by)
+        met = planning.visits(cut, mask, segments, by)
         if met is None:
             assert visible.all()
             continue
@@ -327,7 +323,7 @@ def test_blocks_meet_where_something_is_seen(name, packed):
             for i, j in np.ndindex(states.shape):
                 block = visible[b, i * 128 : (i + 1) * 128, j * 128 : (j + 1) * 128]
                 assert states[i, j] > 0 or not block.any(), (by, b, i, j)
-                assert states[i, j] < tpu_plan.ALL or (block.all() and block.shape[1] == cut.k_block), (by, b, i, j)
+                assert states[i, j] < planning.ALL or (block.all() and block.shape[1] == cut.k_block), (by, b, i, j)
 
 
 def _pairs(mask, segments, B, T):
@@ -354,7 +350,7 @@ def test_a_window_visits_few_blocks():
     """At 8,192 tokens and 64 on either side: the work grows with the window, not with the row."""
     shape = (1, 8192, 2, 64)
     mask = Mask.window(64, 64)
-    met = tpu_plan.visits(tpu_plan.plan(shape, shape, mask), mask, None, "queries")
+    met = planning.visits(planning.plan(shape, shape, mask), mask, None, "queries")
     assert met.steps <= 3 and (np.asarray(met.codes) & 3).astype(bool).sum() <= 3 * met.outer
 
 

@@ -22,8 +22,8 @@ from xfm.objectives.retrieval import Retrieval
 from xfm.objectives.scores import ranks
 from xfm.objectives.span import Span, best_span, exact_match, word_f1
 from xfm.objectives.tagging import Tagging
+from xfm.sharding import make_mesh
 from xfm.train.evaluation import predictor
-from xfm.train.sharding import make_mesh
 
 V, T = 20, 8
 

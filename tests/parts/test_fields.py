@@ -11,7 +11,6 @@ import pytest
 from xfm.data import SOURCES
 from xfm.data.layout import LAYOUTS
 from xfm.data.pixels import AUGMENTS
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
 from xfm.fields import (
     Count,
@@ -37,6 +36,7 @@ from xfm.parts import SLOTS
 from xfm.parts.mixer.softmaxes import SOFTMAXES
 from xfm.spec import SpecError, build, function_of
 from xfm.structures import STRUCTURES
+from xfm.tokenizers import TOKENIZERS
 from xfm.train.optimiser import OPTIMISERS
 from xfm.train.schedules import SCHEDULES
 from xfm.train.settings import Settings, read_settings

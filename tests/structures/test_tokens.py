@@ -17,10 +17,10 @@ from xfm.data.source import Arrays
 from xfm.describe import example_batch
 from xfm.objectives import build_objective
 from xfm.parts import SLOTS
+from xfm.sharding import batch_sharding, make_mesh
 from xfm.spec import SpecError, plain
 from xfm.structures import STRUCTURES
 from xfm.structures.tokens import check_unpadded, laid, repad, unpad
-from xfm.train.sharding import batch_sharding, make_mesh
 from xfm.vocabulary import Vocabulary
 
 TEXT = [entry.config for entry in entries() if entry.family != "vision"]

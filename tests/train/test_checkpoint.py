@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from xfm.errors import XfmError
+from xfm.paths import flatten
+from xfm.sharding import make_mesh
 from xfm.train.checkpoint import Checkpoints, _not_orbax
-from xfm.train.paths import flatten
 from xfm.train.proof import checksums, sealed, unsealed
-from xfm.train.sharding import make_mesh
 from xfm.train.state import State
 
 

@@ -16,12 +16,12 @@ from xfm.data.source import Arrays
 from xfm.errors import XfmError
 from xfm.objectives import OBJECTIVES, evaluated_keys
 from xfm.objectives.retrieval import Retrieval
+from xfm.sharding import batch_sharding
 from xfm.spec import schema
 from xfm.train import evaluate, train
 from xfm.train.evaluation import EvenBatches, evaluate_on, even, fewest_rows, predictor, sample
 from xfm.train.record import Record, require_same_config, write_record
 from xfm.train.run import setup
-from xfm.train.sharding import batch_sharding
 from xfm.train.state import State
 
 eight = pytest.mark.skipif(jax.device_count() != 8, reason="needs eight (fake) devices")

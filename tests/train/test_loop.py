@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from xfm.errors import XfmError
+from xfm.paths import flatten
 from xfm.train.logs import read_metrics
 from xfm.train.loop import evaluate, train
-from xfm.train.paths import flatten
 from xfm.train.preempt import Interrupted
 from xfm.train.record import read_record, write_record
 

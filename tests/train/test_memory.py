@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from xfm import memory
-from xfm.data.tokenizers import trained
 from xfm.errors import XfmError
 from xfm.memory import host_memory, in_bytes
+from xfm.sharding import REPLICATED, make_mesh
+from xfm.tokenizers import trained
 from xfm.train.memory import check_batch, check_parameters, check_state
 from xfm.train.settings import Settings
-from xfm.train.sharding import REPLICATED, make_mesh, state_sharding
-from xfm.train.state import State
+from xfm.train.state import State, state_sharding
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from xfm.errors import XfmError
+from xfm.paths import first_match, flatten
 from xfm.train.optimiser import DECAY, OPTIMISERS, Optimiser, build_optimiser
-from xfm.train.paths import first_match, flatten
 from xfm.train.schedules import SCHEDULES, build_schedule
 
 

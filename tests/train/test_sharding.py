@@ -13,19 +13,17 @@ from xfm.errors import XfmError
 from xfm.kernels.attention import Dropout, attention
 from xfm.kernels.platform import interpreting
 from xfm.parts.linear import linear
-from xfm.train.optimiser import build_optimiser
-from xfm.train.paths import flatten
-from xfm.train.sharding import (
+from xfm.paths import flatten
+from xfm.sharding import (
     RULES,
     batch_sharding,
     fit,
     make_mesh,
     rule_of,
     rules_named,
-    shard_state,
-    state_sharding,
 )
-from xfm.train.state import State, new_state
+from xfm.train.optimiser import build_optimiser
+from xfm.train.state import State, new_state, shard_state, state_sharding
 from xfm.train.step import make_step
 
 eight = pytest.mark.skipif(jax.device_count() != 8, reason="needs eight (fake) devices")

@@ -14,9 +14,9 @@ from xfm.catalogue import check
 from xfm.configs.text import finetune_classification
 from xfm.configs.text.finetune_classification import classifier
 from xfm.errors import XfmError
+from xfm.paths import flatten
 from xfm.train import evaluate, start, taken, train
 from xfm.train.loop import restore
-from xfm.train.paths import flatten
 from xfm.train.run import setup
 
 tokenizers = pytest.importorskip("tokenizers")

@@ -8,8 +8,8 @@ import pytest
 from linear_regression import Linear, Rows
 
 from xfm.data import Batches
+from xfm.paths import flatten
 from xfm.train.optimiser import OPTIMISERS, build_optimiser
-from xfm.train.paths import flatten
 from xfm.train.schedules import build_schedule
 from xfm.train.state import State, new_state
 from xfm.train.step import make_eval, make_step

@@ -99,8 +99,8 @@ def test_validation_equals_that_of_padded_rows(whole):
     assert again.valid == result.valid
     run = setup(config(folder / "data", layout=dict(kind="padded")).to_dict(), folder / "again", "write", None)
     run.checkpoints.close()
+    from xfm.sharding import batch_sharding
     from xfm.train.evaluation import evaluate_on
-    from xfm.train.sharding import batch_sharding
 
     padded = evaluate_on(run.evaluate, result.state, run.data.valid, 16, None, batch_sharding(run.mesh))
     assert_close(jax.tree.map(np.float32, result.valid), jax.tree.map(np.float32, padded))

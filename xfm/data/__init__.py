@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from xfm.data import paths
+from xfm import locations
 from xfm.data.batches import Batches
 from xfm.data.images import Images
 from xfm.data.labelled import Labelled
@@ -21,8 +21,8 @@ from xfm.data.spans import Spans
 from xfm.data.tagged import Tagged
 from xfm.data.text import Text
 from xfm.data.tfds import Tfds
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.spec import build
+from xfm.tokenizers import TOKENIZERS
 
 __all__ = ["SOURCES", "Batches", "Data", "Source", "check_data", "located", "open_data", "prefetch"]
 
@@ -33,7 +33,7 @@ def open_data(spec: Mapping[str, Any], workdir: str | Path) -> Data:
     What takes time (a trained tokeniser, encoded text) is kept in `workdir` and found there again.
     Raises XfmError, one sentence, for a spec or for files that cannot be used.
     """
-    return build(SOURCES, spec).open(paths.expanded(workdir))
+    return build(SOURCES, spec).open(locations.expanded(workdir))
 
 
 def located(spec: Mapping[str, Any], base: str | Path) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def located(spec: Mapping[str, Any], base: str | Path) -> dict[str, Any]:
 
     Which fields are paths is what the classes of SOURCES and TOKENIZERS say in `PATHS`.
     """
-    return paths.spec(SOURCES)(spec.to_dict() if hasattr(spec, "to_dict") else spec, Path(base))
+    return locations.spec(SOURCES)(spec.to_dict() if hasattr(spec, "to_dict") else spec, Path(base))
 
 
 def check_data(spec: Mapping[str, Any]) -> None:

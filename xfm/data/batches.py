@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xfm.data.files import optional
 from xfm.data.source import Row, Source
 from xfm.errors import XfmError
+from xfm.files import optional
 
 
 class Batches:

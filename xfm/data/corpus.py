@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from xfm.data.files import fingerprint, replacing
 from xfm.data.packing import PACKINGS, padding_share
 from xfm.data.source import Arrays, Data
-from xfm.data.tokenizers import TOKENIZERS, Tokenizer
 from xfm.errors import nearest
+from xfm.files import fingerprint, replacing
 from xfm.spec import SpecError, build
+from xfm.tokenizers import TOKENIZERS, Tokenizer
 
 Documents = Callable[[str], Iterator[str]]  # of "train" or of "valid"; may be called more than once
 

@@ -11,14 +11,14 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xfm.data import paths
-from xfm.data.files import File, fingerprint, listing, optional, share
-from xfm.data.paths import expanded
+from xfm import locations
 from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.source import Data, Row
 from xfm.data.text import check_share
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, Name, Number, Positive, Share
+from xfm.files import File, fingerprint, listing, optional, share
+from xfm.locations import expanded
 from xfm.spec import SpecError, build
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -55,7 +55,7 @@ class Images:
     validation: Fraction | Name = 0.1
     corrupt: Literal["error", "next"] = "error"
 
-    PATHS: ClassVar = {"path": paths.path, "validation": paths.path}
+    PATHS: ClassVar = {"path": locations.path, "validation": locations.path}
 
     def open(self, workdir: Path) -> Data:
         if self.corrupt not in ("error", "next"):

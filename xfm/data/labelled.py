@@ -7,19 +7,20 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xfm.data import paths, stdlib
+from xfm import locations
+from xfm.data import stdlib
 from xfm.data.corpus import check_length
-from xfm.data.files import fingerprint
 from xfm.data.glue import LAYOUTS, Layout
 from xfm.data.labels import asked, in_order, number_in, number_of, without_rows
 from xfm.data.source import Data, Row
 from xfm.data.tables import Record, Shape, Table, divided, open_table, require_rows
-from xfm.data.template import laid
 from xfm.data.text import default_tokenizer
-from xfm.data.tokenizers import TOKENIZERS, Joined, Tokenizer
 from xfm.errors import nearest
 from xfm.fields import Count, Fraction, Integer, Name, RowLength
+from xfm.files import fingerprint
 from xfm.spec import SpecError, build
+from xfm.tokenizers import TOKENIZERS, Joined, Tokenizer
+from xfm.tokenizers.template import laid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Labelled:
     length: RowLength = 128
     kinds: Count = 2
 
-    PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
+    PATHS: ClassVar = {"path": locations.path, "tokenizer": locations.spec(TOKENIZERS)}
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array of a row."""
@@ -111,7 +112,7 @@ class Labelled:
             if self.path is None:
                 raise SpecError(f"layout={self.layout!r} says how files look; set 'path' to the folder that holds them")
             one: Layout = one_of(LAYOUTS, self.layout, "layout")
-            path = str(paths.expanded(self.path) / one.train)
+            path = str(locations.expanded(self.path) / one.train)
             return dataclasses.replace(
                 self, layout=None, path=path, validation=one.valid, texts=one.texts,
                 label=one.label, classes=self.classes or one.classes, labels="classes" if one.classes else "numbers",

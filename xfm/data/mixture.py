@@ -9,15 +9,15 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xfm.data import paths
+from xfm import locations
 from xfm.data.corpus import Documents, check_length, check_packing, row, token_rows
-from xfm.data.files import fingerprint
 from xfm.data.source import Data, Row, Source
 from xfm.data.text import Text, default_tokenizer
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import nearest
 from xfm.fields import NotNegative, RowLength
+from xfm.files import fingerprint
 from xfm.spec import SpecError, build
+from xfm.tokenizers import TOKENIZERS
 
 OURS = ("tokenizer", "length", "packing")  # what the corpora have in common, and so not in `parts`
 ROUNDS = 8  # how often an epoch sees the corpus that it sees least; rows of the others differ by one time at most
@@ -43,7 +43,7 @@ class Mixture:
     packing: Literal["stream", "documents"] = "stream"
     errors: Literal["strict", "replace"] = "strict"
 
-    PATHS: ClassVar = {"parts": paths.each(paths.fields(Text.PATHS)), "tokenizer": paths.spec(TOKENIZERS)}
+    PATHS: ClassVar = {"parts": locations.each(locations.fields(Text.PATHS)), "tokenizer": locations.spec(TOKENIZERS)}
 
     def open(self, workdir: Path) -> Data:
         check_length(self.length)

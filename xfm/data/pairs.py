@@ -7,16 +7,17 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xfm.data import paths, stdlib
+from xfm import locations
+from xfm.data import stdlib
 from xfm.data.corpus import check_length
 from xfm.data.labelled import fitted_to, one_of, score_of
 from xfm.data.source import Data, Row
 from xfm.data.tables import Shape, divided, open_table, require_rows
-from xfm.data.template import laid
 from xfm.data.text import default_tokenizer
-from xfm.data.tokenizers import TOKENIZERS, Joined
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, Name, Positive, RowLength
+from xfm.tokenizers import TOKENIZERS, Joined
+from xfm.tokenizers.template import laid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Pairs:
     length: RowLength = 128
     kinds: Count = 2
 
-    PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
+    PATHS: ClassVar = {"path": locations.path, "tokenizer": locations.spec(TOKENIZERS)}
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array of one text, as the network sees it."""

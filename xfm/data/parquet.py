@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xfm.data.files import first_line, optional
 from xfm.errors import XfmError
+from xfm.files import first_line, optional
 
 
 def columns(path: Path) -> list[str]:

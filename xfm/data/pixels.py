@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from xfm.data.files import optional
 from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero, Number, Positive, Share
+from xfm.files import optional
 from xfm.spec import SpecError
 
 Image = Float[np.ndarray, "H W C"]

@@ -8,9 +8,9 @@ import numpy as np
 
 from xfm.data.pixels import Pixels
 from xfm.data.source import Row
-from xfm.data.template import laid
-from xfm.data.tokenizers import Tokenizer
 from xfm.errors import XfmError
+from xfm.tokenizers import Tokenizer
+from xfm.tokenizers.template import laid
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from xfm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from xfm.data.tokenizers import Tokenizer
+    from xfm.tokenizers import Tokenizer
 
 Row = dict[str, np.ndarray]
 

@@ -13,8 +13,8 @@ import tokenize
 from collections.abc import Iterator
 from typing import Any
 
-from xfm.data.files import listing, share
 from xfm.data.text import JUNK
+from xfm.files import listing, share
 
 Records = list[tuple[str, dict[str, Any]]]
 MODULES = (

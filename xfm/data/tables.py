@@ -11,11 +11,11 @@ import numpy as np
 
 from xfm.data import labels, parquet
 from xfm.data.decoding import check_errors, decode, decode_file, parsed, whole
-from xfm.data.files import File, apart, fingerprint, listing, read_bytes, share
-from xfm.data.paths import expanded
 from xfm.data.text import check_share
 from xfm.data.tfds import Tfds
 from xfm.errors import XfmError, nearest
+from xfm.files import File, apart, fingerprint, listing, read_bytes, share
+from xfm.locations import expanded
 from xfm.spec import SpecError
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet")

@@ -7,19 +7,20 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xfm.data import paths, stdlib
+from xfm import locations
+from xfm.data import stdlib
 from xfm.data.corpus import check_length
-from xfm.data.files import File, fingerprint
 from xfm.data.labelled import one_of
 from xfm.data.labels import asked, in_order, name_of, number_in, without_rows
 from xfm.data.source import Data, Row
 from xfm.data.tables import Record, Shape, divided, open_table, read_file, require_rows, text_of
-from xfm.data.template import Template, template_of, windows
 from xfm.data.text import default_tokenizer
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, Integer, Name, RowLength
+from xfm.files import File, fingerprint
 from xfm.spec import build
+from xfm.tokenizers import TOKENIZERS
+from xfm.tokenizers.template import Template, template_of, windows
 
 CONLL = (".conll", ".iob", ".iob2", ".bio", ".txt", ".tsv", ".train", ".dev", ".test", ".testa", ".testb")
 
@@ -51,7 +52,7 @@ class Tagged:
     stride: Count = 64
     kinds: Count = 2
 
-    PATHS: ClassVar = {"path": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
+    PATHS: ClassVar = {"path": locations.path, "tokenizer": locations.spec(TOKENIZERS)}
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array of a row."""

@@ -8,14 +8,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from xfm.data import corpus, parquet, paths
+from xfm import locations
+from xfm.data import corpus, parquet
 from xfm.data.decoding import check_errors, decode, decode_file, parsed, whole
-from xfm.data.files import File, apart, fingerprint, listing, read_bytes, share
 from xfm.data.source import Data
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, Name, RowLength
+from xfm.files import File, apart, fingerprint, listing, read_bytes, share
 from xfm.spec import SpecError
+from xfm.tokenizers import TOKENIZERS
 
 WHOLE = (".txt", ".md", ".py")
 SUFFIXES = (*WHOLE, ".jsonl", ".parquet")
@@ -62,7 +63,7 @@ class Text:
     length: RowLength = 128
     packing: Literal["stream", "documents"] = "stream"
 
-    PATHS: ClassVar = {"path": paths.path, "validation": paths.path, "tokenizer": paths.spec(TOKENIZERS)}
+    PATHS: ClassVar = {"path": locations.path, "validation": locations.path, "tokenizer": locations.spec(TOKENIZERS)}
 
     def open(self, workdir: Path) -> Data:
         documents, mark = self.documents()

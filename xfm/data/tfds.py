@@ -7,18 +7,19 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xfm.data import corpus, paths
+from xfm import locations
+from xfm.data import corpus
 from xfm.data.decoding import check_errors, decode
-from xfm.data.files import fingerprint, first_line, optional, share
-from xfm.data.paths import expanded
 from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.records import Records, label, number, one_document, picture
 from xfm.data.source import Data
 from xfm.data.text import check_share
-from xfm.data.tokenizers import TOKENIZERS
 from xfm.errors import XfmError, nearest
 from xfm.fields import Fraction, Name, RowLength
+from xfm.files import fingerprint, first_line, optional, share
+from xfm.locations import expanded
 from xfm.spec import Spec, SpecError, build
+from xfm.tokenizers import TOKENIZERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +66,9 @@ class Tfds:
     images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     PATHS: ClassVar = {
-        "directory": paths.path,
-        "data_dir": paths.path,
-        "text": paths.fields({"tokenizer": paths.spec(TOKENIZERS)}),
+        "directory": locations.path,
+        "data_dir": locations.path,
+        "text": locations.fields({"tokenizer": locations.spec(TOKENIZERS)}),
     }
 
     def open(self, workdir: Path) -> Data:

@@ -1,7 +1,7 @@
 """Checkpoints of the Hugging Face Hub: in without PyTorch, out for everybody."""
 
 from xfm.hub.checkpoint import Checkpoint, load, sharded
-from xfm.hub.sentence import SentenceEncoder, sentence_encoder
-from xfm.hub.tokenizer import read_tokenizer
+from xfm.hub.sentence.encoder import SentenceEncoder, sentence_encoder
+from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer
 
 __all__ = ["Checkpoint", "SentenceEncoder", "load", "read_tokenizer", "sentence_encoder", "sharded"]

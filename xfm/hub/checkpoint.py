@@ -16,10 +16,11 @@ from jaxtyping import Array, Int
 
 from xfm.errors import XfmError, nearest
 from xfm.fields import shown
+from xfm.folders import folder_of, is_run, line, read_json
 from xfm.hub.buffers import check_buffers
 from xfm.hub.families import FAMILIES
 from xfm.hub.family import Family, Head
-from xfm.hub.files import Tensors, folder_of, line, read_json, tensors_of
+from xfm.hub.files import Tensors, tensors_of
 from xfm.hub.inputs import check_ids, of_pairs, whole
 from xfm.hub.naming import At, Piece
 from xfm.hub.settings import Settings
@@ -55,8 +56,8 @@ class Checkpoint:
 
     @cached_property
     def tokenizer(self):
-        """The checkpoint's tokeniser (see `xfm.hub.tokenizer`), read when first asked for."""
-        from xfm.hub.tokenizer import read_tokenizer
+        """The checkpoint's tokeniser (see `xfm.tokenizers.checkpoint.tokenizer`), read when first asked for."""
+        from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer
 
         return read_tokenizer(self.folder, self.config)
 
@@ -199,7 +200,7 @@ def load(
     dtype: str | None = None,
     place: Callable[[str, np.ndarray], Any] | None = None,
 ) -> Checkpoint:
-    """The checkpoint in a folder, or of that name on the Hub, or the run in a workdir, as a network of xfm's.
+    """The checkpoint in a folder, or of that name on the Hub, as a network of xfm's.
 
     head: which one to load ("masked_lm", "sequence_classification", …); None loads all that the files hold.
     revision: of the Hub's repository.  ignore: keys of config.json that are known not to change the result.
@@ -211,22 +212,10 @@ def load(
     what xfm does not have, and where names or shapes in the files are not those of the family.
     """
     if is_run(source):
-        from xfm.hub.own import load_run
-
-        if head is not None or revision is not None or ignore:
-            raise XfmError(f"{source} is a run and is opened as it is; head, revision and ignore are for the Hub's")
-        return load_run(source, dtype, place)
+        raise XfmError(f"{source} is the workdir of a run, and no checkpoint of the Hub's; xfm.load opens both")
     with planned(source, head, revision, ignore, dtype) as plan:
         params = fill(plan.shapes, plan.assigned, plan.tensors, place or (lambda path, array: jax.device_put(array)))
         return plan.checkpoint.replace(params=params)
-
-
-def is_run(folder: str | Path) -> bool:
-    """Whether a folder is a workdir of `xfm train`."""
-    path = Path(folder).expanduser() / "config.json"
-    if not path.is_file():
-        return False
-    return (path.parent / "checkpoints").is_dir() or read_json(path).keys() >= {"config", "data"}
 
 
 @contextlib.contextmanager
@@ -325,9 +314,9 @@ def example_of(family: Family, settings: Settings) -> dict[str, Any]:
 def sharded(mesh: jax.sharding.Mesh, rules: Any) -> Callable[[str, np.ndarray], Array]:
     """For `load(place=…)`: each parameter goes onto the shards of a mesh, by the trainer's sharding rules.
 
-    rules: (regex on the path, partition spec), as `xfm.train.sharding` has them, or the name of a set of them there.
+    rules: (regex on the path, partition spec), as `xfm.sharding` has them, or the name of a set of them there.
     """
-    from xfm.train.sharding import fit, rule_of, rules_named
+    from xfm.sharding import fit, rule_of, rules_named
 
     rules = rules_named(rules) if isinstance(rules, str) else rules
 

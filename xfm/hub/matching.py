@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xfm.errors import XfmError
+from xfm.folders import line
 from xfm.hub.families import WRITTEN
 from xfm.hub.family import Family, Head
-from xfm.hub.files import line
 from xfm.hub.keys import complete, described
 from xfm.hub.saving import class_of
 from xfm.hub.settings import Settings

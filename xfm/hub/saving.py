@@ -20,8 +20,8 @@ import numpy as np
 from flax import traverse_util
 
 from xfm.errors import XfmError, nearest
+from xfm.folders import line
 from xfm.hub.card import card
-from xfm.hub.files import line
 from xfm.hub.naming import Piece
 from xfm.hub.settings import Settings
 from xfm.hub.weights import before_names, file_pieces, joined

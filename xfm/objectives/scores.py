@@ -27,7 +27,7 @@ def _scipy(name: str):
 
 
 def _library(module: str):
-    from xfm.data.files import optional  # the data's room is entered only where scores are asked for
+    from xfm.files import optional  # the data's room is entered only where scores are asked for
 
     return optional(module, "finetune")
 

@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from flax import traverse_util
 
 from xfm.errors import XfmError
-from xfm.train.paths import flatten
+from xfm.paths import flatten
 from xfm.train.proof import checksums, layout, sealed, unsealed
 from xfm.train.state import State
 

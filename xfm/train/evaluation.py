@@ -17,7 +17,7 @@ from xfm.data import Batches, prefetch
 from xfm.data.layout import Padded, Tokens
 from xfm.data.source import Row
 from xfm.objectives.base import Predict
-from xfm.train.sharding import batch_sharding
+from xfm.sharding import batch_sharding
 from xfm.train.state import State
 from xfm.train.step import on_mesh
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from xfm.errors import XfmError
+from xfm.folders import is_run
+from xfm.paths import flatten
 from xfm.spec import plain
 from xfm.structures.pretrained import OwnHead
 from xfm.train.kept import require_whole
-from xfm.train.paths import flatten
-from xfm.train.record import FILE, read_record
+from xfm.train.record import read_record
 
 NUMBER = re.compile(r"(LABEL_)?\d+")  # a class name that says no more than the class's number
 
@@ -44,12 +45,6 @@ class Found:
     inputs: Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], dict[str, np.ndarray]] | None = None
 
 
-def is_run(source: str | Path) -> bool:
-    """Whether a source is the workdir of a run, rather than a checkpoint of the Hub."""
-    run = Path(source).expanduser()
-    return (run / "checkpoints").is_dir() and (run / FILE).is_file()
-
-
 def find(source: str, head: str | None = None, revision: str | None = None) -> Found:
     """The checkpoint, with what can be known of it before its numbers are read."""
     return of_run(Path(source).expanduser(), head) if is_run(source) else of_hub(source, head, revision)
@@ -60,7 +55,7 @@ def of_hub(source: str, head: str | None, revision: str | None) -> Found:
     from xfm.hub.checkpoint import load, planned
     from xfm.hub.inputs import check_ids
     from xfm.hub.settings import Settings
-    from xfm.hub.tokenizer import TYPES
+    from xfm.tokenizers.checkpoint.tokenizer import TYPES
 
     with planned(source, head, revision) as plan:
         checkpoint, shapes = plan.checkpoint, {path: tuple(x.shape) for path, x in plan.shapes.items()}

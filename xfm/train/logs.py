@@ -13,9 +13,9 @@ from typing import Any
 
 import jax
 
-from xfm.data.files import replacing
 from xfm.errors import XfmError, nearest
 from xfm.fields import shown
+from xfm.files import replacing
 
 FILE = "metrics.jsonl"
 

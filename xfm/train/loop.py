@@ -19,6 +19,7 @@ import jax
 
 from xfm.data import Batches, prefetch
 from xfm.errors import XfmError
+from xfm.sharding import batch_sharding
 from xfm.train import curve
 from xfm.train.clock import Clock
 from xfm.train.evaluation import evaluate_on, predictor, weights_of
@@ -30,7 +31,6 @@ from xfm.train.preempt import Interrupted, Preemption
 from xfm.train.record import Record, open_run, open_workdir, to_plain, write_record
 from xfm.train.report import Listener, summary
 from xfm.train.run import Run, setup
-from xfm.train.sharding import batch_sharding
 from xfm.train.state import State
 from xfm.train.step import make_step
 from xfm.train.window import Window

@@ -16,8 +16,8 @@ import optax
 
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, NotNegative, Positive, Rate
+from xfm.paths import Rules, first_match, flatten, map_by_path, require_matches
 from xfm.spec import SpecError, build
-from xfm.train.paths import Rules, first_match, flatten, map_by_path, require_matches
 
 # Which parameters weight decay shrinks, as factors of the optimiser's weight_decay; rules of the
 # config come first. Matrices and token embeddings decay, as in BERT; positions, biases, scales and

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped, UInt32
 
-from xfm.train.paths import flatten
+from xfm.paths import flatten
 
 
 def checksums(leaves: Mapping[str, Array]) -> dict[str, int]:

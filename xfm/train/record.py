@@ -16,10 +16,10 @@ import ml_collections
 import numpy as np
 
 from xfm.data import located as located_data
-from xfm.data.files import replacing
-from xfm.data.paths import expanded
-from xfm.data.paths import folder as if_folder
 from xfm.errors import XfmError
+from xfm.files import replacing
+from xfm.locations import expanded
+from xfm.locations import folder as if_folder
 from xfm.train.settings import MAY_CHANGE
 
 FILE = "config.json"

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from xfm.data.packing import padding_share
-from xfm.train.paths import flatten
+from xfm.paths import flatten
 
 Listener = Callable[[str, dict[str, Any]], None] | None
 

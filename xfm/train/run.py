@@ -12,6 +12,7 @@ from xfm.data import Batches, open_data
 from xfm.data.layout import LAYOUTS, Padded, Tokens
 from xfm.errors import XfmError
 from xfm.objectives import build_objective, evaluated_keys
+from xfm.sharding import make_mesh, rules_named
 from xfm.spec import build
 from xfm.structures.tokens import check_unpadded
 from xfm.train import kept, start, taken
@@ -23,8 +24,7 @@ from xfm.train.record import Record, flat, located, read_record, require_same_co
 from xfm.train.report import Listener, Report, header
 from xfm.train.schedules import build_schedule
 from xfm.train.settings import Settings, read_settings
-from xfm.train.sharding import make_mesh, rules_named, state_sharding
-from xfm.train.state import State, new_state
+from xfm.train.state import State, new_state, state_sharding
 from xfm.train.step import make_eval
 
 

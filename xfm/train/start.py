@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from xfm.errors import XfmError, nearest
 from xfm.fields import Name, Rate
+from xfm.folders import is_run
 from xfm.spec import build, named, plain, schema
 from xfm.structures.pretrained import is_pretrained, network
-from xfm.train.found import NUMBER, Found, classes_of, find, is_run, same_names
+from xfm.train.found import NUMBER, Found, classes_of, find, same_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,8 +208,8 @@ def require_way_out(config: Mapping[str, Any]) -> None:
 
 def kept_here(config: Mapping[str, Any]) -> str | None:
     """Why `xfm convert` cannot write a config's network, or a head of it; None where it can, or there is none."""
-    from xfm.hub.export import unwritten
     from xfm.hub.matching import match
+    from xfm.hub.sentence.heads import unwritten
 
     model = config.get("model")
     if model is None:

@@ -5,7 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, Key
+
+from xfm.paths import Rules, flatten, map_by_path
+from xfm.sharding import params_sharding
 
 
 @struct.dataclass
@@ -31,3 +35,29 @@ def new_state(objective, optimiser, rng: Key[Array, ""], batch: Any, ema: float 
     params, extra = objective.init(init_rng, batch)
     average = None if ema is None else jax.tree.map(jnp.array, params)
     return State(jnp.int32(0), params, optimiser.init(params), extra, average, run_rng)
+
+
+def state_sharding(state: State, mesh: Mesh, rules: Rules) -> tuple[State, list[str]]:
+    """A State of shardings for a State of arrays or shapes, and the sentences about dropped axes.
+
+    Outside `params`, an array whose path ends in a parameter's path and which has its shape lies as
+    that parameter does; all others are replicated.
+    """
+    params, notes = params_sharding(state.params, mesh, rules)
+    shapes = {path: leaf.shape for path, leaf in flatten(state.params).items()}
+    placed = flatten(params)
+    whole = NamedSharding(mesh, PartitionSpec())
+
+    def follow(path, leaf):
+        steps = path.split("/")
+        tails = ("/".join(steps[i:]) for i in range(len(steps)))
+        owner = next((tail for tail in tails if shapes.get(tail) == leaf.shape), None)
+        return placed[owner] if owner else whole
+
+    rest = {name: map_by_path(follow, getattr(state, name)) for name in ("opt_state", "extra", "ema")}
+    return State(step=whole, params=params, rng=whole, **rest), notes
+
+
+def shard_state(state: State, mesh: Mesh, rules: Rules) -> State:
+    """The state with every array where the rules put it."""
+    return jax.device_put(state, state_sharding(state, mesh, rules)[0])

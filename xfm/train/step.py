@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Key
 
 from xfm.kernels.platform import spread_over
 from xfm.objectives.base import total
+from xfm.paths import map_by_path
 from xfm.train.optimiser import Optimiser
-from xfm.train.paths import map_by_path
 from xfm.train.state import State
 
 Metrics = dict[str, tuple[Float[Array, ""], Float[Array, ""]]]  # name -> (sum, count)

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from xfm.errors import XfmError
+from xfm.paths import flatten, map_by_path, require_matches
 from xfm.train.found import Found
-from xfm.train.paths import flatten, map_by_path, require_matches
 from xfm.train.start import heads_along, of, require_way_out
 from xfm.train.state import State
 

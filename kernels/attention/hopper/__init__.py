@@ -1,0 +1,1 @@
+"""Attention on Hopper GPUs by Pallas Mosaic GPU kernels; `entry` says what they take."""

@@ -1,0 +1,103 @@
+"""The arithmetic of one block of scores in the Hopper kernels, in registers. Scores live in base 2: exp2 is what the
+machine has."""
+
+import functools
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import lax
+
+from ... import mosaic_gpu as gpu
+from .halves import Block
+from .plan import LOG2E
+
+
+def logits(at: Block, products):
+    """Scores (x, factor), x · factor in base 2, and d score / d (scale · q·k), None if that is 1.
+
+    Slopes and wide biases come with log2 e multiplied in. The factor is left for the exponential, where it costs
+    nothing.
+    """
+    plan = at.plan
+    factor = plan.scale * LOG2E
+    if plan.bias is None and plan.cap is None:
+        return products, factor, None
+    x = products * factor
+    if plan.bias == "slopes":
+        x = x - at.slope * jnp.abs(at.index("s") - at.index("t")).astype(jnp.float32)
+    elif plan.wide:
+        x = x + gpu.matrix(at["wide"])
+    if plan.cap is None:
+        return x, 1.0, None
+    # tanh by exp2, since the machine's own is good to 11 bits only; e = inf gives 1, e = 0 gives -1.
+    turned = 1.0 - 2.0 / (jnp.exp2(x * (2.0 / plan.cap)) + 1.0)
+    return turned * (plan.cap * LOG2E), 1.0, 1.0 - turned * turned
+
+
+def visible(at: Block, x):
+    """-inf in place of the scores that are hidden."""
+    return lax.cond(at.whole, lambda x: x, functools.partial(_hide, at), x)
+
+
+def _hide(at, x):
+    """One rule after the other: it takes the fewest registers. Marks alone tell the end of a row; a key beyond it that
+    is a row of the block ends in a gradient that nobody takes."""
+    plan, rules = at.plan, []
+    if plan.marks:
+        k_ids = at.spread("k_ids")
+        rules.append(at.spread("q_ids") == lax.shift_right_logical(k_ids, jnp.full_like(k_ids, 1)))
+    elif at.rows == "t":
+        rules.append(at.index("s") < plan.lengths[1])
+    if plan.prefix or plan.before is not None or plan.after is not None:
+        ahead = at.index("s") - at.index("t")
+        if plan.prefix:
+            rules.append((ahead <= 0) | ((k_ids & 1) == 1))
+        if plan.before is not None:
+            rules.append(ahead >= -plan.before)
+        if plan.after is not None:
+            rules.append(ahead <= plan.after)
+    return functools.reduce(lambda x, rule: jnp.where(rule, x, -jnp.inf), rules, x)
+
+
+def dropping(at: Block) -> Callable:
+    """x -> 0 in place of those of its numbers that dropout takes; the others do not grow here.
+
+    Dropout.keep of the block (dropout.py), its words taken as signed: products and exclusive or agree.
+    """
+    if not at.plan.dropout:
+        return lambda x: x
+    head = _mix(_mix(at.seed + at.b) + at.n)
+    bits = _mix(_mix(head + at.index("t") * _i32(0x9E3779B9)) + at.index("s") * _i32(0x85EBCA77))
+    threshold = min(int(at.plan.dropout * 2**32), 2**32 - 1)
+    keep = (bits ^ _i32(0x80000000)) >= _i32(threshold ^ 0x80000000)  # as if unsigned
+    return lambda x: jnp.where(keep, x, 0.0)
+
+
+def _i32(number: int):
+    return jnp.int32(number - 2**32 if number >= 2**31 else number)
+
+
+def _mix(h):
+    """Dropout's finaliser (dropout.py)."""
+    h = (h ^ lax.shift_right_logical(h, jnp.full_like(h, 16))) * _i32(0x85EBCA6B)
+    h = (h ^ lax.shift_right_logical(h, jnp.full_like(h, 13))) * _i32(0xC2B2AE35)
+    return h ^ lax.shift_right_logical(h, jnp.full_like(h, 16))
+
+
+def weights(at: Block, products):
+    """p, recomputed from a log-sum-exp in base 2, +inf for queries that see nothing, and p · d score / d (scale · q·k).
+
+    The latter is made at once: where a cap makes the two differ, often one of them alone is wanted from here on.
+    """
+    x, factor, slant = logits(at, products)
+    p = jnp.exp2(visible(at, x) * factor - at.spread("lse"))
+    return p, p if slant is None else p * slant
+
+
+def score_gradient(at: Block, steep, dp):
+    """ds = p · (dp - delta), steep for p, with respect to scale · q·k, which is that with respect to a bias.
+
+    dp is already rid of what dropout takes, and grows here.
+    """
+    grown = dp if at.plan.dropout == 0 else dp * (1.0 / (1.0 - at.plan.dropout))
+    return steep * (grown - at.spread("delta"))

@@ -1,0 +1,1 @@
+"""Attention on TPU by Pallas kernels; `entry` says how its files work together."""

@@ -1,0 +1,226 @@
+"""The backward pass on TPU: gradients of queries, keys, values and of the bias's numbers, in one pass over the scores.
+
+The weights follow from the scores and their saved logarithm (Dao et al. 2022, section 3.1). The gradient of a whole
+row's queries stays in vector memory, so that nothing is computed twice and nothing added up by several cores: five
+products a block where two passes take seven, and the same bits every time.
+"""
+
+import functools
+from collections.abc import Generator
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from . import line, relative
+from .block import HIDDEN, LOG2E, Block, Head, How, Place
+from .call import call, call_by_planes, rows_of
+from .ops import clipped, dot, iota, side_by_side, sigmoid, when, zeroed
+from .plan import ALL, LANES, SOME, Plan, Visits
+
+ADDED_UP = {"d_heads", "d_line", "d_shift"}  # over all blocks of a row
+
+
+def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dict:
+    """dq [B T N·H]; dk, dv [B S N·H], of each query head; "d_shift", and "d_heads", "d_line" or "d_plane" of the bias.
+
+    The latter two where there are such, in the shapes of the operands that they are of; "d_plane" where a row is one
+    block, `backward_of_planes` having it otherwise. Where weights are clipped, the operand "y" is what their slopes
+    gathered.
+    """
+    q = operands["q"]
+    of_keys = jax.ShapeDtypeStruct(
+        (plan.B, plan.S, plan.N * plan.H),
+        q.dtype if plan.N == plan.K else jnp.float32,  # those of grouped queries are yet to be added up
+    )
+    outputs = dict(dq=jax.ShapeDtypeStruct(q.shape, q.dtype), dk=of_keys, dv=of_keys)
+    of_column = (plan.B, plan.columns, plan.heads)
+    match how.bias:
+        case "decay":
+            outputs["d_heads"] = jax.ShapeDtypeStruct((*of_column, LANES), jnp.float32)
+        case "line":
+            outputs["d_line"] = jax.ShapeDtypeStruct((*of_column, *operands["bias"].shape[1:]), jnp.float32)
+        case "plane" if plan.one_block:
+            outputs["d_plane"] = jax.ShapeDtypeStruct(operands["bias"].shape, jnp.float32)
+    if how.kind == "sigmoid":
+        outputs["d_shift"] = jax.ShapeDtypeStruct((*of_column, LANES), jnp.float32)
+    scratch = dict(
+        dq_sum=pltpu.VMEM((plan.width, plan.q_blocks * plan.q_block), jnp.float32),
+        dk_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
+        dv_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
+    )
+    if how.bias == "line":
+        scratch |= line.kept(plan)
+    if how.bias == "relative":
+        learned, sums = relative.gradients(operands, plan)
+        outputs, scratch = outputs | learned, scratch | sums
+    kernel = functools.partial(_kernel, plan, how, visits)
+    out = call(kernel, plan, operands, visits, "keys", outputs, scratch, name="attention_backward")
+    for name in {"d_heads", "d_shift"} & out.keys():
+        out[name] = out[name][..., 0].sum(0).reshape(plan.N)
+    if "d_line" in out:
+        out["d_line"] = out["d_line"].sum(0).reshape(operands["bias"].shape)
+    return out
+
+
+def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
+    column, row_block, j, step = (pl.program_id(axis) for axis in range(4))
+    first, last = step == 0, step == pl.num_programs(3) - 1
+    first_of_row, last_of_row = first & (j == 0), last & (j == pl.num_programs(2) - 1)
+    if "d_plane" in refs:
+        pl.when(_first_of_plane(plan, refs, column, row_block) & first_of_row)(lambda: _clear(refs, "d_plane"))
+    if "tiles" in refs:
+        pl.when((row_block == 0) & first_of_row)(lambda: line.lay_out(plan, refs))
+    if how.bias == "relative":
+        pl.when((row_block == 0) & first_of_row)(lambda: relative.clear(refs, "d_of_key", "d_of_query"))
+
+    def rows(rows):
+        """A step's rows [(r, b), …] with the block of keys and of queries that it is at."""
+        for r, _ in rows:
+            pl.when(first_of_row)(lambda r=r: _clear(refs, *(ADDED_UP & refs.keys()), at=r))
+        if plan.short:
+            return _whole([Block(plan, how, refs, Place(column, b, r, 0, 0), visits is not None) for r, b in rows])
+        ((r, b),) = rows
+        i, state = (step, ALL) if visits is None else visits.at(refs.get("visits"), b, j, step)
+        pl.when(first)(lambda: _clear(refs, "dk_sum", "dv_sum"))
+        pl.when(first_of_row)(lambda: _clear(refs, "dq_sum"))
+        if how.bias == "relative":
+            pl.when(first)(lambda: relative.clear(refs, "d_relative_k_sum"))
+            pl.when(first_of_row)(lambda: relative.clear(refs, "d_relative_q_sum"))
+        for one, masked in ((ALL, False), (SOME, True)):
+            when(state, one)(lambda masked=masked: _add(Block(plan, how, refs, Place(column, b, r, i, j), masked)))
+        pl.when(last)(lambda: _write(refs, r, dk=refs["dk_sum"][...], dv=refs["dv_sum"][...]))
+        pl.when(last_of_row)(lambda: _write(refs, r, dq=refs["dq_sum"][:, : plan.T]))
+        if how.bias == "relative":
+            pl.when(last)(lambda: relative.write(refs, r, "d_relative_k"))
+            pl.when(last_of_row)(lambda: relative.write(refs, r, "d_relative_q"))
+
+    rows_of(plan, rows)
+
+
+def _first_of_plane(plan: Plan, refs: dict, column, row_block):
+    """Whether the planes of this step are met for the first time; those of all rows, or heads, are met again."""
+    rows, heads = refs["d_plane"].shape[:2]
+    first = row_block == 0 if rows == 1 else True
+    return first & (column == 0) if heads == 1 and plan.N > 1 else first
+
+
+def _clear(refs: dict, *names: str, at=...):
+    for name in names:
+        refs[name][at] = jnp.zeros_like(refs[name][at])
+
+
+def _write(refs: dict, r, **transposed):
+    for name, a in transposed.items():
+        refs[name][r] = a.T.astype(refs[name].dtype)
+
+
+def _whole(blocks: list[Block]):
+    """Short rows at once."""
+    done = iter(side_by_side([work for block in blocks for work in _gradients(block)]))
+    for block in blocks:
+        parts = zip(*(next(done) for _ in block.heads), strict=True)
+        dq, dk, dv, *others = (jnp.concatenate(part, axis=0) for part in parts)
+        relative.write_whole(block, others)
+        _write(block.refs, block.place.r, dq=dq, dk=dk, dv=dv)
+
+
+def _add(block: Block):
+    """Adds the block's share of all gradients."""
+    refs, plan = block.refs, block.plan
+    here = pl.ds(block.place.i * plan.q_block, plan.q_block) if plan.q_blocks > 1 else slice(None)
+    for head, work in zip(block.heads, _gradients(block), strict=True):
+        ((dq, dk, dv, *others),) = side_by_side([work])
+        relative.add(block, head, others)
+        refs["dv_sum"][head.lanes] += dv
+        refs["dk_sum"][head.lanes] += dk
+        refs["dq_sum"][head.lanes, here] += dq
+
+
+def _gradients(block: Block) -> list[Generator]:
+    """Of each head, the block's share of dqᵀ [H t], dkᵀ and dvᵀ [H s]; adds what goes to the bias and the shift."""
+    plan, how, refs, r = block.plan, block.how, block.refs, block.place.r
+    queries, keys = block.real_queries(), block.real_keys()
+    q, y, dy = (zeroed(refs[name][r], queries) for name in ("q", "y", "dy"))
+    k, v = (zeroed(refs[name][r], keys) for name in ("k", "v"))
+    lse, dlse = refs["lse"][r, 0], refs["dlse"][r, 0]
+    if plan.T % plan.q_block:
+        inside = block.place.i * plan.q_block + iota(lse.shape, 1) < plan.T
+        lse, dlse = jnp.where(inside, lse, -HIDDEN), jnp.where(inside, dlse, 0.0)
+    q_t, k_t, y_t, dy_t = q.T, k.T, y.T, dy.T
+
+    def work(head: Head):
+        """The head's share, pausing where another head's work may stand between."""
+        lanes, own = head.lanes, slice(head.g, head.g + 1)
+        scores, slope = block.scores(head)
+        d_weights = dot(v[:, lanes], dy[:, lanes], 1, 1)
+        yield
+        kept = block.kept(head)
+        d_weights = d_weights if kept is None else d_weights * kept
+        if how.kind == "sigmoid":
+            weights = sigmoid(scores + refs["shift"][head.n] * LOG2E)
+            d_scores = weights * (1 - weights) * d_weights
+            if "d_shift" in refs:
+                _add_to_head("d_shift", head, d_scores)
+        else:
+            shares = weights = jnp.exp2(scores - lse[own])
+            if how.kind == "clipped":
+                weights, slopes = clipped(shares, how.clip)
+                d_weights = d_weights * slopes
+            gained = (y_t[lanes].astype(jnp.float32) * dy_t[lanes].astype(jnp.float32)).sum(0, keepdims=True)
+            d_scores = shares * (d_weights - (gained - dlse[own]))
+        d_scores = d_scores if slope is None else d_scores * slope
+        others = []
+        match how.bias:
+            case "decay":
+                _add_to_head("d_heads", head, d_scores * block.nearness())
+            case "line":
+                line.add_gradient(block, head.g, d_scores)
+            case "relative":
+                others = relative.add_gradients(block, head, d_scores)
+            case "plane" if "d_plane" in refs:
+                refs["d_plane"][block.plane_of(head.g)] += d_scores
+        weights = (weights if kept is None else weights * kept).astype(q.dtype)
+        d_scores = (d_scores * how.scale).astype(q.dtype)
+        yield
+        dq, dk = dot(k_t[lanes], d_scores, 1, 0), dot(q_t[lanes], d_scores, 1, 1)
+        return dq, dk, dot(dy_t[lanes], weights, 1, 1), *others
+
+    def _add_to_head(name, head: Head, d_scores):
+        """To each lane of the head's row, the sum of all."""
+        refs[name][r, 0, head.g : head.g + 1] += jnp.broadcast_to(d_scores.sum(keepdims=True), (1, LANES))
+
+    return [work(head) for head in block.heads]
+
+
+def backward_of_planes(plan: Plan, how: How, operands: dict, seen: tuple, shape: tuple[int, ...]) -> jax.Array:
+    """d_plane, of that shape [#B #N S T], where rows are several blocks; seen: of `plan.seen`.
+
+    A block of a plane that is one for all rows is met again with every row, between which `backward` meets all others.
+    So this walks again, and computes the scores again, with rows innermost: two products more, and no memory but the
+    plane's, where planes for each row, to be added up afterwards, would take it as many times.
+    """
+    table, fixed = seen
+    state = None if fixed and (table == ALL).all() else jnp.asarray(table, jnp.int32)
+
+    def kernel(refs):
+        """A row's share of a block of planes."""
+        i, j, column, b = (pl.program_id(axis) for axis in range(4))
+        rows, heads = shape[:2]
+        first = (b == 0 if rows == 1 else True) & (column == 0 if heads == 1 and plan.N > 1 else True)
+        pl.when(first)(lambda: _clear(refs, "d_plane"))
+
+        def add(masked):
+            side_by_side(_gradients(Block(plan, how, refs, Place(column, b, 0, i, j), masked)))
+
+        here = ALL
+        if state is not None:
+            row = 0 if state.shape[0] == 1 else b
+            here = refs["codes"][(row * plan.q_blocks + i) * plan.k_blocks + j]
+        for one, masked in ((ALL, False), (SOME, True)):
+            when(here, one)(lambda masked=masked: add(masked))
+
+    codes = None if state is None else state.reshape(-1)
+    outputs = dict(d_plane=jax.ShapeDtypeStruct(shape, jnp.float32))
+    return call_by_planes(kernel, plan, operands, codes, outputs, "attention_backward_of_planes")["d_plane"]

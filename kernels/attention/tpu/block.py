@@ -1,0 +1,218 @@
+"""The scores of one block of keys against one block of queries, inside a TPU kernel: [s t], keys along sublanes.
+
+Scores are in base 2: what is added to them is multiplied by log2(e), so that weights are exp2 of them.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from ..dropout import Dropout
+from . import coding, line, relative
+from .ops import column, div, dot, iota, rem, zeroed
+from .plan import LANES, Plan
+
+LOG2E = math.log2(math.e)
+HIDDEN = -1e30  # the score of what is not seen: finite, so that the difference of two is a number
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """All that is known of a call before it runs, beside its sizes.
+
+    order, before, after: of the mask.  marks: which of "prefix", "everyone" and "pattern" it has.  segments: whether
+    there are such.  start: whether the first query stands elsewhere than at 0.  pattern: tokens of its blocks.
+    codes, folded: whether segments, and what else `coding` can, are left to the matrix unit, which adds up `unit`;
+    until a chip has its heads, whether they may be.
+    bias: its form, whose numbers are an operand: "line" one per head and distance, "decay" one per head, "plane" all of
+    them, "relative" what `relative` reads.  across: tokens in a row of the grid of "decay".
+    kind: "denominator" is a softmax of which only the logarithm is wanted.  clip: of "clipped".
+    """
+
+    scale: float
+    order: Literal["full", "causal"] = "full"
+    before: int | None = None
+    after: int | None = None
+    marks: tuple[str, ...] = ()
+    segments: bool = False
+    start: bool = False
+    pattern: int = 0
+    bias: Literal["none", "line", "decay", "plane", "relative"] = "none"
+    across: int = 0
+    cap: float | None = None
+    rate: float = 0.0
+    kind: Literal["softmax", "sigmoid", "clipped", "denominator"] = "softmax"
+    clip: tuple[float, float] | None = None
+    codes: bool = False
+    folded: bool = False
+    unit: int = LANES
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a block stands: column of heads, row b of the batch, r of the step; i-th of queries and j-th of keys."""
+
+    column: jax.Array | int
+    b: jax.Array | int
+    r: jax.Array | int
+    i: jax.Array | int
+    j: jax.Array | int
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """Head n of all, the g-th of its column, which lies in those of the column's lanes."""
+
+    n: jax.Array | int
+    g: int
+    lanes: slice
+
+
+class Block:
+    """One block of one row: what all heads share of its scores, and each head's scores."""
+
+    def __init__(self, plan: Plan, how: How, refs: dict, place: Place, masked: bool):
+        self.plan, self.how, self.refs, self.place, self.masked = plan, how, refs, place, masked
+        self.heads = [
+            Head(place.column * plan.heads + g, g, slice(g * plan.H, (g + 1) * plan.H)) for g in range(plan.heads)
+        ]
+        self.query = place.i * plan.q_block + iota((1, plan.q_block), 1)
+        if how.start:
+            self.query = self.query + refs["start"][0]
+        self.key = place.j * plan.k_block + iota((plan.k_block, 1), 0)
+        self.visible = self._visible() if masked else None
+
+    def _visible(self):
+        """What is seen, [s t] or of a shape that broadcasts to it; None where all is, but for the pattern."""
+        how, rules = self.how, []
+        if how.codes:
+            pass  # the matrix unit hides other segments, and what lies beyond the row's end
+        elif how.segments:
+            keys, queries = column(self._marks("k_segments")), self._marks("q_segments")
+            if self.plan.ragged:
+                keys = jnp.where(self.key < self.plan.S, keys, 0)
+            rules.append(keys == jnp.where(queries > 0, queries, jnp.iinfo(jnp.int32).min))  # which no key is of
+        elif self.plan.ragged:
+            rules.append(self.key < self.plan.S)
+        if how.order == "causal":
+            rules.append(self.key <= self.query)
+            if "prefix" in how.marks:
+                rules[-1] |= column(self._marks("prefix")) > 0
+        near = self._near()
+        if near is not None and "pattern" not in how.marks:  # a pattern is of one head, and joins there
+            rules.append(self._lifted(near))
+        return _all(rules)
+
+    def _near(self):
+        """What the window shows; None without one."""
+        before, after = self.how.before, self.how.after
+        if before is not None and after is not None:  # one comparison: what lies before the window wraps around
+            return (self.key - (self.query - before)).astype(jnp.uint32) <= jnp.uint32(before + after)
+        if before is not None:
+            return self.key >= self.query - before
+        return None if after is None else self.key <= self.query + after
+
+    def _lifted(self, near):
+        """`near`, or what everyone sees and is seen by."""
+        if "everyone" not in self.how.marks:
+            return near
+        return near | (column(self._marks("k_everyone")) > 0) | (self._marks("q_everyone") > 0)
+
+    def _patterned(self, g):
+        """What window and pattern show head g, and what is seen outside them."""
+        shown = self.refs["pattern"]
+        shown = shown[0 if shown.shape[0] == 1 else g]
+        keys, queries = shown.shape
+        place = self.place.i * self.plan.q_block + iota((1, self.plan.q_block), 1)
+        keys = div(self.key, self.how.pattern) == iota((1, keys), 1)
+        queries = div(place, self.how.pattern) == iota((queries, 1), 0)
+        # products with one 1 in each row lay the blocks out, token by token
+        rows = dot(keys.astype(shown.dtype), shown, 1, 0).astype(shown.dtype)
+        rules = [dot(rows, queries.astype(shown.dtype), 1, 0) > 0.5, self._near()]
+        return self._lifted(_all([rule for rule in rules if rule is not None]))
+
+    def _marks(self, name):
+        return self.refs[name][self.place.r]
+
+    def real_keys(self):
+        """[s 1]: which keys are of the row, not beyond its end; None where all are. Padding holds zeros."""
+        return self.key < self.plan.S if self.masked and self.plan.ragged else None
+
+    def real_queries(self):
+        """[t 1]: the same of queries."""
+        if self.plan.T % self.plan.q_block == 0:
+            return None
+        return self.place.i * self.plan.q_block + iota((self.plan.q_block, 1), 0) < self.plan.T
+
+    def values(self):
+        """v [s width], 0 beyond the row's end: 0 · NaN is NaN, so that a zero weight alone would not stop it."""
+        return zeroed(self.refs["v"][self.place.r], self.real_keys())
+
+    def scores(self, head: Head):
+        """[s t] in base 2, HIDDEN where nothing is seen; and the slope of the cap."""
+        q, k = self.met("q", head.lanes), self.met("k", head.lanes)
+        return self.finished(dot(k, q, 1, 1) * (self.how.scale * LOG2E), head)
+
+    def met(self, side: str, lanes: slice):
+        """A head's queries, "q", or keys, "k", as the matrix unit takes them."""
+        tokens, codes = self.coded(side)
+        return tokens[:, lanes] if codes is None else coding.beside(tokens, lanes, codes)
+
+    def coded(self, side: str):
+        """q [t width] and its codes [t 128], or those of k; the codes are None where there are no such."""
+        real = self.real_queries() if side == "q" else self.real_keys()
+        tokens = zeroed(self.refs[side][self.place.r], real)
+        if not self.how.codes:
+            return tokens, None
+        if not self.masked:
+            return tokens, jnp.zeros((1, LANES), tokens.dtype)
+        codes = self.refs[f"{side}_codes"][self.place.r]
+        hidden = 0 if side == "q" else 1  # what lies beyond the row's end: keys with ones are far from every query
+        return tokens, codes if real is None else jnp.where(real, codes, hidden)
+
+    def finished(self, scores, head: Head):
+        """Scaled products [s t] with bias, cap and mask."""
+        match self.how.bias:
+            case "line":
+                scores += line.laid_out(self, head.g)
+            case "relative":
+                scores += relative.laid_out(self, head) * LOG2E
+            case "decay":
+                scores += self.refs["bias"][head.n] * self.nearness()
+            case "plane":
+                scores += self.refs["bias"][self.plane_of(head.g)]
+        slope = None
+        if self.how.cap is not None:
+            cap = self.how.cap * LOG2E
+            part = jnp.tanh(scores / cap)
+            scores, slope = cap * part, 1 - part * part
+        visible = self.visible
+        if self.masked and "pattern" in self.how.marks:
+            visible = _all([rule for rule in (visible, self._patterned(head.g)) if rule is not None])
+        return (scores if visible is None else jnp.where(visible, scores, HIDDEN)), slope
+
+    def plane_of(self, g):
+        """Which of the bias's planes is head g's in this row."""
+        rows, heads = self.refs["bias"].shape[:2]
+        return 0 if rows == 1 else self.place.r, 0 if heads == 1 else g
+
+    def nearness(self):
+        """[s t]: minus the distance of key and query on the grid, in steps along its axes."""
+        lines, places = (of(self.key, self.how.across) - of(self.query, self.how.across) for of in (div, rem))
+        return -(jnp.abs(lines) + jnp.abs(places)).astype(jnp.float32)
+
+    def kept(self, head: Head):
+        """[s t]: by what dropout multiplies the weights; None without dropout."""
+        if not self.how.rate:
+            return None
+        b, n = self.place.b + self.refs["origin"][0], head.n + self.refs["origin"][1]
+        keep = Dropout(self.how.rate, self.refs["seed"][0]).keep_at(b, n, self.query, self.key)
+        return jnp.where(keep, 1 / (1 - self.how.rate), 0.0)
+
+
+def _all(rules):
+    return functools.reduce(jnp.logical_and, rules) if rules else None

@@ -1,0 +1,245 @@
+"""The forward pass on TPU: values, and the logarithm of what the weights were divided by.
+
+Flash attention (Dao et al. 2022; Dao 2023) with two changes that the TPU's units ask for.
+
+Scores stand with keys along sublanes, and values are gathered as oᵀ = vᵀ p with the weights as the matrix unit's
+stationary operand: H rows pass each tile of weights, where o = p v would pass all its rows and leave 128 - H of 128
+columns empty.
+
+Weights are taken relative to the greatest score known *before* the block, not of the block, so that no score waits in
+memory for the last one: the block's own maximum is found on the way and becomes the next block's reference. Where it
+lies more than RANGE powers of two off, float32 would not do, and the block is done again with the new reference.
+
+Where weights are clipped, each needs the whole denominator: a row that is not done at once is walked twice, for the
+denominators alone and then for the values, of which every weight stands by itself.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from . import coding, line
+from .block import HIDDEN, LOG2E, Block, Head, How, Place
+from .call import call, rows_of
+from .ops import clipped, dot, side_by_side, sigmoid, when
+from .plan import ALL, SOME, Plan, Visits
+
+RANGE = 60.0  # 2^60 times a thousand keys is far from float32's end on both sides
+
+
+def forward(plan: Plan, how: How, operands: dict, visits: Visits | None, sloped: bool = False) -> dict:
+    """y [B T N·H] in q's dtype and lse [B N/heads heads T] in base 2, -inf where nothing is seen.
+
+    sloped: of clipped weights also "sloped", the values gathered with share times slope, whose product with y's
+    gradient is what all scores of a query share of theirs.
+    """
+    lanes = coding.taken(plan.H, how.codes, how.folded)
+    scratch = dict(
+        stationary=pltpu.VMEM((plan.heads, lanes, plan.q_block), operands["q"].dtype),
+        reference=pltpu.VMEM((plan.heads, plan.q_block), jnp.float32),
+        total=pltpu.VMEM((plan.heads, plan.q_block), jnp.float32),
+        gathered=pltpu.VMEM((plan.width, plan.q_block), jnp.float32),
+    )
+    outputs = dict(
+        y=jax.ShapeDtypeStruct((plan.B, plan.T, plan.N * plan.H), operands["q"].dtype),
+        lse=jax.ShapeDtypeStruct((plan.B, plan.columns, plan.heads, plan.T), jnp.float32),
+    )
+    if sloped:
+        outputs["sloped"], scratch["gathered_sloped"] = outputs["y"], scratch["gathered"]
+    if how.bias == "line":
+        scratch |= line.kept(plan)
+    known, name = {}, "attention_forward"
+    if how.kind == "denominator":
+        del outputs["y"], scratch["gathered"]
+        name = "attention_denominator"
+    elif how.kind == "clipped" and not plan.short:
+        del outputs["lse"]
+        known = forward(plan, dataclasses.replace(how, kind="denominator"), operands, visits)
+        operands = operands | dict(lse=jnp.where(known["lse"] == -jnp.inf, -HIDDEN, known["lse"]))
+    kernel = functools.partial(_kernel, plan, how, visits)
+    return known | call(kernel, plan, operands, visits, "queries", outputs, scratch, name)
+
+
+def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
+    column, row_block, i, step = (pl.program_id(axis) for axis in range(4))
+    if "tiles" in refs:
+        pl.when((row_block == 0) & (i == 0) & (step == 0))(lambda: line.lay_out(plan, refs))
+
+    def block(r, b, j, masked):
+        return Block(plan, how, refs, Place(column, b, r, i, j), masked)
+
+    def rows(rows):
+        """A step's rows [(r, b), …] with the block of queries and of keys that it is at."""
+        if plan.short:
+            return _whole([block(r, b, 0, visits is not None) for r, b in rows])
+        ((r, b),) = rows
+        j, state = (step, ALL) if visits is None else visits.at(refs.get("visits"), b, i, step)
+
+        @pl.when(step == 0)
+        def _():
+            for name in ("reference", "total", "gathered", "gathered_sloped"):
+                if name in refs:
+                    refs[name][...] = jnp.zeros_like(refs[name])
+            _lay_out_queries(block(r, b, 0, True))
+
+        gather = dict(sigmoid=_gather_sigmoid, clipped=_gather_clipped).get(how.kind, _gather)
+        for one, masked in ((ALL, False), (SOME, True)):
+            when(state, one)(lambda masked=masked: gather(block(r, b, j, masked)))
+
+        @pl.when(step == pl.num_programs(3) - 1)
+        def _():
+            _finish(plan, how, refs, r)
+
+    rows_of(plan, rows)
+
+
+def _whole(blocks: list[Block]):
+    """Short rows at once: the scores of a head about fit the registers, so that it costs little to wait for the top."""
+
+    def work(block: Block, head: Head):
+        """The head's values and logarithms, pausing where another head's work may stand between."""
+        scores = block.scores(head)[0]
+        yield
+        if block.how.kind == "sigmoid":
+            weights = sigmoid(scores + block.refs["shift"][head.n] * LOG2E)
+            yield
+            return _gathered(block, head, weights, values[block]), jnp.zeros_like(scores[:1])
+        top = scores.max(0, keepdims=True)
+        seen = top > HIDDEN / 2  # of a query that sees nothing, all weights are 0
+        weights = jnp.exp2(scores - jnp.where(seen, top, -HIDDEN))
+        total = weights.sum(0, keepdims=True)
+        yield
+        lse = jnp.where(seen, top + jnp.log2(total), -jnp.inf)
+        if block.how.kind == "clipped":
+            shares = weights / jnp.where(seen, total, 1.0)
+            weights, slopes = clipped(shares, block.how.clip)
+            found = _gathered(block, head, weights, values[block]), lse
+            yield
+            return (*found, _gathered(block, head, shares * slopes, values[block])) if "sloped" in block.refs else found
+        gathered = _gathered(block, head, weights, values[block])
+        yield
+        return gathered / jnp.where(seen, total, 1.0), lse
+
+    values = {block: block.values() for block in blocks}
+    done = iter(side_by_side([work(block, head) for block in blocks for head in block.heads]))
+    for block in blocks:
+        parts = zip(*(next(done) for _ in block.heads), strict=True)
+        y, lse, *sloped = (jnp.concatenate(part, axis=0) for part in parts)
+        for a in sloped:
+            block.refs["sloped"][block.place.r] = a.T.astype(block.refs["sloped"].dtype)
+        block.refs["y"][block.place.r] = y.T.astype(block.refs["y"].dtype)
+        block.refs["lse"][block.place.r, 0] = lse
+
+
+def _gather(block: Block):
+    """Adds the block's values, weighted, to what the queries have gathered, or weights alone to the denominators."""
+    refs, valued = block.refs, block.how.kind == "softmax"
+    v = block.values() if valued else None
+
+    def attempt(_):
+        """All heads with the references as they are -> whether one lay too far off, so that nothing was added."""
+        found, missed = [], []
+        for head in block.heads:
+            own = slice(head.g, head.g + 1)
+            before, total = refs["reference"][own], refs["total"][own]
+            scores = _beyond(block, head, before)
+            weights = jnp.exp2(scores)
+            top = scores.max(0, keepdims=True) + before
+            first, some = total == 0, top > HIDDEN / 2
+            after = jnp.where(some, jnp.where(first, top, jnp.maximum(before, top)), before)
+            missed.append((after - before > RANGE) | (first & (after - before < -RANGE)))
+            values = _gathered(block, head, weights, v) if valued else None
+            found.append((first, before, after, weights.sum(0, keepdims=True), values))
+        again = functools.reduce(jnp.logical_or, missed)
+        again = jnp.max(again.astype(jnp.float32)) > 0
+        for head, (first, before, after, total, values) in zip(block.heads, found, strict=True):
+            own = slice(head.g, head.g + 1)
+            shrink = jnp.where(first & again, 1.0, jnp.exp2(before - after))
+            refs["reference"][own] = after
+            refs["total"][own] = (refs["total"][own] + jnp.where(again, 0.0, total)) * shrink
+            if valued:
+                refs["gathered"][head.lanes] = (refs["gathered"][head.lanes] + jnp.where(again, 0.0, values)) * shrink
+        return again
+
+    jax.lax.while_loop(lambda again: again, attempt, jnp.bool_(True))
+
+
+def _lay_out_queries(block: Block):
+    """Makes of a block of queries what the matrix unit meets all keys with."""
+    for head in block.heads:
+        if block.how.folded:
+            laid = coding.folded_queries(*block.coded("q"), head.lanes, block.how.scale * LOG2E)
+        else:
+            laid = block.met("q", head.lanes)
+        block.refs["stationary"][head.g] = laid.T
+
+
+def _scores(block: Block, head: Head):
+    """[s t]."""
+    products = dot(block.met("k", head.lanes), block.refs["stationary"][head.g], 1, 0)
+    return block.finished(products * (block.how.scale * LOG2E), head)[0]
+
+
+def _beyond(block: Block, head: Head, reference):
+    """[s t]: scores minus the reference [1 t]."""
+    if not block.how.folded:
+        return _scores(block, head) - reference
+    queries, at = block.refs["stationary"], coding.rows_of_reference(head.lanes)
+    left = 1.0 if coding.scales(head.lanes) else block.how.scale * LOG2E
+    queries[head.g, at] = coding.reference_rows(reference / left, queries.dtype)
+    products = dot(coding.folded_keys(*block.coded("k"), head.lanes), queries[head.g], 1, 0)
+    return block.finished(products if left == 1.0 else products * left, head)[0]
+
+
+def _gather_sigmoid(block: Block):
+    """The same for weights that stand each by itself."""
+    refs, v = block.refs, block.values()
+    for head in block.heads:
+        weights = sigmoid(_scores(block, head) + refs["shift"][head.n] * LOG2E)
+        refs["gathered"][head.lanes] += _gathered(block, head, weights, v)
+
+
+def _gather_clipped(block: Block):
+    """The same for weights that a known denominator gives, and for the values that their slopes gather."""
+    refs, v = block.refs, block.values()
+    for head in block.heads:
+        shares = jnp.exp2(_scores(block, head) - refs["lse"][block.place.r, 0, head.g : head.g + 1])
+        weights, slopes = clipped(shares, block.how.clip)
+        refs["gathered"][head.lanes] += _gathered(block, head, weights, v)
+        if "sloped" in refs:
+            refs["gathered_sloped"][head.lanes] += _gathered(block, head, shares * slopes, v)
+
+
+def _gathered(block: Block, head: Head, weights, v):
+    """vᵀ · weights [H t]."""
+    kept = block.kept(head)
+    weights = weights if kept is None else weights * kept
+    return dot(v[:, head.lanes].T, weights.astype(v.dtype), 1, 0)
+
+
+def _finish(plan: Plan, how: How, refs: dict, r):
+    """Writes what a block of queries has gathered from all keys."""
+    if how.kind == "clipped":
+        refs["y"][r] = refs["gathered"][...].T.astype(refs["y"].dtype)
+        if "sloped" in refs:
+            refs["sloped"][r] = refs["gathered_sloped"][...].T.astype(refs["sloped"].dtype)
+        return
+    total = refs["total"][...]
+    real = refs["q_segments"][r] > 0 if how.codes else None  # which hide nothing from padding
+    total = total if real is None else jnp.where(real, total, 0.0)
+    if how.kind == "denominator":
+        refs["lse"][r, 0] = jnp.where(total == 0, -jnp.inf, refs["reference"][...] + jnp.log2(total))
+        return
+    gathered = refs["gathered"][...]
+    gathered = gathered if real is None else jnp.where(real, gathered, 0.0)
+    if how.kind == "softmax":
+        share = jnp.broadcast_to(1 / jnp.where(total == 0, 1.0, total)[:, None], (plan.heads, plan.H, plan.q_block))
+        gathered = gathered * share.reshape(plan.width, plan.q_block)
+        refs["lse"][r, 0] = jnp.where(total == 0, -jnp.inf, refs["reference"][...] + jnp.log2(total))
+    else:
+        refs["lse"][r, 0] = jnp.zeros_like(total)
+    refs["y"][r] = gathered.T.astype(refs["y"].dtype)

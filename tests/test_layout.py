@@ -1,0 +1,122 @@
+"""Imports run downwards, and no two files import each other, at the top of a file or inside a function.
+
+Nothing is imported: files are read as syntax trees, which takes a second.
+"""
+
+import ast
+import itertools
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# The rooms of each floor may import those of the floors below, and one another only downwards as files.
+FLOORS = (
+    ("kernels",),
+    ("errors", "fields", "outside", "spec", "memory", "vocabulary", "truncation", "context", "capture"),
+    ("files", "folders", "locations", "paths", "sharding", "failures"),
+    ("parts",),
+    ("structures",),
+    ("objectives", "evaluators", "transforms", "probes"),
+    ("tokenizers",),
+    ("data",),
+    ("configs",),
+    ("hub",),
+    ("train",),
+    ("plan", "convert"),
+    ("loading", "describe", "overrides", "catalogue"),
+    ("cli", "__main__"),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package, by its name."""
+    found = {}
+    for folder in ("xfm", "kernels", "configs"):
+        for path in (ROOT / folder).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            parts = parts if folder == "xfm" else ("xfm", *parts)
+            found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+def imports(name: str, path: Path, known: dict[str, Path]) -> set[str]:
+    """The package's modules that a file imports, anywhere in it, without what only type checkers read."""
+    found, package = set(), name if path.name == "__init__.py" else name.rpartition(".")[0]
+    tree = ast.parse(path.read_text())
+    unread = {id(n) for t in ast.walk(tree) if _for_types(t) for n in ast.walk(t)}
+    for node in ast.walk(tree):
+        if id(node) in unread:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {full if (full := f"{source}.{alias.name}") in known else source for alias in node.names}
+    return found & known.keys() - {name}
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def graph() -> dict[str, set[str]]:
+    known = modules()
+    return {name: imports(name, path, known) for name, path in known.items()}
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """The sets of two files or more that reach one another (Tarjan's strongly connected components)."""
+    order, lowest, stack, found, count = {}, {}, [], [], itertools.count()
+
+    def visit(name):
+        order[name] = lowest[name] = next(count)
+        stack.append(name)
+        for other in edges[name]:
+            if other not in order:
+                visit(other)
+                lowest[name] = min(lowest[name], lowest[other])
+            elif other in stack:
+                lowest[name] = min(lowest[name], order[other])
+        if lowest[name] == order[name]:
+            at = stack.index(name)
+            if len(stack) - at > 1:
+                found.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for name in edges:
+        if name not in order:
+            visit(name)
+    return found
+
+
+def room(name: str) -> str:
+    return name.split(".")[1] if "." in name else ""
+
+
+def test_every_room_has_a_floor():
+    assert {room(name) for name in modules()} - {""} <= FLOOR.keys()
+
+
+def test_imports_run_downwards():
+    upwards = [
+        f"{name} imports {other}"
+        for name, others in graph().items()
+        for other in others
+        if room(name) and (not room(other) or FLOOR[room(other)] > FLOOR[room(name)])
+    ]
+    assert not upwards
+
+
+def test_no_two_files_import_each_other():
+    apart = [circle for circle in circles(graph()) if room(circle[0]) not in ("parts", "structures")]
+    assert not apart
+
+
+def test_a_circle_and_an_import_inside_a_function_are_found(tmp_path):
+    file = tmp_path / "a.py"
+    file.write_text("def f():\n    from .b import g\n    import xfm.c\n")
+    known = {"xfm.a": file, "xfm.b": file, "xfm.c": file}
+    assert imports("xfm.a", file, known) == {"xfm.b", "xfm.c"}
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c"]]

@@ -1,0 +1,1 @@
+"""From a run of xfm to files that other libraries read."""

@@ -1,0 +1,72 @@
+"""From one checkpoint to another on disk, and what would become of each tensor."""
+
+from pathlib import Path
+
+from xfm.convert.export import run_checkpoint
+from xfm.errors import XfmError
+from xfm.hub.checkpoint import is_run, load, planned
+from xfm.hub.weights import file_pieces
+
+
+def convert(
+    source: str | Path,
+    dest: str | Path,
+    *,
+    head: str | None = None,
+    revision: str | None = None,
+    dtype: str | None = None,
+) -> Path:
+    """Writes the checkpoint `source`, or the run of which it is the workdir, as the folder `dest`."""
+    if not is_run(source):
+        return load(source, head=head, revision=revision).save(dest, dtype=dtype)
+    _whole_run(head, revision)
+    with run_checkpoint(source) as (checkpoint, about):
+        return checkpoint.save(dest, dtype=dtype, about=about)
+
+
+def mapping(source: str | Path, *, head: str | None = None, revision: str | None = None) -> str:
+    """A line per tensor: its name in the file, the parameter, shape and dtype there, or why it is not used."""
+    if is_run(source):
+        _whole_run(head, revision)
+        with run_checkpoint(source) as (checkpoint, about):
+            return "\n".join([_of_run(checkpoint), *(f"note: {note}" for note in about["notes"])])
+    with planned(source, head, revision) as plan:
+        tensors = plan.tensors
+        rows = [
+            (piece.at.name, _where(piece), tensors.shape(piece.at.name), tensors.dtype(piece.at.name))
+            for pieces in plan.assigned.values()
+            for piece in pieces
+        ]
+        order = {name: i for i, name in enumerate(tensors)}
+        rows.sort(key=lambda row: order[row[0]])
+        left = [(n, f"unused: {why}", tensors.shape(n), tensors.dtype(n)) for n, why in plan.unused.items()]
+        return _table([*rows, *left])
+
+
+def _of_run(checkpoint) -> str:
+    from flax import traverse_util
+
+    c, flat = checkpoint, traverse_util.flatten_dict(checkpoint.params, sep="/")
+    named = file_pieces(c.family, c.heads, c.spec, {path: x.shape for path, x in flat.items()})
+    return _table(
+        (name, _where(piece), piece.file_shape(), flat[piece.path].dtype.name)
+        for name, parts in named.items()
+        for piece in parts
+    )
+
+
+def _where(piece) -> str:
+    (i, parts), layer = piece.at.part, "" if piece.layer is None else f"[{piece.layer}]"
+    return f"{piece.path}{layer}" + (f"  (part {i + 1} of {parts})" if parts > 1 else "")
+
+
+def _table(rows) -> str:
+    rows = [(name, place, "×".join(map(str, shape)) or "1", str(dtype)) for name, place, shape, dtype in rows]
+    rows.insert(0, ("tensor", "parameter", "shape", "dtype"))
+    wide = [max(len(row[i]) for row in rows) for i in range(4)]
+    return "\n".join(f"{n:{wide[0]}}  {s:{wide[2]}}  {d:{wide[3]}}  {p}" for n, p, s, d in rows)
+
+
+def _whole_run(head: str | None, revision: str | None) -> None:
+    if head is not None or revision is not None:
+        raise XfmError("a run is converted as it is; --head and --revision are for checkpoints of the Hub")

@@ -1,0 +1,264 @@
+"""A run of xfm's trainer as a checkpoint of the Hub, where its network is one that a family there has."""
+
+import contextlib
+import dataclasses
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from xfm.errors import XfmError
+from xfm.folders import folder_of, read_json
+from xfm.hub.checkpoint import Checkpoint, example_of
+from xfm.hub.keys import complete
+from xfm.hub.matching import Match, match
+from xfm.hub.saving import copy
+from xfm.hub.sentence.heads import pooling
+from xfm.hub.sentence.modules import Modules, write_modules
+from xfm.hub.weights import flat_shapes
+from xfm.spec import build as build_from
+from xfm.structures import build
+from xfm.vocabulary import Vocabulary
+
+SPECIALS = {"pad": "pad_token", "unknown": "unk_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
+IDS = {"pad": "pad_token_id", "cls": "cls_token_id", "sep": "sep_token_id", "mask": "mask_token_id"}
+WORDS = re.compile(r"embed/(tokens/)?word/embedding|head_mlm/(bias|table)")  # with a row for each id
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a workdir holds. config: as it was trained with.  classes: names of the labels.  vocabulary: of its texts.
+
+    weights: the parameters that evaluation uses, by path.  family: the Hub's that it started from.
+    typed: the config with paths as they were typed.  metrics: of the last validation, None where they are damaged.
+    """
+
+    workdir: Path
+    config: Mapping[str, Any]
+    classes: tuple[str, ...]
+    vocabulary: Vocabulary | None
+    weights: Mapping[str, np.ndarray]
+    family: str | None
+    typed: Mapping[str, Any]
+    metrics: Mapping[str, float] | None
+
+    @property
+    def tokenizer(self) -> Mapping[str, Any]:
+        """The spec of its tokeniser."""
+        return self.config["data"].get("tokenizer") or {}
+
+    def match(self) -> Match:
+        """How the Hub has its network; XfmError where it does not."""
+        return match(self.config["model"], self.classes, self.family)
+
+
+def read_run(workdir: str | Path) -> Run:
+    """The newest good checkpoint of a run, without its data. Raises XfmError where its tokeniser is damaged or lost."""
+    from xfm.tokenizers import TOKENIZERS
+    from xfm.train.checkpoint import Checkpoints
+    from xfm.train.kept import require_whole
+    from xfm.train.record import open_run
+
+    workdir, record = open_run(workdir)
+    config, file = record.config, workdir / "tokenizer.json"
+    data = config["data"]
+    tokenizer = data.get("tokenizer") or (data.get("text") or {}).get("tokenizer")
+    require_whole(workdir, record.kept)
+    if file.is_file():
+        tokenizer = {"kind": "file", "path": str(file)}
+    elif tokenizer and tokenizer["kind"] in ("wordpiece", "bpe"):
+        raise XfmError(f"{workdir} has lost its tokenizer.json; bring back a copy, or run `xfm train` there to make it")
+    with contextlib.closing(Checkpoints(workdir, mode="read")) as checkpoints:
+        if not checkpoints.steps():
+            raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
+        step, weights, notes = checkpoints.newest()
+    return Run(
+        workdir=workdir,
+        config=config,
+        classes=tuple(record.classes),
+        vocabulary=build_from(TOKENIZERS, tokenizer).fit(tuple, "", workdir).vocabulary if tokenizer else None,
+        weights=weights,
+        family=(config.get("start") or {}).get("family"),
+        typed=record.as_typed(),
+        metrics=last_metrics(workdir, step, (notes.get("metrics"), record.metrics)),
+    )
+
+
+def last_metrics(workdir: Path, step: int, marks: tuple[list[int] | None, ...]) -> dict[str, float] | None:
+    """The metrics of the last validation up to a step, none before the first; None where metrics.jsonl is damaged.
+
+    marks: of the file, at times when it was whole.
+    """
+    from xfm.train.logs import changed_since, read_metrics
+
+    if changed_since(workdir, marks):
+        return None
+    valid = [one for one in read_metrics(workdir) if one["kind"] == "valid" and one["step"] <= step]
+    return {name: value for name, value in (valid[-1] if valid else {}).items() if isinstance(value, float)}
+
+
+@contextlib.contextmanager
+def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, Any]]]:
+    """The newest good checkpoint of a run, and what the card says of it: data, training, metrics and notes.
+
+    Raises XfmError where the family that the run started from, or no family, has such a network.
+    """
+    from xfm.train.record import open_run
+
+    config = open_run(workdir)[1].config
+    match(config.get("model") or {}, family=(config.get("start") or {}).get("family"))  # before anything slow
+    run = read_run(workdir)
+    m = run.match()
+    metrics = {f"{name} (validation)": value for name, value in (run.metrics or {}).items()}
+    training = {key: value for key, value in run.typed.items() if key not in ("model", "data", "mesh")}
+    with tempfile.TemporaryDirectory() as draft:
+        c = exported(run, m, Path(draft))
+        left = [name for name in m.left if not write_pooling(c.folder, config["model"], name)]
+        notes = [*m.near, *(f"the Hub's {m.family.model_type} has no head {one!r}, which is left out" for one in left)]
+        notes += ["the run's metrics.jsonl is damaged, so its metrics are left out"] if run.metrics is None else []
+        yield c, {"data": run.typed["data"], "training": training, "metrics": metrics, "notes": notes}
+
+
+def exported(run: Run, m: Match, folder: Path) -> Checkpoint:
+    """A run as the checkpoint that it is written as, its tokeniser's files being put into `folder`."""
+    pad = None if run.vocabulary is None or run.tokenizer.get("kind") == "checkpoint" else run.vocabulary.pad
+    c = checkpoint_of(m, traverse_util.unflatten_dict(dict(run.weights), sep="/"), folder, pad)
+    return c.replace(config=write_tokenizer(run, folder, m) | c.config)
+
+
+def checkpoint_of(m: Match, params: Mapping[str, Any], folder: Path, pad: int | None = None) -> Checkpoint:
+    """A run's parameters as the checkpoint that they are written as.  pad: the run's id of padding."""
+    model = build(m.spec)
+    shapes = flat_shapes(model, example_of(m.family, m.settings))
+    made = parameters(params, shapes, m.moved, swapped_ids(m, pad))
+    content = ({} if pad is None else {"pad_token_id": pad}) | m.settings.content
+    return Checkpoint(model, made, content, m.spec, m.family, m.heads, folder)
+
+
+def write_pooling(folder: Path, spec: Mapping[str, Any], name: str) -> bool:
+    """The files of sentence-transformers for a head that only pools; False for any other."""
+    found = pooling(complete(spec)["heads"][name])
+    if found is not None:
+        write_modules(folder, Modules(folder, found), spec["embed"]["width"], {}, places(complete(spec)))
+    return found is not None
+
+
+def places(spec: Mapping[str, Any]) -> int | None:
+    """How many tokens a network has places for, None if any number."""
+    position = spec["embed"].get("position") or {}
+    return position["length"] - position["first"] if position.get("kind") == "learned" else None
+
+
+def swapped_ids(m: Match, pad: int | None) -> tuple[int, int] | None:
+    """Two ids to be exchanged, where a family counts its places from an id for padding that the run's is not."""
+    wanted = m.settings.content.get("pad_token_id")
+    return None if wanted is None or pad is None or wanted == pad else (pad, wanted)
+
+
+def parameters(
+    params: Mapping[str, Any], shapes: Mapping[str, Any], moved: Mapping[str, str], swap: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Those of a run that the written network has, where it has them; zeros for biases that the run does without."""
+    flat = {path: np.zeros(shape.shape, shape.dtype) for path, shape in shapes.items() if path.endswith("bias")}
+    for path, array in traverse_util.flatten_dict(params, sep="/").items():
+        start = next((one for one in moved if path.startswith(one)), "")
+        path = moved.get(start, "") + path.removeprefix(start)
+        if path in shapes:
+            flat[path] = array if swap is None or not WORDS.fullmatch(path) else swapped_rows(array, *swap)
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def swapped_rows(array: Any, a: int, b: int) -> np.ndarray:
+    array = np.array(array)
+    array[[a, b]] = array[[b, a]]
+    return array
+
+
+def write_tokenizer(run: Run, folder: Path, m: Match | None) -> dict[str, Any]:
+    """The run's tokeniser made ready for whole texts, with its settings; gives what config.json says of it.
+
+    m: how the network is written, None where it stays as it is.
+    """
+    vocabulary = run.vocabulary
+    if vocabulary is None:
+        return {}
+    if run.tokenizer.get("kind") == "checkpoint":
+        return copy_tokenizer(folder_of(run.tokenizer["source"], run.tokenizer.get("revision")), folder, vocabulary.pad)
+    swap = None if m is None else swapped_ids(m, vocabulary.pad)
+    spec = run.config["model"] if m is None else m.spec
+    change = {} if swap is None else dict(zip(swap, swap[::-1], strict=True))
+    ids = {role: getattr(vocabulary, role) for role in SPECIALS if getattr(vocabulary, role) is not None}
+    ids = {role: change.get(i, i) for role, i in ids.items()}
+    known = {IDS[role]: i for role, i in ids.items() if role in IDS}
+    file = Path(run.tokenizer["path"]).expanduser() if run.tokenizer.get("kind") == "file" else None
+    file = file or run.workdir / "tokenizer.json"
+    if not file.is_file():
+        return known
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = Tokenizer.from_str(json.dumps(renumbered(read_json(file), change)))
+    words = {role: tokenizer.id_to_token(i) for role, i in ids.items()}
+    if tokenizer.post_processor is None and {"cls", "sep"} <= words.keys():
+        cls, sep = words["cls"], words["sep"]
+        end = "" if run.config["objective"]["kind"] == "causal_lm" else f" {sep}"  # that goes on where a text stops
+        tokenizer.post_processor = TemplateProcessing(
+            single=f"{cls} $A{end}",
+            pair=f"{cls} $A {sep} $B:1 {sep}:1",
+            special_tokens=[(cls, ids["cls"]), (sep, ids["sep"])],
+        )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {SPECIALS[role]: word for role, word in words.items()}
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if (most := places(complete(spec))) is not None:
+        settings["model_max_length"] = most
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    return known
+
+
+def copy_tokenizer(source: Path, folder: Path, pad: int) -> dict[str, Any]:
+    """A checkpoint's tokeniser as it is; gives what its config.json says of it.
+
+    pad: the id that rows were filled up with. Where the files leave something to the family, such as the class, or do
+    not name a token for padding, as GPT-2's, tokenizer_config.json says it.
+    """
+    from xfm.tokenizers.checkpoint.files import read_settings
+    from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer
+
+    copy(source, folder)
+    content, settings = read_json(source / "config.json"), read_settings(source)
+    kept = {key: content[key] for key in content if key.endswith("_token_id") or key == "tokenizer_class"}
+    kept = {key: value for key, value in kept.items() if value is not None}
+    tokenizer = read_tokenizer(source, content)
+    special = {"pad": tokenizer.backend.id_to_token(pad)} | tokenizer.special
+    said = {f"{role}_token": token for role, token in special.items() if not settings.get(f"{role}_token")}
+    if (source / "tokenizer.json").is_file() and not ({"tokenizer_class"} & {*settings, *kept}):
+        most = {"model_max_length": tokenizer.model_max_length} if tokenizer.model_max_length else {}
+        how = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "padding_side": tokenizer.side,
+            "truncation_side": tokenizer.cut,
+        }
+        said |= {key: value for key, value in (how | most).items() if key not in settings}
+    if said:
+        file = folder / "tokenizer_config.json"
+        before = read_json(file) if file.is_file() else {}
+        file.write_text(json.dumps(before | said, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return {"pad_token_id": pad} | kept
+
+
+def renumbered(content: dict[str, Any], change: Mapping[int, int]) -> dict[str, Any]:
+    """A tokenizer.json in which ids are exchanged."""
+    vocab = content["model"]["vocab"]
+    if change and not isinstance(vocab, dict):
+        raise XfmError("the ids of this tokeniser cannot be exchanged, and its family counts places from another one's")
+    if change:
+        content["model"]["vocab"] = {token: change.get(i, i) for token, i in vocab.items()}
+        added = [token | {"id": change.get(token["id"], token["id"])} for token in content.get("added_tokens") or ()]
+        content["added_tokens"] = sorted(added, key=lambda token: token["id"])
+    return content

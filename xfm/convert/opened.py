@@ -1,0 +1,78 @@
+"""A run of xfm's trainer opened like a checkpoint of the Hub: `xfm.load("runs/first")`."""
+
+import atexit
+import functools
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from xfm.convert.export import Run, exported, places, read_run, write_tokenizer
+from xfm.errors import XfmError
+from xfm.hub.checkpoint import Checkpoint
+from xfm.hub.family import Family, Head, counted
+from xfm.hub.keys import complete
+from xfm.hub.matching import Match, labels_of
+from xfm.structures import build
+
+# The Hub's names for what these heads of xfm's do.
+TASKS = {"label": "sequence_classification", "tags": "token_classification", "span": "question_answering",
+         "mlm": "masked_lm", "lm": "causal_lm"}  # fmt: skip
+
+
+def load_run(
+    workdir: str | Path, dtype: str | None = None, place: Callable[[str, np.ndarray], Any] | None = None
+) -> Checkpoint:
+    """A run's newest good checkpoint, with the weights that evaluation uses, its tokeniser and its classes.
+
+    It is a checkpoint of the Hub's family where one has the network and all its heads, and can be saved. Where none
+    has, it is called alike, each head under its own name, and stays a run: its family is "xfm". Raises XfmError for a
+    network that reads no tokens.
+    """
+    run, folder = read_run(workdir), kept_folder()
+    try:
+        m = run.match()
+    except XfmError:
+        m = None
+    made = exported(run, m, folder) if m is not None and not m.left else as_it_is(run, m, folder)
+    spec = dict(made.spec, dtype=dtype)
+    flat = traverse_util.flatten_dict(made.params, sep="/")
+    params = {path: array if place is None else place(path, array) for path, array in flat.items()}
+    return made.replace(model=build(spec), spec=spec, params=traverse_util.unflatten_dict(params, sep="/"))
+
+
+def as_it_is(run: Run, m: Match | None, folder: Path) -> Checkpoint:
+    """A run whose network is no family's, with the inputs of the family that is nearest (`m`), if there is one."""
+    spec = complete(run.config["model"])
+    if (spec.get("embed") or {}).get("vocab") is None:
+        raise XfmError(f"{run.workdir} holds a network that reads no tokens; xfm.train.evaluate gives its state")
+    heads = {TASKS.get(name, name): Head(name, lambda c, one=one: one, {}) for name, one in spec["heads"].items()}
+    family = Family(
+        "xfm", lambda c: spec, {}, heads=heads, sublayers=1, inputs=m.family.inputs if m and run.family else counted
+    )
+    config = (m.settings.content if m else {}) | {
+        "model_type": "xfm",
+        "vocab_size": spec["embed"]["vocab"],
+        "type_vocab_size": run.config["data"].get("kinds", spec["embed"].get("types")) or 0,
+        "max_position_embeddings": places(spec),
+        **labels_of(spec["heads"], run.classes),
+    }
+    config |= write_tokenizer(run, folder, None)
+    params = traverse_util.unflatten_dict(dict(run.weights), sep="/")
+    return Checkpoint(build(spec), params, config, spec, family, heads, folder)
+
+
+@functools.cache
+def folders() -> Path:
+    """A folder for the tokenisers of opened runs, which goes when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="xfm-runs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def kept_folder() -> Path:
+    return Path(tempfile.mkdtemp(dir=folders()))

@@ -1,0 +1,1 @@
+"""Checkpoints in the format of sentence-transformers: from texts to vectors."""

@@ -1,0 +1,140 @@
+"""Where the arrays of a run live: a mesh with axes "data" and "model", and rules from parameter
+paths to axes.
+
+A rule is (regex, axes): the axes name, from the last dimension backwards, over which mesh axis a
+parameter is cut. Dimensions in front of them, above all the depth of a scanned stack, are never
+cut. Every parameter matches exactly one rule of a table. Optimiser state, moving averages and
+teachers follow the parameter whose path theirs ends in.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from xfm.errors import XfmError, nearest
+from xfm.paths import Rules, flatten, map_by_path
+
+AXES = ("data", "model")
+
+_NAMED = "q|k|v|o|up|gate|down|in|out"
+_OTHER_KERNEL = rf"(^|/)(?!({_NAMED})/)[^/]+/kernel$|^kernel$"
+_VOCABULARY = r"(^|/)embedding$|(^|/)head[^/]*/table$"
+_REST = rf"^(?!.*({_VOCABULARY})).*(?<!kernel)$"
+_REST_BUT_CUT_BIASES = rf"^(?!(.*/)?(q|k|v|up|gate|in)/bias$){_REST[1:]}"
+
+REPLICATED: Rules = ((r"", ()),)
+
+# Attention kernels are [D N H] (q, k, v) and [N H D] (o); feed-forward [D F] (up, gate) and [F D].
+
+# Parameters cut over the data axis along D and gathered when used (ZeRO, Rajbhandari et al., 2020);
+# small ones stay whole.
+FSDP: Rules = (
+    (r"(^|/)(q|k|v)/kernel$", ("data", None, None)),
+    (r"(^|/)o/kernel$", (None, None, "data")),
+    (r"(^|/)(up|gate|in)/kernel$", ("data", None)),
+    (r"(^|/)(down|out)/kernel$", (None, "data")),
+    (_VOCABULARY, (None, "data")),
+    (_OTHER_KERNEL, ("data",)),
+    (_REST, ()),
+)
+
+# Heads and hidden units cut over the model axis (Megatron-LM, Shoeybi et al., 2019), the vocabulary
+# likewise.
+TENSOR: Rules = (
+    (r"(^|/)(q|k|v)/kernel$", (None, "model", None)),
+    (r"(^|/)(q|k|v)/bias$", ("model", None)),
+    (r"(^|/)o/kernel$", ("model", None, None)),
+    (r"(^|/)(up|gate|in)/kernel$", (None, "model")),
+    (r"(^|/)(up|gate|in)/bias$", ("model",)),
+    (r"(^|/)(down|out)/kernel$", ("model", None)),
+    (_VOCABULARY, ("model", None)),
+    (_OTHER_KERNEL, ()),
+    (_REST_BUT_CUT_BIASES, ()),
+)
+
+RULES = {
+    "replicated": REPLICATED,
+    "fsdp": FSDP,
+    "tensor": TENSOR,
+}
+
+
+def make_mesh(spec: Mapping[str, int]) -> Mesh:
+    """The mesh of all devices; `spec` gives the size of axes "data" and "model", -1 being whatever
+    is left.
+
+    Axis types are always Auto (the compiler places what is between the inputs): JAX's own default
+    has changed.
+    """
+    sizes = {"data": -1, "model": 1, **spec}
+    count = jax.device_count()
+    if unknown := set(sizes) - set(AXES):
+        name = sorted(unknown)[0]
+        raise XfmError(f"config.mesh has no axis {name!r}{nearest(name, AXES)}; it has data, model")
+    known = int(np.prod([size for size in sizes.values() if size != -1]))
+    if -1 in sizes.values() and known > 0 and count % known == 0:
+        sizes = {axis: count // known if size == -1 else size for axis, size in sizes.items()}
+    shape = tuple(sizes[axis] for axis in AXES)
+    if min(shape) < 1 or int(np.prod(shape)) != count:
+        raise XfmError(
+            f"config.mesh {dict(spec)} does not fit {count} devices: the product of data and model "
+            f"must be {count}, and at most one of them -1"
+        )
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def rules_named(name: str) -> Rules:
+    """The rule table of config.sharding."""
+    if name not in RULES:
+        raise XfmError(f"config.sharding {name!r} is no rule table{nearest(name, RULES)}; there are {', '.join(RULES)}")
+    return RULES[name]
+
+
+def rule_of(path: str, rules: Rules) -> tuple[str | None, ...]:
+    """The axes of the one rule found in the path; XfmError where none or more than one
+    does.
+    """
+    found = [(regex, axes) for regex, axes in rules if re.search(regex, path)]
+    if len(found) != 1:
+        names = " and ".join(repr(regex) for regex, _ in found)
+        raise XfmError(f"parameter {path} matches {names or 'no sharding rule'}; it must match exactly one rule")
+    return found[0][1]
+
+
+def fit(path: str, shape: tuple[int, ...], axes: tuple, mesh: Mesh) -> tuple[PartitionSpec, list[str]]:
+    """The spec of an array [... trailing dimensions], and a sentence for each axis that had to be
+    dropped.
+    """
+    notes, spec = [], [None] * len(shape)
+    for back, axis in enumerate(reversed(axes), start=1):
+        if axis is None or mesh.shape[axis] == 1:
+            continue
+        if back > len(shape):
+            notes.append(f"{path} {shape}: no dimension for axis '{axis}'; kept whole")
+        elif shape[-back] % mesh.shape[axis]:
+            notes.append(
+                f"{path} {shape}: axis '{axis}' ({mesh.shape[axis]}) does not divide {shape[-back]}; kept whole"
+            )
+        else:
+            spec[len(shape) - back] = axis
+    while spec and spec[-1] is None:
+        spec.pop()
+    return PartitionSpec(*spec), notes
+
+
+def params_sharding(params: Any, mesh: Mesh, rules: Rules) -> tuple[Any, list[str]]:
+    """A tree of shardings for `params` (arrays or their shapes), and the sentences about dropped
+    axes.
+    """
+    fits = {path: fit(path, x.shape, rule_of(path, rules), mesh) for path, x in flatten(params).items()}
+    notes = [note for _, lines in fits.values() for note in lines]
+    return map_by_path(lambda path, _: NamedSharding(mesh, fits[path][0]), params), notes
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows over the data axis, everything else whole."""
+    return NamedSharding(mesh, PartitionSpec("data"))

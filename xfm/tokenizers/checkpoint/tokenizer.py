@@ -1,0 +1,378 @@
+"""The tokeniser of a checkpoint: texts in, the arrays that its network takes out.
+
+Reading and splitting is the library `tokenizers`'; here are the calling convention, the limits and the errors. Padding
+and truncation that a tokenizer.json stores are switched off: how much is read and how far it is padded is the caller's.
+"""
+
+import contextlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from xfm.errors import XfmError
+from xfm.tokenizers.checkpoint.characters import UNICODE, Characters
+from xfm.tokenizers.checkpoint.classes import kind_of
+from xfm.tokenizers.checkpoint.files import FILES, backend_of, read_settings, special_tokens, usual_tokens, whole_file
+from xfm.truncation import kept
+
+ROLES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
+CHARACTERS = 300_000  # of a text that are looked at, unless max_length is very large
+SLACK = 1024  # characters from which a cut in a text does not reach back
+IDS = 10_000_000  # that a vocabulary may have; the largest has less than a tenth of them
+ENDLESS = 10**9  # what some files put for "no limit"
+# Families with token types whose config.json may not say how many.
+TYPES = {"bert": 2, "albert": 2, "electra": 2, "convbert": 2, "rembert": 2, "roformer": 2, "big_bird": 2, "xlnet": 3,
+         "funnel": 3, "fnet": 4, "canine": 16, "nomic_bert": 2}  # fmt: skip
+COMPARED = ("xlnet", "funnel")  # families without a table of types, which only compare them
+
+Ids = list[int]
+
+
+class Tokenizer:
+    """`tokenizer(texts)` -> arrays of ids; `tokenizer.decode(ids)` -> text.
+
+    backend: the `tokenizers.Tokenizer`, for offsets and words.  folder: whose files it was read from.
+    special: role ("pad", "cls", "mask", …) -> token; the ids are `pad_token_id`, `cls_token_id` and so on, or None.
+    model_max_length: how many tokens are read, special ones included; None where there is no limit.
+    positions: how many the network has a table of positions for; None where it has no table.
+    types: how many token types the network knows; with more than one the arrays hold `token_type_ids`.
+    side: of the padding, "right" or "left".  cut: which end of a text that is too long goes, "right" or "left".
+    odd: which of two texts keeps one token more than the other (see `xfm.tokenizers.checkpoint.classes.Kind`).
+    """
+
+    pad_token_id: int | None
+    unk_token_id: int | None
+    cls_token_id: int | None
+    sep_token_id: int | None
+    mask_token_id: int | None
+    bos_token_id: int | None
+    eos_token_id: int | None
+
+    def __init__(
+        self,
+        backend: Any,
+        folder: Path,
+        special: Mapping[str, str],
+        *,
+        model_max_length: int | None = None,
+        positions: int | None = None,
+        types: int = 0,
+        side: str = "right",
+        cut: str = "right",
+        pad_type: int = 0,
+        odd: str = "longer",
+    ):
+        self.backend, self.folder, self.special = backend, Path(folder), dict(special)
+        self.model_max_length, self.positions, self.types = model_max_length, positions, types
+        self.side, self.cut, self._pad_type, self._odd = side, cut, pad_type, odd
+        self._one_at_a_time = threading.Lock()  # how far to truncate is a state of the backend
+        backend.no_padding()
+        backend.no_truncation()
+        for role in ROLES:
+            token = self.special.get(role)
+            setattr(self, f"{role}_token_id", None if token is None else backend.token_to_id(token))
+
+    def __len__(self) -> int:
+        """One more than the largest id."""
+        if isinstance(self.backend, Characters):
+            return UNICODE
+        return max(self.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    def __call__(
+        self,
+        texts: str | Sequence[str],
+        pairs: str | Sequence[str] | None = None,
+        max_length: int | None = None,
+        *,
+        pad_to: int | None = None,
+    ) -> dict[str, Int[np.ndarray, "B T"]]:
+        """`input_ids`, `attention_mask` (0 at padding) and, where the network has types, `token_type_ids`; int32.
+
+        pairs: a second text for each.  max_length: tokens to which a longer one is cut, `model_max_length` if None.
+        pad_to: T; the longest of these texts if None.  Raises XfmError as `read` does.
+        """
+        ids, types = self.read(texts, pairs, max_length)
+        longest = max(map(len, ids), default=0)
+        length = longest if pad_to is None else pad_to
+        if longest > length:
+            raise XfmError(f"pad_to={length} is too short for {longest} tokens; give max_length as well, or more")
+        arrays = dict(input_ids=self.padded(ids, length, self.pad_token_id or 0))
+        arrays["attention_mask"] = self.padded([[1] * len(one) for one in ids], length, 0)
+        if self.types > 1:
+            arrays["token_type_ids"] = self.padded(types, length, self._pad_type)
+        return arrays
+
+    def padded(self, rows: Sequence[Ids], length: int, fill: int) -> Int[np.ndarray, "B T"]:
+        """Rows of different lengths as one array, filled up on the tokeniser's side."""
+        sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+        place = np.arange(length)[None]
+        real = place < sizes[:, None] if self.side == "right" else place >= length - sizes[:, None]
+        array = np.full((len(rows), length), fill, np.int32)
+        array[real] = np.fromiter((i for row in rows for i in row), np.int32, int(sizes.sum()))
+        return array
+
+    def read(
+        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, max_length: int | None = None
+    ) -> tuple[list[Ids], list[Ids]]:
+        """The ids of each text and their types, special tokens included, cut at `max_length` and not padded.
+
+        Of a long text no more is looked at than fills max_length, and never more than 300,000 characters, or 32 a
+        token asked for. Raises XfmError for what is no text, for a longer one where nothing limits its tokens, and
+        where the file's own regular expressions break down.
+        """
+        found = self.encodings(texts, pairs, max_length)
+        return [one.ids for one in found], [one.type_ids for one in found]
+
+    def encodings(
+        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, max_length: int | None = None
+    ) -> list[Any]:
+        """As `read`, what the library makes of each text: `ids`, `type_ids`, and `overflowing` if tokens were lost."""
+        texts, pairs = _list(texts, "texts"), None if pairs is None else _list(pairs, "pairs")
+        if pairs is not None and len(pairs) != len(texts):
+            raise XfmError(f"{len(texts)} texts and {len(pairs)} pairs do not go together; give one pair per text")
+        limit = self._limit(max_length, pairs is not None)
+        with self._one_at_a_time, self._speaking():
+            texts = [self._needed(text, limit) for text in texts]
+            if pairs is not None:
+                pairs = [self._needed(text, limit) for text in pairs]
+                if self._odd == "first" and limit is not None:
+                    return [self._pair(*both, limit) for both in zip(texts, pairs, strict=True)]
+            if limit is None:
+                self.backend.no_truncation()
+            else:
+                self.backend.enable_truncation(limit, direction=self.cut)
+            return self.backend.encode_batch_fast(texts if pairs is None else list(zip(texts, pairs, strict=True)))
+
+    def bare(self, texts: str | Sequence[str]) -> list[Any]:
+        """What the library makes of whole texts, without special tokens around them: `ids` and `offsets`."""
+        texts = _list(texts, "texts")
+        with self._one_at_a_time, self._speaking():
+            self.backend.no_truncation()
+            return self.backend.encode_batch(texts, add_special_tokens=False)
+
+    def _pair(self, a: str, b: str, limit: int) -> Any:
+        """Two texts, of which the first keeps one more token where both lose some and their number is odd."""
+        self.backend.no_truncation()
+        both = self.backend.encode_batch([a, b], add_special_tokens=False)
+        room = limit - self.backend.num_special_tokens_to_add(True)
+        for one, (first, end) in zip(both, kept([len(one) for one in both], room), strict=True):
+            one.truncate(end - first, 0, self.cut)
+        return self.backend.post_process(*both)
+
+    def decode(self, ids: Any, *, skip_special_tokens: bool = True) -> str | list[str]:
+        """The text of ids [T], or the texts of ids [B T]."""
+        ids = np.asarray(ids)
+        if ids.ndim > 1:
+            return [self.decode(row, skip_special_tokens=skip_special_tokens) for row in ids]
+        with self._speaking():
+            return self.backend.decode(ids.astype(int).tolist(), skip_special_tokens=skip_special_tokens)
+
+    def tokens(self, ids: Any) -> list[str | None]:
+        """The vocabulary's entry for each id; None for ids that it does not have."""
+        return [self.backend.id_to_token(int(i)) for i in np.asarray(ids).ravel()]
+
+    def description(self) -> str:
+        """All on which the ids of a text depend."""
+        with self._one_at_a_time:
+            self.backend.no_truncation()
+            stored = "characters" if isinstance(self.backend, Characters) else self.backend.to_str()
+            split = getattr(self.backend, "encode_special_tokens", False)
+        return json.dumps([stored, split, self.cut, self._odd, self.special])
+
+    def save(self, folder: str | Path) -> None:
+        """Puts the files that it was read from into a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            source = self.folder / name
+            if source.is_file() and source.resolve() != (folder / name).resolve():
+                shutil.copyfile(source, folder / name)
+
+    def lowercase(self) -> None:
+        """From now on reads all texts in lower case, as some sentence encoders ask for beside their tokeniser."""
+        from tokenizers import normalizers
+
+        own = self.backend.normalizer
+        self.backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own is not None else [])])
+
+    def _limit(self, max_length: int | None, paired: bool) -> int | None:
+        limit = self.model_max_length if max_length is None else max_length
+        least = self.backend.num_special_tokens_to_add(paired)
+        if limit is not None and limit <= least:
+            raise XfmError(f"max_length={limit} leaves no room for text beside {least} special tokens; give more")
+        return limit
+
+    def _needed(self, text: str, limit: int | None) -> str:
+        """So much of a text that its first `limit` tokens are those of the whole; all of most texts."""
+        if limit is None:
+            if len(text) > CHARACTERS:
+                raise XfmError(
+                    f"a text has {len(text)} characters, and nothing says how many tokens to read; give max_length"
+                )
+            return text
+        if self.cut == "left":
+            return text[-CHARACTERS:]
+        size, most = 16 * limit + SLACK, max(CHARACTERS, 32 * limit)
+        while size < len(text):
+            size = min(size, most)
+            self.backend.no_truncation()
+            offsets = self.backend.encode(text[:size], add_special_tokens=False).offsets
+            if size == most or sum(last <= size - SLACK for _, last in offsets) >= limit:
+                return text[:size]
+            size *= 4
+        return text
+
+    @contextlib.contextmanager
+    def _speaking(self) -> Iterator[None]:
+        with speaking(f"the tokeniser in {self.folder} breaks down on a text"):
+            yield
+
+
+@contextlib.contextmanager
+def speaking(what: str) -> Iterator[None]:
+    """Turns whatever the library raises into an XfmError that begins with `what`.
+
+    A panic of its Rust code, as a regular expression that explodes makes it, is a BaseException and no Exception.
+    """
+    try:
+        yield
+    except (XfmError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+        raise
+    except BaseException as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise XfmError(f"{what}: {reason}") from error
+
+
+def _list(texts: str | Sequence[str], name: str) -> list[str]:
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise XfmError(f"{name}[{i}] is of type {type(text).__name__}, no text")
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text[:CHARACTERS]):
+            raise XfmError(f"{name}[{i}] holds half of a surrogate pair, which is no character; decode it as UTF-16")
+    return texts
+
+
+def read_tokenizer(folder: str | Path, config: Mapping[str, Any] | None = None) -> Tokenizer:
+    """The tokeniser whose files are in a folder; `config` is the checkpoint's config.json.
+
+    tokenizer.json if it is there, else vocab.txt (WordPiece), vocab.json with merges.txt (byte-level BPE), or a model
+    of SentencePiece, whichever is the class's (see `classes.py`), with what tokenizer_config.json,
+    special_tokens_map.json and added_tokens.json say beside it. Nothing in them is executed.
+    Raises XfmError for a damaged file, where there is none, for one that asks for too much (see
+    `bounds.py`), for a class that xfm does not have, and for ids that the embedding of `config` does not
+    have.
+    """
+    try:
+        import tokenizers  # noqa: F401
+    except ImportError:
+        raise XfmError("reading a tokeniser needs: pip install 'xfm[text]'") from None
+    folder, config = Path(folder), config or {}
+    settings = read_settings(folder)
+    kind = kind_of(folder, settings, config)
+    with speaking(f"the tokeniser's files in {folder} are damaged"):
+        backend = backend_of(folder, settings, kind, config)
+        stored = getattr(backend, "truncation", None) or {}, getattr(backend, "padding", None) or {}
+        stored_type = stored[1].get("pad_type_id", kind.pad_type)
+        said, positions = _said(settings), positions_of(config)
+        tokenizer = Tokenizer(
+            backend,
+            folder,
+            special_tokens(backend, settings, kind),
+            model_max_length=min((n for n in (said, positions) if n), default=None),
+            positions=positions,
+            types=_whole("type_vocab_size", config.get("type_vocab_size")) or TYPES.get(config.get("model_type"), 0),
+            side=_side("padding_side", settings, stored[1].get("direction"), kind.side),
+            cut=_side("truncation_side", settings, stored[0].get("direction"), "right"),
+            pad_type=_whole("pad_token_type_id", settings.get("pad_token_type_id", stored_type)),
+            odd=kind.odd,
+        )
+    _check_ids(tokenizer)
+    _check_size(tokenizer, config)
+    return tokenizer
+
+
+def read_file(path: Path) -> Tokenizer:
+    """The tokeniser of a tokenizer.json alone, its tokens with a role being known by their names; XfmError that names
+    the file if it holds none.
+    """
+    with speaking(f"{path} is not a tokenizer.json of the library tokenizers"):
+        backend = whole_file(path)
+        cut = (backend.truncation or {}).get("direction", "right")
+    tokenizer = Tokenizer(backend, path.parent, usual_tokens(backend), types=2, cut=cut)
+    _check_ids(tokenizer)
+    return tokenizer
+
+
+def _side(name: str, settings: Mapping[str, Any], stored: str | None, usual: str) -> str:
+    side = settings.get(name, stored or usual)
+    if side not in ("right", "left"):
+        raise XfmError(f"{name} in tokenizer_config.json is {side!r}; it is 'right' or 'left'")
+    return side
+
+
+def _said(settings: Mapping[str, Any]) -> int | None:
+    """How many tokens the tokeniser's own settings allow; None where they name none, or a number that means none."""
+    said = settings.get("model_max_length")
+    if said is None or (isinstance(said, int | float) and said >= ENDLESS):
+        return None
+    if isinstance(said, bool) or not isinstance(said, int | float) or not said >= 1:
+        raise XfmError(f"model_max_length in tokenizer_config.json is {said!r}; it is a whole number from 1")
+    return int(said)
+
+
+def _whole(name: str, value: Any) -> int:
+    """A number of the files that is small and whole; 0 for none."""
+    if value is not None and (not isinstance(value, int) or not 0 <= value < ENDLESS):
+        raise XfmError(f"{name} in the tokeniser's or the checkpoint's files is {value!r}; it is a whole number from 0")
+    return value or 0
+
+
+def positions_of(config: Mapping[str, Any]) -> int | None:
+    """How many positions the network has a table for; None for relative, rotary and ALiBi's positions."""
+    rows = config.get("max_position_embeddings", config.get("n_positions"))
+    free = config.get("model_type") in TABLELESS or "relative_attention_num_buckets" in config
+    free = free or config.get("position_embedding_type") in ("alibi", "rotary", "rope")
+    free = free or config.get("position_biased_input") is False
+    if free or rows in (None, -1):
+        return None
+    if config.get("model_type") in OFFSET:
+        rows -= (config.get("pad_token_id") or 0) + 1
+    return int(rows) if 0 < rows < ENDLESS else None
+
+
+# Families without a table of positions.
+TABLELESS = ("modernbert", "modernbert-decoder", "eurobert", "nomic_bert", "roformer", "t5", "mt5", "umt5", "xlnet",
+             "funnel")  # fmt: skip
+# Families that count positions from the one after the padding token's id.
+OFFSET = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text", "roberta-prelayernorm",
+          "xlm-roberta-xl", "xmod", "ibert", "luke", "esm")  # fmt: skip
+
+
+def _check_ids(tokenizer: Tokenizer) -> None:
+    """Raises XfmError for a vocabulary of absurd size, and for special tokens that it does not have."""
+    size = len(tokenizer)
+    if size > IDS:
+        raise XfmError(f"the tokeniser in {tokenizer.folder} gives ids up to {size - 1}; at most {IDS} are read")
+    with speaking(f"the tokeniser in {tokenizer.folder} breaks down on an empty text"):
+        tokenizer.backend.no_truncation()
+        around = max([*tokenizer.backend.encode("").ids, *tokenizer.backend.encode("", "").ids], default=-1)
+    if around >= size:
+        raise XfmError(f"the tokeniser in {tokenizer.folder} puts the id {around} around a text and has {size} ids")
+
+
+def _check_size(tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
+    rows = config.get("vocab_size")
+    if not isinstance(rows, int) or len(tokenizer) <= rows:
+        return
+    last = len(tokenizer) - 1
+    raise XfmError(
+        f"the tokeniser in {tokenizer.folder} gives {tokenizer.tokens([last])[0]!r} the id {last}, and the embedding "
+        f"has {rows} rows (vocab_size in config.json); the two do not belong together"
+    )

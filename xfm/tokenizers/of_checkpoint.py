@@ -1,0 +1,32 @@
+"""The tokeniser that came with a checkpoint of the Hub, whatever its files are."""
+
+import dataclasses
+from pathlib import Path
+from typing import ClassVar
+
+from xfm import locations
+from xfm.fields import Name
+from xfm.tokenizers.base import Texts
+from xfm.tokenizers.loaded import Loaded
+
+
+@dataclasses.dataclass(frozen=True)
+class OfCheckpoint:
+    """source: folder or name of the checkpoint.  revision: of its repository.  Nothing is learnt.
+
+    Texts are read by the object that inference uses, `xfm.load(source).tokenizer`.
+    """
+
+    source: Name
+    revision: Name | None = None
+
+    PATHS: ClassVar = {"source": locations.folder}
+
+    def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
+        from xfm.folders import folder_of, read_json
+        from xfm.tokenizers.checkpoint.tokenizer import COMPARED, read_tokenizer
+
+        folder = folder_of(self.source, self.revision)
+        config = read_json(folder / "config.json")
+        tokenizer = read_tokenizer(folder, config)
+        return Loaded(tokenizer, folder, tokenizer.types if config.get("model_type") in COMPARED else 1)
