@@ -14,11 +14,12 @@ import flax.linen as nn
 import jax
 
 from xfm.errors import XfmError
+from xfm.kernels.platform import compiling_for
+from xfm.outside import is_outside
 from xfm.parts import SLOTS
-from xfm.parts.mixer import Attention
 from xfm.plan.flops import walk
 from xfm.spec import build as build_from
-from xfm.spec import plain
+from xfm.spec import named, plain
 from xfm.structures import build
 
 COUNTS = "kMBT"  # parameters are counted in billions, operations in giga
@@ -65,9 +66,11 @@ class Description:
 def describe(config: Mapping[str, Any]) -> Description:
     """What `config.model` is, in the order in which it runs.
 
-    FLOPs are those of the matrix products (`xfm.plan.flops`) of a forward pass over one row, heads
-    at every token. Attention counts 4 · T · S · D whatever form its kernel takes, S being all keys
-    or those of its window; a recurrence in chunks counts what its chunked form computes.
+    FLOPs are those of the matrix products and convolutions (`xfm.plan.flops`) of a forward pass over one row, heads at
+    every token, the same on every machine. Attention counts 4 · T · S · D, S being all keys, or those of its window or
+    its pattern of blocks; causal order does not halve them, as in most papers. Tokens that a batch marks as global add
+    keys that are not counted, because their number is data. A recurrence in chunks counts what its chunked form
+    computes.
     Raises XfmError for a model that cannot be built, or cannot read the rows of `config.data`.
     """
     config = _started(config)
@@ -76,11 +79,13 @@ def describe(config: Mapping[str, Any]) -> Description:
     calls: list[_Call] = []
 
     def forward(params, batch):
-        with nn.intercept_methods(_recorder(calls)):
+        with nn.intercept_methods(_recorder(calls)), compiling_for("cpu"):
             return model.apply({"params": params}, batch)
 
     jaxpr = jax.make_jaxpr(forward)(params, batch).jaxpr
-    found = _parts(calls, params, *_costs(calls, jaxpr))
+    kinds = {part: kind for table in SLOTS.values() for kind, part in table.items()}
+    kinds |= _outside(list(plain(config["model"]).values()))
+    found = _parts(calls, params, kinds, *_costs(calls, jaxpr))
     return Description(
         name=str(config.get("name") or model.__class__.__name__.lower()),
         batch={name: array.shape for name, array in batch.items()},
@@ -139,7 +144,6 @@ class _Call:
     path: tuple[str, ...]
     module: type
     shape: tuple[int, ...] = ()
-    flops: int | None = None  # where a formula stands for the products that the module itself forms
 
 
 def _recorder(calls: list[_Call]) -> Callable:
@@ -154,52 +158,46 @@ def _recorder(calls: list[_Call]) -> Callable:
             out = run(*args, **kwargs)
         if context.method_name == "__call__":
             call.shape = getattr(next(iter(jax.tree.leaves(out)), None), "shape", ())
-            if isinstance(module, Attention):
-                call.flops = _attention(module, *args)
         return out
 
     return record
-
-
-def _attention(module: Attention, x, ctx, *_) -> int:
-    """2 · T · S · H per head for scores and for sums, S the keys that the window shows, or all."""
-    B, T, D = x.shape
-    reach = module.window
-    if reach is not None and ctx.mask.order == "full":
-        reach = 2 * (reach // 2) + 1
-    S = T if reach is None else min(T, reach)
-    return 4 * B * T * S * module.heads * (module.width or D // module.heads)
 
 
 def _costs(calls: list[_Call], jaxpr: Any) -> tuple[dict[tuple, int], dict[tuple, int]]:
     """path -> FLOPs of the module itself, submodules left out; path -> how often it runs."""
     flops: dict[tuple, int] = {}
     repeats: dict[tuple, int] = {}
-    formulas: dict[int, int] = {}
     for work in walk(jaxpr):
-        number, path, entered = None, (), 1
+        path = None
         for names, times in work.scopes:
             for mark in re.findall(r"@(\d+)@", names):
                 call = calls[int(mark)]
-                if number is not None and call.path == path:
+                if call.path == path:
                     continue  # a method that another of the same module called
-                if call.path[: len(path)] != path:
+                if path is not None and call.path[: len(path)] != path:
                     continue  # left in a jaxpr that JAX traced elsewhere and took from its cache
-                number, path, entered = int(mark), call.path, times
+                path = call.path
                 repeats[path] = max(repeats.get(path, 1), times)
-        if work.flops and number is not None and calls[number].flops is not None:
-            formulas[number] = entered * calls[number].flops
-        elif work.flops:
-            flops[path] = flops.get(path, 0) + work.times * work.flops
-    for number, cost in formulas.items():
-        path = calls[number].path
-        flops[path] = flops.get(path, 0) + cost
+        if work.flops:
+            flops[path or ()] = flops.get(path or (), 0) + work.times * work.flops
     return flops, repeats
 
 
-def _parts(calls, params, flops, repeats) -> tuple[Part, ...]:
-    """One per outermost part, and per module outside parts with parameters or FLOPs of its own."""
-    kinds = {part: kind for table in SLOTS.values() for kind, part in table.items()}
+def _outside(spec: Any) -> dict[type, str]:
+    """The classes that a spec names outside the tables, each with its kind."""
+    if isinstance(spec, list):
+        return {cls: kind for one in spec for cls, kind in _outside(one).items()}
+    if not isinstance(spec, Mapping):
+        return {}
+    own = {named(kind)[0]: kind for kind in [spec.get("kind")] if is_outside(kind)}
+    return own | _outside(list(spec.values()))
+
+
+def _parts(calls, params, kinds, flops, repeats) -> tuple[Part, ...]:
+    """One per outermost part, and per module outside parts with parameters or FLOPs of its own.
+
+    kinds: of the classes that are parts.
+    """
     modules = {call.path: call.module for call in calls}
     shapes = {call.path: call.shape for call in calls if call.shape}
 

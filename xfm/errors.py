@@ -1,8 +1,12 @@
-"""What a user did wrong, told in one sentence: what, where, and what would be right."""
+"""What a user did wrong, in one sentence: what, where, and what would be right."""
 
 
 class XfmError(Exception):
     """A mistake in the input rather than in the program; the command line prints it without a traceback."""
+
+
+class SpecError(XfmError, ValueError):
+    """A spec that describes no part."""
 
 
 def nearest(name: object, legal) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import XfmError
+from xfm.spec import named
 
 Rule = Callable[[Any, Path], Any]
 
@@ -58,6 +59,6 @@ def spec(table: Mapping[str, type]) -> Rule:
 
     def rule(value: Any, base: Path) -> Any:
         kind = value.get("kind") if isinstance(value, Mapping) else None
-        return fields(getattr(table.get(kind), "PATHS", {}))(value, base)
+        return fields(getattr(next(iter(named(kind, table)), None), "PATHS", {}))(value, base)
 
     return rule

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from xfm.errors import XfmError, nearest
 from xfm.fields import fits, in_words, options, shown
-from xfm.spec import plain
+from xfm.spec import named, plain
 
 
 def apply_overrides(config: Any, overrides: Iterable[str], note: Callable = lambda text: None) -> ConfigDict:
@@ -130,7 +130,7 @@ def _change_kind(spec: dict, kind: str, where: str, root: str, note: Callable) -
 
 def _classes(kind: Any, root: str) -> list[type]:
     """The classes of that kind in the tables that `config.<root>` draws on."""
-    return [table[kind] for table in _tables(root) if isinstance(kind, str) and kind in table]
+    return named(kind, *_tables(root))
 
 
 def _tables(root: str) -> list[Mapping[str, type]]:

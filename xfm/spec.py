@@ -1,7 +1,8 @@
 """From a spec, which is plain data, to the object it describes.
 
 A spec is a mapping with a `kind`, looked up in a slot's table, and the fields of the class found there. The fields
-of the dataclass are the schema; nothing else says what a part accepts.
+of the dataclass are the schema; nothing else says what a part accepts. A kind "package.module:Class" names a class
+outside the tables (`xfm/outside.py`).
 """
 
 import dataclasses
@@ -11,40 +12,94 @@ from typing import Annotated, Any
 
 from flax.core import FrozenDict
 
-from xfm.errors import XfmError, nearest
+from xfm.errors import SpecError, nearest
 from xfm.fields import NotEmpty, fault, shown
+from xfm.outside import imported, is_outside, unfit_class, unfit_function
 
 Spec = Mapping[str, Any]
 Pattern = Annotated[Sequence[Spec], NotEmpty()]
 
 
-class SpecError(XfmError, ValueError):
-    """A spec that describes no part."""
+# Slot: where its table is. A part that contains another of its own slot builds it by the slot's name, because the table
+# lists that part and therefore imports it.
+TABLES = {
+    "embed": "xfm.parts.embed:EMBEDS",
+    "position": "xfm.parts.position:POSITIONS",
+    "mixer": "xfm.parts.mixer:MIXERS",
+    "ffn": "xfm.parts.ffn:FFNS",
+    "norm": "xfm.parts.norm:NORMS",
+    "residual": "xfm.parts.residual:RESIDUALS",
+    "pool": "xfm.parts.pool:POOLS",
+    "head": "xfm.parts.head:HEADS",
+    "structure": "xfm.structures:STRUCTURES",
+}
+Table = Mapping[str, Any] | str  # a table, or a slot's name in TABLES
 
 
-def build(table: Mapping[str, type], spec: Spec, **given: Any) -> Any:
+def build(table: Table, spec: Spec, **given: Any) -> Any:
     """The object that `spec` describes; `given` are fields that the caller fixes, `name` for one.
 
-    Raises SpecError for a kind or a field that does not exist, for a required field that is missing, and for a value
-    that its field may not hold (see `xfm/fields.py`); the message names the slot, and what is legal.
+    Raises SpecError for a kind or a field that does not exist, for a required field that is missing, for a field that
+    the caller fixes, and for a value that its field may not hold (see `xfm/fields.py`); the message names the slot, and
+    what is legal.
     """
+    table = table_of(table)
     slot = _slot(table)
     spec = plain(spec)
     if not isinstance(spec, Mapping):
         raise SpecError(f"a spec of slot '{slot}' is a mapping with a 'kind', not {shown(spec)}")
     spec = dict(spec)
     kind = spec.pop("kind", None)
-    if not isinstance(kind, str) or kind not in table:
+    cls = lookup(table, kind)
+    if cls is None:
         raise SpecError(f"slot '{slot}' has no kind {shown(kind)}{nearest(kind, table)}; it has {_listed(table)}")
-    slot, fields = _slot({kind: table[kind]}), schema(table[kind])
+    slot, fields = _slot({kind: cls}) if kind in table else slot, schema(cls)
     for field in spec:
         if field not in fields:
             raise SpecError(f"{slot} '{kind}' has no field {field!r}{nearest(field, fields)}; it has {_listed(fields)}")
+        if field in given:
+            raise SpecError(f"{slot} '{kind}': {field} is not for a spec to set; xfm gives it")
+    taken = {field.name for field in dataclasses.fields(cls) if field.init}
+    if missing := [field for field in given if field not in taken]:
+        raise SpecError(f"{slot} '{kind}' has no field {missing[0]!r}, which xfm gives; declare it in {cls.__name__}")
     missing = [f for f, required in fields.items() if required and f not in spec and f not in given]
     if missing:
         raise SpecError(f"{slot} '{kind}' needs {_listed(missing)}; the spec gives {_listed(spec)}")
-    check_values(table[kind], spec, f"{slot} '{kind}': ")
-    return table[kind](**{field: freeze(value) for field, value in spec.items()}, **given)
+    check_values(cls, spec, f"{slot} '{kind}': ")
+    return cls(**{field: freeze(value) for field, value in spec.items()}, **given)
+
+
+def table_of(table: Table) -> Mapping[str, Any]:
+    """The table of a slot that is named; a table itself is returned as it is."""
+    return imported(TABLES[table]) if isinstance(table, str) else table
+
+
+def lookup(table: Table, kind: Any) -> Any:
+    """The class or the function that a kind names, in the table or outside it; None where there is no such kind.
+
+    Raises SpecError for one outside that cannot be imported or is not of the table's make: with the methods that the
+    classes of the table have, or the arguments that its functions take.
+    """
+    table = table_of(table)
+    if isinstance(kind, str) and kind in table:
+        return table[kind]
+    if not is_outside(kind):
+        return None
+    found = imported(kind)
+    members = list(table.values())
+    if why := unfit_class(found, members) if all(map(inspect.isclass, members)) else unfit_function(found, members):
+        raise SpecError(f"{kind!r} is no {_slot(table)}: {why}")
+    return found
+
+
+def named(kind: Any, *tables: Table) -> list[type]:
+    """Every class of that kind in the tables, for those who read a spec without knowing its slot.
+
+    A kind outside the tables is one class, whose make `build` checks.
+    """
+    if is_outside(kind):
+        return [imported(kind)]
+    return [table[kind] for table in map(table_of, tables) if isinstance(kind, str) and kind in table]
 
 
 def check_values(cls: type, values: Mapping[str, Any], where: str) -> None:
@@ -58,7 +113,7 @@ def check_values(cls: type, values: Mapping[str, Any], where: str) -> None:
 def function_of(
     table: Mapping[str, Callable], spec: Spec, what: str, given: Sequence[str] = ()
 ) -> tuple[str, dict[str, Any]]:
-    """The kind and the settings of a spec whose kinds are functions; what: such a function is, in words.
+    """The kind and the settings of a spec whose kinds are functions, which `lookup` finds; what: the word for one.
 
     Settings are the parameters that have a default or are given by name only, without those that the caller gives;
     they are checked as fields are.
@@ -67,9 +122,10 @@ def function_of(
         raise SpecError(f"a {what} is a mapping with a 'kind', not {shown(spec)}")
     settings = dict(spec)
     kind = settings.pop("kind", None)
-    if not isinstance(kind, str) or kind not in table:
+    function = lookup(table, kind)
+    if function is None:
         raise SpecError(f"there is no {what} {shown(kind)}{nearest(kind, table)}; there are {_listed(table)}")
-    found = [one for one in inspect.signature(table[kind]).parameters.values() if one.name not in given]
+    found = [one for one in inspect.signature(function).parameters.values() if one.name not in given]
     needed = [one.name for one in found if one.default is one.empty and one.kind is one.KEYWORD_ONLY]
     legal = {one.name: one.annotation for one in found if one.default is not one.empty or one.name in needed}
     if missing := [name for name in needed if name not in settings]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..counting import stated
 from ..platform import platform
 from . import decode
 from .bias import Bias, Buckets, Dense, GridDecay, GridTable, Relative, Slopes
@@ -14,6 +15,7 @@ from .bias import check as check_bias
 from .dropout import Dropout
 from .mask import Mask, Pattern
 from .naive import naive
+from .reach import keys_of_a_query
 from .softmax import Sigmoid, Softmax, described, with_sink, without_temperature
 from .xla import xla
 
@@ -146,6 +148,7 @@ def _attend(q, k, v, segments, mask, bias, scale, softmax, dropout, implementati
     given = dict(segments=segments, mask=mask, bias=bias, softmax=softmax, dropout=dropout)
     chosen = _choice(implementation, q, k, v, given)
     y, lse = chosen.run(q, k, v, scale=scale, **given)
+    y = stated(y, 4 * keys_of_a_query(mask, q.shape[1], k.shape[1]))  # of a score and of a sum, 2 each per key
     return (y, lse) if sink is None or implementation == "naive" else with_sink(y, lse, sink)
 
 

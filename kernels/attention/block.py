@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..counting import included
 from ..platform import product
 from .softmax import Softmax, capped
 
@@ -43,7 +44,8 @@ def attend(
         real = (own["k_segments"] > 0)[:, None]
         k, v = jnp.where(real, k, 0), jnp.where(real, v, 0)  # NaN times a zero weight is NaN
         q = jnp.where((own["q_segments"] > 0)[:, None], q, 0)
-    scores = product("th,sh->ts", q, k, wide) * scale
+    with included():
+        scores = product("th,sh->ts", q, k, wide) * scale
     if bias is not None:
         scores += bias.block(b, n, query, key)
     everyone = own["everyone"]
@@ -62,7 +64,8 @@ def attend(
     def gathered(weights):
         if dropout is not None:
             weights = jnp.where(keep, weights / (1 - dropout.rate), 0.0)
-        return product("ts,sh->th", weights.astype(v.dtype), v, wide)
+        with included():
+            return product("ts,sh->th", weights.astype(v.dtype), v, wide)
 
     return weighed(capped(scores, softmax.cap), visible, softmax, gathered, n)
 

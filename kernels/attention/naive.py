@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from ..counting import included
 from .softmax import Softmax, capped
 
 
@@ -22,7 +23,8 @@ def naive(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         for a, real in ((q, q_real), (k, k_real), (v, k_real))
     )
     k, v = (jnp.repeat(a, N // K, axis=2) for a in (k, v))
-    scores = jnp.einsum("btnh,bsnh->bnts", q, k) * scale
+    with included():
+        scores = jnp.einsum("btnh,bsnh->bnts", q, k) * scale
 
     query, key = jnp.arange(T) + mask.start, jnp.arange(S)
     rows, heads = jnp.arange(B), jnp.arange(N)
@@ -68,4 +70,5 @@ def naive(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         lse = None
     if dropout is not None:
         weights *= over_rows_and_heads(dropout.keep) / (1 - dropout.rate)
-    return jnp.einsum("bnts,bsnh->btnh", weights, v).astype(out_dtype), lse
+    with included():
+        return jnp.einsum("bnts,bsnh->btnh", weights, v).astype(out_dtype), lse

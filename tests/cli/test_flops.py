@@ -4,8 +4,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from xfm.kernels.attention import Mask, Pattern, attention
+from xfm.kernels.counting import included, stated
 from xfm.plan.flops import total, walk
 
 M, K, N = 5, 7, 11
@@ -121,3 +124,55 @@ def test_names_and_how_often_they_run():
     (work,) = (w for w in walk(jax.make_jaxpr(function)(A, SQUARE).jaxpr) if w.flops)
     assert work.times == 4 and [times for _, times in work.scopes] == [1, 4]
     assert "outer" in work.scopes[0][0] and "inner" in work.scopes[1][0]
+
+
+T, HEADS, H = 600, 3, 8
+ROW = jax.ShapeDtypeStruct((1, T, HEADS, H), jnp.float32)
+SCORES = 4 * T * HEADS * H  # of all queries, for each key
+BLOCKS = np.array([[[1, 1, 0], [0, 1, 0], [0, 0, 1]]], bool)  # of 256 tokens, the last of 88
+
+SIGHTS = {
+    "all": (Mask.full(), T),
+    "causal": (Mask.causal(), T),
+    "a window": (Mask.window(40, 24), 65),
+    "a window in causal order": (Mask.causal() & Mask.window(40, 24), 41),
+    "a window of one side": (Mask.window(40, None), T),
+    "a window wider than the row": (Mask.window(4000, 4000), T),
+    "a window that some tokens lift": (Mask.window(40, 24, everyone=jnp.zeros((1, T), bool)), 65),
+    "a pattern": (Mask(pattern=Pattern(256, jnp.asarray(BLOCKS))), (256 * 512 + 256 * 256 + 88 * 88) / T),
+}
+
+
+@pytest.mark.parametrize("implementation", [None, "naive"])
+@pytest.mark.parametrize("mask,keys", SIGHTS.values(), ids=SIGHTS)
+def test_attention_counts_the_keys_of_its_mask(mask, keys, implementation):
+    def attend(q, k, v):
+        return attention(q, k, v, mask=mask, implementation=implementation)
+
+    assert count(attend, ROW, ROW, ROW) == round(SCORES * keys)
+
+
+def test_statements_hold_under_transformations():
+    near = partial(attention, mask=Mask.window(40, 24))
+    several = jax.ShapeDtypeStruct((5, *ROW.shape), ROW.dtype)
+    assert count(jax.vmap(near), several, several, several) == 5 * SCORES * 65
+    assert count(lambda q: near(q, q, q) + near(q, q, 2 * q), ROW) == 2 * SCORES * 65  # side by side
+    assert count(lambda q: jax.lax.scan(lambda x, _: (near(x, q, q), None), q, length=7)[0], ROW) == 7 * SCORES * 65
+    assert count(jax.jit(jax.checkpoint(near)), ROW, ROW, ROW) == SCORES * 65
+
+
+def test_what_autodiff_derives_is_counted_product_by_product():
+    small = jax.ShapeDtypeStruct((1, 20, HEADS, H), jnp.float32)
+    forward = 4 * 20 * 20 * HEADS * H
+    everything = jax.grad(lambda q, k, v: (attention(q, k, v) ** 2).sum(), (0, 1, 2))
+    assert count(everything, small, small, small) == 3 * forward
+
+
+def test_an_outer_statement_replaces_what_it_includes():
+    def function(a, b):
+        with included():
+            y = stated(a @ b, 1000)
+        return stated(y, 3) @ b.T
+
+    assert count(function, A, B) == 3 * M * N + ONE
+    assert "xfm_operations" not in jax.jit(function).lower(A, B).as_text()

@@ -10,9 +10,9 @@ import pytest
 from tests.close import assert_close
 from tests.drawn import drawn, run
 from xfm.context import Context
+from xfm.kernels.conv import grouped
 from xfm.parts import SLOTS
 from xfm.parts.position.relative_table import row as rows
-from xfm.parts.residual.convolved import convolve
 from xfm.spec import SpecError, build
 
 TABLE = dict(kind="relative_table", span=6, width=16)
@@ -161,7 +161,7 @@ def test_convolution_equals_loops(width, groups):
             if 0 <= s < 13 and SEGMENTS[b, s] == SEGMENTS[b, t] > 0:
                 expected[b, t, o] += np.asarray(x)[b, s, first : first + inside] @ np.asarray(kernel)[w, :, o]
     filled = jnp.where((SEGMENTS > 0)[..., None], x, jnp.nan)
-    assert_close(convolve(filled, kernel, bias, SEGMENTS), expected)
+    assert_close(grouped(filled, kernel, bias=bias, segments=SEGMENTS), expected)
 
 
 @pytest.mark.parametrize("groups,activation,formula", [(1, "tanh", np.tanh), (2, "relu", lambda a: np.maximum(a, 0))])
@@ -171,7 +171,7 @@ def test_convolved_residual_is_two_norms(groups, activation, formula):
     ctx = Context(shared={"embedded": e})
     params = drawn(residual, x, y, ctx)
     p = jax.tree.map(np.asarray, params["params"])
-    conv = formula(np.asarray(convolve(e, p["conv"]["kernel"], p["conv"]["bias"])))
+    conv = formula(np.asarray(grouped(e, p["conv"]["kernel"], bias=p["conv"]["bias"])))
     expected = layernorm(layernorm(np.asarray(x + y), p["norm"]) + conv, p["conv_norm"])
     assert_close(run(residual, params, x, y, ctx), expected)
     with pytest.raises(SpecError, match="reads the embedding of a stack, and stands in none"):

@@ -8,8 +8,9 @@ import pytest
 import xfm
 from tests.close import assert_close
 from xfm.errors import XfmError
+from xfm.kernels.conv import neighbours
 from xfm.spec import SpecError
-from xfm.structures.coarse import around, slots, windows
+from xfm.structures.coarse import slots, windows
 
 NORM = dict(kind="layernorm")
 ATTENTION, MLP = dict(kind="attention", heads=2), dict(kind="mlp", hidden=24)
@@ -65,10 +66,10 @@ def test_slots_and_windows_equal_loops(rate):
 
 
 @pytest.mark.parametrize("width", [1, 4, 5])
-def test_around_equals_loops(width):
+def test_neighbours_equal_loops(width):
     x = jax.random.normal(jax.random.key(0), (2, 23, 4))
     filled = jnp.where((SEGMENTS > 0)[..., None], x, jnp.nan)
-    seen, segments = np.asarray(around(filled, SEGMENTS, width)), np.asarray(SEGMENTS)
+    seen, segments = neighbours(filled, width, segments=SEGMENTS, before=(width - 1) // 2), np.asarray(SEGMENTS)
     for b, t, w in np.ndindex(2, 23, width):
         s = t + w - (width - 1) // 2
         own = 0 <= s < 23 and segments[b, s] == segments[b, t] > 0

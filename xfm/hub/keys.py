@@ -12,7 +12,7 @@ from typing import Any
 
 from xfm.hub.settings import ACTIVATIONS
 from xfm.parts import SLOTS
-from xfm.spec import Spec, plain
+from xfm.spec import Spec, named, plain
 from xfm.structures import STRUCTURES
 
 Keys = Mapping[str, str | Callable[[Spec], Any] | None]
@@ -29,8 +29,7 @@ def complete(spec: Any, slot: str = "structure") -> Any:
         return [complete(one, slot) for one in spec]
     if not isinstance(spec, dict):
         return spec
-    cls = TABLES[slot].get(spec.get("kind"))
-    fields = [] if cls is None else dataclasses.fields(cls)
+    fields = [field for cls in named(spec.get("kind"), TABLES[slot])[:1] for field in dataclasses.fields(cls)]
     default = {f.name: plain(f.default) for f in fields if f.init and f.default is not dataclasses.MISSING}
     filled = {name: value for name, value in default.items() if name not in ("parent", "name")} | spec
     return {key: complete(value, HOLDS.get(key, key if key in TABLES else slot)) for key, value in filled.items()}

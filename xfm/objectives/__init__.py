@@ -15,7 +15,7 @@ from xfm.objectives.retrieval import Retrieval
 from xfm.objectives.span import Span
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
-from xfm.spec import plain
+from xfm.spec import lookup, plain
 from xfm.structures import build
 from xfm.transforms.redraw import check_rules
 from xfm.vocabulary import Vocabulary
@@ -35,7 +35,7 @@ OBJECTIVES = {
 
 def evaluated_keys(spec: Mapping[str, Any]) -> tuple[str, ...]:
     """The keys of config.objective that only evaluation reads."""
-    return tuple(f"objective.{name}" for name in getattr(OBJECTIVES.get(spec.get("kind")), "evaluated", ()))
+    return tuple(f"objective.{name}" for name in getattr(lookup(OBJECTIVES, spec.get("kind")), "evaluated", ()))
 
 
 def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) -> Objective:

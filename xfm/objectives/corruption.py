@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction
-from xfm.spec import function_of
+from xfm.spec import function_of, lookup
 from xfm.vocabulary import Vocabulary
 
 Tokens = Int[Array, "B T"]
@@ -79,7 +79,7 @@ def replaced(
 def units_of(spec: Mapping[str, Any], tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
     """The unit that each token belongs to, counted along the row, by {"kind": a name of UNITS, …}."""
     kind, settings = unit_of(spec)
-    return UNITS[kind](tokens, vocabulary, rng, **settings)
+    return lookup(UNITS, kind)(tokens, vocabulary, rng, **settings)
 
 
 def unit_of(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

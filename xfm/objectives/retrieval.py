@@ -19,6 +19,7 @@ from xfm.fields import Count, TwoOrMore
 from xfm.objectives.base import Objective, row_weights, total, weighted
 from xfm.objectives.contrast import LOSSES, SCORED, loss_of, unit
 from xfm.objectives.scores import NUMBERS, ranks, scored
+from xfm.spec import lookup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Retrieval(Objective):
             settings["among"] = self.among
         vectors = self.vectors(params, batch, rng, train)
         real = batch["weights"] > 0 if "weights" in batch else None
-        each, right = LOSSES[kind](vectors, batch.get("labels"), real, **settings)
+        each, right = lookup(LOSSES, kind)(vectors, batch.get("labels"), real, **settings)
         weights = row_weights(batch, each.shape)
         metrics = {"loss": weighted(each, weights), "accuracy": weighted(right, weights)}
         return total(metrics, self.terms), metrics, extra

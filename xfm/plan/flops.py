@@ -1,14 +1,19 @@
 """Floating-point operations of a traced function: its matrix products and convolutions.
 
-A product of [M K] and [K N] is 2 · M · N · K, a multiplication and an addition each. Element-wise
-work is left out: on every machine that matters it is bound by memory, so that counting it would
-only blur the figure that papers print.
+A product of [M K] and [K N] is 2 · M · N · K, a multiplication and an addition each. Element-wise work is left out: on
+every machine that matters it is bound by memory, so that counting it would only blur the figure that papers print.
+
+Where an operation states its own count (`xfm.kernels.counting`) that stands for the products which its implementation
+marks as included: attention counts 4 · H per head, query and key of the query's window or pattern, whatever else a
+blockwise form computes. What autodiff derives from an operation states nothing, and is counted product by product.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
+
+from xfm.kernels.counting import INCLUDED, stated_by
 
 Scope = tuple[str, int]
 
@@ -17,9 +22,8 @@ Scope = tuple[str, int]
 class Work:
     """One equation that the result depends on.
 
-    scopes: the name stack at each level of nesting, outermost first, with how often that level
-    runs.
-    times: how often the equation runs.  flops: of one run, 0 for all but products and convolutions.
+    scopes: the name stack at each level of nesting, outermost first, with how often that level runs.
+    times: how often the equation runs.  flops: of one run, 0 for all but products, convolutions and statements.
     """
 
     scopes: tuple[Scope, ...]
@@ -44,11 +48,13 @@ def walk(jaxpr: Any, scopes: tuple[Scope, ...] = (), times: int = 1) -> Iterator
         for sub, repeats in within:
             yield from walk(sub, here, times * repeats)
         if not within:
-            yield Work(here, times, flops(eqn))
+            yield Work(here, times, 0 if _is_included(here) else flops(eqn))
 
 
 def flops(eqn: Any) -> int:
-    """Of one run of one equation."""
+    """Of one run of one equation: a product, a convolution or a statement."""
+    if eqn.primitive.name == "name" and (each := stated_by(eqn.params["name"])) is not None:
+        return round(each * math.prod(eqn.outvars[0].aval.shape))
     if eqn.primitive.name == "dot_general":
         (contracted, _), _ = eqn.params["dimension_numbers"]
         left = eqn.invars[0].aval.shape
@@ -58,6 +64,12 @@ def flops(eqn: Any) -> int:
         features = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
         return 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel) // features
     return 0
+
+
+def _is_included(scopes: tuple[Scope, ...]) -> bool:
+    """Whether an equation is among those that a statement stands for, which no derived one is."""
+    names = [name for name, _ in scopes]
+    return any(INCLUDED in name for name in names) and not any("transpose" in name for name in names)
 
 
 def live(jaxpr: Any) -> list[Any]:

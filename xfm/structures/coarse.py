@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from xfm.context import Context, positions_within
+from xfm.kernels.conv import neighbours
 from xfm.parts.activation import activation
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
@@ -64,15 +65,6 @@ def windows(x: Float[Array, "B T D"], where: Slots, rate: int) -> Float[Array, "
     return jnp.where(used[..., None, None], found, 0)
 
 
-def around(x: Float[Array, "B T D"], segments: Int[Array, "B T"], width: int) -> Float[Array, "B T width D"]:
-    """x_{t - (width - 1) // 2} to x_{t + width // 2} for each t; zeros for padding and what is of another segment."""
-    T, before = x.shape[1], (width - 1) // 2
-    room = (before, width - 1 - before)
-    wide, owner = jnp.pad(x, ((0, 0), room, (0, 0))), jnp.pad(segments, ((0, 0), room))
-    own = [(owner[:, w : w + T] == segments) & (segments > 0) for w in range(width)]
-    return jnp.stack([jnp.where(own[w][..., None], wide[:, w : w + T], 0) for w in range(width)], axis=2)
-
-
 class Down(nn.Module):
     """norm([x_0, activation(W · window_0 + b), activation(W · window_1 + b), …]) of each text."""
 
@@ -98,7 +90,8 @@ class Up(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B C D"], where: Slots, segments, ctx: Context):
         read = jnp.where((where.of < y.shape[1])[..., None], taken(y, where.of), jnp.nan)
-        both = around(jnp.concatenate([x, read], axis=-1), segments, self.width)
+        both = jnp.concatenate([x, read], axis=-1)
+        both = neighbours(both, self.width, segments=segments, before=(self.width - 1) // 2)
         x = activation(self.activation)(Linear(x.shape[-1], axes=2, name="conv")(both))
         x = build(NORMS, self.norm, name="norm")(x)
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train)

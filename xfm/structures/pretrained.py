@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xfm.parts.head import HEADS
-from xfm.spec import Spec, SpecError, plain, schema
+from xfm.spec import Spec, SpecError, named, plain, schema
 
 KIND = "pretrained"
 OWN = ("kind", "default", "heads")
@@ -83,12 +83,17 @@ def own_head(name: str, head: Spec, own: OwnHead) -> dict[str, Any]:
     return {**found, name: with_fields(name, plain(found[name]), given)}
 
 
+def _has(head: Spec, field: str) -> bool:
+    """Whether a head may have the field; a kind that does not exist is for `build` to refuse."""
+    classes = named(head.get("kind"), HEADS)
+    return not classes or field in schema(classes[0])
+
+
 def with_fields(name: str, head: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The head with these fields, in itself or in the head that it contains."""
     for field, value in given.items():
-        fields = schema(HEADS[head["kind"]]) if head.get("kind") in HEADS else {field: True}
         inner = head.get("head")
-        if field in fields and not (isinstance(inner, Mapping) and field in schema(HEADS[inner["kind"]])):
+        if _has(head, field) and not (isinstance(inner, Mapping) and _has(inner, field)):
             head[field] = value
         elif isinstance(inner, Mapping):
             head["head"] = with_fields(name, dict(inner), {field: value})

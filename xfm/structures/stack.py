@@ -12,6 +12,7 @@ from xfm.context import Context, Mask
 from xfm.errors import XfmError, nearest
 from xfm.fields import Count
 from xfm.kernels.platform import platform
+from xfm.outside import in_path
 from xfm.parts.head import HEADS
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
@@ -230,7 +231,7 @@ def _parts(part: Spec | Sequence[Spec]) -> Sequence[Spec]:
 
 
 def _kind(part) -> str:
-    return "_".join(str(spec["kind"]) for spec in _parts(part))
+    return "_".join(in_path(spec["kind"]) for spec in _parts(part))
 
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")

@@ -13,9 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Shaped
 
 from xfm.context import positions_within
-from xfm.parts.embed import EMBEDS
-from xfm.parts.mixer import MIXERS
-from xfm.spec import SpecError
+from xfm.spec import SpecError, named
 from xfm.structures.base import refusal
 
 Cells = Int[Array, "G R L"]
@@ -77,9 +75,7 @@ def check_unpadded(*specs: Any) -> None:
 
 def _check_kind(kind: Any) -> None:
     """SpecError for a mixer, an embedding or a structure that needs whole rows, or does not say whether it does."""
-    from xfm.structures import STRUCTURES  # here, because that table lists what imports this file
-
-    part = {**EMBEDS, **MIXERS, **STRUCTURES}.get(kind)
+    part = next(iter(named(kind, "embed", "mixer", "structure")), None)
     if part is None:
         return
     if not hasattr(part, "whole_row"):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from xfm.errors import XfmError, nearest
 from xfm.fields import Name, Rate
 from xfm.folders import is_run
-from xfm.spec import build, plain, schema
+from xfm.spec import build, named, plain, schema
 from xfm.structures.pretrained import is_pretrained, network
 from xfm.train.found import NUMBER, Found, classes_of, find, same_names
 
@@ -85,7 +85,7 @@ def _with(config: dict[str, Any], start: Start, found: Found) -> dict[str, Any]:
         given = {**given, "heads": {**along, **given.get("heads", {})}}
     model = network(given, _dropping(found.spec, start.drop), found.own)
     data = dict(config["data"])
-    fields = schema(SOURCES[data["kind"]]) if data.get("kind") in SOURCES else {}
+    fields = {name: one for source in named(data.get("kind"), SOURCES) for name, one in schema(source).items()}
     if "tokenizer" in fields:
         data["tokenizer"] = found.tokenizer
     if "kinds" in fields:
@@ -182,7 +182,7 @@ def _dropping(spec: Any, rate: float) -> Any:
     if not isinstance(spec, Mapping):
         return spec
     out = {key: value if key in ("heads", "norms", "norm") else _dropping(value, rate) for key, value in spec.items()}
-    classes = [table[spec["kind"]] for slot, table in SLOTS.items() if spec.get("kind") in table and slot != "head"]
+    classes = named(spec.get("kind"), *(table for slot, table in SLOTS.items() if slot != "head"))
     if rate and any("drop" in schema(cls) for cls in classes):
         out["drop"] = rate
     if "pattern" in spec and rate:

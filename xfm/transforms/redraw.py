@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from xfm.errors import XfmError
 from xfm.fields import NotNegative, Number, Regex, fault, shown
-from xfm.spec import Spec, SpecError, function_of
+from xfm.spec import Spec, SpecError, function_of, lookup
 
 Rules = Sequence[tuple[Regex, Spec]]
 
@@ -30,7 +30,7 @@ def redraw(params: Mapping[str, Any], rules: Rules, rng) -> dict:
             unused.discard(rule[0])
             kind, spec = function_of(DRAWS, rule[1], "initial value")
             key = jax.random.fold_in(rng, zlib.crc32(path.encode()))
-            flat[path] = DRAWS[kind](key, leaf.shape, **spec).astype(leaf.dtype)
+            flat[path] = lookup(DRAWS, kind)(key, leaf.shape, **spec).astype(leaf.dtype)
     if unused:
         raise XfmError(f"init: no parameter's path matches {sorted(unused)}; one path is {next(iter(flat))!r}")
     return unflatten_dict(flat, sep="/")

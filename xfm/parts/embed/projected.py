@@ -34,10 +34,8 @@ class Projected(Embed):
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):
-        from xfm.parts.embed import EMBEDS  # it is one of them
-
         tables = dict(kind="tokens", vocab=self.vocab, width=self.factor, types=self.types, position=self.position)
-        x, ctx = build(EMBEDS, freeze(tables), name="tokens")(batch, ctx)
+        x, ctx = build("embed", freeze(tables), name="tokens")(batch, ctx)
         x = Linear(self.width, bias=False, name="up")(x)
         x = ctx.clean(build(POSITIONS, self.places, name="places").add(x, ctx))
         if self.norm is not None:

@@ -28,10 +28,8 @@ class DenseHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *any"]:
-        from xfm.parts.head import HEADS  # it is one of them
-
         x = activation(self.activation)(Linear(x.shape[-1], self.bias, name="dense")(ctx.clean(x)))
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         x = nn.Dropout(self.drop)(x, deterministic=not ctx.train)
-        return build(HEADS, self.head, name="head")(x, ctx)
+        return build("head", self.head, name="head")(x, ctx)

@@ -38,8 +38,6 @@ class EnhancedMLM(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K V"]:
-        from xfm.parts.head import HEADS  # it is one of them
-
         x = ctx.clean(x)
         seen = ctx.replace(shared={**ctx.shared, "memory": x})
         parts = [build(MIXERS, self.mixer, name="mixer"), build(FFNS, self.ffn, name="ffn")]
@@ -50,4 +48,4 @@ class EnhancedMLM(nn.Module):
             for part, norm in zip(parts, norms, strict=True):
                 y, _ = part(query, seen)
                 query = norm(query + nn.Dropout(self.drop)(y, deterministic=not ctx.train))
-        return build(HEADS, self.head, name="words")(query, ctx)
+        return build("head", self.head, name="words")(query, ctx)

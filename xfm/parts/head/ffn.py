@@ -28,11 +28,9 @@ class FFNHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *any"]:
-        from xfm.parts.head import HEADS  # it is one of them
-
         x, drop = ctx.clean(x), nn.Dropout(self.drop, deterministic=not ctx.train)
         y, _ = build(FFNS, self.ffn, name="ffn")(drop(x), ctx)
         y = x + drop(y)
         if self.norm is not None:
             y = build(NORMS, self.norm, name="norm")(y)
-        return build(HEADS, self.head, name="head")(y, ctx)
+        return build("head", self.head, name="head")(y, ctx)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 from xfm.errors import XfmError, nearest
 from xfm.parts.linear import Linear
-from xfm.spec import Spec, SpecError, build
+from xfm.spec import Spec, SpecError, build, lookup
 
 PROJECTIONS = ("in", "out")  # the modules of a mixer that `share="projections"` ties
 
@@ -65,19 +65,17 @@ class Bidirectional(nn.Module):
 
     def _directions(self):
         """The mixers of the two directions."""
-        from xfm.parts.mixer import MIXERS  # here, because that table lists this class
-
         if self.share == "all":
-            mixer = build(MIXERS, self.mixer, name="mixer")
+            mixer = build("mixer", self.mixer, name="mixer")
             return mixer, mixer
         if self.share not in ("none", "projections"):
             raise _unknown("share", self.share, ("none", "projections", "all"))
-        onward = build(MIXERS, self.mixer, name="forward")
+        onward = build("mixer", self.mixer, name="forward")
         if self.share == "none":
-            return onward, build(MIXERS, self.mixer, name="backward")
+            return onward, build("mixer", self.mixer, name="backward")
         kind = self.mixer["kind"]
         tied = nn.map_variables(
-            MIXERS[kind],
+            lookup("mixer", kind),
             "params",
             trans_in_fn=lambda variables: self._tied(variables, onward),
             trans_out_fn=_own,

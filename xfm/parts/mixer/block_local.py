@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from xfm.context import Context, positions_within
 from xfm.fields import Count, Rate
 from xfm.kernels.attention import Dropout, Mask, attention
+from xfm.kernels.counting import included, stated
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
 from xfm.spec import SpecError
@@ -65,4 +66,6 @@ class BlockLocal(nn.Module):
             own = blocks(own, self.block)
         drop = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
         near = Mask.window(self.block - 1, self.block - 1)
-        return Linear(D, axes=2, name="o")(attention(q, k, v, segments=own, mask=near, dropout=drop)), None
+        with included():
+            y = attention(q, k, v, segments=own, mask=near, dropout=drop)
+        return Linear(D, axes=2, name="o")(stated(y, 4 * min(self.block, T))), None

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from xfm.context import Context
 from xfm.fields import Count, Positive
+from xfm.kernels.conv import depthwise, tail_after
 from xfm.kernels.ssd import ssd, step
 from xfm.parts.linear import Linear
 from xfm.spec import SpecError
@@ -23,59 +24,6 @@ DECAY_RANGE = (1.0, 16.0)  # -a at the start, uniform
 STEP_RANGE = (1e-3, 1e-1)  # dt at the start, log-uniform
 # U(-1/sqrt(fan in), 1/sqrt(fan in)), the start of PyTorch's layers that the authors keep
 UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-def causal_conv(
-    x: Float[Array, "B T E"],
-    kernel: Float[Array, "W E"],
-    bias: Float[Array, "E"],
-    *,
-    segments: Int[Array, "B T"] | None = None,
-    tail: Float[Array, "B W-1 E"] | None = None,
-    tail_segment: Int[Array, "B"] | None = None,
-) -> Float[Array, "B T E"]:
-    """y_t = bias + sum_w kernel_w x_{t - (W - 1) + w} in t's own segment, channel by channel.
-
-    A place of another segment, of padding (0) or before the row counts as zero. tail: the W - 1
-    places before the row, all of tail_segment, with zeros where that does not reach (see
-    `conv_tail`). Accumulates in float32.
-    """
-    W, T = kernel.shape[0], x.shape[1]
-    x, segments = _behind(x, segments, W, tail, tail_segment)
-    y = jnp.broadcast_to(bias.astype(jnp.float32), (x.shape[0], T, x.shape[2]))
-    for w in range(W):
-        tap = x[:, w : w + T].astype(jnp.float32)
-        if segments is not None and w < W - 1:
-            own = segments[:, w : w + T] == segments[:, W - 1 :]
-            tap = jnp.where(own[..., None], tap, 0)
-        y += kernel[w].astype(jnp.float32) * tap
-    return y.astype(x.dtype)
-
-
-def conv_tail(
-    x: Float[Array, "B T E"],
-    segments: Int[Array, "B T"],
-    tail: Float[Array, "B W-1 E"],
-    tail_segment: Int[Array, "B"],
-    last: Int[Array, "B"],
-) -> Float[Array, "B W-1 E"]:
-    """The tail after the row: its last W - 1 places, zero where they are not of segment `last`."""
-    x, segments = _behind(x, segments, tail.shape[1] + 1, tail, tail_segment)
-    start = x.shape[1] - tail.shape[1]
-    own = segments[:, start:, None] == last[:, None, None]
-    return jnp.where(own, x[:, start:], 0).astype(tail.dtype)
-
-
-def _behind(x, segments, width, tail, tail_segment):
-    """x and segments with the W - 1 places before the row in front, and zeros for padding."""
-    if segments is not None:
-        x = jnp.where((segments > 0)[..., None], x, 0)
-        before = 0 if tail_segment is None else tail_segment[:, None]
-        before = jnp.broadcast_to(before, (x.shape[0], width - 1)).astype(segments.dtype)
-        segments = jnp.concatenate([before, segments], axis=1)
-    if tail is None:
-        tail = jnp.zeros((x.shape[0], width - 1, x.shape[2]), x.dtype)
-    return jnp.concatenate([tail.astype(x.dtype), x], axis=1), segments
 
 
 def first_and_last(segments: Int[Array, "B T"], before: Int[Array, "B"]) -> tuple[Int[Array, "B"], Int[Array, "B"]]:
@@ -119,7 +67,7 @@ def initial_dt_bias(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Fl
 
 
 class Conv(nn.Module):
-    """Owns the kernel and the bias of a depthwise convolution over `width` places."""
+    """Owns the kernel and the bias of a causal depthwise convolution over `width` positions."""
 
     width: int
 
@@ -127,7 +75,7 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "B T E"], **where: Array | None) -> Float[Array, "B T E"]:
         kernel = self.param("kernel", UNIFORM, (self.width, x.shape[-1]))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
-        return causal_conv(x, kernel, bias, **where)
+        return depthwise(x, kernel, bias=bias, before=self.width - 1, **where)
 
 
 class GatedNorm(nn.Module):
@@ -149,7 +97,7 @@ class Mamba2(nn.Module):
     H whatever expand.
     state: M, numbers per channel that the state holds.  groups: G sets of input and output maps,
     each for N / G heads.
-    conv: W, places the convolution sees.  norm_groups: parts of E normalised apart (the authors'
+    conv: W, positions that the convolution reads.  norm_groups: parts of E normalised apart (the authors'
     code and transformers take `groups`).  epsilon: of the norm.  chunk, implementation: as in
     `xfm.kernels.ssd.ssd`.
 
@@ -215,7 +163,7 @@ class Mamba2(nn.Module):
         where = {"segments": segments}
         if state is not None:
             where |= {"tail": before["conv"], "tail_segment": state["segment"]}
-            tail = conv_tail(xbc, segments, before["conv"], state["segment"], last)
+            tail = tail_after(xbc, segments, before["conv"], state["segment"], last)
         h, b, c = jnp.split(jax.nn.silu(Conv(self.conv, name="conv")(xbc, **where)), [E, E + GM], axis=-1)
 
         a = -jnp.exp(self.param("a_log", initial_a_log, (N,)))

@@ -10,22 +10,22 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
 from xfm.fields import Count, Rate
 from xfm.kernels.attention import Dropout, attention
+from xfm.kernels.conv import depthwise
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
-from xfm.parts.mixer.convolve import Segments, convolve
 from xfm.spec import SpecError
 
 
 def dynamic_convolution(
-    v: Float[Array, "B T N H"], kernel: Float[Array, "B T N W"], segments: Segments = None
+    v: Float[Array, "B T N H"], kernel: Float[Array, "B T N W"], segments: Int[Array, "B T"] | None = None
 ) -> Float[Array, "B T N H"]:
-    """y_t = sum_w kernel_tw v_{t + w - W // 2} head by head within segments, in float32. Section 4.1."""
-    return convolve(v, jnp.moveaxis(kernel, -1, 0)[..., None], segments)
+    """y_t = sum_w kernel_tw v_{t + w - W // 2} head by head within segments, summed in float32. Section 4.1."""
+    return depthwise(v, jnp.moveaxis(kernel, -1, 0)[..., None], segments=segments)
 
 
 class Separable(nn.Module):
@@ -35,13 +35,13 @@ class Separable(nn.Module):
     conv: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], segments: Segments) -> Float[Array, "B T features"]:
+    def __call__(self, x: Float[Array, "B T D"], segments: Int[Array, "B T"] | None) -> Float[Array, "B T features"]:
         D = x.shape[-1]
         small = nn.initializers.normal(0.02)
         depth = self.param("depth", small, (self.conv, 1, D))
         point = self.param("point", small, (1, D, self.features))
         bias = self.param("bias", nn.initializers.zeros, (1, self.features))
-        y = convolve(x, depth[:, 0], segments).astype(x.dtype)
+        y = depthwise(x, depth[:, 0], segments=segments)
         return y @ point[0].astype(x.dtype) + bias[0].astype(x.dtype)
 
 
@@ -74,6 +74,6 @@ class MixedAttention(nn.Module):
         span = Separable(N * H, W, name="span")(x, segments)
         chosen = Linear((N, W), name="choose")(span * q.reshape(B, T, N * H))
         kernel = jax.nn.softmax(chosen.astype(jnp.float32), axis=-1)
-        convolved = dynamic_convolution(local, kernel, segments).astype(x.dtype)
+        convolved = dynamic_convolution(local, kernel, segments)
         y = jnp.concatenate([attended, convolved], axis=-2)
         return Linear(D, axes=2, name="o")(y), None

@@ -15,10 +15,10 @@ from jaxtyping import Array, Bool, Float, Int
 from xfm.context import Context
 from xfm.fields import Count
 from xfm.kernels.attention import attention
+from xfm.kernels.conv import depthwise
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
-from xfm.parts.mixer.convolve import convolve
 from xfm.parts.mixer.texts import places_and_lengths
 from xfm.spec import SpecError
 
@@ -127,7 +127,7 @@ class Nystrom(nn.Module):
             y = nystrom(q, k, v, segments, self.landmarks, 1 if one else self.texts, self.start).astype(x.dtype)
         if self.conv is not None:
             taps = self.param("conv", nn.initializers.normal(0.02), (self.heads, 1, self.conv, 1))
-            y += convolve(v, jnp.moveaxis(taps, 2, 0)[:, :, 0], ctx.segments).astype(x.dtype)
+            y += depthwise(v, jnp.moveaxis(taps, 2, 0)[:, :, 0], segments=ctx.segments)
         return Linear(D, axes=2, name="o")(y), None
 
     def _check(self, D: int) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from xfm.errors import nearest
 from xfm.fields import Number, Positive
 from xfm.kernels.attention import Sigmoid, Softmax
-from xfm.spec import Spec, SpecError, build, freeze
+from xfm.spec import Spec, SpecError, build, freeze, lookup
 
 SUM = freeze(dict(kind="softmax"))
 LEARNED = "learned"
@@ -65,7 +65,7 @@ SOFTMAXES = {
 def softmax_of(spec: Spec, heads: int, keys: int | None) -> Softmax | Sigmoid:
     """The description for the kernel, within a module that owns what it learns; keys: of a row, None in a stream."""
     kind = spec.get("kind")
-    if kind not in SOFTMAXES:
+    if lookup(SOFTMAXES, kind) is None:
         raise SpecError(
             f"attention: softmax has no kind {kind!r}{nearest(kind, SOFTMAXES)}; it has {', '.join(SOFTMAXES)}"
         )

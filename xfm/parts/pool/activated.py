@@ -18,6 +18,4 @@ class Activated(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
-        from xfm.parts.pool import POOLS  # it is one of them
-
-        return activation(self.activation)(build(POOLS, self.pool, name="pool")(x, ctx))
+        return activation(self.activation)(build("pool", self.pool, name="pool")(x, ctx))

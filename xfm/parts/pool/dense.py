@@ -29,9 +29,7 @@ class DensePool(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B width"]:
-        from xfm.parts.pool import POOLS  # it is one of them
-
-        y = build(POOLS, self.pool, name="pool")(x, ctx)
+        y = build("pool", self.pool, name="pool")(x, ctx)
         y = nn.Dropout(self.drop)(y, deterministic=not ctx.train)
         y = activation(self.activation)(Linear(self.width or x.shape[-1], self.bias, name="dense")(y))
         return y if self.norm is None else build(NORMS, self.norm, name="norm")(y)

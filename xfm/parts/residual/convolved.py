@@ -1,15 +1,15 @@
-"""A residual connection that a convolution of the embedding joins: DeBERTa-v2's, behind its first layer.
+"""A residual connection that a convolution of the embedding joins: DeBERTa-v2's, after its first layer.
 
 He et al. 2021 (DeBERTa), section 5.2 ("n-gram information": the models of 0.9 and 1.5 billion parameters); what is
 normed where is read off the authors' files.
 """
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Count, Rate
+from xfm.kernels.conv import grouped
 from xfm.parts.activation import activation
 from xfm.parts.norm import NORMS
 from xfm.parts.residual.thinning import thinned
@@ -18,29 +18,8 @@ from xfm.spec import Spec, SpecError, build, freeze
 NORM = freeze(dict(kind="layernorm"))
 
 
-def convolve(
-    x: Float[Array, "B T D"],
-    kernel: Float[Array, "W I D"],
-    bias: Float[Array, "D"],
-    segments: Int[Array, "B T"] | None = None,
-) -> Float[Array, "B T D"]:
-    """y_t = bias + sum_w x_{t + w - W // 2} kernel_w over the places of t's own segment; W is odd, groups are D / I."""
-    (W, inside, D), T = kernel.shape, x.shape[1]
-    side = W // 2
-    segments = jnp.ones(x.shape[:2], jnp.int32) if segments is None else segments
-    x = jnp.where((segments > 0)[..., None], x, 0)
-    wide, owner = jnp.pad(x, ((0, 0), (side, side), (0, 0))), jnp.pad(segments, ((0, 0), (side, side)))
-    y = bias.astype(x.dtype)
-    for w in range(W):
-        tap = jnp.where((owner[:, w : w + T] == segments)[..., None], wide[:, w : w + T], 0)
-        tap = tap.reshape(*tap.shape[:2], D // inside, inside)
-        by_group = kernel[w].reshape(inside, D // inside, inside).astype(x.dtype)
-        y = y + jnp.einsum("btgi,igo->btgo", tap, by_group).reshape(x.shape)
-    return y
-
-
 class Conv(nn.Module):
-    """Owns the kernel and the bias of a convolution over `width` places."""
+    """Owns the kernel and the bias of a convolution over `width` positions."""
 
     width: int
     groups: int = 1
@@ -55,13 +34,14 @@ class Conv(nn.Module):
         kernel = self.param(
             "kernel", nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2), (self.width, D // self.groups, D)
         )
-        return convolve(x, kernel, self.param("bias", nn.initializers.zeros, (D,)), ctx.segments)
+        bias = self.param("bias", nn.initializers.zeros, (D,))
+        return grouped(x, kernel, bias=bias, segments=ctx.segments)
 
 
 class Convolved(nn.Module):
     """conv_norm(norm(x + y) + activation(conv(e))), e being the embedding's output, ctx.shared["embedded"].
 
-    width: places that the convolution sees, odd.  drop: of y, and of what the convolution gives.
+    width: positions that the convolution reads, odd.  drop: of y, and of what the convolution gives.
     """
 
     width: Count

@@ -1,0 +1,25 @@
+"""How many keys a query attends to by the mask alone, for counts of operations."""
+
+import jax
+import numpy as np
+
+from .mask import Mask
+
+
+def keys_of_a_query(mask: Mask, T: int, S: int) -> float:
+    """The mean number of keys that the window and the pattern show a query, at most S.
+
+    Counted as papers count: causal order hides half of the keys without a window and none is left out (Chowdhery et al.
+    2022, "PaLM", appendix B), a window is as wide at the ends of a row as inside, and segments hide nothing. Which
+    tokens are in `everyone`, and a pattern that is itself computed, are data, and change nothing.
+    """
+    counts = [S]
+    hidden_after = mask.order == "causal" and mask.prefix is None
+    if mask.before is not None and (hidden_after or mask.after is not None):
+        counts.append(mask.before + 1 + (0 if hidden_after else mask.after))
+    if mask.pattern is not None and not isinstance(mask.pattern.shown, jax.core.Tracer):
+        size, shown = mask.pattern.size, np.asarray(mask.pattern.shown)
+        queries, keys = (np.clip(length - size * np.arange(-(-length // size)), 0, size) for length in (T, S))
+        shares = np.einsum("nqk,q,k->", shown, queries, keys) / (len(shown) * T)
+        counts.append(int(shares) if shares == int(shares) else float(shares))
+    return min(counts)

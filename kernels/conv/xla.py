@@ -1,0 +1,64 @@
+"""Convolutions as sums of shifted rows, which XLA fuses into one pass where taps are element-wise."""
+
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..platform import product
+
+
+def depthwise(x, kernel, *, bias, segments, before, tail, tail_segment):
+    """`depthwise` of the package, its arguments checked."""
+    sums = jnp.promote_types(x.dtype, jnp.float32)
+    y = jnp.broadcast_to(jnp.zeros((), sums) if bias is None else bias.astype(sums), x.shape)
+    for w, near in enumerate(taps(x, kernel.shape[0], segments, before, tail, tail_segment)):
+        y += kernel[w].astype(sums) * near.astype(sums)
+    return y.astype(x.dtype)
+
+
+def grouped(x, kernel, *, bias, segments, before, tail, tail_segment):
+    """`grouped` of the package, its arguments checked; products take x's dtype."""
+    sums, (W, inside, O) = jnp.promote_types(x.dtype, jnp.float32), kernel.shape
+    groups = x.shape[2] // inside
+    y = jnp.broadcast_to(jnp.zeros((), sums) if bias is None else bias.astype(sums), (*x.shape[:2], O))
+    kernel = kernel.reshape(W, inside, groups, O // groups).astype(x.dtype)
+    for w, near in enumerate(taps(x, W, segments, before, tail, tail_segment)):
+        near = near.reshape(*x.shape[:2], groups, inside)
+        y += product("btgi,igo->btgo", near, kernel[w], sums).reshape(y.shape)
+    return y.astype(x.dtype)
+
+
+def taps(x, width, segments, before, tail, tail_segment) -> Iterator[Array]:
+    """For each w the row [B T ...] of x_{t - before + w}, zeros where that is not of t's segment."""
+    T = x.shape[1]
+    row, owner = extended(x, segments, before, width - 1 - before, tail, tail_segment)
+    for w in range(width):
+        near = row[:, w : w + T]
+        if owner is not None and w != before:  # the token itself is its own; padding holds zeros
+            near = jnp.where(wide(owner[:, w : w + T] == segments, x), near, 0)
+        yield near
+
+
+def extended(x, segments, before, after, tail, tail_segment) -> tuple[Array, Array | None]:
+    """x and segments with `before` positions in front, which are the tail's or empty, and `after` empty ones behind.
+
+    Padding holds zeros.
+    """
+    rest = [(0, 0)] * (x.ndim - 2)
+    if segments is not None:
+        x = jnp.where(wide(segments > 0, x), x, 0)
+        front = before
+        if tail is not None:
+            tail = jnp.where(wide(tail_segment[:, None] > 0, tail), tail, 0)
+            held = jnp.broadcast_to(tail_segment[:, None], (x.shape[0], before)).astype(segments.dtype)
+            segments, front = jnp.concatenate([held, segments], axis=1), 0
+        segments = jnp.pad(segments, ((0, 0), (front, after)))
+    if tail is None:
+        return jnp.pad(x, ((0, 0), (before, after), *rest)), segments
+    return jnp.pad(jnp.concatenate([tail.astype(x.dtype), x], axis=1), ((0, 0), (0, after), *rest)), segments
+
+
+def wide(mask: Array, x: Array) -> Array:
+    """A mask [B T] that broadcasts against x [B T ...]."""
+    return mask.reshape(*mask.shape, *[1] * (x.ndim - 2))

@@ -1,0 +1,152 @@
+"""The suite that every implementation of a convolution passes: values, all gradients, packing, streaming, refusals."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.close import assert_close
+from xfm.kernels.conv import IMPLEMENTATIONS, depthwise, grouped, neighbours, tail_after
+
+B, T, N, H = 2, 11, 3, 4
+SEGMENTS = jnp.array([[1, 1, 1, 2, 2, 0, 2, 3, 0, 0, 4], [0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]])
+KINDS = {  # operation, shape of x, of the kernel for W taps, of the bias
+    "channels": (depthwise, (B, T, 6), lambda W: (W, 6), (6,)),
+    "shared by the channels of a head": (depthwise, (B, T, N, H), lambda W: (W, N, 1), (N, H)),
+    "of each token": (depthwise, (B, T, N, H), lambda W: (W, B, T, N, 1), (N, H)),
+    "one group": (grouped, (B, T, 6), lambda W: (W, 6, 4), (4,)),
+    "two groups": (grouped, (B, T, 6), lambda W: (W, 3, 8), (8,)),
+}
+WIDTHS = {"one tap": (1, None), "centred, odd": (5, None), "centred, even": (4, None), "other even": (4, 1),
+          "causal": (4, 3), "wider than the row": (15, None)}  # fmt: skip
+
+
+def numbers(kind, W, dtype=np.float32):
+    rng, (_, x, kernel, bias) = np.random.default_rng(W), KINDS[kind]
+    return tuple(jnp.asarray(rng.standard_normal(shape), dtype) for shape in (x, kernel(W), bias))
+
+
+@cache
+def compiled(kind, W, before, implementation):
+    """Values, and the gradients of x, kernel and bias for a fixed cotangent, in one compiled function."""
+    operation = KINDS[kind][0]
+
+    @jax.jit
+    def both(x, kernel, bias):
+        def run(x, kernel, bias):
+            given = dict(segments=SEGMENTS, before=before, implementation=implementation)
+            return operation(x, kernel, bias=bias, **given)
+
+        y, back = jax.vjp(run, x, kernel, bias)
+        return y, back(jnp.sin(jnp.arange(y.size).reshape(y.shape)).astype(y.dtype))
+
+    return both
+
+
+CASES = [
+    (kind, width) for kind in KINDS for width in WIDTHS if kind == "channels" or width in ("centred, odd", "causal")
+]
+
+
+@pytest.mark.parametrize("implementation", [name for name in IMPLEMENTATIONS if name != "naive"])
+@pytest.mark.parametrize("kind,width", CASES)
+def test_values_and_gradients_equal_the_definition(kind, width, implementation):
+    """Padding holds NaN for both, and no gradient comes out of it."""
+    W, before = WIDTHS[width]
+    x, kernel, bias = numbers(kind, W)
+    x = jnp.where((SEGMENTS > 0).reshape(B, T, *[1] * (x.ndim - 2)), x, jnp.nan)
+    expected = compiled(kind, W, before, "naive")(x, kernel, bias)
+    found = compiled(kind, W, before, implementation)(x, kernel, bias)
+    jax.tree.map(assert_close, found, expected)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+    assert not found[1][0][SEGMENTS == 0].any()
+
+
+@pytest.mark.parametrize("kind", ["channels", "two groups"])
+def test_bfloat16_is_rounded_once(kind):
+    x, kernel, bias = numbers(kind, 5, jnp.bfloat16)
+    exact = KINDS[kind][0](*(a.astype(jnp.float32) for a in (x, kernel)), bias=bias, segments=SEGMENTS)
+    found = KINDS[kind][0](x, kernel, bias=bias, segments=SEGMENTS)
+    assert found.dtype == jnp.bfloat16
+    assert (jnp.abs(found.astype(jnp.float32) - exact) <= 2**-8 * jnp.abs(exact) + 1e-6).all()
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_the_definition_is_a_loop(implementation):
+    x, kernel, bias = (np.asarray(a, np.float64) for a in numbers("channels", 4))
+    ids = np.asarray(SEGMENTS)
+    expected = np.tile(bias, (B, T, 1))
+    for b, t, w in np.ndindex(B, T, 4):
+        s = t - 3 + w
+        if 0 <= s and ids[b, s] == ids[b, t] > 0:
+            expected[b, t] += kernel[w] * x[b, s]
+    given = [jnp.asarray(a, jnp.float32) for a in (x, kernel)]
+    y = depthwise(
+        *given, bias=jnp.asarray(bias, jnp.float32), segments=SEGMENTS, before=3, implementation=implementation
+    )
+    assert_close(y, expected)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_packed_equals_separate(implementation):
+    x, kernel, _ = numbers("two groups", 5)
+    ids = jnp.array([[1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2]] * B)
+    y = grouped(x, kernel, segments=ids, implementation=implementation)
+    alone = [grouped(part, kernel, implementation=implementation) for part in (x[:, :4], x[:, 4:])]
+    assert_close(y, jnp.concatenate(alone, axis=1))
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("cuts", [(1, 2, 5, 9), tuple(range(1, T))])
+def test_a_stream_in_pieces_equals_the_row(cuts, implementation):
+    """One piece after another with the tail of those before; ids that change within, at and between the cuts."""
+    W = 4
+    x, kernel, bias = numbers("channels", W)
+    x = jnp.where((SEGMENTS > 0)[..., None], x, jnp.nan)
+    whole = depthwise(x, kernel, bias=bias, segments=SEGMENTS, before=W - 1, implementation=implementation)
+    tail, held, ys = jnp.zeros((B, W - 1, 6)), jnp.zeros(B, jnp.int32), []
+    for start, end in zip((0, *cuts), (*cuts, T), strict=True):
+        piece, ids = x[:, start:end], SEGMENTS[:, start:end]
+        given = dict(bias=bias, segments=ids, before=W - 1, tail=tail, tail_segment=held, implementation=implementation)
+        ys.append(depthwise(piece, kernel, **given))
+        last = [max((int(i) for i in row[:end]), default=0) for row in SEGMENTS]  # ids grow along these rows
+        last = jnp.array(last, jnp.int32)
+        tail, held = tail_after(piece, ids, tail, held, last), last
+    assert_close(jnp.concatenate(ys, axis=1), whole)
+
+
+def test_neighbours_are_what_a_convolution_sums():
+    x, kernel, _ = numbers("one group", 4)
+    near = neighbours(x, 4, segments=SEGMENTS, before=1)
+    assert near.shape == (B, T, 4, 6)
+    assert_close(jnp.einsum("btwi,wio->bto", near, kernel), grouped(x, kernel, segments=SEGMENTS, before=1))
+
+
+X = jnp.zeros((B, T, 6))
+MISTAKES = {
+    "taps": (lambda: depthwise(X, jnp.zeros((3, 5))), ValueError, "a tap has shape .5,., which does not broadcast"),
+    "a wider result": (lambda: depthwise(X, jnp.zeros((3, 4, 1, 1, 6))), ValueError, "does not broadcast to x"),
+    "reach": (lambda: depthwise(X, jnp.zeros((3, 6)), before=3), ValueError, "0 to 2 reach before the token, not 3"),
+    "groups": (lambda: grouped(X, jnp.zeros((3, 4, 6))), ValueError, "6 channels do not divide into groups of 4"),
+    "outputs": (lambda: grouped(X, jnp.zeros((3, 3, 5))), ValueError, "or 5 outputs among the groups"),
+    "bias": (lambda: grouped(X, jnp.zeros((3, 6, 4)), bias=jnp.zeros(6)), ValueError, r"bias has shape \(6,\)"),
+    "segments": (lambda: neighbours(X, 3, segments=jnp.ones((B, 3), int)), ValueError, "segments has shape"),
+    "floats": (lambda: neighbours(X, 3, segments=jnp.ones((B, T))), ValueError, "segments is of an integer dtype"),
+    "whole numbers": (lambda: neighbours(X.astype(int), 3), ValueError, "x is an array .* of a floating dtype"),
+    "a tail that is not read": (
+        lambda: depthwise(X, jnp.zeros((3, 6)), tail=jnp.zeros((B, 2, 6))), ValueError, "only a causal convolution"
+    ),
+    "whose tail": (
+        lambda: depthwise(X, jnp.zeros((3, 6)), before=2, segments=SEGMENTS, tail=jnp.zeros((B, 2, 6))),
+        ValueError, "a tail needs tail_segment",
+    ),
+    "implementation": (lambda: depthwise(X, jnp.zeros((3, 6)), implementation="cuda"), NotImplementedError, "'cuda'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call,error,words", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_one_sentence(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
