@@ -9,7 +9,6 @@ import argparse
 import json
 import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 
 from xfm.errors import XfmError
@@ -154,7 +153,16 @@ def parser() -> Parser:
     convert.add_argument("--head", help="the head to keep, all that are there if not given")
     convert.add_argument("--revision", metavar="NAME", help="of the Hub's repository")
     convert.add_argument("--dtype", help="of the weights in DEST: float32, float16 or bfloat16")
-    prints_json(command(run_list, "list [--json]", "list all configs: variants, paper, oracle"))
+    listed = command(
+        run_list,
+        "list [--family NAME] [--slot SLOT[=KIND]] [--paper TEXT] [--papers] [--json]",
+        "list the configs, a line each: variants and paper",
+    )
+    listed.add_argument("--family", metavar="NAME", help="only those of a family, such as text")
+    listed.add_argument("--slot", metavar="SLOT[=KIND]", help="what each puts into a slot; only those with that kind")
+    listed.add_argument("--paper", metavar="TEXT", help="only those whose paper's line contains the text")
+    listed.add_argument("--papers", action="store_true", help="list papers, each with what proves its config")
+    prints_json(listed)
     return top
 
 
@@ -258,52 +266,21 @@ def run_list(arguments: argparse.Namespace) -> None:
     import dataclasses
 
     from xfm.catalogue import entries
+    from xfm.listing import chosen, lines, papers
 
     found = entries()
+    rows = chosen((one for one in found if not one.error), arguments.family, arguments.slot, arguments.paper)
+    broken = [one for one in found if one.error]
     if arguments.json:
-        rows = [dataclasses.asdict(entry) for entry in found]
-        print(json.dumps([{k: v for k, v in row.items() if k != "error" or v} for row in rows], indent=2))
+        every = [dataclasses.asdict(one) for one in (*(entry for entry, _ in rows), *broken)]
+        print(json.dumps([{k: v for k, v in row.items() if k != "error" or v} for row in every], indent=2))
         return
-    print(
-        listing(
-            [entry for entry in found if not entry.error],
-            shutil.get_terminal_size((100, 24)).columns,
-        )
-    )
-    for entry in found:
-        if entry.error:
-            print(
-                f"xfm: {entry.config} is not listed: {' '.join(entry.error.split())}",
-                file=sys.stderr,
-            )
-
-
-def listing(found: Sequence, width: int) -> str:
-    """A table of configs, long cells wrapped, at most `width` columns wide (and at least 80)."""
-    width = max(width, 80)
-    titles = ("config", "variants", "paper", "family", "oracle")
-    rows = [(one.config, folded(one.variants, one.default), one.paper, one.family, one.oracle) for one in found]
-    first = max([len(titles[0]), *(len(row[0]) for row in rows)])
-    fourth = max([len(titles[3]), *(len(row[3]) for row in rows)])
-    left = width - first - fourth - 8
-    sizes = (first, left // 4, left * 3 // 8, fourth, left - left // 4 - left * 3 // 8)
-    lines = []
-    for row in (titles, *rows):
-        cells = [textwrap.wrap(cell, size) for cell, size in zip(row, sizes, strict=True)]
-        for i in range(max(map(len, cells))):
-            parts = (f"{cell[i] if i < len(cell) else '':{size}}" for cell, size in zip(cells, sizes, strict=True))
-            lines.append("  ".join(parts).rstrip())
-        lines.append("-" * width if row is titles else "")
-    return "\n".join(lines).rstrip()
-
-
-def folded(variants: Sequence[str], default: str, shown: int = 4) -> str:
-    """`tiny, base, a … z (27 in all)`, tiny and the default first."""
-    first = [one for one in ("tiny", default) if one in variants]
-    ordered = list(dict.fromkeys([*first, *variants]))
-    if len(ordered) <= shown:
-        return ", ".join(ordered)
-    return f"{', '.join(ordered[: shown - 1])} … {ordered[-1]} ({len(ordered)} in all)"
+    if not rows:
+        raise XfmError("no config passes these filters; `xfm list` without them shows all")
+    width = max(shutil.get_terminal_size((100, 24)).columns, 80)
+    print((papers if arguments.papers else lines)(rows, width))
+    for entry in broken:
+        print(f"xfm: {entry.config} is not listed: {' '.join(entry.error.split())}", file=sys.stderr)
 
 
 if __name__ == "__main__":

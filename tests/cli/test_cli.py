@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import xfm.catalogue as catalogue
-from xfm.cli import folded
+from xfm.listing import folded
 
 TINY = "text/bert:tiny"
 SMALL = [
@@ -75,12 +75,52 @@ def test_list(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     code, out, err = run("list")
     assert code == 0 and not err
-    assert all(word in out for word in ("config", "text/bert", "29 in", "Devlin"))
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert set(lines) == {"config", *catalogue.names()} and max(map(len, lines.values())) <= 120
+    assert "29 in all" in lines["text/bert"] and "Devlin et al. 2019" in lines["text/bert"]
     code, out, err = run("list", "--json")
     found = {row["config"]: row for row in json.loads(out)}
     assert found["vision/vit"]["family"] == "vision" and "B/16" in found["vision/vit"]["variants"]
     keys = {"config", "family", "file", "variants", "default", "paper", "oracle", "parameters"}
     assert all(set(row) == keys for row in found.values())
+
+
+@pytest.mark.parametrize(
+    "filters,configs,words",
+    [
+        (["--family", "vision"], {"vision/vit"}, ("B/16",)),
+        (["--paper", "LONG-document"], {"text/longformer"}, ("Beltagy",)),
+        (["--slot", "mixer=mamba2"], {"sequence/mamba2_hybrid"}, ("mamba2, attention",)),
+        (["--slot", "position=alibi"], {"text/mosaicbert", "text/jina_bert"}, ("alibi",)),
+    ],
+)
+def test_the_list_is_filtered(filters, configs, words, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, err = run("list", *filters)
+    assert code == 0 and not err and {line.split()[0] for line in out.splitlines()[1:]} == configs
+    assert all(word in out for word in words)
+
+
+@pytest.mark.parametrize(
+    "filters,words",
+    [
+        (["--family", "txt"], ("there is no family 'txt' (did you mean 'text'?)",)),
+        (["--slot", "mixr"], ("there is no slot 'mixr' (did you mean 'mixer'?)", "embed, position")),
+        (["--slot", "mixer=mamba"], ("slot 'mixer' has no kind 'mamba' (did you mean 'mamba2'?)",)),
+        (["--paper", "no such paper"], ("no config passes these filters",)),
+    ],
+)
+def test_a_filter_that_nothing_passes_says_what_there_is(filters, words, run):
+    code, out, err = run("list", *filters)
+    assert code == 1 and not out and err.count("\n") == 1 and all(word in err for word in words)
+
+
+def test_papers_are_listed_with_their_proof(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    code, out, _ = run("list", "--papers")
+    titles = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert code == 0 and titles == sorted(titles, key=str.casefold) and len(titles) == len(catalogue.names())
+    assert "    text/longformer: transformers LongformerForMaskedLM with copied weights" in out
 
 
 def test_a_broken_config_does_not_break_the_list(run, tmp_path, monkeypatch):
