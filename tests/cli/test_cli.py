@@ -112,7 +112,7 @@ def test_the_list_is_filtered(filters, configs, words, run, monkeypatch):
 )
 def test_a_filter_that_nothing_passes_says_what_there_is(filters, words, run):
     code, out, err = run("list", *filters)
-    assert code == 1 and not out and err.count("\n") == 1 and all(word in err for word in words)
+    assert code == 2 and not out and err.count("\n") == 1 and all(word in err for word in words)
 
 
 def test_papers_are_listed_with_their_proof(run, monkeypatch):
