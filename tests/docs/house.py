@@ -1,6 +1,6 @@
 """Draws colab/house.svg, the figure of the README, from the tables of the library.
 
-python -m tests.docs.house
+python -m tests.docs.house      writes it, at a release
 """
 
 from pathlib import Path

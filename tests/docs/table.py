@@ -1,11 +1,14 @@
 """The table of what works, made from the library's own tables and from the tests that run over them.
 
-python -m tests.docs.table      rewrites it in README.md, between its two markers
+python -m tests.docs.table      writes it to docs/works.md, at a release
+
+It is not kept current in between, so that two papers that are added at once touch no common file.
 """
 
 import ast
 import importlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.parts.examples import EXAMPLES
+from xfm import __version__
 from xfm.catalogue import Entry, entries
 from xfm.data import SOURCES
 from xfm.hub.families import FAMILIES
@@ -25,15 +29,20 @@ from xfm.train.optimiser import OPTIMISERS
 from xfm.train.schedules import SCHEDULES
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
-BEGIN, END = "<!-- table: what works -->", "<!-- end of table -->"
+FILE = ROOT / "docs" / "works.md"
+HEAD = """# What works
+
+This page was written by `python -m tests.docs.table`, from the code and its tests, for version {version}. What has come
+since is in the [changelog](../CHANGELOG.md), and `xfm list --papers` prints what the installed version has.
+
+"""
 # Tests that some implementations of an operation have beside those of all.
-MORE_OF = {"attention": {"`tpu`": ("test_tpu.py", "test_tpu_compile.py"), "`gpu`, `cudnn`": ("test_hopper.py",)}}
+MORE_OF = {"attention": {"`tpu`": ("test_tpu.py", "test_tpu_compile.py"), "`hopper`, `cudnn`": ("test_hopper.py",)}}
 ENUMERATORS = ("examples", "entries")  # calls that list all parts of a slot, and all configs
 
 
 def table() -> str:
-    """Markdown, without the markers."""
+    """Markdown; links start at the top of the repository."""
     suites = enumerating_tests()
     parts = [
         (slot, code(kinds), f"{checks(suites[slot])} on {sum(map(len, EXAMPLES[slot].values()))} examples")
@@ -70,10 +79,9 @@ def table() -> str:
     )  # fmt: skip
 
 
-def in_readme(readme: str, new: str) -> str:
-    """The README with `new` between the markers."""
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{new}\n\n{END}{rest.split(END)[1]}"
+def page() -> str:
+    """The whole file; its links start in docs/."""
+    return HEAD.format(version=__version__) + re.sub(r"\]\((?=configs/|tests/)", "](../", table()) + "\n"
 
 
 def grid(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -177,4 +185,4 @@ def _enumerated(node: ast.AST, listed: dict[str, set[str]]) -> set[str]:
 
 
 if __name__ == "__main__":
-    README.write_text(in_readme(README.read_text(), table()))
+    FILE.write_text(page())

@@ -1,12 +1,11 @@
-"""What the pages say holds: the example runs, commands parse, links lead somewhere, the table and the
-figure are current.
-"""
+"""What the pages say holds: the example runs, commands parse, links lead somewhere, table and figure can be made."""
 
 import itertools
 import re
 import shlex
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import jax
 import jax.numpy as jnp
@@ -39,13 +38,11 @@ def test_the_example_is_short():
     assert len([line for line in lines if line and not line.startswith(("import", "vocabulary"))]) <= 11
 
 
-def test_the_table_is_current():
-    readme = read("README.md")
-    assert table.in_readme(readme, table.table()) == readme, "run `python -m tests.docs.table`"
-
-
-def test_the_figure_is_current():
-    assert house.FILE.read_text() == house.drawn(), "run `python -m tests.docs.house`"
+def test_the_figure_can_be_drawn():
+    """It names each slot and each objective; the committed one is of the last release."""
+    words = "".join(ElementTree.fromstring(house.drawn()).itertext())
+    assert all(name in words for name in (*xfm.parts.SLOTS, *xfm.objectives.OBJECTIVES))
+    assert ElementTree.parse(house.FILE).getroot().tag.endswith("svg")
 
 
 def test_the_table_names_everything():
@@ -54,6 +51,7 @@ def test_the_table_names_everything():
     kinds = [kind for kinds in xfm.parts.SLOTS.values() for kind in kinds]
     assert all(f"`{kind}`" in made for kind in kinds)
     assert all(path.exists() for path in (ROOT / link for link in links(made)))
+    assert all((table.FILE.parent / link).exists() for link in links(table.page()))
     found = table.enumerating_tests()
     assert all(found.values()), f"no suite runs over {[name for name, all in found.items() if not all]}"
 
