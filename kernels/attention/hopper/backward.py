@@ -10,7 +10,7 @@ import functools
 import jax
 
 from ... import mosaic_gpu as gpu
-from .halves import Block, Task, launch
+from .halves import Task, WorkerBlock, launch
 from .kernel import Kernel, by_rows
 from .plan import ROWS, Call, Tiling
 from .scores import dropping, score_gradient, weights
@@ -22,7 +22,7 @@ def queries(plan: Call, tiling: Tiling, arrays: dict) -> jax.Array:
     kernel = Kernel("attention_dq", plan, tiling, arrays, "t", keeps, passes, dict(dq="q"))
     at_once = plan.width == 64 or (plan.width == 128 and not plan.work)
 
-    def step(at: Block, dq):
+    def step(at: WorkerBlock, dq):
         """dq with a block of keys' share."""
         at.take("k")
         at.take("v")
@@ -55,7 +55,7 @@ def keys_and_values(plan: Call, tiling: Tiling, arrays: dict, wanted: tuple[str,
     kernel = Kernel(f"attention_{'_'.join(wanted)}", plan, tiling, arrays, "s", keeps, passes, results)
     at_once = plan.width == 64 or (plan.width == 128 and "dv" not in wanted and plan.work < 2)
 
-    def step(at: Block, sums):
+    def step(at: WorkerBlock, sums):
         """The sums wanted with a block of queries' share."""
         at.take("q")
         at.take("do")
@@ -84,7 +84,7 @@ def keys_and_values(plan: Call, tiling: Tiling, arrays: dict, wanted: tuple[str,
     return launch(kernel, *by_rows(kernel), compute, outputs)
 
 
-def _both(at: Block, at_once: bool):
+def _both(at: WorkerBlock, at_once: bool):
     """(`weights`, dp) of a block; at once, the weights are made while dp is under way, which takes the registers of
     both."""
     scores, gradient = at.factors("q", "k"), at.factors("do", "v")

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from ... import mosaic_gpu as gpu
-from .halves import Block, Task, launch
-from .kernel import Kernel, Place, Tile, span, unravel
+from .halves import Task, WorkerBlock, launch
+from .kernel import Kernel, Tile, TileIndex, span, unravel
 from .plan import ROWS, Call, Tiling
 from .scores import dropping, score_gradient, weights
 
@@ -38,7 +38,7 @@ def biases(plan: Call, tiling: Tiling, arrays: dict, share: int) -> jax.Array:
     blocks = _cut(plan.lengths, tiling) if plan.bias == "dense" else bands(plan.lengths, tiling)[:1]
     sizes = arrays["q"].shape[0] // share, plan.heads[0], *blocks
 
-    def step(at: Block, total):
+    def step(at: WorkerBlock, total):
         at.take("q")
         _, steep = weights(at, gpu.product(*at.factors("q", "k")))
         ds = score_gradient(at, steep, dropping(at)(gpu.product(*at.factors("do", "v"))))
@@ -75,7 +75,7 @@ def _tile_at(kernel: Kernel, share: int, sizes: tuple[int, ...], refs, index) ->
         ahead = which[0] - shift  # of blocks: keys minus ratio times queries
         low = lax.div(jnp.maximum(-ahead, 0) + (ratio - 1), jnp.int32(ratio))
         high = jnp.minimum(parts, lax.div(blocks - 1 - ahead + ratio, jnp.int32(ratio)))
-    tile = Place(None, n, lax.div(n, jnp.int32(plan.group)), None)
+    tile = TileIndex(None, n, lax.div(n, jnp.int32(plan.group)), None)
 
     def block(number):
         b, i = group * share + lax.div(number, high - low), low + lax.rem(number, high - low)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ... import mosaic_gpu as gpu
-from .halves import Block, Task, launch
+from .halves import Task, WorkerBlock, launch
 from .kernel import Kernel, by_rows
 from .plan import ALIGN, ROWS, Call, Tiling
 from .scores import dropping, logits, visible
@@ -40,7 +40,7 @@ def forward(plan: Call, tiling: Tiling, arrays: dict) -> tuple[jax.Array, jax.Ar
     return found["y"], found["lse"]
 
 
-def _attend(turns, at: Block, carry):
+def _attend(turns, at: WorkerBlock, carry):
     """The block's share: (sum of weighted values, greatest score, sum of weights), weights being relative to that."""
     total, top, weight = carry
     at.take("k")

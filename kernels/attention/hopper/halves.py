@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ... import mosaic_gpu as gpu
-from .kernel import AXES, Kernel, Place, Tile
+from .kernel import AXES, Kernel, Tile, TileIndex
 from .plan import ROWS
 
 
@@ -76,7 +76,7 @@ class Ring:
         found = {name: getattr(self.refs, f"near_{name}") for name in self.names}
         return {name: ref.at[slot, worker] if self.kernel.own(name) else ref.at[slot] for name, ref in found.items()}
 
-    def fill(self, count, place: Place):
+    def fill(self, count, place: TileIndex):
         """Copier: the operands at that place, once the workers are done with what the slot held."""
         slot = self._slot(count)
         gpu.when(count >= self.slots)(lambda: gpu.wait(self.free.at[slot]))
@@ -174,7 +174,7 @@ class Task:
         """step(block, carry) -> carry, for each block of scores."""
 
         def one(number, met, place, carry):
-            return step(Block(self, number, met, place), carry)
+            return step(WorkerBlock(self, number, met, place), carry)
 
         self.met, carry = self.tile.visit(one, self.met, carry)
         self.hand_back_earlier(self.tile.count == 0)
@@ -201,11 +201,11 @@ class Task:
             gpu.send(near[name], worker.kernel.part(worker.refs, name, self.tile.place, worker.number))
 
 
-class Block:
+class WorkerBlock:
     """A block of scores as a worker meets it; indices and vectors of it are made where they are used, since made early
     they would fill registers."""
 
-    def __init__(self, task: Task, number, met, place: Place):
+    def __init__(self, task: Task, number, met, place: TileIndex):
         self.task, self.number, self.met = task, number, met
         kernel, worker = task.worker.kernel, task.worker
         self.plan, self.shape, self.rows = kernel.plan, kernel.shape, kernel.rows

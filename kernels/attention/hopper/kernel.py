@@ -25,7 +25,7 @@ AXES = {
 }
 
 
-class Place(NamedTuple):
+class TileIndex(NamedTuple):
     """Where a tile or a block of scores stands: numbers that are known as the kernel runs."""
 
     b: jax.Array | None
@@ -40,7 +40,7 @@ class Tile(NamedTuple):
     """block(number) -> where it stands, and whether it is visited (None: it is), for each of `count` blocks."""
 
     index: jax.Array
-    place: Place
+    place: TileIndex
     count: jax.Array
     block: Callable
 
@@ -89,7 +89,7 @@ class Kernel:
         """Whether each worker has a part of its own, which goes with its rows."""
         return name == "wide" or self.rows in AXES[name]
 
-    def part(self, refs, name: str, place: Place, worker=0):
+    def part(self, refs, name: str, place: TileIndex, worker=0):
         """Of an array in device memory, what belongs to a block of scores, or to a worker's rows of it."""
         row = place.row + worker * ROWS
         if name == "wide":
@@ -146,7 +146,7 @@ def by_rows(kernel: Kernel) -> tuple[int, Callable]:
         first, whole, ragged, last = span(refs, b, i)
         n = head if kernel.rows == "t" else head * plan.group
         k = lax.div(head, jnp.int32(plan.group)) if kernel.rows == "t" else head
-        tile = Place(b, n, k, i * tiling.rows)
+        tile = TileIndex(b, n, k, i * tiling.rows)
 
         def block(number):
             turn, j = (lax.div(number, last - first), lax.rem(number, last - first)) if repeats > 1 else (0, number)

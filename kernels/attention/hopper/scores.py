@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from ... import mosaic_gpu as gpu
-from .halves import Block
+from .halves import WorkerBlock
 from .plan import LOG2E
 
 
-def logits(at: Block, products):
+def logits(at: WorkerBlock, products):
     """Scores (x, factor), x · factor in base 2, and d score / d (scale · q·k), None if that is 1.
 
     Slopes and wide biases come with log2 e multiplied in. The factor is left for the exponential, where it costs
@@ -34,7 +34,7 @@ def logits(at: Block, products):
     return turned * (plan.cap * LOG2E), 1.0, 1.0 - turned * turned
 
 
-def visible(at: Block, x):
+def visible(at: WorkerBlock, x):
     """-inf in place of the scores that are hidden."""
     return lax.cond(at.whole, lambda x: x, functools.partial(_hide, at), x)
 
@@ -59,7 +59,7 @@ def _hide(at, x):
     return functools.reduce(lambda x, rule: jnp.where(rule, x, -jnp.inf), rules, x)
 
 
-def dropping(at: Block) -> Callable:
+def dropping(at: WorkerBlock) -> Callable:
     """x -> 0 in place of those of its numbers that dropout takes; the others do not grow here.
 
     Dropout.keep of the block (dropout.py), its words taken as signed: products and exclusive or agree.
@@ -84,7 +84,7 @@ def _mix(h):
     return h ^ lax.shift_right_logical(h, jnp.full_like(h, 16))
 
 
-def weights(at: Block, products):
+def weights(at: WorkerBlock, products):
     """p, recomputed from a log-sum-exp in base 2, +inf for queries that see nothing, and p · d score / d (scale · q·k).
 
     The latter is made at once: where a cap makes the two differ, often one of them alone is wanted from here on.
@@ -94,7 +94,7 @@ def weights(at: Block, products):
     return p, p if slant is None else p * slant
 
 
-def score_gradient(at: Block, steep, dp):
+def score_gradient(at: WorkerBlock, steep, dp):
     """ds = p · (dp - delta), steep for p, with respect to scale · q·k, which is that with respect to a bias.
 
     dp is already rid of what dropout takes, and grows here.

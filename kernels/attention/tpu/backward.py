@@ -14,7 +14,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from . import line, relative
-from .block import HIDDEN, LOG2E, Block, Head, How, Place
+from .block import HIDDEN, LOG2E, Block, BlockIndex, Head, How
 from .call import call, call_by_planes, rows_of
 from .ops import clipped, dot, iota, side_by_side, sigmoid, when, zeroed
 from .plan import ALL, LANES, SOME, Plan, Visits
@@ -80,7 +80,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         for r, _ in rows:
             pl.when(first_of_row)(lambda r=r: _clear(refs, *(ADDED_UP & refs.keys()), at=r))
         if plan.short:
-            return _whole([Block(plan, how, refs, Place(column, b, r, 0, 0), visits is not None) for r, b in rows])
+            return _whole([Block(plan, how, refs, BlockIndex(column, b, r, 0, 0), visits is not None) for r, b in rows])
         ((r, b),) = rows
         i, state = (step, ALL) if visits is None else visits.at(refs.get("visits"), b, j, step)
         pl.when(first)(lambda: _clear(refs, "dk_sum", "dv_sum"))
@@ -89,7 +89,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
             pl.when(first)(lambda: relative.clear(refs, "d_relative_k_sum"))
             pl.when(first_of_row)(lambda: relative.clear(refs, "d_relative_q_sum"))
         for one, masked in ((ALL, False), (SOME, True)):
-            when(state, one)(lambda masked=masked: _add(Block(plan, how, refs, Place(column, b, r, i, j), masked)))
+            when(state, one)(lambda masked=masked: _add(Block(plan, how, refs, BlockIndex(column, b, r, i, j), masked)))
         pl.when(last)(lambda: _write(refs, r, dk=refs["dk_sum"][...], dv=refs["dv_sum"][...]))
         pl.when(last_of_row)(lambda: _write(refs, r, dq=refs["dq_sum"][:, : plan.T]))
         if how.bias == "relative":
@@ -212,7 +212,7 @@ def backward_of_planes(plan: Plan, how: How, operands: dict, seen: tuple, shape:
         pl.when(first)(lambda: _clear(refs, "d_plane"))
 
         def add(masked):
-            side_by_side(_gradients(Block(plan, how, refs, Place(column, b, 0, i, j), masked)))
+            side_by_side(_gradients(Block(plan, how, refs, BlockIndex(column, b, 0, i, j), masked)))
 
         here = ALL
         if state is not None:

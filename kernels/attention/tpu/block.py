@@ -53,7 +53,7 @@ class How:
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class BlockIndex:
     """Where a block stands: column of heads, row b of the batch, r of the step; i-th of queries and j-th of keys."""
 
     column: jax.Array | int
@@ -75,7 +75,7 @@ class Head:
 class Block:
     """One block of one row: what all heads share of its scores, and each head's scores."""
 
-    def __init__(self, plan: Plan, how: How, refs: dict, place: Place, masked: bool):
+    def __init__(self, plan: Plan, how: How, refs: dict, place: BlockIndex, masked: bool):
         self.plan, self.how, self.refs, self.place, self.masked = plan, how, refs, place, masked
         self.heads = [
             Head(place.column * plan.heads + g, g, slice(g * plan.H, (g + 1) * plan.H)) for g in range(plan.heads)

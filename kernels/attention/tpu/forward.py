@@ -23,7 +23,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from . import coding, line
-from .block import HIDDEN, LOG2E, Block, Head, How, Place
+from .block import HIDDEN, LOG2E, Block, BlockIndex, Head, How
 from .call import call, rows_of
 from .ops import clipped, dot, side_by_side, sigmoid, when
 from .plan import ALL, SOME, Plan, Visits
@@ -70,7 +70,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         pl.when((row_block == 0) & (i == 0) & (step == 0))(lambda: line.lay_out(plan, refs))
 
     def block(r, b, j, masked):
-        return Block(plan, how, refs, Place(column, b, r, i, j), masked)
+        return Block(plan, how, refs, BlockIndex(column, b, r, i, j), masked)
 
     def rows(rows):
         """A step's rows [(r, b), …] with the block of queries and of keys that it is at."""
