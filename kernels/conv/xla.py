@@ -7,8 +7,9 @@ from jaxtyping import Array
 
 from ..platform import product
 
-FEW = 8  # taps up to which a row is widened tap by tap, which moves fewer bytes; the gradients of more taps would lose
-# digits as they add up, so that their row is widened as a whole
+# Up to so many taps a row is widened tap by tap, which moves fewer bytes. The gradients of more taps would lose digits
+# as they add up, so that their row is widened as a whole.
+FEW = 8
 
 
 def depthwise(x, kernel, *, bias, segments, before, tail, tail_segment):
