@@ -2,8 +2,8 @@
 
 An implementation may compute more than its operation needs: scores outside a window that a block of keys holds as
 well, or a padded last block. The operation therefore states its own count, and its implementations mark the products
-that the statement stands for. Who knows better than the operation states it again around it, and marks the whole
-operation as included. Nothing of it reaches the compiled program.
+that the statement stands for. A caller that knows the count better marks the whole operation as included and states
+its own. Nothing of it reaches the compiled program.
 """
 
 import contextlib

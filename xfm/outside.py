@@ -1,7 +1,7 @@
-"""Classes, functions and tables by "package.module:Name": importing one, and whether it can stand in a slot.
+"""Classes and functions by "package.module:Name": importing one, and whether it can stand in a slot.
 
-The current folder counts as a place of modules, as it does for `python -m`, so that a project beside its runs needs
-no installation.
+Modules are also searched in the current folder, as `python -m` does, so that a project beside its runs needs no
+installation.
 """
 
 import dataclasses

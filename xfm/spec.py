@@ -6,6 +6,7 @@ outside the tables (`xfm/outside.py`).
 """
 
 import dataclasses
+import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
@@ -71,7 +72,10 @@ def build(table: Table, spec: Spec, **given: Any) -> Any:
 
 def table_of(table: Table) -> Mapping[str, Any]:
     """The table of a slot that is named; a table itself is returned as it is."""
-    return imported(TABLES[table]) if isinstance(table, str) else table
+    if not isinstance(table, str):
+        return table
+    module, name = TABLES[table].split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def lookup(table: Table, kind: Any) -> Any:

@@ -9,9 +9,9 @@ from .mask import Mask
 def keys_of_a_query(mask: Mask, T: int, S: int) -> float:
     """The mean number of keys that the window and the pattern show a query, at most S.
 
-    Counted as papers count: causal order hides half of the keys without a window and none is left out (Chowdhery et al.
-    2022, "PaLM", appendix B), a window is as wide at the ends of a row as inside, and segments hide nothing. Which
-    tokens are in `everyone`, and a pattern that is itself computed, are data, and change nothing.
+    The count follows the custom of papers: causal order does not halve it, a window is as wide at the ends of a row as
+    inside, and segments hide nothing. `everyone`, and a pattern that is itself computed in the program, are data whose
+    values a trace does not know, and change nothing.
     """
     counts = [S]
     hidden_after = mask.order == "causal" and mask.prefix is None

@@ -7,12 +7,18 @@ from jaxtyping import Array
 
 from ..platform import product
 
+# Up to so many taps a row is widened tap by tap, which moves fewer bytes. The gradients of more taps would lose digits
+# as they add up, so that their row is widened as a whole.
+FEW = 8
+
 
 def depthwise(x, kernel, *, bias, segments, before, tail, tail_segment):
     """`depthwise` of the package, its arguments checked."""
     sums = jnp.promote_types(x.dtype, jnp.float32)
     y = jnp.broadcast_to(jnp.zeros((), sums) if bias is None else bias.astype(sums), x.shape)
-    for w, near in enumerate(taps(x, kernel.shape[0], segments, before, tail, tail_segment)):
+    W = kernel.shape[0]
+    row = x if W <= FEW else x.astype(sums)
+    for w, near in enumerate(taps(row, W, segments, before, tail, tail_segment)):
         y += kernel[w].astype(sums) * near.astype(sums)
     return y.astype(x.dtype)
 

@@ -67,10 +67,17 @@ def test_values_and_gradients_equal_the_definition(kind, width, implementation):
 @pytest.mark.parametrize("kind", ["channels", "two groups"])
 def test_bfloat16_is_rounded_once(kind):
     x, kernel, bias = numbers(kind, 5, jnp.bfloat16)
-    exact = KINDS[kind][0](*(a.astype(jnp.float32) for a in (x, kernel)), bias=bias, segments=SEGMENTS)
-    found = KINDS[kind][0](x, kernel, bias=bias, segments=SEGMENTS)
+    exact, _ = compiled(kind, 5, None, "xla")(x.astype(jnp.float32), kernel.astype(jnp.float32), bias)
+    found, _ = compiled(kind, 5, None, "xla")(x, kernel, bias)
     assert found.dtype == jnp.bfloat16
     assert (jnp.abs(found.astype(jnp.float32) - exact) <= 2**-8 * jnp.abs(exact) + 1e-6).all()
+
+
+def test_gradients_of_many_taps_are_rounded_once():
+    """Of 65 taps of 1/4, each of which rounds to no change where the sum so far is held in bfloat16."""
+    x, kernel = jnp.zeros((1, 200, 1), jnp.bfloat16), jnp.full((65, 1), 0.25, jnp.bfloat16).at[0].set(256)
+    grad = jax.jit(jax.grad(lambda x: depthwise(x, kernel).astype(jnp.float32).sum()))(x)
+    assert float(grad[0, 100, 0]) == 272 and grad.dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

@@ -105,15 +105,15 @@ def trips(eqn: Any) -> int:
     counter, bound = cond.eqns[0].invars
     if hasattr(counter, "val") or counter not in cond.invars[consts:]:
         return 1
-    place = cond.invars.index(counter)
-    carried = place - consts
+    index = cond.invars.index(counter)
+    carried = index - consts
     was, now = body.invars[eqn.params["body_nconsts"] + carried], body.outvars[carried]
     steps = [step for step in body.eqns if now in step.outvars and step.primitive.name == "add"]
     if not steps or was not in steps[0].invars:
         return 1
     by = next((var for var in steps[0].invars if var is not was), None)
     bound = bound if hasattr(bound, "val") else outer[cond.invars.index(bound)]
-    ends = [getattr(var, "val", None) for var in (by, outer[place], bound)]
+    ends = [getattr(var, "val", None) for var in (by, outer[index], bound)]
     if None in ends or ends[0] != 1:
         return 1
     return max(0, int(ends[2]) - int(ends[1]))
