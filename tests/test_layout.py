@@ -23,7 +23,7 @@ FLOORS = (
     ("hub",),
     ("train",),
     ("plan", "convert"),
-    ("loading", "describe", "overrides", "catalogue"),
+    ("loading", "describe", "overrides", "catalogue", "listing"),
     ("cli", "__main__"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
