@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -36,14 +36,27 @@ def keeps(nodeid: str, slow: bool, third: int, always: Iterable[str]) -> bool:
 
 
 def related(changed: Iterable[str], tests: Iterable[str]) -> list[str]:
-    """The test files among `tests` that changed, or whose module did: tests/train/test_step.py of xfm/train/step.py.
+    """The test files among `tests` that changed, and those of each module that did.
 
-    All those of kernels go with each kernel.
+    xfm/train/step.py has tests/train/test_step.py. A module that has no file of its name has all of its room's, since
+    suites run over whole tables: xfm/parts/norm/rmsnorm.py those in tests/parts. All those of kernels go with each
+    kernel. A tool without a room, such as xfm/spec.py, has those of its name only.
     """
-    changed = set(changed)
-    stems = {f"tests/{Path(file).parent.name}/test_{Path(file).stem}.py" for file in changed}
-    kernels = "tests/kernels/" if any(file.startswith("kernels/") for file in changed) else None
-    return sorted(file for file in tests if file in changed | stems or (kernels and file.startswith(kernels)))
+    tests = sorted(tests)
+    return sorted({file for path in changed for file in (path, *_of_module(path, tests)) if file in tests})
+
+
+def _of_module(path: str, tests: Sequence[str]) -> list[str]:
+    parts = Path(path).parts
+    if parts[0] == "kernels":
+        return [file for file in tests if file.startswith("tests/kernels/")]
+    if parts[0] != "xfm":
+        return []
+    own = [file for file in tests if Path(file).name == f"test_{Path(path).stem}.py"]
+    if len(parts) == 2:
+        return own
+    room = [file for file in tests if file.startswith(f"tests/{parts[1]}/")]
+    return [file for file in own if file in room] or room
 
 
 def options(stage: str) -> list[str]:

@@ -4,6 +4,7 @@ Nothing is imported: files are read as syntax trees, which takes a second.
 """
 
 import ast
+import functools
 import itertools
 from pathlib import Path
 
@@ -61,7 +62,9 @@ def _for_types(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
+@functools.cache
 def graph() -> dict[str, set[str]]:
+    """module -> the modules that it imports."""
     known = modules()
     return {name: imports(name, path, known) for name, path in known.items()}
 

@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> Parser:
+    """The whole command line: each command with its arguments and, as `run`, the function below that it calls."""
     layout = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     about = "Text encoders, state-space hybrids and vision transformers in JAX."
     top = Parser("xfm", description=about, epilog=EXAMPLES, **layout)
@@ -203,6 +204,7 @@ def load(arguments: argparse.Namespace):
 
 
 def run_train(arguments: argparse.Namespace) -> None:
+    """Trains what the config describes, or goes on with it; what does not fit in memory is refused before."""
     config = load(arguments)
     from xfm.catalogue import check_fits
     from xfm.train import train
@@ -213,6 +215,7 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 
 def run_eval(arguments: argparse.Namespace) -> None:
+    """Prints the validation metrics of a run's newest checkpoint."""
     from xfm.train import evaluate
 
     result = evaluate(arguments.workdir)
@@ -222,6 +225,7 @@ def run_eval(arguments: argparse.Namespace) -> None:
 
 
 def run_describe(arguments: argparse.Namespace) -> None:
+    """Prints a network from top to bottom."""
     config = load(arguments)
     from xfm.describe import describe
 
@@ -230,6 +234,7 @@ def run_describe(arguments: argparse.Namespace) -> None:
 
 
 def run_embed(arguments: argparse.Namespace) -> None:
+    """Writes a vector for each line of standard input to standard output, as one .npy file."""
     from xfm.hub.sentence.lines import embed_lines
     from xfm.loading import sentence_encoder
 
@@ -250,6 +255,7 @@ def run_embed(arguments: argparse.Namespace) -> None:
 
 
 def run_convert(arguments: argparse.Namespace) -> None:
+    """Writes a checkpoint or a run as a folder of the Hub, or prints what would become of each tensor."""
     from xfm.convert.command import convert, mapping
 
     if arguments.dest is None and not arguments.dry_run:
@@ -263,6 +269,7 @@ def run_convert(arguments: argparse.Namespace) -> None:
 
 
 def run_list(arguments: argparse.Namespace) -> None:
+    """Prints the configs that pass the filters; what is broken is named on standard error."""
     import dataclasses
 
     from xfm.catalogue import entries

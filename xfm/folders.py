@@ -97,6 +97,7 @@ def is_run(folder: str | Path) -> bool:
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs, for json's `object_pairs_hook`; XfmError for a name that is there twice."""
     content = {}
     for name, value in pairs:
         if name in content:

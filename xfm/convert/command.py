@@ -4,7 +4,8 @@ from pathlib import Path
 
 from xfm.convert.export import run_checkpoint
 from xfm.errors import XfmError
-from xfm.hub.checkpoint import is_run, load, planned
+from xfm.folders import is_run
+from xfm.hub.checkpoint import load, planned
 from xfm.hub.weights import file_pieces
 
 
