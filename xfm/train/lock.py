@@ -2,7 +2,9 @@
 
 The file is made with O_EXCL, which is atomic on local and on network file systems. Its holder renews the file's time
 every few seconds. A lock is left over if its process is gone, which is known at once on the same machine, or if its
-time has not been renewed for a while, whatever the machine; a lock that is left over is taken over.
+time has not been renewed for a while, whatever the machine; such a lock is taken over. Of several runs that find it so,
+the one that makes a second file with O_EXCL, the claim, replaces the lock by its own. The lock is never absent in
+between, so nobody else can make it.
 """
 
 import contextlib
@@ -73,8 +75,8 @@ class Lock:
         if jax.process_index() != 0:
             return self
         own = Holder.here()
-        while not self._made(own):
-            self._clear()
+        while not (self._made(own) or self._taken_over(own)):
+            time.sleep(0.01)  # another one is taking the lock over, or has just removed it
         self._own = own
         threading.Thread(target=self._renew, name="xfm lock", daemon=True).start()
         return self
@@ -98,46 +100,69 @@ class Lock:
         except FileExistsError:
             return False
         except OSError as error:
-            raise XfmError(
-                f"cannot write to the workdir {self.path.parent}: {error.strerror}; choose another"
-            ) from None
+            raise self._unwritable(error, "choose another") from None
         try:
             with open(file, "w") as text:
                 text.write(json.dumps(dataclasses.asdict(own)))
         except OSError as error:
             self.path.unlink(missing_ok=True)
-            raise XfmError(f"cannot write to the workdir {self.path.parent}: {error.strerror}; make room") from None
+            raise self._unwritable(error, "make room") from None
         return True
 
-    def _clear(self) -> None:
-        """Moves a lock that is left over out of the way; XfmError where its holder may be at work."""
-        holder, age = _read(self.path), self._age()
-        if age is None:
-            return  # removed just now
-        if age < STALE and not (holder is not None and holder.gone()):
-            who = "another run" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
-            raise XfmError(
-                f"{self.path.parent} is in use by {who} (its last sign of life was {age:.0f} s ago): wait for it to "
-                f"end, or take another workdir; if that process is gone, remove {self.path}, which is otherwise taken "
-                f"over {STALE:.0f} s after the last sign of life"
-            )
-        # Another run may find the same lock and be faster: then what is moved is its lock, and is put back.
-        aside = self.path.with_name(f".{FILE}.{uuid.uuid4().hex}")
-        if _read(self.path) != holder:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(self.path, aside)
-            if _read(aside) != holder:
-                with contextlib.suppress(OSError):
-                    os.link(aside, self.path)
-            aside.unlink()
+    def _taken_over(self, own: Holder) -> bool:
+        """Whether a lock that is left over could be replaced by one's own; XfmError where its holder may be at work."""
+        holder = self._left_over()
+        if holder is None:
+            return False
+        claim = self.path.with_name(f".{FILE}.claim")
+        try:
+            os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        except FileExistsError:
+            if (age := self._age(claim)) is not None and age >= STALE:  # who made it ended before removing it
+                claim.unlink(missing_ok=True)
+            return False
+        except OSError as error:
+            raise self._unwritable(error, "choose another") from None
+        try:
+            if self._left_over() != holder:  # by now another one has taken it over
+                return False
+            draft = self.path.with_name(f".{FILE}.{own.token}")
+            try:
+                draft.write_text(json.dumps(dataclasses.asdict(own)))
+                os.replace(draft, self.path)
+            except OSError as error:
+                draft.unlink(missing_ok=True)
+                raise self._unwritable(error, "make room") from None
+            return True
+        finally:
+            claim.unlink(missing_ok=True)
 
-    def _age(self) -> float | None:
-        """Seconds since the lock's last renewal, by the clock of the file system; None if it is not there."""
+    def _left_over(self) -> tuple[Holder | None] | None:
+        """(holder,) of a lock that is left over, (None,) where its file is damaged; None where there is no lock.
+
+        Raises XfmError where the lock's holder may be at work.
+        """
+        holder, age = _read(self.path), self._age(self.path)
+        if age is None:
+            return None
+        if age >= STALE or (holder is not None and holder.gone()):
+            return (holder,)
+        who = "another run" if holder is None else f"process {holder.pid} on {holder.host} since {holder.since}"
+        raise XfmError(
+            f"{self.path.parent} is in use by {who} (its last sign of life was {age:.0f} s ago): wait for it to "
+            f"end, or take another workdir; if that process is gone, remove {self.path}, which is otherwise taken "
+            f"over {STALE:.0f} s after the last sign of life"
+        )
+
+    def _unwritable(self, error: OSError, advice: str) -> XfmError:
+        return XfmError(f"cannot write to the workdir {self.path.parent}: {error.strerror}; {advice}")
+
+    def _age(self, file: Path) -> float | None:
+        """Seconds since a file's last renewal, by the clock of the file system; None if it is not there."""
         probe = self.path.with_name(f".{FILE}.{uuid.uuid4().hex}")
         try:
             probe.touch()
-            return max(probe.stat().st_mtime - self.path.stat().st_mtime, 0.0)
+            return max(probe.stat().st_mtime - file.stat().st_mtime, 0.0)
         except FileNotFoundError:
             return None
         finally:
