@@ -79,9 +79,11 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8)],
-        "global_window": [dict(heads=2, window=4, everyone="first")],
-        "block_local": [dict(heads=2, block=3), dict(heads=4, block=128)],
-        "block_sparse": [dict(heads=2, block=1, dense=4), dict(heads=2, block=2, again=3, dense=0)],
+    },
+    "sight": {
+        "global_window": [dict(window=4, everyone="first"), dict(window=2, everyone="first", most=1)],
+        "block_local": [dict(block=3), dict(block=128)],
+        "block_sparse": [dict(block=1, dense=4), dict(block=2, again=3, dense=0)],
     },
     "ffn": {
         "mlp": [dict(hidden=24), dict(hidden=24, activation="relu_squared", bias=False)],
@@ -146,6 +148,11 @@ EXAMPLES = {
         ],
     },
 }
+
+# The suites of mixers run over an attention with each sight.
+EXAMPLES["mixer"]["attention"] += [
+    dict(heads=2, sight=dict(sight, kind=kind)) for kind, sights in EXAMPLES["sight"].items() for sight in sights
+]
 
 
 def examples(slot: str) -> list:

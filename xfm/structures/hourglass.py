@@ -22,7 +22,7 @@ from xfm.structures.sublayer import NO_NORMS, PLAIN
 
 NORM = freeze(dict(kind="layernorm"))
 REFUSAL = "an hourglass cut by 'row' takes one text a row; set cut='text'"
-PAIRS = ("attention", "block_local")  # mixers that take the segments of queries and of keys apart
+PAIRS = ("attention",)  # mixers that take the segments of queries and of keys apart
 
 
 class Hourglass(Structure):
