@@ -145,7 +145,9 @@ def test_global_window(everyone):
     assert_close(real(y), expected)
     plain, _ = applied(attention("global_window", heads=N, window=W), x, segments=jnp.asarray(SEGMENTS))
     none = jnp.zeros((B, T), bool)
-    same, _ = applied(attention("global_window", heads=N, window=W), x, segments=jnp.asarray(SEGMENTS), shared={"global": none})
+    same, _ = applied(
+        attention("global_window", heads=N, window=W), x, segments=jnp.asarray(SEGMENTS), shared={"global": none}
+    )
     assert_close(real(plain), real(same))
 
 
@@ -170,14 +172,12 @@ def test_block_sparse(again, dense):
 
 @pytest.mark.parametrize("block", [1, 3, 50])
 def test_block_local(block):
-    """Blocks of each run of a segment's tokens; blocks of the row where queries' and keys' segments are a pair."""
+    """Blocks of each run of a segment's tokens; a block of which all tokens only attend gives their mean."""
     x = stream()
     y, p = applied(attention("block_local", block=block), x, segments=jnp.asarray(SEGMENTS))
     heard = SEGMENTS > 0
     heard[1, :6] = False
-    pair, _ = applied(
-        attention("block_local", block=block), x, segments=(jnp.ones((B, T), jnp.int32), jnp.asarray(heard))
-    )
+    some, _ = applied(attention("block_local", block=block), x, heard=jnp.asarray(heard))
     q, k, v = (linear(p[name], x) for name in "qkv")
 
     def seen(b, t, keys):
@@ -194,7 +194,7 @@ def test_block_local(block):
             near = np.array([s for s in range(T) if s // block == t // block])
             audible = near[heard[b, near]]
             nobody = out(p, v[b, near].mean(axis=0))
-            assert_close(pair[b, t], seen(b, t, audible) if len(audible) else nobody)
+            assert_close(some[b, t], seen(b, t, audible) if len(audible) else nobody)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def check_unpadded(*specs: Any) -> None:
 
 
 def _check_kind(kind: Any) -> None:
-    """SpecError for a mixer, a sight, an embedding or a structure that needs whole rows, or does not say whether it does."""
+    """SpecError for a mixer, sight, embedding or structure that needs whole rows, or does not say whether it does."""
     part = next(iter(named(kind, "embed", "mixer", "sight", "structure")), None)
     if part is None:
         return

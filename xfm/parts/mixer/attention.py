@@ -37,6 +37,7 @@ class Attention(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = False
 
     heads: Count
     kv_heads: Count | None = None
@@ -61,7 +62,7 @@ class Attention(nn.Module):
         own = self._projected(x, ctx, position, "")
         softmax = softmax_of(self.softmax, N, x.shape[1] if state is None else None)
         attend = Attend(
-            ctx.segments, ctx.mask & self._window(ctx.mask), position.bias(N, ctx), self.scale, softmax,
+            ctx.attending, ctx.mask & self._window(ctx.mask), position.bias(N, ctx), self.scale, softmax,
             self.implementation,
         )  # fmt: skip
         if sight is not None:
@@ -77,9 +78,7 @@ class Attention(nn.Module):
     def _projected(self, x, ctx: Context, position, suffix: str) -> Projected:
         """q, k and v of x by the maps whose names end so, with their norms and positions."""
         N, K, H = self.sizes(x.shape[-1])
-        q, k, v = (
-            Linear((n, H), self.bias, name=f"{name}{suffix}")(x) for name, n in (("q", N), ("k", K), ("v", K))
-        )
+        q, k, v = (Linear((n, H), self.bias, name=f"{name}{suffix}")(x) for name, n in (("q", N), ("k", K), ("v", K)))
         if self.qk_norm is not None:
             q = build(NORMS, self.qk_norm, name=f"q{suffix}_norm")(q)
             k = build(NORMS, self.qk_norm, name=f"k{suffix}_norm")(k)
@@ -137,14 +136,15 @@ def _continued(ctx: Context, x, state) -> Context:
 
 
 def _cached(k, v, segments, mask, state):
-    """The cache with the new keys and values written behind the held ones, and the mask moved there."""
+    """The cache with the new keys and values written after the held ones, and the mask moved there."""
     held = state["held"]
     new = jnp.ones(k.shape[:2], jnp.int32) if segments is None else segments
+    queries, keys = new if isinstance(new, tuple) else (new, new)
     state = dict(
         k=jax.lax.dynamic_update_slice_in_dim(state["k"], k.astype(state["k"].dtype), held, axis=1),
         v=jax.lax.dynamic_update_slice_in_dim(state["v"], v.astype(state["v"].dtype), held, axis=1),
-        segments=jax.lax.dynamic_update_slice_in_dim(state["segments"], new, held, axis=1),
+        segments=jax.lax.dynamic_update_slice_in_dim(state["segments"], keys, held, axis=1),
         held=held + k.shape[1],
     )
     mask = mask & Mask(offset=held)
-    return state["k"].astype(k.dtype), state["v"].astype(v.dtype), (new, state["segments"]), mask, state
+    return state["k"].astype(k.dtype), state["v"].astype(v.dtype), (queries, state["segments"]), mask, state

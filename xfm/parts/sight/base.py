@@ -28,7 +28,8 @@ class Projected(NamedTuple):
 class Attend:
     """The kernel with all that an attention gives it beside its projections; a sight replaces what it must.
 
-    segments, mask: of the context.  bias: of the attention's position.  The rest is the attention's own.
+    segments: of the queries and of the keys, as the context has them.  mask: of the context.  bias: of the attention's
+    position.  The rest is the attention's own.
     """
 
     segments: Segments | None
@@ -62,9 +63,7 @@ class Sight(nn.Module):
 
 def texts(ctx: Context, q: Float[Array, "B T N H"]) -> Int[Array, "B T"]:
     """The segment of each token, 1 where the context knows of none."""
-    if ctx.segments is None:
-        return jnp.ones(q.shape[:2], jnp.int32)
-    return ctx.segments[0] if isinstance(ctx.segments, tuple) else ctx.segments
+    return jnp.ones(q.shape[:2], jnp.int32) if ctx.segments is None else ctx.segments
 
 
 def fit(marks: Bool[Array, "B T"], most: int) -> Bool[Array, ""]:

@@ -31,8 +31,8 @@ class BlockLocal(Sight):
     """A token attends to those of its own block. Time and memory are linear in length.
 
     block: tokens in one; the last of a text may be shorter.
-    Where the context's segments are a pair, a block none of whose keys may be attended to gives the mean of them all,
-    as a softmax does that adds the same large number to every score.
+    A block all of whose tokens only attend gives their mean, as a softmax does that adds the same large number to every
+    score.
     """
 
     block: Count = 128
@@ -42,11 +42,10 @@ class BlockLocal(Sight):
         own = projections[""]
         number = blocks(texts(ctx, own.q), self.block)
         segments = number
-        if isinstance(ctx.segments, tuple):
-            heard = ctx.segments[1] > 0
-            silent = deaf(number, heard)
+        if ctx.heard is not None:
+            silent = deaf(number, ctx.heard)
             own = own._replace(q=jnp.where(silent[..., None, None], 0, own.q))
-            segments = number, jnp.where(heard | silent, number, 0)
+            segments = number, jnp.where(ctx.heard | silent, number, 0)
         with included():
             y = attend(own, segments=segments, mask=Mask.window(self.block - 1, self.block - 1))
         return stated(y, 4 * min(self.block, y.shape[1]))

@@ -74,7 +74,9 @@ class BlockSparse(Sight):
         if T <= self.dense:
             return attend(own)
         if self.again and attend.bias is not None:
-            raise SpecError("sight 'block_sparse' with again has a bias of its own; use it with again=0 or position none")
+            raise SpecError(
+                "sight 'block_sparse' with again has a bias of its own; use it with again=0 or position none"
+            )
         place, length = places_and_lengths(segments)
         number, last = place // size, (length - 1) // size
         everyone = (segments > 0) & ((number == 0) | (number == last) | (length <= self.dense))

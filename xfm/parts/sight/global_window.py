@@ -27,7 +27,7 @@ def answered(
     T = marks.shape[1]
     index = jax.vmap(lambda row: jnp.nonzero(row, size=most, fill_value=T)[0])(marks)
     own = texts(ctx, whole.q)
-    keys = ctx.segments[1] if isinstance(ctx.segments, tuple) else own
+    keys = attend.segments[1] if isinstance(attend.segments, tuple) else own
     queries = jnp.take_along_axis(own, index, axis=1, mode="fill", fill_value=0)
     q = jnp.take_along_axis(whole.q, index[..., None, None], axis=1, mode="fill", fill_value=0)
     return index, attend(whole._replace(q=q), segments=(queries, keys))
@@ -38,9 +38,9 @@ class GlobalWindow(Sight):
 
     window: W tokens, W / 2 on either side.  everyone: which tokens are global, "given" by the batch's "global" (none
     where it has none) or the "first" of each text.
-    most: global tokens of a row up to which no score is formed but those of the window and of these tokens, in a context
-    that is not causal and with a position that adds no bias; with more tokens, all scores are formed, which changes no
-    number.
+    most: global tokens of a row up to which no score is formed but those of the window and of these tokens, in a
+    context that is not causal and with a position that adds no bias. With more tokens all scores are formed, which
+    changes no number.
     """
 
     further: ClassVar[tuple[str, ...]] = ("global",)
