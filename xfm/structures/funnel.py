@@ -69,6 +69,7 @@ class Funnel(Structure):
     """
 
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
+    mixes_all: ClassVar[bool] = True
 
     embed: Spec
     pattern: Pattern
