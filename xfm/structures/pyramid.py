@@ -64,8 +64,7 @@ class Pyramid(Structure):
     program, but for NaN and infinity, which enter as zeros.
     Several texts in a row would be pooled into each other, and are refused: an error where segments are known, a row
     of NaN inside jit.
-    ctx.shared gives layers "types", batch["types"], and the first layer of each shorter block "before", what it was
-    pooled from, as (stream, context).
+    The first layer of each shorter block finds what it was pooled from as the memory "before".
     """
 
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
@@ -93,18 +92,18 @@ class Pyramid(Structure):
         whole = Context.of(batch, padding="text", train=train, dtype=dtype_of(self.dtype))
         x, whole = self._embedded(batch, whole)
         x = one_text(x, whole, REFUSAL)
-        types = {"types": batch["types"]} if "types" in batch else {}
         places = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2]) if whole.positions is None else whole.positions
-        inner = ctx = whole.replace(positions=places, at=None, shared=types)
+        inner = ctx = whole.replace(positions=places, at=None, shared={})
         layers = sublayers_of(self.pattern, self.norms, self.residual)
 
         for i, repeats in enumerate(self.blocks):
-            before = None
+            entry = None
             if i > 0 and x.shape[1] > (2 if self.first == "apart" else 1):
-                before = (x, ctx)
+                before = ctx.remember("before", x).memory
                 x, ctx = self._half(x, ctx)
+                entry = ctx.replace(memory=before)
             loops = 1 if self.loops is None else self.loops[i]
-            x = Block(layers, repeats, loops, self.remat, name=f"block_{i}")(x, ctx, before, i > 0)
+            x = Block(layers, repeats, loops, self.remat, name=f"block_{i}")(x, ctx, entry, i > 0)
             start = x if i == 0 else start
         if self.decoder is None:
             whole = ctx.replace(shared=whole.shared)
@@ -122,8 +121,8 @@ class Pyramid(Structure):
             return pairs(a, self.first, self.end)
 
         segments = None if ctx.segments is None else pair(ctx.segments).min(axis=2)
-        shared = {name: pair(a)[:, :, 0] for name, a in ctx.shared.items()}
-        ctx = ctx.replace(positions=pair(ctx.positions)[:, :, 0], segments=segments, shared=shared)
+        types = None if ctx.types is None else pair(ctx.types)[:, :, 0]
+        ctx = ctx.replace(positions=pair(ctx.positions)[:, :, 0], segments=segments, types=types)
         return POOLS[self.pool](pair(x), axis=2), ctx
 
     def _check(self) -> None:
@@ -151,12 +150,11 @@ class Block(nn.Module):
     remat: str
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], ctx: Context, before: Any = None, alone: bool = False):
-        """before: what x was pooled from, for the first run of the first period only."""
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context, entry: Context | None = None, alone: bool = False):
+        """entry: the context of the first run of the first period, where it is not that of the others."""
         if alone:
             period = Period(self.sublayers, name="first")
-            entry = ctx if before is None else ctx.replace(shared={**ctx.shared, "before": before})
-            for here in (entry, *(ctx,) * (self.loops - 1)):
+            for here in (ctx if entry is None else entry, *(ctx,) * (self.loops - 1)):
                 x, _ = period(x, here, None, jnp.float32(0.0))
         if self.repeats > alone:
             x, _ = repeated(self.sublayers, self.repeats - alone, self.loops, self.remat)(x, ctx)

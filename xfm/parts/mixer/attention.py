@@ -1,6 +1,6 @@
 """Multi-head attention. Vaswani et al. 2017, section 3.2; grouped queries: Ainslie et al. 2023."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -28,8 +28,11 @@ class Attention(nn.Module):
     window: W tokens, W // 2 on either side; in a causal context the W that end with the token itself.
     scale: of the scores, 1 / sqrt(H) if None (T5 has 1).  softmax: spec of how they become weights, of softmaxes.py.
     drop: rate of dropout on the attention weights.  implementation: of the kernel, the best one if None.
+    memory: name of what ctx.memory holds for keys and values to be made of, the stream itself if None. The context's
+    mask is one of the stream, and does not apply to a memory.
 
-    As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`.
+    As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`; with a memory
+    it keeps only how many tokens there were.
     """
 
     whole_row: ClassVar[str | None] = None
@@ -46,23 +49,35 @@ class Attention(nn.Module):
     softmax: Spec = SUM
     drop: Rate = 0.0
     implementation: str | None = None
+    memory: str | None = None
+
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+        return self.attend(x, ctx, state)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+    def attend(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+        """`__call__` by another name, for a part that shares its scope with this one; `capture` lists that part."""
         D = x.shape[-1]
         N, K, H = self.sizes(D)
-        x = ctx.clean(x)
-        q, k, v = (Linear((n, H), self.bias, name=name)(x) for name, n in (("q", N), ("k", K), ("v", K)))
+        x, ctx = ctx.clean(x), _continued(ctx, x, state)
+        seen, there, segments, mask = self._seen(x, ctx)
+        q = Linear((N, H), self.bias, name="q")(x)
+        k, v = (Linear((K, H), self.bias, name=name)(seen) for name in "kv")
         if self.qk_norm is not None:
             q = build(NORMS, self.qk_norm, name="q_norm")(q)
             k = build(NORMS, self.qk_norm, name="k_norm")(k)
 
         position = build(POSITIONS, self.position, name="position")
-        ctx = _continued(ctx, x, state)
-        (q, k), v = position.rotate(q, k, ctx), position.value(v, ctx)
-        segments, mask = ctx.attending, ctx.mask & self._window(ctx.mask)
-        softmax = softmax_of(self.softmax, N, k.shape[1] if state is None else None)
-        if state is not None:
+        q, k = (
+            position.rotate(q, k, ctx)
+            if there is ctx
+            else (position.rotate(q, q, ctx)[0], position.rotate(k, k, there)[1])
+        )
+        v = position.value(v, there)
+        softmax = softmax_of(self.softmax, N, k.shape[1] if state is None or self.memory else None)
+        if self.memory is not None:
+            state = None if state is None else dict(held=state["held"] + x.shape[1])
+        elif state is not None:
             k, v, segments, mask, state = _cached(k, v, segments, mask, state)
         y = attention(
             q, k, v, segments=segments, mask=mask, bias=position.bias(N, ctx), scale=self.scale,
@@ -84,9 +99,21 @@ class Attention(nn.Module):
     @nn.nowrap
     def init_state(self, batch: int, length: int, width: int, dtype=jnp.float32):
         """An empty cache for `length` tokens; segment 0 marks a free place."""
+        if self.memory is not None:
+            return dict(held=jnp.int32(0))
         _, K, H = self.sizes(width)
         empty = jnp.zeros((batch, length, K, H), dtype)
         return dict(k=empty, v=empty, segments=jnp.zeros((batch, length), jnp.int32), held=jnp.int32(0))
+
+    def _seen(self, x, ctx: Context) -> tuple[Array, Context, Any, Mask]:
+        """What keys and values are made of, the context of its positions, the kernel's segments and mask."""
+        if self.memory is None:
+            return x, ctx, ctx.attending, ctx.mask & self._window(ctx.mask)
+        if self.window is not None:
+            raise SpecError("attention has a window within its own stream, and none on a memory; set window=None")
+        memory = ctx.remembered(self.memory, "attention")
+        there = ctx.replace(positions=memory.positions, grid=None)
+        return memory.x.astype(x.dtype), there, memory.segments_for(x, ctx), Mask.full()
 
     def _window(self, mask: Mask) -> Mask:
         if self.window is None:
