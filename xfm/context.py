@@ -53,13 +53,13 @@ class Context:
       that mixes tokens in any other way than by attention refuses such a context by `refuse_heard`.
     padding: what may stand in the stream where segments are 0, and so what `clean` does. "unknown": anything, NaN
       included, so each part replaces it by zeros, since in a gradient 0 · NaN is NaN. "text": it takes part in the
-      arithmetic (Pyramid, Hourglass cut by "row"), so only what is not finite is replaced. "finite": a structure has
+      arithmetic (Funnel, Hourglass cut by "row"), so only what is not finite is replaced. "finite": a structure has
       done one or the other, once, after the embedding, and parts need not.
     types: which of a few sorts each token is of, where layers tell them apart (XLNet, Funnel).
     memory: by name, what cross-attention reads, such as an encoder's tokens; see `Memory`.
     mask: what a token may attend to within its segment, as a description (see `xfm.kernels.attention.Mask`).
     at: the positions where heads that predict per token do so; None means everywhere.
-    depth: how deep in the stack a sublayer stands, from 0 at the bottom to 1 at the top.
+    depth: how deep in the whole network a sublayer stands, from 0 at the bottom to 1 at the top.
     shared: what the embedding or the prologue gives to all later parts, by name.
     grid: (h, w) or (t, h, w) of the patches of a vision input, after any leading tokens that are not patches.
     train: whether dropout and its like are on.   dtype: in which parts compute.

@@ -51,7 +51,7 @@ def run(spec, batch):
             SOME,
             f"'convolved' {CANNOT}",
         ),
-        (dict(STACK, kind="pyramid", blocks=[1, 1]), SOME, f"structure 'pyramid' {CANNOT}"),
+        (dict(STACK, kind="funnel", blocks=[1, 1]), SOME, f"structure 'funnel' {CANNOT}"),
         (dict(STACK, kind="hourglass"), SOME, f"structure 'hourglass' {CANNOT}"),
         (ROW, SOME, f"structure 'hourglass' {CANNOT}"),
         (dict(ROW, pattern=[dict(kind="fourier")]), PADDED, f"part 'fourier' {CANNOT}"),

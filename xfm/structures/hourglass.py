@@ -16,7 +16,8 @@ from xfm.fields import Count, Rate
 from xfm.spec import Pattern, Spec, SpecError, freeze
 from xfm.structures.base import Structure
 from xfm.structures.coarse import Down, Slots, Up, slots
-from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
+from xfm.structures.period import Period, depths_of, repeated, sublayers_of
+from xfm.structures.stack import NO_HEADS, answers, dtype_of, one_text
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 
 NORM = freeze(dict(kind="layernorm"))
@@ -73,11 +74,11 @@ class Hourglass(Structure):
         where = slots(texts, self.rate)
         fine, inner = self._contexts(ctx, texts, where, ctx.real(x))
 
-        x, _ = Period(before, name="before")(x, fine, None, jnp.float32(0))
+        x, _ = Period(before, name="before")(x, fine, None, jnp.zeros(1))
         y = Down(self.rate, self.activation, self.norm, name="down")(x, where)
-        y, _ = repeated(pattern, self.repeats, remat=self.remat)(y, inner)
+        y, _ = repeated(pattern, *depths_of((self.repeats, 1)), self.remat)(y, inner)
         x = Up(self.width, self.activation, self.norm, self.drop, name="up")(x, y, where, texts, ctx)
-        x, _ = Period(after, name="after")(x, fine, None, jnp.float32(1))
+        x, _ = Period(after, name="after")(x, fine, None, jnp.ones(1))
 
         coarse, others = ({n: h for n, h in self.heads.items() if (n in self.coarse) == at} for at in (True, False))
         made = answers(coarse, y, inner.replace(heard=None, at=None), {})
