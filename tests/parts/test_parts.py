@@ -123,9 +123,14 @@ def test_positions_open_one_door_at_most(kind, spec):
         assert np.isfinite(y).all()
         opened |= {door} if np.abs(y).max() > 0 else set()
     assert opened <= {
-        {"rope": "rotate", "rope_2d": "rotate", "alibi": "bias", "relative_buckets": "bias", "shared": "bias"}.get(
-            kind, "add"
-        )
+        {
+            "rope": "rotate",
+            "rope_2d": "rotate",
+            "alibi": "bias",
+            "relative_buckets": "bias",
+            "shared": "bias",
+            "relative_grid": "bias",
+        }.get(kind, "add")
     }
     closed = kind in ("none", "relative_table", "relative_sines")  # what is shared opens no door
     assert closed == (not opened)

@@ -12,6 +12,7 @@ from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.nystrom import Nystrom
 from xfm.parts.mixer.pooled_relative import PooledRelative
 from xfm.parts.mixer.relative import Relative
+from xfm.parts.mixer.windowed import Windowed
 
 MIXERS = {
     "attention": Attention,
@@ -26,4 +27,5 @@ MIXERS = {
     "global_window": GlobalWindow,
     "block_sparse": BlockSparse,
     "block_local": BlockLocal,
+    "windowed": Windowed,
 }
