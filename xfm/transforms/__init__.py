@@ -49,6 +49,21 @@ def transformed(network: nn.Module, specs: Sequence[Spec]) -> nn.Module | Transf
     return Transformed(network, transforms) if transforms else network
 
 
+def lasting(specs: Sequence[Spec]) -> str | None:
+    """The name of the first transform that cannot be merged into the weights; None where all can."""
+    return next((name for name, transform in transforms_of(specs) if not transform.merges), None)
+
+
+def merged(config: Mapping[str, Any], params: Params) -> tuple[Mapping[str, Any], Params]:
+    """The spec and the parameters of a plain network that computes what the config's network does with these.
+
+    Raises XfmError for a transform that cannot be merged into the weights.
+    """
+    one = network(config)
+    spec, _ = operated(config["model"], None, config.get("transforms") or ())
+    return spec, one.merged(params) if isinstance(one, Transformed) else params
+
+
 def operated(
     spec: Mapping[str, Any], params: Params | None, specs: Sequence[Spec]
 ) -> tuple[Mapping[str, Any], Params | None]:

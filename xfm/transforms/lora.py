@@ -19,7 +19,8 @@ def update(a: Float[Array, "*stack_ins r"], b: Float[Array, "*stack_r_outs"], sh
     """A B for a kernel of that shape, [*stack, *ins, *outs]; a is [*stack, *ins, r] and b is [*stack, r, *outs]."""
     stack = shape[: a.ndim + b.ndim - 2 - len(shape)]
     rank = a.shape[-1]
-    return (a.reshape(*stack, -1, rank) @ b.reshape(*stack, rank, -1)).reshape(shape)
+    a, b = a.reshape(*stack, -1, rank), b.reshape(*stack, rank, -1)
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST).reshape(shape)
 
 
 @dataclasses.dataclass(frozen=True)
