@@ -9,13 +9,15 @@ import pytest
 
 import xfm
 from tests.close import assert_close
+from tests.drawn import run
 from tests.train.test_start import checkpoint, config, started
 from xfm.convert.command import convert
 from xfm.errors import XfmError
 from xfm.paths import flatten
 from xfm.train import evaluate, train
 from xfm.train.found import carried, find
-from xfm.transforms import saved
+from xfm.train.record import read_record, write_record
+from xfm.transforms import network, saved
 from xfm.transforms.base import Transform
 
 TRANSFORMS = [dict(kind="lora", rank=2, paths="/(q|v)$"), dict(kind="adapter_bias")]
@@ -65,9 +67,9 @@ def test_only_own_parameters_and_the_head_train(root, trained):
 
 
 def test_the_header_names_what_trains(root, tmp_path, capsys):
-    run, _ = started(adapted(root), tmp_path / "run")
+    begun, _ = started(adapted(root), tmp_path / "run")
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("training: "))
-    flat = flatten(run.like.params)
+    flat = flatten(begun.like.params)
     moving = [path for path in flat if path.startswith(("own/", "head_label/"))]
     numbers = (sum(flat[path].size for path in paths) for paths in (moving, flat))
     assert line.startswith("training: {} of {} arrays, {:,} of {:,} numbers: ".format(len(moving), len(flat), *numbers))
@@ -93,31 +95,22 @@ def test_it_opens_and_leaves_merged(trained, tmp_path):
     m = xfm.load(workdir)
     assert m.family.model_type == "bert" and "own" not in m.params
     ids = np.array([[2, 5, 7, 9, 3]])
-    run = started_again(workdir)
-    hidden = run.objective.model.apply({"params": result.state.params}, m.batch(ids))["label"]
-    assert_close(m(ids)["logits"], hidden)
+    logits = run(network(read_record(workdir).config), {"params": result.state.params}, m.batch(ids))["label"]
+    assert_close(m(ids)["logits"], logits)
     there = xfm.load(convert(workdir, tmp_path / "out"))
-    assert_close(there(ids)["logits"], hidden)
+    assert_close(there(ids)["logits"], logits)
 
 
-def started_again(workdir):
-    from xfm.train.record import read_record
-    from xfm.train.run import setup
-
-    run = setup(read_record(workdir).config, workdir, "read", None)
-    run.checkpoints.close()
-    return run
-
-
-def test_saved_alone(root, trained, tmp_path):
+def test_saved_alone(trained, tmp_path):
     """Own parameters and the head, put onto the checkpoint's network again."""
     workdir, result = trained
-    file = saved.save(tmp_path / "own.npz", result.state.params, TRANSFORMS, also=["^head_label/"])
-    run = started_again(workdir)
-    base = started(adapted(root, transforms=[], train_only=["^head_label/"]), tmp_path / "base")[1].params
-    one, params = saved.load(file, run.objective.model.network, base)
-    jax.tree.map(np.testing.assert_array_equal, params, dict(result.state.params))
-    assert one == run.objective.model
+    one, params = network(read_record(workdir).config), dict(result.state.params)
+    file = saved.save(tmp_path / "own.npz", params, TRANSFORMS, also=["^head_label/"])
+    head = jax.tree.map(np.zeros_like, params["head_label"])
+    base = {name: x for name, x in params.items() if name != "own"} | {"head_label": head}
+    again, made = saved.load(file, one.network, base)
+    jax.tree.map(np.testing.assert_array_equal, made, params)
+    assert again == one
 
 
 def test_another_run_starts_from_it(root, trained, tmp_path):
@@ -137,20 +130,21 @@ def test_another_run_starts_from_it(root, trained, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, state.params["own"], result.state.params["own"])
 
 
-def test_what_cannot_be_merged_stays_a_run(root, tmp_path):
+def test_what_cannot_be_merged_stays_a_run(root, trained, tmp_path):
     lasting = [dict(kind=f"{__name__}:Lasting"), *TRANSFORMS]
     with pytest.raises(XfmError, match="`xfm convert` could not write .*: transform 'lasting' cannot be merged into"):
-        train(adapted(root, transforms=lasting), tmp_path / "run")
-    c = adapted(root, transforms=lasting)
-    c.start.export = "none"
-    result = train(c, tmp_path / "run")
+        started(adapted(root, transforms=lasting), tmp_path / "run")
+    workdir = shutil.copytree(trained[0], tmp_path / "other")
+    record = read_record(workdir)
+    write_record(workdir, dataclasses.replace(record, config={**record.config, "transforms": lasting}))
     with pytest.raises(XfmError, match="the transform 'lasting' of this run cannot be merged into the weights of a"):
-        convert(tmp_path / "run", tmp_path / "out")
-    m = xfm.load(tmp_path / "run")
-    assert m.family.model_type == "xfm" and flatten(m.params).keys() == flatten(result.state.params).keys()
-    assert np.isfinite(np.asarray(m([[2, 5, 7, 3]])["logits"])).all()
+        convert(workdir, tmp_path / "out")
+    m = xfm.load(workdir)
+    assert m.family.model_type == "xfm" and flatten(m.params).keys() == flatten(trained[1].state.params).keys()
+    ids = [[2, 5, 7, 3]]
+    assert_close(m(ids)["logits"], xfm.load(trained[0])(ids)["logits"])
     with pytest.raises(XfmError, match="has the transform 'lasting', which cannot be merged into its weights"):
-        carried(find(str(tmp_path / "run")), [])
+        carried(find(str(workdir)), [])
 
 
 @pytest.mark.parametrize(
@@ -158,7 +152,7 @@ def test_what_cannot_be_merged_stays_a_run(root, tmp_path):
     [
         (
             dict(train_only=["^onw/"]),
-            "config.train_only: '\\^onw/' is found in no parameter path; the nearest are own/",
+            "config.train_only: '\\^onw/' is found in no parameter path; the nearest are",
         ),
         (
             dict(train_only=["^own/"], freeze=["^embed/"]),
