@@ -87,7 +87,9 @@ def test_a_memory_that_nobody_made_is_refused():
         SpecError, match=r"nobody made \(did you mean 'texts'\?\); the memories here: image, texts; Con"
     ):
         read(made)
-    with pytest.raises(SpecError, match="a window within its own stream, and none on a memory; set window=None"):
+    with pytest.raises(
+        SpecError, match="a window or a sight within its own stream, and none on a memory; leave it out"
+    ):
         read({"text": made["texts"]}, window=3)
 
 
