@@ -5,6 +5,7 @@ from xfm.parts.position.grid_decay import DecayOverGrid
 from xfm.parts.position.learned import Learned
 from xfm.parts.position.none import NoPosition
 from xfm.parts.position.relative_buckets import RelativeBuckets
+from xfm.parts.position.relative_grid import RelativeGrid
 from xfm.parts.position.relative_sines import RelativeSines
 from xfm.parts.position.relative_table import RelativeTable
 from xfm.parts.position.rope import Rope
@@ -24,6 +25,7 @@ POSITIONS = {
     "grid_decay": DecayOverGrid,
     "relative_buckets": RelativeBuckets,
     "relative_table": RelativeTable,
+    "relative_grid": RelativeGrid,
     "relative_sines": RelativeSines,
     "shared": Shared,
 }
