@@ -48,8 +48,15 @@ def check_scores(kind: str, names: Sequence[str], table: Mapping) -> None:
 
 
 def scored(names: Sequence[str], table: Mapping, truth: Labels, guess: Labels) -> dict[str, float]:
-    """name -> score."""
-    return {name: float(table[name](np.asarray(truth), np.asarray(guess))) for name in names}
+    """name -> score; XfmError for one that these labels do not have, such as "f1" of three classes."""
+
+    def score(name):
+        try:
+            return float(table[name](np.asarray(truth), np.asarray(guess)))
+        except ValueError as error:
+            raise XfmError(f"the score {name!r} cannot be computed: {' '.join(str(error).split())}") from None
+
+    return {name: score(name) for name in names}
 
 
 def ranks(similarity: Float[np.ndarray, "Q N"], right: Sequence[int]) -> np.ndarray:
