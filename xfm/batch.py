@@ -1,4 +1,4 @@
-"""The names of a batch's arrays. A second text or tower has a prefix, `target/tokens`, and `part_of` gives its batch."""
+"""The names of a batch's arrays: a second text or tower has a prefix, `target/tokens`; `part_of` gives its batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
