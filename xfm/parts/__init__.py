@@ -8,10 +8,12 @@ from xfm.parts.norm import NORMS
 from xfm.parts.pool import POOLS
 from xfm.parts.position import POSITIONS
 from xfm.parts.residual import RESIDUALS
+from xfm.parts.sight import SIGHTS
 
 SLOTS = {
     "embed": EMBEDS,
     "position": POSITIONS,
+    "sight": SIGHTS,
     "mixer": MIXERS,
     "ffn": FFNS,
     "norm": NORMS,
