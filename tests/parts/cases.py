@@ -72,7 +72,8 @@ def batch(kind: str) -> dict[str, np.ndarray]:
 
 
 def position_inputs(kind: str) -> tuple:
-    ctx = Context(grid=GRID, shared=shared()) if kind.endswith("_2d") else packed(shared=shared())
+    on_grid = kind.endswith("_2d") or kind == "relative_grid"
+    ctx = Context(grid=GRID, shared=shared()) if on_grid else packed(shared=shared())
     return (stream(), *(normal(seed, B, T, N, 8) for seed in (8, 9, 10)), ctx)
 
 
@@ -84,6 +85,10 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
     "mixer": lambda kind: (stream(), packed(shared=shared())),
     "embed": lambda kind: (batch(kind), Context() if kind == "patches" else packed()),
     "position": position_inputs,
+    "down": lambda kind: (
+        normal(0, B, 24, D),
+        Context(grid=(4, 6), segments=jnp.asarray(np.repeat(PADDED[:, :12], 2, 1))),
+    ),
     "pool": lambda kind: (stream(), Context(segments=PADDED, shared=shared())),
     "head": lambda kind: (stream(), Context.of({"segments": jnp.asarray(PADDED)}, shared=shared())),
 }
@@ -119,7 +124,7 @@ class Case:
         """What the part answers, without its state or its context."""
         method = doors if self.slot == "position" else None
         y = self.part.apply(params, *inputs, method=method, **how)
-        return y[0] if self.slot in ("embed", "mixer", "ffn") else y
+        return y[0] if self.slot in ("embed", "mixer", "ffn", "down") else y
 
     @functools.cached_property
     def answer(self) -> tuple[Any, Any]:

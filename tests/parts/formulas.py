@@ -463,6 +463,7 @@ FORMULAS = {
         "relative_buckets": relative_buckets,
         "relative_table": relative_table,
         "relative_sines": relative_sines,
+        "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
         "shared": lambda s, p, given: dict(bias=sloped(SLOPES, given)),
     },
     "embed": {
@@ -472,6 +473,10 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+    },
+    "down": {
+        kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
+        for kind in ("patch_merging", "strided_conv", "pool")
     },
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, 0],
@@ -512,5 +517,6 @@ FORMULAS = {
         "block_sparse": Elsewhere(LONG + "test_block_sparse"),
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
+        "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
     },
 }
