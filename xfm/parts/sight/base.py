@@ -8,11 +8,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from xfm.context import Context
+from xfm.context import Context, Segments
 from xfm.kernels.attention import Bias, Dropout, Mask, Sigmoid, Softmax, attention
 from xfm.spec import SpecError
-
-Segments = Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B S"]]
 
 
 class Projected(NamedTuple):
@@ -32,7 +30,7 @@ class Attend:
     position.  The rest is the attention's own.
     """
 
-    segments: Segments | None
+    segments: Segments
     mask: Mask
     bias: Bias | None = None
     scale: float | None = None
