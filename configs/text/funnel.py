@@ -44,7 +44,8 @@ def network(
 ):  # fmt: skip
     """The encoder, with its decoder unless that is None: post-norm, no positions in the embedding.
 
-    first, end: as in a pyramid.  keys: whether the first layer of a block sees the tokens "before" pooling, or "after".
+    first, end: as in structure `funnel`.
+    keys: whether the first layer of a block sees the tokens "before" pooling, or "after".
     """
     norm = dict(kind="layernorm", eps=eps)
     mixer = dict(
@@ -53,7 +54,7 @@ def network(
         cls="free" if first == "apart" else "counted", drop=drop,
     )  # fmt: skip
     return dict(
-        kind="pyramid",
+        kind="funnel",
         embed=dict(kind="tokens", vocab=vocab, width=width, types=None, norm=norm, drop=drop),
         pattern=[mixer, dict(kind="mlp", hidden=hidden or 4 * width, activation=activation)],
         blocks=tuple(blocks),
@@ -86,6 +87,7 @@ def get_config(arg="small"):
     c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.02))]
     if arg in BASES:
         c.objective = dict(kind="classification", classes=2)
+        c.evals = [dict(kind="classes")]
         c.data.update(kind="labelled", path="data", length=128)
         del c.data["packing"]
         c.batch, c.steps, c.schedule = 32, 3000, dict(kind="linear", peak=2e-5, warmup=300)

@@ -127,14 +127,16 @@ VALUES = [
     "init=[['evil', {'kind': 'normal', 'std': 1}]]", "decay=[['(', 0.0]]", "decay=[3]", "decay=[['', -1]]",
     "groups=[['', [1.0]]]", "groups=[['evil', 1.0]]", "freeze=['(']", "freeze=['']", "freeze='x'", "freeze=['evil']",
     # Other kinds, with what they lack.
-    "model.kind=pyramid", "objective.kind=permutation_lm", "objective.kind=classification",
+    "model.kind=funnel", "objective.kind=permutation_lm", "objective.kind=classification",
     "optimiser={'kind': 'sgd', 'momentum': 2}", "optimiser={'kind': 'sgd', 'momentum_kind': 'x'}",
     "schedule={'kind': 'wsd', 'decay': 100000000}", "schedule={'kind': 'wsd', 'shape': 'x'}", "data.kind=mixture",
     "data.kind=tfds", "start={'source': '/nowhere'}", "start={'source': ''}", "start={'x': 1}", "start.drop=2",
 ]  # fmt: skip
 PIXELS = [
     "objective.smoothing=2", "objective.smoothing=1", "objective.mixup=-1", "objective.cutmix=nan",
-    "objective.classes=1", "objective.scores=['x']", "objective.scores='x'", "objective.scores=[[]]",
+    "objective.classes=1", "evals.0.scores=['x']", "evals.0.scores='x'", "evals.0.scores=[[]]",
+    "evals=x", "evals=[3]", "evals=[{}]", "evals=[{'kind': 'x'}]", "evals=[{'kind': 'classes', 'x': 1}]",
+    "evals.0.kind=x", "evals.1.scores=[]",
     "data.size=[1,2,3]", "data.std=0", "data.mean='x'", "data.corrupt=x", "data.augment=[3]",
     "data.augment=[{'kind': 'x'}]", "data.augment=[{'kind': 'flip', 'chance': 2}]", "model.embed.patch=0",
     "model.embed.patch=[4]", "model.embed.patch=3",

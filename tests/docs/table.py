@@ -19,6 +19,7 @@ from tests.parts.examples import EXAMPLES
 from xfm import __version__
 from xfm.catalogue import Entry, entries
 from xfm.data import SOURCES
+from xfm.evaluators import EVALUATORS
 from xfm.hub.families import FAMILIES
 from xfm.objectives import OBJECTIVES
 from xfm.parts import SLOTS
@@ -55,6 +56,7 @@ def table() -> str:
     others = {
         "structures": STRUCTURES,
         "objectives": OBJECTIVES,
+        "evaluators": EVALUATORS,
         "data": SOURCES,
         "tokenisers": TOKENIZERS,
         "optimisers": OPTIMISERS,
@@ -179,6 +181,8 @@ def _enumerated(node: ast.AST, listed: dict[str, set[str]]) -> set[str]:
         return listed.get(node.id, set())
     if isinstance(node, ast.comprehension) and node.ifs:
         return set()
+    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "every_example":
+        return set(SLOTS)
     if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ENUMERATORS:
         return {node.args[0].value} if node.args else {"configs"}
     return set().union(*(_enumerated(inner, listed) for inner in ast.iter_child_nodes(node)))

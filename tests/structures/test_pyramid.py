@@ -1,4 +1,4 @@
-"""The pyramid: pairs and the way back written in loops, shorter blocks, looped layers, padding, refusals."""
+"""Stages over ever coarser grids: each compiled once, features by name, depth over all of them, refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -7,164 +7,139 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from xfm.errors import XfmError
-from xfm.parts.mixer.pooled_relative import sides
-from xfm.spec import SpecError
-from xfm.structures.pyramid import pairs, spread
+from tests.drawn import spread
+from xfm.context import Context
+from xfm.parts import SLOTS
+from xfm.spec import SpecError, build
 
-ATTENTION = dict(kind="pooled_relative", heads=2, reads="before")
+NORM = dict(kind="layernorm")
 MLP = dict(kind="mlp", hidden=24)
-TOKENS = jnp.arange(22).reshape(2, 11) % 13
+ATTENTION = dict(kind="attention", heads=2, position=dict(kind="relative_grid", size=4))
+WINDOWED = dict(kind="windowed", mixer=ATTENTION, window=4, shift=2)
+DOWN = dict(kind="patch_merging", width=24)
+BATCH = {"images": jax.random.normal(jax.random.key(3), (2, 8, 8, 1))}
+EMBED = dict(kind="patches", patch=1, width=16, cls=0)
 
 
 def pyramid(**changes):
     spec = dict(
         kind="pyramid",
-        embed=dict(kind="tokens", vocab=13, width=16),
-        pattern=[ATTENTION, MLP],
-        blocks=[1, 2, 1],
-        decoder=2,
-        norms={"out": dict(kind="layernorm")},
-        heads=dict(lm=dict(kind="mlm", vocab=13)),
+        embed=EMBED,
+        stages=[
+            dict(pattern=[WINDOWED, MLP], repeats=2),
+            dict(down=DOWN, pattern=[ATTENTION, MLP], repeats=3),
+            dict(down=dict(kind="pool"), pattern=[MLP], norms={"out": NORM}, residual=dict(kind="scaled", gate=0.5)),
+        ],
+        norms={"in": NORM},
+        norm=NORM,
+        heads=dict(label=dict(kind="classification", classes=3, pool=dict(kind="mean"))),
     )
     return xfm.build(spec | changes)
 
 
-def run(model, params, batch):
-    return jax.jit(model.apply)({"params": params}, batch)
+def drawn(model):
+    shapes = jax.eval_shape(model.init, jax.random.key(0), BATCH)["params"]
+    return spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.3)
 
 
-def drawn(model, batch):
-    return jax.jit(model.init)(jax.random.key(0), batch)["params"]
+def test_stages_are_what_their_parts_make_one_after_the_other():
+    """Written out: stacks of one stage each, on the stream that the down before it makes."""
+    model = pyramid()
+    params = drawn(model)
+    out = jax.jit(model.apply)({"params": params}, BATCH)
+    x, ctx = build(SLOTS["embed"], EMBED).apply({"params": params["embed"]}, BATCH, Context())
+    for i, stage in enumerate(model.stages):
+        own = params[f"stage_{i}"]
+        if "down" in stage:
+            down = build(SLOTS["down"], stage["down"])
+            x, ctx = down.apply({"params": own.get("down", {})}, x, ctx)
+        for repeat in range(stage.get("repeats", 1)):
+            for j, part in enumerate(stage["pattern"]):
+                name, (h, w), D = f"{part['kind']}_{j}", ctx.grid, x.shape[-1]
+                one = jax.tree.map(lambda a, r=repeat: a[r : r + 1], own["layers"][name])
+                given = dict(kind="given", grid=(h, w), width=D)
+                alone = xfm.build(
+                    dict(
+                        kind="stack",
+                        embed=given,
+                        pattern=[part],
+                        norms=stage.get("norms", model.norms),
+                        residual=stage.get("residual", model.residual),
+                    )
+                )
+                x = alone.apply({"params": {"layers": {f"{part['kind']}_0": one}}}, {"x": x})["hidden"]
+        assert_close(out[f"stage_{i}"], x, of=f"stage {i}")
+    assert [out[f"stage_{i}"].shape for i in range(3)] == [(2, 64, 16), (2, 16, 24), (2, 4, 24)]
+    assert set(out) == {"hidden", "stage_0", "stage_1", "stage_2", "label"}
+    assert out["hidden"].shape == (2, 4, 24) and out["label"].shape == (2, 3)
 
 
-def members(length, first, end):
-    """Which tokens each pair is made of, told one by one."""
-    rest = list(range(length))
-    found = []
-    if first == "apart":
-        found.append([0])
-        rest = rest[1 : length - 1] if end == "cut" else rest[1:]
-    while rest:
-        found.append(rest[:2])
-        rest = rest[2:]
-    return found
+@pytest.fixture(autouse=True)
+def given(monkeypatch):
+    """An embedding that hands on batch["x"] as a grid."""
+    import flax.linen as nn
 
+    class Given(nn.Module):
+        grid: tuple
+        width: int
 
-@pytest.mark.parametrize("first,end", [("apart", "cut"), ("apart", "kept"), ("paired", "kept")])
-@pytest.mark.parametrize("length", [4, 11])
-def test_pairs_and_the_way_back(length, first, end):
-    x = np.random.default_rng(0).normal(size=(2, length, 5)).astype(np.float32)
-    halved = pairs(jnp.asarray(x), first, end)
-    own = members(length, first, end)
-    assert_close(halved.mean(axis=2), np.stack([x[:, one].mean(axis=1) for one in own], axis=1))
-    assert_close(halved.max(axis=2), np.stack([x[:, one].max(axis=1) for one in own], axis=1), rtol=0)
-    back = spread(jnp.asarray(halved[:, :, 0]), 2, length, first)
-    expected = np.zeros_like(x)
-    for place in range(length):
-        pair = place // 2 if first == "paired" else (place + 1) // 2
-        if pair < len(own):
-            expected[:, place] = x[:, own[pair][0]]
-    assert_close(back, expected, rtol=0)
+        @nn.compact
+        def __call__(self, batch, ctx):
+            return batch["x"], ctx.replace(grid=self.grid)
 
-
-def test_sides_meet_in_the_score_of_their_distance():
-    a = jax.random.normal(jax.random.key(0), (1, 5, 2, 8))
-    t, s = jnp.array([[0, 1, 5, 9, 13]]), jnp.array([[0, 1, 3, 5, 7, 9, 11]])
-    query, key = sides(a, t, s)
-    angle = (t[0, :, None] - s[0, None, :])[..., None] / 10_000 ** (np.arange(4) / 4)
-    wave = np.concatenate([np.sin(angle), np.cos(angle)], axis=-1)
-    assert_close(jnp.einsum("btnd,bsd->bnts", query, key)[0], np.einsum("tnd,tsd->nts", a[0], wave))
-
-
-def test_blocks_halve_and_the_decoder_is_whole_again():
-    params = drawn(pyramid(), {"tokens": TOKENS})
-    whole = run(pyramid(), params, {"tokens": TOKENS})
-    assert whole["hidden"].shape == (2, 11, 16) and whole["lm"].shape == (2, 11, 13)
-    del params["decoder"]
-    short = run(pyramid(decoder=None), params, {"tokens": TOKENS})
-    assert short["hidden"].shape == (2, 3, 16) and short["lm"].shape == (2, 3, 13)
-    at = run(pyramid(decoder=0), params, {"tokens": TOKENS, "at": jnp.array([[3], [10]])})
-    assert at["lm"].shape == (2, 1, 13)
-    assert set(params["block_0"]) == {"layers"} and set(params["block_1"]) == {"first", "layers"}
-    assert set(params["block_2"]) == {"first"}
-
-
-@pytest.mark.parametrize("length", [1, 2])
-def test_rows_too_short_stay_as_they_are(length):
-    batch = {"tokens": TOKENS[:, :length]}
-    hidden = run(pyramid(), drawn(pyramid(), batch), batch)["hidden"]
-    assert hidden.shape == (2, length, 16) and jnp.isfinite(hidden).all()
-
-
-def test_looped_layers_are_the_same_layers_again():
-    """A block of one layer that runs three times equals one of three layers with the same numbers."""
-    looped, written = pyramid(blocks=[1, 1], loops=[1, 3]), pyramid(blocks=[1, 3])
-    batch = {"tokens": TOKENS}
-    params = drawn(looped, batch)
-    first = params["block_1"]["first"]
-    again = jax.tree.map(lambda a: jnp.stack([a, a]), first)
-    other = {**params, "block_1": {"first": first, "layers": again}}
-    assert_close(run(looped, params, batch)["lm"], run(written, other, batch)["lm"])
+    monkeypatch.setitem(SLOTS["embed"], "given", Given)
 
 
 def test_remat_changes_nothing():
-    batch = {"tokens": TOKENS}
-    params = drawn(pyramid(blocks=[2, 2]), batch)
+    params = drawn(pyramid())
 
     def gradient(remat):
-        model = pyramid(blocks=[2, 2], remat=remat)
-        return jax.jit(jax.grad(lambda p: jnp.square(model.apply({"params": p}, batch)["lm"]).mean()))(params)
+        model = pyramid(remat=remat)
+        return jax.jit(jax.grad(lambda p: jnp.square(model.apply({"params": p}, BATCH)["label"]).mean()))(params)
 
     assert_close(gradient("full"), gradient("none"), rtol=1e-6)
 
 
-def test_any_mixer_of_the_house_stands_in_it():
-    model = pyramid(pattern=[dict(kind="attention", heads=2, position=dict(kind="rope")), MLP])
-    batch = {"tokens": TOKENS, "segments": jnp.array([[1] * 11, [1] * 8 + [0] * 3])}
-    params = drawn(model, batch)
-    assert jnp.isfinite(run(model, params, batch)["hidden"][0]).all()
-    assert set(params["block_1"]["first"]) == {"attention_0", "mlp_1"}
+def test_depth_runs_over_all_stages():
+    """Stochastic depth at rate 1 keeps the network's first layer always, its last never, and the others by chance."""
+    model = pyramid(residual=dict(kind="plain", drop_path=0.9), stages=[dict(pattern=[MLP], repeats=2)] * 2)
+    rates = []
+    original = jax.random.bernoulli
+
+    def noted(key, p, shape):
+        jax.debug.callback(lambda p: rates.append(float(p)), p, ordered=True)
+        return original(key, p, shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.random, "bernoulli", noted)
+        model.apply({"params": drawn(model)}, BATCH, train=True, rngs={"dropout": jax.random.key(0)})
+        jax.effects_barrier()
+    np.testing.assert_allclose(rates, 1 - 0.9 * np.arange(4) / 3, rtol=1e-6)
 
 
-def test_a_pair_with_padding_is_seen_by_nobody():
-    """Padding changes nothing but tokens that are pooled with it, as in the reference: 7 with 8."""
-    segments, tokens = jnp.array([[1] * 8 + [0] * 5]), jnp.arange(13)[None] % 13
-    model = pyramid(blocks=[1, 1], decoder=1)
-    params = drawn(model, {"tokens": tokens})
+def test_compiled_program_does_not_grow_with_depth():
+    def lines(depth):
+        model = pyramid(stages=[dict(pattern=[WINDOWED, MLP], repeats=depth), dict(down=DOWN, pattern=[MLP])])
+        return len(jax.jit(model.apply).lower({"params": drawn(model)}, BATCH).as_text().splitlines())
 
-    def hidden(tokens):
-        return run(model, params, {"tokens": tokens, "segments": segments})["hidden"][0]
-
-    y = hidden(tokens)
-    assert_close(hidden(tokens.at[:, 9:].set(1))[:8], y[:8], rtol=0)
-    moved = jnp.abs(hidden(tokens.at[:, 8].set(1)) - y).max(axis=-1)
-    assert moved[7] > 1e-4 and moved[0] < moved[7]
-
-
-def test_rows_of_several_texts_are_refused():
-    segments = jnp.array([[1] * 11, [1] * 5 + [2] * 6])
-    batch = {"tokens": TOKENS, "segments": segments}
-    params = drawn(pyramid(), {"tokens": TOKENS})
-    with pytest.raises(XfmError, match="row 1 holds several texts, and a pyramid pools neighbours"):
-        pyramid().apply({"params": params}, batch)
-    hidden = run(pyramid(), params, batch)["hidden"]
-    assert jnp.isfinite(hidden[0]).all() and jnp.isnan(hidden[1]).all()
+    assert lines(24) == lines(3)
 
 
 @pytest.mark.parametrize(
     "changes,said",
     [
-        (dict(pool="sum"), "pool is 'sum'; it must be 'mean' or 'max'"),
-        (dict(first="alone"), "first is 'alone'; it must be 'apart' or 'paired'"),
-        (dict(end="dropped"), "end is 'dropped'; it must be 'cut' or 'kept'"),
-        (dict(blocks=[]), "blocks and loops are as many numbers of 1 or more"),
-        (dict(loops=[1, 2]), "blocks and loops are as many numbers of 1 or more"),
-        (dict(decoder=-1), "decoder is -1; it must be a whole number of at least 0"),
-        (dict(pattern=[dict(ATTENTION, cls="seen"), MLP]), "cls is 'seen'; it must be 'free' or 'counted'"),
-        (dict(pattern=[dict(ATTENTION, heads=3), MLP]), "a width of 16 does not divide among 3 heads"),
+        (dict(stages=[]), "stages is .*; it must be a list"),
+        (dict(stages=[dict(repeats=2)]), "structure 'stage 0' needs pattern"),
+        (dict(stages=[dict(pattern=[MLP], repeat=2)]), "'stage 0' has no field 'repeat' .did you mean 'repeats'"),
+        (dict(stages=[dict(kind="stack", pattern=[MLP])]), "stage 0 of a pyramid is a mapping with a 'pattern' and no"),
+        (dict(stages=[dict(pattern=[MLP], down=dict(kind="merging"))]), "slot 'down' has no kind 'merging'"),
+        (dict(stages=[dict(pattern=[MLP], down=dict(kind="pool", size=3))]), "which do not fill a grid of 8 x 8"),
+        (dict(stages=[dict(pattern=[MLP], down=dict(kind="pool"))] * 4), "which do not fill a grid of 1 x 1"),
+        (dict(embed=dict(EMBED, cls=1)), "with embed.cls=0"),
+        (dict(remat="everything"), "no remat 'everything'; there are none, full, dots"),
+        (dict(repeats=3), "structure 'pyramid' has no field 'repeats'"),
     ],
 )
 def test_bad_specs(key, changes, said):
     with pytest.raises(SpecError, match=said):
-        pyramid(**changes).init(key, {"tokens": TOKENS})
+        jax.eval_shape(pyramid(**changes).init, key, BATCH)

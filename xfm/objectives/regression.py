@@ -1,43 +1,27 @@
 """A number for each input, such as how alike two sentences are. Cer et al. 2017 (STS-B), as in Devlin et al. 2019."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
-from xfm.objectives.base import Objective, row_weights, total, weighted
-from xfm.objectives.scores import NUMBERS, check_scores, scored
+from xfm.objectives.base import Objective, row_weights, weighted
 
 
 @dataclasses.dataclass(frozen=True)
 class Regression(Objective):
-    """Squared error of the head "label", which has one class, against batch["labels"].
-
-    scores: names of scores.NUMBERS, reported at the end.
-    """
+    """Squared error of the head "label", which has one class, against batch["labels"]."""
 
     unit: ClassVar[str] = "squared"
-    evaluated: ClassVar[tuple[str, ...]] = ("scores",)
-    scores: Sequence[str] = ("pearson", "spearman")
 
-    def __post_init__(self):
-        check_scores("regression", self.scores, NUMBERS)
-
-    def loss(self, params, extra, batch, rng, train=True):
-        out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": rng})
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        out, sown = self.forward("model", params, batch, rng, train)
         guess, labels = out["label"][:, 0].astype(jnp.float32), batch["labels"].astype(jnp.float32)
         metrics = {"loss": weighted((guess - labels) ** 2, row_weights(batch, labels.shape))}
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
         """The squared error of always answering with the training data's mean."""
         known, seen = (np.array([s[i]["labels"] for i in range(len(s))], np.float64) for s in (data.train, data.valid))
         return {"mean": float(((seen - known.mean()) ** 2).mean())}
-
-    def report(self, params, extra, data, predict):
-        def guess(params, batch):
-            return batch["labels"], self.model.apply({"params": params}, batch)["label"][:, 0]
-
-        return scored(self.scores, NUMBERS, *predict(guess, params, data.valid))

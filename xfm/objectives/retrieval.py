@@ -16,9 +16,9 @@ from flax.core import FrozenDict
 
 from xfm.errors import XfmError
 from xfm.fields import Count, TwoOrMore
-from xfm.objectives.base import Objective, row_weights, total, weighted
-from xfm.objectives.contrast import LOSSES, SCORED, loss_of, unit
-from xfm.objectives.scores import NUMBERS, ranks, scored
+from xfm.objectives.base import Objective, row_weights, weighted
+from xfm.objectives.contrast import LOSSES, SCORED, loss_of
+from xfm.sown import gathered
 from xfm.spec import lookup
 
 
@@ -47,18 +47,18 @@ class Retrieval(Objective):
     def init(self, rng, batch):
         return super().init(rng, self._flat(batch))
 
-    def loss(self, params, extra, batch, rng, train=True):
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
         kind, settings = loss_of(self.form)
         if kind in SCORED and "labels" not in batch:
             raise XfmError(f"the loss {kind} needs a score for each pair; set config.data.label to its column")
         if kind == "infonce" and not train:
             settings["among"] = self.among
-        vectors = self.vectors(params, batch, rng, train)
+        vectors, sown = self.encoded(params, batch, rng, train)
         real = batch["weights"] > 0 if "weights" in batch else None
         each, right = lookup(LOSSES, kind)(vectors, batch.get("labels"), real, **settings)
         weights = row_weights(batch, each.shape)
         metrics = {"loss": weighted(each, weights), "accuracy": weighted(right, weights)}
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, sown), extra
 
     def evaluated_in(self, rows):
         if loss_of(self.form)[0] != "infonce" or self.among <= rows:
@@ -73,17 +73,21 @@ class Retrieval(Objective):
             f"query chooses among {rows}"
         )
 
-    def vectors(self, params, batch, rng=None, train=False):
+    def vectors(self, params, batch):
         """[B n D]: the vector of each text."""
+        return self.encoded(params, batch)[0]
+
+    def encoded(self, params, batch, rng=None, train=False):
+        """The vector of each text [B n D], and what the network sowed."""
         flat = self._flat(batch)
         count = flat["tokens"].shape[0]
 
         def encode(part, rng):
-            rngs = {} if rng is None else {"dropout": rng}
-            return self.model.apply({"params": params}, part, train=train, rngs=rngs)["vector"]
+            out, sown = self.forward("model", params, part, rng, train)
+            return out["vector"], sown
 
         if self.chunks == 1 or not train:
-            out = encode(flat, rng)
+            out, sown = encode(flat, rng)
         else:
             if "cells" in flat:
                 raise XfmError(
@@ -95,9 +99,9 @@ class Retrieval(Objective):
             # Dealt out rather than cut, so that each device keeps its own texts.
             dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, self.chunks, *x.shape[1:]), 0, 1), flat)
             keys = jax.random.split(rng, self.chunks)
-            out = jax.lax.map(jax.checkpoint(lambda item: encode(*item)), (dealt, keys))
-            out = jnp.swapaxes(out, 0, 1).reshape(count, -1)
-        return out.reshape(-1, self.texts, out.shape[-1])
+            out, sown = jax.lax.map(jax.checkpoint(lambda item: encode(*item)), (dealt, keys))
+            out, sown = jnp.swapaxes(out, 0, 1).reshape(count, -1), gathered(sown)
+        return out.reshape(-1, self.texts, out.shape[-1]), sown
 
     def baseline(self, data):
         kind, settings = loss_of(self.form)
@@ -112,38 +116,6 @@ class Retrieval(Objective):
             return {"mean": float(((seen - known.mean()) ** 2).mean())}
         return {}
 
-    def report(self, params, extra, data, predict):
-        """With scores: how the cosine of each pair goes with them. Without: each validation query's positive among all.
-
-        recall_at_k: share of the queries whose own is among the k nearest.  mrr: mean of 1 / rank.
-        """
-        x = predict(lambda p, batch: unit(self.vectors(p, batch)), params, data.valid)
-        if "labels" in data.valid[0]:
-            truth = [float(data.valid[i]["labels"]) for i in range(len(data.valid))]
-            return scored(tuple(NUMBERS), NUMBERS, truth, (x[:, 0] * x[:, 1]).sum(-1))
-        rank = _ranks(x)
-        return {
-            "recall_at_1": float((rank <= 1).mean()),
-            "recall_at_10": float((rank <= 10).mean()),
-            "mrr": float((1 / rank).mean()),
-        }
-
-    def examples(self, params, extra, data, predict, count: int = 3):
-        """`count` validation queries: the nearest of all positives, and the place of their own."""
-        x = predict(lambda p, batch: unit(self.vectors(p, batch)), params, data.valid)
-
-        def text(index, which):
-            row = data.valid[index]
-            return " ".join(data.tokenizer.decode(row["tokens"][which][row["segments"][which] > 0]).split())
-
-        lines = []
-        for i in np.linspace(0, len(data.valid) - 1, count).astype(int).tolist():
-            scores = x[:, 1] @ x[i, 0]
-            best = int(scores.argmax())
-            place = int((scores >= scores[i]).sum())
-            lines.append(f"{text(i, 0)}\n    nearest: {text(best, 1)}; its own, at place {place}: {text(i, 1)}")
-        return lines
-
     def _flat(self, batch):
         """Of [B n …] arrays [B·n …]; those of whole rows are left out."""
         if "tokens" not in batch:
@@ -152,9 +124,3 @@ class Retrieval(Objective):
             return batch
         flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if x.ndim > 2}
         return {**flat, **{name: x for name, x in batch.items() if name == "cells"}}  # of all texts of a group already
-
-
-def _ranks(x: np.ndarray, block: int = 1024) -> np.ndarray:
-    """The place of each query's own positive among all, queries taken by the block."""
-    found = [ranks(x[i : i + block, 0] @ x[:, 1].T, range(i, min(i + block, len(x)))) for i in range(0, len(x), block)]
-    return np.concatenate(found)

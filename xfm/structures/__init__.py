@@ -1,9 +1,12 @@
 """The middle floor: parts joined to a network."""
 
+from collections.abc import Mapping
+
 from flax import linen as nn
 
-from xfm.spec import Spec
+from xfm.spec import Spec, SpecError
 from xfm.spec import build as build_from
+from xfm.structures.funnel import Funnel
 from xfm.structures.hourglass import Hourglass
 from xfm.structures.pretrained import network
 from xfm.structures.pyramid import Pyramid
@@ -11,11 +14,15 @@ from xfm.structures.stack import Stack
 
 STRUCTURES = {
     "stack": Stack,
-    "hourglass": Hourglass,
     "pyramid": Pyramid,
+    "hourglass": Hourglass,
+    "funnel": Funnel,
 }
 
 
 def build(spec: Spec) -> nn.Module:
     """The network that a spec describes: `config.model`, or any mapping like it; of a "pretrained" one its default."""
-    return build_from(STRUCTURES, network(spec))
+    spec = network(spec)
+    if isinstance(spec, Mapping) and spec.get("kind") == "pyramid" and "blocks" in spec:
+        raise SpecError("the structure whose blocks halve the tokens is called 'funnel' now; set kind='funnel'")
+    return build_from(STRUCTURES, spec)

@@ -1,172 +1,92 @@
-"""Pyramid: blocks of layers, each over half as many tokens as the one before; with a decoder, an hourglass.
+"""Pyramid: stages of layers, each over a coarser grid, and wider, than the one before it.
 
-Dai, Lai, Yang, Le, "Funnel-Transformer: Filtering out Sequential Redundancy for Efficient Language Processing", 2020,
-section 2.2 (pooling) and 2.3 (decoder).
+Liu et al. 2021 (Swin), figure 3; Wang et al. 2021 (PVT), figure 3.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
-from xfm.errors import nearest
-from xfm.fields import Count, CountOrZero
-from xfm.spec import Pattern, Spec, SpecError
+from xfm.fields import Count, NotEmpty
+from xfm.parts.down import DOWNS
+from xfm.parts.norm import NORMS
+from xfm.spec import Pattern, Spec, SpecError, build
 from xfm.structures.base import Structure
-from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
+from xfm.structures.period import depths_of, repeated, sublayers_of
+from xfm.structures.stack import NO_HEADS, answers, dtype_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 
-REFUSAL = (
-    "a pyramid pools neighbours; give rows of one text each, or of running text without segments "
-    "(data.packing='stream')"
-)
-POOLS = {"mean": jnp.mean, "max": jnp.max}
 
+class Stage(nn.Module):
+    """`down`, then `pattern` × `repeats` as one compiled loop.
 
-def pairs(x: Array, first: str, end: str) -> Array:
-    """[B T …] -> [B T/2 2 …], each token with the one behind it; a token without one stands twice.
-
-    first: "apart", the first token is a pair of its own, or "paired" as all others are.  end: "kept", or "cut", which
-    leaves the row's last token out where the first stands apart.
+    down: spec of the slot that makes the grid coarser, None in a first stage that keeps the embedding's.
+    norms, residual: of its sublayers, those of the pyramid if None.
     """
-    if first == "apart":
-        x = jnp.concatenate([x[:, :1], x[:, :-1] if end == "cut" else x], axis=1)
-    if x.shape[1] % 2:
-        x = jnp.concatenate([x, x[:, -1:]], axis=1)
-    return x.reshape(x.shape[0], -1, 2, *x.shape[2:])
 
+    pattern: Pattern
+    repeats: Count = 1
+    down: Spec | None = None
+    norms: Mapping[str, Spec] | None = None
+    residual: Spec | None = None
 
-def spread(x: Float[Array, "B S D"], times: int, length: int, first: str) -> Float[Array, "B T D"]:
-    """The way back over several halvings: each token `times` times, zeros at the end where none is left.
-
-    first: as in `pairs`; a first token that stands apart stands once.
-    """
-    lead, rest = (x[:, :1], x[:, 1:]) if first == "apart" and times > 1 else (x[:, :0], x)
-    rest = jnp.repeat(rest, times, axis=1)[:, : length - lead.shape[1]]
-    x = jnp.concatenate([lead, rest], axis=1)
-    return jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], ctx: Context, depths: Float[Array, "R 1"], remat: str
+    ) -> tuple[Float[Array, "B S E"], Context]:
+        if self.down is not None:
+            x, ctx = build(DOWNS, self.down, name="down")(x, ctx)
+        sublayers = sublayers_of(self.pattern, self.norms, self.residual)
+        x, _ = repeated(sublayers, depths, remat)(x, ctx)
+        return x, ctx
 
 
 class Pyramid(Structure):
-    """`pattern` × blocks[0], then half the tokens and `pattern` × blocks[1], and so on: {"hidden": [B T' D], heads}.
+    """embed, `stages` one after the other, norm, heads over the last stage's tokens.
 
-    blocks: periods in each.  loops: how often each period of a block runs, with the same parameters; once if None.
-    decoder: periods that follow at full length, over the first block's tokens plus the last one's, spread again over
-    those they were pooled from; if None there is no decoder, and the stream ends short.
-    pool, first, end: how a pair becomes one token; see `pairs`.  Rows of two tokens (one, if first="paired") stay.
-    embed, pattern, norms, residual, heads, remat, dtype: as in Stack; remat is of the periods that one loop compiles.
-
-    A row is one text and starts with its first token. A pair of which one token is padding is padding, which nobody
-    attends to, and yet is spread over both: what the padding token embeds to enters the mean, as in the authors'
-    program, but for NaN and infinity, which enter as zeros.
-    Several texts in a row would be pooled into each other, and are refused: an error where segments are known, a row
-    of NaN inside jit.
-    ctx.shared gives layers "types", batch["types"], and the first layer of each shorter block "before", what it was
-    pooled from, as (stream, context).
+    stages: {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …} each;
+    the repeats of a stage are one compiled loop. A `down` owns the width, the grid, the positions and the segments from
+    there on.  norms, residual: of stages that have none of their own.  norm: after the last stage.
+    heads, remat, dtype: as in Stack.
     """
 
-    whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
+    whole_row: ClassVar[str | None] = "makes the grid of a whole row coarser"
+    mixes_all: ClassVar[bool] = True
 
     embed: Spec
-    pattern: Pattern
-    blocks: Sequence[Count]
-    loops: Sequence[Count] | None = None
-    decoder: CountOrZero | None = None
-    pool: Literal["mean", "max"] = "mean"
-    first: Literal["apart", "paired"] = "apart"
-    end: Literal["cut", "kept"] = "cut"
+    stages: Annotated[Sequence[Spec], NotEmpty()]
     norms: Mapping[str, Spec] = NO_NORMS
     residual: Spec = PLAIN
+    norm: Spec | None = None
     heads: Mapping[str, Spec] = NO_HEADS
     remat: str = "none"
     dtype: str | None = None
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
-        """{"hidden": [B T D], each head's output by its name}; without a decoder hidden is [B T' D]."""
+        """{"hidden": [B T D] of the last stage, "stage_0": [B T_0 D_0], … of each, and each head's output by name}.
+
+        hidden is normed; the stages' features are not.
+        """
         self._refuse_cells(batch)
-        self._check()
-        whole = Context.of(batch, padding="text", train=train, dtype=dtype_of(self.dtype))
+        whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))
         x, whole = self._embedded(batch, whole)
-        x = one_text(x, whole, REFUSAL)
-        types = {"types": batch["types"]} if "types" in batch else {}
-        places = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2]) if whole.positions is None else whole.positions
-        inner = ctx = whole.replace(positions=places, at=None, shared=types)
-        layers = sublayers_of(self.pattern, self.norms, self.residual)
+        stages = [self._stage(i, spec) for i, spec in enumerate(self.stages)]
+        ctx, features = whole.replace(at=None, shared={}), {}
+        for stage, depths in zip(stages, depths_of(*((stage.repeats, 1) for stage in stages)), strict=True):
+            x, ctx = stage(x, ctx, depths, self.remat)
+            features[stage.name] = x
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        ctx = ctx.replace(at=whole.at, shared=whole.shared)
+        return {"hidden": x, **features, **answers(self.heads, x, ctx, batch)}
 
-        for i, repeats in enumerate(self.blocks):
-            before = None
-            if i > 0 and x.shape[1] > (2 if self.first == "apart" else 1):
-                before = (x, ctx)
-                x, ctx = self._half(x, ctx)
-            loops = 1 if self.loops is None else self.loops[i]
-            x = Block(layers, repeats, loops, self.remat, name=f"block_{i}")(x, ctx, before, i > 0)
-            start = x if i == 0 else start
-        if self.decoder is None:
-            whole = ctx.replace(shared=whole.shared)
-        else:
-            x = Spread(2 ** (len(self.blocks) - 1), self.first, name="spread")(x, start)
-            if self.decoder:
-                x = Block(layers, self.decoder, 1, self.remat, name="decoder")(x, inner)
-            whole = whole.replace(positions=places)
-        return {"hidden": x, **answers(self.heads, x, whole.replace(at=batch.get("at")), batch)}
-
-    def _half(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B S D"], Context]:
-        """Pairs as tokens: where their first one stood, of its type, and real where both are."""
-
-        def pair(a):
-            return pairs(a, self.first, self.end)
-
-        segments = None if ctx.segments is None else pair(ctx.segments).min(axis=2)
-        shared = {name: pair(a)[:, :, 0] for name, a in ctx.shared.items()}
-        ctx = ctx.replace(positions=pair(ctx.positions)[:, :, 0], segments=segments, shared=shared)
-        return POOLS[self.pool](pair(x), axis=2), ctx
-
-    def _check(self) -> None:
-        for name, value, legal in (
-            ("pool", self.pool, POOLS), ("first", self.first, ("apart", "paired")), ("end", self.end, ("cut", "kept")),
-        ):  # fmt: skip
-            if value not in legal:
-                raise SpecError(f"pyramid: no {name} {value!r}{nearest(value, legal)}; there are {', '.join(legal)}")
-        loops = (1,) * len(self.blocks) if self.loops is None else self.loops
-        if not self.blocks or min((*self.blocks, *loops)) < 1 or len(loops) != len(self.blocks):
-            raise SpecError(
-                "pyramid: blocks and loops are as many numbers of 1 or more, not "
-                f"{tuple(self.blocks)} and {tuple(loops)}"
-            )
-        if (self.decoder or 0) < 0:
-            raise SpecError(f"pyramid: a decoder has 0 periods or more, not {self.decoder}")
-
-
-class Block(nn.Module):
-    """`repeats` periods, each run `loops` times; if `alone` the first one keeps parameters of its own."""
-
-    sublayers: tuple[Spec, ...]
-    repeats: int
-    loops: int
-    remat: str
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], ctx: Context, before: Any = None, alone: bool = False):
-        """before: what x was pooled from, for the first run of the first period only."""
-        if alone:
-            period = Period(self.sublayers, name="first")
-            entry = ctx if before is None else ctx.replace(shared={**ctx.shared, "before": before})
-            for here in (entry, *(ctx,) * (self.loops - 1)):
-                x, _ = period(x, here, None, jnp.float32(0.0))
-        if self.repeats > alone:
-            x, _ = repeated(self.sublayers, self.repeats - alone, self.loops, self.remat)(x, ctx)
-        return x
-
-
-class Spread(nn.Module):
-    """The last block's stream over the first one's tokens, added to it: what the decoder starts from."""
-
-    times: int
-    first: str
-
-    def __call__(self, x: Float[Array, "B S D"], start: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        return start + spread(x, self.times, start.shape[1], self.first)
+    def _stage(self, i: int, spec: Spec) -> Stage:
+        """Stage i, with the pyramid's norms and residual where it has none."""
+        if not isinstance(spec, Mapping) or "kind" in spec:
+            raise SpecError(f"stage {i} of a pyramid is a mapping with a 'pattern' and no 'kind', not {spec!r}")
+        own = {"norms": self.norms, "residual": self.residual, **{k: v for k, v in spec.items() if v is not None}}
+        return build({f"stage {i}": Stage}, {"kind": f"stage {i}", **own}, name=f"stage_{i}")

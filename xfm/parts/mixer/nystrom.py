@@ -19,7 +19,7 @@ from xfm.kernels.conv import depthwise
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
-from xfm.parts.mixer.texts import places_and_lengths
+from xfm.parts.texts import places_and_lengths
 from xfm.spec import SpecError
 
 STARTS = ("matrix", "batch")
@@ -106,6 +106,7 @@ class Nystrom(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = "takes its landmarks from a whole row"
+    mixes_all: ClassVar[bool] = True
 
     heads: Count
     landmarks: Count | None = 64
@@ -116,6 +117,7 @@ class Nystrom(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
         both_ways("nystrom", ctx, state)
+        ctx.refuse_heard("mixer 'nystrom'")
         self._check(D := x.shape[-1])
         x = ctx.clean(x)
         q, k, v = (Linear((self.heads, D // self.heads), name=name)(x) for name in ("q", "k", "v"))

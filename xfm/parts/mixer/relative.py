@@ -27,14 +27,17 @@ SINES = freeze(dict(kind="relative_sines"))
 class Relative(nn.Module):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H), r projected from the distance, s one of two vectors for the type.
 
-    What ctx.shared may hold is said by the embedding of kind "questions". Tokens see tokens, each itself whatever is
-    unseen; questions see tokens, and nobody sees a question. One to which nothing is shown gathers zeros.
+    What ctx.shared may hold is said by the embedding of kind "questions". Tokens attend to tokens, each to itself
+    whatever is unseen; questions attend to tokens, and nobody to a question. A query that attends to nothing returns
+    zeros.
+    The questions read the tokens as they are in this layer, which is why these are no memory.
 
     heads: N.  width: H, D / N if None.  types: "relative", or "none" for no such score.  drop: of attention weights.
     position: spec of one that shares "relative".  position_drop: of what it shares.
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = False
 
     heads: Count
     width: Count | None = None
@@ -56,14 +59,15 @@ class Relative(nn.Module):
         r = Linear((N, H), bias=False, name="r")(self._distances(T, D, ctx).astype(x.dtype))
         to_key, to_distance = (q + self._bias(name, N, H).astype(q.dtype) for name in ("key_bias", "distance_bias"))
         of_type = self._of_type(q, ctx)
+        own, keys = ctx.attending if ctx.heard is not None else (ctx.segments, ctx.segments)
         rows, place = jnp.arange(2 * T - 1), jnp.broadcast_to(jnp.arange(T), (B, T))
 
         def attend(start, stop, at, distance, ranks, unseen, mask, inside):
             """The answer to the queries from `start` to `stop`, with a mask for the kernel and one for the bias."""
             terms = Terms(distance, ctx.shared.get("backward"), at, None, None, ranks, unseen, inside)
             if of_type is not None:
-                terms = dataclasses.replace(terms, of_type=of_type[:, start:stop], types=ctx.shared["types"])
-            segments = None if ctx.segments is None else (ctx.segments[:, start:stop], ctx.segments[:, :T])
+                terms = dataclasses.replace(terms, of_type=of_type[:, start:stop], types=ctx.types)
+            segments = None if own is None else (own[:, start:stop], keys[:, :T])
             dropout = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
             return attention(
                 to_key[:, start:stop], k, v, segments=segments, mask=mask, bias=terms, scale=H**-0.5, dropout=dropout
@@ -106,6 +110,6 @@ class Relative(nn.Module):
             return None
         N, H = q.shape[2:]
         table, bias = self.param("types", nn.initializers.normal(0.02), (2, N, H)), self._bias("type_bias", N, H)
-        if "types" not in ctx.shared:
+        if ctx.types is None:
             return None
         return product("btnh,snh->btns", q + bias.astype(q.dtype), H**-0.5 * table.astype(q.dtype))

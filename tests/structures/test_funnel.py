@@ -1,0 +1,170 @@
+"""The funnel: pairs and the way back written in loops, shorter blocks, looped layers, padding, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xfm
+from tests.close import assert_close
+from xfm.errors import XfmError
+from xfm.parts.mixer.pooled_relative import sides
+from xfm.spec import SpecError
+from xfm.structures.funnel import pairs, spread
+
+ATTENTION = dict(kind="pooled_relative", heads=2, reads="before")
+MLP = dict(kind="mlp", hidden=24)
+TOKENS = jnp.arange(22).reshape(2, 11) % 13
+
+
+def funnel(**changes):
+    spec = dict(
+        kind="funnel",
+        embed=dict(kind="tokens", vocab=13, width=16),
+        pattern=[ATTENTION, MLP],
+        blocks=[1, 2, 1],
+        decoder=2,
+        norms={"out": dict(kind="layernorm")},
+        heads=dict(lm=dict(kind="mlm", vocab=13)),
+    )
+    return xfm.build(spec | changes)
+
+
+def run(model, params, batch):
+    return jax.jit(model.apply)({"params": params}, batch)
+
+
+def drawn(model, batch):
+    return jax.jit(model.init)(jax.random.key(0), batch)["params"]
+
+
+def members(length, first, end):
+    """Which tokens each pair is made of, told one by one."""
+    rest = list(range(length))
+    found = []
+    if first == "apart":
+        found.append([0])
+        rest = rest[1 : length - 1] if end == "cut" else rest[1:]
+    while rest:
+        found.append(rest[:2])
+        rest = rest[2:]
+    return found
+
+
+@pytest.mark.parametrize("first,end", [("apart", "cut"), ("apart", "kept"), ("paired", "kept")])
+@pytest.mark.parametrize("length", [4, 11])
+def test_pairs_and_the_way_back(length, first, end):
+    x = np.random.default_rng(0).normal(size=(2, length, 5)).astype(np.float32)
+    halved = pairs(jnp.asarray(x), first, end)
+    own = members(length, first, end)
+    assert_close(halved.mean(axis=2), np.stack([x[:, one].mean(axis=1) for one in own], axis=1))
+    assert_close(halved.max(axis=2), np.stack([x[:, one].max(axis=1) for one in own], axis=1), rtol=0)
+    back = spread(jnp.asarray(halved[:, :, 0]), 2, length, first)
+    expected = np.zeros_like(x)
+    for place in range(length):
+        pair = place // 2 if first == "paired" else (place + 1) // 2
+        if pair < len(own):
+            expected[:, place] = x[:, own[pair][0]]
+    assert_close(back, expected, rtol=0)
+
+
+def test_sides_meet_in_the_score_of_their_distance():
+    a = jax.random.normal(jax.random.key(0), (1, 5, 2, 8))
+    t, s = jnp.array([[0, 1, 5, 9, 13]]), jnp.array([[0, 1, 3, 5, 7, 9, 11]])
+    query, key = sides(a, t, s)
+    angle = (t[0, :, None] - s[0, None, :])[..., None] / 10_000 ** (np.arange(4) / 4)
+    wave = np.concatenate([np.sin(angle), np.cos(angle)], axis=-1)
+    assert_close(jnp.einsum("btnd,bsd->bnts", query, key)[0], np.einsum("tnd,tsd->nts", a[0], wave))
+
+
+def test_blocks_halve_and_the_decoder_is_whole_again():
+    params = drawn(funnel(), {"tokens": TOKENS})
+    whole = run(funnel(), params, {"tokens": TOKENS})
+    assert whole["hidden"].shape == (2, 11, 16) and whole["lm"].shape == (2, 11, 13)
+    del params["decoder"]
+    short = run(funnel(decoder=None), params, {"tokens": TOKENS})
+    assert short["hidden"].shape == (2, 3, 16) and short["lm"].shape == (2, 3, 13)
+    at = run(funnel(decoder=0), params, {"tokens": TOKENS, "at": jnp.array([[3], [10]])})
+    assert at["lm"].shape == (2, 1, 13)
+    assert set(params["block_0"]) == {"layers"} and set(params["block_1"]) == {"first", "layers"}
+    assert set(params["block_2"]) == {"first"}
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_rows_too_short_stay_as_they_are(length):
+    batch = {"tokens": TOKENS[:, :length]}
+    hidden = run(funnel(), drawn(funnel(), batch), batch)["hidden"]
+    assert hidden.shape == (2, length, 16) and jnp.isfinite(hidden).all()
+
+
+def test_looped_layers_are_the_same_layers_again():
+    """A block of one layer that runs three times equals one of three layers with the same numbers."""
+    looped, written = funnel(blocks=[1, 1], loops=[1, 3]), funnel(blocks=[1, 3])
+    batch = {"tokens": TOKENS}
+    params = drawn(looped, batch)
+    first = params["block_1"]["first"]
+    again = jax.tree.map(lambda a: jnp.stack([a, a]), first)
+    other = {**params, "block_1": {"first": first, "layers": again}}
+    assert_close(run(looped, params, batch)["lm"], run(written, other, batch)["lm"])
+
+
+def test_remat_changes_nothing():
+    batch = {"tokens": TOKENS}
+    params = drawn(funnel(blocks=[2, 2]), batch)
+
+    def gradient(remat):
+        model = funnel(blocks=[2, 2], remat=remat)
+        return jax.jit(jax.grad(lambda p: jnp.square(model.apply({"params": p}, batch)["lm"]).mean()))(params)
+
+    assert_close(gradient("full"), gradient("none"), rtol=1e-6)
+
+
+def test_any_mixer_of_the_house_stands_in_it():
+    model = funnel(pattern=[dict(kind="attention", heads=2, position=dict(kind="rope")), MLP])
+    batch = {"tokens": TOKENS, "segments": jnp.array([[1] * 11, [1] * 8 + [0] * 3])}
+    params = drawn(model, batch)
+    assert jnp.isfinite(run(model, params, batch)["hidden"][0]).all()
+    assert set(params["block_1"]["first"]) == {"attention_0", "mlp_1"}
+
+
+def test_a_pair_with_padding_is_seen_by_nobody():
+    """Padding changes nothing but tokens that are pooled with it, as in the reference: 7 with 8."""
+    segments, tokens = jnp.array([[1] * 8 + [0] * 5]), jnp.arange(13)[None] % 13
+    model = funnel(blocks=[1, 1], decoder=1)
+    params = drawn(model, {"tokens": tokens})
+
+    def hidden(tokens):
+        return run(model, params, {"tokens": tokens, "segments": segments})["hidden"][0]
+
+    y = hidden(tokens)
+    assert_close(hidden(tokens.at[:, 9:].set(1))[:8], y[:8], rtol=0)
+    moved = jnp.abs(hidden(tokens.at[:, 8].set(1)) - y).max(axis=-1)
+    assert moved[7] > 1e-4 and moved[0] < moved[7]
+
+
+def test_rows_of_several_texts_are_refused():
+    segments = jnp.array([[1] * 11, [1] * 5 + [2] * 6])
+    batch = {"tokens": TOKENS, "segments": segments}
+    params = drawn(funnel(), {"tokens": TOKENS})
+    with pytest.raises(XfmError, match="row 1 holds several texts, and a funnel pools neighbours"):
+        funnel().apply({"params": params}, batch)
+    hidden = run(funnel(), params, batch)["hidden"]
+    assert jnp.isfinite(hidden[0]).all() and jnp.isnan(hidden[1]).all()
+
+
+@pytest.mark.parametrize(
+    "changes,said",
+    [
+        (dict(pool="sum"), "pool is 'sum'; it must be 'mean' or 'max'"),
+        (dict(first="alone"), "first is 'alone'; it must be 'apart' or 'paired'"),
+        (dict(end="dropped"), "end is 'dropped'; it must be 'cut' or 'kept'"),
+        (dict(blocks=[]), "blocks and loops are as many numbers of 1 or more"),
+        (dict(loops=[1, 2]), "blocks and loops are as many numbers of 1 or more"),
+        (dict(decoder=-1), "decoder is -1; it must be a whole number of at least 0"),
+        (dict(pattern=[dict(ATTENTION, cls="seen"), MLP]), "cls is 'seen'; it must be 'free' or 'counted'"),
+        (dict(pattern=[dict(ATTENTION, heads=3), MLP]), "a width of 16 does not divide among 3 heads"),
+    ],
+)
+def test_bad_specs(key, changes, said):
+    with pytest.raises(SpecError, match=said):
+        funnel(**changes).init(key, {"tokens": TOKENS})
