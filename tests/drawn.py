@@ -59,6 +59,13 @@ def drawn(module, *inputs, by: float = 0.1, method=None):
     return values(shapes(module, *inputs, method=method), by)
 
 
+def begun(objective, batch, by: float = 0.1):
+    """An objective's parameters, by NumPy, and its extra state, which may hold no arrays."""
+    params, extra = jax.eval_shape(objective.init, jax.random.key(1), batch)
+    assert not jax.tree.leaves(extra), "an extra state that holds arrays must be initialised"
+    return values(params, by), extra
+
+
 def spread(params, by: float = 0.1):
     """Every leaf with normal noise of that size added."""
     rng = np.random.default_rng(2)
