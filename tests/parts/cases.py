@@ -3,11 +3,13 @@
 Nothing here is compiled: shapes come from `eval_shape`, numbers from NumPy.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,7 +108,7 @@ def doors(position, x, q, k, v, ctx) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """A part built from an example, its parameters, and what it takes."""
+    """A part built from an example, its parameters, what it takes, and what draws each parameter at first."""
 
     slot: str
     kind: str
@@ -114,6 +116,7 @@ class Case:
     part: Any
     params: Any
     inputs: tuple
+    starts: dict[str, Callable]
 
     def apply(self, params: Any, *inputs: Any, **how: Any) -> Any:
         """What the part answers, without its state or its context."""
@@ -141,5 +144,22 @@ def case(slot: str, kind: str, number: int) -> Case:
     spec = {"kind": kind, **EXAMPLES[slot][kind][number]}
     part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, INPUTS[slot](kind))
     method = doors if slot == "position" else None
-    shapes = jax.eval_shape(lambda: part.init(jax.random.key(0), *inputs, method=method))
-    return Case(slot, kind, spec, part, away(shapes), inputs)
+    with noted() as starts:
+        shapes = jax.eval_shape(lambda: part.init(jax.random.key(0), *inputs, method=method))
+    return Case(slot, kind, spec, part, away(shapes), inputs, starts)
+
+
+@contextlib.contextmanager
+def noted():
+    """Path -> the function of a key that draws that parameter, of all parameters that are made meanwhile."""
+    found, own = {}, nn.Module.param
+
+    def param(self, name, init, *args, **how):
+        found["/".join((*self.path, name))] = lambda key: init(key, *args)
+        return own(self, name, init, *args, **how)
+
+    nn.Module.param = param
+    try:
+        yield found
+    finally:
+        nn.Module.param = own
