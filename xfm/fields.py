@@ -50,6 +50,16 @@ class NotEmpty:
         return "that is not empty"
 
 
+class Word:
+    """Text of letters, digits and underscores that begins with a letter, as a part of a parameter's path."""
+
+    def __contains__(self, value: str) -> bool:
+        return re.fullmatch(r"[A-Za-z]\w*", value) is not None
+
+    def __str__(self) -> str:
+        return "of letters, digits and underscores that begins with a letter"
+
+
 class Compiles:
     """Text that is a regular expression."""
 
@@ -76,6 +86,7 @@ TwoOrMore = Annotated[int, Range(2, LONGEST)]
 CountOrZero = Annotated[int, Range(0, LONGEST)]
 Integer = Annotated[int, Range(-LONGEST, LONGEST)]
 Name = Annotated[str, NotEmpty()]  # of a file, a folder, a column
+Label = Annotated[str, Word()]  # in the path of a parameter
 Regex = Annotated[str, Compiles()]  # found in the path of a parameter
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # what both NumPy and a JAX key tell apart
 

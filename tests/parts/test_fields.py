@@ -12,6 +12,7 @@ from xfm.data import SOURCES
 from xfm.data.layout import LAYOUTS
 from xfm.data.pixels import AUGMENTS
 from xfm.errors import XfmError
+from xfm.evaluators import EVALUATORS
 from xfm.fields import (
     Count,
     Fraction,
@@ -41,11 +42,13 @@ from xfm.train.optimiser import OPTIMISERS
 from xfm.train.schedules import SCHEDULES
 from xfm.train.settings import Settings, read_settings
 from xfm.train.start import Start
+from xfm.transforms import TRANSFORMS
 
 TABLES = {
     **SLOTS, "structure": STRUCTURES, "softmax": SOFTMAXES, "objective": OBJECTIVES, "data": SOURCES,
+    "evaluator": EVALUATORS,
     "augment": AUGMENTS, "tokenizer": TOKENIZERS, "layout": LAYOUTS, "optimiser": OPTIMISERS, "schedule": SCHEDULES,
-    "start": {"start": Start}, "settings": {"settings": Settings},
+    "transform": TRANSFORMS, "start": {"start": Start}, "settings": {"settings": Settings},
 }  # fmt: skip
 # What an objective gets from whoever builds it; not set by a config.
 GIVEN = ("parent", "name", "model", "vocabulary", "initial")

@@ -17,7 +17,7 @@ from xfm.hub.keys import complete, described
 from xfm.hub.saving import class_of
 from xfm.hub.settings import Settings
 
-PASSING = ("drop", "position_drop", "dtype", "remat")  # of a spec: they change no result
+PASSING = ("drop", "position_drop", "dtype", "remat", "most")  # of a spec: they change no result
 BIASES = ("bias", "out_bias")  # fields that may be False where the Hub's files have zeros
 NEAREST = 3  # families in a message
 Difference = tuple[str, Any, Any]  # the place, and what stands there in the one and in the other

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from xfm.data import Batches, open_data
 from xfm.data.layout import LAYOUTS, Padded, Tokens
 from xfm.errors import XfmError
+from xfm.evaluators import Evaluator, build_evaluators
 from xfm.objectives import build_objective, evaluated_keys
 from xfm.sharding import make_mesh, rules_named
 from xfm.spec import build
@@ -26,6 +27,7 @@ from xfm.train.schedules import build_schedule
 from xfm.train.settings import Settings, read_settings
 from xfm.train.state import State, new_state, state_sharding
 from xfm.train.step import make_eval
+from xfm.train.trained import trained_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Run:
     data: Any
     layout: Padded | Tokens  # of a batch's texts
     objective: Any
+    evaluators: list[Evaluator]
     optimiser: Optimiser
     mesh: jax.sharding.Mesh
     like: State  # shapes, dtypes and shardings of the state
@@ -79,6 +82,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
             "data axis times config.accumulate"
         )
     layout = layout_of(settings, config)
+    evaluators = build_evaluators(config.get("evals", []), settings.batch)
     checkpoints = Checkpoints(workdir, settings.keep, mode, say=report.say)
     begun = bool(checkpoints.steps())
     if begun:
@@ -121,6 +125,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         decay=settings.decay,
         groups=settings.groups,
         freeze=settings.freeze,
+        train_only=settings.train_only,
         clip=settings.clip,
     )
 
@@ -139,8 +144,10 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     name = str(config.get("name") or workdir.name)
     for line in header(name, config, params, optimiser.frozen, data, settings, mesh):
         report.say(line)
-    for line in taken.lines(begins, found, config["model"], optimiser.frozen) if fresh_start else ():
+    for line in taken.lines(begins, found, config["model"]) if fresh_start else ():
         report.say(line)
+    if fresh_start or optimiser.frozen:
+        report.say(trained_line(params, optimiser.frozen))
     reads_text = getattr(getattr(objective, "model", None), "vocab", None) is not None
     if mode == "write" and reads_text and (reason := start.kept_here(config)) is not None:
         report.say(f"xfm convert will not write this network: {reason}")
@@ -158,6 +165,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         data=data,
         layout=layout,
         objective=objective,
+        evaluators=evaluators,
         optimiser=optimiser,
         mesh=mesh,
         like=like,
