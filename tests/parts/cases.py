@@ -24,6 +24,7 @@ from xfm.spec import build
 B, T, D, N = 3, 13, 16, 3
 PADDED = np.array([[1] * 9 + [0] * 4, [0] * 2 + [1] * 11, [0] * T], np.int32)  # the last row is all padding
 PACKED = np.array([[1] * 4 + [0] + [1] * 3 + [2] * 3 + [0] * 2, [1] * T, [2] * 5 + [1] * 8], np.int32)
+TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
 SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
 GRID = (3, 4)  # a class token and 12 patches
 
@@ -49,15 +50,13 @@ def away(shapes: Any) -> Any:
 
 def packed(**known: Any) -> Context:
     """Of rows with several texts and with padding between and after them."""
-    return Context.of({"segments": jnp.asarray(PACKED)}, **known)
+    return Context.of({"segments": jnp.asarray(PACKED), "types": TOKENS % 3}, **known)
 
 
 def shared() -> dict[str, Any]:
     """What parts find in ctx.shared."""
-    tokens = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
     return dict(
-        tokens=tokens,
-        types=tokens % 3,
+        tokens=TOKENS,
         heads=dict(pooled=normal(3, B, D)),
         embedding=normal(4, 11, D),
         embedded=stream(5),

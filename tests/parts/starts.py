@@ -34,5 +34,6 @@ STARTS = (
     (r"^mixer/(mamba2|bidirectional)/.*kernel$", fan_in(0, times=1 / 3)),  # PyTorch's uniform start
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),
     (r"^ffn/grouped_mlp/", fan_in(1)),
+    (r"^down/strided_conv/conv/kernel$", fan_in(0, 1, 2)),
     (r"/kernel$", fan_in(0)),
 )
