@@ -164,10 +164,10 @@ class Block(nn.Module):
             period = Period(self.sublayers, name="first")
             entry = ctx if before is None else ctx.replace(shared={**ctx.shared, "before": before})
             for i in range(depths.shape[1]):
-                x, _ = period(x, ctx if i else entry, None, depths[0, i : i + 1])
+                (x, _), _ = period((x, None), ctx if i else entry, None, depths[0, i : i + 1])
             depths = depths[1:]
         if depths.shape[0]:
-            x, _ = repeated(self.sublayers, depths, self.remat)(x, ctx)
+            x = repeated(self.sublayers, depths, self.remat)(x, ctx).x
         return x
 
 
