@@ -32,6 +32,7 @@ TABLES = {
     "ffn": "xfm.parts.ffn:FFNS",
     "norm": "xfm.parts.norm:NORMS",
     "residual": "xfm.parts.residual:RESIDUALS",
+    "down": "xfm.parts.down:DOWNS",
     "pool": "xfm.parts.pool:POOLS",
     "head": "xfm.parts.head:HEADS",
     "structure": "xfm.structures:STRUCTURES",

@@ -45,8 +45,10 @@ EXAMPLES = {
         "rope": [dict(), dict(theta=100.0, share=0.5), dict(theta=100.0, share=0.8, pairs="neighbours", turns="qkv")],
         "rope_2d": [dict()],
         "alibi": [dict()],
+        "grid_decay": [dict(), dict(first=1.0, spread=3.0)],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
+        "relative_grid": [dict(size=(3, 5))],
         "relative_sines": [dict()],
         "shared": [dict()],
     },
@@ -84,6 +86,10 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8)],
+        "windowed": [
+            dict(mixer=ATTENTION, window=5),
+            dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
+        ],
     },
     "sight": {
         "global_window": [dict(window=4, everyone="first"), dict(window=2, everyone="first", most=1)],
@@ -103,6 +109,15 @@ EXAMPLES = {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
         "scaled": [dict(skip=2.0, gate=0.5), dict(gate=1e-2, learn="channel"), dict(gate=0.3, learn="scalar")],
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu")],
+    },
+    "down": {
+        "patch_merging": [dict(), dict(width=24, norm=dict(kind="rmsnorm"))],
+        "strided_conv": [
+            dict(width=24),
+            dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
+            dict(width=16, size=(3, 2), stride=(2, 1), margin=(1, 0), in_norm=dict(kind="layernorm")),
+        ],
+        "pool": [dict(), dict(size=(2, 3), by="max")],
     },
     "pool": {
         "cls": [dict()],

@@ -32,7 +32,9 @@ def run(mixer, params, x, ctx):
 
 
 @mixers
-def test_packed_equals_separate(mixer):
+def test_packed_equals_separate(mixer, kind):
+    if kind == "windowed":
+        pytest.skip("cuts the row and not each text into windows, as its whole_row says")
     x = stream()
     params = drawn(mixer, x, Context())
     segments = jnp.array([[1] * 5 + [2] * 6 + [0] * 2] * B)

@@ -1,5 +1,6 @@
 """The first floor: one slot per folder, one part per file, one table per slot."""
 
+from xfm.parts.down import DOWNS
 from xfm.parts.embed import EMBEDS
 from xfm.parts.ffn import FFNS
 from xfm.parts.head import HEADS
@@ -18,6 +19,7 @@ SLOTS = {
     "ffn": FFNS,
     "norm": NORMS,
     "residual": RESIDUALS,
+    "down": DOWNS,
     "pool": POOLS,
     "head": HEADS,
 }

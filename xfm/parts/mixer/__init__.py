@@ -9,6 +9,7 @@ from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.nystrom import Nystrom
 from xfm.parts.mixer.pooled_relative import PooledRelative
 from xfm.parts.mixer.relative import Relative
+from xfm.parts.mixer.windowed import Windowed
 
 MIXERS = {
     "attention": Attention,
@@ -20,4 +21,5 @@ MIXERS = {
     "nystrom": Nystrom,
     "pooled_relative": PooledRelative,
     "relative": Relative,
+    "windowed": Windowed,
 }
