@@ -58,7 +58,8 @@ examples:
   xfm convert runs/cola cola.npz
 
 SOURCE is a folder or a name of the Hub, or the workdir of `xfm train`; DEST a folder that transformers
-loads, or a file .npz for what a run with transforms trained, alone. The dry run prints which tensor of the files becomes which parameter, and which stay behind and why."""
+loads, or a file .npz for what a run with transforms trained, alone.
+The dry run prints which tensor of the files becomes which parameter, and which stay behind and why."""
 
 
 class Parser(argparse.ArgumentParser):
