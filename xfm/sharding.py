@@ -7,8 +7,9 @@ cut. Every parameter matches exactly one rule of a table. Optimiser state, movin
 teachers follow the parameter whose path theirs ends in.
 """
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from xfm.errors import XfmError, nearest
+from xfm.kernels.platform import spread_over
 from xfm.paths import Rules, flatten, map_by_path
 
 AXES = ("data", "model")
@@ -138,3 +140,16 @@ def params_sharding(params: Any, mesh: Mesh, rules: Rules) -> tuple[Any, list[st
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows over the data axis, everything else whole."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def on_mesh(mesh: Mesh | None, function: Callable) -> Callable:
+    """The function, traced for that mesh, which kernels written by hand must know; as it is if None."""
+    if mesh is None:
+        return function
+
+    @functools.wraps(function)
+    def spread(*arguments):
+        with spread_over(mesh):
+            return function(*arguments)
+
+    return spread
