@@ -26,4 +26,4 @@ def run(module, params, *inputs):
 
 def loss_of(objective, params, extra, batch, key, train=True):
     """What an objective's loss gives, compiled."""
-    return jax.jit(lambda *inputs: objective.loss(*inputs, train))(params, extra, batch, key)
+    return jax.jit(lambda *inputs: objective.loss(*inputs, train=train))(params, extra, batch, key)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from xfm.errors import SpecError
 from xfm.kernels.attention import Mask
 
 __all__ = ["Context", "Mask", "positions_within"]
@@ -19,26 +20,29 @@ class Context:
 
     positions: of each token in its own text; None means 0, 1, 2, … along the row.
     segments: which text of the row a token belongs to, 0 being padding; None means one text without padding. A token
-      attends to its own segment only, so packing and padding are one mechanism. Attention takes a pair too, those of
-      its queries and those of its keys, where some tokens attend and are not attended to (Hourglass, SigLIP).
+      attends to its own segment only, so packing and padding are one mechanism.
       Windows and convolutions measure distance along the row, so padding inside a text (1 1 0 1) counts as a position
       that holds nothing; a recurrence passes over it. Attention takes all tokens of one id as one text, wherever they
       stand; a recurrence starts anew where another text lies between, so of ids that alternate (1 2 1) the second run
       of 1 does not depend on the first.
+    heard: which tokens are attended to, where the others only attend (SigLIP's padding, Hourglass); None means all.
+      No token attends to one that only attends, not even that token itself. Pools and heads read both sorts. A part
+      that mixes tokens in any other way than by attention refuses such a context by `refuse_heard`.
     padding: what may stand in the stream where segments are 0, and so what `clean` does. "unknown": anything, NaN
       included, so each part replaces it by zeros, since in a gradient 0 · NaN is NaN. "text": it takes part in the
-      arithmetic (Pyramid, Hourglass cut by "row"), so only what is not finite is replaced. "finite": a structure has
+      arithmetic (Funnel, Hourglass cut by "row"), so only what is not finite is replaced. "finite": a structure has
       done one or the other, once, after the embedding, and parts need not.
     mask: what a token may attend to within its segment, as a description (see `xfm.kernels.attention.Mask`).
     at: the positions where heads that predict per token do so; None means everywhere.
-    depth: how deep in the stack a sublayer stands, from 0 at the bottom to 1 at the top.
+    depth: how deep in the whole network a sublayer stands, from 0 at the bottom to 1 at the top.
     shared: what the embedding or the prologue gives to all later parts, by name.
     grid: (h, w) or (t, h, w) of the patches of a vision input, after any leading tokens that are not patches.
     train: whether dropout and its like are on.   dtype: in which parts compute.
     """
 
     positions: Int[Array, "B T"] | None = None
-    segments: Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B T"]] | None = None
+    segments: Int[Array, "B T"] | None = None
+    heard: Bool[Array, "B T"] | None = None
     mask: Mask = Mask.full()
     at: Int[Array, "B K"] | None = None
     depth: Float[Array, ""] | float = 0.0
@@ -53,24 +57,37 @@ class Context:
         """The context of a batch: its segments, its positions (counted within segments where it gives none), its `at`.
 
         batch["global"] [B T], where there is one, marks tokens that all attend to; parts find it in ctx.shared, beside
-        what `known` has there. batch["heard"] [B T] marks those that are attended to; the others only attend. Positions
-        of padding are 0, whatever the batch has there, unless padding is "text".
+        what `known` has there. batch["heard"] [B T] is 0 for tokens that only attend. Positions of padding are 0,
+        whatever the batch has there, unless padding is "text".
         """
         segments, positions = batch.get("segments"), batch.get("positions")
         if positions is None and segments is not None:
             positions = positions_within(segments)
-        if "heard" in batch:
-            segments = jnp.ones_like(batch["heard"]) if segments is None else segments
-            segments = segments, jnp.where(batch["heard"] > 0, segments, 0)
+        heard = batch["heard"] > 0 if "heard" in batch else None
         shared = {"global": batch["global"] > 0} if "global" in batch else {}
         shared |= known.pop("shared", {})
-        ctx = cls(positions=positions, segments=segments, at=batch.get("at"), shared=shared, **known)
+        ctx = cls(positions, segments, heard, at=batch.get("at"), shared=shared, **known)
         return ctx if positions is None else ctx.replace(positions=ctx.clean(positions))
 
     def real(self, x: Shaped[Array, "B T *any"]) -> Bool[Array, "B T"]:
-        """Which tokens of x are not padding; of a pair of segments those that attend."""
-        segments = self.segments[0] if isinstance(self.segments, tuple) else self.segments
-        return jnp.ones(x.shape[:2], bool) if segments is None else segments > 0
+        """Which tokens of x are not padding."""
+        return jnp.ones(x.shape[:2], bool) if self.segments is None else self.segments > 0
+
+    @property
+    def attending(self) -> Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B T"]] | None:
+        """The segments as `xfm.kernels.attention` takes them: a pair, of queries and keys, where some only attend."""
+        if self.heard is None:
+            return self.segments
+        own = jnp.ones(self.heard.shape, jnp.int32) if self.segments is None else self.segments
+        return own, jnp.where(self.heard, own, 0)
+
+    def refuse_heard(self, part: str) -> None:
+        """SpecError where some tokens only attend, for a part (such as "mixer 'fourier'") that cannot hide them."""
+        if self.heard is not None:
+            raise SpecError(
+                f"{part} mixes tokens without attention and cannot hide those that only attend (batch['heard'], or the "
+                "padding of an hourglass cut by 'row'); leave them out, or use parts that mix tokens by attention alone"
+            )
 
     def clean(self, x: Shaped[Array, "B T *any"]) -> Shaped[Array, "B T *any"]:
         """x with zeros in padding, or where that is text, with zeros for what is not finite there; see `padding`."""

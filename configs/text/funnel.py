@@ -44,7 +44,8 @@ def network(
 ):  # fmt: skip
     """The encoder, with its decoder unless that is None: post-norm, no positions in the embedding.
 
-    first, end: as in a pyramid.  keys: whether the first layer of a block sees the tokens "before" pooling, or "after".
+    first, end: as in structure `funnel`.
+    keys: whether the first layer of a block sees the tokens "before" pooling, or "after".
     """
     norm = dict(kind="layernorm", eps=eps)
     mixer = dict(
@@ -53,7 +54,7 @@ def network(
         cls="free" if first == "apart" else "counted", drop=drop,
     )  # fmt: skip
     return dict(
-        kind="pyramid",
+        kind="funnel",
         embed=dict(kind="tokens", vocab=vocab, width=width, types=None, norm=norm, drop=drop),
         pattern=[mixer, dict(kind="mlp", hidden=hidden or 4 * width, activation=activation)],
         blocks=tuple(blocks),

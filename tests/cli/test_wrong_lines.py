@@ -127,7 +127,7 @@ VALUES = [
     "init=[['evil', {'kind': 'normal', 'std': 1}]]", "decay=[['(', 0.0]]", "decay=[3]", "decay=[['', -1]]",
     "groups=[['', [1.0]]]", "groups=[['evil', 1.0]]", "freeze=['(']", "freeze=['']", "freeze='x'", "freeze=['evil']",
     # Other kinds, with what they lack.
-    "model.kind=pyramid", "objective.kind=permutation_lm", "objective.kind=classification",
+    "model.kind=funnel", "objective.kind=permutation_lm", "objective.kind=classification",
     "optimiser={'kind': 'sgd', 'momentum': 2}", "optimiser={'kind': 'sgd', 'momentum_kind': 'x'}",
     "schedule={'kind': 'wsd', 'decay': 100000000}", "schedule={'kind': 'wsd', 'shape': 'x'}", "data.kind=mixture",
     "data.kind=tfds", "start={'source': '/nowhere'}", "start={'source': ''}", "start={'x': 1}", "start.drop=2",

@@ -71,7 +71,7 @@ def test_one_logit_is_a_logistic_function_of_two_classes():
 
     class One:
         def apply(self, *args, **kwargs):
-            return {"label": logit}
+            return {"label": logit}, {}
 
     loss, metrics, _ = Classification(model=One(), classes=2).loss({}, {}, {"labels": labels}, jax.random.key(0))
     assert_close(loss, -jnp.log(jax.nn.sigmoid(jnp.array([2.0, -0.5, -0.3]))).mean(), of="loss")

@@ -17,6 +17,7 @@ from xfm.train.step import make_step
 from xfm.vocabulary import Vocabulary
 
 V, B, T = 24, 6, 12
+ROUTED = "tests.objectives.routed:Routed"
 # Id 0, of which rows that fill a batch consist, is as any other here, so that nothing passes by being special.
 VOCABULARY = Vocabulary(size=V, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(1, 2, 3, 4))
 EMBED = dict(kind="tokens", vocab=V, width=8, position=dict(kind="learned", length=T))
@@ -25,6 +26,11 @@ EMBED = dict(kind="tokens", vocab=V, width=8, position=dict(kind="learned", leng
 def stack(embed=EMBED, mask=None, **heads):
     shown = {} if mask is None else {"mask": mask}
     return dict(kind="stack", embed=embed, pattern=[dict(kind="attention", heads=2)], heads=heads, **shown)
+
+
+def routed(network, **fields):
+    """The network with a part in two layers that sows a loss "router"."""
+    return dict(network, pattern=[*network["pattern"], dict(kind=ROUTED)], repeats=2, **fields)
 
 
 def texts(*shape):
@@ -45,6 +51,7 @@ def images():
     return {"images": np.random.default_rng(0).normal(size=(B, 4, 4, 1)).astype(np.float32)}
 
 
+SOWN = dict(router=0.5)
 MLM = dict(kind="mlm", vocab=V)
 LABEL = dict(kind="classification", classes=3)
 CLASSES = np.arange(B, dtype=np.int32) % 3
@@ -60,6 +67,7 @@ ANSWERS = {"labels": np.stack([CLASSES, CLASSES], 1)}
 # name -> (kind, fields of the objective, network, batch)
 EXAMPLES = {
     "masked_lm": ("masked_lm", {}, stack(mlm=MLM), texts(B)),
+    "masked_lm, routed": ("masked_lm", dict(sown=SOWN), routed(stack(mlm=MLM)), texts(B)),
     "masked_lm of running text": ("masked_lm", dict(units=dict(kind="span")), stack(mlm=MLM), running(B)),
     "masked_lm in pairs": (
         "masked_lm", dict(pairs="next"), stack(dict(EMBED, types=2), mlm=MLM, nsp=dict(LABEL, classes=2)), running(B)
@@ -70,6 +78,10 @@ EXAMPLES = {
     "replaced_token of running text": (
         "replaced_token", dict(generator=GENERATOR), stack(replaced=dict(kind="detection")), running(B)
     ),
+    "replaced_token, routed": (
+        "replaced_token", dict(generator=dict(routed(GENERATOR), pattern=[dict(kind=ROUTED)]), sown=SOWN),
+        routed(stack(replaced=dict(kind="detection")), loops=2), texts(B),
+    ),
     "causal_lm": ("causal_lm", {}, stack(mask="causal", lm=MLM), texts(B)),
     "causal_lm of running text": ("causal_lm", {}, stack(mask="causal", lm=MLM), running(B)),
     "permutation_lm": ("permutation_lm", {}, RELATIVE, texts(B)),
@@ -79,10 +91,15 @@ EXAMPLES = {
         "classification", dict(classes=3), stack(dict(kind="patches", patch=2, width=8), label=LABEL),
         {**images(), "labels": CLASSES},
     ),
+    "classification of images, routed": (
+        "classification", dict(classes=3, sown=SOWN),
+        routed(stack(dict(kind="patches", patch=2, width=8), label=LABEL)), {**images(), "labels": CLASSES},
+    ),
     "regression": ("regression", {}, stack(label=dict(LABEL, classes=1)), {**texts(B), "labels": SCORES}),
     "tagging": ("tagging", dict(classes=3), stack(tags=dict(kind="tagging", classes=3)), {**texts(B), **TAGS}),
     "span": ("span", {}, stack(span=dict(kind="span")), {**texts(B), **ANSWERS}),
     "retrieval": ("retrieval", dict(form=NEAREST, among=4), VECTOR, texts(B, 2)),
+    "retrieval, routed": ("retrieval", dict(form=NEAREST, among=4, sown=SOWN), routed(VECTOR), texts(B, 2)),
     "retrieval by order": ("retrieval", dict(form=ORDERED), VECTOR, {**texts(B, 2), "labels": SCORES}),
     "retrieval of scores": ("retrieval", dict(form=dict(kind="cosine")), VECTOR, {**texts(B, 2), "labels": SCORES}),
     "retrieval of three": ("retrieval", dict(form=dict(kind="triplet"), texts=3), VECTOR, texts(B, 3)),
@@ -125,9 +142,9 @@ def test_rows_that_fill_a_batch_count_nothing(name):
             assert_close(metrics[key][0], same[key][0], of=f"{key}, sum")
             assert_close(metrics[key][1], same[key][1], of=f"{key}, count")
         assert_close(loss, alone)
-    assert_close(total(same, one.terms), alone)
+    assert_close(total(same, one.all_terms), alone)
     unknown = measure(jax.tree.map(lambda p: np.full_like(p, np.nan), params), batch)[1]
-    for term in one.terms:
+    for term in one.all_terms:
         assert unknown[term][1] == same[term][1] > 0, "what a term counts does not depend on parameters"
 
 
@@ -144,21 +161,21 @@ def test_two_microbatches_have_the_gradient_of_the_whole(name):
 
     def share(params, part, rng, counts):
         metrics = one.loss(params, {}, part, rng)[1]
-        return sum(weight * metrics[term][0] / counts[term] for term, weight in one.terms.items()), metrics
+        return sum(weight * metrics[term][0] / counts[term] for term, weight in one.all_terms.items()), metrics
 
     halves = [jax.tree.map(lambda x, i=i: x[i::2], batch) for i in range(2)]
     keys = [jax.random.fold_in(jax.random.fold_in(key, 0), i) for i in range(2)]
-    counts = dict.fromkeys(one.terms, jnp.float32(1))
+    counts = dict.fromkeys(one.all_terms, jnp.float32(1))
     by_hand = jax.jit(jax.value_and_grad(share, has_aux=True)).lower(params, halves[0], keys[0], counts).compile()
 
     parts = [by_hand(params, *part, counts)[0][1] for part in zip(halves, keys, strict=True)]
     metrics = jax.tree.map(jnp.add, *parts)
-    counts = {term: metrics[term][1] for term in one.terms}
+    counts = {term: metrics[term][1] for term in one.all_terms}
     gradient = jax.tree.map(jnp.add, *(by_hand(params, *part, counts)[1] for part in zip(halves, keys, strict=True)))
     step = make_step(one, keeping, accumulate=2).lower(state, batch).compile()
     after, got = step(jax.tree.map(jnp.array, state), batch)
     assert_close(after.opt_state, gradient)
-    for term in one.terms:
+    for term in one.all_terms:
         assert_close(got[term], metrics[term], of=term)
     assert 0 < products(step) <= products(by_hand)
 

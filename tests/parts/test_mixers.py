@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tests.close import assert_close
@@ -64,6 +65,31 @@ def test_padding_never_reaches_a_real_token(mixer):
         assert_close(seen(filling), ((of_params, of_x), y), rtol=0)
 
 
+HEARD = np.array([[1, 1, 0, 1, 1, 1, 0, 1, 0, 1, 1, 1, 1], [0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1]]) > 0
+
+
+@mixers
+def test_a_token_that_only_attends_reaches_no_other(mixer):
+    """What it holds, NaN included, moves no other token's output, while it has an output that the others move.
+
+    A mixer that cannot hide such a token says so.
+    """
+    x, segments = np.asarray(stream()), np.array([[1] * 5 + [2] * 6 + [0] * 2, [1] * T])
+    params, ctx = drawn(mixer, x, Context()), Context(segments=jnp.array(segments), heard=jnp.array(HEARD))
+    inner = getattr(mixer, "mixer", None)  # of "bidirectional"
+    if mixer.mixes_all or inner and SLOTS["mixer"][inner["kind"]].mixes_all:
+        with pytest.raises(SpecError, match="mixes tokens without attention and cannot hide those that only attend"):
+            jax.eval_shape(mixer.apply, params, x, ctx)
+        return
+    y, others = np.asarray(run(mixer, params, x, ctx)), HEARD & (segments > 0)
+    for filling in (np.nan, 1e30):
+        moved = run(mixer, params, np.where(HEARD[..., None], x, np.float32(filling)), ctx)
+        assert_close(np.asarray(moved)[others], y[others], rtol=0)
+    moved = np.asarray(run(mixer, params, np.where(HEARD[..., None], x[::-1], x), ctx))
+    change = np.abs(moved - y).max(axis=-1)
+    assert np.isfinite(y).all() and (change[~HEARD & (segments > 0)] > 1e-3).all()
+
+
 @mixers
 def test_causal_means_that_the_future_does_not_matter(mixer, kind):
     """In a causal context a change at t moves y[t], and never y[<t]; a mixer that cannot do so says so."""
@@ -108,6 +134,25 @@ def test_streaming_equals_parallel(mixer, pieces):
         start += length
     real = (segments > 0)[..., None]
     assert_close(jnp.where(real, jnp.concatenate(ys, axis=1), 0), jnp.where(real, whole, 0))
+
+
+def test_a_stream_remembers_which_tokens_only_attend():
+    mixer, x, heard = build(SLOTS["mixer"], dict(kind="attention", heads=2)), stream()[:, :12], HEARD[:, :12]
+    ctx, params = Context(mask=Mask.causal(), heard=heard), drawn(mixer, x, Context())
+    whole, ys, state = run(mixer, params, x, ctx), [], mixer.init_state(B, 12, D, jnp.float32)
+    step = jax.jit(mixer.apply)
+    for part in (slice(0, 6), slice(6, 12)):
+        y, state = step(params, x[:, part], ctx.replace(heard=heard[:, part]), state)
+        ys.append(y)
+    assert_close(jnp.concatenate(ys, axis=1), whole)
+
+
+def test_two_directions_hide_what_their_mixer_hides():
+    spec = dict(kind="bidirectional", mixer=dict(kind="attention", heads=2), share="all")
+    mixer, x, ctx = build(SLOTS["mixer"], spec), stream(), Context(heard=HEARD)
+    params = drawn(mixer, x, Context())
+    found = run(mixer, params, jnp.where(HEARD[..., None], x, jnp.nan), ctx)
+    assert_close(found[HEARD], run(mixer, params, x, ctx)[HEARD], rtol=0)
 
 
 @mixers

@@ -17,12 +17,16 @@ def test_what_a_caller_shares_stands_beside_the_batch():
     assert Context.of({}, shared={"memory": given}, train=True).shared.keys() == {"memory"}
 
 
-def test_some_tokens_may_listen_without_being_heard():
+def test_some_tokens_may_only_attend():
+    """The kernel's segments are then a pair, of queries and of keys; the context's own stay one array."""
     heard, x = jnp.array([[1, 1, 0, 0]]), jnp.zeros((1, 4, 2))
+    assert Context.of({}).attending is None and Context.of({}).heard is None
     ctx = Context.of({"heard": heard})
-    assert [a.tolist() for a in ctx.segments] == [[[1] * 4], heard.tolist()] and ctx.real(x).all()
+    assert ctx.segments is None and ctx.heard.tolist() == [[True, True, False, False]] and ctx.real(x).all()
+    assert [a.tolist() for a in ctx.attending] == [[[1] * 4], heard.tolist()]
     ctx = Context.of({"heard": heard, "segments": jnp.array([[1, 2, 2, 0]])})
-    assert [a.tolist() for a in ctx.segments] == [[[1, 2, 2, 0]], [[1, 2, 0, 0]]]
+    assert ctx.segments.tolist() == [[1, 2, 2, 0]]
+    assert [a.tolist() for a in ctx.attending] == [[[1, 2, 2, 0]], [[1, 2, 0, 0]]]
     assert ctx.real(x).tolist() == [[True, True, True, False]] and ctx.positions.tolist() == [[0, 0, 1, 0]]
 
 
@@ -92,7 +96,7 @@ def test_positions_of_padding_are_zero_whatever_the_batch_has_there():
 def test_clean_leaves_what_a_structure_has_seen_to():
     x, segments = jnp.full((1, 2, 3), jnp.nan), jnp.array([[1, 0]])
     assert jnp.isnan(Context(segments=segments).clean(x)).tolist() == [[[True] * 3, [False] * 3]]
-    heard = Context(segments=(segments, 0 * segments))
+    heard = Context(segments=segments, heard=0 * segments > 0)
     assert not heard.clean(x)[0, 1].any() and jnp.isnan(heard.clean(x)[0, 0]).all()
     for ctx in (Context(), Context(segments=segments, padding="finite")):
         assert ctx.clean(x) is x

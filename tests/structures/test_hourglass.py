@@ -124,7 +124,6 @@ def test_a_row_cut_whole_takes_one_text():
     [
         (dict(cut="half"), "cut is 'half'; it must be 'text' or 'row'"),
         (dict(rate=1), "a rate of 2 or more"),
-        (dict(cut="row", pattern=[dict(kind="fourier"), MLP]), "mixers of kind attention or block_local, not fourier"),
         (dict(embed=dict(kind="hashed", width=16, hashes=3)), "1 to 16 hashes that divide its width of 16, not 3"),
         (dict(before=[dict(kind="block_local", heads=3)]), "a width of 16 does not divide among 3 heads"),
     ],

@@ -40,8 +40,8 @@ PATTERN = [
 CONVOLVED = dict(part=MLP, residual=dict(kind="convolved", width=3))
 NETWORKS = {
     "stack": dict(kind="stack", pattern=PATTERN, epilogue=[CONVOLVED], norm=NORM, out=D, heads=HEADS),
-    "pyramid": dict(
-        kind="pyramid",
+    "funnel": dict(
+        kind="funnel",
         pattern=[dict(kind="pooled_relative", heads=2, reads="before"), MLP],
         blocks=[1, 1],
         norms={"out": NORM},
@@ -81,7 +81,7 @@ def test_padding_may_hold_anything(name, monkeypatch):
     """
     monkeypatch.setitem(SLOTS["embed"], "filled", Filled)
     model = xfm.build(dict(NETWORKS[name], embed=dict(kind="filled"), dtype="float32"))
-    real, text = SEGMENTS > 0, name == "pyramid"  # whose padding has a position and a type as text has
+    real, text = SEGMENTS > 0, name == "funnel"  # whose padding has a position and a type as text has
 
     def batch(other, filling):
         given = dict(tokens=TOKENS, types=TOKENS % 2, positions=jnp.broadcast_to(jnp.arange(T), (3, T)))

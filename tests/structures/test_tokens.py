@@ -236,7 +236,7 @@ def test_refusals(key):
     nested = dict(kind="bidirectional", mixer=dict(kind="fourier"))
     with pytest.raises(SpecError, match="and 'fourier' transforms a whole row"):
         check_unpadded([dict(part=[nested, dict(kind="mlp", hidden=3)])])
-    check_unpadded(dict(heads=dict(label=dict(kind="pyramid"))))  # heads read rows of one text
+    check_unpadded(dict(heads=dict(label=dict(kind="funnel"))))  # heads read rows of one text
     model, batch = network(residual=dict(kind="plain", drop_path=0.1)), with_cells(texts())
     with pytest.raises(SpecError, match="drop_path drops whole rows; set drop_path=0"):
         model.init(key, batch)
@@ -244,6 +244,6 @@ def test_refusals(key):
     with pytest.raises(SpecError, match="piece by piece from padded rows only"):
         model.init(key, batch, state=model.init_state(8, 20))
     embed, mlp = dict(kind="tokens", vocab=50, width=16), dict(kind="mlp", hidden=3)
-    pyramid = xfm.build(dict(kind="pyramid", embed=embed, blocks=[1], pattern=[mlp]))
-    with pytest.raises(SpecError, match="'pyramid' pools neighbours"):
-        pyramid.init(key, batch)
+    funnel = xfm.build(dict(kind="funnel", embed=embed, blocks=[1], pattern=[mlp]))
+    with pytest.raises(SpecError, match="'funnel' pools neighbours"):
+        funnel.init(key, batch)

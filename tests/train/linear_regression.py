@@ -43,7 +43,7 @@ class Linear:
         kernel = jax.random.normal(rng, (batch["x"].shape[1], self.outputs)) * 0.1
         return {"head": {"kernel": kernel, "bias": jnp.zeros(self.outputs)}}, {"calls": jnp.int32(0)}
 
-    def loss(self, params, extra, batch, rng, train=True):
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
         x = batch["x"]
         if train:
             x = x + self.noise * jax.random.normal(rng, x.shape)

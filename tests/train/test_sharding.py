@@ -125,7 +125,7 @@ class Network(Linear):
         params = {"layers": layers, "head": {"kernel": jax.random.normal(k[2], (6, 3)) / 3}}
         return params, {"teacher": jax.tree.map(jnp.array, params), "seen": jnp.int32(0)}
 
-    def loss(self, params, extra, batch, rng, train=True):
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
         x = batch["x"]
         for i in range(2):
             layer = jax.tree.map(lambda p, i=i: p[i], params["layers"])
@@ -189,7 +189,7 @@ class Attending(Linear):
         kernels = {n: {"kernel": jax.random.normal(r, s) / 4} for r, (n, s) in zip(k, shapes.items(), strict=True)}
         return {"layers": kernels}, {}
 
-    def loss(self, params, extra, batch, rng, train=True):
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
         q, k, v = (linear(batch["x"], params["layers"][name]["kernel"]) for name in "qkv")
         dropout = Dropout.of(0.3, rng)
         y = attention(q, k, v, segments=batch["segments"], dropout=dropout, implementation="tpu")

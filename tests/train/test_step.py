@@ -1,5 +1,7 @@
 """One step: accumulation, the moving average, random numbers, and a loss that is not finite."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +69,7 @@ def test_accumulation_weighs_microbatches_by_what_they_count():
     """
 
     class Masked(Linear):
-        def loss(self, params, extra, batch, rng, train=True):
+        def loss(self, params, extra, batch, rng, *, step=0, train=True):
             y = batch["x"] @ params["head"]["kernel"]
             squares = ((y - batch["labels"]) ** 2).mean(1) * batch["weights"]
             count = batch["weights"].sum()
@@ -150,7 +152,7 @@ def test_the_rate_is_that_of_the_step_though_steps_were_skipped(kind):
 
 def test_gradient_that_is_not_finite_is_not_applied_though_the_loss_is():
     class Root(Linear):
-        def loss(self, params, extra, batch, rng, train=True):
+        def loss(self, params, extra, batch, rng, *, step=0, train=True):
             loss = jnp.sqrt(jnp.abs(params["head"]["bias"])).sum()  # 0 with an infinite slope
             return loss, {}, extra
 
@@ -165,7 +167,7 @@ def test_frozen_parameters_stay_and_do_not_count_in_the_norm():
     objective = Linear(noise=0.0)
     optimiser, state = start(objective, freeze=["head/kernel"])
     kernel = np.asarray(state.params["head"]["kernel"])
-    grads = jax.grad(lambda p: objective.loss(p, state.extra, BATCHES.rows(0), None, False)[0])(state.params)
+    grads = jax.grad(lambda p: objective.loss(p, state.extra, BATCHES.rows(0), None, train=False)[0])(state.params)
     norm = optax.tree.norm(grads["head"]["bias"])
     state, metrics = make_step(objective, optimiser)(state, BATCHES.rows(0))
     np.testing.assert_array_equal(state.params["head"]["kernel"], kernel)
@@ -179,3 +181,42 @@ def test_evaluation_leaves_all_as_it_is():
     a = evaluate(state.params, state.extra, BATCHES.rows(0), jax.random.key(0))
     b = evaluate(state.params, state.extra, BATCHES.rows(0), jax.random.key(1))
     assert float(a["loss"][0]) == float(b["loss"][0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Taught(Linear):
+    """Beside the parameters, a teacher that goes half of the way to them at each update; the loss grows by its step."""
+
+    def init(self, rng, batch):
+        params, extra = super().init(rng, batch)
+        return params, {**extra, "teacher": jax.tree.map(jnp.zeros_like, params), "updates": jnp.int32(0)}
+
+    def loss(self, params, extra, batch, rng, *, step, train):
+        loss, metrics, moved = super().loss(params, extra, batch, rng, train=train)
+        summed, count = metrics["loss"]
+        return loss + step, {"loss": (summed + step * count, count)}, {**extra, **moved}
+
+    def after_update(self, params, extra, step):
+        teacher = jax.tree.map(lambda t, p: (t + p) / 2, extra["teacher"], params)
+        return {**extra, "teacher": teacher, "updates": extra["updates"] + 1, "calls": extra["calls"] + 100 * step}
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_teacher_follows_once_for_each_update(accumulate):
+    """Half of the way, not 15 sixteenths, however many microbatches; and not where an update is skipped."""
+    batch = BATCHES.rows(0)
+    objective = Taught(noise=0.0, bad=(-1,))
+    optimiser, state = start(objective)
+    step = make_step(objective, optimiser, accumulate=accumulate)
+    first, metrics = step(copy(state), batch)
+    for path, value in flatten(first.extra["teacher"]).items():
+        np.testing.assert_allclose(value, flatten(first.params)[path] / 2, rtol=1e-5, atol=1e-7)
+    second, later = step(copy(first), batch)
+    assert int(second.extra["updates"]) == 2
+    assert int(second.extra["calls"]) == 100 + 2 * accumulate  # the second step is told that it is number 1
+    _, same = step(copy(first).replace(step=jnp.int32(0)), batch)
+    np.testing.assert_allclose((later["loss"][0] - same["loss"][0]) / later["loss"][1], 1.0, rtol=1e-4)
+    skipped, metrics = step(copy(second), {**batch, "number": np.full(8, -1, np.int32)})
+    assert float(metrics["skipped"][0]) == 1
+    for path, value in flatten(second.extra).items():
+        np.testing.assert_array_equal(flatten(skipped.extra)[path], value)

@@ -141,7 +141,7 @@ def _run(model: nn.Module, family: Family, params, batch, with_states: bool) -> 
 def layers_of(kept: Mapping[str, Any], last: Array, family: Family) -> tuple[Array, ...]:
     """The embedding and the stream after each of the file's layers; at the end `last`, where the family has it so.
 
-    Of a pyramid with a decoder, what that starts from as well.
+    Of a funnel with a decoder, what that starts from as well.
     """
     if family.calling.streams:
         return tuple(x for path in family.calling.streams for x in _stream(kept, path))

@@ -4,7 +4,7 @@ A table's row is `place in xfm: name in the file`. A place is a module or a sing
 are the sublayers of one of the file's layers, wherever the stack keeps them, and `{}` in a name is the layer's number.
 Where the names depend on the part, `layer/mlp_1` and `layer/glu_1` are the second sublayer of either kind; where they
 lack something, `layer/1` serves. Outside the layers, `{}` is the number of the layer that would follow the last. In a
-pyramid `block/1` takes two numbers, the block's and the layer's in it, and `decoder/1` the layer's:
+funnel `block/1` takes two numbers, the block's and the layer's in it, and `decoder/1` the layer's:
 
     "embed/word": "embeddings.word_embeddings",
     "layer/0/part/q": "encoder.layer.{}.attention.self.query",
@@ -24,7 +24,7 @@ from xfm.errors import XfmError
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "table": "weight"}
 IN_STACK = re.compile(r"(prologue|layers|epilogue)/(\w*?)_(\d+)/(.*)")
-IN_PYRAMID = re.compile(r"(block|decoder)_?(\d*)/(first|layers)/(\w*?)_(\d+)/(.*)")
+IN_FUNNEL = re.compile(r"(block|decoder)_?(\d*)/(first|layers)/(\w*?)_(\d+)/(.*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +105,8 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
     found = []
     for path, shape in shapes.items():
         stacked = IN_STACK.fullmatch(path)
-        if (inside := IN_PYRAMID.fullmatch(path)) is not None:
-            found += _in_pyramid(path, shape, inside, names, sublayers, period)
+        if (inside := IN_FUNNEL.fullmatch(path)) is not None:
+            found += _in_funnel(path, shape, inside, names, sublayers, period)
             continue
         if stacked is None:
             found.append(_piece(path, None, shape, (path,), names, above))
@@ -122,7 +122,7 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
     return found
 
 
-def _in_pyramid(path: str, shape, match: re.Match, names: Names, sublayers: int, period: int) -> list[Piece]:
+def _in_funnel(path: str, shape, match: re.Match, names: Names, sublayers: int, period: int) -> list[Piece]:
     """A block's first period stands alone in all blocks but the first; the others are stacked."""
     root, block, where, kind, index, rest = match.groups()
     places = tuple(f"{root}/{name}{int(index) % sublayers}/{rest}" for name in (f"{kind}_", ""))

@@ -8,8 +8,12 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int
 
+from xfm.errors import XfmError, nearest
+from xfm.fields import Number
+from xfm.sown import COLLECTIONS, means
 from xfm.transforms.redraw import redraw
 from xfm.vocabulary import Vocabulary
 
@@ -21,11 +25,12 @@ Predict = Callable[[Callable[[Params, Mapping[str, Array]], Any], Params, Sequen
 
 @dataclasses.dataclass(frozen=True)
 class Objective(abc.ABC):
-    """A loss over a network.
+    """A loss over one network or several.
 
-    model: the network (an objective that trains several builds the others from specs of its own).
+    model: the network that is kept (an objective that trains several builds the others from specs of its own).
     vocabulary: of the data's tokeniser, None without one.
     initial: rules (regex on the path, spec) by which parameters are drawn anew after the parts drew them.
+    sown: weights of the auxiliary losses that parts of the networks sow, by name; see xfm/sown.py.
     unit: of the loss.
     evaluated: fields that only evaluation reads, so that they may change between runs of one workdir.
     """
@@ -36,32 +41,103 @@ class Objective(abc.ABC):
     model: nn.Module
     vocabulary: Vocabulary | None = None
     initial: tuple = ()
+    sown: Mapping[str, Number] = FrozenDict()
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """By name, every network that the objective runs."""
+        return {"model": self.model}
 
     def init(self, rng: Array, batch: Mapping[str, Array]) -> tuple[Params, Any]:
         """Fresh parameters, and whatever else the objective keeps between steps (nothing, as a rule)."""
         first, second = jax.random.split(rng)
-        params = self.model.init(first, batch)["params"]
+        params = self.networks["model"].init(first, batch)["params"]
         return redraw(params, self.initial, second), {}
+
+    def forward(
+        self,
+        name: str,
+        params: Params,
+        batch: Mapping[str, Array],
+        rng: Array | None = None,
+        train: bool = False,
+        **inputs: Any,
+    ) -> tuple[dict[str, Any], Mapping[str, Any]]:
+        """What the network `name` makes of a batch, and what its parts sowed: "losses" and "intermediates".
+
+        Nothing else of an objective runs a network. params: that network's.  rng: of dropout and its like, needed in
+        training.  inputs: what the network takes beside the batch.
+        """
+        rngs = {} if rng is None else {"dropout": rng}
+        network = self.networks[name]
+        return network.apply({"params": params}, batch, train=train, rngs=rngs, mutable=list(COLLECTIONS), **inputs)
 
     @property
     def terms(self) -> Mapping[str, float]:
-        """The metrics whose means, times these weights, add up to the loss.
+        """The objective's own metrics whose means, times these weights, are added up in the loss.
 
         Their counts follow from the batch and rng alone, never from parameters. So the counts of a whole batch are
         known before its microbatches run, and accumulated gradients are those of the whole batch.
         """
         return {"loss": 1.0}
 
+    @property
+    def all_terms(self) -> Mapping[str, float]:
+        """The metrics whose means, times these weights, add up to the loss: `terms`, and each sown loss."""
+        return {**self.terms, **{f"sown/{name}": weight for name, weight in self.sown.items()}}
+
     @abc.abstractmethod
     def loss(
-        self, params: Params, extra: Any, batch: Mapping[str, Array], rng: Array, train: bool = True
+        self, params: Params, extra: Any, batch: Mapping[str, Array], rng: Array, *, step: Any = 0, train: bool = True
     ) -> tuple[Float[Array, ""], Metrics, Any]:
-        """The loss to descend, `total` of the terms; metrics as (sum, count), which add up over batches; the new extra.
+        """The loss to descend, `total` of all terms; metrics as (sum, count), which add up over batches; the new extra.
 
+        It ends in `return *self.summed(metrics, batch, sown), extra`, with what its calls of `forward` gave as sown.
         Whatever is random, corruption included, follows from `rng`. metrics["loss"] is what validation watches.
         Where the batch has `weights` [B], each row counts by its weight. A row of weight 0 fills up a batch of an
         evaluation; it holds zeros and neither counts nor changes what other rows count.
+        step: the number of the optimiser's steps before this one, for what changes in the course of a run. It is an
+        array under jit.
+        extra: with accumulated gradients, each microbatch is given what the one before it returned.
         """
+
+    def after_update(self, params: Params, extra: Any, step: Any) -> Any:
+        """The new extra after an update of the optimiser, such as a teacher that follows the parameters.
+
+        It runs once for each update, whatever the number of microbatches, and not where an update is skipped because it
+        is not finite. params: after the update.  step: the number of the optimiser's steps before it.
+        """
+        return extra
+
+    def summed(
+        self, metrics: Metrics, batch: Mapping[str, Array], *sown: Mapping[str, Any]
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The loss, and the metrics with "sown/NAME" for each auxiliary loss of the networks.
+
+        sown: what `forward` returned beside the outputs. Rows count by batch["weights"] here too.
+        Raises XfmError for a loss that is sown and has no weight in config.objective.sown, and the other way round.
+        """
+        weights = batch.get("weights")
+        if weights is not None and (weights.ndim != 1 or "cells" in batch):
+            weights = None  # of tokens, not of rows; or no row of the network is one of the batch
+        found = means([one.get("losses", {}) for one in sown], weights)
+        self._check_sown(list(found))
+        metrics = {**metrics, **{f"sown/{name}": metric for name, metric in found.items()}}
+        return total(metrics, self.all_terms), metrics
+
+    def _check_sown(self, found: Sequence[str]) -> None:
+        for name in found:
+            if name not in self.sown:
+                raise XfmError(
+                    f"a part of the network sows the loss {name!r}, and config.objective.sown gives no weight for "
+                    f"it{nearest(name, self.sown)}; set config.objective.sown.{name}, to 0 to leave it out"
+                )
+        for name in self.sown:
+            if name not in found:
+                raise XfmError(
+                    f"config.objective.sown gives a weight for {name!r}{nearest(name, found)}, and no part of the "
+                    f"network sows a loss of that name; sown are {', '.join(found) or 'none'}"
+                )
 
     def evaluated_in(self, rows: int) -> tuple["Objective", str | None]:
         """The objective for evaluations in batches of at least so many rows, and a sentence where that changes it.

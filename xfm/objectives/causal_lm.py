@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
+from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
 from xfm.objectives.text import excerpt, unigram
 
 
@@ -13,8 +13,8 @@ from xfm.objectives.text import excerpt, unigram
 class CausalLM(Objective):
     """Cross-entropy, in nats per token, of the head "lm" on the next token of the same segment."""
 
-    def loss(self, params, extra, batch, rng, train=True):
-        out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": rng})
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        out, sown = self.forward("model", params, batch, rng, train)
         logits, labels = out["lm"][:, :-1], batch["tokens"][:, 1:]
         weights = row_weights(batch, labels.shape)
         if "segments" in batch:
@@ -24,7 +24,7 @@ class CausalLM(Objective):
             "loss": weighted(cross_entropy(logits, labels), weights),
             "accuracy": weighted(logits.argmax(-1) == labels, weights),
         }
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
         return {"unigram": unigram(data)}
@@ -35,7 +35,7 @@ class CausalLM(Objective):
         @jax.jit
         def following(tokens, places, state):
             batch = {"tokens": tokens, "positions": places}
-            out = self.model.apply({"params": params}, batch, state=state)
+            out, _ = self.forward("model", params, batch, state=state)
             return out["lm"][:, -1].argmax(-1)[:, None].astype(jnp.int32), out["state"]
 
         lines = []

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
 from xfm.fields import CountOrZero, NotNegative, Rate
-from xfm.objectives.base import Objective, row_weights, total, weighted
+from xfm.objectives.base import Objective, row_weights, weighted
 from xfm.objectives.mix import cutmix, mixup
 from xfm.objectives.scores import CLASSES, check_scores, scored
 from xfm.objectives.text import excerpt
@@ -40,14 +40,14 @@ class Classification(Objective):
         if self.classes < 2:
             raise XfmError(f"classification: set classes to the number of labels, 2 or more; it is {self.classes}")
 
-    def loss(self, params, extra, batch, rng, train=True):
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
         mix, drop = jax.random.split(rng)
         hard = batch["labels"]
         labels = jax.nn.one_hot(hard, self.classes)
         if train:
             labels = labels * (1 - self.smoothing) + self.smoothing / self.classes
             batch, labels = self._mixed(batch, labels, mix)
-        out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": drop})
+        out, sown = self.forward("model", params, batch, drop, train)
         logits = of_classes(out["label"]).astype(jnp.float32)
         require_classes(logits, self.classes)
         weights = row_weights(batch, hard.shape)
@@ -55,7 +55,7 @@ class Classification(Objective):
             "loss": weighted(-(labels * jax.nn.log_softmax(logits)).sum(-1), weights),
             "accuracy": weighted(logits.argmax(-1) == hard, weights),
         }
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, sown), extra
 
     def _mixed(self, batch, labels, rng):
         ways = [(f, alpha) for f, alpha in ((mixup, self.mixup), (cutmix, self.cutmix)) if alpha > 0]
@@ -90,7 +90,7 @@ class Classification(Objective):
         return scored(self.scores, CLASSES, *predict(guess, params, data.valid))
 
     def _logits(self, params, batch):
-        return of_classes(self.model.apply({"params": params}, batch)["label"])
+        return of_classes(self.forward("model", params, batch)[0]["label"])
 
     def examples(self, params, extra, data, predict, count: int = 3):
         """`count` validation inputs: the likeliest class, its probability, the truth."""

@@ -12,7 +12,7 @@ from flax.core import FrozenDict
 
 from xfm.errors import XfmError
 from xfm.fields import Fraction, Share
-from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
+from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
 from xfm.objectives.corruption import check_corruption, choose, replaced, units_of
 from xfm.objectives.next_sentence import pair_up
 from xfm.objectives.text import guesses, is_special, put, unigram
@@ -43,7 +43,7 @@ class MaskedLM(Objective):
     def terms(self):
         return {"loss": 1.0, **({"nsp_loss": 1.0} if self.pairs == "next" else {})}
 
-    def loss(self, params, extra, batch, rng, train=True):
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
         pair, unit, order, what, drop = jax.random.split(rng, 5)
         batch = dict(batch)
         if self.pairs == "next":
@@ -63,7 +63,7 @@ class MaskedLM(Objective):
         seen = jnp.where(weights > 0, replaced(labels, self.split, self.vocabulary, what), labels)
         batch["tokens"] = jax.vmap(lambda row, i, new: row.at[i].set(new))(tokens, at, seen)
 
-        out = self.model.apply({"params": params}, {**batch, "at": at}, train=train, rngs={"dropout": drop})
+        out, sown = self.forward("model", params, {**batch, "at": at}, drop, train)
         metrics = {
             "loss": weighted(cross_entropy(out["mlm"], labels), weights),
             "accuracy": weighted(out["mlm"].argmax(-1) == labels, weights),
@@ -72,7 +72,7 @@ class MaskedLM(Objective):
             every = row_weights(batch, follows.shape)
             metrics["nsp_loss"] = weighted(cross_entropy(out["nsp"], follows), every)
             metrics["nsp_accuracy"] = weighted(out["nsp"].argmax(-1) == follows, every)
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
         return {"unigram": unigram(data)}
@@ -84,6 +84,6 @@ class MaskedLM(Objective):
             return {**row, "tokens": put(row["tokens"], place, self.vocabulary.mask), "at": np.int32([place])}
 
         def chances(params, batch):
-            return jax.nn.softmax(self.model.apply({"params": params}, batch)["mlm"][:, 0])
+            return jax.nn.softmax(self.forward("model", params, batch)[0]["mlm"][:, 0])
 
         return guesses(data, partial(predict, chances, params), masked, count, shown, "[MASK]")

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
 from xfm.fields import Count, TwoOrMore
-from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
+from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
 from xfm.objectives.next_sentence import strangers
 from xfm.objectives.text import guesses, is_special, put, unigram
 from xfm.vocabulary import Vocabulary
@@ -84,7 +84,7 @@ class PermutationLM(Objective):
         if self.pairs == "typed" and (words is None or words.cls is None or words.sep is None):
             raise XfmError("permutation_lm makes pairs with tokens that tell and end texts; this tokeniser has none")
 
-    def loss(self, params, extra, batch, rng, train=True):
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
         pair, order, drop = jax.random.split(rng, 3)
         batch = dict(batch)
         if self.pairs == "typed":
@@ -98,12 +98,13 @@ class PermutationLM(Objective):
         labels = jnp.take_along_axis(tokens, at, axis=1)
 
         asked = {**batch, "asked": at, "order": ranks}
-        logits = self.model.apply({"params": params}, asked, train=train, rngs={"dropout": drop})["lm"]
+        out, sown = self.forward("model", params, asked, drop, train)
+        logits = out["lm"]
         metrics = {
             "loss": weighted(cross_entropy(logits, labels), weights),
             "accuracy": weighted(logits.argmax(-1) == labels, weights),
         }
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
         return {"unigram": unigram(data)}
@@ -115,6 +116,6 @@ class PermutationLM(Objective):
             return {**row, "order": put(np.zeros_like(row["tokens"]), place, 1), "asked": np.int32([place])}
 
         def chances(params, batch):
-            return jax.nn.softmax(self.model.apply({"params": params}, batch)["lm"][:, 0])
+            return jax.nn.softmax(self.forward("model", params, batch)[0]["lm"][:, 0])
 
         return guesses(data, partial(predict, chances, params), last, count, shown, "[____]")

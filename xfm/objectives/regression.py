@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from xfm.objectives.base import Objective, row_weights, total, weighted
+from xfm.objectives.base import Objective, row_weights, weighted
 from xfm.objectives.scores import NUMBERS, check_scores, scored
 
 
@@ -25,11 +25,11 @@ class Regression(Objective):
     def __post_init__(self):
         check_scores("regression", self.scores, NUMBERS)
 
-    def loss(self, params, extra, batch, rng, train=True):
-        out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": rng})
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        out, sown = self.forward("model", params, batch, rng, train)
         guess, labels = out["label"][:, 0].astype(jnp.float32), batch["labels"].astype(jnp.float32)
         metrics = {"loss": weighted((guess - labels) ** 2, row_weights(batch, labels.shape))}
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
         """The squared error of always answering with the training data's mean."""
@@ -38,6 +38,6 @@ class Regression(Objective):
 
     def report(self, params, extra, data, predict):
         def guess(params, batch):
-            return batch["labels"], self.model.apply({"params": params}, batch)["label"][:, 0]
+            return batch["labels"], self.forward("model", params, batch)[0]["label"][:, 0]
 
         return scored(self.scores, NUMBERS, *predict(guess, params, data.valid))

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
 from xfm.fields import Fraction, NotNegative, Share
-from xfm.objectives.base import Objective, Params, cross_entropy, row_weights, total, weighted
+from xfm.objectives.base import Objective, Params, cross_entropy, row_weights, weighted
 from xfm.objectives.corruption import check_corruption, choose, replaced, units_of
 from xfm.objectives.text import ROWS, excerpt, is_special, put, word_rows
 from xfm.structures import build
@@ -61,14 +61,13 @@ class ReplacedToken(Objective):
         return self.generator.get("heads", {})
 
     @cached_property
-    def filler(self) -> nn.Module:
-        """The generator."""
-        return build(self.generator)
+    def networks(self) -> Mapping[str, nn.Module]:
+        return {"model": self.model, "generator": build(self.generator)}
 
     def init(self, rng, batch):
         first, second, third = jax.random.split(rng, 3)
-        params = dict(self.model.init(first, batch)["params"])
-        made = dict(self.filler.init(second, batch)["params"])
+        params = dict(self.networks["model"].init(first, batch)["params"])
+        made = dict(self.networks["generator"].init(second, batch)["params"])
         self._check_tables(params["embed"], made["embed"])
         made["embed"] = {name: made["embed"][name] for name in made["embed"] if name == OWN}
         return redraw({**params, "generator": {name: p for name, p in made.items() if p}}, self.initial, third), {}
@@ -91,22 +90,22 @@ class ReplacedToken(Objective):
     def terms(self):
         return {"generator_loss": 1.0, "loss": self.weight}
 
-    def loss(self, params, extra, batch, rng, train=True):
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
         choice, sample, first, second = jax.random.split(rng, 4)
         tokens = batch["tokens"]
         real = batch["segments"] > 0 if "segments" in batch else jnp.ones(tokens.shape, bool)
         at, weights, seen = self._gaps(tokens, real, choice)
         weights *= row_weights(batch, weights.shape)
 
-        def run(network, params, drop, **changed):
-            return network.apply({"params": params}, {**batch, **changed}, train=train, rngs={"dropout": drop})
-
         labels = jnp.take_along_axis(tokens, at, axis=1)
-        logits = run(self.filler, self.generator_params(params), first, tokens=seen, at=at)["mlm"]
+        gaps = {**batch, "tokens": seen, "at": at}
+        made, from_generator = self.forward("generator", self.generator_params(params), gaps, first, train)
+        logits = made["mlm"]
         drawn = jax.random.categorical(sample, jax.lax.stop_gradient(logits).astype(jnp.float32))
         filled = written(tokens, at, jnp.where(weights > 0, drawn, labels))
         swapped, judged = filled != tokens, real * row_weights(batch, tokens.shape)
-        odds = run(self.model, params, second, tokens=filled)["replaced"]
+        out, from_model = self.forward("model", params, {**batch, "tokens": filled}, second, train)
+        odds = out["replaced"]
 
         metrics = {
             "loss": weighted(detection_loss(odds, swapped), judged),
@@ -116,7 +115,7 @@ class ReplacedToken(Objective):
             "generator_loss": weighted(cross_entropy(logits, labels), weights),
             "generator_accuracy": weighted(logits.argmax(-1) == labels, weights),
         }
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, from_generator, from_model), extra
 
     def _gaps(self, tokens: Int[Array, "B T"], real: Bool[Array, "B T"], rng):
         """Places to fill [B K], their weights, and the tokens as the generator sees them."""
@@ -148,10 +147,10 @@ class ReplacedToken(Objective):
             return {**row, "tokens": put(row["tokens"], place, token), "at": np.int32([place])}
 
         def fill(params, batch):
-            return self.filler.apply({"params": self.generator_params(params)}, batch)["mlm"][:, 0]
+            return self.forward("generator", self.generator_params(params), batch)[0]["mlm"][:, 0]
 
         def judge(params, batch):
-            odds = self.model.apply({"params": params}, {k: v for k, v in batch.items() if k != "at"})["replaced"]
+            odds = self.forward("model", params, {k: v for k, v in batch.items() if k != "at"})[0]["replaced"]
             return jax.nn.sigmoid(jnp.take_along_axis(odds, batch["at"], axis=1)[:, 0])
 
         logits = predict(fill, params, [with_token(row, place, self.vocabulary.mask) for row, place in chosen])

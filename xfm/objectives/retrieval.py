@@ -16,9 +16,10 @@ from flax.core import FrozenDict
 
 from xfm.errors import XfmError
 from xfm.fields import Count, TwoOrMore
-from xfm.objectives.base import Objective, row_weights, total, weighted
+from xfm.objectives.base import Objective, row_weights, weighted
 from xfm.objectives.contrast import LOSSES, SCORED, loss_of, unit
 from xfm.objectives.scores import NUMBERS, ranks, scored
+from xfm.sown import gathered
 from xfm.spec import lookup
 
 
@@ -47,18 +48,18 @@ class Retrieval(Objective):
     def init(self, rng, batch):
         return super().init(rng, self._flat(batch))
 
-    def loss(self, params, extra, batch, rng, train=True):
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
         kind, settings = loss_of(self.form)
         if kind in SCORED and "labels" not in batch:
             raise XfmError(f"the loss {kind} needs a score for each pair; set config.data.label to its column")
         if kind == "infonce" and not train:
             settings["among"] = self.among
-        vectors = self.vectors(params, batch, rng, train)
+        vectors, sown = self.encoded(params, batch, rng, train)
         real = batch["weights"] > 0 if "weights" in batch else None
         each, right = lookup(LOSSES, kind)(vectors, batch.get("labels"), real, **settings)
         weights = row_weights(batch, each.shape)
         metrics = {"loss": weighted(each, weights), "accuracy": weighted(right, weights)}
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, sown), extra
 
     def evaluated_in(self, rows):
         if loss_of(self.form)[0] != "infonce" or self.among <= rows:
@@ -73,17 +74,21 @@ class Retrieval(Objective):
             f"query chooses among {rows}"
         )
 
-    def vectors(self, params, batch, rng=None, train=False):
+    def vectors(self, params, batch):
         """[B n D]: the vector of each text."""
+        return self.encoded(params, batch)[0]
+
+    def encoded(self, params, batch, rng=None, train=False):
+        """The vector of each text [B n D], and what the network sowed."""
         flat = self._flat(batch)
         count = flat["tokens"].shape[0]
 
         def encode(part, rng):
-            rngs = {} if rng is None else {"dropout": rng}
-            return self.model.apply({"params": params}, part, train=train, rngs=rngs)["vector"]
+            out, sown = self.forward("model", params, part, rng, train)
+            return out["vector"], sown
 
         if self.chunks == 1 or not train:
-            out = encode(flat, rng)
+            out, sown = encode(flat, rng)
         else:
             if "cells" in flat:
                 raise XfmError(
@@ -95,9 +100,9 @@ class Retrieval(Objective):
             # Dealt out rather than cut, so that each device keeps its own texts.
             dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, self.chunks, *x.shape[1:]), 0, 1), flat)
             keys = jax.random.split(rng, self.chunks)
-            out = jax.lax.map(jax.checkpoint(lambda item: encode(*item)), (dealt, keys))
-            out = jnp.swapaxes(out, 0, 1).reshape(count, -1)
-        return out.reshape(-1, self.texts, out.shape[-1])
+            out, sown = jax.lax.map(jax.checkpoint(lambda item: encode(*item)), (dealt, keys))
+            out, sown = jnp.swapaxes(out, 0, 1).reshape(count, -1), gathered(sown)
+        return out.reshape(-1, self.texts, out.shape[-1]), sown
 
     def baseline(self, data):
         kind, settings = loss_of(self.form)

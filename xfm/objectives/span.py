@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from xfm.fields import Count, Number
-from xfm.objectives.base import Objective, cross_entropy, row_weights, total, weighted
+from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Span(Objective):
     longest: Count = 30
     threshold: Number = 0.0
 
-    def loss(self, params, extra, batch, rng, train=True):
-        out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": rng})
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        out, sown = self.forward("model", params, batch, rng, train)
         scores, labels = jnp.swapaxes(out["span"], 1, 2), batch["labels"]  # [B 2 T], [B 2]
         right = (scores.argmax(-1) == labels).all(-1)
         metrics = {
             "loss": weighted(cross_entropy(scores, labels), row_weights(batch, labels.shape)),
             "accuracy": weighted(right, row_weights(batch, right.shape)),
         }
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
         """The cross-entropy of always answering with the places' shares in the training data, one added per place."""
@@ -58,7 +58,7 @@ class Span(Objective):
 
     def guesses(self, params, data, predict) -> list[str]:
         """The answer to each validation question: the best of all its rows; "" for none."""
-        scores = predict(lambda p, batch: self.model.apply({"params": p}, batch)["span"], params, data.valid)
+        scores = predict(lambda p, batch: self.forward("model", p, batch)[0]["span"], params, data.valid)
         source, unanswerable = data.valid, any(not one.answers for one in data.valid.questions)
         best = [(-np.inf, "")] * len(source.questions)
         none = np.full(len(source.questions), np.inf)

@@ -8,7 +8,7 @@ import numpy as np
 
 from xfm.errors import XfmError
 from xfm.fields import CountOrZero
-from xfm.objectives.base import Objective, cross_entropy, total, weighted
+from xfm.objectives.base import Objective, cross_entropy, weighted
 from xfm.objectives.classification import check_classes, require_classes
 from xfm.objectives.entities import entity_scores
 from xfm.objectives.scores import CLASSES, check_scores, scored
@@ -33,15 +33,15 @@ class Tagging(Objective):
             raise XfmError(f"tagging: set classes to the number of tags, 2 or more; it is {self.classes}")
         check_scores("tagging", self.scores, {**CLASSES, "entities": None})
 
-    def loss(self, params, extra, batch, rng, train=True):
-        out = self.model.apply({"params": params}, batch, train=train, rngs={"dropout": rng})
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        out, sown = self.forward("model", params, batch, rng, train)
         logits, labels, weights = out["tags"], batch["labels"], batch["weights"]
         require_classes(logits, self.classes)
         metrics = {
             "loss": weighted(cross_entropy(logits, labels), weights),
             "accuracy": weighted(logits.argmax(-1) == labels, weights),
         }
-        return total(metrics, self.terms), metrics, extra
+        return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
         """The cross-entropy of always answering with the shares of the tags in the training data."""
@@ -74,7 +74,7 @@ class Tagging(Objective):
         return tags
 
     def _classes(self, params, batch):
-        return self.model.apply({"params": params}, batch)["tags"].argmax(-1)
+        return self.forward("model", params, batch)[0]["tags"].argmax(-1)
 
     def examples(self, params, extra, data, predict, count: int = 3, shown: int = 24):
         """`count` validation rows: the text, and the words that were guessed wrong."""

@@ -17,9 +17,11 @@ class Structure(nn.Module):
 
     whole_row: why a text's answer depends on the row that it stands in, None where it does not; such a structure
     refuses layout "tokens", which lays several texts into a row.
+    mixes_all: whether it mixes tokens in other ways than its layers do, and so refuses a batch where some only attend.
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = False
 
     @property
     def vocab(self) -> int | None:
@@ -48,6 +50,8 @@ class Structure(nn.Module):
 
     def _embedded(self, batch: Mapping[str, Array], ctx: Context) -> tuple[Float[Array, "B T D"], Context]:
         """The embedding's stream and context, with nothing left in padding that could spread."""
+        if self.mixes_all:
+            ctx.refuse_heard(f"structure '{type(self).__name__.lower()}'")
         x, ctx = build(EMBEDS, self.embed, name="embed")(Given(batch, self.embed["kind"]), ctx)
         return ctx.clean(x), ctx.replace(padding="finite")
 

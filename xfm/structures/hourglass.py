@@ -13,16 +13,15 @@ from jaxtyping import Array, Bool
 
 from xfm.context import Context
 from xfm.fields import Count, Rate
-from xfm.parts.mixer import MIXERS
 from xfm.spec import Pattern, Spec, SpecError, freeze
 from xfm.structures.base import Structure
 from xfm.structures.coarse import Down, Slots, Up, slots
-from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
+from xfm.structures.period import Period, depths_of, repeated, sublayers_of
+from xfm.structures.stack import NO_HEADS, answers, dtype_of, one_text
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 
 NORM = freeze(dict(kind="layernorm"))
 REFUSAL = "an hourglass cut by 'row' takes one text a row; set cut='text'"
-PAIRS = ("attention", "block_local")  # mixers that take the segments of queries and of keys apart
 
 
 class Hourglass(Structure):
@@ -33,12 +32,13 @@ class Hourglass(Structure):
     norms, residual, remat, dtype: as a Stack has them.
     cut: by "text", each of a packed row as if it stood alone, without its padding; one torn apart by padding is cut as
     two are. A text of fewer than `rate` tokens has a coarse place too; a row without room for all of them gives NaN.
-    Or by "row", as the authors' program does: padding is text that attention does not listen to, but that windows and
-    convolutions reach into; whether a coarse place is listened to is told by the window after its own; a row holds one
-    text, and more are an error where segments are known, NaN inside jit.
+    Or by "row", as the authors' program does: padding is text that only attends, but that windows and convolutions
+    reach into, so mixers must be of attention; whether a coarse position is attended to depends on the window after its
+    own; a row holds one text, and more are an error where segments are known, NaN inside jit.
     """
 
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
+    mixes_all: ClassVar[bool] = True
 
     embed: Spec
     pattern: Pattern
@@ -65,7 +65,7 @@ class Hourglass(Structure):
         before, pattern, after = (
             sublayers_of(specs, self.norms, self.residual) for specs in (self.before, self.pattern, self.after)
         )
-        self._check((*before, *pattern, *after))
+        self._check()
         padding = "text" if self.cut == "row" else "unknown"
         ctx = Context.of(batch, padding=padding, train=train, dtype=dtype_of(self.dtype))
         x, ctx = self._embedded(batch, ctx)
@@ -74,14 +74,14 @@ class Hourglass(Structure):
         where = slots(texts, self.rate)
         fine, inner = self._contexts(ctx, texts, where, ctx.real(x))
 
-        x, _ = Period(before, name="before")(x, fine, None, jnp.float32(0))
+        x, _ = Period(before, name="before")(x, fine, None, jnp.zeros(1))
         y = Down(self.rate, self.activation, self.norm, name="down")(x, where)
-        y, _ = repeated(pattern, self.repeats, remat=self.remat)(y, inner)
+        y, _ = repeated(pattern, *depths_of((self.repeats, 1)), self.remat)(y, inner)
         x = Up(self.width, self.activation, self.norm, self.drop, name="up")(x, y, where, texts, ctx)
-        x, _ = Period(after, name="after")(x, fine, None, jnp.float32(1))
+        x, _ = Period(after, name="after")(x, fine, None, jnp.ones(1))
 
         coarse, others = ({n: h for n, h in self.heads.items() if (n in self.coarse) == at} for at in (True, False))
-        made = answers(coarse, y, inner.replace(segments=where.segments, at=None), {})
+        made = answers(coarse, y, inner.replace(heard=None, at=None), {})
         return {"hidden": x, "coarse": y, **answers(others, x, ctx, batch, made)}
 
     def _contexts(self, ctx: Context, texts, where: Slots, real: Bool[Array, "B T"]) -> tuple[Context, Context]:
@@ -93,17 +93,11 @@ class Hourglass(Structure):
         C = where.at.shape[1]
         rate = min(self.rate, real.shape[1])
         heard = real[:, : C * rate].reshape(-1, C, rate).any(axis=2)
-        return ctx.replace(segments=(texts, real.astype(jnp.int32))), inner.replace(
-            segments=(where.segments, heard.astype(jnp.int32))
-        )
+        return ctx.replace(segments=texts, heard=real), inner.replace(heard=heard)
 
-    def _check(self, sublayers: Sequence[Spec]) -> None:
+    def _check(self) -> None:
         if self.rate < 2 or self.width < 1 or self.cut not in ("text", "row"):
             raise SpecError(
                 "an hourglass has a rate of 2 or more, a width of 1 or more, and is cut by 'text' or by 'row', not "
                 f"{self.rate}, {self.width} and {self.cut!r}"
             )
-        kinds = [sublayer["part"]["kind"] for sublayer in sublayers if isinstance(sublayer["part"], Mapping)]
-        wrong = [kind for kind in kinds if kind in MIXERS and kind not in PAIRS]
-        if self.cut == "row" and wrong:
-            raise SpecError(f"an hourglass cut by 'row' has mixers of kind {' or '.join(PAIRS)}, not {wrong[0]}")

@@ -1,6 +1,6 @@
 """Stack: embedding, layers as data, norm, heads. Reads from top to bottom as the network runs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -9,16 +9,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context, Mask
-from xfm.errors import XfmError, nearest
+from xfm.errors import XfmError
 from xfm.fields import Count
 from xfm.kernels.platform import platform
-from xfm.outside import in_path
 from xfm.parts.head import HEADS
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
-from xfm.spec import Pattern, Spec, SpecError, build, freeze, schema
+from xfm.spec import Pattern, Spec, SpecError, build, freeze
 from xfm.structures.base import Structure
+from xfm.structures.period import Period, depths_of, repeated, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN, Sublayer
 from xfm.structures.tokens import check_unpadded, laid, repad
 
@@ -72,10 +72,11 @@ class Stack(Structure):
         state = state or dict.fromkeys(("prologue", "layers", "epilogue"))
 
         def run(name, specs, x, depth, states):
-            return Period(self._sublayers(specs), name=name)(x, inner, states, jnp.float32(depth))
+            return Period(self._sublayers(specs), name=name)(x, inner, states, jnp.full(1, depth))
 
         x, first = run("prologue", self.prologue, x, 0.0, state["prologue"])
-        layers = repeated(self._sublayers(self.pattern), self.repeats, self.loops, self.remat)
+        (depths,) = depths_of((self.repeats, self.loops))
+        layers = repeated(self._sublayers(self.pattern), depths, self.remat)
         x, middle = layers(x, inner, state["layers"])
         x, last = run("epilogue", self.epilogue, x, 1.0, state["epilogue"])
 
@@ -132,62 +133,6 @@ class Stack(Structure):
         return sublayers_of(specs, self.norms, self.residual)
 
 
-class Period(nn.Module):
-    """The sublayers of one period, in order, `loops` times; the body of the scan."""
-
-    sublayers: tuple[Spec, ...]
-    loops: int = 1
-
-    def __call__(self, x, ctx: Context, states, depth):
-        ctx = ctx.replace(depth=depth)
-        if self.loops == 1:
-            return self.once(x, ctx, states or (None,) * len(self.sublayers))
-        again = nn.scan(
-            lambda period, x, _: period.once(x, ctx, (None,) * len(period.sublayers)),
-            variable_broadcast="params",
-            variable_axes={"losses": 0, "intermediates": 0},
-            split_rngs={"params": False, "dropout": True},
-            length=self.loops,
-        )
-        return again(self, x, None)
-
-    @nn.compact
-    def once(self, x, ctx: Context, states):
-        after = []
-        for i, (sublayer, state) in enumerate(zip(self.sublayers, states, strict=True)):
-            x, state = Sublayer(**sublayer, name=f"{_kind(sublayer['part'])}_{i}")(x, ctx, state)
-            after.append(state)
-        return x, tuple(after)
-
-
-def sublayers_of(specs: Sequence[Spec], norms: Mapping[str, Spec], residual: Spec) -> tuple[Spec, ...]:
-    """Each entry as a whole sublayer; SpecError for a field that sublayers do not have."""
-    own = dict(norms=norms, residual=residual)
-    sublayers = [{**own, **(spec if "part" in spec else {"part": spec})} for spec in specs]
-    for part in (part for sublayer in sublayers for part in _parts(sublayer["part"])):
-        if not isinstance(part, Mapping) or "kind" not in part:
-            raise SpecError(f"an entry of a pattern is a mapping with the 'kind' of a mixer or of an ffn, not {part!r}")
-    for field in (field for sublayer in sublayers for field in sublayer):
-        if field not in schema(Sublayer):
-            raise SpecError(f"a sublayer has no field {field!r}; it has {', '.join(schema(Sublayer))}")
-    return freeze(sublayers)
-
-
-def repeated(sublayers: tuple[Spec, ...], repeats: int, loops: int = 1, remat: str = "none") -> Callable:
-    """`repeats` periods one after the other as one compiled loop, "layers" of the calling module: f(x, ctx, states)."""
-    if remat not in REMAT:
-        raise SpecError(f"no remat {remat!r}{nearest(remat, REMAT)}; there are {', '.join(REMAT)}")
-    layers = nn.scan(
-        nn.remat(Period, prevent_cse=False, policy=REMAT[remat]) if remat != "none" else Period,
-        variable_axes={"params": 0, "losses": 0, "intermediates": 0},
-        split_rngs={"params": True, "dropout": True},
-        in_axes=(nn.broadcast, 0, 0),
-        length=repeats,
-    )(sublayers, loops, name="layers")
-    depths = jnp.linspace(0.0, 1.0, repeats) if repeats > 1 else jnp.ones(1)
-    return lambda x, ctx, states=None: layers(x, ctx, states, depths)
-
-
 def answers(
     heads: Mapping[str, Spec], x: Array, ctx: Context, batch: Mapping[str, Array], made: Mapping[str, Array] = NO_HEADS
 ) -> dict[str, Array]:
@@ -226,19 +171,4 @@ def _takes_a_head(spec: Spec) -> bool:
     return isinstance(pool, Mapping) and (pool.get("kind") == "of_head" or _takes_a_head(pool))
 
 
-def _parts(part: Spec | Sequence[Spec]) -> Sequence[Spec]:
-    return part if isinstance(part, list | tuple) else (part,)
-
-
-def _kind(part) -> str:
-    return "_".join(in_path(spec["kind"]) for spec in _parts(part))
-
-
 DTYPES = ("float32", "bfloat16", "float16", "float64")
-
-# What the backward pass keeps of each period; it computes the rest again.
-REMAT = {
-    "none": None,
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}

@@ -45,11 +45,11 @@ class Sublayer(nn.Module):
         h = norm("in", x)
         if isinstance(self.part, tuple):
             states = (None,) * len(self.part) if state is None else state
-            several = [build(parts(), spec, name=f"part_{i}") for i, spec in enumerate(self.part)]
+            several = [_part(spec, f"part_{i}", ctx) for i, spec in enumerate(self.part)]
             outputs, state = zip(*(p(h, ctx, s) for p, s in zip(several, states, strict=True)), strict=True)
             y = sum(outputs[1:], outputs[0])
         else:
-            y, state = build(parts(), self.part, name="part")(h, ctx, state)
+            y, state = _part(self.part, "part", ctx)(h, ctx, state)
         x = build(RESIDUALS, self.residual, name="skip")(x, norm("residual", y), ctx)
         return norm("out", x), state
 
@@ -62,3 +62,18 @@ class Sublayer(nn.Module):
             for part in (build(parts(), spec, parent=None) for spec in specs)
         )
         return states if isinstance(self.part, tuple) else states[0]
+
+
+def _part(spec: Spec, name: str, ctx: Context) -> nn.Module:
+    """The part; SpecError where some tokens only attend and it does not say by `mixes_all` whether it can hide them."""
+    part = build(parts(), spec, name=name)
+    if ctx.heard is None or spec["kind"] in FFNS:
+        return part
+    if not hasattr(part, "mixes_all"):
+        raise SpecError(
+            f"part {spec['kind']!r} does not say whether it can hide tokens that only attend (batch['heard']); give "
+            f"{type(part).__name__} a class attribute mixes_all, False where tokens meet in attention alone"
+        )
+    if part.mixes_all:
+        ctx.refuse_heard(f"part {spec['kind']!r}")
+    return part

@@ -104,7 +104,7 @@ def evaluate_on(
     rows = EvenBatches(source, batch, sharding.mesh.shape["data"], chosen)
     key, sums = jax.random.key(SEED), None
     for index, part in rows.on_device(sharding, layout):
-        metrics = evaluate(weights_of(state), state.extra, part, jax.random.fold_in(key, index))
+        metrics = evaluate(weights_of(state), state.extra, part, jax.random.fold_in(key, index), state.step)
         metrics = {name: tuple(map(float, pair)) for name, pair in jax.device_get(metrics).items()}
         sums = metrics if sums is None else _added(sums, metrics)
     return {name: total / count for name, (total, count) in sums.items() if count}

@@ -28,7 +28,8 @@ def make_step(
 ) -> Callable[[State, dict], tuple[State, Metrics]]:
     """step(state, batch) -> (state, metrics); the given state is donated.
 
-    objective: anything with an Objective's init and loss, and `terms` where there are others than metric "loss".
+    objective: anything with an Objective's init and loss, `all_terms` where there are others than metric "loss", and
+    `after_update` where something follows the parameters.
     optimiser: anything with Optax's init and update; the learning rate of ours is that of the state's step.
     accumulate: microbatches, run one after another. Each term is divided by what the whole batch counts for it, so that
     the gradient is that of the whole batch's loss.
@@ -39,26 +40,28 @@ def make_step(
     "grad_norm", "skipped" and the number of real "tokens" (or "examples") in the batch; of text also "padding", the
     share of the computed places that hold none.
     """
+    after_update = getattr(objective, "after_update", lambda params, extra, step: extra)
     frozen = getattr(optimiser, "frozen", frozenset())
     ours = isinstance(optimiser, Optimiser)
     update = optimiser.update if ours else optax.with_extra_args_support(optimiser).update
 
-    def loss_of(params, extra, batch, rng):
+    def loss_of(params, extra, batch, rng, number):
         params = map_by_path(lambda p, x: jax.lax.stop_gradient(x) if p in frozen else x, params)
-        loss, metrics, extra = objective.loss(params, extra, batch, rng, train=True)
+        loss, metrics, extra = objective.loss(params, extra, batch, rng, step=number, train=True)
         return loss, (_with_loss(metrics, loss), extra)
 
     def step(state, batch):
         rng = jax.random.fold_in(state.rng, state.step)
         if accumulate == 1:
             gradient = jax.value_and_grad(loss_of, has_aux=True)
-            (loss, (metrics, extra)), grads = gradient(state.params, state.extra, batch, rng)
+            (loss, (metrics, extra)), grads = gradient(state.params, state.extra, batch, rng, state.step)
         else:
-            terms = getattr(objective, "terms", {"loss": 1.0})
+            terms = getattr(objective, "all_terms", {"loss": 1.0})
             loss, metrics, extra, grads = _accumulated(loss_of, terms, state, batch, rng, accumulate)
         norm = optax.tree.norm(grads)
         updates, opt_state = update(grads, state.opt_state, state.params, step=state.step)
         params = optax.apply_updates(state.params, updates)
+        extra = after_update(params, extra, state.step)
         average = state.ema
         if average is not None:
             average = jax.tree.map(lambda a, p: ema * a + (1 - ema) * p, average, params)
@@ -76,12 +79,12 @@ def make_step(
 
 
 def make_eval(objective, mesh: jax.sharding.Mesh | None = None) -> Callable[[Any, Any, dict, Key[Array, ""]], Metrics]:
-    """evaluate(params, extra, batch, rng) -> metrics, with dropout and its like off and `extra`
+    """evaluate(params, extra, batch, rng, step) -> metrics, with dropout and its like off and `extra`
     left as it is.  mesh: on which the parameters and batches lie.
     """
 
-    def evaluate(params, extra, batch, rng):
-        loss, metrics, _ = objective.loss(params, extra, batch, rng, train=False)
+    def evaluate(params, extra, batch, rng, step=0):
+        loss, metrics, _ = objective.loss(params, extra, batch, rng, step=step, train=False)
         return _with_loss(metrics, loss)
 
     return jax.jit(on_mesh(mesh, evaluate))
@@ -117,7 +120,7 @@ def _accumulated(loss_of, terms, state, batch, rng, accumulate):
 
     def of(params, extra, part):
         rows, index = part
-        return loss_of(params, extra, rows, jax.random.fold_in(rng, index))[1]
+        return loss_of(params, extra, rows, jax.random.fold_in(rng, index), state.step)[1]
 
     def counted(_, part):
         metrics, _ = of(state.params, state.extra, part)

@@ -53,6 +53,8 @@ class Bytes(Embed):
         tokens = batch["tokens"]
         byte = nn.Embed(self.vocab, self.width, dtype=ctx.dtype, embedding_init=SMALL, name="byte")
         x = byte(tokens)
+        if self.ngrams:
+            ctx.refuse_heard("embed 'bytes' with ngrams")
         for n in self.ngrams:
             table = nn.Embed(self.buckets, self.width, dtype=ctx.dtype, embedding_init=SMALL, name=f"ngram_{n}")
             x += table(ngram_hash(tokens, ctx.segments, n, self.buckets))

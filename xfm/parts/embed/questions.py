@@ -56,4 +56,5 @@ class Questions(Embed):
 
         x = jnp.concatenate([x, jnp.broadcast_to(question, (B, K, self.width))], axis=1)
         at = jnp.broadcast_to(T + jnp.arange(K), (B, K))
-        return x, ctx.replace(at=at, segments=lengthened(ctx.segments), positions=lengthened(ctx.positions))
+        more = dict(segments=lengthened(ctx.segments), heard=lengthened(ctx.heard))
+        return x, ctx.replace(at=at, positions=lengthened(ctx.positions), **more)

@@ -33,6 +33,7 @@ class Attention(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = False
 
     heads: Count
     kv_heads: Count | None = None
@@ -59,7 +60,7 @@ class Attention(nn.Module):
         position = build(POSITIONS, self.position, name="position")
         ctx = _continued(ctx, x, state)
         (q, k), v = position.rotate(q, k, ctx), position.value(v, ctx)
-        segments, mask = ctx.segments, ctx.mask & self._window(ctx.mask)
+        segments, mask = ctx.attending, ctx.mask & self._window(ctx.mask)
         softmax = softmax_of(self.softmax, N, k.shape[1] if state is None else None)
         if state is not None:
             k, v, segments, mask, state = _cached(k, v, segments, mask, state)
@@ -109,14 +110,15 @@ def _continued(ctx: Context, x, state) -> Context:
 
 
 def _cached(k, v, segments, mask, state):
-    """The cache with the new keys and values written behind the held ones, and the mask moved there."""
+    """The cache with the new keys and values written after the held ones, and the mask moved there."""
     held = state["held"]
     new = jnp.ones(k.shape[:2], jnp.int32) if segments is None else segments
+    queries, keys = new if isinstance(new, tuple) else (new, new)
     state = dict(
         k=jax.lax.dynamic_update_slice_in_dim(state["k"], k.astype(state["k"].dtype), held, axis=1),
         v=jax.lax.dynamic_update_slice_in_dim(state["v"], v.astype(state["v"].dtype), held, axis=1),
-        segments=jax.lax.dynamic_update_slice_in_dim(state["segments"], new, held, axis=1),
+        segments=jax.lax.dynamic_update_slice_in_dim(state["segments"], keys, held, axis=1),
         held=held + k.shape[1],
     )
     mask = mask & Mask(offset=held)
-    return state["k"].astype(k.dtype), state["v"].astype(v.dtype), (new, state["segments"]), mask, state
+    return state["k"].astype(k.dtype), state["v"].astype(v.dtype), (queries, state["segments"]), mask, state

@@ -21,8 +21,8 @@ PROJECTIONS = ("in", "out")  # the modules of a mixer that `share="projections"`
 
 def reversed_row(ctx: Context) -> Context:
     """What there is to know of a row when its last token comes first."""
-    positions, segments = (None if v is None else jnp.flip(v, axis=1) for v in (ctx.positions, ctx.segments))
-    return ctx.replace(positions=positions, segments=segments)
+    known = {name: getattr(ctx, name) for name in ("positions", "segments", "heard")}
+    return ctx.replace(**{name: v if v is None else jnp.flip(v, axis=1) for name, v in known.items()})
 
 
 class Bidirectional(nn.Module):
@@ -38,6 +38,7 @@ class Bidirectional(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = False
 
     mixer: Spec
     merge: str = "sum"

@@ -26,7 +26,7 @@ def blocks(segments: Int[Array, "B T"], size: int) -> Int[Array, "B T"]:
 
 
 def deaf(number: Int[Array, "B T"], heard: Bool[Array, "B T"]) -> Bool[Array, "B T"]:
-    """Which tokens are in a block in which no key is to be heard."""
+    """Which tokens are in a block of which no token is attended to."""
     most = number.shape[1] + 1
     count = jax.vmap(lambda n, h: jax.ops.segment_sum(h.astype(jnp.int32), n, most)[n])(number, heard)
     return (count == 0) & (number > 0)
@@ -36,11 +36,12 @@ class BlockLocal(nn.Module):
     """Attention of N heads between the tokens of one block. Time and memory are linear in length.
 
     heads: N.  block: tokens in one; the last of a text may be shorter.  drop: rate of dropout on the attention weights.
-    Where the context's segments are a pair, a block none of whose keys may be seen gives the mean of them all, as a
-    softmax does that adds the same large number to every score.
+    A block of which all tokens only attend gives the mean of their values, as a softmax does that adds the same large
+    number to every score.
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = False
 
     heads: Count
     block: Count = 128
@@ -56,14 +57,11 @@ class BlockLocal(nn.Module):
             raise SpecError(f"block_local: a block holds 1 token or more, not {self.block}")
         x = ctx.clean(x)
         q, k, v = (Linear((N, D // N), name=name)(x) for name in ("q", "k", "v"))
-        own = jnp.ones((B, T), jnp.int32) if ctx.segments is None else ctx.segments
-        if isinstance(own, tuple):
-            asking, heard = blocks(own[0], self.block), own[1] > 0
-            silent = deaf(asking, heard)
+        own = blocks(jnp.ones((B, T), jnp.int32) if ctx.segments is None else ctx.segments, self.block)
+        if ctx.heard is not None:
+            silent = deaf(own, ctx.heard)
             q = jnp.where(silent[..., None, None], 0, q)
-            own = asking, jnp.where(heard | silent, asking, 0)
-        else:
-            own = blocks(own, self.block)
+            own = own, jnp.where(ctx.heard | silent, own, 0)
         drop = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
         near = Mask.window(self.block - 1, self.block - 1)
         with included():

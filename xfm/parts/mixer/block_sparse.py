@@ -58,6 +58,7 @@ class BlockSparse(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = "is dense or sparse by the length of a whole row"
+    mixes_all: ClassVar[bool] = False
 
     heads: Count
     block: Count = 64
@@ -81,5 +82,5 @@ class BlockSparse(nn.Module):
         segments = jnp.ones((B, T), jnp.int32) if ctx.segments is None else ctx.segments
         bias = None if T <= self.dense else Blocks(*places_and_lengths(segments), self.block, self.again, self.dense)
         drop = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
-        y = attention(q, k, v, segments=ctx.segments, bias=bias, dropout=drop)
+        y = attention(q, k, v, segments=ctx.attending, bias=bias, dropout=drop)
         return Linear(D, axes=2, name="o")(y), None

@@ -45,6 +45,7 @@ class Disentangled(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = False
 
     heads: Count
     width: Count | None = None
@@ -85,7 +86,7 @@ class Disentangled(nn.Module):
             scaled = (a if a is None else scale * a for a in (of_key, of_query))
             bias = Relative(q, k, *scaled, jnp.asarray(distances.rows(x.shape[1])))
         dropout = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
-        y = attention(q, k, v, segments=ctx.segments, mask=ctx.mask, bias=bias, scale=scale, dropout=dropout)
+        y = attention(q, k, v, segments=ctx.attending, mask=ctx.mask, bias=bias, scale=scale, dropout=dropout)
         return Linear(D, axes=2, name="o")(y), state
 
     def sizes(self, D: int) -> tuple[int, int]:

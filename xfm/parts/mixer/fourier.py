@@ -43,8 +43,10 @@ class Fourier(nn.Module):
     """`fourier` of the row, or of each of its segments; it has no parameters."""
 
     whole_row: ClassVar[str | None] = "transforms a whole row, and of several texts each with the cosines of a row"
+    mixes_all: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
         both_ways("fourier", ctx, state)
+        ctx.refuse_heard("mixer 'fourier'")
         y = fourier(x) if ctx.segments is None else fourier_of_segments(x, ctx.segments)
         return y.astype(x.dtype), None

@@ -35,6 +35,7 @@ class GlobalWindow(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = False
 
     heads: Count
     window: Count
@@ -53,7 +54,7 @@ class GlobalWindow(nn.Module):
         def attend(maps, **where):
             q, k, v = (project(x) for project in maps)
             drop = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
-            return attention(q, k, v, segments=ctx.segments, dropout=drop, **where)
+            return attention(q, k, v, segments=ctx.attending, dropout=drop, **where)
 
         reach = self.window // 2
         marks = self._marks(x, ctx)

@@ -108,6 +108,7 @@ class Mamba2(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = True
 
     expand: Count = 2
     heads: Count | None = None
@@ -147,6 +148,7 @@ class Mamba2(nn.Module):
     def __call__(
         self, x: Float[Array, "B T D"], ctx: Context, state: dict[str, Array] | None = None
     ) -> tuple[Float[Array, "B T D"], dict[str, Array] | None]:
+        ctx.refuse_heard("mixer 'mamba2'")
         B, T, D = x.shape
         N, H, G, M = self._heads(D), self.head_width, self.groups, self.state
         E, GM = N * H, G * M

@@ -53,6 +53,7 @@ class MixedAttention(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = True
 
     heads: Count
     conv: Count = 9
@@ -61,6 +62,7 @@ class MixedAttention(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
         both_ways("mixed_attention", ctx, state)
+        ctx.refuse_heard("mixer 'mixed_attention'")
         (B, T, D), N, W = x.shape, self.heads, self.conv
         if W < 1 or W % 2 == 0:
             raise SpecError(f"mixed_attention: conv is an odd number of tokens, not {W}")

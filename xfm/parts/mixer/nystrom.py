@@ -106,6 +106,7 @@ class Nystrom(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = "takes its landmarks from a whole row"
+    mixes_all: ClassVar[bool] = True
 
     heads: Count
     landmarks: Count | None = 64
@@ -116,6 +117,7 @@ class Nystrom(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
         both_ways("nystrom", ctx, state)
+        ctx.refuse_heard("mixer 'nystrom'")
         self._check(D := x.shape[-1])
         x = ctx.clean(x)
         q, k, v = (Linear((self.heads, D // self.heads), name=name)(x) for name in ("q", "k", "v"))

@@ -90,6 +90,7 @@ class PooledRelative(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
+    mixes_all: ClassVar[bool] = False
 
     heads: Count
     width: Count | None = None
@@ -118,10 +119,10 @@ class PooledRelative(nn.Module):
             types=tuple(c.shared.get("types", jnp.zeros_like(at)) for c, at in zip((ctx, there), places, strict=True)),
             counts=tuple((at != 0) | (self.cls == "counted") for at in places),
         )
-        segments = None
-        if there.segments is not None:
+        segments, keys = None, there.attending
+        if keys is not None:
             own = jnp.ones(x.shape[:2], jnp.int32) if ctx.segments is None else ctx.segments
-            segments = (jnp.where(own > 0, own, 1), there.segments)
+            segments = (jnp.where(own > 0, own, 1), keys[1] if there.heard is not None else keys)
         dropout = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
         y = attention(biased("key_bias"), k, v, segments=segments, bias=terms, dropout=dropout)
         return Linear(D, axes=2, name="o")(y), None

@@ -35,6 +35,7 @@ class Relative(nn.Module):
     """
 
     whole_row: ClassVar[str | None] = None
+    mixes_all: ClassVar[bool] = False
 
     heads: Count
     width: Count | None = None
@@ -56,6 +57,7 @@ class Relative(nn.Module):
         r = Linear((N, H), bias=False, name="r")(self._distances(T, D, ctx).astype(x.dtype))
         to_key, to_distance = (q + self._bias(name, N, H).astype(q.dtype) for name in ("key_bias", "distance_bias"))
         of_type = self._of_type(q, ctx)
+        own, keys = ctx.attending if ctx.heard is not None else (ctx.segments, ctx.segments)
         rows, place = jnp.arange(2 * T - 1), jnp.broadcast_to(jnp.arange(T), (B, T))
 
         def attend(start, stop, at, distance, ranks, unseen, mask, inside):
@@ -63,7 +65,7 @@ class Relative(nn.Module):
             terms = Terms(distance, ctx.shared.get("backward"), at, None, None, ranks, unseen, inside)
             if of_type is not None:
                 terms = dataclasses.replace(terms, of_type=of_type[:, start:stop], types=ctx.shared["types"])
-            segments = None if ctx.segments is None else (ctx.segments[:, start:stop], ctx.segments[:, :T])
+            segments = None if own is None else (own[:, start:stop], keys[:, :T])
             dropout = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
             return attention(
                 to_key[:, start:stop], k, v, segments=segments, mask=mask, bias=terms, scale=H**-0.5, dropout=dropout

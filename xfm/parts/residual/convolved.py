@@ -54,6 +54,7 @@ class Convolved(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):
         if "embedded" not in ctx.shared:
             raise SpecError('residual "convolved" reads the embedding of a stack, and stands in none')
+        ctx.refuse_heard("residual 'convolved'")
         x = build(NORMS, self.norm, name="norm")(ctx.clean(x) + thinned(self, y, ctx, self.drop, 0.0))
         seen = Conv(self.width, self.groups, name="conv")(ctx.shared["embedded"], ctx)
         seen = nn.Dropout(self.drop, name="conv_drop")(seen, deterministic=not ctx.train)

@@ -1,4 +1,4 @@
-"""Pyramid: blocks of layers, each over half as many tokens as the one before; with a decoder, an hourglass.
+"""Funnel: blocks of layers, each over half as many tokens as the one before; with a decoder, an hourglass.
 
 Dai, Lai, Yang, Le, "Funnel-Transformer: Filtering out Sequential Redundancy for Efficient Language Processing", 2020,
 section 2.2 (pooling) and 2.3 (decoder).
@@ -16,12 +16,12 @@ from xfm.errors import nearest
 from xfm.fields import Count, CountOrZero
 from xfm.spec import Pattern, Spec, SpecError
 from xfm.structures.base import Structure
-from xfm.structures.stack import NO_HEADS, Period, answers, dtype_of, one_text, repeated, sublayers_of
+from xfm.structures.period import Period, depths_of, repeated, sublayers_of
+from xfm.structures.stack import NO_HEADS, answers, dtype_of, one_text
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 
 REFUSAL = (
-    "a pyramid pools neighbours; give rows of one text each, or of running text without segments "
-    "(data.packing='stream')"
+    "a funnel pools neighbours; give rows of one text each, or of running text without segments (data.packing='stream')"
 )
 POOLS = {"mean": jnp.mean, "max": jnp.max}
 
@@ -50,7 +50,7 @@ def spread(x: Float[Array, "B S D"], times: int, length: int, first: str) -> Flo
     return jnp.pad(x, ((0, 0), (0, length - x.shape[1]), (0, 0)))
 
 
-class Pyramid(Structure):
+class Funnel(Structure):
     """`pattern` × blocks[0], then half the tokens and `pattern` × blocks[1], and so on: {"hidden": [B T' D], heads}.
 
     blocks: periods in each.  loops: how often each period of a block runs, with the same parameters; once if None.
@@ -69,6 +69,7 @@ class Pyramid(Structure):
     """
 
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
+    mixes_all: ClassVar[bool] = True
 
     embed: Spec
     pattern: Pattern
@@ -97,20 +98,22 @@ class Pyramid(Structure):
         inner = ctx = whole.replace(positions=places, at=None, shared=types)
         layers = sublayers_of(self.pattern, self.norms, self.residual)
 
-        for i, repeats in enumerate(self.blocks):
+        loops = (1,) * len(self.blocks) if self.loops is None else self.loops
+        depths = depths_of(*zip(self.blocks, loops, strict=True), (self.decoder or 0, 1))
+
+        for i in range(len(self.blocks)):
             before = None
             if i > 0 and x.shape[1] > (2 if self.first == "apart" else 1):
                 before = (x, ctx)
                 x, ctx = self._half(x, ctx)
-            loops = 1 if self.loops is None else self.loops[i]
-            x = Block(layers, repeats, loops, self.remat, name=f"block_{i}")(x, ctx, before, i > 0)
+            x = Block(layers, self.remat, name=f"block_{i}")(x, ctx, depths[i], before, i > 0)
             start = x if i == 0 else start
         if self.decoder is None:
             whole = ctx.replace(shared=whole.shared)
         else:
             x = Spread(2 ** (len(self.blocks) - 1), self.first, name="spread")(x, start)
             if self.decoder:
-                x = Block(layers, self.decoder, 1, self.remat, name="decoder")(x, inner)
+                x = Block(layers, self.remat, name="decoder")(x, inner, depths[-1])
             whole = whole.replace(positions=places)
         return {"hidden": x, **answers(self.heads, x, whole.replace(at=batch.get("at")), batch)}
 
@@ -130,35 +133,41 @@ class Pyramid(Structure):
             ("pool", self.pool, POOLS), ("first", self.first, ("apart", "paired")), ("end", self.end, ("cut", "kept")),
         ):  # fmt: skip
             if value not in legal:
-                raise SpecError(f"pyramid: no {name} {value!r}{nearest(value, legal)}; there are {', '.join(legal)}")
+                raise SpecError(f"funnel: no {name} {value!r}{nearest(value, legal)}; there are {', '.join(legal)}")
         loops = (1,) * len(self.blocks) if self.loops is None else self.loops
         if not self.blocks or min((*self.blocks, *loops)) < 1 or len(loops) != len(self.blocks):
             raise SpecError(
-                "pyramid: blocks and loops are as many numbers of 1 or more, not "
+                "funnel: blocks and loops are as many numbers of 1 or more, not "
                 f"{tuple(self.blocks)} and {tuple(loops)}"
             )
         if (self.decoder or 0) < 0:
-            raise SpecError(f"pyramid: a decoder has 0 periods or more, not {self.decoder}")
+            raise SpecError(f"funnel: a decoder has 0 periods or more, not {self.decoder}")
 
 
 class Block(nn.Module):
-    """`repeats` periods, each run `loops` times; if `alone` the first one keeps parameters of its own."""
+    """R periods, each run L times; if `alone` the first one keeps parameters of its own."""
 
     sublayers: tuple[Spec, ...]
-    repeats: int
-    loops: int
     remat: str
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], ctx: Context, before: Any = None, alone: bool = False):
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        ctx: Context,
+        depths: Float[Array, "R L"],
+        before: Any = None,
+        alone: bool = False,
+    ) -> Float[Array, "B T D"]:
         """before: what x was pooled from, for the first run of the first period only."""
         if alone:
             period = Period(self.sublayers, name="first")
             entry = ctx if before is None else ctx.replace(shared={**ctx.shared, "before": before})
-            for here in (entry, *(ctx,) * (self.loops - 1)):
-                x, _ = period(x, here, None, jnp.float32(0.0))
-        if self.repeats > alone:
-            x, _ = repeated(self.sublayers, self.repeats - alone, self.loops, self.remat)(x, ctx)
+            for i in range(depths.shape[1]):
+                x, _ = period(x, ctx if i else entry, None, depths[0, i : i + 1])
+            depths = depths[1:]
+        if depths.shape[0]:
+            x, _ = repeated(self.sublayers, depths, self.remat)(x, ctx)
         return x
 
 

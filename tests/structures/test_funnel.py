@@ -1,4 +1,4 @@
-"""The pyramid: pairs and the way back written in loops, shorter blocks, looped layers, padding, refusals."""
+"""The funnel: pairs and the way back written in loops, shorter blocks, looped layers, padding, refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +10,16 @@ from tests.close import assert_close
 from xfm.errors import XfmError
 from xfm.parts.mixer.pooled_relative import sides
 from xfm.spec import SpecError
-from xfm.structures.pyramid import pairs, spread
+from xfm.structures.funnel import pairs, spread
 
 ATTENTION = dict(kind="pooled_relative", heads=2, reads="before")
 MLP = dict(kind="mlp", hidden=24)
 TOKENS = jnp.arange(22).reshape(2, 11) % 13
 
 
-def pyramid(**changes):
+def funnel(**changes):
     spec = dict(
-        kind="pyramid",
+        kind="funnel",
         embed=dict(kind="tokens", vocab=13, width=16),
         pattern=[ATTENTION, MLP],
         blocks=[1, 2, 1],
@@ -78,13 +78,13 @@ def test_sides_meet_in_the_score_of_their_distance():
 
 
 def test_blocks_halve_and_the_decoder_is_whole_again():
-    params = drawn(pyramid(), {"tokens": TOKENS})
-    whole = run(pyramid(), params, {"tokens": TOKENS})
+    params = drawn(funnel(), {"tokens": TOKENS})
+    whole = run(funnel(), params, {"tokens": TOKENS})
     assert whole["hidden"].shape == (2, 11, 16) and whole["lm"].shape == (2, 11, 13)
     del params["decoder"]
-    short = run(pyramid(decoder=None), params, {"tokens": TOKENS})
+    short = run(funnel(decoder=None), params, {"tokens": TOKENS})
     assert short["hidden"].shape == (2, 3, 16) and short["lm"].shape == (2, 3, 13)
-    at = run(pyramid(decoder=0), params, {"tokens": TOKENS, "at": jnp.array([[3], [10]])})
+    at = run(funnel(decoder=0), params, {"tokens": TOKENS, "at": jnp.array([[3], [10]])})
     assert at["lm"].shape == (2, 1, 13)
     assert set(params["block_0"]) == {"layers"} and set(params["block_1"]) == {"first", "layers"}
     assert set(params["block_2"]) == {"first"}
@@ -93,13 +93,13 @@ def test_blocks_halve_and_the_decoder_is_whole_again():
 @pytest.mark.parametrize("length", [1, 2])
 def test_rows_too_short_stay_as_they_are(length):
     batch = {"tokens": TOKENS[:, :length]}
-    hidden = run(pyramid(), drawn(pyramid(), batch), batch)["hidden"]
+    hidden = run(funnel(), drawn(funnel(), batch), batch)["hidden"]
     assert hidden.shape == (2, length, 16) and jnp.isfinite(hidden).all()
 
 
 def test_looped_layers_are_the_same_layers_again():
     """A block of one layer that runs three times equals one of three layers with the same numbers."""
-    looped, written = pyramid(blocks=[1, 1], loops=[1, 3]), pyramid(blocks=[1, 3])
+    looped, written = funnel(blocks=[1, 1], loops=[1, 3]), funnel(blocks=[1, 3])
     batch = {"tokens": TOKENS}
     params = drawn(looped, batch)
     first = params["block_1"]["first"]
@@ -110,17 +110,17 @@ def test_looped_layers_are_the_same_layers_again():
 
 def test_remat_changes_nothing():
     batch = {"tokens": TOKENS}
-    params = drawn(pyramid(blocks=[2, 2]), batch)
+    params = drawn(funnel(blocks=[2, 2]), batch)
 
     def gradient(remat):
-        model = pyramid(blocks=[2, 2], remat=remat)
+        model = funnel(blocks=[2, 2], remat=remat)
         return jax.jit(jax.grad(lambda p: jnp.square(model.apply({"params": p}, batch)["lm"]).mean()))(params)
 
     assert_close(gradient("full"), gradient("none"), rtol=1e-6)
 
 
 def test_any_mixer_of_the_house_stands_in_it():
-    model = pyramid(pattern=[dict(kind="attention", heads=2, position=dict(kind="rope")), MLP])
+    model = funnel(pattern=[dict(kind="attention", heads=2, position=dict(kind="rope")), MLP])
     batch = {"tokens": TOKENS, "segments": jnp.array([[1] * 11, [1] * 8 + [0] * 3])}
     params = drawn(model, batch)
     assert jnp.isfinite(run(model, params, batch)["hidden"][0]).all()
@@ -130,7 +130,7 @@ def test_any_mixer_of_the_house_stands_in_it():
 def test_a_pair_with_padding_is_seen_by_nobody():
     """Padding changes nothing but tokens that are pooled with it, as in the reference: 7 with 8."""
     segments, tokens = jnp.array([[1] * 8 + [0] * 5]), jnp.arange(13)[None] % 13
-    model = pyramid(blocks=[1, 1], decoder=1)
+    model = funnel(blocks=[1, 1], decoder=1)
     params = drawn(model, {"tokens": tokens})
 
     def hidden(tokens):
@@ -145,10 +145,10 @@ def test_a_pair_with_padding_is_seen_by_nobody():
 def test_rows_of_several_texts_are_refused():
     segments = jnp.array([[1] * 11, [1] * 5 + [2] * 6])
     batch = {"tokens": TOKENS, "segments": segments}
-    params = drawn(pyramid(), {"tokens": TOKENS})
-    with pytest.raises(XfmError, match="row 1 holds several texts, and a pyramid pools neighbours"):
-        pyramid().apply({"params": params}, batch)
-    hidden = run(pyramid(), params, batch)["hidden"]
+    params = drawn(funnel(), {"tokens": TOKENS})
+    with pytest.raises(XfmError, match="row 1 holds several texts, and a funnel pools neighbours"):
+        funnel().apply({"params": params}, batch)
+    hidden = run(funnel(), params, batch)["hidden"]
     assert jnp.isfinite(hidden[0]).all() and jnp.isnan(hidden[1]).all()
 
 
@@ -167,4 +167,4 @@ def test_rows_of_several_texts_are_refused():
 )
 def test_bad_specs(key, changes, said):
     with pytest.raises(SpecError, match=said):
-        pyramid(**changes).init(key, {"tokens": TOKENS})
+        funnel(**changes).init(key, {"tokens": TOKENS})
