@@ -119,7 +119,7 @@ def test_corrupt_image_is_named_when_read(pictures, damage):
 
 
 def test_bad_folders(pictures, tmp_path):
-    with pytest.raises(XfmError, match=r"holds no file that ends in one of \.png, \.jpg, \.jpeg"):
+    with pytest.raises(XfmError, match=r"has no file that ends in one of \.png, \.jpg, \.jpeg"):
         (tmp_path / "none").mkdir()
         images(tmp_path / "none")
     with pytest.raises(XfmError, match="needs 'size'"):

@@ -37,7 +37,8 @@ def test_a_label_names_a_class(value, name):
         ("", "'' in column 'label', so it has no label; fill it in, or remove the row"),
         ("  ", "'  ' in column 'label', so it has no label; fill it in, or remove the row"),
         ("NA", "'NA' in column 'label', so it has no label; .*, or list 'NA' in 'classes' if it is one"),
-        (" nan ", "so it has no label"), ("null", "so it has no label"), ("None", "so it has no label"), (b"N/A", "so it has no label"),
+        (" nan ", "so it has no label"), ("null", "so it has no label"), ("None", "so it has no label"),
+        (b"N/A", "so it has no label"),
         (float("nan"), "nan in column 'label', so it has no label; fill it in, or remove the row"),
         (np.float32("nan"), "so it has no label"),
         (0.5, "0.5 in column 'label', where the name of a class should be; .* labels='numbers'"),
@@ -69,7 +70,7 @@ def test_what_is_listed_names_a_class():
         assert name_of(value, "f:1", "column", known) == name
     assert name_of(" NA ", "f:1", "column", known) == "NA"
     for wrong, words in (
-        ("good", "classes='good' is not a list"), (2, "classes=2 is no list"), ((1, "1"), "holds '1' twice"),
+        ("good", "classes='good' is not a list"), (2, "classes=2 is not a list"), ((1, "1"), "holds '1' twice"),
         (("a", None), "holds None; a class is a text or a whole number"), ((0.5,), "holds 0.5"),
         (((1,),), r"holds \(1,\)"),
     ):  # fmt: skip

@@ -125,7 +125,7 @@ def test_standard_library(tmp_path):
         ("a.jsonl", b'{"body": "x"}\n', r"a\.jsonl:1 has no text in field 'text'.*: body"),
         ("a.jsonl", b'{"text": 5}\n', r"a\.jsonl:1 has a int in field 'text'"),
         ("a.parquet", b"PAR1 no", r"a\.parquet is not a readable parquet file"),
-        ("a.csv", b"a,b", r"holds no file that ends in one of \.txt, \.md"),
+        ("a.csv", b"a,b", r"has no file that ends in one of \.txt, \.md"),
         ("a.txt", b"short", r"split of .* does not fill a single row of 32 tokens: it has \d+ tokens in \d doc"),
     ],
 )

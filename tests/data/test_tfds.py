@@ -132,7 +132,7 @@ def test_bad_specs(directory, tmp_path):
         ({"fields": {"labels": "words"}}, "row 0, feature 'words' has .*, not numbers"),
         ({"fields": {"tokens": "words", "labels": "kind"}}, "set packing='single'"),
         ({"fields": {"images": "photo"}}, "needs size"),
-        ({"fields": {"labels": "kind"}, "validation": 1e-9}, "valid split .* none of 100 rows"),
+        ({"fields": {"labels": "kind"}, "validation": 1e-9}, "valid split .* none of the 100 rows"),
         ({"fields": {"labels": "kind"}, "dataset": "x"}, "either 'directory' or 'dataset'"),
     ):
         with pytest.raises(XfmError, match=message):
