@@ -13,7 +13,8 @@ ROOT = Path(__file__).parent.parent
 # The rooms of each floor may import those of the floors below, and one another only downwards as files.
 FLOORS = (
     ("kernels",),
-    ("errors", "fields", "outside", "spec", "memory", "vocabulary", "truncation", "context", "capture", "sown"),
+    ("errors", "fields", "moved", "outside", "spec", "memory"),
+    ("vocabulary", "truncation", "context", "capture", "sown"),
     ("files", "folders", "locations", "paths", "sharding", "failures"),
     ("parts",),
     ("structures",),

@@ -140,7 +140,7 @@ def check(config: ConfigDict) -> Any:
     params = jax.eval_shape(lambda rows: objective.init(key, rows)[0], batch)
     if found is not None:
         taken(params, found, config)
-    rules = dict(decay=settings.decay, groups=settings.groups, freeze=settings.freeze, clip=settings.clip)
+    rules = {name: getattr(settings, name) for name in ("decay", "groups", "freeze", "train_only", "clip")}
     build_optimiser(settings.optimiser, schedule, params, **rules)
     return params
 

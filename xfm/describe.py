@@ -21,6 +21,7 @@ from xfm.plan.flops import walk
 from xfm.spec import build as build_from
 from xfm.spec import named, plain
 from xfm.structures import build
+from xfm.transforms import network
 
 COUNTS = "kMBT"  # parameters are counted in billions, operations in giga
 
@@ -74,7 +75,7 @@ def describe(config: Mapping[str, Any]) -> Description:
     Raises XfmError for a model that cannot be built, or cannot read the rows of `config.data`.
     """
     config = _started(config)
-    model, batch = build(config["model"]), example_batch(config)
+    model, batch = network(config), example_batch(config)
     params = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
     calls: list[_Call] = []
 

@@ -50,6 +50,16 @@ class NotEmpty:
         return "that is not empty"
 
 
+class Word:
+    """The texts of letters, digits and underscores that begin with a letter, as names in parameter paths do."""
+
+    def __contains__(self, value: str) -> bool:
+        return re.fullmatch(r"[A-Za-z]\w*", value) is not None
+
+    def __str__(self) -> str:
+        return "of letters, digits and underscores that begins with a letter"
+
+
 class Compiles:
     """The texts that are regular expressions."""
 
@@ -76,6 +86,7 @@ TwoOrMore = Annotated[int, Range(2, LONGEST)]
 CountOrZero = Annotated[int, Range(0, LONGEST)]
 Integer = Annotated[int, Range(-LONGEST, LONGEST)]
 Name = Annotated[str, NotEmpty()]  # the name of a file, a folder or a column
+Label = Annotated[str, Word()]  # a name in the paths of parameters
 Regex = Annotated[str, Compiles()]  # a regular expression that is searched in the paths of parameters
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # a seed that both NumPy and JAX accept without loss
 

@@ -87,7 +87,7 @@ def _hints(inside: Any, where: str, root: str) -> dict[str, Any] | None:
     if where == "config":
         from xfm.train.settings import OTHERS, Settings
 
-        others = {"init": Sequence, "name": str, "notes": str}
+        others = {"init": Sequence, "transforms": Sequence[Mapping], "name": str, "notes": str}
         return {**{name: others.get(name, Mapping) for name in OTHERS}, **_fields(Settings)}
     if where == "config.start":
         from xfm.train.start import Start
@@ -141,6 +141,10 @@ def _tables(root: str) -> list[Mapping[str, type]]:
         from xfm.structures import STRUCTURES
 
         return [STRUCTURES, *SLOTS.values()]
+    if root == "transforms":
+        from xfm.transforms import TRANSFORMS
+
+        return [TRANSFORMS]
     if root == "objective":
         from xfm.objectives import OBJECTIVES
 

@@ -15,6 +15,7 @@ from flax.core import FrozenDict
 
 from xfm.errors import SpecError, nearest
 from xfm.fields import NotEmpty, fault, shown
+from xfm.moved import moved
 from xfm.outside import imported, is_outside, unfit_class, unfit_function
 
 Spec = Mapping[str, Any]
@@ -26,10 +27,12 @@ Pattern = Annotated[Sequence[Spec], NotEmpty()]
 TABLES = {
     "embed": "xfm.parts.embed:EMBEDS",
     "position": "xfm.parts.position:POSITIONS",
+    "sight": "xfm.parts.sight:SIGHTS",
     "mixer": "xfm.parts.mixer:MIXERS",
     "ffn": "xfm.parts.ffn:FFNS",
     "norm": "xfm.parts.norm:NORMS",
     "residual": "xfm.parts.residual:RESIDUALS",
+    "down": "xfm.parts.down:DOWNS",
     "pool": "xfm.parts.pool:POOLS",
     "head": "xfm.parts.head:HEADS",
     "structure": "xfm.structures:STRUCTURES",
@@ -53,7 +56,8 @@ def build(table: Table, spec: Spec, **given: Any) -> Any:
     kind = spec.pop("kind", None)
     cls = lookup(table, kind)
     if cls is None:
-        raise SpecError(f"slot '{slot}' has no kind {shown(kind)}{nearest(kind, table)}; it has {_listed(table)}")
+        instead = moved(slot, kind, spec) or f"it has {_listed(table)}"
+        raise SpecError(f"slot '{slot}' has no kind {shown(kind)}{nearest(kind, table)}; {instead}")
     slot, fields = _slot({kind: cls}) if kind in table else slot, schema(cls)
     for field in spec:
         if field not in fields:

@@ -26,8 +26,9 @@ def network(layers, width, heads, vocab=50358, length=4096, hidden=None, types=2
     """BERT's layout with both heads. block: None for attention in full."""
     model = bert.network(layers, width, heads, vocab, length, hidden, types, activation, eps, drop)
     if block is not None:
-        mixer = dict(kind="block_sparse", heads=heads, block=block, again=again, dense=dense, drop=drop)
-        model["pattern"][0] = mixer
+        sight = dict(kind="block_sparse", block=block, again=again, dense=dense)
+        mixer = dict(kind="attention", heads=heads, sight=sight, drop=drop)
+        model["pattern"][0] = dict(part=mixer, label="block_sparse")
     return model
 
 

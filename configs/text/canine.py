@@ -41,7 +41,7 @@ def network(
             kind="hashed", vocab=vocab, width=width, hashes=hashes, buckets=buckets, types=types, norm=norm, drop=drop,
             position=dict(kind="learned", length=length),
         ),
-        before=[dict(kind="block_local", heads=heads, block=block, drop=drop), mlp],
+        before=[dict(part=dict(attention, sight=dict(kind="block_local", block=block)), label="block_local"), mlp],
         rate=rate,
         pattern=[attention, mlp],
         repeats=layers,

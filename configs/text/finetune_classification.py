@@ -37,7 +37,7 @@ CLASSIFIER = ("^head_(label|pooled)/",)  # parameters of `classifier` that a che
 
 
 def classifier(classes):
-    """The config of a task. The head is that of the checkpoint's family; BERT's is a dense layer on [CLS], which
+    """The spec of the classification head: that of the checkpoint's family. BERT's is a dense layer on [CLS], which
     checkpoints have, and a new linear layer.
     """
     return dict(label=head("classification", classes=classes, drop=0.1, pool=dict(kind="of_head", head="pooled")))

@@ -25,8 +25,9 @@ def network(layers, width, heads, windows, vocab=50265, length=4098, hidden=None
     model = roberta.network(layers, width, heads, vocab, length, hidden, types, activation, eps, drop, first)
     ffn = model["pattern"][1]
     period = 1 if len(set(windows)) == 1 else layers
-    mixers = [dict(kind="global_window", heads=heads, window=w, everyone=everyone, drop=drop) for w in windows]
-    pattern = [part for mixer in mixers[:period] for part in (mixer, ffn)]
+    sights = [dict(kind="global_window", window=window, everyone=everyone) for window in windows]
+    mixers = [dict(kind="attention", heads=heads, sight=sight, drop=drop) for sight in sights]
+    pattern = [one for mixer in mixers[:period] for one in (dict(part=mixer, label="global_window"), ffn)]
     return model | {"pattern": pattern, "repeats": layers // period}
 
 

@@ -17,7 +17,7 @@ from .mask import Mask, Pattern
 from .naive import naive
 from .reach import keys_of_a_query
 from .softmax import Sigmoid, Softmax, described, with_sink, without_temperature
-from .xla import xla
+from .xla import gathers, xla
 
 __all__ = [
     "IMPLEMENTATIONS",
@@ -36,6 +36,7 @@ __all__ = [
     "Softmax",
     "attention",
     "attention_with_lse",
+    "gathers",
 ]
 
 Segments = Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B S"]]
@@ -148,8 +149,17 @@ def _attend(q, k, v, segments, mask, bias, scale, softmax, dropout, implementati
     given = dict(segments=segments, mask=mask, bias=bias, softmax=softmax, dropout=dropout)
     chosen = _choice(implementation, q, k, v, given)
     y, lse = chosen.run(q, k, v, scale=scale, **given)
+    y, lse = _promised(y, lse, mask)
     y = stated(y, 4 * keys_of_a_query(mask, q.shape[1], k.shape[1]))  # of a score and of a sum, 2 each per key
     return (y, lse) if sink is None or implementation == "naive" else with_sink(y, lse, sink)
+
+
+def _promised(y, lse, mask: Mask):
+    """NaN in rows with more tokens of `everyone` than the mask's `most` promises."""
+    if mask.most is None or mask.most >= mask.everyone.shape[1]:
+        return y, lse
+    kept = (mask.everyone.sum(axis=1) <= mask.most)[:, None, None]
+    return jnp.where(kept[..., None], y, jnp.nan), None if lse is None else jnp.where(kept, lse, jnp.nan)
 
 
 def _choice(name, q, k, v, given) -> Implementation:

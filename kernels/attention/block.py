@@ -1,20 +1,38 @@
 """One block of attention: some queries of one head of one row over some of its keys, in plain JAX."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ..counting import included
 from ..platform import product
 from .softmax import Softmax, capped
 
 
+@dataclasses.dataclass(frozen=True)
+class ScoreBlock:
+    """Which scores a block holds: those of head n of row b, for some queries and keys.
+
+    place: of the queries among those given.  key: row index of each key.  exists: which of the keys there are, all if
+    None.  gathered: which of the keys stand in the block for having been gathered by `mask.everyone`, none if None.
+    """
+
+    b: Int[Array, ""]
+    n: Int[Array, ""]
+    place: Int[Array, "t"]
+    key: Int[Array, "s"]
+    exists: Bool[Array, "s"] | None = None
+    gathered: Bool[Array, "s"] | None = None
+
+
 def tokens(segments, mask) -> dict:
     """What the mask and the segments say of each token [B T or B S], by name; None is left out of a block's rules."""
     q_segments, k_segments = (None, None) if segments is None else segments
-    return dict(q_segments=q_segments, k_segments=k_segments, prefix=mask.prefix, everyone=mask.everyone)
+    at = None if mask.pattern is None else mask.pattern.at
+    return dict(q_segments=q_segments, k_segments=k_segments, prefix=mask.prefix, everyone=mask.everyone, at=at)
 
 
 def attend(
@@ -22,12 +40,8 @@ def attend(
     k: Float[Array, "s H"],
     v: Float[Array, "s H"],
     own: dict,
-    b,
-    n,
+    block: ScoreBlock,
     *,
-    place,
-    key,
-    exists=None,
     mask,
     bias,
     scale,
@@ -36,10 +50,11 @@ def attend(
 ) -> tuple[Float[Array, "t H"], Float[Array, "t"]]:
     """Values and log-sum-exp over these keys, both in the wide dtype; the latter is 0 for a sigmoid.
 
-    own: the `tokens` of row b, q_segments [t], k_segments and prefix [s] of the block, everyone [S] of the row.
-    place [t] of the queries among those given, key [s] index in the row; exists [s]: which of them there are.
+    own: the `tokens` of the block's row: q_segments [t], k_segments and prefix [s] of the block, everyone and at [S]
+    of the whole row.
     """
-    wide, query = jnp.promote_types(q.dtype, jnp.float32), place + mask.start
+    b, n, key = block.b, block.n, block.key
+    wide, query = jnp.promote_types(q.dtype, jnp.float32), block.place + mask.start
     if own["k_segments"] is not None:
         real = (own["k_segments"] > 0)[:, None]
         k, v = jnp.where(real, k, 0), jnp.where(real, v, 0)  # NaN times a zero weight is NaN
@@ -51,12 +66,12 @@ def attend(
     everyone = own["everyone"]
     if everyone is not None:
         everyone = tuple(everyone.at[index].get(mode="fill", fill_value=False) for index in (query, key))
-    shown = None if mask.pattern is None else mask.pattern.block(n, place, key)
-    rules = [mask.visible(query, key, own["prefix"], everyone, shown)]
+    shown = None if mask.pattern is None else mask.pattern.block(n, block.place, query, key, own["at"])
+    rules = [mask.visible(query, key, own["prefix"], everyone, shown, block.gathered)]
     if own["k_segments"] is not None:
         rules.append((own["q_segments"][:, None] == own["k_segments"][None, :]) & real.T)
-    if exists is not None:
-        rules.append(exists[None, :])
+    if block.exists is not None:
+        rules.append(block.exists[None, :])
     rules = [rule for rule in rules if rule is not None]
     visible = functools.reduce(jnp.logical_and, rules) if rules else None
     keep = None if dropout is None else dropout.keep(b, n, query, key)

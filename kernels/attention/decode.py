@@ -8,14 +8,12 @@ A TPU needs no pieces: XLA there reads keys and values once, as they lie, whatev
 them, and a kernel that works on 128 queries at a time is idle with one (benchmarks/README.md).
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..platform import platform
-from .block import attend, tokens
+from .block import ScoreBlock, attend, tokens
 from .softmax import Softmax
 
 FEW = 8  # queries, at most
@@ -57,16 +55,17 @@ def split(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     pieces = -(-S // PIECE)
     size = -(-S // pieces)
     q, heads = q.reshape(B, T, K, N // K, H), jnp.arange(N).reshape(K, N // K)
-    own = tokens(segments, mask)
+    own, given = tokens(segments, mask), dict(mask=mask, bias=bias, scale=scale, softmax=softmax, dropout=dropout)
     by_key = dict(k=k, v=v, k_segments=own["k_segments"], prefix=own["prefix"])
 
     def piece(i, start, near):
         """Keys from `start` on; those before piece i begins are of the piece before it."""
         key = start + jnp.arange(size)
-        one = functools.partial(
-            attend, place=jnp.arange(T), key=key, exists=(key >= i * size) & (key < S),
-            mask=mask, bias=bias, scale=scale, softmax=softmax, dropout=dropout,
-        )  # fmt: skip
+        exists = (key >= i * size) & (key < S)
+
+        def one(q, k, v, own, b, n):
+            return attend(q, k, v, own, ScoreBlock(b, n, jnp.arange(T), key, exists), **given)
+
         mine = own | {name: near[name] for name in ("k_segments", "prefix")}
         group = jax.vmap(one, (1, None, None, None, None, 0))
         of_heads = jax.vmap(group, (1, 1, 1, None, None, 0))

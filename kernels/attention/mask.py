@@ -9,41 +9,53 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["shown"], meta_fields=["size"])
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["shown", "at"], meta_fields=["size"])
 @dataclasses.dataclass(frozen=True)
 class Pattern:
-    """Which blocks of keys each block of queries sees, per head or for all (BigBird and the like).
+    """Which blocks of keys each block of queries attends to, per head or for all (BigBird and the like).
 
     size: of a block, in tokens; the last may be shorter.  shown: by block of the queries given, the first of which is
     in block 0 whatever the mask's offset, and by block of keys.
+    at: the block of each token, by index in the row of keys, where blocks are not counted along the row (those of
+    several texts, each from its own first token); queries are then looked up by their row index too.
     """
 
     size: int
     shown: Bool[Array, "#N ceil(T/size) ceil(S/size)"]
+    at: Int[Array, "B S"] | None = None
 
-    def block(self, n: Int[Array, ""], query: Int[Array, "t"], key: Int[Array, "s"]) -> Bool[Array, "t s"]:
-        """For head n, the queries given at those places and the keys at those."""
+    def block(
+        self, n: Int[Array, ""], place: Int[Array, "t"], query: Int[Array, "t"], key: Int[Array, "s"], at=None
+    ) -> Bool[Array, "t s"]:
+        """For head n, the queries that are given as number `place` and have row index `query`, and the keys.
+
+        at [S]: the row of `self.at` that these tokens belong to.
+        """
         heads, Q, S = self.shown.shape
-        rows = self.shown[jnp.where(heads > 1, n, 0)][jnp.clip(query // self.size, 0, Q - 1)]
-        return rows[:, jnp.clip(key // self.size, 0, S - 1)]
+        i, j = (place // self.size, key // self.size) if at is None else (_looked_up(at, query), _looked_up(at, key))
+        rows = self.shown[jnp.where(heads > 1, n, 0)][jnp.clip(i, 0, Q - 1)]
+        return rows[:, jnp.clip(j, 0, S - 1)]
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["prefix", "offset", "everyone", "pattern"],
-    meta_fields=["order", "before", "after"],
+    meta_fields=["order", "before", "after", "most", "lifts"],
 )
 @dataclasses.dataclass(frozen=True)
 class Mask:
-    """Query t sees key s where order, window and pattern all allow it; `everyone` is outside window and pattern.
+    """Query t attends to key s where order, window and pattern all allow it; `everyone` lifts window and pattern.
 
-    order: "full", or "causal": s <= t, except that keys of the `prefix` are seen by all.
+    order: "full", or "causal": s <= t, except that keys of the `prefix` are visible to all.
     before, after: how many keys on either side of t the window reaches, 0 being t alone; None is all of them.
     prefix: keys [B S] that causal order does not hide (prefix language models; works packed, as it is per token).
     offset: index in the row of keys at which the first query stands, 0 if None (a cache holds what came before).
-    everyone: tokens [B S] that see all and are seen by all (Longformer's global attention), by index in the row of
-    keys.  They lift the window and the pattern, not the causal order.
-    pattern: which blocks of keys each block of queries sees.
+    everyone: tokens [B S] that attend to all and that all attend to (Longformer's global attention), by index in the
+    row of keys.  They lift the window and the pattern, not the causal order.
+    pattern: which blocks of keys each block of queries attends to.
+    most: how many tokens of a row `everyone` marks at most, None being any number. With this promise an implementation
+    can gather them and form no other score outside the window. A row that breaks it gives NaN.
+    lifts: whether tokens of `everyone` lift the rules as "keys", as "queries" or as "both".
     """
 
     order: Literal["full", "causal"] = "full"
@@ -53,6 +65,8 @@ class Mask:
     offset: int | Int[Array, ""] | None = None
     everyone: Bool[Array, "B S"] | None = None
     pattern: Pattern | None = None
+    most: int | None = None
+    lifts: Literal["both", "keys", "queries"] = "both"
 
     @classmethod
     def full(cls) -> "Mask":
@@ -74,14 +88,17 @@ class Mask:
             prefixes = []  # the one without a prefix hides all that comes later
         if len(prefixes) == 2:
             prefixes = [prefixes[0] & prefixes[1]]
+        lifting = _lifting(self, other)
         return Mask(
             order="causal" if causal else "full",
             before=_least(self.before, other.before),
             after=_least(self.after, other.after),
             prefix=prefixes[0] if prefixes else None,
             offset=other.offset if self.offset is None else self.offset,
-            everyone=_lifted(self, other),
+            everyone=lifting.everyone,
             pattern=_patterns(self.pattern, other.pattern),
+            most=lifting.most,
+            lifts=lifting.lifts,
         )
 
     @property
@@ -102,9 +119,17 @@ class Mask:
     @property
     def reach(self) -> tuple[int | None, int | None]:
         """How far before and after itself a query can see at most; None is without limit."""
-        before, after = (None, None) if self.everyone is not None else (self.before, self.after)
-        hidden_after = self.order == "causal" and self.prefix is None
-        return before, 0 if hidden_after else after
+        return (None, self.near[1] if self.hides_later else None) if self.everyone is not None else self.near
+
+    @property
+    def near(self) -> tuple[int | None, int | None]:
+        """`reach` of a query but for what `everyone` lifts."""
+        return self.before, 0 if self.hides_later else self.after
+
+    @property
+    def hides_later(self) -> bool:
+        """Whether causal order hides every later key."""
+        return self.order == "causal" and self.prefix is None
 
     def visible(
         self,
@@ -113,10 +138,13 @@ class Mask:
         prefix: Bool[Array, "s"] | None = None,
         everyone: tuple[Bool[Array, "t"], Bool[Array, "s"]] | None = None,
         shown: Bool[Array, "t s"] | None = None,
+        gathered: Bool[Array, "s"] | None = None,
     ) -> Bool[Array, "t s"] | None:
         """The block of the mask at these row indices, for one row of the batch; None where all is visible.
 
         prefix, everyone (of the queries, of the keys) and shown (by the pattern) are those of the block.
+        gathered: which of the keys lift the window and the pattern and stand in the block beside those of the window,
+        so that they count only where the window or the pattern hides them.
         """
         ahead = key[None, :] - query[:, None]
         near = [] if shown is None else [shown]
@@ -124,8 +152,11 @@ class Mask:
             near.append(ahead >= -self.before)
         if self.after is not None:
             near.append(ahead <= self.after)
-        if near and everyone is not None:
-            lifted = everyone[0][:, None] | everyone[1][None, :]
+        if near and gathered is not None:
+            near = [functools.reduce(jnp.logical_and, near) ^ gathered[None, :]]
+        elif near and everyone is not None:
+            of_queries, of_keys = everyone[0][:, None], everyone[1][None, :]
+            lifted = dict(both=of_queries | of_keys, queries=of_queries, keys=of_keys)[self.lifts]
             near = [functools.reduce(jnp.logical_and, near) | lifted]
         if self.order == "causal":
             near.append(ahead <= 0 if prefix is None else (ahead <= 0) | prefix[None, :])
@@ -142,7 +173,13 @@ class Mask:
             raise ValueError(f"a window reaches 0 or more tokens, not before={self.before}, after={self.after}")
         if isinstance(self.offset, int) and self.offset < 0:
             raise ValueError(f"mask.offset is the index of a key, 0 or more, not {self.offset}")
+        if self.lifts not in ("both", "keys", "queries"):
+            raise ValueError(f"mask.lifts is 'both', 'keys' or 'queries', not {self.lifts!r}")
+        if self.most is not None and (self.most < 1 or self.everyone is None):
+            raise ValueError(f"mask.most is how many tokens mask.everyone marks, 1 or more, not {self.most}")
         if self.pattern is not None:
+            if self.pattern.at is not None and self.pattern.at.shape != (B, S):
+                raise ValueError(f"mask.pattern.at has shape {self.pattern.at.shape}; keys need ({B}, {S})")
             size, shape = self.pattern.size, self.pattern.shown.shape
             if size < 1:
                 raise ValueError(f"the blocks of mask.pattern have 1 token or more, not {size}")
@@ -156,18 +193,20 @@ def _least(a: int | None, b: int | None) -> int | None:
     return b if a is None else a if b is None else min(a, b)
 
 
-def _lifted(a: Mask, b: Mask) -> Bool[Array, "B S"] | None:
-    """The `everyone` of a & b: that of the window and pattern that it lifts."""
+def _lifting(a: Mask, b: Mask) -> Mask:
+    """The one of the two whose `everyone` is that of a & b: that of the window and pattern that it lifts."""
     if a.everyone is b.everyone:
-        return a.everyone
+        if a.everyone is not None and (a.most, a.lifts) != (b.most, b.lifts):
+            raise ValueError("two masks with one `everyone` combine where both have the same `most` and `lifts`")
+        return a
     if a.is_local and b.is_local:
         raise ValueError("two masks with a window or a pattern combine where both have the same `everyone`, or neither")
     if not a.is_local and not b.is_local:
-        return b.everyone if a.everyone is None else a.everyone
+        return b if a.everyone is None else a
     local, other = (a, b) if a.is_local else (b, a)
     if other.everyone is not None:
         raise ValueError("mask.everyone lifts the window or pattern of its own mask; give it to the mask that has one")
-    return local.everyone
+    return local
 
 
 def _patterns(a: Pattern | None, b: Pattern | None) -> Pattern | None:
@@ -175,4 +214,10 @@ def _patterns(a: Pattern | None, b: Pattern | None) -> Pattern | None:
         return b if a is None else a
     if a.size != b.size:
         raise ValueError(f"patterns of blocks of {a.size} and of {b.size} tokens do not combine; give both one size")
-    return Pattern(a.size, a.shown & b.shown)
+    if a.at is not b.at:
+        raise ValueError("patterns combine where both have the same `at`, or neither")
+    return Pattern(a.size, a.shown & b.shown, a.at)
+
+
+def _looked_up(at: Int[Array, "S"], index: Int[Array, "t"]) -> Int[Array, "t"]:
+    return at[jnp.clip(index, 0, at.shape[0] - 1)]

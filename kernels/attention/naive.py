@@ -46,7 +46,10 @@ def naive(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         everyone = None
         if mask.everyone is not None:
             everyone = mask.everyone[b].at[query].get(mode="fill", fill_value=False), mask.everyone[b]
-        shown = None if mask.pattern is None else mask.pattern.block(n, jnp.arange(T), key)
+        shown = None
+        if mask.pattern is not None:
+            at = None if mask.pattern.at is None else mask.pattern.at[b]
+            shown = mask.pattern.block(n, jnp.arange(T), query, key, at)
         rule = mask.visible(query, key, prefix, everyone, shown)
         own = (segments[0][b][:, None] == segments[1][b][None, :]) & (segments[0][b][:, None] > 0)
         return own if rule is None else own & rule

@@ -14,10 +14,10 @@ def keys_of_a_query(mask: Mask, T: int, S: int) -> float:
     values a trace does not know, and change nothing.
     """
     counts = [S]
-    hidden_after = mask.order == "causal" and mask.prefix is None
-    if mask.before is not None and (hidden_after or mask.after is not None):
-        counts.append(mask.before + 1 + (0 if hidden_after else mask.after))
-    if mask.pattern is not None and not isinstance(mask.pattern.shown, jax.core.Tracer):
+    before, after = mask.near
+    if before is not None and after is not None:
+        counts.append(before + 1 + after)
+    if mask.pattern is not None and mask.pattern.at is None and not isinstance(mask.pattern.shown, jax.core.Tracer):
         size, shown = mask.pattern.size, np.asarray(mask.pattern.shown)
         queries, keys = (np.clip(length - size * np.arange(-(-length // size)), 0, size) for length in (T, S))
         shares = np.einsum("nqk,q,k->", shown, queries, keys) / (len(shown) * T)

@@ -5,14 +5,15 @@ vectorised where scores are small or the machine wants large batches of work, an
 SHORT tokens: there a head's scores stay in cache (3.3 times faster at length 512 than all heads at once).
 """
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 
 from ..platform import platform
-from . import decode
-from .block import attend, tokens
+from . import decode, everyone
+from .block import ScoreBlock, attend, tokens
 from .softmax import Softmax
 
 SHORT = 256  # up to here a CPU is as fast with all heads at once
@@ -23,7 +24,7 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     """(values, log-sum-exp or None). The public function's arguments, all of them checked and present."""
     (B, T, N, H), (_, S, K, _) = q.shape, k.shape
     given = dict(mask=mask, bias=bias, scale=scale, softmax=softmax, dropout=dropout)
-    if decode.suits(T, _span(mask, T) or S, softmax):
+    if decode.suits(T, _span(mask.reach, T) or S, softmax):
         return decode.split(q, k, v, segments=segments, **given)
     own, G = tokens(segments, mask), N // K
     walk = "heads" if platform() == "cpu" and max(T, S) > SHORT else "none"
@@ -57,52 +58,69 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     return y, lse if isinstance(softmax, Softmax) else None
 
 
-def _span(mask, chunk: int) -> int | None:
-    """How many keys a chunk of consecutive queries can see at most; None is all."""
-    before, after = mask.reach
+def gathers(mask, bias, T: int, S: int) -> bool:
+    """Whether `mask.most` spares this implementation scores, of T queries over S keys."""
+    return everyone.suits(mask, bias, T, S, CHUNK)
+
+
+def _span(reach, chunk: int) -> int | None:
+    """How many keys a chunk of consecutive queries can attend to at most; None is all."""
+    before, after = reach
     return None if before is None or after is None else before + chunk + after
 
 
-def _head(q, k, v, own, b, n, *, walk, mask, **given):
+def _head(q, k, v, own, b, n, *, walk, mask, bias, **given):
     """One head of one row: q [T H], k and v [S H] -> values [T H], log-sum-exp [T] (0 for a sigmoid)."""
     (T, H), S = q.shape, k.shape[0]
-    chunks = -(-T // CHUNK)
+    apart = gathers(mask, bias, T, S)
+    chunks = -(-T // everyone.chunk(mask, CHUNK)) if apart else -(-T // CHUNK)
     chunk = -(-T // chunks)
-    span = _span(mask, chunk)
+    reach = mask.near if apart else mask.reach
+    span = _span(reach, chunk)
     sliced = span is not None and span < S
+    whole = everyone.Row(k, v, own)
+    far = everyone.gathered(whole, mask.most) if apart else None
     if sliced:  # a window: each chunk of queries meets a slice of the keys only
-        room = ((mask.reach[0], chunk + mask.reach[1]),)
+        room = ((reach[0], chunk + reach[1]),)
         k, v = (jnp.pad(a, (*room, (0, 0))) for a in (k, v))
         own = own | {a: None if own[a] is None else jnp.pad(own[a], room) for a in ("k_segments", "prefix")}
 
     def part(start, q, q_segments):
         """The chunk of queries from place `start` on."""
-        near, mine, key, exists = (k, v), own | dict(q_segments=q_segments), jnp.arange(S), None
+        near, block_bias = everyone.Row(k, v, own | dict(q_segments=q_segments)), bias
+        block = ScoreBlock(b, n, start + jnp.arange(chunk), jnp.arange(S))
         if sliced:
             first = start + mask.start
 
             def cut(a):
                 return None if a is None else jax.lax.dynamic_slice_in_dim(a, first, span)
 
-            near = tuple(cut(a) for a in near)
-            mine |= {a: cut(mine[a]) for a in ("k_segments", "prefix")}
-            key = first - mask.reach[0] + jnp.arange(span)
-            exists = (key >= 0) & (key < S)
-        place = start + jnp.arange(chunk)
-        y, lse = attend(q, *near, mine, b, n, place=place, key=key, exists=exists, mask=mask, **given)
+            near = near.mapped(cut)
+            key = first - reach[0] + jnp.arange(span)
+            block = dataclasses.replace(block, key=key, exists=(key >= 0) & (key < S))
+        if apart:
+            near, block, block_bias = everyone.beside(near, far, block, bias)
+        y, lse = attend(q, near.k, near.v, near.own, block, mask=mask, bias=block_bias, **given)
         return y.astype(q.dtype), lse
 
-    if max(T, S) > SHORT:
+    long = max(T, S) > SHORT
+    if long:
         part = jax.checkpoint(part)  # backward recomputes the scores of a chunk: nothing of size T × S is kept
+    asking, q_segments = q, own["q_segments"]
     if chunks == 1:
-        return part(0, q, own["q_segments"])
-    tail = ((0, chunks * chunk - T),)
-    q = jnp.pad(q, (*tail, (0, 0))).reshape(chunks, chunk, H)
-    q_segments = own["q_segments"]
-    if q_segments is not None:
-        q_segments = jnp.pad(q_segments, tail).reshape(chunks, chunk)
-    starts = jnp.arange(chunks) * chunk
-    if walk == "heads":  # ties masks and biases to the walks over rows and heads: what does not change along one of
-        starts += 0 * (b + n)  # them, JAX would compute before it for all chunks and keep, at T × S numbers
-    y, lse = jax.lax.map(lambda a: part(*a), (starts, q, q_segments))
-    return y.reshape(chunks * chunk, H)[:T], lse.reshape(-1)[:T]
+        y, lse = part(0, q, q_segments)
+    else:
+        tail = ((0, chunks * chunk - T),)
+        q = jnp.pad(q, (*tail, (0, 0))).reshape(chunks, chunk, H)
+        if q_segments is not None:
+            q_segments = jnp.pad(q_segments, tail).reshape(chunks, chunk)
+        starts = jnp.arange(chunks) * chunk
+        if walk == "heads":  # ties masks and biases to the walks over rows and heads: what does not change along one
+            starts += 0 * (b + n)  # of them, JAX would compute before it for all chunks and keep, at T × S numbers
+        y, lse = jax.lax.map(lambda a: part(*a), (starts, q, q_segments))
+        y, lse = y.reshape(chunks * chunk, H)[:T], lse.reshape(-1)[:T]
+    if not apart or mask.lifts == "keys":
+        return y, lse
+    over_all = functools.partial(everyone.answered, mask=mask, bias=bias, b=b, n=n, **given)
+    over_all = jax.checkpoint(over_all) if long else over_all
+    return everyone.put(y, lse, *over_all(asking, whole, far), far, mask)

@@ -143,16 +143,16 @@ def test_attention_costs_the_keys_it_sees(T, mask, implementation):
 
 
 SPARSE = {
-    "global_window": (dict(heads=N, window=8), 9),
-    "block_local": (dict(heads=N, block=8), 8),
+    "global_window": (dict(window=8), 9),
+    "block_local": (dict(block=8), 8),
 }
 
 
 @pytest.mark.parametrize("kind", SPARSE)
 def test_windows_and_blocks_cost_what_they_show(kind):
     fields, seen = SPARSE[kind]
-    model, T = stack(dict(kind=kind, **fields), repeats=2), 600
-    cost = parts(describe(config(model, length=T)))[f"layers/{kind}_0/part"].flops
+    model, T = stack(dict(kind="attention", heads=N, sight=dict(fields, kind=kind)), repeats=2), 600
+    cost = parts(describe(config(model, length=T)))["layers/attention_0/part"].flops
     assert cost == 2 * (8 * T * D * D + 4 * T * seen * D)
 
 

@@ -46,6 +46,7 @@ MARGINS = {
     "text/xlnet": 0.7,
     "sequence/mamba2_hybrid": 1.0,
     "vision/vit": 1.5,
+    "vision/swin": 1.5,
 }
 
 

@@ -179,6 +179,8 @@ def _enumerated(node: ast.AST, listed: dict[str, set[str]]) -> set[str]:
         return listed.get(node.id, set())
     if isinstance(node, ast.comprehension) and node.ifs:
         return set()
+    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "every_example":
+        return set(SLOTS)
     if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ENUMERATORS:
         return {node.args[0].value} if node.args else {"configs"}
     return set().union(*(_enumerated(inner, listed) for inner in ast.iter_child_nodes(node)))

@@ -1,9 +1,7 @@
 """CONTRIBUTING.md, done as it says: the part and the config are read from the page and held to the suites."""
 
-import inspect
 import subprocess
 import sys
-import textwrap
 import types
 
 import jax
@@ -13,7 +11,9 @@ import pytest
 import xfm
 from tests.configs.test_configs import shapes, size
 from tests.docs.pages import ROOT, block
-from tests.parts import examples, test_parts
+from tests.drawn import spread
+from tests.parts import examples, formulas, test_owed
+from tests.parts.formulas import FORMULAS
 from xfm.catalogue import find
 from xfm.cli import main
 from xfm.parts.norm import NORMS
@@ -58,32 +58,27 @@ def test_the_style_is_kept(file, command):
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def cases():
-    return [(c.values[0], c.values[1]) for c in examples.examples("norm")]
-
-
 def test_without_an_example_the_suite_fails(part, monkeypatch):
     monkeypatch.delitem(examples.EXAMPLES["norm"], part)
-    (missing,) = [spec for kind, spec in cases() if kind == part]
     with pytest.raises(AssertionError, match="norm 'dyt' has no example"):
-        test_parts.made("norm", part, missing)
+        test_owed.of("norm", part, 0)
 
 
-def test_the_suite_of_norms_accepts_the_part(part):
-    """With the branch of step 4 where the page puts it; and without it, it does not."""
-    source = inspect.getsource(test_parts.test_norms)
-    source = source[source.index("def ") :]
-    place = "    assert_close("
-    assert source.count(place) == 1, f"{PAGE} says: before the assert_close of test_norms"
-    branch = textwrap.indent(textwrap.dedent(block(PAGE, "branch: test_norms")), " " * 4)
-    names = dict(vars(test_parts))
-    exec(source.replace(place, branch + place), names)
-    specs = [spec for kind, spec in cases() if kind == part]
-    assert len(specs) == 2
-    for spec in specs:
-        names["test_norms"](part, spec)
-        with pytest.raises(AssertionError, match="error"):
-            test_parts.test_norms(part, spec)
+def test_the_suite_accepts_the_part(part, monkeypatch):
+    """With the formula of step 4; and without it, or with another one, it does not."""
+    assert len(examples.EXAMPLES["norm"][part]) == 2
+    names = dict(vars(formulas))
+    exec(block(PAGE, "formula: dyt"), names)
+    for number in range(2):
+        monkeypatch.delitem(FORMULAS["norm"], part, raising=False)
+        with pytest.raises(AssertionError, match="norm 'dyt' has no formula"):
+            test_owed.test_formula("norm", part, number)
+        monkeypatch.setitem(FORMULAS["norm"], part, FORMULAS["norm"]["rmsnorm"])
+        with pytest.raises((AssertionError, AttributeError)):
+            test_owed.test_formula("norm", part, number)
+        monkeypatch.setitem(FORMULAS["norm"], *entry('line: FORMULAS["norm"]', names))
+        for test in (test_owed.test_formula, test_owed.test_dtype, test_owed.test_gradients):
+            test("norm", part, number)
 
 
 def test_a_stack_takes_the_part_wherever_a_norm_stands(part):
@@ -100,7 +95,7 @@ def test_a_stack_takes_the_part_wherever_a_norm_stands(part):
         )
     )
     batch = {"tokens": jnp.arange(22).reshape(2, 11) % 13}
-    params = test_parts.spread(jax.jit(model.init)(jax.random.key(0), batch)["params"])
+    params = spread(jax.jit(model.init)(jax.random.key(0), batch)["params"])
     weights = jax.random.normal(jax.random.key(1), (2, 11, 16))
 
     @jax.jit

@@ -76,13 +76,14 @@ class Form:
 # The two forms of xla share the arithmetic of a block and differ in how they come to blocks: rules of masks, biases and
 # softmaxes are met by one of the two, what bears on lengths, heads and gradients through the walks by both.
 FORMS = {
-    "xla": Form("xla", leaves=("mask: ", "bias in a window", "softmax with")),
+    "xla": Form("xla", leaves=("mask: ", "few", "bias in a window", "softmax with")),
     "xla_long": Form(
         "xla", long_rows, leaves=("softmax: ", "head width", "unpacked", "length: 1", "length: 7", "cross")
     ),
     "tpu": Form(
         "tpu",
         functools.partial(interpreting, "tpu"),
+        may_refuse=("mask.pattern.at",),
         everyday=(
             "mask: all at once",
             "bias: grid decay",
@@ -204,6 +205,13 @@ def blocks(T, S, N, size):
     return Pattern(size, (i == j) | ((i + 2 * j + h) % 3 == 0))
 
 
+def of_texts(B, T, S, size=3):
+    """Neighbouring blocks of texts of 17 tokens, which begin elsewhere in each row."""
+    i, j = jnp.arange(-(-T // size))[:, None], jnp.arange(-(-S // size))[None, :]
+    place = (jnp.arange(S)[None] + 5 * jnp.arange(B)[:, None]) % 17
+    return Pattern(size, (abs(i - j) <= 1)[None], place // size)
+
+
 def relative(B, T, S, N, H=8, terms=("key", "query")):
     rows = jnp.clip(jnp.arange(1 - S, T), -5, 5) + 5
     tables = [drawn(11, N, H, seed=seed) / 4 if name in terms else None for seed, name in ((3, "key"), (4, "query"))]
@@ -220,6 +228,18 @@ MASKS = {
     "one side": lambda B, T, S, N: Mask(after=2),
     "prefix": lambda B, T, S, N: Mask.causal(jnp.arange(S)[None] < jnp.arange(3, 3 + B)[:, None]),
     "everyone": lambda B, T, S, N: Mask.window(2, 2, everyone=marks(B, S)),
+    "everyone, few": lambda B, T, S, N: Mask(before=2, after=3, everyone=marks(B, S), most=4),
+    "everyone, few, causal": lambda B, T, S, N: Mask.causal() & Mask(before=4, everyone=marks(B, S), most=5),
+    "everyone, few, prefix": lambda B, T, S, N: (
+        Mask.causal(jnp.arange(S)[None] < jnp.arange(3, 3 + B)[:, None])
+        & Mask(before=2, after=2, everyone=marks(B, S), most=4)
+    ),
+    "everyone as keys": lambda B, T, S, N: Mask(before=2, after=1, everyone=marks(B, S), most=4, lifts="keys"),
+    "everyone as queries": lambda B, T, S, N: Mask(before=2, after=1, everyone=marks(B, S), lifts="queries"),
+    "blocks of texts": lambda B, T, S, N: Mask(
+        before=5, after=5, everyone=marks(B, S), pattern=of_texts(B, T, S), most=4
+    ),
+    "blocks of texts, all scores": lambda B, T, S, N: Mask(everyone=marks(B, S), pattern=of_texts(B, T, S)),
     "everyone, causal": lambda B, T, S, N: Mask.causal() & Mask.window(4, 0, everyone=marks(B, S)),
     "pattern": lambda B, T, S, N: Mask(pattern=blocks(T, S, 1, 5)),
     "pattern by head": lambda B, T, S, N: Mask(pattern=blocks(T, S, N, 4)),
@@ -283,6 +303,21 @@ CASES |= {
     "windows of Swin": Case(6, 49, bias=lambda B, T, S, N: GridTable(drawn(13, 13, N), (7, 7))),
     "mixed": Case(mask=MASKS["everyone"], bias=BIASES["slopes"], softmax=SOFTMAXES["sink by head"], K=2),
     "pattern and table": Case(T=35, mask=MASKS["pattern by head"], bias=BIASES["grid table"]),
+}
+
+
+FEW = MASKS["everyone, few"]
+CASES |= {
+    f"few and {name}": Case(T=35, mask=FEW, bias=BIASES[name])
+    for name in ("slopes", "buckets, two sides", "dense", "grid decay", "relative")
+}
+CASES |= {
+    "few, softmax with all": Case(mask=FEW, softmax=SOFTMAXES["temperature, cap and sink"], K=2),
+    "few, sigmoid": Case(mask=FEW, softmax="sigmoid", drop=0.3),
+    "few, unpacked": Case(mask=FEW, segments="none"),
+    "few, later queries": Case(
+        2, 21, 37, mask=lambda B, T, S, N: Mask(before=2, after=3, everyone=marks(B, S), most=4, offset=9)
+    ),
 }
 
 

@@ -18,18 +18,23 @@ EXAMPLES = {
         ],
         "projected": [
             dict(vocab=11, width=16, factor=8, types=2, norm=dict(kind="layernorm")),
-            dict(vocab=11, width=16, factor=8, places=dict(kind="learned", length=32)),
+            dict(vocab=11, width=16, factor=8, norm=dict(kind="rmsnorm"), places=dict(kind="learned", length=32)),
         ],
         "questions": [dict(vocab=11, width=16)],
         "hashed": [
             dict(width=16, buckets=32),
-            dict(width=16, hashes=4, buckets=7, types=2, norm=dict(kind="layernorm")),
+            dict(width=16, hashes=4, buckets=7, types=2, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal")),
         ],
-        "bytes": [dict(width=16), dict(width=16, ngrams=(2, 3), buckets=32, norm=dict(kind="rmsnorm"))],
+        "bytes": [
+            dict(width=16),
+            dict(width=16, ngrams=(2, 3), buckets=32, norm=dict(kind="rmsnorm"), position=dict(kind="sinusoidal")),
+        ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
             dict(patch=(2, 4), width=16, cls=0, position=dict(kind="sinusoidal_2d")),
-            dict(patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm")),
+            dict(
+                patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal_2d")
+            ),
         ],
     },
     "position": {
@@ -42,6 +47,7 @@ EXAMPLES = {
         "alibi": [dict()],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
+        "relative_grid": [dict(size=(3, 5))],
         "relative_sines": [dict()],
         "shared": [dict()],
     },
@@ -79,9 +85,15 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8)],
-        "global_window": [dict(heads=2, window=4, everyone="first")],
-        "block_local": [dict(heads=2, block=3), dict(heads=4, block=128)],
-        "block_sparse": [dict(heads=2, block=1, dense=4), dict(heads=2, block=2, again=3, dense=0)],
+        "windowed": [
+            dict(mixer=ATTENTION, window=5),
+            dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
+        ],
+    },
+    "sight": {
+        "global_window": [dict(window=4, everyone="first"), dict(window=2, everyone="first", most=1)],
+        "block_local": [dict(block=3), dict(block=128)],
+        "block_sparse": [dict(block=1, dense=4), dict(block=2, again=3, dense=0)],
     },
     "ffn": {
         "mlp": [dict(hidden=24), dict(hidden=24, activation="relu_squared", bias=False)],
@@ -96,6 +108,15 @@ EXAMPLES = {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
         "scaled": [dict(skip=2.0, gate=0.5), dict(gate=1e-2, learn="channel"), dict(gate=0.3, learn="scalar")],
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu")],
+    },
+    "down": {
+        "patch_merging": [dict(), dict(width=24, norm=dict(kind="rmsnorm"))],
+        "strided_conv": [
+            dict(width=24),
+            dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
+            dict(width=16, size=(3, 2), stride=(2, 1), margin=(1, 0), in_norm=dict(kind="layernorm")),
+        ],
+        "pool": [dict(), dict(size=(2, 3), by="max")],
     },
     "pool": {
         "cls": [dict()],
@@ -147,6 +168,11 @@ EXAMPLES = {
     },
 }
 
+# The suites of mixers run over an attention with each sight.
+EXAMPLES["mixer"]["attention"] += [
+    dict(heads=2, sight=dict(sight, kind=kind)) for kind, sights in EXAMPLES["sight"].items() for sight in sights
+]
+
 
 def examples(slot: str) -> list:
     """All examples of a slot's table as pytest parameters; a kind without one fails by its name."""
@@ -157,3 +183,15 @@ def examples(slot: str) -> list:
     for kind, specs in EXAMPLES[slot].items():
         cases += [pytest.param(kind, {"kind": kind, **spec}, id=f"{kind}-{i}") for i, spec in enumerate(specs)]
     return cases
+
+
+def every_example() -> list:
+    """(slot, kind, number of the example) for all slots as pytest parameters, number 0 where a kind has none."""
+    import pytest
+
+    return [
+        pytest.param(slot, kind, number, id=f"{slot}-{kind}-{number}")
+        for slot, table in SLOTS.items()
+        for kind in table
+        for number in range(max(len(EXAMPLES.get(slot, {}).get(kind, [])), 1))
+    ]

@@ -41,11 +41,12 @@ from xfm.train.optimiser import OPTIMISERS
 from xfm.train.schedules import SCHEDULES
 from xfm.train.settings import Settings, read_settings
 from xfm.train.start import Start
+from xfm.transforms import TRANSFORMS
 
 TABLES = {
     **SLOTS, "structure": STRUCTURES, "softmax": SOFTMAXES, "objective": OBJECTIVES, "data": SOURCES,
     "augment": AUGMENTS, "tokenizer": TOKENIZERS, "layout": LAYOUTS, "optimiser": OPTIMISERS, "schedule": SCHEDULES,
-    "start": {"start": Start}, "settings": {"settings": Settings},
+    "transform": TRANSFORMS, "start": {"start": Start}, "settings": {"settings": Settings},
 }  # fmt: skip
 # What an objective gets from whoever builds it; not set by a config.
 GIVEN = ("parent", "name", "model", "vocabulary", "initial")

@@ -16,6 +16,10 @@ B, T, D = 2, 14, 16
 SEGMENTS = np.array([[1, 1, 1, 0, 1, 1, 2, 2, 2, 2, 2, 2, 2, 0], [3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]])
 
 
+def attention(kind, heads=2, **sight):
+    return dict(kind="attention", heads=heads, sight=dict(kind=kind, **sight))
+
+
 def stream(shape=(B, T, D), seed=0):
     return np.asarray(jax.random.normal(jax.random.key(seed), shape), np.float64)
 
@@ -126,7 +130,7 @@ def test_nystrom_says_by_nan_that_a_row_has_more_texts_than_it_was_made_for():
 def test_global_window(everyone):
     x, N, W = stream(), 2, 4
     marks = np.random.default_rng(0).random((B, T)) < 0.2
-    spec = dict(kind="global_window", heads=N, window=W, everyone=everyone)
+    spec = attention("global_window", heads=N, window=W, everyone=everyone)
     y, p = applied(spec, x, segments=jnp.asarray(SEGMENTS), shared={"global": jnp.asarray(marks)})
     q, k, v, q_all, k_all, v_all = (linear(p[name + end], x) for end in ("", "_global") for name in "qkv")
     expected = np.zeros((B, T, D))
@@ -139,9 +143,11 @@ def test_global_window(everyone):
             heads = [softmax(c[b, seen, n] @ a[b, t, n] * 8**-0.5) @ d[b, seen, n] for n in range(N)]
             expected[b, t] = out(p, np.stack(heads))
     assert_close(real(y), expected)
-    plain, _ = applied(dict(spec, everyone="given"), x, segments=jnp.asarray(SEGMENTS))
+    plain, _ = applied(attention("global_window", heads=N, window=W), x, segments=jnp.asarray(SEGMENTS))
     none = jnp.zeros((B, T), bool)
-    same, _ = applied(dict(spec, everyone="given"), x, segments=jnp.asarray(SEGMENTS), shared={"global": none})
+    same, _ = applied(
+        attention("global_window", heads=N, window=W), x, segments=jnp.asarray(SEGMENTS), shared={"global": none}
+    )
     assert_close(real(plain), real(same))
 
 
@@ -149,7 +155,7 @@ def test_global_window(everyone):
 def test_block_sparse(again, dense):
     x, block = stream((1, 19, D)), 2
     segments = jnp.array([[1] * 9 + [0] * 2 + [1] * 3 + [2] * 5])
-    spec = dict(kind="block_sparse", heads=2, block=block, again=again, dense=dense)
+    spec = attention("block_sparse", block=block, again=again, dense=dense)
     y, p = applied(spec, x, segments=segments)
     q, k, v = (linear(p[name], x[0]) for name in "qkv")
     for index in (np.array([*range(9), 11, 12, 13]), np.arange(14, 19)):
@@ -168,10 +174,10 @@ def test_block_sparse(again, dense):
 def test_block_local(block):
     """Blocks of each run of a segment's tokens; a block of which all tokens only attend gives their mean."""
     x = stream()
-    y, p = applied(dict(kind="block_local", heads=2, block=block), x, segments=jnp.asarray(SEGMENTS))
+    y, p = applied(attention("block_local", block=block), x, segments=jnp.asarray(SEGMENTS))
     heard = SEGMENTS > 0
     heard[1, :6] = False
-    some, _ = applied(dict(kind="block_local", heads=2, block=block), x, heard=jnp.asarray(heard))
+    some, _ = applied(attention("block_local", block=block), x, heard=jnp.asarray(heard))
     q, k, v = (linear(p[name], x) for name in "qkv")
 
     def seen(b, t, keys):
@@ -194,14 +200,14 @@ def test_block_local(block):
 @pytest.mark.parametrize(
     "spec,message",
     [
-        (dict(kind="block_local", heads=2, block=0), "block is 0; it must be a whole number of at least 1"),
+        (attention("block_local", block=0), "block is 0; it must be a whole number of at least 1"),
         (dict(kind="mixed_attention", heads=2, conv=4), "conv is an odd number"),
         (dict(kind="mixed_attention", heads=3), "16 does not divide among 2 · 3 heads"),
         (dict(kind="nystrom", heads=2, conv=2), "conv is an odd number"),
         (dict(kind="nystrom", heads=2, start="mean"), "start is 'mean'; it must be 'matrix' or 'batch'"),
-        (dict(kind="block_sparse", heads=2, block=0), "block is 0; it must be a whole number of at least 1"),
-        (dict(kind="global_window", heads=2, window=3), "an even number of tokens"),
-        (dict(kind="global_window", heads=2, window=4, everyone="last"), "'given' or 'first'"),
+        (attention("block_sparse", block=0), "block is 0; it must be a whole number of at least 1"),
+        (attention("global_window", window=3), "an even number of tokens"),
+        (attention("global_window", window=4, everyone="last"), "'given' or 'first'"),
     ],
 )
 def test_what_does_not_fit_is_said(spec, message):

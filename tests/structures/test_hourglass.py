@@ -17,7 +17,7 @@ ATTENTION, MLP = dict(kind="attention", heads=2), dict(kind="mlp", hidden=24)
 SPEC = dict(
     kind="hourglass",
     embed=dict(kind="hashed", width=16, hashes=4, buckets=23, norm=NORM, position=dict(kind="learned", length=32)),
-    before=[dict(kind="block_local", heads=2, block=5), MLP],
+    before=[dict(kind="attention", heads=2, sight=dict(kind="block_local", block=5)), MLP],
     pattern=[ATTENTION, MLP],
     repeats=2,
     after=[ATTENTION, MLP],
@@ -125,7 +125,7 @@ def test_a_row_cut_whole_takes_one_text():
         (dict(cut="half"), "cut is 'half'; it must be 'text' or 'row'"),
         (dict(rate=1), "a rate of 2 or more"),
         (dict(embed=dict(kind="hashed", width=16, hashes=3)), "1 to 16 hashes that divide its width of 16, not 3"),
-        (dict(before=[dict(kind="block_local", heads=3)]), "a width of 16 does not divide among 3 heads"),
+        (dict(before=[dict(kind="attention", heads=3)]), "a width of 16 does not divide among 3 heads"),
     ],
 )
 def test_bad_specs(changes, said):

@@ -146,6 +146,17 @@ def test_frozen_parameters_have_no_update_and_no_state(params):
     assert [path for path in flatten(state) if "layers/up/kernel" in path]
 
 
+def test_only_what_is_named_trains(params):
+    """train_only freezes all else; beside freeze it would be ambiguous."""
+    rate = optax.constant_schedule(0.1)
+    optimiser = build_optimiser(dict(kind="adamw"), rate, params, train_only=["^head/", "up/bias$"])
+    assert set(flatten(params)) - optimiser.frozen == {"head/kernel", "head/bias", "layers/up/bias"}
+    frozen = build_optimiser(dict(kind="adamw"), rate, params, freeze=["^embed/", "up/kernel$", "scale"]).frozen
+    assert frozen == optimiser.frozen
+    with pytest.raises(XfmError, match="config.freeze names what does not train and config.train_only what does; set"):
+        build_optimiser(dict(kind="adamw"), rate, params, train_only=["^head/"], freeze=["^embed/"])
+
+
 def test_clip_is_over_the_parameters_that_train(params):
     optimiser = build_optimiser(
         dict(kind="sgd", momentum=0.0),
@@ -158,10 +169,10 @@ def test_clip_is_over_the_parameters_that_train(params):
     np.testing.assert_allclose(optax.tree.norm(updates), 0.5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("field", ["decay", "groups", "freeze"])
+@pytest.mark.parametrize("field", ["decay", "groups", "freeze", "train_only"])
 def test_unmatched_pattern_is_named_with_the_nearest_paths(field, params):
     pattern = "heads/kernel"
-    rules = [pattern] if field == "freeze" else [(pattern, 0.5)]
+    rules = [pattern] if field in ("freeze", "train_only") else [(pattern, 0.5)]
     with pytest.raises(XfmError, match=rf"config.{field}: 'heads/kernel'.*nearest are head/kernel"):
         build_optimiser(dict(kind="adamw"), optax.constant_schedule(0.1), params, **{field: rules})
 

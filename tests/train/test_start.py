@@ -186,7 +186,7 @@ def test_a_changed_pattern_stands(tmp_path):
     down = state.params["layers"]["mlp_2"]["part"]["down"]
     down["kernel"] = down["kernel"] * 3
     assert np.abs(run.objective.model.apply({"params": state.params}, row)["hidden"] - hidden).max() > 1e-3
-    said = taken.lines(one, found, resolved["model"], [path for path in params if path == "embed"])
+    said = taken.lines(one, found, resolved["model"])
     assert said[0].endswith("are taken (embed 5, head_pooled 2, layers 16)")
     assert any("left behind there (head_mlm 5, head_nsp 2)" in line for line in said)
     assert any("configured otherwise than there: model.pattern is" in line for line in said)

@@ -23,6 +23,7 @@ from xfm.hub.sentence.modules import Modules, write_modules
 from xfm.hub.weights import flat_shapes
 from xfm.spec import build as build_from
 from xfm.structures import build
+from xfm.transforms import lasting, merged, operated
 from xfm.vocabulary import Vocabulary
 
 SPECIALS = {"pad": "pad_token", "unknown": "unk_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
@@ -32,7 +33,8 @@ WORDS = re.compile(r"embed/(tokens/)?word/embedding|head_mlm/(bias|table)")  # w
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a workdir holds. config: as it was trained with.  classes: names of the labels.  vocabulary: of its texts.
+    """What a workdir holds. config: as it was trained with, but that transforms are merged into its network and weights
+    where they can be.  classes: names of the labels.  vocabulary: of its texts.
 
     weights: the parameters that evaluation uses, by path.  family: the Hub's that it started from.
     typed: the config with paths as they were typed.  metrics: of the last validation, None where they are damaged.
@@ -54,7 +56,16 @@ class Run:
 
     def match(self) -> Match:
         """How the Hub has its network; XfmError where it does not."""
-        return match(self.config["model"], self.classes, self.family)
+        return match_of(self.config, self.classes)
+
+
+def match_of(config: Mapping[str, Any], classes: tuple[str, ...] = ()) -> Match:
+    """How the Hub has the network of a run's config, with its transforms merged; XfmError where it does not."""
+    transforms = config.get("transforms") or ()
+    if name := lasting(transforms):
+        raise XfmError(f"the transform {name!r} of this run cannot be merged into the weights of a network of the Hub")
+    spec, _ = operated(config.get("model") or {}, None, transforms)
+    return match(spec, classes, (config.get("start") or {}).get("family"))
 
 
 def read_run(workdir: str | Path) -> Run:
@@ -77,6 +88,7 @@ def read_run(workdir: str | Path) -> Run:
         if not checkpoints.steps():
             raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
         step, weights, notes = checkpoints.newest()
+    config, weights = without_transforms(config, weights)
     return Run(
         workdir=workdir,
         config=config,
@@ -87,6 +99,18 @@ def read_run(workdir: str | Path) -> Run:
         typed=record.as_typed(),
         metrics=last_metrics(workdir, step, (notes.get("metrics"), record.metrics)),
     )
+
+
+def without_transforms(
+    config: Mapping[str, Any], weights: Mapping[str, np.ndarray]
+) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
+    """A run's config and weights with its transforms merged; as they are where there are none or one cannot be."""
+    transforms = config.get("transforms") or ()
+    if not transforms or lasting(transforms):
+        return config, weights
+    spec, params = merged(config, traverse_util.unflatten_dict(dict(weights), sep="/"))
+    flat = {path: np.asarray(x) for path, x in traverse_util.flatten_dict(params, sep="/").items()}
+    return {**config, "model": spec, "transforms": []}, flat
 
 
 def last_metrics(workdir: Path, step: int, marks: tuple[list[int] | None, ...]) -> dict[str, float] | None:
@@ -111,14 +135,14 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
     from xfm.train.record import open_run
 
     config = open_run(workdir)[1].config
-    match(config.get("model") or {}, family=(config.get("start") or {}).get("family"))  # before anything slow
+    match_of(config)  # before anything slow
     run = read_run(workdir)
     m = run.match()
     metrics = {f"{name} (validation)": value for name, value in (run.metrics or {}).items()}
     training = {key: value for key, value in run.typed.items() if key not in ("model", "data", "mesh")}
     with tempfile.TemporaryDirectory() as draft:
         c = exported(run, m, Path(draft))
-        left = [name for name in m.left if not write_pooling(c.folder, config["model"], name)]
+        left = [name for name in m.left if not write_pooling(c.folder, run.config["model"], name)]
         notes = [*m.near, *(f"the Hub's {m.family.model_type} has no head {one!r}, which is left out" for one in left)]
         notes += ["the run's metrics.jsonl is damaged, so its metrics are left out"] if run.metrics is None else []
         yield c, {"data": run.typed["data"], "training": training, "metrics": metrics, "notes": notes}

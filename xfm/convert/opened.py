@@ -18,6 +18,7 @@ from xfm.hub.family import Calling, Family, Head, counted
 from xfm.hub.keys import complete
 from xfm.hub.matching import Match, labels_of
 from xfm.structures import build
+from xfm.transforms import network
 
 # The Hub's names for what these heads of xfm's do.
 TASKS = {"label": "sequence_classification", "tags": "token_classification", "span": "question_answering",
@@ -42,7 +43,8 @@ def load_run(
     spec = dict(made.spec, dtype=dtype)
     flat = traverse_util.flatten_dict(made.params, sep="/")
     params = {path: array if place is None else place(path, array) for path, array in flat.items()}
-    return made.replace(model=build(spec), spec=spec, params=traverse_util.unflatten_dict(params, sep="/"))
+    model = network({"model": spec, "transforms": run.config.get("transforms")})
+    return made.replace(model=model, spec=spec, params=traverse_util.unflatten_dict(params, sep="/"))
 
 
 def as_it_is(run: Run, m: Match | None, folder: Path) -> Checkpoint:

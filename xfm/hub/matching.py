@@ -17,7 +17,7 @@ from xfm.hub.keys import complete, described
 from xfm.hub.saving import class_of
 from xfm.hub.settings import Settings
 
-PASSING = ("drop", "position_drop", "dtype", "remat")  # fields that do not change the result
+PASSING = ("drop", "position_drop", "dtype", "remat", "most")  # fields that do not change the result
 BIASES = ("bias", "out_bias")  # fields that may be False; the Hub's files then have zeros
 NEAREST = 3  # the number of families that an error names
 Difference = tuple[str, Any, Any]  # a path, and the values of the two specs there

@@ -16,7 +16,7 @@ from xfm.objectives.span import Span
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
 from xfm.spec import lookup, plain
-from xfm.structures import build
+from xfm.transforms import network
 from xfm.transforms.redraw import check_rules
 from xfm.vocabulary import Vocabulary
 
@@ -39,12 +39,12 @@ def evaluated_keys(spec: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) -> Objective:
-    """The objective `config.objective` over the network `config.model`, drawn by the rules `config.init`.
+    """The objective `config.objective` over `config.model` with `config.transforms`, drawn by the rules `config.init`.
 
     Raises XfmError where the tokeniser has ids that the embedding has no row for.
     """
     config = plain(config)
-    model = build(config.get("model"))
+    model = network(config)
     rows = getattr(model, "vocab", None)
     if vocabulary is not None and rows is not None and vocabulary.size > rows:
         raise XfmError(

@@ -1,5 +1,6 @@
 """The first floor: one slot per folder, one part per file, one table per slot."""
 
+from xfm.parts.down import DOWNS
 from xfm.parts.embed import EMBEDS
 from xfm.parts.ffn import FFNS
 from xfm.parts.head import HEADS
@@ -8,14 +9,17 @@ from xfm.parts.norm import NORMS
 from xfm.parts.pool import POOLS
 from xfm.parts.position import POSITIONS
 from xfm.parts.residual import RESIDUALS
+from xfm.parts.sight import SIGHTS
 
 SLOTS = {
     "embed": EMBEDS,
     "position": POSITIONS,
+    "sight": SIGHTS,
     "mixer": MIXERS,
     "ffn": FFNS,
     "norm": NORMS,
     "residual": RESIDUALS,
+    "down": DOWNS,
     "pool": POOLS,
     "head": HEADS,
 }

@@ -7,10 +7,12 @@ from xfm.spec import build as build_from
 from xfm.structures.funnel import Funnel
 from xfm.structures.hourglass import Hourglass
 from xfm.structures.pretrained import network
+from xfm.structures.pyramid import Pyramid
 from xfm.structures.stack import Stack
 
 STRUCTURES = {
     "stack": Stack,
+    "pyramid": Pyramid,
     "hourglass": Hourglass,
     "funnel": Funnel,
 }

@@ -47,7 +47,7 @@ class Period(nn.Module):
     def once(self, x, ctx: Context, states):
         after = []
         for i, (sublayer, state) in enumerate(zip(self.sublayers, states, strict=True)):
-            x, state = Sublayer(**sublayer, name=f"{_kind(sublayer['part'])}_{i}")(x, ctx, state)
+            x, state = Sublayer(**sublayer, name=f"{_label(sublayer)}_{i}")(x, ctx, state)
             after.append(state)
         return x, tuple(after)
 
@@ -98,5 +98,6 @@ def _parts(part: Spec | Sequence[Spec]) -> Sequence[Spec]:
     return part if isinstance(part, list | tuple) else (part,)
 
 
-def _kind(part) -> str:
-    return "_".join(in_path(spec["kind"]) for spec in _parts(part))
+def _label(sublayer: Spec) -> str:
+    """What a sublayer's name in parameter paths begins with."""
+    return sublayer.get("label") or "_".join(in_path(spec["kind"]) for spec in _parts(sublayer["part"]))

@@ -6,6 +6,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import Label
 from xfm.parts.ffn import FFNS
 from xfm.parts.mixer import MIXERS
 from xfm.parts.norm import NORMS
@@ -28,11 +29,13 @@ class Sublayer(nn.Module):
     part: one spec, or several that share the normed input and whose outputs are added (parallel blocks: Wang,
     Komatsuzaki 2021).  norms: pre-norm is {"in"}, post-norm {"out"}, sandwich and peri-norm {"in", "residual"}.
     residual: spec of the residual slot, which owns skip, gate and drop. No part knows any of this.
+    label: the word that the sublayer's name in parameter paths begins with, before its number; the part's kind if None.
     """
 
     part: Spec | tuple[Spec, ...]
     norms: Mapping[str, Spec] = NO_NORMS
     residual: Spec = PLAIN
+    label: Label | None = None
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):

@@ -74,8 +74,8 @@ def check_unpadded(*specs: Any) -> None:
 
 
 def _check_kind(kind: Any) -> None:
-    """SpecError for a mixer, an embedding or a structure that needs whole rows, or does not say whether it does."""
-    part = next(iter(named(kind, "embed", "mixer", "structure")), None)
+    """SpecError for a mixer, sight, embedding or structure that needs whole rows, or does not say whether it does."""
+    part = next(iter(named(kind, "embed", "mixer", "sight", "structure")), None)
     if part is None:
         return
     if not hasattr(part, "whole_row"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from xfm.errors import XfmError
 from xfm.folders import is_run
@@ -16,6 +17,8 @@ from xfm.spec import plain
 from xfm.structures.pretrained import OwnHead
 from xfm.train.kept import require_whole
 from xfm.train.record import read_record
+from xfm.transforms import lasting, merged, operated, transforms_of
+from xfm.transforms.base import Transform
 
 NUMBER = re.compile(r"(LABEL_)?\d+")  # a class name that says no more than the class's number
 
@@ -29,6 +32,7 @@ class Found:
     family: the Hub's model_type, None where it is of none.  labels: names of the classes of each head that has some.
     shapes, weights: of its parameters by path.  inputs: from a row of the data and the spec of the network's embedding
     to a row as its network takes it; None where rows are as they are.
+    transforms: specs of those that its network has, whose own parameters are among the weights.
     """
 
     source: str
@@ -43,6 +47,7 @@ class Found:
     shapes: Callable[[], Mapping[str, tuple[int, ...]]]
     weights: Callable[[], Mapping[str, np.ndarray]]
     inputs: Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], dict[str, np.ndarray]] | None = None
+    transforms: Sequence[Mapping[str, Any]] = ()
 
 
 def find(source: str, head: str | None = None, revision: str | None = None) -> Found:
@@ -130,6 +135,37 @@ def of_run(workdir: Path, head: str | None) -> Found:
         labels={name: names for name, one in spec.get("heads", {}).items() if names and classes_of(one) == len(names)},
         shapes=lambda: {path: tuple(x.shape) for path, x in weights().items()},
         weights=weights,
+        transforms=config.get("transforms") or (),
+    )
+
+
+def carried(found: Found, transforms: Sequence[Mapping[str, Any]]) -> Found:
+    """The checkpoint as a network with these transforms starts from it.
+
+    From a run with the same transforms everything goes along. Those of any other run are merged into its weights first,
+    and the surgery of the new ones is done on these. Raises XfmError for a transform that cannot be merged.
+    """
+    operates = any(type(one).surgery is not Transform.surgery for _, one in transforms_of(transforms))
+    if plain(found.transforms) == plain(transforms) or not (found.transforms or operates):
+        return found
+    if name := lasting(found.transforms):
+        raise XfmError(
+            f"{found.source} has the transform {name!r}, which cannot be merged into its weights; to start from it set "
+            "config.transforms as there"
+        )
+    there = {"model": found.spec, "transforms": found.transforms}
+
+    @functools.cache
+    def weights():
+        spec, params = merged(there, unflatten_dict(dict(found.weights()), sep="/"))
+        return {path: np.asarray(x) for path, x in flatten(operated(spec, params, transforms)[1]).items()}
+
+    return dataclasses.replace(
+        found,
+        spec=plain(operated(found.spec, None, found.transforms)[0]),
+        shapes=lambda: {path: tuple(x.shape) for path, x in weights().items()},
+        weights=weights,
+        transforms=(),
     )
 
 

@@ -7,7 +7,8 @@ in `schedules.py`.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -55,21 +56,21 @@ def build_optimiser(
     decay: Rules = (),
     groups: Rules = (),
     freeze: Sequence[str] = (),
+    train_only: Sequence[str] = (),
     clip: float | None = None,
 ) -> Optimiser:
     """The optimiser of `params` (arrays or their shapes).
 
     decay: (regex, factor of weight_decay) before the default DECAY.  groups: (regex, factor of the
     learning rate); a list of factors is one per layer of a stack, as layer-wise decay needs.
-    freeze: regexes of parameters that get no update and no optimiser state.  clip: largest global
-    norm of the gradient, over the parameters that train.
+    freeze: regexes of parameters that get no update and no optimiser state.  train_only: regexes of the only ones that
+    do; one of the two is empty.  clip: largest global norm of the gradient, over the parameters that train.
     Raises XfmError for a pattern that matches nothing, or an unknown kind or field.
     """
     leaves = flatten(params)
     require_matches("decay", [regex for regex, _ in decay], leaves)
     require_matches("groups", [regex for regex, _ in groups], leaves)
-    require_matches("freeze", freeze, leaves)
-    frozen = {path for path in leaves if first_match(path, [(f, True) for f in freeze])}
+    frozen = frozen_paths(leaves, freeze, train_only)
     if len(frozen) == len(leaves):
         raise XfmError("config.freeze leaves no parameter to train")
     try:
@@ -89,6 +90,23 @@ def build_optimiser(
         labels = map_by_path(lambda path, _: "frozen" if path in frozen else "trained", params)
         transform = optax.partition({"trained": transform, "frozen": optax.set_to_zero()}, labels)
     return Optimiser(transform.init, transform.update, schedule, frozenset(frozen))
+
+
+def frozen_paths(paths: Iterable[str], freeze: Sequence[str], train_only: Sequence[str]) -> set[str]:
+    """The paths that `freeze` matches, or all that `train_only` does not; none where both are empty.
+
+    Raises XfmError where both are given, and for a regex that is found in no path.
+    """
+    paths = list(paths)
+    require_matches("freeze", freeze, paths)
+    require_matches("train_only", train_only, paths)
+    if freeze and train_only:
+        raise XfmError(
+            "config.freeze names what does not train and config.train_only what does; set one of them, and the other "
+            "to ()"
+        )
+    regexes, found = (freeze, True) if freeze else (train_only, False)
+    return {path for path in paths if any(re.search(regex, path) for regex in regexes) == found} if regexes else set()
 
 
 def _factor(path: str, leaf: Any, factor: Any) -> Any:

@@ -26,6 +26,7 @@ from xfm.train.schedules import build_schedule
 from xfm.train.settings import Settings, read_settings
 from xfm.train.state import State, new_state, state_sharding
 from xfm.train.step import make_eval
+from xfm.train.trained import trained_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +122,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         decay=settings.decay,
         groups=settings.groups,
         freeze=settings.freeze,
+        train_only=settings.train_only,
         clip=settings.clip,
     )
 
@@ -139,8 +141,10 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     name = str(config.get("name") or workdir.name)
     for line in header(name, config, params, optimiser.frozen, data, settings, mesh):
         report.say(line)
-    for line in taken.lines(begins, found, config["model"], optimiser.frozen) if fresh_start else ():
+    for line in taken.lines(begins, found, config["model"]) if fresh_start else ():
         report.say(line)
+    if fresh_start or optimiser.frozen:
+        report.say(trained_line(params, optimiser.frozen))
     reads_text = getattr(getattr(objective, "model", None), "vocab", None) is not None
     if mode == "write" and reads_text and (reason := start.kept_here(config)) is not None:
         report.say(f"xfm convert will not write this network: {reason}")

@@ -11,7 +11,7 @@ from xfm.fields import Count, CountOrZero, Fraction, NotNegative, Positive, Rege
 from xfm.spec import check_values, plain
 
 # Keys of a config that others read: the objective and its networks, the data, and words for people.
-OTHERS = ("model", "objective", "data", "init", "start", "name", "notes")
+OTHERS = ("model", "transforms", "objective", "data", "init", "start", "name", "notes")
 Mesh = Mapping[Literal["data", "model"], Literal[-1] | Count]  # -1 is whatever is left
 
 
@@ -20,7 +20,7 @@ class Settings:
     """batch: rows of one update, over all devices.  steps: updates of the run.  seed: of
     parameters, order and dropout.
 
-    optimiser, schedule, decay, groups, freeze, clip: see optimiser.py and schedules.py.
+    optimiser, schedule, decay, groups, freeze, train_only, clip: see optimiser.py and schedules.py.
     layout: how texts lie in the rows that are computed, {"kind": "padded" | "tokens", …}, see xfm/data/layout.py.
     accumulate: microbatches that one update is cut into.  ema: decay of a moving average of the
     parameters, which evaluation then uses, or None.
@@ -41,6 +41,7 @@ class Settings:
     decay: Sequence[tuple[Regex, NotNegative]] = ()
     groups: Sequence[tuple[Regex, NotNegative | Sequence[NotNegative]]] = ()
     freeze: Sequence[Regex] = ()
+    train_only: Sequence[Regex] = ()
     clip: Positive | None = 1.0
     layout: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "padded"})
     accumulate: Count = 1

@@ -14,7 +14,8 @@ from xfm.fields import Name, Rate
 from xfm.folders import is_run
 from xfm.spec import build, named, plain, schema
 from xfm.structures.pretrained import is_pretrained, network
-from xfm.train.found import NUMBER, Found, classes_of, find, same_names
+from xfm.train.found import NUMBER, Found, carried, classes_of, find, same_names
+from xfm.transforms import lasting, operated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def found_for(config: Mapping[str, Any]) -> Found | None:
     found = find(start.source, start.head, start.revision)
     if start.head is None and not is_pretrained(plain(config.get("model") or {})):
         found = dataclasses.replace(found, heads=tuple(found.spec.get("heads", {})))
-    return found
+    return carried(found, config.get("transforms") or ())
 
 
 def resolved(config: Mapping[str, Any], found: Found | None = None) -> Mapping[str, Any]:
@@ -211,9 +212,12 @@ def kept_here(config: Mapping[str, Any]) -> str | None:
     from xfm.hub.matching import match
     from xfm.hub.sentence.heads import unwritten
 
-    model = config.get("model")
+    model, transforms = config.get("model"), config.get("transforms") or ()
     if model is None:
         return None
+    if name := lasting(transforms):
+        return f"transform {name!r} cannot be merged into the weights"
+    model, _ = operated(model, None, transforms)
     try:
         m = match(model, family=of(config).family)
     except XfmError as error:

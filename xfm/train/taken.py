@@ -14,6 +14,7 @@ from xfm.paths import flatten, map_by_path, require_matches
 from xfm.train.found import Found
 from xfm.train.start import heads_along, of, require_way_out
 from xfm.train.state import State
+from xfm.transforms.transformed import OWN
 
 SHOWN = 4  # paths, or differences, in a message
 
@@ -35,13 +36,14 @@ def taken(params: Any, found: Found, config: Mapping[str, Any]) -> Taken:
     parameter matches; and where the network could not be written for the Hub afterwards, though it is to be.
     """
     start, shapes = of(config), {path: tuple(leaf.shape) for path, leaf in flatten(params).items()}
+    own = tuple(path for path in shapes if path.startswith(f"{OWN}/"))  # which no checkpoint need have
     require_way_out(config)
     require_matches("start.fresh", start.fresh, shapes)
     heads, everything = tuple(f"head_{name}/" for name in heads_along(found, start)), found.shapes()
     there = {path: shape for path, shape in everything.items() if path[:5] != "head_" or path.startswith(heads)}
     differ = [path for path, shape in shapes.items() if there.get(path) != shape]
     firm = f"head_{found.asked}/"
-    allowed = [path for path in differ if any(re.search(regex, path) for regex in start.fresh)]
+    allowed = [path for path in differ if path in own or any(re.search(regex, path) for regex in start.fresh)]
     wrong = [path for path in differ if path not in allowed or path.startswith(firm)]
     if wrong:
         lines = [f"{path} is {there.get(path, 'absent')} there and {shapes[path]} here" for path in wrong]
@@ -53,16 +55,14 @@ def taken(params: Any, found: Found, config: Mapping[str, Any]) -> Taken:
     return Taken(tuple(used), tuple(differ), tuple(path for path in everything if path not in set(used)))
 
 
-def lines(one: Taken, found: Found, model: Mapping[str, Any], frozen: Iterable[str]) -> list[str]:
-    """The lines of a run's header: what is taken, drawn, left, trained, and what is configured otherwise."""
+def lines(one: Taken, found: Found, model: Mapping[str, Any]) -> list[str]:
+    """The lines of a run's header: what is taken, drawn and left, and what is configured otherwise."""
     from xfm.hub.keys import complete
     from xfm.hub.matching import differences
 
-    every, still = {*one.taken, *one.fresh}, set(frozen)
     said = [f"start: {len(one.taken)} parameters of {found.source} are taken ({grouped(one.taken)})"]
     said += [f"start: {len(one.fresh)} are drawn anew ({grouped(one.fresh)})"] if one.fresh else []
     said += [f"start: {len(one.left)} are left behind there ({grouped(one.left)})"] if one.left else []
-    said += [f"start: {len(every - still)} of {len(every)} are trained ({grouped(sorted(every - still))})"]
     there, here = ({k: v for k, v in complete(spec).items() if k != "heads"} for spec in (found.spec, model))
     changed = [f"{place} is {now!r}, there {was!r}" for place, was, now in differences(there, here)]
     return said + ([f"start: configured otherwise than there: {some(changed)}"] if changed else [])

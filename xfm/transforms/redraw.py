@@ -20,12 +20,13 @@ def redraw(params: Mapping[str, Any], rules: Rules, rng) -> dict:
     """`params` with each leaf that a rule's regex finds in "a/b/c" drawn by that rule's spec; the first rule wins.
 
     A spec is {"kind": one of DRAWS, …its numbers}. Each path draws from a key of its own, so that adding a parameter
-    changes no other. XfmError for an unknown kind, and for a rule that matches nothing.
+    changes no other. A transform's own parameters, `own/…`, start as the transform says and no rule reaches them.
+    XfmError for an unknown kind, and for a rule that matches nothing.
     """
     flat = flatten_dict(params, sep="/")
     unused = {pattern for pattern, _ in rules}
     for path, leaf in flat.items():
-        rule = next(((p, s) for p, s in rules if re.search(p, path)), None)
+        rule = None if path.startswith("own/") else next(((p, s) for p, s in rules if re.search(p, path)), None)
         if rule is not None:
             unused.discard(rule[0])
             kind, spec = function_of(DRAWS, rule[1], "initial value")

@@ -39,6 +39,8 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
         return (
             f"a Relative bias whose tables and their gradients take {needed >> 20} MiB, above {TABLES >> 20}, at once"
         )
+    if mask.pattern is not None and mask.pattern.at is not None:
+        return "mask.pattern.at"
     if unknown():
         return "arrays that may lie on several chips, outside of xfm.kernels.platform.spread_over(mesh)"
     return None
@@ -216,8 +218,9 @@ def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) 
     if mask.everyone is not None:
         everyone = mask.everyone.astype(jnp.int32)
         places = mask.start + jnp.arange(q.shape[1])
-        operands["k_everyone"] = everyone[:, None]
-        operands["q_everyone"] = everyone.at[:, places].get(mode="fill", fill_value=0)[:, None]
+        of_queries = everyone.at[:, places].get(mode="fill", fill_value=0)
+        operands["k_everyone"] = (everyone if mask.lifts != "queries" else jnp.zeros_like(everyone))[:, None]
+        operands["q_everyone"] = (of_queries if mask.lifts != "keys" else jnp.zeros_like(of_queries))[:, None]
     if mask.pattern is not None:
         operands["pattern"] = mask.pattern.shown.swapaxes(1, 2).astype(jnp.bfloat16)
     if how.bias == "relative":

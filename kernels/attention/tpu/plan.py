@@ -166,8 +166,8 @@ def seen(plan: Plan, mask: Mask, segments) -> tuple[np.ndarray | Array, bool]:
         some, all_ = some & shown, all_ & ~hidden
     if mask.everyone is not None:
         places = mask.start + jnp.arange(plan.T)
-        queries = mask.everyone.at[:, places].get(mode="fill", fill_value=False)
-        keys = _in_blocks(mask.everyone, plan.k_block, False).any(-1)
+        queries = mask.everyone.at[:, places].get(mode="fill", fill_value=False) & (mask.lifts != "keys")
+        keys = _in_blocks(mask.everyone & (mask.lifts != "queries"), plan.k_block, False).any(-1)
         some = some | _in_blocks(queries, plan.q_block, False).any(-1)[:, :, None] | keys[:, None, :]
     if mask.order == "causal":
         ahead = low_k > high_q

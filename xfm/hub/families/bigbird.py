@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from xfm.configs.text import bigbird
+from xfm.hub import keys
 from xfm.hub.families import bert, roberta
 from xfm.hub.family import Batch, Calling, Family, Head, counted
 from xfm.hub.settings import ACTIVATIONS, Settings
+
+SIGHT = "pattern/0/sight"
 
 
 def network(c: Settings) -> dict:
@@ -41,8 +44,8 @@ def network(c: Settings) -> dict:
 
 def drawn(spec) -> int | None:
     """Blocks that are drawn: those that say how far texts are seen in full; the reference cannot do without any."""
-    mixer = spec["pattern"][0]
-    return max((mixer["dense"] // mixer["block"] - 5) // 2, 1) if mixer["kind"] == "block_sparse" else None
+    sight = keys.at(spec, SIGHT)
+    return None if sight is None else max((sight["dense"] // sight["block"] - 5) // 2, 1)
 
 
 def inputs(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
@@ -64,10 +67,9 @@ def outputs(batch: Batch, out: dict[str, Any]) -> dict[str, Any]:
     return {**out, "span": out["span"] - 1e6 * batch["barred"][..., None]}
 
 
-ATTENTION = {"block_sparse": "block_sparse", "attention": "original_full"}
 KEYS = bert.KEYS | {
-    "attention_type": lambda spec: ATTENTION[spec["pattern"][0]["kind"]],
-    "block_size": "pattern/0/block",
+    "attention_type": lambda spec: "original_full" if keys.at(spec, SIGHT) is None else "block_sparse",
+    "block_size": f"{SIGHT}/block",
     "num_random_blocks": drawn,
 }
 

@@ -41,7 +41,7 @@ KEYS = {key: place for key, place in bert.KEYS.items() if key != "vocab_size"} |
     "num_hash_buckets": "embed/buckets",
     "downsampling_rate": "rate",
     "upsampling_kernel_size": "width",
-    "local_transformer_stride": "before/0/block",
+    "local_transformer_stride": "before/0/sight/block",
 }
 
 

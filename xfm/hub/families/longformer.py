@@ -55,7 +55,7 @@ def chosen(c: Settings, ids):
     return None
 
 
-KEYS = roberta.KEYS | {"attention_window": lambda spec: [part["window"] for part in keys.parts(spec)[::2]]}
+KEYS = roberta.KEYS | {"attention_window": lambda spec: [part["sight"]["window"] for part in keys.parts(spec)[::2]]}
 GLOBAL = {
     f"layer/0/part/{place}_global": f"encoder.layer.{{}}.attention.self.{name}_global"
     for place, name in (("q", "query"), ("k", "key"), ("v", "value"))

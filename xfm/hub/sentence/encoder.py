@@ -251,7 +251,8 @@ class SentenceEncoder:
     def _layout(self) -> str:
         spec = self.checkpoint.spec
         parts = [one.get("part", one) for name in ("prologue", "pattern", "epilogue") for one in spec.get(name, ())]
-        kinds = {part["kind"] if isinstance(part, Mapping) else "several" for part in parts}
+        plainly = [isinstance(part, Mapping) and part.get("sight") is None for part in parts]
+        kinds = {part["kind"] if whole else "several" for part, whole in zip(parts, plainly, strict=True)}
         plain = spec["embed"]["kind"] == "tokens" and spec.get("residual", {}).get("kind", "plain") == "plain"
         return "packed" if kinds <= PACKED and plain else "separate"
 

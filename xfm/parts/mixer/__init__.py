@@ -2,16 +2,14 @@
 
 from xfm.parts.mixer.attention import Attention
 from xfm.parts.mixer.bidirectional import Bidirectional
-from xfm.parts.mixer.block_local import BlockLocal
-from xfm.parts.mixer.block_sparse import BlockSparse
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.fourier import Fourier
-from xfm.parts.mixer.global_window import GlobalWindow
 from xfm.parts.mixer.mamba2 import Mamba2
 from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.nystrom import Nystrom
 from xfm.parts.mixer.pooled_relative import PooledRelative
 from xfm.parts.mixer.relative import Relative
+from xfm.parts.mixer.windowed import Windowed
 
 MIXERS = {
     "attention": Attention,
@@ -23,7 +21,5 @@ MIXERS = {
     "nystrom": Nystrom,
     "pooled_relative": PooledRelative,
     "relative": Relative,
-    "global_window": GlobalWindow,
-    "block_sparse": BlockSparse,
-    "block_local": BlockLocal,
+    "windowed": Windowed,
 }

@@ -8,24 +8,28 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.errors import XfmError
 from xfm.fields import Count, Number, Rate
-from xfm.kernels.attention import Dropout, Mask, attention
+from xfm.kernels.attention import Dropout, Mask
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.softmaxes import SUM, softmax_of
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
+from xfm.parts.sight import SIGHTS
+from xfm.parts.sight.base import Attend, Projected
 from xfm.spec import Spec, SpecError, build, freeze
 
 NO_POSITION = freeze(dict(kind="none"))
 
 
 class Attention(nn.Module):
-    """Each token gathers from those of its segment that the context's mask shows it.
+    """Each token gathers from those of its segment that the context's mask and its sight let it attend to.
 
     heads: N query heads.  kv_heads: K heads of keys and values, N if None; fewer is grouped-query attention.
     width: H, D / N if None (a free head size: Bhojanapalli et al. 2020).  bias: on all four projections.
     position: spec of the position slot.  qk_norm: spec of a norm over H on q and k (Dehghani et al. 2023).
     window: W tokens, W // 2 on either side; in a causal context the W that end with the token itself.
+    sight: spec of which keys a query attends to by a pattern, all of them if None; instead of a window.
     scale: of the scores, 1 / sqrt(H) if None (T5 has 1).  softmax: spec of how they become weights, of softmaxes.py.
     drop: rate of dropout on the attention weights.  implementation: of the kernel, the best one if None.
 
@@ -42,6 +46,7 @@ class Attention(nn.Module):
     position: Spec = NO_POSITION
     qk_norm: Spec | None = None
     window: Count | None = None
+    sight: Spec | None = None
     scale: Number | None = None
     softmax: Spec = SUM
     drop: Rate = 0.0
@@ -51,24 +56,43 @@ class Attention(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
         D = x.shape[-1]
         N, K, H = self.sizes(D)
-        x = ctx.clean(x)
-        q, k, v = (Linear((n, H), self.bias, name=name)(x) for name, n in (("q", N), ("k", K), ("v", K)))
-        if self.qk_norm is not None:
-            q = build(NORMS, self.qk_norm, name="q_norm")(q)
-            k = build(NORMS, self.qk_norm, name="k_norm")(k)
-
+        sight = self._sight(state)
+        x, ctx = ctx.clean(x), _continued(ctx, x, state)
         position = build(POSITIONS, self.position, name="position")
-        ctx = _continued(ctx, x, state)
-        (q, k), v = position.rotate(q, k, ctx), position.value(v, ctx)
-        segments, mask = ctx.attending, ctx.mask & self._window(ctx.mask)
-        softmax = softmax_of(self.softmax, N, k.shape[1] if state is None else None)
-        if state is not None:
-            k, v, segments, mask, state = _cached(k, v, segments, mask, state)
-        y = attention(
-            q, k, v, segments=segments, mask=mask, bias=position.bias(N, ctx), scale=self.scale,
-            softmax=softmax, dropout=self._dropout(ctx), implementation=self.implementation,
+        own = self._projected(x, ctx, position, "")
+        softmax = softmax_of(self.softmax, N, x.shape[1] if state is None else None)
+        attend = Attend(
+            ctx.attending, ctx.mask & self._window(ctx.mask), position.bias(N, ctx), self.scale, softmax,
+            self.implementation,
         )  # fmt: skip
+        if sight is not None:
+            further = {name: self._projected(x, ctx, position, f"_{name}") for name in sight.further}
+            y = sight({"": own, **further}, attend, ctx)
+        elif state is not None:
+            k, v, segments, mask, state = _cached(own.k, own.v, attend.segments, attend.mask, state)
+            y = attend(own._replace(k=k, v=v), segments=segments, mask=mask)
+        else:
+            y = attend(own)
         return Linear(D, self.bias, axes=2, name="o")(y), state
+
+    def _projected(self, x, ctx: Context, position, suffix: str) -> Projected:
+        """q, k and v of x by the maps whose names end so, with their norms and positions."""
+        N, K, H = self.sizes(x.shape[-1])
+        q, k, v = (Linear((n, H), self.bias, name=f"{name}{suffix}")(x) for name, n in (("q", N), ("k", K), ("v", K)))
+        if self.qk_norm is not None:
+            q = build(NORMS, self.qk_norm, name=f"q{suffix}_norm")(q)
+            k = build(NORMS, self.qk_norm, name=f"k{suffix}_norm")(k)
+        q, k = position.rotate(q, k, ctx)
+        return Projected(q, k, position.value(v, ctx), self._dropout(ctx))
+
+    def _sight(self, state):
+        if self.sight is None:
+            return None
+        if state is not None:
+            raise XfmError("attention with a sight keeps no state; give it state=None")
+        if self.window is not None:
+            raise SpecError("attention has a window or a sight, not both; a sight says itself how far it reaches")
+        return build(SIGHTS, self.sight, name="sight")
 
     def sizes(self, D: int) -> tuple[int, int, int]:
         """N, K and H for a model of width D; SpecError where they do not fit."""
@@ -83,7 +107,9 @@ class Attention(nn.Module):
 
     @nn.nowrap
     def init_state(self, batch: int, length: int, width: int, dtype=jnp.float32):
-        """An empty cache for `length` tokens; segment 0 marks a free place."""
+        """An empty cache for `length` tokens; segment 0 marks a free position."""
+        if self.sight is not None:
+            raise SpecError("attention with a sight keeps no state, so it does not read piece by piece")
         _, K, H = self.sizes(width)
         empty = jnp.zeros((batch, length, K, H), dtype)
         return dict(k=empty, v=empty, segments=jnp.zeros((batch, length), jnp.int32), held=jnp.int32(0))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from xfm.context import Context
 from xfm.kernels.platform import product
 from xfm.parts.mixer.both_ways import both_ways
-from xfm.parts.mixer.texts import places_and_lengths
+from xfm.parts.texts import places_and_lengths
 
 
 def fourier(x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:

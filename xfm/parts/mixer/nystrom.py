@@ -19,7 +19,7 @@ from xfm.kernels.conv import depthwise
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
-from xfm.parts.mixer.texts import places_and_lengths
+from xfm.parts.texts import places_and_lengths
 from xfm.spec import SpecError
 
 STARTS = ("matrix", "batch")

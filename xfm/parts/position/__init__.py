@@ -4,6 +4,7 @@ from xfm.parts.position.alibi import Alibi
 from xfm.parts.position.learned import Learned
 from xfm.parts.position.none import NoPosition
 from xfm.parts.position.relative_buckets import RelativeBuckets
+from xfm.parts.position.relative_grid import RelativeGrid
 from xfm.parts.position.relative_sines import RelativeSines
 from xfm.parts.position.relative_table import RelativeTable
 from xfm.parts.position.rope import Rope
@@ -22,6 +23,7 @@ POSITIONS = {
     "alibi": Alibi,
     "relative_buckets": RelativeBuckets,
     "relative_table": RelativeTable,
+    "relative_grid": RelativeGrid,
     "relative_sines": RelativeSines,
     "shared": Shared,
 }

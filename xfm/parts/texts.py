@@ -1,4 +1,4 @@
-"""Where each token stands in its own text, for mixers that cut texts into pieces; linear in length but for a sort."""
+"""Where each token stands in its own text, for parts that cut texts into pieces; linear in length but for a sort."""
 
 import jax
 import jax.numpy as jnp

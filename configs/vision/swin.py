@@ -1,0 +1,69 @@
+"""Swin: attention inside shifted windows, in stages of which each has half the rows and columns and twice the width.
+
+Liu, Lin, Cao, Hu, Wei, Zhang, Lin, Guo, "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows",
+2021.
+
+Reproduced: the four networks of section 3.3, parameter for parameter, and the ImageNet-1k recipe of appendix A2.1,
+which is from memory: check it before a long run. Not as there: no RandAugment or random erasing; two layers share a
+rate of stochastic depth, since they are one period.
+Command: xfm train configs/vision/swin.py:T --workdir runs/swin --config.data.path=IMAGENET/train
+Cost: 300 epochs of ImageNet.  Result: not run at scale.
+`tiny` is for two CPU cores: three stages, half a minute on scikit-learn's digits.
+"""
+
+from xfm.configs.vision import vit
+
+PAPER = "Liu et al. 2021, Swin Transformer: Hierarchical Vision Transformer using Shifted Windows"
+ORACLE = "transformers SwinModel with copied weights (goldens); published parameter counts (29M, 50M, 88M, 197M)"
+
+# layers of each stage, width of the first, heads of each stage, rate of stochastic depth (appendix A2.1)
+SIZES = {
+    "T": ((2, 2, 6, 2), 96, (3, 6, 12, 24), 0.2),
+    "S": ((2, 2, 18, 2), 96, (3, 6, 12, 24), 0.3),
+    "B": ((2, 2, 18, 2), 128, (4, 8, 16, 32), 0.5),
+    "L": ((2, 2, 18, 2), 192, (6, 12, 24, 48), 0.2),
+}
+VARIANTS = ("tiny", *SIZES)
+# With 1000 classes, as the paper's table 1 rounds them and the authors' program counts.
+PARAMETERS = {"T": 28_288_354, "S": 49_606_258, "B": 87_768_224, "L": 196_532_476}
+
+
+def network(layers, width, heads, patch, window, classes, drop_path=0.0):
+    """Pre-norm, patches merged between stages, windows of every second layer shifted by half their size."""
+    norm = dict(kind="layernorm", eps=1e-5)
+
+    def stage(i):
+        mixer = dict(kind="attention", heads=heads[i], position=dict(kind="relative_grid", size=window))
+        mlp = dict(kind="mlp", hidden=4 * width * 2**i)
+        shifts = (0, window // 2)
+        return dict(
+            down=dict(kind="patch_merging", norm=norm) if i else None,
+            pattern=[
+                part for s in shifts for part in (dict(kind="windowed", mixer=mixer, window=window, shift=s), mlp)
+            ],
+            repeats=layers[i] // 2,
+        )
+
+    return dict(
+        kind="pyramid",
+        embed=dict(kind="patches", patch=patch, width=width, cls=0, norm=norm),
+        stages=[stage(i) for i in range(len(layers))],
+        norms={"in": norm},
+        residual=dict(kind="plain", drop_path=drop_path),
+        norm=norm,
+        heads=dict(label=dict(kind="classification", classes=classes, pool=dict(kind="mean"))),
+    )
+
+
+def get_config(arg="T"):
+    c = vit.get_config("tiny" if arg == "tiny" else "deit_S")
+    if arg == "tiny":
+        c.model = network((2, 2, 2), 32, (2, 4, 8), patch=1, window=4, classes=10, drop_path=0.1)
+        c.steps, c.schedule = 200, dict(kind="cosine", peak=4e-3, warmup=20)
+        return c
+    layers, width, heads, drop_path = SIZES[arg]
+    c.model = network(layers, width, heads, patch=4, window=7, classes=1000, drop_path=drop_path)
+    c.init = [(r"(kernel|table)$", dict(kind="truncated_normal", std=0.02))]
+    c.schedule = dict(kind="cosine", peak=1e-3, end=1e-5, warmup=20 * (1_281_167 // c.batch))
+    c.clip, c.ema = 1.0, None
+    return c

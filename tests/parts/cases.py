@@ -1,0 +1,150 @@
+"""What the suites over all slots give to a part: parameters away from their initial values, inputs and a context.
+
+Nothing here is compiled: shapes come from `eval_shape`, numbers from NumPy.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.parts.examples import EXAMPLES
+from xfm.context import Context
+from xfm.kernels.attention import Slopes
+from xfm.parts import SLOTS
+from xfm.spec import build
+
+B, T, D, N = 3, 13, 16, 3
+PADDED = np.array([[1] * 9 + [0] * 4, [0] * 2 + [1] * 11, [0] * T], np.int32)  # the last row is all padding
+PACKED = np.array([[1] * 4 + [0] + [1] * 3 + [2] * 3 + [0] * 2, [1] * T, [2] * 5 + [1] * 8], np.int32)
+SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
+GRID = (3, 4)  # a class token and 12 patches
+
+
+def normal(seed: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def stream(seed: int = 0) -> np.ndarray:
+    return normal(seed, B, T, D)
+
+
+def away(shapes: Any) -> Any:
+    """Numbers of these shapes far from any initial value: scales are not 1, and biases and gates not 0."""
+    rng = np.random.default_rng(2)
+
+    def draw(leaf):
+        numbers = rng.uniform(0.3, 0.9, leaf.shape) if leaf.ndim < 2 else 0.3 * rng.standard_normal(leaf.shape)
+        return np.asarray(numbers, leaf.dtype)
+
+    return jax.tree.map(draw, shapes)
+
+
+def packed(**known: Any) -> Context:
+    """Of rows with several texts and with padding between and after them."""
+    return Context.of({"segments": jnp.asarray(PACKED)}, **known)
+
+
+def shared() -> dict[str, Any]:
+    """What parts find in ctx.shared."""
+    tokens = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
+    return dict(
+        tokens=tokens,
+        types=tokens % 3,
+        heads=dict(pooled=normal(3, B, D)),
+        embedding=normal(4, 11, D),
+        embedded=stream(5),
+        bias=Slopes(np.float32(SLOPES)),
+    )
+
+
+def batch(kind: str) -> dict[str, np.ndarray]:
+    """What an embedding of that kind reads."""
+    if kind == "patches":
+        return {"images": normal(6, B, 6, 8, 3)}
+    tokens = np.random.default_rng(7).integers(0, 11, (B, T))
+    asked = {"asked": np.array([[4, 0, 12]] * B)} if kind == "questions" else {}
+    return {"tokens": tokens, "types": tokens % 2, **asked}
+
+
+def position_inputs(kind: str) -> tuple:
+    on_grid = kind.endswith("_2d") or kind == "relative_grid"
+    ctx = Context(grid=GRID, shared=shared()) if on_grid else packed(shared=shared())
+    return (stream(), *(normal(seed, B, T, N, 8) for seed in (8, 9, 10)), ctx)
+
+
+# What the method of each slot takes, by kind.
+INPUTS: dict[str, Callable[[str], tuple]] = {
+    "norm": lambda kind: (3 * stream() + 1,),
+    "residual": lambda kind: (stream(0), stream(1), packed(shared=shared())),
+    "ffn": lambda kind: (stream(), packed()),
+    "mixer": lambda kind: (stream(), packed(shared=shared())),
+    "embed": lambda kind: (batch(kind), Context() if kind == "patches" else packed()),
+    "position": position_inputs,
+    "down": lambda kind: (
+        normal(0, B, 24, D),
+        Context(grid=(4, 6), segments=jnp.asarray(np.repeat(PADDED[:, :12], 2, 1))),
+    ),
+    "pool": lambda kind: (stream(), Context(segments=PADDED, shared=shared())),
+    "head": lambda kind: (stream(), Context.of({"segments": jnp.asarray(PADDED)}, shared=shared())),
+}
+
+
+def doors(position, x, q, k, v, ctx) -> dict[str, Any]:
+    """What each method of a position returns; a bias is written out, and what is shared is given by distance."""
+    out = dict(add=position.add(x, ctx), rotate=position.rotate(q, k, ctx), value=position.value(v, ctx))
+    bias = position.bias(N, ctx)
+    if bias is not None:
+        index = jnp.arange(T)
+        over = jax.vmap(lambda b: jax.vmap(lambda n: bias.block(b, n, index, index))(jnp.arange(N)))
+        out["bias"] = over(jnp.arange(B))
+    if type(position).__name__.startswith("Relative") and not bias:
+        made = position.share(ctx)["relative"]
+        rows = jnp.arange(1 - T, T)
+        out["share"] = made.of(rows, D) if hasattr(made, "of") else made.table[made.rows(T)]
+    return out
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """A part built from an example, its parameters, and what it takes."""
+
+    slot: str
+    kind: str
+    spec: dict
+    part: Any
+    params: Any
+    inputs: tuple
+
+    def apply(self, params: Any, *inputs: Any, **how: Any) -> Any:
+        """What the part answers, without its state or its context."""
+        method = doors if self.slot == "position" else None
+        y = self.part.apply(params, *inputs, method=method, **how)
+        return y[0] if self.slot in ("embed", "mixer", "ffn", "down") else y
+
+    @functools.cached_property
+    def answer(self) -> tuple[Any, Any]:
+        """What it answers, and the gradients of the parameters for some weighted sum of that; one program for both."""
+
+        def loss(params):
+            y = self.apply(params, *self.inputs)
+            numbers = [a for a in jax.tree.leaves(y) if jnp.issubdtype(a.dtype, jnp.floating)]
+            finite = [jnp.where(jnp.isfinite(a), a, 0) for a in numbers]
+            return sum((a * jnp.cos(jnp.arange(a.size)).reshape(a.shape)).sum() for a in finite), y
+
+        gradients, y = jax.jit(jax.grad(loss, has_aux=True))(self.params)
+        return y, gradients
+
+
+@functools.cache
+def case(slot: str, kind: str, number: int) -> Case:
+    """The example of that number."""
+    spec = {"kind": kind, **EXAMPLES[slot][kind][number]}
+    part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, INPUTS[slot](kind))
+    method = doors if slot == "position" else None
+    shapes = jax.eval_shape(lambda: part.init(jax.random.key(0), *inputs, method=method))
+    return Case(slot, kind, spec, part, away(shapes), inputs)

@@ -1,0 +1,522 @@
+"""The formula of every part once more, in NumPy and float64, beside EXAMPLES: slot -> kind -> function.
+
+A function takes the part, for its settings, its parameters, and what the part itself takes. Of `ctx` it reads
+positions, segments, grid and shared, all NumPy arrays. It may stand in another test, which is then named by an
+`Elsewhere`. What padding gets is not compared, but for pools and heads, which answer for a row of padding too.
+"""
+
+import dataclasses
+import functools
+import itertools
+
+import numpy as np
+from scipy.special import erf
+
+from tests.parts import sequences
+from tests.parts.cases import SLOPES
+from tests.parts.sequences import linear
+from xfm.parts import SLOTS
+from xfm.spec import build
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """The test that compares a part with its formula, as tests/parts/test_mixers.py::test_name."""
+
+    test: str
+
+
+def value(slot, spec, p, *inputs):
+    """What the part of that spec makes of its inputs by its formula."""
+    return FORMULAS[slot][spec["kind"]](build(SLOTS[slot], spec, parent=None), p, *inputs)
+
+
+def within(slot, spec, p, name, *inputs):
+    """`value` of a part inside another, whose parameters stand under that name."""
+    return value(slot, spec, p.get(name, {}), *inputs)
+
+
+def normed(s, p, x, name="norm"):
+    """x after the part's own norm, or x where it has none."""
+    spec = getattr(s, name)
+    return x if spec is None else within("norm", spec, p, name, x)
+
+
+def clean(x, ctx):
+    return x if ctx.segments is None else np.where((ctx.segments > 0)[..., None], x, 0.0)
+
+
+def real(x, ctx):
+    return np.ones(x.shape[:2], bool) if ctx.segments is None else ctx.segments > 0
+
+
+# --- activation, norm, residual, ffn
+
+ACTIVATIONS = {
+    "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
+    "gelu_tanh": lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    "identity": lambda x: x,
+    "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
+    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
+    "relu": lambda x: np.maximum(x, 0),
+    "relu_squared": lambda x: np.maximum(x, 0) ** 2,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+}
+
+
+def rmsnorm(s, p, x):
+    return x / np.sqrt(np.square(x).mean(-1, keepdims=True) + s.eps) * p["scale"] + p.get("bias", 0.0)
+
+
+def layernorm(s, p, x):
+    return rmsnorm(s, p, x - x.mean(-1, keepdims=True))
+
+
+def plain(s, p, x, y, ctx):
+    return x + y
+
+
+def scaled(s, p, x, y, ctx):
+    return s.skip * x + p.get("scale", s.gate) * y
+
+
+def convolved(s, p, x, y, ctx):
+    kernel, embedded = p["conv"]["kernel"], clean(ctx.shared["embedded"], ctx)
+    W, inside, D = kernel.shape
+    conv = np.broadcast_to(p["conv"]["bias"], x.shape).copy()
+    for (b, t), w in itertools.product(np.ndindex(x.shape[:2]), range(W)):
+        source = t + w - W // 2
+        if not 0 <= source < x.shape[1] or (ctx.segments is not None and ctx.segments[b, t] != ctx.segments[b, source]):
+            continue
+        for o in range(D):
+            first = o // (D // s.groups) * inside
+            conv[b, t, o] += embedded[b, source, first : first + inside] @ kernel[w, :, o]
+    joined = normed(s, p, x + y) + ACTIVATIONS[s.activation](conv)
+    return within("norm", s.norm, p, "conv_norm", joined)
+
+
+def mlp(s, p, x, ctx):
+    return linear(p["down"], ACTIVATIONS[s.activation](linear(p["up"], x)))
+
+
+def glu(s, p, x, ctx):
+    return linear(p["down"], ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x))
+
+
+def grouped_mlp(s, p, x, ctx):
+    def grouped(p, x):
+        parts = zip(np.split(x, s.groups, axis=-1), p["kernel"], strict=True)
+        return np.concatenate([part @ own for part, own in parts], axis=-1) + p["bias"]
+
+    return grouped(p["down"], ACTIVATIONS[s.activation](grouped(p["up"], x)))
+
+
+# --- position: what each of its methods returns, where it is not the identity
+
+
+def positions(x, ctx):
+    return np.broadcast_to(np.arange(x.shape[1]) if ctx.positions is None else ctx.positions, x.shape[:2])
+
+
+def learned(s, p, given):
+    rows = p["table"][s.first + positions(given.x, given.ctx)]
+    return dict(add=given.x + rows)
+
+
+def sinusoids(position, width, base):
+    """[... width]: sines of geometric frequencies, then their cosines."""
+    angles = np.stack([position / base ** (2 * i / width) for i in range(width // 2)], axis=-1)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
+
+
+def sinusoidal(s, p, given):
+    x = given.x
+    return dict(add=x + sinusoids(positions(x, given.ctx), x.shape[-1], s.base))
+
+
+def cells(length, grid):
+    """(index, row, column) of each patch; the tokens before them, of a class and the like, are no patches."""
+    h, w = grid
+    return [(length - h * w + row * w + column, row, column) for row in range(h) for column in range(w)]
+
+
+def sinusoidal_2d(s, p, given):
+    x = given.x.copy()
+    for t, row, column in cells(x.shape[1], given.ctx.grid):
+        x[:, t] += np.concatenate([sinusoids(np.array(at), x.shape[-1] // 2, s.base) for at in (column, row)])
+    return dict(add=x)
+
+
+def turned(a, angles, pairs):
+    """a [B T N H] with pair i of its channels, a complex number, turned by angles[..., i]."""
+    y, half = a.copy(), angles.shape[-1]
+    for i in range(half):
+        one, other = (2 * i, 2 * i + 1) if pairs == "neighbours" else (i, i + half)
+        z = (a[..., one] + 1j * a[..., other]) * np.exp(1j * angles[..., None, i])
+        y[..., one], y[..., other] = z.real, z.imag
+    return y
+
+
+def rope(s, p, given):
+    width = int(given.q.shape[-1] * s.share) // 2 * 2
+    at = positions(given.q, given.ctx)
+    angles = np.stack([at / s.theta ** (2 * i / width) for i in range(width // 2)], axis=-1)
+    q, k, v = (turned(a, angles, s.pairs) for a in (given.q, given.k, given.v))
+    return dict(rotate=(q, k)) | (dict(value=v) if s.turns == "qkv" else {})
+
+
+def rope_2d(s, p, given):
+    B, T, _, H = given.q.shape
+    angles, quarter = np.zeros((B, T, H // 2)), H // 4
+    for t, row, column in cells(T, given.ctx.grid):
+        for i in range(quarter):
+            angles[:, t, [i, quarter + i]] = np.array([column, row]) / s.theta ** (2 * i / (H // 2))
+    return dict(rotate=tuple(turned(a, angles, "halves") for a in (given.q, given.k)))
+
+
+def distances(T):
+    """t - s."""
+    return np.arange(T)[:, None] - np.arange(T)[None, :]
+
+
+def slopes(heads):
+    """The paper's rule for a power of two, and between two of them every second slope of the larger one."""
+    below = 2 ** int(np.log2(heads))
+    own = [2.0 ** (-8 * (i + 1) / below) for i in range(below)]
+    return own if below == heads else own + slopes(2 * below)[::2][: heads - below]
+
+
+def alibi(s, p, given):
+    return dict(bias=sloped(slopes(given.q.shape[2]), given))
+
+
+def sloped(slopes, given):
+    penalty = np.stack([-slope * np.abs(distances(given.x.shape[1])) for slope in slopes])
+    return np.broadcast_to(penalty, (len(given.x), *penalty.shape))
+
+
+def relative_buckets(s, p, given):
+    def bucket(distance):
+        """Of s - t; half of a side's buckets are exact, the rest share the distances up to `reach` geometrically."""
+        side = s.buckets // s.sides
+        later = side if s.sides == 2 and distance > 0 else 0
+        away, exact = abs(distance) if s.sides == 2 else max(-distance, 0), side // 2
+        if away >= exact:
+            steps = np.log(away / exact) / np.log(s.reach / exact) * (side - exact)
+            away = min(exact + int(steps + 1e-9), side - 1)
+        return later + away
+
+    T = given.x.shape[1]
+    rows = np.array([[bucket(int(d)) for d in row] for row in -distances(T)])
+    bias = np.moveaxis(p["table"][rows], -1, 0)
+    return dict(bias=np.broadcast_to(bias, (len(given.x), *bias.shape)))
+
+
+def relative_table(s, p, given):
+    def row(distance):
+        half = s.span // 2
+        if s.reach is not None and abs(distance) > half:
+            steps = np.log(abs(distance) / half) / np.log((s.reach - 1) / half) * (half - 1)
+            distance = np.sign(distance) * (half + int(np.ceil(np.round(steps, 6))))
+        return min(max(s.span + distance, 0), 2 * s.span - 1)
+
+    T = given.x.shape[1]
+    return dict(share=normed(s, p, p["table"])[[row(d) for d in range(1 - T, T)]])
+
+
+def relative_sines(s, p, given):
+    T, D = given.x.shape[1:]
+    away = np.arange(1 - T, T) if s.reach is None else np.clip(np.arange(1 - T, T), -s.reach, s.reach)
+    return dict(share=sinusoids(away, D, 10_000.0))
+
+
+# --- embed
+
+
+def marked(s, p, x, ctx, name="position"):
+    """x with its positions added, as the part's own position does it."""
+    return within("position", getattr(s, name), p, name, Given(x, None, None, None, ctx)).get("add", x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What the methods of a position take: x [B T D], q, k and v [B T N H]."""
+
+    x: np.ndarray
+    q: np.ndarray | None
+    k: np.ndarray | None
+    v: np.ndarray | None
+    ctx: object
+
+
+def tokens(s, p, batch, ctx):
+    x = marked(s, p, p["word"]["embedding"][batch["tokens"]], ctx)
+    x = x + p["type"]["embedding"][batch["types"]] if s.types else x
+    x = normed(s, p, clean(x, ctx))
+    return x if s.factor is None else linear(p["up"], x)
+
+
+def projected(s, p, batch, ctx):
+    inside = dict(kind="tokens", vocab=s.vocab, width=s.factor, types=s.types, position=s.position)
+    x = linear(p["up"], within("embed", inside, p, "tokens", batch, ctx))
+    return normed(s, p, clean(marked(s, p, x, ctx, "places"), ctx))
+
+
+def questions(s, p, batch, ctx):
+    x = clean(p["word"]["embedding"][batch["tokens"]], ctx)
+    asked = np.broadcast_to(p["question"], (*batch["asked"].shape, s.width))
+    return np.concatenate([x, asked], axis=1)
+
+
+def hashed(s, p, batch, ctx):
+    primes = [31, 43, 59, 61, 73, 97, 103, 113, 137, 149, 157, 173, 181, 193, 211, 223]
+    rows = [
+        p[f"hash_{i}"]["embedding"][(batch["tokens"] + 1) * primes[i] % s.buckets] for i in range(s.hashes)
+    ]  # fmt: skip
+    x = marked(s, p, np.concatenate(rows, axis=-1), ctx)
+    x = x + p["type"]["embedding"][batch["types"]] if s.types else x
+    return normed(s, p, clean(x, ctx))
+
+
+def of_bytes(s, p, batch, ctx):
+    tokens = batch["tokens"]
+    segments = np.ones_like(tokens) if ctx.segments is None else ctx.segments
+    x = p["byte"]["embedding"][tokens]
+
+    def bucket(b, t, n):
+        """Of the token and the n - 1 before it in its segment, as digits of a number modulo 2^32, mixed once."""
+        total = 0
+        for source in range(t, t - n, -1):
+            same = source >= 0 and segments[b, source] == segments[b, t]
+            total = (total * 1_000_000_007 + (int(tokens[b, source]) + 1 if same else 0)) % 2**32
+        return (total ^ (total >> 15)) % s.buckets
+
+    for n in s.ngrams:
+        rows = np.array([[bucket(b, t, n) for t in range(tokens.shape[1])] for b in range(len(tokens))])
+        x = x + p[f"ngram_{n}"]["embedding"][rows]
+    x = marked(s, p, x / (1 + len(s.ngrams)), ctx)
+    return normed(s, p, clean(x, ctx))
+
+
+def patches(s, p, batch, ctx):
+    images = batch["images"]
+    h, w = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch
+    B, height, width, _ = images.shape
+    corners = [(i, j) for i in range(0, height, h) for j in range(0, width, w)]
+    flat = np.stack([images[:, i : i + h, j : j + w].reshape(B, -1) for i, j in corners], axis=1)
+
+    def learned(name, count):
+        return np.broadcast_to(p[name], (B, count, s.width)) if count else np.zeros((B, 0, s.width))
+
+    x = np.concatenate([learned("cls", s.cls), linear(p["patch"], flat)], axis=1)
+    x = marked(s, p, x, ctx.replace(grid=(height // h, width // w)))
+    x = np.concatenate([x[:, : s.cls], learned("registers", s.registers), x[:, s.cls :]], axis=1)
+    return normed(s, p, x)
+
+
+# --- pool and head
+
+
+def one_of_each(choose):
+    """A pool that returns one real token of a row, zeros of a row that has none."""
+
+    def pool(s, p, x, ctx):
+        found = [choose(s, b, np.flatnonzero(own), ctx) for b, own in enumerate(real(x, ctx))]
+        return np.stack([np.zeros(x.shape[-1]) if t is None else clean(x, ctx)[b, t] for b, t in enumerate(found)])
+
+    return pool
+
+
+def at_token(s, b, own, ctx):
+    ids = ctx.shared["tokens"][b, own]
+    wanted = max(ids, default=0) if s.token is None else s.token
+    return next((t for t, one in zip(own, ids, strict=True) if one == wanted), 0 if len(own) else None)
+
+
+def mean(s, p, x, ctx):
+    rows = [row[own] for row, own in zip(x, real(x, ctx), strict=True)]
+    return np.stack([row.mean(0) if len(row) else np.zeros(x.shape[-1]) for row in rows])
+
+
+def attention_pool(s, p, x, ctx):
+    B, D = len(x), x.shape[-1]
+    q = linear(p["q"], np.broadcast_to(p["query"], (B, 1, D)))
+    visible = real(x, ctx)[:, None, None, :]
+    y = sequences.attend(q, linear(p["k"], x), linear(p["v"], x), visible, q.shape[-1] ** -0.5)
+    y = linear(p["o"], y, 2)
+    if s.ffn is not None:
+        y = y + within("ffn", s.ffn, p, "ffn", normed(s, p, y), ctx)
+    return y[:, 0]
+
+
+def dense_pool(s, p, x, ctx):
+    y = within("pool", s.pool, p, "pool", x, ctx)
+    return normed(s, p, ACTIVATIONS[s.activation](linear(p["dense"], y)))
+
+
+def activated(s, p, x, ctx):
+    return ACTIVATIONS[s.activation](within("pool", s.pool, p, "pool", x, ctx))
+
+
+def mlm(s, p, x, ctx):
+    table = p["table"] if s.table == "own" else ctx.shared["embedding"]
+    x = clean(x, ctx)
+    x = x if s.activation is None else ACTIVATIONS[s.activation](linear(p["dense"], x))
+    return normed(s, p, x) @ table.T + p.get("bias", 0.0)
+
+
+def classification(s, p, x, ctx):
+    return linear(p["out"], within("pool", s.pool, p, "pool", x, ctx))
+
+
+def tagging(s, p, x, ctx):
+    return linear(p["out"], clean(x, ctx))
+
+
+def span(s, p, x, ctx):
+    return np.where(real(x, ctx)[..., None], tagging(s, p, x, ctx), -np.inf)
+
+
+def detection(s, p, x, ctx):
+    return linear(p["out"], ACTIVATIONS[s.activation](linear(p["dense"], clean(x, ctx))))[..., 0]
+
+
+def vector(s, p, x, ctx):
+    return within("pool", s.pool, p, "pool", x, ctx)
+
+
+def dense_head(s, p, x, ctx):
+    x = normed(s, p, ACTIVATIONS[s.activation](linear(p["dense"], clean(x, ctx))))
+    return within("head", s.head, p, "head", x, ctx)
+
+
+def ffn_head(s, p, x, ctx):
+    x = clean(x, ctx)
+    return within("head", s.head, p, "head", normed(s, p, x + within("ffn", s.ffn, p, "ffn", x, ctx)), ctx)
+
+
+# --- mixer
+
+
+def attention(s, p, x, ctx):
+    q, k, v = (linear(p[name], x) for name in "qkv")
+    if s.qk_norm is not None:
+        q, k = (within("norm", s.qk_norm, p, name, a) for name, a in (("q_norm", q), ("k_norm", k)))
+    doors = within("position", s.position, p, "position", Given(x, q, k, v, ctx))
+    (q, k), v = doors.get("rotate", (q, k)), doors.get("value", v)
+    visible = sequences.same_text(x, ctx.segments)
+    if s.window is not None:
+        visible = visible & (np.abs(distances(x.shape[1])) <= s.window // 2)
+    scale = q.shape[-1] ** -0.5 if s.scale is None else s.scale
+    weights = functools.partial(sequences.weights, s.softmax, p.get("softmax", {}))
+    return linear(p["o"], sequences.attend(q, k, v, visible, scale, doors.get("bias", 0.0), weights), 2)
+
+
+def pooled_relative(s, p, x, ctx):
+    """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H): r is of the distance, s one of two vectors for the type."""
+    q, k, v = (linear(p[name], x) for name in "qkv")
+    at, types = positions(x, ctx), ctx.shared["types"]
+    of_distance = sinusoids(at[:, :, None] - at[:, None, :], x.shape[-1], 10_000.0)
+    same = (types[:, :, None] == types[:, None, :]) | (types == 2)[:, :, None] | (types == 2)[:, None, :]
+    scores = np.einsum("btnh,btsd,dnh->bnts", q + p["distance_bias"], of_distance, p["r"]["kernel"])
+    scores += np.einsum("btnh,btsnh->bnts", q + p["type_bias"], p["types"][same.astype(int)])
+    counts = (at != 0) | (s.cls == "counted")
+    scores = np.where((counts[:, :, None] & counts[:, None, :])[:, None], scores, 0.0)
+    scale = q.shape[-1] ** -0.5
+    visible = sequences.same_text(x, ctx.segments)
+    return linear(p["o"], sequences.attend(q + p["key_bias"], k, v, visible, scale, scale * scores), 2)
+
+
+def bidirectional(s, p, x, ctx):
+    ahead, behind = (p["mixer"], p["mixer"]) if s.share == "all" else (p["forward"], p["backward"])
+    rows = {name: getattr(ctx, name)[:, ::-1] for name in ("positions", "segments")}
+    turned = ctx.replace(**rows)
+    onward, backward = (
+        value("mixer", s.mixer, p, x, ctx) for p, x, ctx in ((ahead, x, ctx), (behind, x[:, ::-1], turned))
+    )
+    return onward + backward[:, ::-1]
+
+
+def fourier(s, p, x, ctx):
+    y = np.zeros_like(x)
+    for b, own in sequences.texts(x, ctx.segments):
+        y[b, own] = np.fft.fft2(x[b, own]).real
+    return y
+
+
+LONG = "tests/parts/test_long_mixers.py::"
+
+FORMULAS = {
+    "norm": {"layernorm": layernorm, "rmsnorm": rmsnorm},
+    "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
+    "ffn": {"mlp": mlp, "glu": glu, "grouped_mlp": grouped_mlp},
+    "position": {
+        "none": lambda s, p, given: {},
+        "learned": learned,
+        "sinusoidal": sinusoidal,
+        "sinusoidal_2d": sinusoidal_2d,
+        "rope": rope,
+        "rope_2d": rope_2d,
+        "alibi": alibi,
+        "relative_buckets": relative_buckets,
+        "relative_table": relative_table,
+        "relative_sines": relative_sines,
+        "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
+        "shared": lambda s, p, given: dict(bias=sloped(SLOPES, given)),
+    },
+    "embed": {
+        "tokens": tokens,
+        "projected": projected,
+        "questions": questions,
+        "hashed": hashed,
+        "bytes": of_bytes,
+        "patches": patches,
+    },
+    "down": {
+        kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
+        for kind in ("patch_merging", "strided_conv", "pool")
+    },
+    "pool": {
+        "cls": lambda s, p, x, ctx: clean(x, ctx)[:, 0],
+        "mean": mean,
+        "first": one_of_each(lambda s, b, own, ctx: own[0] if len(own) else None),
+        "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
+        "at_token": one_of_each(at_token),
+        "attention": attention_pool,
+        "dense": dense_pool,
+        "activated": activated,
+        "of_head": lambda s, p, x, ctx: ctx.shared["heads"][s.head],
+    },
+    "head": {
+        "mlm": mlm,
+        "enhanced_mlm": Elsewhere(
+            "tests/parts/test_disentangled.py::test_enhanced_mask_decoder_equals_its_description"
+        ),
+        "classification": classification,
+        "tagging": tagging,
+        "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
+        "span": span,
+        "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
+        "detection": detection,
+        "vector": vector,
+        "dense": dense_head,
+        "ffn": ffn_head,
+    },
+    "mixer": {
+        "attention": attention,
+        "mamba2": sequences.mamba2,
+        "bidirectional": bidirectional,
+        "fourier": fourier,
+        "disentangled": Elsewhere("tests/parts/test_disentangled.py::test_disentangled_equals_loops"),
+        "mixed_attention": Elsewhere(LONG + "test_mixed_attention"),
+        "nystrom": Elsewhere(LONG + "test_nystrom"),
+        "global_window": Elsewhere(LONG + "test_global_window"),
+        "block_local": Elsewhere(LONG + "test_block_local"),
+        "block_sparse": Elsewhere(LONG + "test_block_sparse"),
+        "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
+        "pooled_relative": pooled_relative,
+        "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+    },
+}

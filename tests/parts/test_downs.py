@@ -1,0 +1,144 @@
+"""What a part between two stages owes: its formula written in loops, its context, padding, gradients, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.close import assert_close
+from tests.drawn import run, spread
+from tests.parts.examples import examples
+from xfm.context import Context
+from xfm.parts import SLOTS
+from xfm.spec import SpecError, build
+
+B, D, GRID = 2, 16, (4, 6)
+T = GRID[0] * GRID[1]
+SEGMENTS = np.array([[3] * T, [1] * 16 + [0] * 8])
+downs = pytest.mark.parametrize("kind,spec", examples("down"))
+
+
+def stream(seed=0):
+    return jax.random.normal(jax.random.key(seed), (B, T, D))
+
+
+def made(kind, spec):
+    """The part, and parameters away from their start."""
+    assert spec is not None, f"down '{kind}' has no example in tests/parts/examples.py"
+    part = build(SLOTS["down"], spec)
+    shapes = jax.eval_shape(part.init, jax.random.key(0), stream(), Context(grid=GRID))
+    return part, spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.5)
+
+
+def normed(spec, p, a):
+    """The norm of a vector, by its own formula; none where the spec is None."""
+    if spec is None:
+        return a
+    centred = a - a.mean() if spec["kind"] == "layernorm" else a
+    return centred / np.sqrt((centred**2).mean() + 1e-6) * p["scale"] + p.get("bias", 0.0)
+
+
+def both(size):
+    return (size, size) if isinstance(size, int) else size
+
+
+def tile_of(spec, kind):
+    """Rows and columns of a tile, of the stride, and of the margin."""
+    if kind != "strided_conv":
+        return both(spec.get("size", 2)), both(spec.get("size", 2)), (0, 0)
+    stride = both(spec.get("stride", 2))
+    return both(spec.get("size") or stride), stride, both(spec.get("margin", 0))
+
+
+def one(kind, spec, p, tile, real):
+    """What becomes of one tile [rows columns D], of whose tokens some are real."""
+    if kind == "pool":
+        held = tile[real]
+        return getattr(held, spec.get("by", "mean"))(axis=0) if len(held) else np.zeros(D)
+    if kind == "patch_merging":
+        four = np.concatenate([tile[0, 0], tile[1, 0], tile[0, 1], tile[1, 1]])
+        return normed(spec.get("norm", dict(kind="layernorm")), p.get("norm"), four) @ p["out"]["kernel"]
+    y = np.einsum("abd,abde->e", tile, p["conv"]["kernel"]) + p["conv"].get("bias", 0.0)
+    return normed(spec.get("out_norm"), p.get("out_norm"), y)
+
+
+def by_loops(kind, spec, params, x, segments):
+    """[B h w E] and the segments [B h w], tile by tile."""
+    p, (size, stride, margin) = params.get("params", {}), tile_of(spec, kind)
+    rows, columns = ((g + 2 * m - k) // s + 1 for g, m, k, s in zip(GRID, margin, size, stride, strict=True))
+    out, own = [], []
+    for row, segment in zip(x, segments, strict=True):
+        real, grid = (segment > 0).reshape(GRID), row.reshape(*GRID, D)
+        if spec.get("in_norm"):
+            grid = np.stack([[normed(spec["in_norm"], p["in_norm"], a) for a in line] for line in grid])
+        grid = np.where(real[..., None], grid, 0.0)
+        around = [(margin[0],) * 2, (margin[1],) * 2]
+        grid, real = np.pad(grid, [*around, (0, 0)]), np.pad(real, around)
+        places = [(i * stride[0], j * stride[1]) for i in range(rows) for j in range(columns)]
+        parts = [(grid[i : i + size[0], j : j + size[1]], real[i : i + size[0], j : j + size[1]]) for i, j in places]
+        out.append(np.stack([one(kind, spec, p, *part) for part in parts]).reshape(rows, columns, -1))
+        own.append(np.array([part[1].any() * segment.max() for part in parts]).reshape(rows, columns))
+    return np.stack(out), np.stack(own)
+
+
+@downs
+def test_formula_and_context(kind, spec):
+    part, params = made(kind, spec)
+    x = np.asarray(stream(1), np.float64)
+    for segments in (None, SEGMENTS):
+        ctx = Context(grid=GRID, segments=segments, positions=None if segments is None else jnp.zeros((B, T), int))
+        y, after = run(part, params, jnp.asarray(x, jnp.float32), ctx)
+        expected, own = by_loops(kind, spec, params, x, np.ones((B, T), int) if segments is None else segments)
+        assert after.grid == expected.shape[1:3] and y.shape[1] == after.grid[0] * after.grid[1]
+        assert_close(y, expected.reshape(*y.shape))
+        if segments is None:
+            assert after.segments is None and after.positions is None
+        else:
+            own = own.reshape(B, -1)
+            assert (np.asarray(after.segments) == own).all()
+            assert (np.asarray(after.positions) == np.where(own > 0, np.arange(own.shape[1]), 0)).all()
+
+
+@downs
+def test_padding_stays_away_and_every_parameter_is_trained(kind, spec):
+    part, params = made(kind, spec)
+    ctx, real = Context(grid=GRID, segments=jnp.asarray(SEGMENTS)), (SEGMENTS > 0)[..., None]
+
+    @jax.jit
+    def seen(filling):
+        def loss(params, x):
+            y, after = part.apply(params, x, ctx)
+            y = jnp.where(after.real(y)[..., None], y, 0.0)
+            return (y * jnp.cos(jnp.arange(y.size)).reshape(y.shape)).sum(), y
+
+        (of_params, of_x), y = jax.grad(loss, argnums=(0, 1), has_aux=True)(params, jnp.where(real, stream(), filling))
+        return of_params, jnp.where(real, of_x, 0), y
+
+    expected = seen(0.0)
+    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(expected))
+    for filling in (jnp.nan, 1e30):
+        assert_close(seen(filling), expected, rtol=0)
+
+
+@downs
+def test_dtype_is_that_of_the_stream(kind, spec):
+    part, params = made(kind, spec)
+    y, _ = jax.eval_shape(part.apply, params, stream().astype(jnp.bfloat16), Context(grid=GRID))
+    assert y.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    "spec,ctx,said",
+    [
+        (dict(kind="patch_merging"), dict(), "'patch_merging' needs a grid of rows and columns, and the embedding"),
+        (dict(kind="patch_merging"), dict(grid=(4, 5)), "20 tokens of a grid of 4 x 5 and no others.* set embed.cls=0"),
+        (dict(kind="patch_merging"), dict(grid=(3, 8)), "tiles of 2 x 2, which do not fill a grid of 3 x 8; choose"),
+        (dict(kind="pool", size=(2, 5)), dict(grid=GRID), "tiles of 2 x 5, which do not fill a grid of 4 x 6; choose"),
+        (dict(kind="strided_conv", width=8, stride=4), dict(grid=GRID), "which do not cover a grid of 4 x 6"),
+        (dict(kind="strided_conv", width=8, size=5), dict(grid=GRID), "which do not cover a grid of 4 x 6"),
+        (dict(kind="pool"), dict(grid=GRID, heard=jnp.ones((B, T), bool)), "cannot hide those that only attend"),
+    ],
+)
+def test_what_does_not_fit_is_refused(spec, ctx, said):
+    with pytest.raises(SpecError, match=said):
+        jax.eval_shape(build(SLOTS["down"], spec).init, jax.random.key(0), stream(), Context(**ctx))

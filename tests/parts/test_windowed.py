@@ -1,0 +1,93 @@
+"""Windows of a grid: cut and joined, each mixed alone, shifted ones in regions; and the bias of offsets."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.close import assert_close
+from tests.drawn import run, spread
+from xfm.context import Context
+from xfm.parts import SLOTS
+from xfm.parts.mixer.windowed import Windows
+from xfm.spec import SpecError, build
+
+B, D, GRID = 2, 16, (5, 6)
+T = GRID[0] * GRID[1]
+MIXER = dict(kind="attention", heads=2, position=dict(kind="relative_grid", size=(2, 4)))
+
+
+def made(**changes):
+    """A windowed mixer, parameters away from their start, and a stream."""
+    mixer = build(SLOTS["mixer"], dict(kind="windowed", mixer=MIXER, window=(2, 4)) | changes)
+    x = jax.random.normal(jax.random.key(0), (B, T, D))
+    shapes = jax.eval_shape(mixer.init, jax.random.key(0), x, Context(grid=GRID))
+    return mixer, spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.5), x
+
+
+def test_join_undoes_cut():
+    x = jnp.arange(2 * 35 * 3).reshape(2, 35, 3)
+    for size, shift in (((2, 3), (1, 2)), ((5, 4), (0, 1)), ((1, 7), (0, 0))):
+        windows = Windows((5, 7), size, shift)
+        assert (windows.join(windows.cut(x)) == x).all()
+    tokens = Windows((4, 4), (2, 2), (0, 0)).cut(jnp.arange(16).reshape(1, 16))
+    assert tokens.tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+@pytest.mark.parametrize("shift", [0, (1, 2), (0, 3)])
+@pytest.mark.parametrize("segments", [None, np.array([[1] * T, [2] * 22 + [0] * 8])], ids=["whole", "padded"])
+def test_a_token_sees_its_window_and_no_more(shift, segments):
+    """Token by token: two tokens meet where the same window, moved over the plane, holds both."""
+    mixer, params, x = made(shift=shift)
+    y = np.asarray(run(mixer, params, x, Context(grid=GRID, segments=segments))[0])
+    p = jax.tree.map(lambda a: np.asarray(a, np.float64), params["params"]["mixer"])
+    moved = (shift, shift) if isinstance(shift, int) else shift
+    place = np.stack(np.divmod(np.arange(T), GRID[1]), axis=1)
+    window = (place - moved) // np.array([2, 4])  # before the first window there are the shift's rows: window -1
+    together = (window[:, None] == window[None]).all(-1)
+    offset = place[:, None] - place[None] + np.array([1, 3])
+    inside = np.clip(offset, 0, np.array([2, 6]))
+    bias = p["position"]["table"][inside[..., 0], inside[..., 1]]
+    for row in range(B):
+        a, own = np.asarray(x[row], np.float64), np.ones(T, int) if segments is None else segments[row]
+        q, k, v = (np.einsum("td,dnh->tnh", a, p[n]["kernel"]) + p[n]["bias"] for n in "qkv")
+        scores = np.einsum("tnh,snh->tsn", q, k) / np.sqrt(8) + bias
+        scores[~(together & (own > 0)[None])] = -np.inf
+        real = own > 0
+        weights = np.exp(scores[real] - scores[real].max(1, keepdims=True))
+        mixed = np.einsum("tsn,snh->tnh", weights / weights.sum(1, keepdims=True), v)
+        assert_close(y[row][real], np.einsum("tnh,nhd->td", mixed, p["o"]["kernel"]) + p["o"]["bias"])
+
+
+def test_a_window_that_covers_the_grid_is_the_mixer_alone():
+    mixer, params, x = made(window=7, shift=3, mixer=dict(MIXER, position=dict(kind="relative_grid", size=7)))
+    alone = build(SLOTS["mixer"], mixer.mixer)
+    ctx = Context(grid=GRID)
+    assert_close(run(mixer, params, x, ctx)[0], run(alone, {"params": params["params"]["mixer"]}, x, ctx)[0])
+
+
+def test_a_table_of_offsets_serves_smaller_grids():
+    """Its middle: offsets (dy, dx) read the same entries whatever the grid."""
+    position = build(SLOTS["position"], dict(kind="relative_grid", size=(3, 4)))
+    table = np.random.default_rng(0).normal(size=(5, 7, 2)).astype(np.float32)
+    for h, w in ((3, 4), (2, 3), (1, 4)):
+        bias = position.apply({"params": {"table": table}}, 2, Context(grid=(h, w)), method="bias")
+        place = np.stack(np.divmod(np.arange(h * w), w), axis=1)
+        offset = place[:, None] - place[None] + np.array([2, 3])
+        for head in range(2):
+            every = jnp.arange(h * w)
+            assert_close(bias.block(0, head, every, every), table[offset[..., 0], offset[..., 1], head], rtol=0)
+
+
+@pytest.mark.parametrize(
+    "changes,ctx,said",
+    [
+        (dict(), dict(grid=(5, 5)), r"the grid is \(5, 5\), and the row has 30 tokens; embed images, with embed.cls=0"),
+        (dict(shift=(0, 4)), dict(grid=GRID), r"by less than their size; \(0, 4\) is not less than \(2, 4\)"),
+        (dict(window=3), dict(grid=GRID), "offsets within a grid of 2 x 4, and the attention sees 3 x 3; set position"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, ctx, said):
+    mixer = build(SLOTS["mixer"], dict(kind="windowed", mixer=MIXER, window=(2, 4)) | changes)
+    with pytest.raises(SpecError, match=said):
+        jax.eval_shape(mixer.init, jax.random.key(0), jnp.zeros((B, T, D)), Context(**ctx))

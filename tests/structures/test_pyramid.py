@@ -1,0 +1,145 @@
+"""Stages over ever coarser grids: each compiled once, features by name, depth over all of them, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xfm
+from tests.close import assert_close
+from tests.drawn import spread
+from xfm.context import Context
+from xfm.parts import SLOTS
+from xfm.spec import SpecError, build
+
+NORM = dict(kind="layernorm")
+MLP = dict(kind="mlp", hidden=24)
+ATTENTION = dict(kind="attention", heads=2, position=dict(kind="relative_grid", size=4))
+WINDOWED = dict(kind="windowed", mixer=ATTENTION, window=4, shift=2)
+DOWN = dict(kind="patch_merging", width=24)
+BATCH = {"images": jax.random.normal(jax.random.key(3), (2, 8, 8, 1))}
+EMBED = dict(kind="patches", patch=1, width=16, cls=0)
+
+
+def pyramid(**changes):
+    spec = dict(
+        kind="pyramid",
+        embed=EMBED,
+        stages=[
+            dict(pattern=[WINDOWED, MLP], repeats=2),
+            dict(down=DOWN, pattern=[ATTENTION, MLP], repeats=3),
+            dict(down=dict(kind="pool"), pattern=[MLP], norms={"out": NORM}, residual=dict(kind="scaled", gate=0.5)),
+        ],
+        norms={"in": NORM},
+        norm=NORM,
+        heads=dict(label=dict(kind="classification", classes=3, pool=dict(kind="mean"))),
+    )
+    return xfm.build(spec | changes)
+
+
+def drawn(model):
+    shapes = jax.eval_shape(model.init, jax.random.key(0), BATCH)["params"]
+    return spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.3)
+
+
+def test_stages_are_what_their_parts_make_one_after_the_other():
+    """Written out: stacks of one stage each, on the stream that the down before it makes."""
+    model = pyramid()
+    params = drawn(model)
+    out = jax.jit(model.apply)({"params": params}, BATCH)
+    x, ctx = build(SLOTS["embed"], EMBED).apply({"params": params["embed"]}, BATCH, Context())
+    for i, stage in enumerate(model.stages):
+        own = params[f"stage_{i}"]
+        if "down" in stage:
+            down = build(SLOTS["down"], stage["down"])
+            x, ctx = down.apply({"params": own.get("down", {})}, x, ctx)
+        for repeat in range(stage.get("repeats", 1)):
+            for j, part in enumerate(stage["pattern"]):
+                name, (h, w), D = f"{part['kind']}_{j}", ctx.grid, x.shape[-1]
+                one = jax.tree.map(lambda a, r=repeat: a[r : r + 1], own["layers"][name])
+                given = dict(kind="given", grid=(h, w), width=D)
+                alone = xfm.build(
+                    dict(
+                        kind="stack",
+                        embed=given,
+                        pattern=[part],
+                        norms=stage.get("norms", model.norms),
+                        residual=stage.get("residual", model.residual),
+                    )
+                )
+                x = alone.apply({"params": {"layers": {f"{part['kind']}_0": one}}}, {"x": x})["hidden"]
+        assert_close(out[f"stage_{i}"], x, of=f"stage {i}")
+    assert [out[f"stage_{i}"].shape for i in range(3)] == [(2, 64, 16), (2, 16, 24), (2, 4, 24)]
+    assert set(out) == {"hidden", "stage_0", "stage_1", "stage_2", "label"}
+    assert out["hidden"].shape == (2, 4, 24) and out["label"].shape == (2, 3)
+
+
+@pytest.fixture(autouse=True)
+def given(monkeypatch):
+    """An embedding that hands on batch["x"] as a grid."""
+    import flax.linen as nn
+
+    class Given(nn.Module):
+        grid: tuple
+        width: int
+
+        @nn.compact
+        def __call__(self, batch, ctx):
+            return batch["x"], ctx.replace(grid=self.grid)
+
+    monkeypatch.setitem(SLOTS["embed"], "given", Given)
+
+
+def test_remat_changes_nothing():
+    params = drawn(pyramid())
+
+    def gradient(remat):
+        model = pyramid(remat=remat)
+        return jax.jit(jax.grad(lambda p: jnp.square(model.apply({"params": p}, BATCH)["label"]).mean()))(params)
+
+    assert_close(gradient("full"), gradient("none"), rtol=1e-6)
+
+
+def test_depth_runs_over_all_stages():
+    """Stochastic depth at rate 1 keeps the network's first layer always, its last never, and the others by chance."""
+    model = pyramid(residual=dict(kind="plain", drop_path=0.9), stages=[dict(pattern=[MLP], repeats=2)] * 2)
+    rates = []
+    original = jax.random.bernoulli
+
+    def noted(key, p, shape):
+        jax.debug.callback(lambda p: rates.append(float(p)), p, ordered=True)
+        return original(key, p, shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.random, "bernoulli", noted)
+        model.apply({"params": drawn(model)}, BATCH, train=True, rngs={"dropout": jax.random.key(0)})
+        jax.effects_barrier()
+    np.testing.assert_allclose(rates, 1 - 0.9 * np.arange(4) / 3, rtol=1e-6)
+
+
+def test_compiled_program_does_not_grow_with_depth():
+    def lines(depth):
+        model = pyramid(stages=[dict(pattern=[WINDOWED, MLP], repeats=depth), dict(down=DOWN, pattern=[MLP])])
+        return len(jax.jit(model.apply).lower({"params": drawn(model)}, BATCH).as_text().splitlines())
+
+    assert lines(24) == lines(3)
+
+
+@pytest.mark.parametrize(
+    "changes,said",
+    [
+        (dict(stages=[]), "stages is .*; it must be a list"),
+        (dict(stages=[dict(repeats=2)]), "structure 'stage 0' needs pattern"),
+        (dict(stages=[dict(pattern=[MLP], repeat=2)]), "'stage 0' has no field 'repeat' .did you mean 'repeats'"),
+        (dict(stages=[dict(kind="stack", pattern=[MLP])]), "stage 0 of a pyramid is a mapping with a 'pattern' and no"),
+        (dict(stages=[dict(pattern=[MLP], down=dict(kind="merging"))]), "slot 'down' has no kind 'merging'"),
+        (dict(stages=[dict(pattern=[MLP], down=dict(kind="pool", size=3))]), "which do not fill a grid of 8 x 8"),
+        (dict(stages=[dict(pattern=[MLP], down=dict(kind="pool"))] * 4), "which do not fill a grid of 1 x 1"),
+        (dict(embed=dict(EMBED, cls=1)), "with embed.cls=0"),
+        (dict(remat="everything"), "no remat 'everything'; there are none, full, dots"),
+        (dict(repeats=3), "structure 'pyramid' has no field 'repeats'"),
+    ],
+)
+def test_bad_specs(key, changes, said):
+    with pytest.raises(SpecError, match=said):
+        jax.eval_shape(pyramid(**changes).init, key, BATCH)

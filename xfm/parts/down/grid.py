@@ -1,0 +1,58 @@
+"""What the parts of slot `down` share: a stream as a grid, and the context of the smaller grid."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.context import Context, positions_within
+from xfm.spec import SpecError
+
+
+def pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """One number for rows and columns alike, or both."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def as_grid(x: Float[Array, "B T D"], ctx: Context, kind: str) -> Float[Array, "B h w D"]:
+    """x as the grid that it is, with zeros in padding.
+
+    Raises SpecError, in the name of the part, for a stream that is no grid of rows and columns, or holds more than one,
+    and where some tokens only attend, since a coarser token would carry what they hold to the others.
+    """
+    ctx.refuse_heard(kind)
+    if ctx.grid is None or len(ctx.grid) != 2:
+        raise SpecError(f"{kind} needs a grid of rows and columns, and the embedding sets {ctx.grid}; embed images")
+    h, w = ctx.grid
+    if x.shape[1] != h * w:
+        raise SpecError(
+            f"{kind} needs the {h * w} tokens of a grid of {h} x {w} and no others, and the stream has {x.shape[1]}; "
+            "set embed.cls=0 and embed.registers=0"
+        )
+    x = x if ctx.segments is None else jnp.where(ctx.real(x)[..., None], x, 0)
+    return x.reshape(x.shape[0], h, w, x.shape[2])
+
+
+def tiles(x: Float[Array, "B h w *any"], size: tuple[int, int]) -> Float[Array, "B h//p w//q p q *any"]:
+    """The grid cut into tiles of p rows and q columns, which divide it."""
+    (B, h, w), (p, q) = x.shape[:3], size
+    return x.reshape(B, h // p, p, w // q, q, *x.shape[3:]).swapaxes(2, 3)
+
+
+def check_divides(ctx: Context, size: tuple[int, int], kind: str) -> None:
+    """SpecError where tiles of this size do not fill the grid."""
+    if ctx.grid[0] % size[0] or ctx.grid[1] % size[1]:
+        raise SpecError(
+            f"{kind} joins tiles of {size[0]} x {size[1]}, which do not fill a grid of {ctx.grid[0]} x {ctx.grid[1]}; "
+            "choose an image size and a patch that give such a grid"
+        )
+
+
+def coarser(ctx: Context, real: Array | None, grid: tuple[int, int]) -> Context:
+    """The context of a grid of so many rows and columns, whose tokens have these segments, [B h w].
+
+    Positions are counted anew, and what described single tokens of the finer grid is dropped.
+    """
+    segments = None if real is None else real.reshape(real.shape[0], -1)
+    positions = None if segments is None else positions_within(segments)
+    if positions is not None:
+        positions = jnp.where(segments > 0, positions, 0)
+    return ctx.replace(grid=grid, segments=segments, positions=positions, at=None, shared={})

@@ -1,0 +1,46 @@
+"""Patch merging: four neighbours side by side, normed, and mapped to the new width.
+
+Liu et al. 2021 (Swin), section 3.1. The order of the four, and that the norm comes first, are read off the
+authors' program.
+"""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.fields import Count
+from xfm.parts.down.grid import as_grid, check_divides, coarser, tiles
+from xfm.parts.linear import Linear
+from xfm.parts.norm import NORMS
+from xfm.spec import Spec, build, freeze
+
+NORM = freeze(dict(kind="layernorm"))
+
+
+def merged(x: Float[Array, "B h w D"]) -> Float[Array, "B h/2 w/2 4*D"]:
+    """Each 2 x 2 neighbours as one vector: upper left, lower left, upper right, lower right."""
+    x = tiles(x, (2, 2)).swapaxes(3, 4)
+    return x.reshape(*x.shape[:3], -1)
+
+
+class PatchMerging(nn.Module):
+    """W · norm([x_00, x_10, x_01, x_11]), without a bias, over half as many rows and columns.
+
+    width: of the output; twice the input's in Swin, which is the default.  norm: over four times the input's width.
+    A token of which any of the four is real is real; padding among them counts as zeros.
+    """
+
+    width: Count | None = None
+    norm: Spec | None = NORM
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B T/4 width"], Context]:
+        grid = as_grid(x, ctx, "down 'patch_merging'")
+        check_divides(ctx, (2, 2), "down 'patch_merging'")
+        y = merged(grid)
+        if self.norm is not None:
+            y = build(NORMS, self.norm, name="norm")(y)
+        y = Linear(self.width or 2 * x.shape[-1], bias=False, name="out")(y)
+        h, w = y.shape[1:3]
+        real = None if ctx.segments is None else tiles(ctx.segments.reshape(grid.shape[:3]), (2, 2)).max((3, 4))
+        return y.reshape(x.shape[0], h * w, -1), coarser(ctx, real, (h, w))

@@ -1,0 +1,48 @@
+"""Pooling of a grid's neighbours, tile by tile, without parameters."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.fields import Count
+from xfm.parts.down.grid import as_grid, check_divides, coarser, pair, tiles
+
+
+def mean_of(x: Float[Array, "B h w n D"], real: Array) -> Float[Array, "B h w D"]:
+    """The mean over the real ones of n, in float32; zeros where none is."""
+    total = jnp.where(real, x, 0).sum(3, dtype=jnp.float32)
+    return (total / jnp.maximum(real.sum(3), 1)).astype(x.dtype)
+
+
+def max_of(x: Float[Array, "B h w n D"], real: Array) -> Float[Array, "B h w D"]:
+    """The largest of the real ones of n in each channel; zeros where none is."""
+    return jnp.where(real.any(3), jnp.where(real, x, -jnp.inf).max(3), 0).astype(x.dtype)
+
+
+BY = {"mean": mean_of, "max": max_of}
+
+
+class Pool(nn.Module):
+    """The mean or the maximum of each tile of the grid; the width stays.
+
+    size: rows and columns of a tile, which fill the grid.  by: "mean" or "max", over the tile's real tokens.
+    """
+
+    size: Count | tuple[Count, Count] = 2
+    by: Literal["mean", "max"] = "mean"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B S D"], Context]:
+        size, (B, T, D) = pair(self.size), x.shape
+        grid = as_grid(x, ctx, "down 'pool'")
+        check_divides(ctx, size, "down 'pool'")
+        segments = jnp.ones((B, T), jnp.int32) if ctx.segments is None else ctx.segments
+        segments = tiles(segments.reshape(grid.shape[:3]), size)
+        h, w = segments.shape[1:3]
+        parts = tiles(grid, size).reshape(B, h, w, -1, D)
+        y = BY[self.by](parts, segments.reshape(B, h, w, -1, 1) > 0)
+        real = None if ctx.segments is None else segments.max((3, 4))
+        return y.reshape(B, h * w, D), coarser(ctx, real, (h, w))

@@ -1,0 +1,91 @@
+"""Pyramid: stages of layers, each over a coarser grid, and wider, than the one before it.
+
+Liu et al. 2021 (Swin), figure 3; Wang et al. 2021 (PVT), figure 3.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.fields import Count, NotEmpty
+from xfm.parts.down import DOWNS
+from xfm.parts.norm import NORMS
+from xfm.spec import Pattern, Spec, SpecError, build
+from xfm.structures.base import Structure
+from xfm.structures.period import depths_of, repeated, sublayers_of
+from xfm.structures.stack import NO_HEADS, answers, dtype_of
+from xfm.structures.sublayer import NO_NORMS, PLAIN
+
+
+class Stage(nn.Module):
+    """`down`, then `pattern` × `repeats` as one compiled loop.
+
+    down: spec of the slot that makes the grid coarser, None in a first stage that keeps the embedding's.
+    norms, residual: of its sublayers, those of the pyramid if None.
+    """
+
+    pattern: Pattern
+    repeats: Count = 1
+    down: Spec | None = None
+    norms: Mapping[str, Spec] | None = None
+    residual: Spec | None = None
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], ctx: Context, depths: Float[Array, "R 1"], remat: str
+    ) -> tuple[Float[Array, "B S E"], Context]:
+        if self.down is not None:
+            x, ctx = build(DOWNS, self.down, name="down")(x, ctx)
+        sublayers = sublayers_of(self.pattern, self.norms, self.residual)
+        x, _ = repeated(sublayers, depths, remat)(x, ctx)
+        return x, ctx
+
+
+class Pyramid(Structure):
+    """embed, `stages` one after the other, norm, heads over the last stage's tokens.
+
+    stages: {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …} each;
+    the repeats of a stage are one compiled loop. A `down` owns the width, the grid, the positions and the segments from
+    there on.  norms, residual: of stages that have none of their own.  norm: after the last stage.
+    heads, remat, dtype: as in Stack.
+    """
+
+    whole_row: ClassVar[str | None] = "makes the grid of a whole row coarser"
+
+    embed: Spec
+    stages: Annotated[Sequence[Spec], NotEmpty()]
+    norms: Mapping[str, Spec] = NO_NORMS
+    residual: Spec = PLAIN
+    norm: Spec | None = None
+    heads: Mapping[str, Spec] = NO_HEADS
+    remat: str = "none"
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
+        """{"hidden": [B T D] of the last stage, "stage_0": [B T_0 D_0], … of each, and each head's output by name}.
+
+        hidden is normed; the stages' features are not.
+        """
+        self._refuse_cells(batch)
+        whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))
+        x, whole = self._embedded(batch, whole)
+        stages = [self._stage(i, spec) for i, spec in enumerate(self.stages)]
+        ctx, features = whole.replace(at=None, shared={}), {}
+        for stage, depths in zip(stages, depths_of(*((stage.repeats, 1) for stage in stages)), strict=True):
+            x, ctx = stage(x, ctx, depths, self.remat)
+            features[stage.name] = x
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        ctx = ctx.replace(at=whole.at, shared=whole.shared)
+        return {"hidden": x, **features, **answers(self.heads, x, ctx, batch)}
+
+    def _stage(self, i: int, spec: Spec) -> Stage:
+        """Stage i, with the pyramid's norms and residual where it has none."""
+        if not isinstance(spec, Mapping) or "kind" in spec:
+            raise SpecError(f"stage {i} of a pyramid is a mapping with a 'pattern' and no 'kind', not {spec!r}")
+        own = {"norms": self.norms, "residual": self.residual, **{k: v for k, v in spec.items() if v is not None}}
+        return build({f"stage {i}": Stage}, {"kind": f"stage {i}", **own}, name=f"stage_{i}")
