@@ -28,6 +28,7 @@ class Bytes(Untrained):
     vocabulary: ClassVar[Vocabulary] = Vocabulary(size=FIRST + 256, **IDS)
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Bytes":
+        """The tokeniser itself, since it is not trained."""
         return self
 
     def encode(self, text: str) -> Ids:

@@ -49,6 +49,7 @@ class Characters(Untrained):
         return vocabulary(self.limit)
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Characters":
+        """The tokeniser itself, since it is not trained."""
         return self
 
     def encode(self, text: str) -> Ids:

@@ -40,6 +40,7 @@ class File:
     PATHS: ClassVar = {"path": locations.path}
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Loaded":
+        """The tokeniser in the file; `texts` are not used."""
         return Loaded.read(self.path)
 
 

@@ -23,6 +23,7 @@ class OfCheckpoint:
     PATHS: ClassVar = {"source": locations.folder}
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
+        """The tokeniser of the checkpoint; `texts` are not used."""
         from xfm.folders import folder_of, read_json
         from xfm.tokenizers.checkpoint.tokenizer import COMPARED, read_tokenizer
 

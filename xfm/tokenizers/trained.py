@@ -37,6 +37,7 @@ class Wordpiece:
     size: Size = 4096
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
+        """The tokeniser in `workdir`, trained on `texts` if it is not there yet."""
         return _once(workdir, {"kind": "wordpiece", "size": self.size}, corpus, lambda: self._train(texts))
 
     def _train(self, texts: Texts):
@@ -81,6 +82,7 @@ class Bpe:
     size: Size = 4096
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
+        """The tokeniser in `workdir`, trained on `texts` if it is not there yet."""
         return _once(workdir, {"kind": "bpe", "size": self.size}, corpus, lambda: self._train(texts))
 
     def _train(self, texts: Texts):
