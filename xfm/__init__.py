@@ -38,7 +38,10 @@ LATER = {
     "build_optimiser": "xfm.train.optimiser",
     "build_schedule": "xfm.train.schedules",
 }
-ROOMS = ("convert", "data", "hub", "kernels", "objectives", "parts", "structures", "tokenizers", "train", "transforms")
+ROOMS = (
+    *("convert", "data", "evaluators", "hub", "kernels", "objectives", "parts", "structures", "tokenizers", "train"),
+    "transforms",
+)
 
 __all__ = [
     # a network: from a config to a Flax module, and a look inside

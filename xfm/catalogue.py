@@ -114,6 +114,7 @@ def check(config: ConfigDict) -> Any:
 
     from xfm.data import check_data
     from xfm.describe import example_batch
+    from xfm.evaluators import build_evaluators
     from xfm.objectives import build_objective
     from xfm.sharding import rules_named
     from xfm.train.logs import check_kinds
@@ -135,6 +136,7 @@ def check(config: ConfigDict) -> Any:
     # The tokeniser is not known yet; a vocabulary with every special token is used in its place.
     standing_in = Vocabulary(size=8, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     objective = build_objective(config, standing_in)
+    build_evaluators(config.get("evals", []), settings.batch)
     _check_ids(config)
     batch, key = example_batch(config), jax.random.key(0)
     params = jax.eval_shape(lambda rows: objective.init(key, rows)[0], batch)

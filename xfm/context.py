@@ -8,10 +8,33 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from xfm.errors import SpecError
+from xfm.errors import SpecError, nearest
 from xfm.kernels.attention import Mask
 
-__all__ = ["Context", "Mask", "positions_within"]
+__all__ = ["Context", "Mask", "Memory", "positions_within"]
+
+Segments = Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B S"]] | None
+
+
+@struct.dataclass
+class Memory:
+    """What cross-attention reads: a stream, of any length, with what attention has to know of its tokens.
+
+    x: finite in padding too, as `Context.remember` leaves it.  positions: None means 0, 1, 2, ….  types: as in Context.
+    segments: a token reads those of its own segment, and nobody those of segment 0; None means 1 everywhere.
+    """
+
+    x: Float[Array, "B S D"]
+    segments: Int[Array, "B S"] | None = None
+    positions: Int[Array, "B S"] | None = None
+    types: Int[Array, "B S"] | None = None
+
+    def segments_for(self, x: Shaped[Array, "B T *any"], ctx: "Context") -> Segments:
+        """Segments as `xfm.kernels.attention` takes them where the tokens of x, whose context is ctx, read these."""
+        if ctx.segments is None and self.segments is None:
+            return None
+        pairs = (ctx.segments, x), (self.segments, self.x)
+        return tuple(jnp.ones(a.shape[:2], jnp.int32) if own is None else own for own, a in pairs)
 
 
 @struct.dataclass
@@ -32,6 +55,8 @@ class Context:
       included, so each part replaces it by zeros, since in a gradient 0 · NaN is NaN. "text": it takes part in the
       arithmetic (Funnel, Hourglass cut by "row"), so only what is not finite is replaced. "finite": a structure has
       done one or the other, once, after the embedding, and parts need not.
+    types: which of a few sorts each token is of, where layers tell them apart (XLNet, Funnel).
+    memory: by name, what cross-attention reads, such as an encoder's tokens; see `Memory`.
     mask: what a token may attend to within its segment, as a description (see `xfm.kernels.attention.Mask`).
     at: the positions where heads that predict per token do so; None means everywhere.
     depth: how deep in the whole network a sublayer stands, from 0 at the bottom to 1 at the top.
@@ -43,6 +68,8 @@ class Context:
     positions: Int[Array, "B T"] | None = None
     segments: Int[Array, "B T"] | None = None
     heard: Bool[Array, "B T"] | None = None
+    types: Int[Array, "B T"] | None = None
+    memory: dict[str, Memory] = struct.field(default_factory=dict)
     mask: Mask = Mask.full()
     at: Int[Array, "B K"] | None = None
     depth: Float[Array, ""] | float = 0.0
@@ -66,7 +93,7 @@ class Context:
         heard = batch["heard"] > 0 if "heard" in batch else None
         shared = {"global": batch["global"] > 0} if "global" in batch else {}
         shared |= known.pop("shared", {})
-        ctx = cls(positions, segments, heard, at=batch.get("at"), shared=shared, **known)
+        ctx = cls(positions, segments, heard, batch.get("types"), at=batch.get("at"), shared=shared, **known)
         return ctx if positions is None else ctx.replace(positions=ctx.clean(positions))
 
     def real(self, x: Shaped[Array, "B T *any"]) -> Bool[Array, "B T"]:
@@ -74,12 +101,42 @@ class Context:
         return jnp.ones(x.shape[:2], bool) if self.segments is None else self.segments > 0
 
     @property
-    def attending(self) -> Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B T"]] | None:
+    def keys(self) -> Int[Array, "B T"] | None:
+        """The segments as those see them who attend: 0 where a token is not attended to."""
+        if self.heard is None:
+            return self.segments
+        return jnp.where(self.heard, 1 if self.segments is None else self.segments, 0)
+
+    @property
+    def attending(self) -> Segments:
         """The segments as `xfm.kernels.attention` takes them: a pair, of queries and keys, where some only attend."""
         if self.heard is None:
             return self.segments
-        own = jnp.ones(self.heard.shape, jnp.int32) if self.segments is None else self.segments
-        return own, jnp.where(self.heard, own, 0)
+        return jnp.ones(self.heard.shape, jnp.int32) if self.segments is None else self.segments, self.keys
+
+    def remember(self, name: str, x: Float[Array, "B T D"]) -> "Context":
+        """This context with the tokens of x as the memory of that name, for cross-attention to read."""
+        own = Memory(self.clean(x), self.keys, self.positions, self.types)
+        return self.replace(memory={**self.memory, name: own})
+
+    def remembered(self, name: str, part: str) -> Memory:
+        """The memory of that name; SpecError where nobody made it, for the part that asks (such as "attention")."""
+        if name not in self.memory:
+            made = ", ".join(sorted(self.memory)) or "none"
+            raise SpecError(
+                f"{part} reads the memory {name!r}, which nobody made{nearest(name, self.memory)}; the memories here: "
+                f"{made}; Context.remember makes one"
+            )
+        return self.memory[name]
+
+    def apart(self, **rows: Float[Array, "B T D"]) -> "Context":
+        """The context of queries that are no tokens of the batch: its positions and segments say nothing of them.
+
+        rows: what they read, by name; all tokens of a row that are not padding as one text, those that only attend too.
+        """
+        segments = None if self.segments is None else (self.segments > 0).astype(jnp.int32)
+        memory = {name: Memory(self.clean(x), segments, self.positions) for name, x in rows.items()}
+        return Context(memory=memory, train=self.train, dtype=self.dtype)
 
     def refuse_heard(self, part: str) -> None:
         """SpecError where some tokens only attend, for a part (such as "mixer 'fourier'") that cannot hide them."""

@@ -87,7 +87,7 @@ def _hints(inside: Any, where: str, root: str) -> dict[str, Any] | None:
     if where == "config":
         from xfm.train.settings import OTHERS, Settings
 
-        others = {"init": Sequence, "transforms": Sequence[Mapping], "name": str, "notes": str}
+        others = {"init": Sequence, "transforms": Sequence[Mapping], "evals": Sequence, "name": str, "notes": str}
         return {**{name: others.get(name, Mapping) for name in OTHERS}, **_fields(Settings)}
     if where == "config.start":
         from xfm.train.start import Start
@@ -149,6 +149,10 @@ def _tables(root: str) -> list[Mapping[str, type]]:
         from xfm.objectives import OBJECTIVES
 
         return [OBJECTIVES]
+    if root == "evals":
+        from xfm.evaluators import EVALUATORS
+
+        return [EVALUATORS]
     if root == "data":
         from xfm.data import SOURCES
         from xfm.data.pixels import AUGMENTS

@@ -6,8 +6,9 @@ exactly one rule of a table. An array of optimiser state, a moving average or a 
 whose path is the end of its own.
 """
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from xfm.errors import XfmError, nearest
+from xfm.kernels.platform import spread_over
 from xfm.paths import Rules, flatten, map_by_path
 
 AXES = ("data", "model")
@@ -135,3 +137,16 @@ def params_sharding(params: Any, mesh: Mesh, rules: Rules) -> tuple[Any, list[st
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """The sharding of batches: rows are divided over the data axis."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def on_mesh(mesh: Mesh | None, function: Callable) -> Callable:
+    """The function, traced for that mesh, which kernels written by hand must know; as it is if None."""
+    if mesh is None:
+        return function
+
+    @functools.wraps(function)
+    def spread(*arguments):
+        with spread_over(mesh):
+            return function(*arguments)
+
+    return spread

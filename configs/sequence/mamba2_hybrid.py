@@ -46,6 +46,7 @@ def get_config(arg="8B"):
     c.model = network(LAYERS, 4096, heads=32, kv_heads=8, vocab=256_000, mamba=mamba)
     c.init = [(r"(part/(q|k|v|o|up|down|in|out)/kernel|embedding|table)$", dict(kind="normal", std=0.02))]
     c.objective = dict(kind="causal_lm")
+    c.evals = [dict(kind="continuations")]
     c.data = dict(kind="text", path=None, length=4096, packing="documents", tokenizer=dict(kind="bpe", size=256_000))
     c.batch, c.steps = 1024, 835_000
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.95, weight_decay=0.1)

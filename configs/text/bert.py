@@ -65,6 +65,7 @@ def get_config(arg="base"):
     c.model = network(*SIZES.get(arg, SIZES["base"]), vocab=30522, length=512, drop=0.1)
     c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.02))]
     c.objective = dict(kind="masked_lm", rate=0.15, split=(0.8, 0.1, 0.1), units=dict(kind="token"), pairs="next")
+    c.evals = [dict(kind="masked_words")]
     c.data = dict(kind="text", path=None, length=512, packing="stream", tokenizer=dict(kind="wordpiece", size=30522))
     c.batch, c.steps = 256, 1_000_000
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.999, eps=1e-6, weight_decay=0.01)

@@ -66,6 +66,7 @@ def get_config(arg="base"):
     c.model = network(layers=12, width=768, heads=12, drop=0.1)
     c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.02))]
     c.objective = dict(kind="masked_lm", rate=0.15, split=(0.8, 0.1, 0.1), units=dict(kind="whole_word"), pairs="next")
+    c.evals = [dict(kind="masked_words")]
     c.data = dict(kind="text", path=None, length=2048, packing="stream", tokenizer=dict(kind="characters"))
     c.batch, c.steps = 512, 124_000
     c.optimiser = dict(kind="lamb", weight_decay=0.01)

@@ -81,6 +81,7 @@ def get_config(arg="B"):
         )
         c.model.heads.mlm = dict(kind="mlm", vocab=vocab, bias=False)
         c.objective = dict(kind="masked_lm", rate=0.15)
+        c.evals = [dict(kind="masked_words")]
         c.batch, c.steps = 32_768, 40_000_000_000 // 32_768
         c.optimiser = dict(kind="adamw", b1=0.9, b2=0.95, weight_decay=1e-4)
         c.schedule = dict(kind="cosine", peak=1e-3, warmup=20_000)  # the paper does not print the warm-up
@@ -89,6 +90,7 @@ def get_config(arg="B"):
         c.model = network(layers, width, heads, hidden, vocab, 77, project, activation=activation)
         c.model.heads.lm = dict(kind="mlm", vocab=vocab, bias=False)
         c.objective = dict(kind="causal_lm")
+        c.evals = [dict(kind="continuations")]
         c.batch, c.steps = 32_768, 32 * 400_000_000 // 32_768
         c.optimiser = dict(kind="adamw", b1=0.9, b2=0.98, eps=1e-6, weight_decay=0.2)
         c.schedule = dict(kind="cosine", peak=5e-4 if arg == "B" else 4e-4, warmup=2000)

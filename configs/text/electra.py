@@ -57,6 +57,7 @@ def get_config(arg="base"):
     size = arg.removesuffix("_h128")
     rate = 0.25 if size == "large" else 0.15
     c.objective = dict(kind="replaced_token", generator=generator, rate=rate, split=(0.85, 0.0, 0.15), weight=50.0)
+    c.evals = [dict(kind="replaced_words")]
     c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.02))]
     batch, steps, peak = {
         "small": (128, 1_000_000, 5e-4),
@@ -73,6 +74,7 @@ def tiny(c):
     """Sets `tiny` to bytes, since wrong letters are easier to detect than wrong words, and the generator stays weak."""
     c.model, generator = pair(2, 128, 4, 128, 32, 1, vocab=264, length=64)
     c.objective = dict(kind="replaced_token", generator=generator, rate=0.2, weight=5.0)
+    c.evals = [dict(kind="replaced_words")]
     c.data.length, c.data.tokenizer = 64, dict(kind="bytes")
     c.batch, c.steps = 24, 700
     c.schedule.update(peak=3e-3, warmup=40)

@@ -53,6 +53,7 @@ def get_config(arg="210m"):
     c.model = network(*SIZES.get(arg, SIZES["210m"]), vocab=128_256)
     c.init = [(r"(kernel|embedding|table)$", dict(kind="normal", std=0.02))]
     c.objective = dict(kind="masked_lm", rate=0.5, split=(1.0, 0.0, 0.0), units=dict(kind="token"))
+    c.evals = [dict(kind="masked_words")]
     c.data = dict(kind="text", path=None, length=2048, packing="stream", tokenizer=dict(kind="bpe", size=128_256))
     c.batch = 12 * 192
     c.steps = int(4.8e12) // (c.batch * c.data.length)

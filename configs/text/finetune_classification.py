@@ -28,7 +28,8 @@ PARAMETERS = dict.fromkeys(("base", *SCORES), 109_483_778)  # those of transform
 
 def get_config(arg="base"):
     c = recipe(heads=classifier(classes=2), fresh=CLASSIFIER, rows=LAYOUTS[arg].rows if arg in LAYOUTS else 10_000)
-    c.objective = dict(kind="classification", classes=2, scores=SCORES.get(arg, ("accuracy", "macro_f1")))
+    c.objective = dict(kind="classification", classes=2)
+    c.evals = [dict(kind="classes", scores=SCORES.get(arg, ("accuracy", "macro_f1")))]
     c.data.update(kind="labelled", path="data", layout=arg if arg in LAYOUTS else None)
     return tiny(c) if arg == "tiny" else c
 

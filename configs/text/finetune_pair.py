@@ -34,15 +34,18 @@ def get_config(arg="base"):
     )
     c.data.update(kind="labelled", path="data", layout=arg if layout else None, texts=("first", "second"))
     scores = SCORES.get(arg, ("accuracy", "f1"))
-    c.objective = dict(kind="classification", classes=classes, scores=scores)
+    c.objective = dict(kind="classification", classes=classes)
+    c.evals = [dict(kind="classes", scores=scores)]
     if layout and not classes:
-        c.objective = dict(kind="regression", scores=scores)
+        c.objective = dict(kind="regression")
+        c.evals = [dict(kind="numbers", scores=scores)]
     return tiny(c) if arg == "tiny" else c
 
 
 def tiny(c):
     c = single.small(c, length=48, batch=32, steps=300, peak=1e-3)
     c.data.update(task="indentation", validation=0.05)
-    c.objective.update(classes=3, scores=("accuracy", "macro_f1"))
+    c.objective.classes = 3
+    c.evals = [dict(kind="classes", scores=("accuracy", "macro_f1"))]
     c.model.heads.label.classes = 3
     return c

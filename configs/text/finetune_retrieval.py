@@ -33,6 +33,7 @@ def get_config(arg="base"):
     scored = arg in ("stsb", "cosent")
     c = single.recipe(dict(vector=dict(kind="vector", pool=dict(kind="mean"))), rows=5_749 if scored else 500_000)
     c.objective = dict(kind="retrieval", form=FORMS.get(arg, FORMS["base"]), texts=3 if arg == "triplet" else 2)
+    c.evals = [dict(kind="nearest")]
     c.data.update(kind="pairs", path="pairs.jsonl", texts=("query", "positive", "negative")[: c.objective.texts])
     if scored:
         c.data.update(

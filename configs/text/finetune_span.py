@@ -27,7 +27,8 @@ def get_config(arg="squad"):
     c = single.recipe(span, rows, fresh=("^head_span/",), epochs=2 if two else 3, peak=5e-5, length=384)
     if two:
         c.batch, c.steps = 48, c.steps * 32 // 48
-    c.objective = dict(kind="span", longest=30)
+    c.objective = dict(kind="span")
+    c.evals = [dict(kind="spans", longest=30)]
     c.data.update(kind="spans", path="train.json", validation="dev.json", stride=128, question=64)
     return tiny(c) if arg == "tiny" else c
 

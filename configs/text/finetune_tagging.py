@@ -8,7 +8,7 @@ context from neighbouring sentences.
 Command: xfm train text/finetune_tagging:conll2003 --workdir runs/ner --config.data.path=CONLL/eng.train \
   --config.data.validation=eng.testa --config.start.source=FOLDER_OR_NAME_OF_A_CHECKPOINT
 Own data: variant `base`, --config.data.path=FILE, and the number of tags as --config.objective.classes and
---config.model.heads.tags.classes; parts of speech are scored by --config.objective.scores="('accuracy',)".
+--config.model.heads.tags.classes; parts of speech are scored by --config.evals.0.scores="('accuracy',)".
 Cost: minutes on one accelerator.  Result: not run at scale.
 `tiny` is for two CPU cores and starts from random weights: the kinds of the words in a line of Python.
 """
@@ -28,7 +28,8 @@ def get_config(arg="base"):
     classes = len(CONLL2003) if conll or arg == "base" else 10
     tags = dict(tags=single.head("tagging", classes=classes, drop=0.1))
     c = single.recipe(tags, rows=ROWS, fresh=("^head_tags/",), peak=5e-5)
-    c.objective = dict(kind="tagging", classes=classes, scores=("entities",))
+    c.objective = dict(kind="tagging", classes=classes)
+    c.evals = [dict(kind="tags", scores=("entities",))]
     c.data.update(kind="tagged", path="data", stride=64, classes=CONLL2003 if conll else ())
     return tiny(c) if arg == "tiny" else c
 

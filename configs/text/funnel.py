@@ -87,6 +87,7 @@ def get_config(arg="small"):
     c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.02))]
     if arg in BASES:
         c.objective = dict(kind="classification", classes=2)
+        c.evals = [dict(kind="classes")]
         c.data.update(kind="labelled", path="data", length=128)
         del c.data["packing"]
         c.batch, c.steps, c.schedule = 32, 3000, dict(kind="linear", peak=2e-5, warmup=300)

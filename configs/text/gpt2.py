@@ -53,6 +53,7 @@ def get_config(arg="small"):
     c.model = network(layers, width, heads, vocab=50_257, length=1024, drop=0.1)
     c.init = init(layers)
     c.objective = dict(kind="causal_lm")
+    c.evals = [dict(kind="continuations")]
     c.data = dict(kind="text", path=None, length=1024, packing="stream", tokenizer=dict(kind="bpe", size=50_257))
     c.batch, c.steps = 512, 200_000
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.999, weight_decay=0.01)

@@ -91,6 +91,7 @@ def get_config(arg="base"):
         (r"(kernel|embedding)$", dict(kind="normal", std=0.02)),
     ]
     c.objective = dict(kind="masked_lm", rate=0.3, split=(0.8, 0.1, 0.1), units=dict(kind="token"))
+    c.evals = [dict(kind="masked_words")]
     c.data = dict(kind="text", path=None, length=length, packing="stream", tokenizer=dict(kind="bpe", size=50368))
     # In the authors' code the weight decay, 1e-5 per step at the peak, is not multiplied by the learning rate.
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.98, eps=1e-6, weight_decay=1e-5 / rate)

@@ -43,6 +43,7 @@ def get_config(arg="base"):
     c.model = network(layers=12, width=768, heads=12, hidden=3072, vocab=30528)
     c.init = [(r"(kernel|embedding)$", dict(kind="normal", std=0.02))]
     c.objective = dict(kind="masked_lm", rate=0.3, split=(0.8, 0.1, 0.1), units=dict(kind="token"))
+    c.evals = [dict(kind="masked_words")]
     c.data = dict(kind="text", path=None, length=2048, packing="stream", tokenizer=dict(kind="wordpiece", size=30528))
     c.batch, c.steps = 4096, 2384
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.98, eps=1e-6, weight_decay=1e-5)

@@ -70,6 +70,7 @@ def get_config(arg="125m"):
     c.model = network(layers, width, heads, vocab=50_272, length=2048, drop=0.1, **released)
     c.init = gpt2.init(layers, std=0.006, places=0.006)
     c.objective = dict(kind="causal_lm")
+    c.evals = [dict(kind="continuations")]
     c.data = dict(kind="text", path=None, length=2048, packing="stream", tokenizer=dict(kind="bpe", size=50_272))
     c.batch, c.steps = tokens // 2048, 300_000_000_000 // tokens
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.95, weight_decay=0.1)

@@ -83,6 +83,7 @@ def get_config(arg="base"):
     c.init = init(width, heads * head_width, hidden, head_width)
     span = dict(kind="span", end=1 / 20, longest=60) if family == "byt5" else dict(kind="span", end=1 / 3)
     c.objective = dict(kind="masked_lm", rate=0.15, split=(1.0, 0.0, 0.0), units=span)
+    c.evals = [dict(kind="masked_words")]
     tokenizer = dict(kind="bytes") if family == "byt5" else dict(kind="bpe", size=vocab)
     c.data = dict(kind="text", path=None, length=512, packing="stream", tokenizer=tokenizer)
     c.batch, c.steps = 128, 2**19

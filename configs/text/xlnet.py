@@ -53,6 +53,7 @@ def get_config(arg="base"):
     c = bert.get_config("tiny" if arg == "tiny" else "base")
     c.init = [(r"(kernel|embedding|part/\w+|question)$", dict(kind="normal", std=0.02))]
     c.objective = dict(kind="permutation_lm", share=6, longest=5, pairs="typed")
+    c.evals = [dict(kind="permuted_words")]
     if arg == "tiny":
         return tiny(c)
     c.model = network(*SIZES[arg], vocab=32000, drop=0.1)

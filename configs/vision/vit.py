@@ -65,6 +65,7 @@ def get_config(arg="B/16"):
         activation="gelu" if deit else "gelu_tanh", drop=0.0 if deit else 0.1, drop_path=0.1 if deit else 0.0,
     )  # fmt: skip
     c.objective = dict(kind="classification", classes=1000)
+    c.evals = [dict(kind="classes")]
     flip = dict(kind="flip")
     c.data = dict(kind="images", path="imagenet/train", size=224, augment=[flip], validation="imagenet/val")
     steps_per_epoch = 1_281_167 // (1024 if deit else 4096)

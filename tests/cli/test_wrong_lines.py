@@ -134,7 +134,9 @@ VALUES = [
 ]  # fmt: skip
 PIXELS = [
     "objective.smoothing=2", "objective.smoothing=1", "objective.mixup=-1", "objective.cutmix=nan",
-    "objective.classes=1", "objective.scores=['x']", "objective.scores='x'", "objective.scores=[[]]",
+    "objective.classes=1", "evals.0.scores=['x']", "evals.0.scores='x'", "evals.0.scores=[[]]",
+    "evals=x", "evals=[3]", "evals=[{}]", "evals=[{'kind': 'x'}]", "evals=[{'kind': 'classes', 'x': 1}]",
+    "evals.0.kind=x", "evals.1.scores=[]",
     "data.size=[1,2,3]", "data.std=0", "data.mean='x'", "data.corrupt=x", "data.augment=[3]",
     "data.augment=[{'kind': 'x'}]", "data.augment=[{'kind': 'flip', 'chance': 2}]", "model.embed.patch=0",
     "model.embed.patch=[4]", "model.embed.patch=3",

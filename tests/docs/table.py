@@ -19,6 +19,7 @@ from tests.parts.examples import EXAMPLES
 from xfm import __version__
 from xfm.catalogue import Entry, entries
 from xfm.data import SOURCES
+from xfm.evaluators import EVALUATORS
 from xfm.hub.families import FAMILIES
 from xfm.objectives import OBJECTIVES
 from xfm.parts import SLOTS
@@ -55,6 +56,7 @@ def table() -> str:
     others = {
         "structures": STRUCTURES,
         "objectives": OBJECTIVES,
+        "evaluators": EVALUATORS,
         "data": SOURCES,
         "tokenisers": TOKENIZERS,
         "optimisers": OPTIMISERS,

@@ -14,16 +14,16 @@ from tests.close import assert_close
 from tests.drawn import loss_of
 from xfm.data.source import Arrays, Data
 from xfm.errors import XfmError
+from xfm.evaluators.nearest import Nearest
+from xfm.evaluators.numbers import Numbers
+from xfm.evaluators.scores import ranks
 from xfm.objectives.classification import Classification
 from xfm.objectives.contrast import LOSSES
-from xfm.objectives.entities import entities, entity_scores
 from xfm.objectives.regression import Regression
 from xfm.objectives.retrieval import Retrieval
-from xfm.objectives.scores import ranks
-from xfm.objectives.span import Span, best_span, exact_match, word_f1
+from xfm.objectives.span import Span
 from xfm.objectives.tagging import Tagging
 from xfm.sharding import make_mesh
-from xfm.train.evaluation import predictor
 
 V, T = 20, 8
 
@@ -39,32 +39,6 @@ def model(**heads):
 
 def tokens(*shape):
     return jax.random.randint(jax.random.key(0), (*shape, T), 0, V)
-
-
-# By hand, after conlleval's rules: a type or a B begins a new entity, an I after an O does too (IOB1).
-@pytest.mark.parametrize(
-    ("tags", "found"),
-    [
-        ("O B-PER I-PER O I-LOC", {("PER", 1, 2), ("LOC", 4, 4)}),
-        ("B-PER B-PER I-PER", {("PER", 0, 0), ("PER", 1, 2)}),
-        ("I-PER I-LOC I-LOC", {("PER", 0, 0), ("LOC", 1, 2)}),
-        ("B-A I-A E-A S-A B-B E-B I-B", {("A", 0, 2), ("A", 3, 3), ("B", 4, 5), ("B", 6, 6)}),
-        ("U-A B-A L-A O", {("A", 0, 0), ("A", 1, 2)}),
-        ("B-a-b I-a-b", {("a-b", 0, 1)}),
-        ("", set()),
-        ("O O", set()),
-    ],
-)
-def test_entities(tags, found):
-    assert entities(tags.split()) == found
-
-
-def test_entity_scores():
-    truth = [["B-PER", "I-PER", "O", "B-LOC"], ["B-ORG"]]
-    guess = [["B-PER", "I-PER", "O", "O"], ["B-LOC"]]  # one of three found, one of two right
-    scores = entity_scores(truth, guess)
-    assert scores == {"entity_precision": 1 / 2, "entity_recall": 1 / 3, "entity_f1": 2 / 5}
-    assert entity_scores([["O"]], [["O"]])["entity_f1"] == 0.0
 
 
 def test_tagging_counts_judged_tokens_only():
@@ -91,30 +65,6 @@ def test_a_head_of_another_number_of_classes_is_refused():
             jax.eval_shape(lambda p, one=one, made=made: one.loss(p, {}, made, key), params)
 
 
-# Worked by hand from SQuAD's definition of normalisation.
-@pytest.mark.parametrize(
-    ("guess", "truths", "exact", "f1"),
-    [
-        ("The Cat.", ["cat"], 1, 1),
-        ("a black cat", ["black dog", "the cat"], 0, 2 / 3),
-        ("", [""], 1, 1),
-        ("", ["cat"], 0, 0),
-        ("cat cat dog", ["cat"], 0, 0.5),
-    ],
-)
-def test_answers_as_squad_scores_them(guess, truths, exact, f1):
-    assert exact_match(guess, truths) == exact and word_f1(guess, truths) == pytest.approx(f1)
-
-
-@pytest.mark.parametrize("longest", [1, 3, 20])
-def test_best_span_is_the_best_of_all(longest):
-    for seed in range(20):
-        scores = np.random.default_rng(seed).normal(size=(9, 2))
-        every = {(i, j): scores[i, 0] + scores[j, 1] for i in range(9) for j in range(i, min(i + longest, 9))}
-        value, first, last = best_span(scores, longest)
-        assert (first, last) == max(every, key=every.get) and value == pytest.approx(max(every.values()))
-
-
 def test_span_ignores_padding():
     one = Span(model=model(span=dict(kind="span")))
     batch = {"tokens": tokens(2), "labels": jnp.array([[2, 4], [0, 0]])}
@@ -137,12 +87,10 @@ def test_regression_and_its_scores():
     assert_close(loss, ((guess - labels) ** 2).mean())
     data = Data(rows, rows, None, None, "")
     assert one.baseline(data) == {"mean": pytest.approx(labels.var())}
-    scores = one.report(params, extra, data, predictor(make_mesh({}), 4))
+    scores = Numbers(batch=4).run(one.forward, params, extra, data, make_mesh({}))
     order = np.argsort(np.argsort(guess))
     assert scores["pearson"] == pytest.approx(np.corrcoef(guess, labels)[0, 1], abs=1e-5)
     assert scores["spearman"] == pytest.approx(np.corrcoef(order, np.arange(6))[0, 1], abs=1e-5)
-    with pytest.raises(XfmError, match="no score 'spearmann' .did you mean 'spearman'"):
-        Regression(model=one.model, scores=("spearmann",))
 
 
 def vectors(B=5, n=2):
@@ -250,7 +198,7 @@ def test_retrieval_report_and_what_is_refused():
     x = np.asarray(one.vectors(params, rows.arrays))
     x = cosines(x)
     place = [int((x[:, 1] @ x[i, 0] >= x[i, 1] @ x[i, 0] - 1e-12).sum()) for i in range(9)]
-    report = one.report(params, extra, data, predictor(make_mesh({}), 4))
+    report = Nearest(batch=4).run(one.forward, params, extra, data, make_mesh({}))
     assert report["mrr"] == pytest.approx(np.mean([1 / p for p in place]))
     assert report["recall_at_1"] == pytest.approx(np.mean([p == 1 for p in place]))
     assert one.baseline(data) == {"chance": math.log(4)}

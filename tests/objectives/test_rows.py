@@ -1,4 +1,5 @@
-"""For every objective: rows that fill up a batch count nothing, and microbatches have the gradient of the whole batch.
+"""What every objective owes: a finite loss that follows from its key, a gradient for each parameter, that rows which
+fill up a batch count nothing, and that microbatches have the gradient of the whole batch.
 
 A new objective needs an example here.
 """
@@ -12,6 +13,7 @@ import pytest
 from tests.close import assert_close
 from xfm.objectives import OBJECTIVES, build_objective
 from xfm.objectives.base import total
+from xfm.paths import flatten
 from xfm.train.state import State
 from xfm.train.step import make_step
 from xfm.vocabulary import Vocabulary
@@ -172,6 +174,10 @@ def test_two_microbatches_have_the_gradient_of_the_whole(name):
     metrics = jax.tree.map(jnp.add, *parts)
     counts = {term: metrics[term][1] for term in one.all_terms}
     gradient = jax.tree.map(jnp.add, *(by_hand(params, *part, counts)[1] for part in zip(halves, keys, strict=True)))
+    again = by_hand(params, halves[0], keys[0], counts)
+    jax.tree.map(np.testing.assert_array_equal, again, by_hand(params, halves[0], keys[0], counts))
+    for path, leaf in flatten(gradient).items():
+        assert np.isfinite(leaf).all() and (np.any(leaf) or path.endswith("k/bias")), f"{path} has no gradient"
     step = make_step(one, keeping, accumulate=2).lower(state, batch).compile()
     after, got = step(jax.tree.map(jnp.array, state), batch)
     assert_close(after.opt_state, gradient)

@@ -10,6 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from tests.close import assert_close
+from tests.drawn import loss_of
 from tests.objectives.routed import penalty
 from tests.objectives.test_rows import EMBED, MLM, ROUTED, VECTOR, VOCABULARY, routed, stack, texts
 from xfm.errors import XfmError
@@ -25,7 +26,15 @@ def objective(network, kind="masked_lm", **fields):
 
 
 def started(one, batch=BATCH):
-    return jax.jit(one.init)(jax.random.key(1), batch)[0]
+    """Parameters drawn by NumPy, for which nothing is compiled."""
+    shapes, rng = jax.eval_shape(one.init, jax.random.key(1), batch)[0], np.random.default_rng(1)
+    return jax.tree.map(lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), shapes)
+
+
+def chances_of(one, params, batch):
+    """The probe of the router."""
+    sown = jax.jit(lambda p: one.forward("model", p, batch)[1])(params)
+    return sown["intermediates"]["layers"]["routed_1"]["part"]["chances"][0]
 
 
 @pytest.mark.parametrize("network", [dict(), dict(remat="full", loops=2)], ids=["layers", "loops, remat"])
@@ -34,7 +43,7 @@ def test_a_sown_loss_gives_the_router_its_gradient_and_probes_come_out(network):
     network = routed(stack(mlm=MLM), **network)
     one, silent = (objective(network, sown=dict(router=weight)) for weight in (0.5, 0.0))
     params = started(one)
-    chances = one.forward("model", params, BATCH)[1]["intermediates"]["layers"]["routed_1"]["part"]["chances"][0]
+    chances = chances_of(one, params, BATCH)
     loops = network.get("loops", 1)
     assert chances.shape == (2, *[loops] * (loops > 1), *BATCH["tokens"].shape, 2)
 
@@ -57,8 +66,8 @@ def test_the_layers_losses_are_added_up():
     batch = texts(2, 2)
     params = started(one, batch)
     flat = {name: x.reshape(4, -1) for name, x in batch.items()}
-    chances = one.forward("model", params, flat)[1]["intermediates"]["layers"]["routed_1"]["part"]["chances"][0]
-    total, count = one.loss(params, {}, batch, KEY, train=False)[1]["sown/router"]
+    chances = chances_of(one, params, flat)
+    total, count = loss_of(one, params, {}, batch, KEY, train=False)[1]["sown/router"]
     means = [penalty(layer)[flat["segments"] > 0].mean() for layer in chances]
     assert_close(total / count, jnp.stack(means).sum())
 
@@ -66,7 +75,7 @@ def test_the_layers_losses_are_added_up():
 def test_a_number_is_the_mean_of_the_microbatches():
     one = objective(dict(stack(mlm=MLM), pattern=[dict(kind=KEPT)], repeats=2), sown=dict(norm=1.0))
     params = started(one)
-    loss, metrics, _ = one.loss(params, {}, BATCH, KEY)
+    loss, metrics, _ = loss_of(one, params, {}, BATCH, KEY)
     squares = (params["layers"]["kept_0"]["part"]["kernel"] ** 2).sum()
     assert_close(metrics["sown/norm"][0], squares)
     assert float(metrics["sown/norm"][1]) == 1.0

@@ -14,8 +14,9 @@ import numpy as np
 
 from tests.parts.examples import EXAMPLES
 from xfm.context import Context
-from xfm.kernels.attention import Slopes
+from xfm.kernels.attention import Mask, Slopes
 from xfm.parts import SLOTS
+from xfm.parts.sight.base import Attend, Projected
 from xfm.spec import build
 
 B, T, D, N = 3, 13, 16, 3
@@ -74,7 +75,15 @@ def batch(kind: str) -> dict[str, np.ndarray]:
 def position_inputs(kind: str) -> tuple:
     on_grid = kind.endswith("_2d") or kind == "relative_grid"
     ctx = Context(grid=GRID, shared=shared()) if on_grid else packed(shared=shared())
+    ctx = ctx.replace(grid=(2, 7)) if kind == "grid_decay" else ctx
     return (stream(), *(normal(seed, B, T, N, 8) for seed in (8, 9, 10)), ctx)
+
+
+def sight_inputs(kind: str) -> tuple:
+    whole = {
+        name: Projected(*(normal(seed + i, B, T, N, 8) for i in range(3))) for seed, name in ((8, ""), (11, "global"))
+    }
+    return whole, Attend(jnp.asarray(PACKED), Mask.full()), packed()
 
 
 # What the method of each slot takes, by kind.
@@ -83,6 +92,7 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
     "residual": lambda kind: (stream(0), stream(1), packed(shared=shared())),
     "ffn": lambda kind: (stream(), packed()),
     "mixer": lambda kind: (stream(), packed(shared=shared())),
+    "sight": sight_inputs,
     "embed": lambda kind: (batch(kind), Context() if kind == "patches" else packed()),
     "position": position_inputs,
     "down": lambda kind: (

@@ -119,7 +119,7 @@ def test_long_rows_are_walked_in_chunks():
 def test_memory_gives_the_keys_and_values():
     spec = dict(SPECS["fused"], memory="text")
     mixer, x, memory = build(SLOTS["mixer"], dict(spec, kind="disentangled")), stream(), stream(seed=5)
-    ctx = Context.of({"segments": SEGMENTS}).replace(shared={"text": memory})
+    ctx = Context.of({"segments": SEGMENTS}).remember("text", memory)
     params = drawn(mixer, x, ctx, by=0.3)
     y, _ = run(mixer, params, x, ctx)
     real = np.asarray(SEGMENTS > 0)

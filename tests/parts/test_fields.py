@@ -12,6 +12,7 @@ from xfm.data import SOURCES
 from xfm.data.layout import LAYOUTS
 from xfm.data.pixels import AUGMENTS
 from xfm.errors import XfmError
+from xfm.evaluators import EVALUATORS
 from xfm.fields import (
     Count,
     Fraction,
@@ -45,6 +46,7 @@ from xfm.transforms import TRANSFORMS
 
 TABLES = {
     **SLOTS, "structure": STRUCTURES, "softmax": SOFTMAXES, "objective": OBJECTIVES, "data": SOURCES,
+    "evaluator": EVALUATORS,
     "augment": AUGMENTS, "tokenizer": TOKENIZERS, "layout": LAYOUTS, "optimiser": OPTIMISERS, "schedule": SCHEDULES,
     "transform": TRANSFORMS, "start": {"start": Start}, "settings": {"settings": Settings},
 }  # fmt: skip

@@ -62,14 +62,15 @@ def loops(p, x, seen, *, reach=None, types=None, backward=(False, False), asked=
     return y
 
 
-def both(spec, x, mask=None, **shared):
+def both(spec, x, mask=None, types=None, **shared):
     """The mixer's answer with NaN at padding, and its parameters."""
     mixer, length = build(SLOTS["mixer"], dict(kind="relative", heads=N, **spec)), x.shape[1]
     shared = {name: jnp.asarray(value) for name, value in shared.items()}
     segments = SEGMENTS
     if length > T:
         segments = np.concatenate([segments, np.take_along_axis(segments, ASKED, axis=1)], axis=1)
-    ctx = Context(segments=jnp.asarray(segments), shared=shared, mask=mask or Mask.full())
+    types = types if types is None else jnp.asarray(types)
+    ctx = Context(segments=jnp.asarray(segments), types=types, shared=shared, mask=mask or Mask.full())
     filled = jnp.asarray(np.where((segments > 0)[..., None], x, np.nan), jnp.float32)
     params, p = drawn(mixer, filled, ctx)
     y, _ = run(mixer, params, filled, ctx)

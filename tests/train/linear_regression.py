@@ -23,6 +23,8 @@ import numpy as np
 import xfm.train.loop as loop
 import xfm.train.run as run
 from xfm.errors import XfmError
+from xfm.evaluators.base import Evaluator
+from xfm.evaluators.rows import predict
 from xfm.train.checkpoint import FOLDER
 
 WIDTH = 6
@@ -61,12 +63,22 @@ class Linear:
     def baseline(self, data):
         return {"mean": 1.0}
 
-    def report(self, params, extra, data, predict):
-        """Half, as the mean of the numbers of all rows is."""
-        numbers = predict(lambda params, batch: batch["number"], params, data.valid)
+    def forward(self, name, params, batch):
+        return {"number": batch["number"]}, {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Size(Evaluator):
+    """Half, as the mean of the numbers of all rows is."""
+
+    def run(self, forward, params, extra, data, mesh):
+        def number(params, batch):
+            return forward("model", params, batch)[0]["number"]
+
+        numbers = predict(number, params, data.valid, mesh, self.batch)
         return {"size": float(numbers.mean() / (len(data.valid) - 1))}
 
-    def examples(self, params, extra, data, predict):
+    def examples(self, forward, params, extra, data, mesh):
         return ["one line", "another"]
 
 
@@ -115,6 +127,7 @@ def config(**changes):
     base = dict(
         objective=dict(kind="linear"),
         data=dict(kind="linear"),
+        evals=[dict(kind="linear_regression:Size")],
         batch=8,
         steps=20,
         optimiser=dict(kind="adamw", weight_decay=0.1),

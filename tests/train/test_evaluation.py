@@ -14,12 +14,13 @@ from ml_collections import ConfigDict
 from xfm.data.layout import Padded
 from xfm.data.source import Arrays
 from xfm.errors import XfmError
+from xfm.evaluators.rows import EvenBatches, even, predict
 from xfm.objectives import OBJECTIVES, evaluated_keys
 from xfm.objectives.retrieval import Retrieval
 from xfm.sharding import batch_sharding
 from xfm.spec import schema
 from xfm.train import evaluate, train
-from xfm.train.evaluation import EvenBatches, evaluate_on, even, fewest_rows, predictor, sample
+from xfm.train.evaluation import evaluate_on, fewest_rows, on_devices, sample
 from xfm.train.record import Record, require_same_config, write_record
 from xfm.train.run import setup
 from xfm.train.state import State
@@ -77,23 +78,23 @@ def test_metrics_and_predictions_are_of_all_rows(rows, ways):
     state = State(0, {"w": jnp.arange(6.0)}, None, {}, None, None)
 
     @jax.jit
-    def measure(params, extra, batch, rng):
+    def measure(params, extra, batch, rng, step):
         y = batch["x"] @ params["w"]
         return {"loss": ((y * batch["weights"]).sum(), batch["weights"].sum())}
 
     found = evaluate_on(measure, state, source, 16, None, sharding)
     np.testing.assert_allclose(found["loss"], (source.x @ np.arange(6.0)).mean(), rtol=1e-5)
     assert measure._cache_size() == 1
-    for _, batch in EvenBatches(source, 16, ways).on_device(sharding, Padded()):
+    for _, batch in on_devices(EvenBatches(source, 16, ways), sharding, Padded()):
         assert {shard.data.shape[0] for shard in batch["x"].addressable_shards} == {len(batch["x"]) // ways}
 
-    predict, programs = predictor(mesh(ways), 16), []
+    programs = []
 
     def function(params, batch):
         programs.append(batch["x"].shape)
         return batch["number"], {"y": batch["x"] @ params["w"]}
 
-    numbers, out = predict(function, state.params, source)
+    numbers, out = predict(function, state.params, source, mesh(ways), 16)
     assert numbers.tolist() == list(range(rows)) and len(programs) == 1
     np.testing.assert_allclose(out["y"], source.x @ np.arange(6.0), rtol=1e-5, atol=1e-6)
 
@@ -113,7 +114,8 @@ def classes(folder):
     )  # fmt: skip
     return ConfigDict(
         dict(
-            model=network, objective=dict(kind="classification", classes=2, scores=["accuracy"]),
+            model=network, objective=dict(kind="classification", classes=2),
+            evals=[dict(kind="classes", scores=["accuracy"])],
             data=dict(kind="labelled", path=str(folder), validation="dev.csv", length=8,
                       tokenizer=dict(kind="wordpiece", size=64)),
             batch=16, steps=2, mesh=dict(data=8, model=1),

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -19,8 +19,6 @@ from xfm.vocabulary import Vocabulary
 
 Params = Mapping[str, Any]
 Metrics = dict[str, tuple[Array, Array]]
-# predict(function, params, rows): function(params, batch) of every row, in order, as arrays of the host.
-Predict = Callable[[Callable[[Params, Mapping[str, Array]], Any], Params, Sequence[Mapping[str, Any]]], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +63,16 @@ class Objective(abc.ABC):
     ) -> tuple[dict[str, Any], Mapping[str, Any]]:
         """What the network `name` makes of a batch, and what its parts sowed: "losses" and "intermediates".
 
-        Nothing else of an objective runs a network. params: that network's.  rng: of dropout and its like, needed in
-        training.  inputs: what the network takes beside the batch.
+        Nothing else of an objective runs a network. params: of all networks, or for a teacher its own.  rng: of dropout
+        and its like, needed in training.  inputs: what the network takes beside the batch.
         """
         rngs = {} if rng is None else {"dropout": rng}
-        network = self.networks[name]
-        return network.apply({"params": params}, batch, train=train, rngs=rngs, mutable=list(COLLECTIONS), **inputs)
+        network, own = self.networks[name], self.params_of(name, params)
+        return network.apply({"params": own}, batch, train=train, rngs=rngs, mutable=list(COLLECTIONS), **inputs)
+
+    def params_of(self, name: str, params: Params) -> Params:
+        """Of all parameters, those with which the network `name` runs."""
+        return params
 
     @property
     def terms(self) -> Mapping[str, float]:
@@ -149,14 +151,6 @@ class Objective(abc.ABC):
     def baseline(self, data: Any) -> dict[str, float]:
         """By name, what a predictor that learned almost nothing would score on the validation data."""
         return {}
-
-    def report(self, params: Params, extra: Any, data: Any, predict: Predict) -> dict[str, float]:
-        """By name, scores that only the whole validation data has (F1, correlations); asked for once, at the end."""
-        return {}
-
-    def examples(self, params: Params, extra: Any, data: Any, predict: Predict) -> list[str]:
-        """A few predictions on validation data, one paragraph each, for a person to read."""
-        return []
 
 
 def cross_entropy(logits: Float[Array, "*any V"], labels: Int[Array, "*any"]) -> Float[Array, "*any"]:

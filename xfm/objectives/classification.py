@@ -1,8 +1,6 @@
 """Classification of whole inputs, with label smoothing, mixup and cutmix."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +11,6 @@ from xfm.errors import XfmError
 from xfm.fields import CountOrZero, NotNegative, Rate
 from xfm.objectives.base import Objective, row_weights, weighted
 from xfm.objectives.mix import cutmix, mixup
-from xfm.objectives.scores import CLASSES, check_scores, scored
-from xfm.objectives.text import excerpt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,19 +20,14 @@ class Classification(Objective):
     A head of one number for two classes gives the log-odds of the second, as behind a logistic function.
     smoothing: share of a label's weight spread over all classes (Szegedy et al. 2016, section 7).
     mixup, cutmix: alpha of their Beta distributions, 0 for neither; with both, each batch takes one by even chance.
-    scores: names of scores.CLASSES, reported at the end.
     """
-
-    evaluated: ClassVar[tuple[str, ...]] = ("scores",)
 
     classes: CountOrZero = 0
     smoothing: Rate = 0.0
     mixup: NotNegative = 0.0
     cutmix: NotNegative = 0.0
-    scores: Sequence[str] = ()
 
     def __post_init__(self):
-        check_scores("classification", self.scores, CLASSES)
         if self.classes < 2:
             raise XfmError(f"classification: set classes to the number of labels, 2 or more; it is {self.classes}")
 
@@ -79,33 +70,6 @@ class Classification(Objective):
 
         known = np.maximum(shares(data.train), 1e-9)
         return {"class shares": float(-(shares(data.valid) * np.log(known)).sum())}
-
-    def report(self, params, extra, data, predict):
-        if not self.scores:
-            return {}
-
-        def guess(params, batch):
-            return batch["labels"], self._logits(params, batch).argmax(-1)
-
-        return scored(self.scores, CLASSES, *predict(guess, params, data.valid))
-
-    def _logits(self, params, batch):
-        return of_classes(self.forward("model", params, batch)[0]["label"])
-
-    def examples(self, params, extra, data, predict, count: int = 3):
-        """`count` validation inputs: the likeliest class, its probability, the truth."""
-        lines = []
-        names = data.classes if data.tokenizer is not None else ()
-        few = np.linspace(0, len(data.valid) - 1, count).astype(int).tolist()
-        rows = [data.valid[i] for i in few]
-        every = predict(lambda p, batch: jax.nn.softmax(self._logits(p, batch)), params, rows)
-        for i, row, chances in zip(few, rows, every, strict=True):
-            guess = int(chances.argmax())
-            called = [names[c] if names else c for c in (guess, int(row["labels"]))]
-            lines.append(f"validation row {i}: class {called[0]} ({chances[guess]:.0%}); it is {called[1]}")
-            if names:
-                lines[-1] = f"{excerpt(row['tokens'], 0, 24, data.tokenizer, '')}\n    {lines[-1]}"
-        return lines
 
 
 def of_classes(logits: Float[Array, "B n"]) -> Float[Array, "B classes"]:

@@ -2,12 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.core import FrozenDict
 
 from xfm.errors import XfmError
@@ -15,7 +13,7 @@ from xfm.fields import Fraction, Share
 from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
 from xfm.objectives.corruption import check_corruption, choose, replaced, units_of
 from xfm.objectives.next_sentence import pair_up
-from xfm.objectives.text import guesses, is_special, put, unigram
+from xfm.objectives.text import is_special, unigram
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,14 +74,3 @@ class MaskedLM(Objective):
 
     def baseline(self, data):
         return {"unigram": unigram(data)}
-
-    def examples(self, params, extra, data, predict, count: int = 3, shown: int = 12):
-        """`count` validation rows with one word masked: its surroundings, the three likeliest words, the truth."""
-
-        def masked(row, place):
-            return {**row, "tokens": put(row["tokens"], place, self.vocabulary.mask), "at": np.int32([place])}
-
-        def chances(params, batch):
-            return jax.nn.softmax(self.forward("model", params, batch)[0]["mlm"][:, 0])
-
-        return guesses(data, partial(predict, chances, params), masked, count, shown, "[MASK]")

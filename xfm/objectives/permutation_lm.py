@@ -4,19 +4,17 @@ Yang et al. 2019 (XLNet), sections 2.2 (the order), 2.3 (its prediction, partial
 """
 
 import dataclasses
-from functools import partial
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
 from xfm.fields import Count, TwoOrMore
 from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
 from xfm.objectives.next_sentence import strangers
-from xfm.objectives.text import guesses, is_special, put, unigram
+from xfm.objectives.text import is_special, unigram
 from xfm.vocabulary import Vocabulary
 
 
@@ -108,14 +106,3 @@ class PermutationLM(Objective):
 
     def baseline(self, data):
         return {"unigram": unigram(data)}
-
-    def examples(self, params, extra, data, predict, count: int = 3, shown: int = 12):
-        """`count` validation rows with one word read last: its surroundings, the three likeliest words, the truth."""
-
-        def last(row, place):
-            return {**row, "order": put(np.zeros_like(row["tokens"]), place, 1), "asked": np.int32([place])}
-
-        def chances(params, batch):
-            return jax.nn.softmax(self.forward("model", params, batch)[0]["lm"][:, 0])
-
-        return guesses(data, partial(predict, chances, params), last, count, shown, "[____]")

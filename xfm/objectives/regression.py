@@ -1,29 +1,19 @@
 """A number for each input, such as how alike two sentences are. Cer et al. 2017 (STS-B), as in Devlin et al. 2019."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
 from xfm.objectives.base import Objective, row_weights, weighted
-from xfm.objectives.scores import NUMBERS, check_scores, scored
 
 
 @dataclasses.dataclass(frozen=True)
 class Regression(Objective):
-    """Squared error of the head "label", which has one class, against batch["labels"].
-
-    scores: names of scores.NUMBERS, reported at the end.
-    """
+    """Squared error of the head "label", which has one class, against batch["labels"]."""
 
     unit: ClassVar[str] = "squared"
-    evaluated: ClassVar[tuple[str, ...]] = ("scores",)
-    scores: Sequence[str] = ("pearson", "spearman")
-
-    def __post_init__(self):
-        check_scores("regression", self.scores, NUMBERS)
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         out, sown = self.forward("model", params, batch, rng, train)
@@ -35,9 +25,3 @@ class Regression(Objective):
         """The squared error of always answering with the training data's mean."""
         known, seen = (np.array([s[i]["labels"] for i in range(len(s))], np.float64) for s in (data.train, data.valid))
         return {"mean": float(((seen - known.mean()) ** 2).mean())}
-
-    def report(self, params, extra, data, predict):
-        def guess(params, batch):
-            return batch["labels"], self.forward("model", params, batch)[0]["label"][:, 0]
-
-        return scored(self.scores, NUMBERS, *predict(guess, params, data.valid))

@@ -16,7 +16,7 @@ from xfm.errors import XfmError
 from xfm.fields import Fraction, NotNegative, Share
 from xfm.objectives.base import Objective, Params, cross_entropy, row_weights, weighted
 from xfm.objectives.corruption import check_corruption, choose, replaced, units_of
-from xfm.objectives.text import ROWS, excerpt, is_special, put, word_rows
+from xfm.objectives.text import ROWS, is_special
 from xfm.structures import build
 from xfm.transforms.redraw import redraw
 
@@ -80,8 +80,10 @@ class ReplacedToken(Objective):
                 f"the one and {_listed(theirs)} in the other"
             )
 
-    def generator_params(self, params: Params) -> Params:
-        """The generator's parameters with the shared ones among them."""
+    def params_of(self, name, params):
+        """The generator's are its own with the shared ones among them; the model takes its own out of all."""
+        if name == "model":
+            return params
         shared = {name: p for name, p in params["embed"].items() if name != OWN}
         own = params["generator"]
         return {**own, "embed": {**shared, **own.get("embed", {})}}
@@ -99,7 +101,7 @@ class ReplacedToken(Objective):
 
         labels = jnp.take_along_axis(tokens, at, axis=1)
         gaps = {**batch, "tokens": seen, "at": at}
-        made, from_generator = self.forward("generator", self.generator_params(params), gaps, first, train)
+        made, from_generator = self.forward("generator", params, gaps, first, train)
         logits = made["mlm"]
         drawn = jax.random.categorical(sample, jax.lax.stop_gradient(logits).astype(jnp.float32))
         filled = written(tokens, at, jnp.where(weights > 0, drawn, labels))
@@ -136,40 +138,6 @@ class ReplacedToken(Objective):
         chances = counts / max(counts.sum(), 1)
         share = self.rate * (1 - np.square(chances).sum())
         return {"share of replaced": float(-share * np.log(share) - (1 - share) * np.log(1 - share))}
-
-    def examples(self, params, extra, data, predict, count: int = 3, shown: int = 12):
-        """`count` validation rows with one word replaced by the generator's: where the model sees which."""
-        chosen = list(word_rows(data, count))
-        if not chosen:
-            return []
-
-        def with_token(row, place, token):
-            return {**row, "tokens": put(row["tokens"], place, token), "at": np.int32([place])}
-
-        def fill(params, batch):
-            return self.forward("generator", self.generator_params(params), batch)[0]["mlm"][:, 0]
-
-        def judge(params, batch):
-            odds = self.forward("model", params, {k: v for k, v in batch.items() if k != "at"})[0]["replaced"]
-            return jax.nn.sigmoid(jnp.take_along_axis(odds, batch["at"], axis=1)[:, 0])
-
-        logits = predict(fill, params, [with_token(row, place, self.vocabulary.mask) for row, place in chosen])
-        truths = [int(row["tokens"][place]) for row, place in chosen]
-        drawn = [
-            int(jax.random.categorical(jax.random.key(i), jnp.asarray(one).at[truth].set(-jnp.inf)))
-            for i, (one, truth) in enumerate(zip(logits, truths, strict=True))
-        ]
-        pairs = list(zip(truths, drawn, strict=True))
-        rows = [with_token(*one, token) for one, ids in zip(chosen, pairs, strict=True) for token in ids]
-        chances = predict(judge, params, rows).reshape(-1, 2)
-        lines = []
-        for (row, place), ids, (before, after) in zip(chosen, pairs, chances, strict=True):
-            words = [repr(data.tokenizer.decode([i]).strip()) for i in ids]
-            lines.append(
-                f"{excerpt(row['tokens'], place, shown, data.tokenizer, '[____]')}\n"
-                f"    replaced, it says: {words[1]}, put there, {after:.0%}; {words[0]}, the text's own, {before:.0%}"
-            )
-        return lines
 
 
 def written(tokens: Int[Array, "B T"], at: Int[Array, "B K"], new: Int[Array, "B K"]) -> Int[Array, "B T"]:

@@ -17,8 +17,7 @@ from flax.core import FrozenDict
 from xfm.errors import XfmError
 from xfm.fields import Count, TwoOrMore
 from xfm.objectives.base import Objective, row_weights, weighted
-from xfm.objectives.contrast import LOSSES, SCORED, loss_of, unit
-from xfm.objectives.scores import NUMBERS, ranks, scored
+from xfm.objectives.contrast import LOSSES, SCORED, loss_of
 from xfm.sown import gathered
 from xfm.spec import lookup
 
@@ -117,38 +116,6 @@ class Retrieval(Objective):
             return {"mean": float(((seen - known.mean()) ** 2).mean())}
         return {}
 
-    def report(self, params, extra, data, predict):
-        """With scores: how the cosine of each pair goes with them. Without: each validation query's positive among all.
-
-        recall_at_k: share of the queries whose own is among the k nearest.  mrr: mean of 1 / rank.
-        """
-        x = predict(lambda p, batch: unit(self.vectors(p, batch)), params, data.valid)
-        if "labels" in data.valid[0]:
-            truth = [float(data.valid[i]["labels"]) for i in range(len(data.valid))]
-            return scored(tuple(NUMBERS), NUMBERS, truth, (x[:, 0] * x[:, 1]).sum(-1))
-        rank = _ranks(x)
-        return {
-            "recall_at_1": float((rank <= 1).mean()),
-            "recall_at_10": float((rank <= 10).mean()),
-            "mrr": float((1 / rank).mean()),
-        }
-
-    def examples(self, params, extra, data, predict, count: int = 3):
-        """`count` validation queries: the nearest of all positives, and the place of their own."""
-        x = predict(lambda p, batch: unit(self.vectors(p, batch)), params, data.valid)
-
-        def text(index, which):
-            row = data.valid[index]
-            return " ".join(data.tokenizer.decode(row["tokens"][which][row["segments"][which] > 0]).split())
-
-        lines = []
-        for i in np.linspace(0, len(data.valid) - 1, count).astype(int).tolist():
-            scores = x[:, 1] @ x[i, 0]
-            best = int(scores.argmax())
-            place = int((scores >= scores[i]).sum())
-            lines.append(f"{text(i, 0)}\n    nearest: {text(best, 1)}; its own, at place {place}: {text(i, 1)}")
-        return lines
-
     def _flat(self, batch):
         """Of [B n …] arrays [B·n …]; those of whole rows are left out."""
         if "tokens" not in batch:
@@ -157,9 +124,3 @@ class Retrieval(Objective):
             return batch
         flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if x.ndim > 2}
         return {**flat, **{name: x for name, x in batch.items() if name == "cells"}}  # of all texts of a group already
-
-
-def _ranks(x: np.ndarray, block: int = 1024) -> np.ndarray:
-    """The place of each query's own positive among all, queries taken by the block."""
-    found = [ranks(x[i : i + block, 0] @ x[:, 1].T, range(i, min(i + block, len(x)))) for i in range(0, len(x), block)]
-    return np.concatenate(found)

@@ -1,5 +1,7 @@
 """The middle floor: parts joined to a network."""
 
+from collections.abc import Mapping
+
 from flax import linen as nn
 
 from xfm.spec import Spec, SpecError
@@ -21,6 +23,6 @@ STRUCTURES = {
 def build(spec: Spec) -> nn.Module:
     """The network that a spec describes: `config.model`, or any mapping like it; of a "pretrained" one its default."""
     spec = network(spec)
-    if spec.get("kind") == "pyramid" and "blocks" in spec:
+    if isinstance(spec, Mapping) and spec.get("kind") == "pyramid" and "blocks" in spec:
         raise SpecError("the structure whose blocks halve the tokens is called 'funnel' now; set kind='funnel'")
     return build_from(STRUCTURES, spec)

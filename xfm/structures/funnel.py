@@ -64,8 +64,7 @@ class Funnel(Structure):
     program, but for NaN and infinity, which enter as zeros.
     Several texts in a row would be pooled into each other, and are refused: an error where segments are known, a row
     of NaN inside jit.
-    ctx.shared gives layers "types", batch["types"], and the first layer of each shorter block "before", what it was
-    pooled from, as (stream, context).
+    The first layer of each shorter block finds what it was pooled from as the memory "before".
     """
 
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
@@ -93,20 +92,20 @@ class Funnel(Structure):
         whole = Context.of(batch, padding="text", train=train, dtype=dtype_of(self.dtype))
         x, whole = self._embedded(batch, whole)
         x = one_text(x, whole, REFUSAL)
-        types = {"types": batch["types"]} if "types" in batch else {}
         places = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2]) if whole.positions is None else whole.positions
-        inner = ctx = whole.replace(positions=places, at=None, shared=types)
+        inner = ctx = whole.replace(positions=places, at=None, shared={})
         layers = sublayers_of(self.pattern, self.norms, self.residual)
 
         loops = (1,) * len(self.blocks) if self.loops is None else self.loops
         depths = depths_of(*zip(self.blocks, loops, strict=True), (self.decoder or 0, 1))
 
         for i in range(len(self.blocks)):
-            before = None
+            entry = None
             if i > 0 and x.shape[1] > (2 if self.first == "apart" else 1):
-                before = (x, ctx)
+                before = ctx.remember("before", x).memory
                 x, ctx = self._half(x, ctx)
-            x = Block(layers, self.remat, name=f"block_{i}")(x, ctx, depths[i], before, i > 0)
+                entry = ctx.replace(memory=before)
+            x = Block(layers, self.remat, name=f"block_{i}")(x, ctx, depths[i], entry, i > 0)
             start = x if i == 0 else start
         if self.decoder is None:
             whole = ctx.replace(shared=whole.shared)
@@ -124,8 +123,8 @@ class Funnel(Structure):
             return pairs(a, self.first, self.end)
 
         segments = None if ctx.segments is None else pair(ctx.segments).min(axis=2)
-        shared = {name: pair(a)[:, :, 0] for name, a in ctx.shared.items()}
-        ctx = ctx.replace(positions=pair(ctx.positions)[:, :, 0], segments=segments, shared=shared)
+        types = None if ctx.types is None else pair(ctx.types)[:, :, 0]
+        ctx = ctx.replace(positions=pair(ctx.positions)[:, :, 0], segments=segments, types=types)
         return POOLS[self.pool](pair(x), axis=2), ctx
 
     def _check(self) -> None:
@@ -156,15 +155,14 @@ class Block(nn.Module):
         x: Float[Array, "B T D"],
         ctx: Context,
         depths: Float[Array, "R L"],
-        before: Any = None,
+        entry: Context | None = None,
         alone: bool = False,
     ) -> Float[Array, "B T D"]:
-        """before: what x was pooled from, for the first run of the first period only."""
+        """entry: the context of the first run of the first period, where it is not that of the others."""
         if alone:
             period = Period(self.sublayers, name="first")
-            entry = ctx if before is None else ctx.replace(shared={**ctx.shared, "before": before})
             for i in range(depths.shape[1]):
-                x, _ = period(x, ctx if i else entry, None, depths[0, i : i + 1])
+                x, _ = period(x, entry if entry is not None and i == 0 else ctx, None, depths[0, i : i + 1])
             depths = depths[1:]
         if depths.shape[0]:
             x, _ = repeated(self.sublayers, depths, self.remat)(x, ctx)

@@ -54,6 +54,7 @@ class Pyramid(Structure):
     """
 
     whole_row: ClassVar[str | None] = "makes the grid of a whole row coarser"
+    mixes_all: ClassVar[bool] = True
 
     embed: Spec
     stages: Annotated[Sequence[Spec], NotEmpty()]

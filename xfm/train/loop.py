@@ -22,7 +22,7 @@ from xfm.errors import XfmError
 from xfm.sharding import batch_sharding
 from xfm.train import curve
 from xfm.train.clock import Clock
-from xfm.train.evaluation import evaluate_on, predictor, weights_of
+from xfm.train.evaluation import evaluate_on, weights_of
 from xfm.train.kept import seals
 from xfm.train.lock import Lock
 from xfm.train.logs import FILE as METRICS
@@ -40,7 +40,7 @@ from xfm.train.window import Window
 class Result:
     """valid: metric -> mean over the validation source.  baseline: name -> loss to beat.
 
-    report: the objective's scores over the whole validation source.
+    report: the scores of the evaluators over the whole validation source.
     checkpoint: folder of the newest step.  curve: picture of the losses, None without matplotlib.
     state: after the last step.
     """
@@ -125,7 +125,8 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
 def evaluate(workdir: str | Path, on_event: Listener = None, *, changes: Mapping[str, Any] | None = None) -> Result:
     """The newest good checkpoint of `workdir` on its validation data, with the examples; nothing is written.
 
-    changes: keys of the config to set otherwise, of those that may change: `mesh` for other devices, `eval_steps`.
+    changes: keys of the config to set otherwise, of those that may change: `mesh` for other devices, `eval_steps`,
+    `evals` for other scores.
     """
     workdir, record = open_run(workdir)
     run = setup({**record.config, **to_plain(changes or {})}, workdir, "read", on_event)
@@ -205,13 +206,18 @@ def validate(run: Run, state: State, log: Log | None) -> dict[str, float]:
 
 
 def score(run: Run, state: State, log: Log | None) -> dict[str, float]:
-    """The objective's report, written with a log; where a library for it is missing that is said, and no more."""
-    try:
-        predict = predictor(run.mesh, run.settings.batch)
-        values = dict(run.objective.report(weights_of(state), state.extra, run.data, predict))
-    except XfmError as error:
-        run.report.once(f"no scores: {error}")
-        return {}
+    """The evaluators' scores, written with a log; where a library for them is missing that is said, and no more.
+
+    A name that an evaluator before has given too is preceded by the evaluator's number in config.evals.
+    """
+    values: dict[str, float] = {}
+    for number, one in enumerate(run.evaluators):
+        try:
+            found = one.run(run.objective.forward, weights_of(state), state.extra, run.data, run.mesh)
+        except XfmError as error:
+            run.report.once(f"no scores: {error}")
+            continue
+        values |= {f"{number}/{name}" if name in values else name: value for name, value in found.items()}
     if log is not None and values:
         log.write(int(state.step), "report", values)
     return values
@@ -240,12 +246,12 @@ def finish(run: Run, state: State, valid: dict[str, float], report: dict[str, fl
     examples.
     """
     picture = run.workdir / curve.FILE
-    predict = predictor(run.mesh, run.settings.batch)
+    seen = run.objective.forward, weights_of(state), state.extra, run.data, run.mesh
     result = Result(
         step=int(state.step),
         valid=valid,
         baseline=run.baseline,
-        examples=list(run.objective.examples(weights_of(state), state.extra, run.data, predict)),
+        examples=[line for one in run.evaluators for line in one.examples(*seen)],
         workdir=run.workdir,
         checkpoint=run.checkpoints.path(saved) if saved else None,
         curve=picture if picture.exists() else None,

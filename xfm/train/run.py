@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from xfm.data import Batches, open_data
 from xfm.data.layout import LAYOUTS, Padded, Tokens
 from xfm.errors import XfmError
+from xfm.evaluators import Evaluator, build_evaluators
 from xfm.objectives import build_objective, evaluated_keys
 from xfm.sharding import make_mesh, rules_named
 from xfm.spec import build
@@ -40,6 +41,7 @@ class Run:
     data: Any
     layout: Padded | Tokens  # of a batch's texts
     objective: Any
+    evaluators: list[Evaluator]
     optimiser: Optimiser
     mesh: jax.sharding.Mesh
     like: State  # shapes, dtypes and shardings of the state
@@ -80,6 +82,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
             "data axis times config.accumulate"
         )
     layout = layout_of(settings, config)
+    evaluators = build_evaluators(config.get("evals", []), settings.batch)
     checkpoints = Checkpoints(workdir, settings.keep, mode, say=report.say)
     begun = bool(checkpoints.steps())
     if begun:
@@ -162,6 +165,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         data=data,
         layout=layout,
         objective=objective,
+        evaluators=evaluators,
         optimiser=optimiser,
         mesh=mesh,
         like=like,

@@ -10,8 +10,8 @@ from xfm.errors import XfmError, nearest
 from xfm.fields import Count, CountOrZero, Fraction, NotNegative, Positive, Regex, Seed, TwoOrMore
 from xfm.spec import check_values, plain
 
-# Keys of a config that others read: the objective and its networks, the data, and words for people.
-OTHERS = ("model", "transforms", "objective", "data", "init", "start", "name", "notes")
+# Keys of a config that others read: the objective and its networks, the data, evaluators, and words for people.
+OTHERS = ("model", "transforms", "objective", "data", "init", "start", "evals", "name", "notes")
 Mesh = Mapping[Literal["data", "model"], Literal[-1] | Count]  # -1 is whatever is left
 
 
@@ -63,6 +63,7 @@ MAY_CHANGE = (
     "steps",
     "eval_every",
     "eval_steps",
+    "evals",
     "save_every",
     "log_every",
     "keep",

@@ -1,6 +1,5 @@
 """One training step and one evaluation step, each a jitted function; usable without the loop."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +8,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from xfm.kernels.platform import spread_over
 from xfm.objectives.base import total
 from xfm.paths import map_by_path
+from xfm.sharding import on_mesh
 from xfm.train.optimiser import Optimiser
 from xfm.train.state import State
 
@@ -93,19 +92,6 @@ def make_eval(objective, mesh: jax.sharding.Mesh | None = None) -> Callable[[Any
 def _mesh_of(sharding: Any) -> jax.sharding.Mesh | None:
     """The mesh of a tree of shardings."""
     return next((leaf.mesh for leaf in jax.tree.leaves(sharding)), None)
-
-
-def on_mesh(mesh: jax.sharding.Mesh | None, function: Callable) -> Callable:
-    """The function, traced for that mesh, which kernels written by hand must know; as it is if None."""
-    if mesh is None:
-        return function
-
-    @functools.wraps(function)
-    def spread(*arguments):
-        with spread_over(mesh):
-            return function(*arguments)
-
-    return spread
 
 
 def _accumulated(loss_of, terms, state, batch, rng, accumulate):

@@ -16,17 +16,17 @@ from xfm.fields import Count, Rate
 from xfm.parts.embed.base import Embed
 
 SMALL = nn.initializers.normal(0.02)
-GIVEN = ("types", "order", "unseen", "backward", "barred", "asked")  # of a batch, for later parts
+GIVEN = ("order", "unseen", "backward", "barred", "asked")  # of a batch, for later parts
 
 
 class Questions(Embed):
     """[B T D], or [B T+K D] where batch["asked"] [B K] names K places: the last K all start as one learned vector.
 
     A question belongs to the segment of its place, and heads that predict per token then answer the questions alone.
-    To the mixer (kind "relative") ctx.shared gives "asked", and of the batch, where it has them: "types" [B T]; "order"
-    [B T], by which a token sees those of its own rank and lower, and a question lower ones; "unseen" [B T T], 1 where
-    a token must not see another; "backward" [B], 1 where distances count the other way. To the head of kind "span_beam"
-    it gives "barred" [B T], 1 where no answer may be.
+    To the mixer (kind "relative") ctx.shared gives "asked", and of the batch, where it has them: "order" [B T], by
+    which a token attends to those of its own rank and lower, and a question to lower ones; "unseen" [B T T], 1 where a
+    token must not attend to another; "backward" [B], 1 where distances count the other way. To the head of kind
+    "span_beam" it gives "barred" [B T], 1 where no answer may be.
 
     vocab: V.  width: D.  drop: rate of dropout.
     """
@@ -56,5 +56,5 @@ class Questions(Embed):
 
         x = jnp.concatenate([x, jnp.broadcast_to(question, (B, K, self.width))], axis=1)
         at = jnp.broadcast_to(T + jnp.arange(K), (B, K))
-        more = dict(segments=lengthened(ctx.segments), heard=lengthened(ctx.heard))
-        return x, ctx.replace(at=at, positions=lengthened(ctx.positions), **more)
+        more = {name: lengthened(getattr(ctx, name)) for name in ("positions", "segments", "heard", "types")}
+        return x, ctx.replace(at=at, **more)

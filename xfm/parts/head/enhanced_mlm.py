@@ -21,7 +21,7 @@ class EnhancedMLM(nn.Module):
     """Logits [B T V], or [B K V] at the places ctx.at, of a decoder of one post-norm layer.
 
     Queries start as x with its places added, and take `steps` passes through the layer; keys and values are those of x
-    each time, which the mixer finds as ctx.shared["memory"]. The layer is the encoder's last, so the stack below is
+    each time, which the mixer finds as the memory "memory". The layer is the encoder's last, so the stack below is
     one layer shorter than the network to be fine-tuned.
 
     mixer, ffn: specs of the layer.  norm, drop: after each of the two.  head: spec of what tells words, of this slot.
@@ -39,7 +39,7 @@ class EnhancedMLM(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K V"]:
         x = ctx.clean(x)
-        seen = ctx.replace(shared={**ctx.shared, "memory": x})
+        seen = ctx.remember("memory", x)
         parts = [build(MIXERS, self.mixer, name="mixer"), build(FFNS, self.ffn, name="ffn")]
         norms = [build(NORMS, self.norm, name=f"{place}_norm") for place in ("mixer", "ffn")]
         places = dict(kind="learned", length=self.length)

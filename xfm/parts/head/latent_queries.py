@@ -9,7 +9,6 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Count, CountOrZero, Number, Rate
-from xfm.kernels.attention import attention
 from xfm.parts.ffn import FFNS
 from xfm.parts.linear import Linear
 from xfm.parts.mixer import MIXERS
@@ -45,8 +44,9 @@ class LatentQueries(nn.Module):
         if self.width is None and D % self.heads:
             raise SpecError(f"head 'latent_queries': a width of {D} does not divide among {self.heads} heads")
         drop = nn.Dropout(self.drop, deterministic=not ctx.train)
-        # The queries are a text of their own: nothing of the tokens' places or padding holds for them.
-        own = Context(train=ctx.train, dtype=ctx.dtype)
+        own = ctx.apart(row=x)
+        reader = build(MIXERS, self._reader())
+        nn.share_scope(self, reader)  # whose q, k, v and o stand beside `queries`
         among = None if self.mixer is None else build(MIXERS, self.mixer, name="mixer")
         ffn = build(FFNS, self.ffn, name="ffn")
 
@@ -54,7 +54,7 @@ class LatentQueries(nn.Module):
         y = jnp.broadcast_to(table.astype(x.dtype), (B, self.queries, D))
         if among is not None:
             y += drop(among(build(NORMS, self.norm, name="mixer_norm")(y), own)[0])
-        y += drop(self._read(build(NORMS, self.norm, name="cross_norm")(y), x, ctx))
+        y += drop(reader.attend(build(NORMS, self.norm, name="cross_norm")(y), own)[0])
         y += drop(ffn(build(NORMS, self.norm, name="ffn_norm")(y), own)[0])
         y = drop(build(NORMS, self.norm, name="norm")(y))
 
@@ -63,9 +63,6 @@ class LatentQueries(nn.Module):
             return logits[:, 0]
         return logits[..., 0] if self.classes == 1 else logits
 
-    def _read(self, y: Float[Array, "B Q D"], x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B Q D"]:
-        shape = (self.heads, self.width or x.shape[-1] // self.heads)
-        q = Linear(shape, self.bias, name="q")(y)
-        k, v = (Linear(shape, self.bias, name=name)(ctx.clean(x)) for name in "kv")
-        segments = jnp.ones(y.shape[:2], jnp.int32), ctx.real(x).astype(jnp.int32)
-        return Linear(x.shape[-1], self.bias, axes=2, name="o")(attention(q, k, v, segments=segments, scale=self.scale))
+    def _reader(self) -> Spec:
+        fields = {name: getattr(self, name) for name in ("heads", "width", "bias", "scale")}
+        return dict(kind="attention", memory="row", **fields)

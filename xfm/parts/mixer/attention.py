@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from xfm.context import Context
+from xfm.context import Context, Memory
 from xfm.errors import XfmError
 from xfm.fields import Count, Number, Rate
 from xfm.kernels.attention import Dropout, Mask
@@ -32,8 +32,11 @@ class Attention(nn.Module):
     sight: spec of which keys a query attends to by a pattern, all of them if None; instead of a window.
     scale: of the scores, 1 / sqrt(H) if None (T5 has 1).  softmax: spec of how they become weights, of softmaxes.py.
     drop: rate of dropout on the attention weights.  implementation: of the kernel, the best one if None.
+    memory: name of what ctx.memory holds for keys and values to be made of, the stream itself if None. The context's
+    mask is one of the stream, and does not apply to a memory.
 
-    As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`.
+    As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`; with a memory
+    it keeps only how many tokens there were.
     """
 
     whole_row: ClassVar[str | None] = None
@@ -51,23 +54,30 @@ class Attention(nn.Module):
     softmax: Spec = SUM
     drop: Rate = 0.0
     implementation: str | None = None
+    memory: str | None = None
+
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+        return self.attend(x, ctx, state)
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+    def attend(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+        """`__call__` by another name, for a part that shares its scope with this one; `capture` lists that part."""
         D = x.shape[-1]
         N, K, H = self.sizes(D)
-        sight = self._sight(state)
+        sight, memory = self._sight(state), self._memory(ctx)
         x, ctx = ctx.clean(x), _continued(ctx, x, state)
         position = build(POSITIONS, self.position, name="position")
-        own = self._projected(x, ctx, position, "")
-        softmax = softmax_of(self.softmax, N, x.shape[1] if state is None else None)
-        attend = Attend(
-            ctx.attending, ctx.mask & self._window(ctx.mask), position.bias(N, ctx), self.scale, softmax,
-            self.implementation,
-        )  # fmt: skip
+        own = self._projected(x, ctx, position, "", memory)
+        softmax = softmax_of(self.softmax, N, own.k.shape[1] if state is None or memory is not None else None)
+        segments, mask = ctx.attending, ctx.mask & self._window(ctx.mask)
+        if memory is not None:
+            segments, mask = memory.segments_for(x, ctx), Mask.full()
+        attend = Attend(segments, mask, position.bias(N, ctx), self.scale, softmax, self.implementation)
         if sight is not None:
             further = {name: self._projected(x, ctx, position, f"_{name}") for name in sight.further}
             y = sight({"": own, **further}, attend, ctx)
+        elif memory is not None:
+            y, state = attend(own), None if state is None else dict(held=state["held"] + x.shape[1])
         elif state is not None:
             k, v, segments, mask, state = _cached(own.k, own.v, attend.segments, attend.mask, state)
             y = attend(own._replace(k=k, v=v), segments=segments, mask=mask)
@@ -75,15 +85,30 @@ class Attention(nn.Module):
             y = attend(own)
         return Linear(D, self.bias, axes=2, name="o")(y), state
 
-    def _projected(self, x, ctx: Context, position, suffix: str) -> Projected:
-        """q, k and v of x by the maps whose names end so, with their norms and positions."""
+    def _projected(self, x, ctx: Context, position, suffix: str, memory: Memory | None = None) -> Projected:
+        """q of x, k and v of x or of the memory, by the maps whose names end so, with their norms and positions."""
         N, K, H = self.sizes(x.shape[-1])
-        q, k, v = (Linear((n, H), self.bias, name=f"{name}{suffix}")(x) for name, n in (("q", N), ("k", K), ("v", K)))
+        seen = x if memory is None else memory.x.astype(x.dtype)
+        maps = ("q", N, x), ("k", K, seen), ("v", K, seen)
+        q, k, v = (Linear((n, H), self.bias, name=f"{name}{suffix}")(of) for name, n, of in maps)
         if self.qk_norm is not None:
             q = build(NORMS, self.qk_norm, name=f"q{suffix}_norm")(q)
             k = build(NORMS, self.qk_norm, name=f"k{suffix}_norm")(k)
-        q, k = position.rotate(q, k, ctx)
-        return Projected(q, k, position.value(v, ctx), self._dropout(ctx))
+        if memory is None:
+            (q, k), v = position.rotate(q, k, ctx), position.value(v, ctx)
+        else:
+            there = ctx.replace(positions=memory.positions, grid=None)
+            q, k, v = position.rotate(q, q, ctx)[0], position.rotate(k, k, there)[1], position.value(v, there)
+        return Projected(q, k, v, self._dropout(ctx))
+
+    def _memory(self, ctx: Context) -> Memory | None:
+        if self.memory is None:
+            return None
+        if self.window is not None or self.sight is not None:
+            raise SpecError(
+                "attention has a window or a sight within its own stream, and none on a memory; leave it out"
+            )
+        return ctx.remembered(self.memory, "attention")
 
     def _sight(self, state):
         if self.sight is None:
@@ -110,6 +135,8 @@ class Attention(nn.Module):
         """An empty cache for `length` tokens; segment 0 marks a free position."""
         if self.sight is not None:
             raise SpecError("attention with a sight keeps no state, so it does not read piece by piece")
+        if self.memory is not None:
+            return dict(held=jnp.int32(0))
         _, K, H = self.sizes(width)
         empty = jnp.zeros((batch, length, K, H), dtype)
         return dict(k=empty, v=empty, segments=jnp.zeros((batch, length), jnp.int32), held=jnp.int32(0))

@@ -41,7 +41,8 @@ class Disentangled(nn.Module):
     maps: of q, k and v, three that stand "apart", or one per head that is "fused" and has no bias of keys (v1).
     keys: whether the table of distances has its "own" projections or those "shared" with the content, if apart.
     position: spec that shares the table as "relative".  drop: of attention weights.  position_drop: of the table.
-    memory: name of what ctx.shared holds for keys and values [B T D] to be made of, the stream itself if None.
+    memory: name of what ctx.memory holds for keys and values to be made of, the stream itself if None. It stands for
+    the stream's own tokens, since the distances are between these: positions and mask are the stream's.
     """
 
     whole_row: ClassVar[str | None] = None
@@ -63,7 +64,15 @@ class Disentangled(nn.Module):
         if state is not None:
             raise SpecError("disentangled attention reads whole rows and has no state")
         x = ctx.clean(x)
-        seen = x if self.memory is None else ctx.clean(ctx.shared[self.memory])
+        seen, segments = x, ctx.attending
+        if self.memory is not None:
+            memory = ctx.remembered(self.memory, "disentangled attention")
+            seen, segments = memory.x, memory.segments_for(x, ctx)
+            if seen.shape != x.shape:
+                raise SpecError(
+                    f"disentangled: a memory of shape {seen.shape} does not stand for a stream of shape {x.shape}; the "
+                    "distances are between tokens of one row"
+                )
         if self.maps == "fused":
             qkv = Linear((N, 3 * H), bias=False, name="qkv")
             q, k, v = jnp.split(qkv(seen), 3, axis=-1)
@@ -86,7 +95,7 @@ class Disentangled(nn.Module):
             scaled = (a if a is None else scale * a for a in (of_key, of_query))
             bias = Relative(q, k, *scaled, jnp.asarray(distances.rows(x.shape[1])))
         dropout = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
-        y = attention(q, k, v, segments=ctx.attending, mask=ctx.mask, bias=bias, scale=scale, dropout=dropout)
+        y = attention(q, k, v, segments=segments, mask=ctx.mask, bias=bias, scale=scale, dropout=dropout)
         return Linear(D, axes=2, name="o")(y), state
 
     def sizes(self, D: int) -> tuple[int, int]:

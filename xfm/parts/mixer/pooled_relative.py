@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from xfm.context import Context
+from xfm.context import Context, Memory
 from xfm.fields import Count, Rate
 from xfm.kernels.attention import Dropout, attention
 from xfm.kernels.platform import product
@@ -82,11 +82,12 @@ class OfDistance(nn.Module):
 class PooledRelative(nn.Module):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H), r projected from the distance, s one of two vectors for the type.
 
-    heads: N.  width: H, D / N if None.  reads: name of what ctx.shared may hold for keys and values to be made of, as
-    (stream [B S D], its context); the stream itself where that is absent.  cls: whether pairs with the token at place
-    0 have the scores of distance and type ("counted") or none of them ("free").  drop: of attention weights.
-    Types are ctx.shared["types"], all alike where it holds none. Padding sees the row's first text, for what it is
-    pooled with.
+    heads: N.  width: H, D / N if None.  reads: name of a memory for keys and values to be made of; the stream itself
+    where there is none of that name, as in all layers of a block but its first.  cls: whether pairs with the token at
+    position 0 have the scores of distance and type ("counted") or none of them ("free").  drop: of attention weights.
+    Tokens without types are all of one. Padding attends to the row's first text, for what it is pooled with.
+
+    It is not `attention` with a memory: its scores of distance and of type need positions and types of both sides.
     """
 
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
@@ -94,7 +95,7 @@ class PooledRelative(nn.Module):
 
     heads: Count
     width: Count | None = None
-    reads: str | None = None
+    reads: Literal["before"] | None = None
     cls: Literal["free", "counted"] = "free"
     drop: Rate = 0.0
 
@@ -102,27 +103,28 @@ class PooledRelative(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
         both_ways("pooled_relative", ctx, state)
         (N, H), D = self.sizes(x.shape[-1]), x.shape[-1]
-        seen, there = ctx.shared.get(self.reads, (x, ctx))
-        x, seen = ctx.clean(x), there.clean(seen)
+        x = ctx.clean(x)
+        there = ctx.memory.get(self.reads, Memory(x, ctx.keys, ctx.positions, ctx.types))
         q = Linear((N, H), bias=False, name="q")(x)
-        k, v = (Linear((N, H), name=name)(seen) for name in "kv")
+        k, v = (Linear((N, H), name=name)(there.x) for name in "kv")
 
         def biased(name):
             return q + self.param(name, nn.initializers.normal(0.02), (N, H)).astype(q.dtype)
 
-        places = [_places(a, c) for a, c in ((x, ctx), (seen, there))]
+        places = [_places(a, c) for a, c in ((x, ctx), (there.x, there))]
         asked = OfDistance(D, name="r")(biased("distance_bias"))
         table = self.param("types", nn.initializers.normal(0.02), (2, N, H)).astype(q.dtype)
         terms = Terms(
             *sides(asked * H**-0.5, *places),
             of_type=product("btnh,snh->btns", biased("type_bias"), table * H**-0.5),
-            types=tuple(c.shared.get("types", jnp.zeros_like(at)) for c, at in zip((ctx, there), places, strict=True)),
+            types=tuple(
+                jnp.zeros_like(at) if c.types is None else c.types for c, at in zip((ctx, there), places, strict=True)
+            ),
             counts=tuple((at != 0) | (self.cls == "counted") for at in places),
         )
-        segments, keys = None, there.attending
-        if keys is not None:
-            own = jnp.ones(x.shape[:2], jnp.int32) if ctx.segments is None else ctx.segments
-            segments = (jnp.where(own > 0, own, 1), keys[1] if there.heard is not None else keys)
+        segments = there.segments_for(x, ctx)
+        if segments is not None:
+            segments = (jnp.where(segments[0] > 0, segments[0], 1), segments[1])
         dropout = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
         y = attention(biased("key_bias"), k, v, segments=segments, bias=terms, dropout=dropout)
         return Linear(D, axes=2, name="o")(y), None
@@ -138,5 +140,5 @@ class PooledRelative(nn.Module):
         return self.heads, self.width or D // self.heads
 
 
-def _places(x: Float[Array, "B T D"], ctx: Context) -> Int[Array, "B T"]:
+def _places(x: Float[Array, "B T D"], ctx: Context | Memory) -> Int[Array, "B T"]:
     return jnp.broadcast_to(jnp.arange(x.shape[1]) if ctx.positions is None else ctx.positions, x.shape[:2])

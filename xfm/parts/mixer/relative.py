@@ -27,8 +27,10 @@ SINES = freeze(dict(kind="relative_sines"))
 class Relative(nn.Module):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H), r projected from the distance, s one of two vectors for the type.
 
-    What ctx.shared may hold is said by the embedding of kind "questions". Tokens see tokens, each itself whatever is
-    unseen; questions see tokens, and nobody sees a question. One to which nothing is shown gathers zeros.
+    What ctx.shared may hold is said by the embedding of kind "questions". Tokens attend to tokens, each to itself
+    whatever is unseen; questions attend to tokens, and nobody to a question. A query that attends to nothing returns
+    zeros.
+    The questions read the tokens as they are in this layer, which is why these are no memory.
 
     heads: N.  width: H, D / N if None.  types: "relative", or "none" for no such score.  drop: of attention weights.
     position: spec of one that shares "relative".  position_drop: of what it shares.
@@ -64,7 +66,7 @@ class Relative(nn.Module):
             """The answer to the queries from `start` to `stop`, with a mask for the kernel and one for the bias."""
             terms = Terms(distance, ctx.shared.get("backward"), at, None, None, ranks, unseen, inside)
             if of_type is not None:
-                terms = dataclasses.replace(terms, of_type=of_type[:, start:stop], types=ctx.shared["types"])
+                terms = dataclasses.replace(terms, of_type=of_type[:, start:stop], types=ctx.types)
             segments = None if own is None else (own[:, start:stop], keys[:, :T])
             dropout = Dropout.of(self.drop, self.make_rng("dropout")) if self.drop and ctx.train else None
             return attention(
@@ -108,6 +110,6 @@ class Relative(nn.Module):
             return None
         N, H = q.shape[2:]
         table, bias = self.param("types", nn.initializers.normal(0.02), (2, N, H)), self._bias("type_bias", N, H)
-        if "types" not in ctx.shared:
+        if ctx.types is None:
             return None
         return product("btnh,snh->btns", q + bias.astype(q.dtype), H**-0.5 * table.astype(q.dtype))

@@ -80,6 +80,7 @@ class Windowed(nn.Module):
         inner = ctx.replace(
             segments=windows.segments(ctx.segments, x.shape[0]),
             heard=None if ctx.heard is None else windows.cut(ctx.heard),
+            types=None if ctx.types is None else windows.cut(ctx.types),
             positions=None,
             grid=windows.size,
         )

@@ -6,9 +6,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Count
-from xfm.kernels.attention import attention
 from xfm.parts.ffn import FFNS
-from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.spec import Spec, build, freeze
 
@@ -24,16 +22,13 @@ class AttentionPool(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
-        B, T, D = x.shape
-        shape = (self.heads, D // self.heads)
+        B, _, D = x.shape
         query = self.param("query", nn.initializers.lecun_normal(), (1, D))
-        q = Linear(shape, name="q")(jnp.broadcast_to(query, (B, 1, D)).astype(x.dtype))
-        k, v = (Linear(shape, name=name)(ctx.clean(x)) for name in "kv")
-        real = ctx.real(x).astype(jnp.int32)
-        y = attention(q, k, v, segments=(jnp.ones((B, 1), jnp.int32), real))
-        y = Linear(D, axes=2, name="o")(y)
+        own = ctx.apart(row=x)
+        reader = build("mixer", dict(kind="attention", heads=self.heads, memory="row"))
+        nn.share_scope(self, reader)  # whose q, k, v and o stand beside `query`
+        y, _ = reader.attend(jnp.broadcast_to(query, (B, 1, D)).astype(x.dtype), own)
         if self.ffn is not None:
             h = build(NORMS, self.norm, name="norm")(y)
-            own = Context(train=ctx.train, dtype=ctx.dtype)  # one vector, of which the segments say nothing
             y = y + build(FFNS, self.ffn, name="ffn")(h, own)[0]
         return y[:, 0]

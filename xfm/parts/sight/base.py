@@ -1,18 +1,18 @@
 """The contract of a sight: which keys each query attends to, beyond what the context's mask says."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from xfm.context import Context
+from xfm.context import Context, Segments
 from xfm.kernels.attention import Bias, Dropout, Mask, Sigmoid, Softmax, attention
 from xfm.spec import SpecError
-
-Segments = Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B S"]]
 
 
 class Projected(NamedTuple):
@@ -24,6 +24,11 @@ class Projected(NamedTuple):
     dropout: Dropout | None = None
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["segments", "mask", "bias", "softmax"],
+    meta_fields=["scale", "implementation"],
+)
 @dataclasses.dataclass(frozen=True)
 class Attend:
     """The kernel with all that an attention gives it beside its projections; a sight replaces what it must.
@@ -32,7 +37,7 @@ class Attend:
     position.  The rest is the attention's own.
     """
 
-    segments: Segments | None
+    segments: Segments
     mask: Mask
     bias: Bias | None = None
     scale: float | None = None

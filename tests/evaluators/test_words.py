@@ -1,11 +1,11 @@
-"""What language-model objectives share."""
+"""Words of validation rows to show."""
 
 import types
 
 import numpy as np
 import pytest
 
-from xfm.objectives.text import word_rows
+from xfm.evaluators.text import word_rows
 from xfm.vocabulary import Vocabulary
 
 TEXT = ["def", " ", "open", "(", "path", ")", ":"]

@@ -6,13 +6,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from xfm.errors import XfmError, nearest
+from xfm.files import optional
 
 Labels = Array | np.ndarray
 
 
 def _sklearn(name: str, **settings):
     def score(truth: Labels, guess: Labels) -> float:
-        return getattr(_library("sklearn.metrics"), name)(truth, guess, **settings)
+        return getattr(optional("sklearn.metrics", "finetune"), name)(truth, guess, **settings)
 
     return score
 
@@ -21,15 +22,9 @@ def _scipy(name: str):
     def score(truth: Labels, guess: Labels) -> float:
         if np.ptp(truth) == 0 or np.ptp(guess) == 0:
             return 0.0  # a constant goes with nothing
-        return getattr(_library("scipy.stats"), name)(truth, guess).statistic
+        return getattr(optional("scipy.stats", "finetune"), name)(truth, guess).statistic
 
     return score
-
-
-def _library(module: str):
-    from xfm.files import optional  # the data's room is entered only where scores are asked for
-
-    return optional(module, "finetune")
 
 
 # Of classes: F1 is of class 1 of two; macro_f1 is the mean over classes.
@@ -46,15 +41,22 @@ NUMBERS = {
 
 
 def check_scores(kind: str, names: Sequence[str], table: Mapping) -> None:
-    """Raises XfmError for a score that the objective `kind` does not have."""
+    """Raises XfmError for a score that the evaluator `kind` does not have."""
     for name in names:
         if name not in table:
             raise XfmError(f"{kind}: no score {name!r}{nearest(name, table)}; there are {', '.join(table)}")
 
 
 def scored(names: Sequence[str], table: Mapping, truth: Labels, guess: Labels) -> dict[str, float]:
-    """name -> score."""
-    return {name: float(table[name](np.asarray(truth), np.asarray(guess))) for name in names}
+    """name -> score; XfmError for one that these labels do not have, such as "f1" of three classes."""
+
+    def score(name):
+        try:
+            return float(table[name](np.asarray(truth), np.asarray(guess)))
+        except ValueError as error:
+            raise XfmError(f"the score {name!r} cannot be computed: {' '.join(str(error).split())}") from None
+
+    return {name: score(name) for name in names}
 
 
 def ranks(similarity: Float[np.ndarray, "Q N"], right: Sequence[int]) -> np.ndarray:

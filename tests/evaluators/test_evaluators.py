@@ -1,0 +1,135 @@
+"""For every evaluator: eight devices find and show what one does, whatever the batch; what it is refused for.
+
+A new evaluator needs an example here.
+"""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from tests.drawn import run
+from tests.objectives.test_rows import VOCABULARY, B, V, example
+from xfm.data.source import Arrays
+from xfm.errors import XfmError
+from xfm.evaluators import EVALUATORS, build_evaluators
+from xfm.evaluators.scores import CLASSES, scored
+
+# kind -> (fields, the example of an objective in test_rows)
+EXAMPLES = {
+    "classes": [(dict(scores=["accuracy", "macro_f1"]), "classification"), ({}, "classification of images")],
+    "numbers": [({}, "regression")],
+    "tags": [(dict(scores=["entities", "accuracy"], excerpt=4), "tagging")],
+    "spans": [(dict(longest=5, threshold=-1.0), "span")],
+    "nearest": [({}, "retrieval"), ({}, "retrieval of scores")],
+    "masked_words": [(dict(shown=2), "masked_lm")],
+    "permuted_words": [({}, "permutation_lm")],
+    "replaced_words": [({}, "replaced_token")],
+    "continuations": [(dict(prompt=4, length=3), "causal_lm")],
+}
+CASES = [(kind, *one) for kind, examples in EXAMPLES.items() for one in examples]
+
+
+class Words:
+    """A tokeniser whose ids are words of five letters."""
+
+    def decode(self, ids):
+        return " ".join(f"word{chr(97 + int(i))}" for i in ids)
+
+
+class Rows(Arrays):
+    """Rows that are sentences as well, a word for each token, and questions, each with its row as the context."""
+
+    @property
+    def truth(self):
+        return [["B-A", "I-A", "O", "O"] for _ in range(B)]
+
+    def words(self, index):
+        return index, {word: word for word in range(3)}
+
+    @property
+    def questions(self):
+        return [
+            types.SimpleNamespace(context="abcdefghijkl", answers=[("cd", 2)] if i else [], text=f"what is {i}?")
+            for i in range(B)
+        ]
+
+    def start(self, index):
+        return 1
+
+    def places(self, index):
+        return index, np.stack([np.arange(4), np.arange(1, 5)], 1)
+
+
+def data_of(batch):
+    rows = Rows({name: np.asarray(x) for name, x in batch.items()})
+    tokenizer = Words() if "tokens" in batch else None
+    classes = ("B-A", "I-A", "O")
+    return types.SimpleNamespace(
+        train=rows, valid=rows, tokenizer=tokenizer, vocabulary=VOCABULARY, classes=classes, fingerprint=""
+    )
+
+
+def mesh(ways):
+    return Mesh(np.array(jax.devices()[:ways]).reshape(ways, 1), ("data", "model"))
+
+
+def test_every_evaluator_has_an_example():
+    assert EXAMPLES.keys() == EVALUATORS.keys()
+
+
+@pytest.mark.skipif(jax.device_count() != 8, reason="needs eight (fake) devices")
+@pytest.mark.parametrize("kind,fields,name", CASES, ids=[f"{kind} {name}" for kind, _, name in CASES])
+def test_eight_devices_find_what_one_finds(kind, fields, name):
+    one, params, batch = example(name)
+    data, seen = data_of(batch), []
+    for ways, rows in ((1, 4), (8, B)):
+        (evaluator,) = build_evaluators([dict(kind=kind, **fields)], rows)
+        assert evaluator.batch == rows
+        found = (one.forward, params, {}, data, mesh(ways))
+        seen.append((evaluator.run(*found), evaluator.examples(*found)))
+    (alone, shown), (spread, same) = seen
+    assert spread == pytest.approx(alone, rel=1e-5) and same == shown
+    assert alone or shown, "it finds nothing"
+    assert all(np.isfinite(value) for value in alone.values()) and all(isinstance(line, str) for line in shown)
+    assert len(shown) <= 3 and (kind == "numbers" or len(shown) == fields.get("shown", 3))
+
+
+def test_continuations_are_the_likeliest_tokens():
+    one, params, batch = example("causal_lm")
+    (evaluator,) = build_evaluators([dict(kind="continuations", prompt=4, length=2, shown=1)], 4)
+    tokens = np.asarray(batch["tokens"][:1, :4])
+    for _ in range(2):
+        likeliest = np.asarray(run(one.model, {"params": params}, {"tokens": tokens})["lm"])[:, -1].argmax(-1)
+        tokens = np.concatenate([tokens, likeliest[:, None]], 1)
+    (line,) = evaluator.examples(one.forward, params, {}, data_of(batch), mesh(1))
+    assert line == f"… {Words().decode(tokens[0, :4])} | {Words().decode(tokens[0, 4:])} …"
+
+
+MISTAKES = {
+    "no list": ("classes", "evals is a list of evaluators, such as .* not 'classes'"),
+    "no spec": (["classes"], "config.evals: a spec of slot 'evaluator' is a mapping with a 'kind', not 'classes'"),
+    "no kind": ([dict(kind="clases")], r"slot 'evaluator' has no kind 'clases' \(did you mean 'classes'\?\)"),
+    "no field": ([dict(kind="classes", score=["f1"])], r"has no field 'score' \(did you mean 'scores'\?\)"),
+    "no score": ([dict(kind="classes", scores=["f1s"])], r"classes: no score 'f1s' .*; there are accuracy, f1, "),
+    "no score of tags": ([dict(kind="tags", scores=["entity"])], r"tags: no score 'entity' \(did you mean 'entities'"),
+    "no score of numbers": ([dict(kind="numbers", scores=["r"])], "numbers: no score 'r'; there are pearson, spearman"),
+    "no rows": ([dict(kind="numbers", batch=0)], "evaluator 'numbers': batch is 0; it must be a whole number"),
+}
+
+
+@pytest.mark.parametrize("specs,words", MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_one_sentence(specs, words):
+    with pytest.raises(XfmError, match=words) as error:
+        build_evaluators(specs, 8)
+    assert "\n" not in str(error.value)
+
+
+def test_a_score_that_these_classes_do_not_have_is_named():
+    with pytest.raises(XfmError, match="the score 'f1' cannot be computed: Target is multiclass but average='binary'"):
+        scored(["f1"], CLASSES, np.arange(3), np.arange(3))
+
+
+assert V <= 26  # a letter for each word

@@ -1,0 +1,57 @@
+"""The names of a batch's arrays: a second text or tower has a prefix, `target/tokens`; `part_of` gives its batch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from xfm.errors import XfmError
+
+Batch = Mapping[str, Any]
+
+
+def prefixed(prefix: str, name: str) -> str:
+    """The name of an array of the part with that prefix, "" for what has none."""
+    return f"{prefix}/{name}" if prefix else name
+
+
+def prefixes(batch: Batch) -> tuple[str, ...]:
+    """The prefixes of a batch or a row in alphabetical order, first "" where some array has none."""
+    return tuple(sorted({name.rpartition("/")[0] for name in batch}))
+
+
+def part_of(batch: Batch, prefix: str) -> dict[str, Any]:
+    """The batch of one text or tower, its arrays without the prefix; of "" those that have none.
+
+    Raises XfmError where the batch has no arrays of that prefix.
+    """
+    found = {name.rpartition("/")[2]: x for name, x in batch.items() if name.rpartition("/")[0] == prefix}
+    if not found:
+        raise XfmError(f"the batch has no arrays {prefixed(prefix, '…')!r}; it has {', '.join(batch) or 'none'}")
+    return found
+
+
+def with_prefix(prefix: str, part: Batch) -> dict[str, Any]:
+    """The arrays of a part under their names in the whole batch: what `part_of` undoes."""
+    return {prefixed(prefix, name): x for name, x in part.items()}
+
+
+def texts_of_row(count: int) -> tuple[str, ...]:
+    """The prefixes of a row of `count` texts that are compared: "" for the query, then "positive", "negative",
+    "negative_2", "negative_3", ….
+    """
+    return ("", "positive", "negative", *(f"negative_{i}" for i in range(2, count - 1)))[:count]
+
+
+def over_parts(run: Callable[[Batch, int], Any], parts: Sequence[Batch]) -> Any:
+    """run(batch, 0) of all parts as one batch, row i · n + k being row i of part k of n, where their shapes agree.
+
+    Otherwise, and where cells say how the texts of a part lie, a list of run(part, k). Arrays that not every part has
+    are left out.
+    """
+    shared = [name for name in parts[0] if all(name in part for part in parts)]
+    parts = [{name: part[name] for name in shared} for part in parts]
+    if "cells" in shared or len({tuple(part[name].shape for name in shared) for part in parts}) > 1:
+        return [run(part, number) for number, part in enumerate(parts)]
+    return run(jax.tree.map(lambda *xs: jnp.stack(xs, 1).reshape(-1, *xs[0].shape[1:]), *parts), 0)

@@ -1,0 +1,48 @@
+"""What is measured at the end of a run and by `xfm eval`, and not descended: scores, and examples for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xfm.errors import XfmError
+from xfm.evaluators.base import Evaluator
+from xfm.evaluators.classes import Classes
+from xfm.evaluators.continuations import Continuations
+from xfm.evaluators.filled_words import MaskedWords, PermutedWords
+from xfm.evaluators.nearest import Nearest
+from xfm.evaluators.numbers import Numbers
+from xfm.evaluators.replaced_words import ReplacedWords
+from xfm.evaluators.spans import Spans
+from xfm.evaluators.tags import Tags
+from xfm.spec import SpecError, build, lookup, plain, schema
+
+EVALUATORS = {
+    "classes": Classes,
+    "numbers": Numbers,
+    "tags": Tags,
+    "spans": Spans,
+    "nearest": Nearest,
+    "masked_words": MaskedWords,
+    "permuted_words": PermutedWords,
+    "replaced_words": ReplacedWords,
+    "continuations": Continuations,
+}
+
+
+def build_evaluators(specs: Sequence[Mapping[str, Any]], batch: int) -> list[Evaluator]:
+    """The evaluators of `config.evals`, in order; `batch` rows at once where a spec does not say how many.
+
+    Raises XfmError for what is no list of specs, and for a kind or a field that does not exist.
+    """
+    specs = plain(specs)
+    if not isinstance(specs, list):
+        raise XfmError(f"config.evals is a list of evaluators, such as [{{'kind': 'classes'}}], not {specs!r}")
+    try:
+        return [build(EVALUATORS, {**_rows(spec, batch), **spec} if isinstance(spec, dict) else spec) for spec in specs]
+    except SpecError as error:
+        raise XfmError(f"config.evals: {error}") from None
+
+
+def _rows(spec: Mapping[str, Any], batch: int) -> dict[str, int]:
+    """The field `batch`, of those that have one."""
+    cls = lookup(EVALUATORS, spec.get("kind"))
+    return {"batch": batch} if cls is not None and "batch" in schema(cls) else {}

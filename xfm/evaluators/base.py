@@ -1,0 +1,35 @@
+"""What the trainer knows of an evaluator."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jax.sharding import Mesh
+
+from xfm.fields import Count
+
+Params = Mapping[str, Any]
+# forward(name, params, batch): an objective's, which gives what a network of it makes of a batch and what it sowed.
+Forward = Callable[..., tuple[dict[str, Any], Mapping[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Abstract. A measurement of trained networks on validation data.
+
+    forward: of the objective that they were trained with.  params, extra: its parameters (their moving average where
+    the run has one) and what it keeps beside them.  data: with `train` and `valid` rows, a tokeniser and the names of
+    classes.  mesh: over whose devices rows are spread; see rows.py.
+
+    batch: rows at once, config.batch if not set.
+    """
+
+    batch: Count = 32
+
+    def run(self, forward: Forward, params: Params, extra: Any, data: Any, mesh: Mesh) -> dict[str, float]:
+        """Scores by name; none where the evaluator only shows examples."""
+        return {}
+
+    def examples(self, forward: Forward, params: Params, extra: Any, data: Any, mesh: Mesh) -> list[str]:
+        """A few predictions on validation data, one paragraph each, for a person to read."""
+        return []

@@ -1,0 +1,62 @@
+"""Scores of a classifier of whole inputs."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from xfm.evaluators.base import Evaluator
+from xfm.evaluators.rows import predict
+from xfm.evaluators.scores import CLASSES, check_scores, scored
+from xfm.evaluators.text import excerpt
+from xfm.fields import CountOrZero, Name
+from xfm.objectives.classification import of_classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes(Evaluator):
+    """scores: names of scores.CLASSES, of batch["labels"] and the likeliest class by the head `head`.
+
+    shown: examples.
+    """
+
+    scores: Sequence[str] = ()
+    head: Name = "label"
+    shown: CountOrZero = 3
+
+    def __post_init__(self):
+        check_scores("classes", self.scores, CLASSES)
+
+    def run(self, forward, params, extra, data, mesh):
+        if not self.scores:
+            return {}
+
+        def likeliest(params, batch):
+            return batch["labels"], self._logits(forward, params, batch).argmax(-1)
+
+        return scored(self.scores, CLASSES, *predict(likeliest, params, data.valid, mesh, self.batch))
+
+    def _logits(self, forward, params, batch):
+        return of_classes(forward("model", params, batch)[0][self.head])
+
+    def examples(self, forward, params, extra, data, mesh):
+        """Validation inputs: the likeliest class, its probability, the truth."""
+        lines = []
+        names = data.classes if data.tokenizer is not None else ()
+        few = np.linspace(0, len(data.valid) - 1, self.shown).astype(int).tolist()
+        rows = [data.valid[i] for i in few]
+        every = self._chances(forward, params, rows, mesh) if rows else ()
+        for i, row, chances in zip(few, rows, every, strict=True):
+            guess = int(chances.argmax())
+            called = [names[c] if names else c for c in (guess, int(row["labels"]))]
+            lines.append(f"validation row {i}: class {called[0]} ({chances[guess]:.0%}); it is {called[1]}")
+            if names:
+                lines[-1] = f"{excerpt(row['tokens'], 0, 24, data.tokenizer, '')}\n    {lines[-1]}"
+        return lines
+
+    def _chances(self, forward, params, rows, mesh):
+        def chances(params, batch):
+            return jax.nn.softmax(self._logits(forward, params, batch))
+
+        return predict(chances, params, rows, mesh, self.batch)

@@ -1,0 +1,48 @@
+"""Beginnings of validation texts, continued by a causal language model, for people to read."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xfm.evaluators.base import Evaluator
+from xfm.evaluators.rows import predict
+from xfm.evaluators.text import excerpt
+from xfm.fields import Count, CountOrZero, Name
+
+
+@dataclasses.dataclass(frozen=True)
+class Continuations(Evaluator):
+    """`shown` beginnings of at most `prompt` tokens, half of a row at most, each continued by its `length` likeliest
+    tokens of the head `head`, one after another.
+    """
+
+    head: Name = "lm"
+    shown: CountOrZero = 3
+    prompt: Count = 24
+    length: Count = 16
+
+    def examples(self, forward, params, extra, data, mesh):
+        count = min(self.shown, len(data.valid))
+        rows = [data.valid[i * len(data.valid) // count]["tokens"] for i in range(count)]
+        if not rows:
+            return []
+        start = min(self.prompt, len(rows[0]) // 2)
+        stop = start + min(self.length, len(rows[0]) - start)
+
+        def continued(params, batch):
+            """Positions after the last known one hold zeros, on which nothing before them depends."""
+
+            def one_more(i, tokens):
+                logits = forward("model", params, {"tokens": tokens})[0][self.head]
+                return tokens.at[:, i].set(jnp.take(logits, i - 1, axis=1).argmax(-1).astype(tokens.dtype))
+
+            return jax.lax.fori_loop(start, stop, one_more, batch["tokens"])
+
+        begun = [{"tokens": np.pad(np.int32(row[:start]), (0, stop - start))} for row in rows]
+        return [
+            f"{excerpt(row[:start], start, start, data.tokenizer, '|')[:-1]}"
+            f"{' '.join(data.tokenizer.decode([int(i) for i in whole[start:]]).split())} …"
+            for row, whole in zip(rows, predict(continued, params, begun, mesh, self.batch), strict=True)
+        ]

@@ -1,0 +1,72 @@
+"""Whether texts that belong together have vectors near each other: among all validation texts, or by their scores."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+from xfm.evaluators.base import Evaluator
+from xfm.evaluators.rows import predict
+from xfm.evaluators.scores import NUMBERS, ranks, scored
+from xfm.fields import CountOrZero, Name
+from xfm.objectives.contrast import unit
+
+
+@dataclasses.dataclass(frozen=True)
+class Nearest(Evaluator):
+    """Rows are texts [n T]: query, positive and any negatives; the vectors of the head `head` are compared by cosine.
+
+    shown: examples.
+    """
+
+    head: Name = "vector"
+    shown: CountOrZero = 3
+
+    def run(self, forward, params, extra, data, mesh):
+        """With labels: how the cosine of each pair goes with them. Without: each validation query's positive among all.
+
+        recall_at_k: share of the queries whose own is among the k nearest.  mrr: mean of 1 / rank.
+        """
+        x = self.vectors(forward, params, data, mesh)
+        if "labels" in data.valid[0]:
+            truth = [float(data.valid[i]["labels"]) for i in range(len(data.valid))]
+            return scored(tuple(NUMBERS), NUMBERS, truth, (x[:, 0] * x[:, 1]).sum(-1))
+        rank = _ranks(x)
+        return {
+            "recall_at_1": float((rank <= 1).mean()),
+            "recall_at_10": float((rank <= 10).mean()),
+            "mrr": float((1 / rank).mean()),
+        }
+
+    def vectors(self, forward, params, data, mesh) -> Float[np.ndarray, "rows n D"]:
+        """The vector of each text, of length 1."""
+
+        def encode(params, batch):
+            rows, texts = batch["tokens"].shape[:2]
+            flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if x.ndim > 2}
+            vectors = unit(forward("model", params, flat)[0][self.head])
+            return vectors.reshape(rows, texts, -1)
+
+        return predict(encode, params, data.valid, mesh, self.batch)
+
+    def examples(self, forward, params, extra, data, mesh):
+        """Validation queries: the nearest of all positives, and the rank of their own."""
+        x = self.vectors(forward, params, data, mesh) if self.shown else ()
+
+        def text(index, which):
+            row = data.valid[index]
+            return " ".join(data.tokenizer.decode(row["tokens"][which][row["segments"][which] > 0]).split())
+
+        lines = []
+        for i in np.linspace(0, len(data.valid) - 1, self.shown).astype(int).tolist():
+            scores = x[:, 1] @ x[i, 0]
+            best = int(scores.argmax())
+            place = int((scores >= scores[i]).sum())
+            lines.append(f"{text(i, 0)}\n    nearest: {text(best, 1)}; its own, at place {place}: {text(i, 1)}")
+        return lines
+
+
+def _ranks(x: Float[np.ndarray, "rows n D"], block: int = 1024) -> np.ndarray:
+    """The rank of each query's own positive among all, queries taken by the block."""
+    found = [ranks(x[i : i + block, 0] @ x[:, 1].T, range(i, min(i + block, len(x)))) for i in range(0, len(x), block)]
+    return np.concatenate(found)

@@ -1,0 +1,26 @@
+"""How predicted numbers go with the true ones, such as how alike two sentences are. Cer et al. 2017 (STS-B)."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from xfm.evaluators.base import Evaluator
+from xfm.evaluators.rows import predict
+from xfm.evaluators.scores import NUMBERS, check_scores, scored
+from xfm.fields import Name
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers(Evaluator):
+    """scores: names of scores.NUMBERS, of batch["labels"] and the one output of the head `head`."""
+
+    scores: Sequence[str] = ("pearson", "spearman")
+    head: Name = "label"
+
+    def __post_init__(self):
+        check_scores("numbers", self.scores, NUMBERS)
+
+    def run(self, forward, params, extra, data, mesh):
+        def both(params, batch):
+            return batch["labels"], forward("model", params, batch)[0][self.head][:, 0]
+
+        return scored(self.scores, NUMBERS, *predict(both, params, data.valid, mesh, self.batch))

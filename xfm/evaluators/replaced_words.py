@@ -1,0 +1,57 @@
+"""Words of validation texts replaced by a generator's, and where a detector sees it, for people to read."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xfm.evaluators.base import Evaluator
+from xfm.evaluators.rows import predict
+from xfm.evaluators.text import excerpt, put, word_rows
+from xfm.fields import Count, CountOrZero
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplacedWords(Evaluator):
+    """`shown` rows of an objective with the networks "generator" (head "mlm") and "model" (head "replaced").
+
+    excerpt: tokens shown on either side.
+    """
+
+    shown: CountOrZero = 3
+    excerpt: Count = 12
+
+    def examples(self, forward, params, extra, data, mesh):
+        chosen = list(word_rows(data, self.shown))
+        if not chosen:
+            return []
+
+        def with_token(row, place, token):
+            return {**row, "tokens": put(row["tokens"], place, token), "at": np.int32([place])}
+
+        def fill(params, batch):
+            return forward("generator", params, batch)[0]["mlm"][:, 0]
+
+        def judge(params, batch):
+            odds = forward("model", params, {k: v for k, v in batch.items() if k != "at"})[0]["replaced"]
+            return jax.nn.sigmoid(jnp.take_along_axis(odds, batch["at"], axis=1)[:, 0])
+
+        gaps = [with_token(row, place, data.vocabulary.mask) for row, place in chosen]
+        logits = predict(fill, params, gaps, mesh, self.batch)
+        truths = [int(row["tokens"][place]) for row, place in chosen]
+        drawn = [
+            int(jax.random.categorical(jax.random.key(i), jnp.asarray(one).at[truth].set(-jnp.inf)))
+            for i, (one, truth) in enumerate(zip(logits, truths, strict=True))
+        ]
+        pairs = list(zip(truths, drawn, strict=True))
+        rows = [with_token(*one, token) for one, ids in zip(chosen, pairs, strict=True) for token in ids]
+        chances = predict(judge, params, rows, mesh, self.batch).reshape(-1, 2)
+        lines = []
+        for (row, place), ids, (before, after) in zip(chosen, pairs, chances, strict=True):
+            words = [repr(data.tokenizer.decode([i]).strip()) for i in ids]
+            lines.append(
+                f"{excerpt(row['tokens'], place, self.excerpt, data.tokenizer, '[____]')}\n"
+                f"    replaced, it says: {words[1]}, put there, {after:.0%}; {words[0]}, the text's own, {before:.0%}"
+            )
+        return lines

@@ -1,0 +1,104 @@
+"""Answers to questions as spans of a text, judged as SQuAD judges them. Rajpurkar et al. 2016, section 6.1."""
+
+import collections
+import dataclasses
+import re
+import string
+
+import numpy as np
+from jaxtyping import Float
+
+from xfm.evaluators.base import Evaluator
+from xfm.evaluators.rows import predict
+from xfm.fields import Count, CountOrZero, Name, Number
+
+
+@dataclasses.dataclass(frozen=True)
+class Spans(Evaluator):
+    """Exact match and F1 of the answers by the head `head`.  longest: tokens of an answer, at most.
+
+    threshold: by how much "there is no answer" must score better than the best answer to be given, where the data has
+    such questions.  shown: examples.
+    """
+
+    longest: Count = 30
+    threshold: Number = 0.0
+    head: Name = "span"
+    shown: CountOrZero = 3
+
+    def run(self, forward, params, extra, data, mesh):
+        pairs = list(zip(self.answers(forward, params, data, mesh), data.valid.questions, strict=True))
+        return {
+            "exact_match": float(np.mean([exact_match(guess, _accepted(one)) for guess, one in pairs])),
+            "f1": float(np.mean([word_f1(guess, _accepted(one)) for guess, one in pairs])),
+        }
+
+    def answers(self, forward, params, data, mesh) -> list[str]:
+        """The answer to each validation question: the best of all its rows; "" for none."""
+
+        def both(params, batch):
+            return forward("model", params, batch)[0][self.head]
+
+        scores = predict(both, params, data.valid, mesh, self.batch)
+        source, unanswerable = data.valid, any(not one.answers for one in data.valid.questions)
+        best = [(-np.inf, "")] * len(source.questions)
+        none = np.full(len(source.questions), np.inf)
+        for i in range(len(source)):
+            number, places = source.places(i)
+            none[number] = min(none[number], scores[i, 0].sum())
+            if len(places):
+                start = source.start(i)
+                value, first, last = best_span(scores[i, start : start + len(places)], self.longest)
+                if value > best[number][0]:
+                    context = source.questions[number].context
+                    best[number] = value, context[places[first, 0] : places[last, 1]]
+        return [
+            "" if unanswerable and none[number] > value + self.threshold else text
+            for number, (value, text) in enumerate(best)
+        ]
+
+    def examples(self, forward, params, extra, data, mesh):
+        """Validation questions: what was asked, the answer, the truth."""
+        few = np.linspace(0, len(data.valid.questions) - 1, self.shown).astype(int)
+        guesses = self.answers(forward, params, data, mesh) if self.shown else []
+        return [
+            f"{one.text}\n    {guesses[i]!r}; it is {' or '.join(map(repr, dict.fromkeys(_accepted(one))))}"
+            for i, one in ((int(i), data.valid.questions[int(i)]) for i in few)
+        ]
+
+
+def best_span(scores: Float[np.ndarray, "T 2"], longest: int) -> tuple[float, int, int]:
+    """The largest sum of a start's and an end's score, the end at or after the start and within `longest` tokens."""
+    size = min(longest, len(scores))
+    # sums[i, j]: from token i to token i + j
+    ends = np.concatenate([scores[:, 1], np.full(size, -np.inf)])
+    sums = scores[:, :1] + np.lib.stride_tricks.sliding_window_view(ends, size)[: len(scores)]
+    first, more = np.unravel_index(np.argmax(sums), sums.shape)
+    return float(sums[first, more]), int(first), int(first + more)
+
+
+def normalised(text: str) -> str:
+    """Lower case, without punctuation, the articles a, an and the, and needless blanks (SQuAD's evaluation)."""
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def exact_match(guess: str, truths: list[str]) -> float:
+    """1 where the guess equals one of the truths, both normalised."""
+    return float(any(normalised(guess) == normalised(truth) for truth in truths))
+
+
+def word_f1(guess: str, truths: list[str]) -> float:
+    """The largest F1, over the truths, of the words that guess and truth share; of nothing and nothing it is 1."""
+
+    def one(truth):
+        a, b = normalised(guess).split(), normalised(truth).split()
+        if not a or not b:
+            return float(a == b)
+        return 2 * sum((collections.Counter(a) & collections.Counter(b)).values()) / (len(a) + len(b))
+
+    return max(one(truth) for truth in truths)
+
+
+def _accepted(one) -> list[str]:
+    return [text for text, _ in one.answers] or [""]
