@@ -85,10 +85,10 @@ def _hints(inside: Any, where: str, root: str) -> dict[str, Any] | None:
     where: the path of the mapping.  root: the first step of that path.
     """
     if where == "config":
-        from xfm.train.settings import OTHERS, Settings
+        from xfm.train.settings import OTHERS, TrainSettings
 
         others = {"init": Sequence, "transforms": Sequence[Mapping], "evals": Sequence, "name": str, "notes": str}
-        return {**{name: others.get(name, Mapping) for name in OTHERS}, **_fields(Settings)}
+        return {**{name: others.get(name, Mapping) for name in OTHERS}, **_fields(TrainSettings)}
     if where == "config.start":
         from xfm.train.start import Start
 
