@@ -55,9 +55,11 @@ examples:
   xfm convert sentence-transformers/all-MiniLM-L6-v2 minilm --dry-run
   xfm convert google-bert/bert-base-uncased tagger_base --head masked_lm
   xfm convert runs/first my_bert
+  xfm convert runs/cola cola.npz
 
 SOURCE is a folder or a name on the Hub, or the workdir of `xfm train`; DEST will be a folder that transformers
-can load. The dry run prints which tensor becomes which parameter, and which tensors are not used, and why."""
+can load, or a file .npz with only what a run with transforms trained.
+The dry run prints which tensor becomes which parameter, and which tensors are not used, and why."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -152,7 +154,9 @@ def parser() -> Parser:
         epilog=CONVERT,
     )
     convert.add_argument("source", metavar="SOURCE", type=a_name, help="folder, name on the Hub, or workdir of a run")
-    convert.add_argument("dest", metavar="DEST", nargs="?", type=a_name, help="the new folder")
+    convert.add_argument(
+        "dest", metavar="DEST", nargs="?", type=a_name, help="the new folder, or FILE.npz for what transforms trained"
+    )
     convert.add_argument("--dry-run", action="store_true", help="write nothing, print the mapping")
     convert.add_argument("--head", help="the only head to keep; by default all heads are kept")
     convert.add_argument("--revision", metavar="NAME", help="of the Hub's repository")

@@ -26,6 +26,9 @@ SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
 GRID = (3, 4)  # a class token and 12 patches
 
 
+TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
+
+
 def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
@@ -52,10 +55,8 @@ def packed(**known: Any) -> Context:
 
 def shared() -> dict[str, Any]:
     """What parts find in ctx.shared."""
-    tokens = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
     return dict(
-        tokens=tokens,
-        types=tokens % 3,
+        tokens=TOKENS,
         heads=dict(pooled=normal(3, B, D)),
         embedding=normal(4, 11, D),
         embedded=stream(5),
@@ -91,7 +92,7 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
     "norm": lambda kind: (3 * stream() + 1,),
     "residual": lambda kind: (stream(0), stream(1), packed(shared=shared())),
     "ffn": lambda kind: (stream(), packed()),
-    "mixer": lambda kind: (stream(), packed(shared=shared())),
+    "mixer": lambda kind: (stream(), packed(shared=shared(), types=TOKENS % 3)),
     "sight": sight_inputs,
     "embed": lambda kind: (batch(kind), Context() if kind == "patches" else packed()),
     "position": position_inputs,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from xfm.convert.export import run_checkpoint
+from xfm.convert.export import run_checkpoint, trained_alone
 from xfm.errors import XfmError
 from xfm.folders import is_run
 from xfm.hub.checkpoint import load, prepared
@@ -17,7 +17,13 @@ def convert(
     revision: str | None = None,
     dtype: str | None = None,
 ) -> Path:
-    """Writes the checkpoint `source`, or the run of which it is the workdir, as the folder `dest`."""
+    """Writes the checkpoint `source`, or the run of which it is the workdir, as the folder `dest`.
+
+    A `dest` that ends in .npz takes what a run with transforms trained, alone (see `xfm.transforms.saved`).
+    """
+    if Path(dest).suffix == ".npz":
+        _whole_run(head, revision)
+        return trained_alone(source, Path(dest))
     if not is_run(source):
         return load(source, head=head, revision=revision).save(dest, dtype=dtype)
     _whole_run(head, revision)
