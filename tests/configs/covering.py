@@ -1,4 +1,4 @@
-"""Which tiny configs the default run descends: few that together hold every kind of part, structure and objective."""
+"""Which tiny configs learn in the default run: few that have each kind of part, structure, transform and objective."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,8 +12,8 @@ def kinds(spec: Any) -> set[str]:
 
 
 def needs(config: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """What a config's network and its objective are built of."""
-    return {(room, kind) for room in ("model", "objective") for kind in kinds(config[room])}
+    """What a config's network, its transforms and its objective are built of."""
+    return {(room, kind) for room in ("model", "transforms", "objective") for kind in kinds(config.get(room))}
 
 
 def covering(needed: Mapping[str, set]) -> set[str]:

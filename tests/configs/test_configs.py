@@ -18,12 +18,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-<<<<<<< HEAD
-import xfm
 from tests import keys
 from tests.configs.covering import covering, needs
-=======
->>>>>>> main
 from xfm.catalogue import check, entries
 from xfm.describe import example_batch
 from xfm.objectives import build_objective
@@ -41,18 +37,13 @@ def config_of(name, variant):
     return importlib.import_module("xfm.configs." + name.replace("/", ".")).get_config(variant)
 
 
-<<<<<<< HEAD
 NEEDS = {entry.config: needs(plain(config_of(entry.config, "tiny"))) for entry in ENTRIES if not entry.error}
 COVERING = covering(NEEDS)
 TINY = [pytest.param(name, marks=() if name in COVERING else pytest.mark.slow) for name in NEEDS]
 
 
 def shapes_of(config):
-    model = xfm.build(config.model)
-=======
-def shapes(config):
     model = network(config)
->>>>>>> main
     return flatten_dict(jax.eval_shape(model.init, jax.random.key(0), example_batch(config))["params"], sep="/")
 
 
