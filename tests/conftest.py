@@ -3,23 +3,13 @@
 import gc
 import os
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
+from tests.switches import DEVICES, PLAIN, UNOPTIMISED
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests compile far more than they compute: without optimisation compiling takes 60 % of the time, without the fusion
-# emitters half of that again, and in one piece two thirds of what remains. jaxlib 0.11.1 and later lack the second
-# switch, libtpu the last two, and each aborts at one that it does not know. What XLA_FLAGS says itself comes last and
-# wins; the commands of the slow suite run as users run them.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-        *["--xla_cpu_use_fusion_emitters=false"]
-        * (tuple(map(int, version("jaxlib").split(".")[:3])) < (0, 11, 1) and find_spec("libtpu") is None),
-        *["--xla_cpu_parallel_codegen_split_count=1"] * (find_spec("libtpu") is None),
-        os.environ.get("XLA_FLAGS", ""),
-    ]
-)
+# What XLA_FLAGS says itself comes last and wins; the commands of the slow suite run as users run them.
+os.environ["XLA_FLAGS"] = " ".join([DEVICES, UNOPTIMISED, *PLAIN, os.environ.get("XLA_FLAGS", "")])
 
 import jax
 import pytest
