@@ -8,6 +8,7 @@ from safetensors.numpy import load_file
 
 import xfm
 from tests.hub import small
+from xfm.train.record import read_record, write_record
 
 
 def test_the_mapping(run, tmp_path):
@@ -73,9 +74,9 @@ def test_a_run(run, refused, trained, tmp_path):
 
 
 def test_a_run_that_no_family_has(refused, trained, tmp_path):
-    record = json.loads((trained / "config.json").read_text())
-    record["config"]["model"]["pattern"][0]["scale"] = 1.0  # a network of the same parameters
-    (trained / "config.json").write_text(json.dumps(record))
+    record = read_record(trained)
+    record.config["model"]["pattern"][0]["scale"] = 1.0  # a network of the same parameters
+    write_record(trained, record)
     said = refused("convert", trained, tmp_path / "out")
     assert "bert: model.pattern.0.scale is 1.0 and would be None" in said and not (tmp_path / "out").exists()
 
