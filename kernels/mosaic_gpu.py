@@ -125,15 +125,15 @@ def index(shape: tuple[int, int], axis: int, start) -> jax.Array:
     Made where it is used: moved out of a loop, the numbers of all columns would fill registers.
     """
     numbers = plgpu.broadcasted_iota(jnp.int32, (shape[axis],), 0, layout=_MATRIX.reduce(1 - axis)) + start
-    return spread(*settle(numbers), shape, axis)
+    return broadcast(*settle(numbers), shape, axis)
 
 
 def along(ref, axis: int) -> jax.Array:
-    """A vector of shared memory whose places are those of a matrix along `axis`, to be spread over the other."""
+    """A vector of shared memory whose places are those of a matrix along `axis`, to be broadcast over the other."""
     return plgpu.load(ref, layout=_MATRIX.reduce(1 - axis))
 
 
-def spread(vector: jax.Array, shape: tuple[int, int], axis: int) -> jax.Array:
+def broadcast(vector: jax.Array, shape: tuple[int, int], axis: int) -> jax.Array:
     """The matrix whose entries along `axis` are the vector's."""
     return lax.broadcast_in_dim(vector, shape, (axis,))
 
