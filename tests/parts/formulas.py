@@ -430,7 +430,7 @@ def attention(s, p, x, ctx):
 def pooled_relative(s, p, x, ctx):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H): r is of the distance, s one of two vectors for the type."""
     q, k, v = (linear(p[name], x) for name in "qkv")
-    at, types = positions(x, ctx), ctx.shared["types"]
+    at, types = positions(x, ctx), ctx.types
     of_distance = sinusoids(at[:, :, None] - at[:, None, :], x.shape[-1], 10_000.0)
     same = (types[:, :, None] == types[:, None, :]) | (types == 2)[:, :, None] | (types == 2)[:, None, :]
     scores = np.einsum("btnh,btsd,dnh->bnts", q + p["distance_bias"], of_distance, p["r"]["kernel"])
