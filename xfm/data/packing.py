@@ -8,12 +8,12 @@ another (Krell et al., "Efficient Sequence Packing without Cross-contamination",
 import numpy as np
 from jaxtyping import Int
 
-Tokens = Int[np.ndarray, "n"]
+Ids = Int[np.ndarray, "n"]
 Lengths = Int[np.ndarray, "docs"]
 
 
 def stream(
-    tokens: Tokens, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
+    tokens: Ids, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
 ) -> dict[str, Int[np.ndarray, "rows T"]]:
     """Rows of `tokens` only: documents, each followed by `sep`, cut into rows of `length` tokens that begin with `cls`.
 
@@ -30,7 +30,7 @@ def stream(
 
 
 def documents(
-    tokens: Tokens, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
+    tokens: Ids, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
 ) -> dict[str, Int[np.ndarray, "rows T"]]:
     """Rows of several documents: `tokens`, `segments` (1..k, and 0 for padding at the end) and `positions`, which
     begin at 0 in every segment.
