@@ -35,8 +35,9 @@ def documents(
     """Rows of several documents: `tokens`, `segments` (1..k, and 0 for padding at the end) and `positions`, which
     begin at 0 in every segment.
 
-    Arguments as in `stream`. A segment is `cls`, a document, `sep`; a document too long for a row is split into
-    several segments. In order, each piece goes to the row with the least sufficient room (online best fit).
+    Arguments as in `stream`; `pad` is the id of padding. A segment is `cls`, a document, `sep`; a document too long for
+    a row is split into several segments. In order, each piece goes to the row with the least sufficient room (online
+    best fit).
     """
     ends = (cls is not None) + (sep is not None)
     starts, sizes = _pieces(np.asarray(lengths, np.int64), length - ends)
