@@ -164,13 +164,16 @@ def test_gradient_that_is_not_finite_is_not_applied_though_the_loss_is():
 
 
 def test_frozen_parameters_stay_and_do_not_count_in_the_norm():
+    """Nor does their moving average move, by rounding or otherwise."""
     objective = Linear(noise=0.0)
-    optimiser, state = start(objective, freeze=["head/kernel"])
+    optimiser, state = start(objective, ema=0.9, freeze=["head/kernel"])
     kernel = np.asarray(state.params["head"]["kernel"])
     grads = jax.grad(lambda p: objective.loss(p, state.extra, BATCHES.rows(0), None, train=False)[0])(state.params)
     norm = optax.tree.norm(grads["head"]["bias"])
-    state, metrics = make_step(objective, optimiser)(state, BATCHES.rows(0))
+    state, metrics = make_step(objective, optimiser, ema=0.9)(state, BATCHES.rows(0))
     np.testing.assert_array_equal(state.params["head"]["kernel"], kernel)
+    np.testing.assert_array_equal(state.ema["head"]["kernel"], kernel)
+    assert (0.9 * kernel + (1 - 0.9) * kernel != kernel).any()
     np.testing.assert_allclose(metrics["grad_norm"][0], norm, rtol=1e-6)
 
 

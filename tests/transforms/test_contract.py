@@ -18,6 +18,7 @@ from xfm.errors import XfmError
 from xfm.paths import flatten
 from xfm.sharding import RULES, rule_of
 from xfm.spec import SpecError
+from xfm.structures.sublayer import Sublayer
 from xfm.train.optimiser import frozen_paths
 from xfm.transforms import TRANSFORMS, network, operated, transformed
 from xfm.transforms.adapter_bias import shift
@@ -222,8 +223,7 @@ class Doubling(Transform):
     def around(self, own):
         def run(call, args, kwargs, context):
             out = call(*args, **kwargs)
-            is_sublayer = type(context.module).__name__ == "Sublayer" and context.method_name == "__call__"
-            return (2 * out[0], *out[1:]) if is_sublayer else out
+            return (2 * out[0], *out[1:]) if isinstance(context.module, Sublayer) else out
 
         return run
 
