@@ -159,7 +159,12 @@ class Case:
 @functools.cache
 def case(slot: str, kind: str, number: int) -> Case:
     """The example of that number."""
-    spec = {"kind": kind, **EXAMPLES[slot][kind][number]}
+    return case_of(slot, kind, EXAMPLES[slot][kind][number])
+
+
+def case_of(slot: str, kind: str, spec: dict) -> Case:
+    """A case of any spec."""
+    spec = {"kind": kind, **spec}
     part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, INPUTS[slot](kind))
     method = doors if slot == "position" else None
     with noted() as starts:

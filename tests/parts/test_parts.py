@@ -114,20 +114,6 @@ def test_ffns_read_one_token(kind, spec):
     assert_close(moved[:, 7:], y[:, 7:], rtol=0)
 
 
-# --- residual
-
-
-def test_what_a_residual_drops():
-    residual, x, y = build(SLOTS["residual"], dict(kind="plain", drop=0.5, drop_path=0.5)), stream(0), stream(1)
-    ctx, rows, units = Context(train=True, depth=1.0), [], []
-    for i in range(200):
-        added = residual.apply({}, 0 * x, jnp.ones_like(y), ctx, rngs={"dropout": jax.random.key(i)})
-        rows.append(np.asarray(jnp.abs(added).max((1, 2)) > 0))
-        units.append(np.asarray(added))
-    assert abs(np.mean(rows) - 0.5) < 0.13  # 400 draws, five deviations
-    assert abs(np.mean(units) - 1.0) < 0.2  # what is kept grows, so the mean stays
-
-
 # --- head
 
 
