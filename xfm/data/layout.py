@@ -9,10 +9,12 @@ Texts never cross rows, so attention costs what rows of that length cost, whatev
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Int
 
+from xfm.batch import part_of, prefixed, prefixes
 from xfm.data.balance import deal, work
 from xfm.data.batches import Batches, stacked
 from xfm.data.packing import best_fit, ramp
@@ -51,7 +53,8 @@ class Tokens:
 
 
 class Unpadded:
-    """Batches with one more array, `cells` [G R L]: of each of G groups of texts its R rows of L tokens.
+    """Batches with one more array, `cells` [G R L]: of each of G groups of texts its R rows of L tokens. Each further
+    text of a row, with a prefix, has cells of its own, `positive/cells`.
 
     A cell holds the place of its token among the group's tokens, which are those of its texts one after the other
     (text · T + token); a number beyond them where no token lies. Group g's texts are, where steps do not accumulate,
@@ -61,9 +64,10 @@ class Unpadded:
     """
 
     def __init__(self, batches: Batches, layout: Tokens, groups: int = 1, accumulate: int = 1):
-        shape = batches.spec()["tokens"][0] if "tokens" in batches.spec() else ()
-        if not shape:
-            names = ", ".join(batches.spec())
+        spec = batches.spec()
+        shapes = {prefix: spec[name][0] for prefix in prefixes(spec) if (name := prefixed(prefix, "tokens")) in spec}
+        if not shapes:
+            names = ", ".join(spec)
             raise XfmError(f"layout 'tokens' lays out rows of tokens, and this data has {names}; set layout 'padded'")
         if batches.batch % groups:
             raise XfmError(f"a batch of {batches.batch} rows does not divide among {groups} groups of rows")
@@ -72,14 +76,17 @@ class Unpadded:
         self.batches, self.batch, self.layout = batches, batches.batch, layout
         self.groups, self.accumulate = groups, accumulate
         self.source, self.seed = batches.source, batches.seed
-        self.tokens, self.length = shape[-1], shape[-1] if layout.length is None else layout.length
-        if self.length < self.tokens:
+        longest = max(shape[-1] for shape in shapes.values())
+        if layout.length is not None and layout.length < longest:
             raise XfmError(
-                f"layout 'tokens': rows of length={self.length} cannot hold texts of up to {self.tokens} tokens; "
-                f"give {self.tokens} or more"
+                f"layout 'tokens': rows of length={layout.length} cannot hold texts of up to {longest} tokens; "
+                f"give {longest} or more"
             )
-        texts = int(np.prod(shape[1:-1], dtype=int))
-        self._known = np.full((len(batches.source), texts, 2), -1, np.int32)
+        self.tokens = {prefix: shape[-1] for prefix, shape in shapes.items()}
+        self.lengths = {prefix: layout.length or tokens for prefix, tokens in self.tokens.items()}
+        counts = np.cumsum([0, *(int(np.prod(shape[1:-1], dtype=int)) for shape in shapes.values())]).tolist()
+        self._own = dict(zip(shapes, map(slice, counts[:-1], counts[1:]), strict=True))  # texts of each prefix
+        self._known = np.full((len(batches.source), counts[-1], 2), -1, np.int32)
         self._plans: dict[int, Plan] = {}
 
     def epoch(self, step: int) -> int:
@@ -92,13 +99,15 @@ class Unpadded:
         if not 0 <= start <= stop <= self.batch or start % per or stop % per:
             raise ValueError(f"rows {start}..{stop} are not whole groups of {per} rows of a batch of {self.batch}")
         out = stacked([self.batches.at(place) for place in plan.places[own][start:stop].tolist()])
-        return {**out, "cells": plan.cells(own, range(start // per, stop // per), self.length)}
+        groups = range(start // per, stop // per)
+        return {**out, **{prefixed(name, "cells"): one.cells(own, groups) for name, one in plan.texts.items()}}
 
     def spec(self, rows: int | None = None, step: int = 0) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and dtype of each array of a batch of `step`."""
         plan, _ = self._of(step)
-        shape = (self.groups, plan.rows, self.length)
-        return {**self.batches.spec(rows), "cells": (shape, np.dtype(np.int32))}
+        shapes = {name: (self.groups, one.rows, one.length) for name, one in plan.texts.items()}
+        cells = {prefixed(name, "cells"): (shape, np.dtype(np.int32)) for name, shape in shapes.items()}
+        return {**self.batches.spec(rows), **cells}
 
     def _of(self, step: int) -> tuple["Plan", int]:
         """The plan of the window that a step lies in, and which of its steps it is."""
@@ -120,17 +129,23 @@ class Unpadded:
             of = deal(work(sizes, self.layout.width).sum(1), W * G).reshape(W, G, per)
         places = np.empty((W, B), np.int64)
         places[:, mine] = first + of
-        fits = [_laid(sizes[texts].ravel(), self.length) for texts in of.reshape(W * G, per)]
-        starts = np.stack([start for start, _ in fits]).reshape(W, G, -1)
-        spans = spans[of].reshape(W, G, -1, 2)
-        return Plan(places, starts, spans, self._capacity(max(rows for _, rows in fits)), self.tokens)
+        return Plan(places, {prefix: self._laid(prefix, spans[:, own], of) for prefix, own in self._own.items()})
 
-    def _capacity(self, needed: int) -> int:
+    def _laid(self, prefix: str, spans: Int[np.ndarray, "W*B texts 2"], of: Int[np.ndarray, "W G rows"]) -> "Laid":
+        """Where the texts of a prefix lie.  of: the rows of each group."""
+        W, G, per = of.shape
+        sizes, length = spans[..., 1] - spans[..., 0], self.lengths[prefix]
+        fits = [_laid(sizes[rows].ravel(), length) for rows in of.reshape(W * G, per)]
+        starts = np.stack([start for start, _ in fits]).reshape(W, G, -1)
+        rows = self._capacity(max(rows for _, rows in fits), length)
+        return Laid(starts, spans[of].reshape(W, G, -1, 2), rows, length, self.tokens[prefix])
+
+    def _capacity(self, needed: int, length: int) -> int:
         if self.layout.rows is None:
             return rounded(needed)
         if needed > self.layout.rows:
             raise XfmError(
-                f"layout 'tokens': the texts of a step need {needed} rows of {self.length} tokens and rows="
+                f"layout 'tokens': the texts of a step need {needed} rows of {length} tokens and rows="
                 f"{self.layout.rows}; raise it, or leave it out"
             )
         return self.layout.rows
@@ -139,25 +154,35 @@ class Unpadded:
         """Of each text of a row of the source where it begins and ends; looked up once."""
         if self._known[index, 0, 0] < 0:
             row = self.source[index]
-            self._known[index] = spans(row.get("segments", np.ones_like(row["tokens"])))
+            parts = (part_of(row, prefix) for prefix in self._own)
+            found = [spans(part.get("segments", np.ones_like(part["tokens"]))) for part in parts]
+            self._known[index] = np.concatenate(found)
         return self._known[index]
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """places: of each row of W steps its number in the endless sequence.  rows: R of each group.  tokens: T.
+    """places: of each row of W steps its number in the endless sequence.  texts: by prefix, where they lie."""
+
+    places: Int[np.ndarray, "W B"]
+    texts: Mapping[str, "Laid"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Laid:
+    """rows: R of each group, of `length` cells.  tokens: T.
 
     starts: of each text of a group the cell where it begins.  spans: the tokens of it that are there.
     """
 
-    places: Int[np.ndarray, "W B"]
     starts: Int[np.ndarray, "W G texts"]
     spans: Int[np.ndarray, "W G texts 2"]
     rows: int
+    length: int
     tokens: int
 
-    def cells(self, step: int, groups: range, length: int) -> Int[np.ndarray, "g R L"]:
-        texts = self.starts.shape[-1]
+    def cells(self, step: int, groups: range) -> Int[np.ndarray, "g R L"]:
+        texts, length = self.starts.shape[-1], self.length
         out = np.empty((len(groups), self.rows * length), np.int32)
         # Each empty cell has a number of its own, so that no two are the same.
         out[:] = texts * self.tokens + np.arange(self.rows * length)
