@@ -7,14 +7,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests compile far more than they compute: without optimisation compiling takes 60 % of the time, and without the
-# fusion emitters half of that again. (jaxlib 0.11.1 and later, and libtpu, lack that switch and abort at unknown ones.)
-# What XLA_FLAGS says itself comes last and wins; the commands of the slow suite run as users run them.
+# Tests compile far more than they compute: without optimisation compiling takes 60 % of the time, without the fusion
+# emitters half of that again, and in one piece two thirds of what remains. jaxlib 0.11.1 and later lack the second
+# switch, libtpu the last two, and each aborts at one that it does not know. What XLA_FLAGS says itself comes last and
+# wins; the commands of the slow suite run as users run them.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
         *["--xla_cpu_use_fusion_emitters=false"]
         * (tuple(map(int, version("jaxlib").split(".")[:3])) < (0, 11, 1) and find_spec("libtpu") is None),
+        *["--xla_cpu_parallel_codegen_split_count=1"] * (find_spec("libtpu") is None),
         os.environ.get("XLA_FLAGS", ""),
     ]
 )
@@ -22,7 +24,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 import jax
 import pytest
 
-from tests.costs import by_folder, note
+from tests.costs import by_file, cpu, note
 from tests.rotation import keeps
 
 # In the user's cache folder, so that a fresh clone finds what an older one compiled; one folder for each compiler.
@@ -45,11 +47,30 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item, keep in zip(items, kept, strict=True) if keep]
 
 
+SPENT = [0.0]  # the CPU seconds of this process when a report was last made
+
+
+def pytest_runtestloop():
+    # Tracing makes millions of small objects that live long, which the collector would visit again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
+    SPENT[0] = cpu()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    """Each report carries what was spent since the one before it; worker processes send it to the first process."""
+    outcome = yield
+    now = cpu()
+    outcome.get_result().cpu, SPENT[0] = now - SPENT[0], now
+
+
 def pytest_terminal_summary(terminalreporter, config):
     file = os.environ.get("XFM_COSTS")
-    if file and not hasattr(config, "workerinput"):  # the worker processes' reports reach the first process
+    if file and not hasattr(config, "workerinput"):
         found = [report for reports in terminalreporter.stats.values() for report in reports]
-        note(Path(file), by_folder(report for report in found if hasattr(report, "duration")))
+        note(Path(file), by_file(report for report in found if hasattr(report, "cpu")))
 
 
 @pytest.fixture

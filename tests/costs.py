@@ -1,43 +1,69 @@
-"""What each folder of tests costs, noted by every run of pytest that finds XFM_COSTS set, and printed as a table.
+"""What each file of tests costs, in CPU seconds: noted by every run of pytest that finds XFM_COSTS set.
 
-python -m tests.costs FILE     prints the table of the runs that were noted in FILE
+python -m tests.costs FILE     prints the tables of the runs that were noted in FILE
+
+CPU seconds are those of the process that runs a test, of its threads and of the processes that it starts and waits
+for. Unlike the clock they hardly depend on what else the machine does.
 """
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
-def by_folder(reports: Iterable) -> dict[str, tuple[int, float]]:
-    """folder -> (tests, seconds) of pytest's reports: a test's seconds are those of its setup, call and teardown."""
+def cpu() -> float:
+    """The CPU seconds so far of this process, and of those it started that have ended."""
+    return sum(os.times()[:4])
+
+
+def by_file(reports: Iterable) -> dict[str, tuple[int, float]]:
+    """file -> (tests, CPU seconds) of pytest's reports: those of a test's setup, call and teardown."""
     seconds, tests = Counter(), {}
     for report in reports:
-        folder = report.nodeid.rpartition("/")[0] if "/" in report.nodeid else "tests"
-        folder = "/".join(folder.split("::")[0].split("/")[:2])
-        seconds[folder] += report.duration
-        tests.setdefault(folder, set()).add(report.nodeid)
-    return {folder: (len(tests[folder]), seconds[folder]) for folder in seconds}
+        file = report.nodeid.partition("::")[0]
+        seconds[file] += report.cpu
+        tests.setdefault(file, set()).add(report.nodeid)
+    return {file: (len(tests[file]), seconds[file]) for file in seconds}
 
 
-def note(file: Path, folders: Mapping[str, tuple[int, float]]) -> None:
+def by_folder(files: Mapping[str, tuple[int, float]]) -> dict[str, tuple[int, float]]:
+    """Folder -> (tests, CPU seconds) of what `by_file` gives."""
+    tests, seconds = Counter(), Counter()
+    for file, (count, cost) in files.items():
+        folder = "/".join(file.split("/")[:-1][:2]) or file
+        tests[folder] += count
+        seconds[folder] += cost
+    return {folder: (tests[folder], seconds[folder]) for folder in seconds}
+
+
+def note(file: Path, files: Mapping[str, tuple[int, float]]) -> None:
     """Adds a run to the file, as one line."""
     with file.open("a") as out:
-        print(json.dumps(folders), file=out)
+        print(json.dumps(files), file=out)
 
 
-def table(runs: Iterable[Mapping[str, tuple[int, float]]]) -> str:
-    """The folders of all runs together, the costliest first; seconds are those of one process after the other."""
+def added(runs: Iterable[Mapping[str, tuple[int, float]]]) -> dict[str, tuple[int, float]]:
+    """All runs together."""
     tests, seconds = Counter(), Counter()
     for run in runs:
-        for folder, (count, cost) in run.items():
-            tests[folder] += count
-            seconds[folder] += cost
-    lines = [f"{'folder':24}{'tests':>8}{'seconds':>10}"]
-    lines += [f"{folder:24}{tests[folder]:8}{cost:10.0f}" for folder, cost in seconds.most_common()]
-    return "\n".join([*lines, f"{'all':24}{sum(tests.values()):8}{sum(seconds.values()):10.0f}"])
+        for name, (count, cost) in run.items():
+            tests[name] += count
+            seconds[name] += cost
+    return {name: (tests[name], seconds[name]) for name in seconds}
+
+
+def table(costs: Mapping[str, tuple[int, float]], most: int | None = None) -> str:
+    """One line for each name, the costliest first, `most` of them, and one for all."""
+    lines = [f"{'':44}{'tests':>8}{'CPU s':>10}"]
+    ranked = sorted(costs.items(), key=lambda item: -item[1][1])
+    lines += [f"{name:44}{count:8}{cost:10.1f}" for name, (count, cost) in ranked[:most]]
+    tests, seconds = (sum(column) for column in zip((0, 0), *costs.values(), strict=True))
+    return "\n".join([*lines, f"{'all':44}{tests:8}{seconds:10.1f}"])
 
 
 if __name__ == "__main__":
-    print(table(map(json.loads, Path(sys.argv[1]).read_text().splitlines())))
+    files = added(map(json.loads, Path(sys.argv[1]).read_text().splitlines()))
+    print(table(by_folder(files)), table(files, 25), sep="\n\n")

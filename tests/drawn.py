@@ -1,21 +1,68 @@
-"""Parameters away from their initial values, so that zeros and ones hide nothing, and modules run compiled."""
+"""Parameters by NumPy, away from their initial values, so that zeros and ones hide nothing; and modules run compiled.
+
+Only the shapes of an initialisation are traced. Compiling one takes longer than all that a test then does with it.
+"""
 
 import functools
+import math
+import re
+import zlib
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+
+def _of_size(rng, shape):
+    """As wide as keeps the size of a stream: 1 / sqrt(fan in), all axes but the last one counted."""
+    return rng.standard_normal(shape) * np.clip(math.prod(shape[:-1]) ** -0.5, 0.05, 0.3)
+
+
+def _inverse_softplus(rng, shape):
+    step = np.exp(rng.uniform(np.log(1e-3), np.log(1e-1), shape))
+    return step + np.log(-np.expm1(-step))
+
+
+# The last name of a path -> values in the range in which its part is meant to work; the first match counts.
+STARTS = (
+    (r"scale|d", lambda rng, shape: np.ones(shape)),
+    (r"a_log", lambda rng, shape: np.log(rng.uniform(1, 16, shape))),
+    (r"dt_bias", _inverse_softplus),
+    (r"(.*_)?bias|temperature|shift|sink", lambda rng, shape: np.zeros(shape)),
+    (r"kernel|depth|point|query", _of_size),
+    (r"", lambda rng, shape: 0.02 * rng.standard_normal(shape)),
+)
+
+
+def shapes(init, *inputs, method=None):
+    """What `init(key, *inputs)` would give, as shapes and dtypes; a module stands for its own `init`."""
+    if hasattr(init, "init"):
+        init = init.init if method is None else functools.partial(init.init, method=method)
+    return jax.eval_shape(init, jax.random.key(1), *inputs)
+
+
+def values(tree, by: float = 0.1, seed: int = 0):
+    """Arrays in the place of shapes: each path has its own draw, `by` away from where such a parameter starts."""
+    found = {}
+    for path, leaf in flatten_dict(tree, keep_empty_nodes=True).items():
+        if not hasattr(leaf, "shape"):
+            found[path] = leaf  # an empty node
+            continue
+        rng = np.random.default_rng([seed, zlib.crc32("/".join(path).encode())])
+        start = next(draw for name, draw in STARTS if re.fullmatch(name or ".*", path[-1]))
+        found[path] = (start(rng, leaf.shape) + by * rng.standard_normal(leaf.shape)).astype(leaf.dtype)
+    return jax.device_put(unflatten_dict(found))
+
+
+def drawn(module, *inputs, by: float = 0.1, method=None):
+    """A module's variables for these inputs, by NumPy."""
+    return values(shapes(module, *inputs, method=method), by)
 
 
 def spread(params, by: float = 0.1):
     """Every leaf with normal noise of that size added."""
     rng = np.random.default_rng(2)
-    return jax.tree.map(lambda a: a + by * rng.standard_normal(a.shape, np.float32), params)
-
-
-def drawn(module, *inputs, by: float = 0.1, method=None):
-    """A module's variables for these inputs, spread."""
-    init = functools.partial(module.init, method=method)
-    return spread(jax.jit(init)(jax.random.key(1), *inputs), by)
+    return jax.tree.map(lambda a: np.asarray(a) + by * rng.standard_normal(a.shape, np.float32), params)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,8 +1,9 @@
 """Three commits of .ci/run meet every test, and what changed is met each time. Takes no time."""
 
+import json
 from types import SimpleNamespace
 
-from tests.costs import by_folder, note, table
+from tests.costs import added, by_file, by_folder, note, table
 from tests.rotation import STAGES, keeps, related, third_of
 
 FILES = [f"tests/train/test_{i}.py" for i in range(50)]
@@ -42,15 +43,20 @@ def test_what_changed_is_always_met():
     assert all(keeps(f"{tests[0]}::test_it", slow, third, tests) for slow in (False, True) for third in range(3))
 
 
-def test_costs_are_added_up_by_folder(tmp_path):
+def test_costs_are_added_up_by_file_and_by_folder(tmp_path):
     reports = [
-        SimpleNamespace(nodeid=f"tests/{file}.py::test_it", duration=duration)
-        for file, duration in (("train/test_a", 1.0), ("train/test_a", 2.0), ("hub/cases/test_b", 4.0), ("test_c", 0.5))
+        SimpleNamespace(nodeid=f"tests/{file}.py::test_it[a/b]", cpu=cpu)
+        for file, cpu in (("train/test_a", 1.0), ("train/test_a", 2.0), ("hub/cases/test_b", 4.0), ("test_c", 0.5))
     ]
-    found = by_folder(reports)
-    assert found == {"tests/train": (1, 3.0), "tests/hub": (1, 4.0), "tests": (1, 0.5)}
+    files = by_file(reports)
+    assert files == {
+        "tests/train/test_a.py": (1, 3.0),
+        "tests/hub/cases/test_b.py": (1, 4.0),
+        "tests/test_c.py": (1, 0.5),
+    }
+    assert by_folder(files) == {"tests/train": (1, 3.0), "tests/hub": (1, 4.0), "tests": (1, 0.5)}
     for _ in range(2):
-        note(tmp_path / "costs", found)
-    lines = table([found, found]).splitlines()
-    assert lines[1].split() == ["tests/hub", "2", "8"] and lines[-1].split() == ["all", "6", "15"]
-    assert len((tmp_path / "costs").read_text().splitlines()) == 2
+        note(tmp_path / "costs", files)
+    twice = added([json.loads(line) for line in (tmp_path / "costs").read_text().splitlines()])
+    lines = table(by_folder(twice), most=1).splitlines()
+    assert lines[1].split() == ["tests/hub", "2", "8.0"] and lines[2].split() == ["all", "6", "15.0"]

@@ -93,7 +93,8 @@ class Context:
         heard = batch["heard"] > 0 if "heard" in batch else None
         shared = {"global": batch["global"] > 0} if "global" in batch else {}
         shared |= known.pop("shared", {})
-        ctx = cls(positions, segments, heard, batch.get("types"), at=batch.get("at"), shared=shared, **known)
+        known = {"types": batch.get("types"), "at": batch.get("at"), **known}
+        ctx = cls(positions, segments, heard, shared=shared, **known)
         return ctx if positions is None else ctx.replace(positions=ctx.clean(positions))
 
     def real(self, x: Shaped[Array, "B T *any"]) -> Bool[Array, "B T"]:

@@ -1,11 +1,11 @@
-"""OPT: causal language models from 125M to 175B parameters, made to be studied.
+"""OPT: open causal language models from 125M to 175B parameters.
 
 Zhang, Roller, Goyal, Artetxe, Chen, Chen, Dewan, Diab, Li, Lin, Mihaylov, Ott, Shleifer, Shuster, Simig, Koura,
 Sridhar, Wang, Zettlemoyer, "OPT: Open Pre-trained Transformer Language Models", 2022.
 
-Reproduced: the networks of table 1, parameter for parameter (350M as it was released: norms after, and tables of half
-the width), with its rates and batches and the recipe of section 2: 300B tokens in rows of 2048.
-Not as there: the rate of 175B was changed by hand several times (figure 1); here it is the planned one.
+Reproduced: the networks of table 1, parameter for parameter (350M as released: post-norm, and tables of half the
+width), with its rates and batches, and the recipe of section 2: 300B tokens in rows of 2048.
+Different from the paper: there the rate of 175B was changed by hand several times (figure 1); here it is as planned.
 Command: xfm train configs/text/opt.py:125m --workdir runs/opt --config.data.path=FOLDER_OF_TEXT
 Cost: 300B tokens; 992 A100 for two months (175B).  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.
@@ -35,13 +35,13 @@ def network(
     layers, width, heads, vocab, length, hidden=None, table=None, norms="in", last="layernorm",
     activation="relu", bias=True, drop=0.0,
 ):  # fmt: skip
-    """A causal stack whose head is its embedding.
+    """The spec of a causal stack whose head is tied to its embedding.
 
-    table: width of the embedding, if it is not the stream's.  norms: of sublayers, "in" or "out".  last: kind of the
-    norm at the end, None for none.
+    table: width of the embedding, if it differs from the model's.  norms: of sublayers, "in" or "out".
+    last: kind of the final norm, None for none.
     """
     norm = dict(kind="layernorm", eps=1e-5)
-    # Rows 0 and 1 of the table belong to no place.
+    # Rows 0 and 1 of the table are not used by any position.
     position = dict(kind="learned", length=length + 2, first=2)
     embed = dict(kind="tokens", vocab=vocab, width=width, position=position)
     if table is not None:

@@ -137,23 +137,22 @@ class GridTable:
                 f"a table for a grid of {h} x {w} has shape ({2 * h - 1}, {2 * w - 1}, {N}), not {self.table.shape}"
             )
         _of_heads(self.table.shape[2:], N)
-        if T != S or T != h * w:
-            raise ValueError(f"a table for a grid of {h} x {w} fits {h * w} queries and keys, not {T} and {S}")
+        _of_grid(self.grid, T, S)
 
 
-@_describes(data_fields=["rates"], meta_fields=["width"])
+@_describes(data_fields=["rates"], meta_fields=["grid"])
 @dataclasses.dataclass(frozen=True)
 class GridDecay:
     """-rate · (|dy| + |dx|) between tokens of a grid in raster order, one rate per head.
 
-    Fan et al. 2024 (RMT), section 3.2: the logarithm of its decay by Manhattan distance.  width: tokens in a row.
+    Fan et al. 2024 (RMT), section 3.2: the logarithm of its decay by Manhattan distance.  grid: (h, w).
     """
 
     rates: Float[Array, "N"]
-    width: int
+    grid: tuple[int, int]
 
     def block(self, b, n, query, key):
-        (qy, qx), (ky, kx) = (divmod(index, self.width) for index in (query, key))
+        (qy, qx), (ky, kx) = (divmod(index, self.grid[1]) for index in (query, key))
         steps = jnp.abs(qy[:, None] - ky[None, :]) + jnp.abs(qx[:, None] - kx[None, :])
         return -jnp.asarray(self.rates)[n] * steps.astype(jnp.float32)
 
@@ -162,8 +161,7 @@ class GridDecay:
 
     def check(self, B: int, N: int, T: int, S: int) -> None:
         _of_heads(self.rates.shape, N)
-        if self.width < 1:
-            raise ValueError(f"a row of a grid holds 1 token or more, not {self.width}")
+        _of_grid(self.grid, T, S)
 
 
 @_describes(data_fields=["q", "k", "of_key", "of_query", "rows"], meta_fields=[])
@@ -240,6 +238,12 @@ def check(bias: Bias | None, B: int, N: int, T: int, S: int, offset) -> None:
 def _of_heads(shape: tuple[int, ...], N: int) -> None:
     if shape != (N,):
         raise ValueError(f"the bias is of {shape[0] if len(shape) == 1 else shape} heads, the queries of {N}")
+
+
+def _of_grid(grid: tuple[int, int], T: int, S: int) -> None:
+    h, w = grid
+    if T != S or T != h * w:
+        raise ValueError(f"a bias of a grid of {h} x {w} fits {h * w} queries and keys, not {T} and {S}")
 
 
 def _skewed(rows: Float[Array, "t t+s"], s: int) -> Float[Array, "t s"]:

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 
-import xfm
 from xfm.catalogue import check, entries
 from xfm.describe import example_batch
 from xfm.objectives import build_objective
 from xfm.sharding import RULES, rule_of
 from xfm.spec import plain
+from xfm.transforms import network
 from xfm.vocabulary import Vocabulary
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "params"
@@ -33,7 +33,7 @@ def config_of(name, variant):
 
 
 def shapes(config):
-    model = xfm.build(config.model)
+    model = network(config)
     return flatten_dict(jax.eval_shape(model.init, jax.random.key(0), example_batch(config))["params"], sep="/")
 
 

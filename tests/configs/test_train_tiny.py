@@ -12,6 +12,7 @@ from xfm.catalogue import entries
 # nats by which the validation loss must lie below the baseline; a config without an entry fails
 MARGINS = {
     "text/finetune_classification": 1.0,
+    "text/adapter_bias": 1.0,
     "text/finetune_tagging": 1.2,
     "text/finetune_span": 0.9,
     "text/finetune_pair": 0.3,

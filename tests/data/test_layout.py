@@ -54,7 +54,7 @@ def test_work_counts_the_square_against_the_width():
 
 
 def test_uneven_numbers_cannot_be_dealt():
-    with pytest.raises(XfmError, match="10 rows cannot be dealt to 4 devices alike; give a multiple of 4"):
+    with pytest.raises(XfmError, match="10 rows cannot be divided equally among 4 devices; give a multiple of 4"):
         deal(np.ones(10), 4)
 
 
@@ -197,9 +197,9 @@ def test_fewer_rows_than_padded():
     "layout,ways,sentence",
     [
         (Tokens(length=16), 1, "rows of length=16 cannot hold texts of up to 32 tokens; give 32 or more"),
-        (Tokens(rows=5), 1, r"the texts of a step need 1\d rows of 32 tokens and rows=5; raise it, or leave it out"),
-        (Tokens(window=0), 1, "window and rows are 1 or more, not 0 and None"),
-        (Tokens(), 3, "a batch of 16 rows does not divide among 3 groups"),
+        (Tokens(rows=5), 1, r"the texts of a step need 1\d rows of 32 tokens, but rows=5; raise it, or leave it out"),
+        (Tokens(window=0), 1, "window=0 and rows=None must both be 1 or more"),
+        (Tokens(), 3, "a batch of 16 rows cannot be divided among 3 groups"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(layout, ways, sentence):

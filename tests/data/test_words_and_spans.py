@@ -52,13 +52,13 @@ def test_conll_columns(tmp_path):
     assert open_data({**spec, "column": 1}, tmp_path).valid.truth == [["NN", "NN"], ["PRP", "VB"]]
     (tmp_path / "dev.conll").write_text("it O\n\nHe O\nNew York B-LOC\n")
     with pytest.raises(
-        XfmError, match="dev.conll:4 has 3 columns where line 3, of the same sentence, has 2; a word holds"
+        XfmError, match="dev.conll:4 has 3 columns where line 3, of the same sentence, has 2; a word cannot"
     ):
         open_data(spec, tmp_path)
     (tmp_path / "dev.conll").write_text("it x O\n\nHe O\n")  # sentences may differ
     assert open_data(spec, tmp_path).valid.truth == [["O"], ["O"]]
     (tmp_path / "dev.conll").write_text("it\n")
-    with pytest.raises(XfmError, match="dev.conll:1 has no tag beside 'it'"):
+    with pytest.raises(XfmError, match="dev.conll:1 has no tag after 'it'"):
         open_data(spec, tmp_path)
 
 
@@ -131,14 +131,14 @@ def test_a_file_that_is_no_squad(tmp_path):
     text = (tmp_path / "dev.json").read_text()
     for wrong, words in (
         (text.replace('"answer_start": ', '"answer_start": 1'), "does not read '1875' at character"),
-        (text.replace("paragraphs", "pages"), "not laid out as SQuAD is .KeyError: 'paragraphs'"),
-        ("[]", "not laid out as SQuAD"),
+        (text.replace("paragraphs", "pages"), "not in SQuAD's format .KeyError: 'paragraphs'"),
+        ("[]", "not in SQuAD's format"),
     ):
         (tmp_path / "dev.json").write_text(wrong)
         with pytest.raises(XfmError, match=words):
             open_data(spec, tmp_path)
     squad(tmp_path)
-    with pytest.raises(XfmError, match="length=8 leaves no room for a text beside a question of 17 tokens"):
+    with pytest.raises(XfmError, match="length=8 leaves no room for a context after a question of 17 tokens"):
         open_data({**spec, "length": 8}, tmp_path)
 
 

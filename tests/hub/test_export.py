@@ -26,6 +26,7 @@ from xfm.tokenizers import TOKENIZERS
 GOLDENS = sorted(path.stem for path in small.GOLDENS.glob("*.npz"))
 # config -> class that its network is written as
 CLASSES = {
+    "adapter_bias": "BertForSequenceClassification",
     "albert": "AlbertForMaskedLM", "bert": "BertForMaskedLM", "bigbird": "BigBirdForMaskedLM",
     "convbert": "ConvBertForMaskedLM", "deberta": "DebertaV2ForMaskedLM", "distilbert": "DistilBertForMaskedLM",
     "domains": "BertForMaskedLM", "electra": "ElectraForPreTraining", "eurobert": "EuroBertForMaskedLM",

@@ -39,7 +39,7 @@ def test_the_wrong_end_token_means_the_highest_id():
 def test_a_towers_unknown_key_is_refused_with_its_place():
     with pytest.raises(XfmError, match=r"text_config sets rope_theta"):
         network(clip.WHOLE_CLIP, text_config=dict(rope_theta=1e4), vision_config={})
-    with pytest.raises(XfmError, match="holds the settings of a network"):
+    with pytest.raises(XfmError, match="must be an object with a network's settings"):
         network(clip.WHOLE_CLIP, text_config=7)
 
 

@@ -190,7 +190,7 @@ def expected(case, dtype=jnp.float32):
 
 
 def drawn(*shape, seed=1):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
 
 
 def marks(B, S):
@@ -254,7 +254,7 @@ BIASES = {
     "dense": lambda B, T, S, N: Dense(drawn(B, N, T, S)),
     "dense, shared": lambda B, T, S, N: Dense(drawn(1, 1, T, S)),
     "grid table": lambda B, T, S, N: GridTable(drawn(9, 13, N), (5, 7)),
-    "grid decay": lambda B, T, S, N: GridDecay(jnp.array([0.5, 0.25, 0.1, 0.01]), 7),
+    "grid decay": lambda B, T, S, N: GridDecay(jnp.array([0.5, 0.25, 0.1, 0.01]), (5, 7)),
     "relative": relative,
     "relative, of keys": lambda *sizes: relative(*sizes, terms=("key",)),
     "relative, of queries": lambda *sizes: relative(*sizes, terms=("query",)),

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.kernels.attention_cases import CASES, Case, blocks, drawn, expected, marks, relative, values_and_gradients
+from tests.kernels.attention_cases import (
+    CASES,
+    Case,
+    blocks,
+    drawn,
+    expected,
+    marks,
+    of_texts,
+    relative,
+    values_and_gradients,
+)
 from tests.kernels.test_ssd import float64
 from xfm.kernels.attention import (
     IMPLEMENTATIONS,
@@ -70,6 +80,27 @@ def test_patterns_and_everyone_combine():
         Mask(pattern=a) & Mask(pattern=blocks(6, 6, 1, 3))
 
 
+def test_a_mask_keeps_what_it_promises_of_its_everyone():
+    one = jnp.ones((1, 6), bool)
+    few = Mask(before=1, after=1, everyone=one, most=4, lifts="keys")
+    for both in (few & Mask.causal(), Mask.causal() & few, few & few):
+        assert (both.most, both.lifts) == (4, "keys") and both.everyone is one
+    with pytest.raises(ValueError, match="have the same `most` and `lifts`"):
+        few & Mask(everyone=one)
+    pattern = of_texts(1, 6, 6)
+    with pytest.raises(ValueError, match="have the same `at`, or neither"):
+        Mask(pattern=pattern) & Mask(pattern=of_texts(1, 6, 6))
+
+
+@pytest.mark.parametrize("implementation", ["naive", "xla"])
+def test_a_row_with_more_tokens_than_promised_is_nan(implementation):
+    q, k, v = Case(T=12).arrays()
+    everyone = jnp.arange(12)[None] < jnp.array([[2], [3]])
+    mask = Mask(before=1, after=1, everyone=everyone, most=2)
+    y, lse = attention_with_lse(q, k, v, mask=mask, implementation=implementation)
+    assert jnp.isfinite(y[0]).all() and jnp.isnan(y[1]).all() and jnp.isnan(lse[1]).all()
+
+
 def test_what_a_query_sees_is_what_the_mask_says():
     """The rule read off the weights: with values that are one-hot, a query's output shows which keys it gathers."""
     T, size = 9, 4
@@ -97,7 +128,7 @@ def test_biases_equal_their_formulas():
     of = {
         name: np.asarray(bias.block(0, n, index, index))
         for name, bias in dict(
-            table=GridTable(table, (h, w)), decay=GridDecay(jnp.array([1.0, 0.3]), w), buckets=buckets, terms=terms
+            table=GridTable(table, (h, w)), decay=GridDecay(jnp.array([1.0, 0.3]), (h, w)), buckets=buckets, terms=terms
         ).items()
     }
     for t in range(T):
@@ -118,7 +149,7 @@ def test_a_bias_of_numpy_arrays_is_read_outside_jit():
     def of_rows(a):
         return GridTable(np.broadcast_to(a[:3, None], (3, 5, 4)), (2, 3))
 
-    for described in (Buckets, lambda a: Slopes(a[0]), lambda a: GridDecay(a[0], 2), of_rows):
+    for described in (Buckets, lambda a: Slopes(a[0]), lambda a: GridDecay(a[0], (2, 3)), of_rows):
         y = [attention(q, k, v, bias=described(a), implementation="xla") for a in (table, jnp.asarray(table))]
         assert_close(*y, rtol=0)
 
@@ -182,7 +213,7 @@ LINEAR = {
     "pattern": lambda T: dict(mask=Mask(pattern=Pattern(T // 16, jnp.eye(16, dtype=bool)[None]))),
     "buckets": lambda T: dict(bias=Buckets(jnp.ones((32, 2)))),
     "grid table": lambda T: dict(bias=GridTable(jnp.ones((127, T // 32 - 1, 2)), (64, T // 64))),
-    "grid decay": lambda T: dict(bias=GridDecay(jnp.ones(2), 64)),
+    "grid decay": lambda T: dict(bias=GridDecay(jnp.ones(2), (64, T // 64))),
     "sink and cap": lambda T: dict(softmax=Softmax(cap=3.0, sink=jnp.ones(2))),
     "clip": lambda T: dict(softmax=Softmax(clip=(-0.1, 1.1))),
     "sigmoid": lambda T: dict(softmax=Sigmoid(shift=jnp.ones(2))),
@@ -232,7 +263,8 @@ def told(said, wrong=None, error=ValueError, **arguments):
         told("does not fit scores", bias=Dense(jnp.ones((1, 1, 5, 5)))),
         told("fits 36 queries and keys, not 37 and 37", bias=GridTable(jnp.ones((11, 11, 4)), (6, 6))),
         told(r"grid of 1 x 37 has shape \(1, 73, 4\), not \(1, 9, 4\)", bias=GridTable(jnp.ones((1, 9, 4)), (1, 37))),
-        told("bias is of 2 heads", bias=GridDecay(jnp.ones(2), 6)),
+        told("grid of 6 x 6 fits 36 queries and keys, not 37", bias=GridDecay(jnp.ones(4), (6, 6))),
+        told("bias is of 2 heads", bias=GridDecay(jnp.ones(2), (6, 6))),
         told("q of a relative bias has shape", bias=relative(2, 5, 5, 4)),
         told("of 9 distances; 37 queries and 37 keys have 73", bias=dataclasses.replace(RELATIVE, rows=jnp.arange(9))),
         told("rows of .4, 8. are needed", bias=dataclasses.replace(RELATIVE, of_key=jnp.ones((11, 4, 5)))),
@@ -242,6 +274,9 @@ def told(said, wrong=None, error=ValueError, **arguments):
         told("'full' or 'causal', not 'past'", mask=Mask("past")),
         told("index of a key, 0 or more, not -3", mask=Mask(offset=-3)),
         told(r"mask.prefix has shape \(2, 9\); keys need", mask=Mask.causal(jnp.ones((2, 9), bool))),
+        told("how many tokens mask.everyone marks, 1 or more, not 3", mask=Mask(before=1, most=3)),
+        told("'both', 'keys' or 'queries', not 'all'", mask=Mask(lifts="all")),
+        told(r"mask.pattern.at has shape \(2, 9\)", mask=Mask(pattern=of_texts(2, 9, 9))),
         told(r"mask.everyone has shape \(37,\); keys need", mask=Mask.window(1, 1, everyone=jnp.ones(37, bool))),
         told(
             r"has shape \(1, 4, 4\); \(1 or 4, 5, 5\) is needed",

@@ -96,7 +96,7 @@ CALLS = {
     "pattern": (1, 2048, 2, 64, dict(mask=Mask(pattern=Pattern(64, jnp.ones((2, 32, 32), bool))))),
     "slopes": (1, 2048, 2, 64, dict(bias=Slopes(ones(2)), segments=True)),
     "buckets": (2, 197, 12, 64, dict(bias=Buckets(ones(32, 12)))),
-    "decay": (1, 784, 2, 64, dict(bias=GridDecay(ones(2), 28))),
+    "decay": (1, 784, 2, 64, dict(bias=GridDecay(ones(2), (28, 28)))),
     "dense": (8, 197, 12, 64, dict(bias=Dense(ones(1, 12, 197, 197)))),
     "dense, 1,024 tokens": (2, 1024, 12, 64, dict(bias=Dense(ones(1, 12, 1024, 1024)), dtype=jnp.float32)),
     "dense, 1,500 tokens": (2, 1500, 2, 64, dict(bias=Dense(ones(1, 1, 1500, 1500)), segments=True)),

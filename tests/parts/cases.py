@@ -3,26 +3,33 @@
 Nothing here is compiled: shapes come from `eval_shape`, numbers from NumPy.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tests.parts.examples import EXAMPLES
 from xfm.context import Context
-from xfm.kernels.attention import Slopes
+from xfm.kernels.attention import Mask, Slopes
 from xfm.parts import SLOTS
+from xfm.parts.sight.base import Attend, Projected
 from xfm.spec import build
 
 B, T, D, N = 3, 13, 16, 3
 PADDED = np.array([[1] * 9 + [0] * 4, [0] * 2 + [1] * 11, [0] * T], np.int32)  # the last row is all padding
 PACKED = np.array([[1] * 4 + [0] + [1] * 3 + [2] * 3 + [0] * 2, [1] * T, [2] * 5 + [1] * 8], np.int32)
+TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
 SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
 GRID = (3, 4)  # a class token and 12 patches
+
+
+TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -46,15 +53,13 @@ def away(shapes: Any) -> Any:
 
 def packed(**known: Any) -> Context:
     """Of rows with several texts and with padding between and after them."""
-    return Context.of({"segments": jnp.asarray(PACKED)}, **known)
+    return Context.of({"segments": jnp.asarray(PACKED), "types": TOKENS % 3}, **known)
 
 
 def shared() -> dict[str, Any]:
     """What parts find in ctx.shared."""
-    tokens = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
     return dict(
-        tokens=tokens,
-        types=tokens % 3,
+        tokens=TOKENS,
         heads=dict(pooled=normal(3, B, D)),
         embedding=normal(4, 11, D),
         embedded=stream(5),
@@ -74,7 +79,15 @@ def batch(kind: str) -> dict[str, np.ndarray]:
 def position_inputs(kind: str) -> tuple:
     on_grid = kind.endswith("_2d") or kind == "relative_grid"
     ctx = Context(grid=GRID, shared=shared()) if on_grid else packed(shared=shared())
+    ctx = ctx.replace(grid=(2, 7)) if kind == "grid_decay" else ctx
     return (stream(), *(normal(seed, B, T, N, 8) for seed in (8, 9, 10)), ctx)
+
+
+def sight_inputs(kind: str) -> tuple:
+    whole = {
+        name: Projected(*(normal(seed + i, B, T, N, 8) for i in range(3))) for seed, name in ((8, ""), (11, "global"))
+    }
+    return whole, Attend(jnp.asarray(PACKED), Mask.full()), packed()
 
 
 # What the method of each slot takes, by kind.
@@ -82,7 +95,8 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
     "norm": lambda kind: (3 * stream() + 1,),
     "residual": lambda kind: (stream(0), stream(1), packed(shared=shared())),
     "ffn": lambda kind: (stream(), packed()),
-    "mixer": lambda kind: (stream(), packed(shared=shared())),
+    "mixer": lambda kind: (stream(), packed(shared=shared(), types=TOKENS % 3)),
+    "sight": sight_inputs,
     "embed": lambda kind: (batch(kind), Context() if kind == "patches" else packed()),
     "position": position_inputs,
     "down": lambda kind: (
@@ -111,7 +125,7 @@ def doors(position, x, q, k, v, ctx) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """A part built from an example, its parameters, and what it takes."""
+    """A part built from an example, its parameters, what it takes, and what draws each parameter at first."""
 
     slot: str
     kind: str
@@ -119,6 +133,7 @@ class Case:
     part: Any
     params: Any
     inputs: tuple
+    starts: dict[str, Callable]
 
     def apply(self, params: Any, *inputs: Any, **how: Any) -> Any:
         """What the part answers, without its state or its context."""
@@ -146,5 +161,22 @@ def case(slot: str, kind: str, number: int) -> Case:
     spec = {"kind": kind, **EXAMPLES[slot][kind][number]}
     part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, INPUTS[slot](kind))
     method = doors if slot == "position" else None
-    shapes = jax.eval_shape(lambda: part.init(jax.random.key(0), *inputs, method=method))
-    return Case(slot, kind, spec, part, away(shapes), inputs)
+    with noted() as starts:
+        shapes = jax.eval_shape(lambda: part.init(jax.random.key(0), *inputs, method=method))
+    return Case(slot, kind, spec, part, away(shapes), inputs, starts)
+
+
+@contextlib.contextmanager
+def noted():
+    """Path -> the function of a key that draws that parameter, of all parameters that are made meanwhile."""
+    found, own = {}, nn.Module.param
+
+    def param(self, name, init, *args, **how):
+        found["/".join((*self.path, name))] = lambda key: init(key, *args)
+        return own(self, name, init, *args, **how)
+
+    nn.Module.param = param
+    try:
+        yield found
+    finally:
+        nn.Module.param = own

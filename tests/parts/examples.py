@@ -45,6 +45,7 @@ EXAMPLES = {
         "rope": [dict(), dict(theta=100.0, share=0.5), dict(theta=100.0, share=0.8, pairs="neighbours", turns="qkv")],
         "rope_2d": [dict()],
         "alibi": [dict()],
+        "grid_decay": [dict(), dict(first=1.0, spread=3.0)],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "relative_grid": [dict(size=(3, 5))],

@@ -15,6 +15,7 @@ from scipy.special import erf
 from tests.parts import sequences
 from tests.parts.cases import SLOPES
 from tests.parts.sequences import linear
+from tests.parts.visible import sighted
 from xfm.parts import SLOTS
 from xfm.spec import build
 
@@ -226,6 +227,16 @@ def relative_table(s, p, given):
     return dict(share=normed(s, p, p["table"])[[row(d) for d in range(1 - T, T)]])
 
 
+def grid_decay(s, p, given):
+    """(|dy| + |dx|) · log(1 - 2^-(first + spread · n / N)) between the patches of a grid."""
+    T, w = given.x.shape[1], given.ctx.grid[1]
+    y, x = np.divmod(np.arange(T), w)
+    steps = np.abs(y[:, None] - y) + np.abs(x[:, None] - x)
+    N = given.q.shape[2]
+    gamma = 1 - 2.0 ** -(s.first + s.spread * np.arange(N) / N)
+    return dict(bias=np.broadcast_to(np.log(gamma)[:, None, None] * steps, (len(given.x), N, T, T)))
+
+
 def relative_sines(s, p, given):
     T, D = given.x.shape[1:]
     away = np.arange(1 - T, T) if s.reach is None else np.clip(np.arange(1 - T, T), -s.reach, s.reach)
@@ -401,6 +412,8 @@ def ffn_head(s, p, x, ctx):
 
 
 def attention(s, p, x, ctx):
+    if s.sight is not None:
+        return linear(p["o"], sighted(s.sight, p, x, ctx.segments), 2)
     q, k, v = (linear(p[name], x) for name in "qkv")
     if s.qk_norm is not None:
         q, k = (within("norm", s.qk_norm, p, name, a) for name, a in (("q_norm", q), ("k_norm", k)))
@@ -417,7 +430,7 @@ def attention(s, p, x, ctx):
 def pooled_relative(s, p, x, ctx):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H): r is of the distance, s one of two vectors for the type."""
     q, k, v = (linear(p[name], x) for name in "qkv")
-    at, types = positions(x, ctx), ctx.shared["types"]
+    at, types = positions(x, ctx), ctx.types
     of_distance = sinusoids(at[:, :, None] - at[:, None, :], x.shape[-1], 10_000.0)
     same = (types[:, :, None] == types[:, None, :]) | (types == 2)[:, :, None] | (types == 2)[:, None, :]
     scores = np.einsum("btnh,btsd,dnh->bnts", q + p["distance_bias"], of_distance, p["r"]["kernel"])
@@ -460,6 +473,7 @@ FORMULAS = {
         "rope": rope,
         "rope_2d": rope_2d,
         "alibi": alibi,
+        "grid_decay": grid_decay,
         "relative_buckets": relative_buckets,
         "relative_table": relative_table,
         "relative_sines": relative_sines,
@@ -504,6 +518,10 @@ FORMULAS = {
         "dense": dense_head,
         "ffn": ffn_head,
     },
+    "sight": dict.fromkeys(
+        ("block_local", "block_sparse", "global_window"),
+        Elsewhere("tests/parts/test_sights.py::test_weights_of_equal_scores_show_what_is_attended_to"),
+    ),
     "mixer": {
         "attention": attention,
         "mamba2": sequences.mamba2,
@@ -512,9 +530,6 @@ FORMULAS = {
         "disentangled": Elsewhere("tests/parts/test_disentangled.py::test_disentangled_equals_loops"),
         "mixed_attention": Elsewhere(LONG + "test_mixed_attention"),
         "nystrom": Elsewhere(LONG + "test_nystrom"),
-        "global_window": Elsewhere(LONG + "test_global_window"),
-        "block_local": Elsewhere(LONG + "test_block_local"),
-        "block_sparse": Elsewhere(LONG + "test_block_sparse"),
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),

@@ -120,13 +120,6 @@ def test_padding_stays_away_and_every_parameter_is_trained(kind, spec):
         assert_close(seen(filling), expected, rtol=0)
 
 
-@downs
-def test_dtype_is_that_of_the_stream(kind, spec):
-    part, params = made(kind, spec)
-    y, _ = jax.eval_shape(part.apply, params, stream().astype(jnp.bfloat16), Context(grid=GRID))
-    assert y.dtype == jnp.bfloat16
-
-
 @pytest.mark.parametrize(
     "spec,ctx,said",
     [

@@ -7,6 +7,7 @@ import pytest
 
 from tests.close import assert_close
 from tests.parts.examples import examples
+from tests.parts.visible import counts
 from xfm.context import Context
 from xfm.kernels.attention import Mask, Slopes
 from xfm.parts import SLOTS
@@ -22,40 +23,6 @@ LONG_ROWS = {  # long enough for scores to be left out
     "long": [[1] * 140 + [0] * 10, [1] * 150],
     "long, interrupted": [[1] * 60 + [0] * 3 + [1] * 87, [1] * 90 + [2] * 60],
 }
-
-
-def counts(kind, spec, segments):
-    """How often each query [T] counts each key [T] of one row, by loops over its texts."""
-    T = len(segments)
-    found = np.zeros((T, T))
-    for text in np.unique(segments[segments > 0]):
-        index = np.flatnonzero(segments == text)
-        for place, t in enumerate(index):
-            for other, s in enumerate(index):
-                found[t, s] = SEEN[kind](spec, place, other, t, s, index)
-    return found
-
-
-def block_local(spec, place, other, t, s, index):
-    """Blocks begin anew where a text is interrupted."""
-    if abs(t - s) != abs(place - other):
-        return 0
-    first = place - sum(1 for p in range(place) if index[place] - index[p] == place - p)
-    return (place - first) // spec["block"] == (other - first) // spec["block"]
-
-
-def block_sparse(spec, place, other, t, s, index):
-    i, j, last = place // spec["block"], other // spec["block"], (len(index) - 1) // spec["block"]
-    if len(index) <= spec.get("dense", 0) or i in (0, last):
-        return 1
-    return 1 + spec.get("again", 0) if j == 0 else abs(i - j) <= 1 or j == last
-
-
-def global_window(spec, place, other, t, s, index):
-    return abs(t - s) <= spec["window"] // 2 or 0 in (place, other)
-
-
-SEEN = {"block_local": block_local, "block_sparse": block_sparse, "global_window": global_window}
 
 
 def projections(sight, T, B=2, H=None, seed=0):
@@ -85,13 +52,8 @@ def test_weights_of_equal_scores_show_what_is_attended_to(kind, spec, rows):
     segments, sight = np.array({**ROWS, **LONG_ROWS}[rows]), build(SLOTS["sight"], spec)
     flat = {name: p._replace(q=0 * p.q) for name, p in projections(sight, segments.shape[1]).items()}
     y = jax.jit(lambda segments: seen(sight, flat, segments))(jnp.asarray(segments))
-    for row, weights in zip(segments, np.asarray(y)[:, :, 0], strict=True):
-        expected = counts(kind, spec, row)
-        assert_close(weights, expected / np.maximum(expected.sum(-1, keepdims=True), 1))
-
-
-def test_every_sight_has_its_rule():
-    assert set(SEEN) == set(SLOTS["sight"])
+    expected = counts(spec, segments)
+    assert_close(y[:, :, 0], expected / np.maximum(expected.sum(-1, keepdims=True), 1))
 
 
 T = 224

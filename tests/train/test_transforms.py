@@ -101,16 +101,17 @@ def test_it_opens_and_leaves_merged(trained, tmp_path):
     assert_close(there(ids)["logits"], logits)
 
 
-def test_saved_alone(trained, tmp_path):
-    """Own parameters and the head, put onto the checkpoint's network again."""
+def test_it_leaves_alone(root, trained, tmp_path):
+    """`xfm convert RUN FILE.npz` writes what was trained, which goes onto the checkpoint's parameters again."""
     workdir, result = trained
-    one, params = network(read_record(workdir).config), dict(result.state.params)
-    file = saved.save(tmp_path / "own.npz", params, TRANSFORMS, also=["^head_label/"])
-    head = jax.tree.map(np.zeros_like, params["head_label"])
-    base = {name: x for name, x in params.items() if name != "own"} | {"head_label": head}
-    again, made = saved.load(file, one.network, base)
-    jax.tree.map(np.testing.assert_array_equal, made, params)
-    assert again == one
+    file = convert(workdir, tmp_path / "own.npz")
+    one, params = saved.load(file, xfm.load(root / "hub").params)
+    jax.tree.map(np.testing.assert_array_equal, params, dict(result.state.params))
+    assert one == network(read_record(workdir).config)
+    with np.load(file) as archive:
+        assert all(name == "config" or name.startswith(("own/", "head_label/")) for name in archive.files)
+    with pytest.raises(XfmError, match="a file .npz takes what a run with transforms trained; .* is no such run"):
+        convert(root / "hub", tmp_path / "other.npz")
 
 
 def test_another_run_starts_from_it(root, trained, tmp_path):

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from xfm.convert.export import run_checkpoint
+from xfm.convert.export import run_checkpoint, trained_alone
 from xfm.errors import XfmError
 from xfm.folders import is_run
-from xfm.hub.checkpoint import load, planned
+from xfm.hub.checkpoint import load, prepared
 from xfm.hub.weights import file_pieces
 
 
@@ -17,7 +17,13 @@ def convert(
     revision: str | None = None,
     dtype: str | None = None,
 ) -> Path:
-    """Writes the checkpoint `source`, or the run of which it is the workdir, as the folder `dest`."""
+    """Writes the checkpoint `source`, or the run of which it is the workdir, as the folder `dest`.
+
+    A `dest` that ends in .npz takes what a run with transforms trained, alone (see `xfm.transforms.saved`).
+    """
+    if Path(dest).suffix == ".npz":
+        _whole_run(head, revision)
+        return trained_alone(source, Path(dest))
     if not is_run(source):
         return load(source, head=head, revision=revision).save(dest, dtype=dtype)
     _whole_run(head, revision)
@@ -31,7 +37,7 @@ def mapping(source: str | Path, *, head: str | None = None, revision: str | None
         _whole_run(head, revision)
         with run_checkpoint(source) as (checkpoint, about):
             return "\n".join([_of_run(checkpoint), *(f"note: {note}" for note in about["notes"])])
-    with planned(source, head, revision) as plan:
+    with prepared(source, head, revision) as plan:
         tensors = plan.tensors
         rows = [
             (piece.at.name, _where(piece), tensors.shape(piece.at.name), tensors.dtype(piece.at.name))

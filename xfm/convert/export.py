@@ -13,7 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from xfm.errors import XfmError
-from xfm.folders import folder_of, read_json
+from xfm.folders import folder_of, is_run, read_json
 from xfm.hub.checkpoint import Checkpoint, example_of
 from xfm.hub.keys import complete
 from xfm.hub.matching import Match, match
@@ -24,6 +24,7 @@ from xfm.hub.weights import flat_shapes
 from xfm.spec import build as build_from
 from xfm.structures import build
 from xfm.transforms import lasting, merged, operated
+from xfm.transforms.saved import save
 from xfm.vocabulary import Vocabulary
 
 SPECIALS = {"pad": "pad_token", "unknown": "unk_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
@@ -99,6 +100,22 @@ def read_run(workdir: str | Path) -> Run:
         typed=record.as_typed(),
         metrics=last_metrics(workdir, step, (notes.get("metrics"), record.metrics)),
     )
+
+
+def trained_alone(workdir: str | Path, file: Path) -> Path:
+    """Writes what a run with transforms trained: their own parameters, and the others that its settings let train."""
+    from xfm.train.checkpoint import Checkpoints
+    from xfm.train.optimiser import frozen_paths
+    from xfm.train.record import open_run
+
+    config = open_run(workdir)[1].config if is_run(workdir) else {}
+    if not config.get("transforms"):
+        raise XfmError(f"a file .npz takes what a run with transforms trained; {workdir} is no such run")
+    with contextlib.closing(Checkpoints(Path(workdir), mode="read")) as checkpoints:
+        weights = checkpoints.weights()
+    still = frozen_paths(weights, config.get("freeze") or (), config.get("train_only") or ())
+    also = [f"^{re.escape(path)}$" for path in weights if path not in still]
+    return save(file, config, traverse_util.unflatten_dict(dict(weights), sep="/"), also)
 
 
 def without_transforms(

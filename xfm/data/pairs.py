@@ -1,4 +1,4 @@
-"""Texts that belong together: queries with what answers them, and with what does not; or pairs with a score."""
+"""Groups of texts: a query with a positive and any number of negatives, or a pair with a similarity score."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,15 @@ from xfm.tokenizers.template import laid
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """path: a file or folder of .tsv, .csv, .jsonl or .parquet, or a folder that TFDS has prepared; None makes records
-    from Python's standard library (`task`, of stdlib.PAIRS).
+    """A data source of queries with positive and negative texts, or of pairs of texts with a score.
 
-    texts: columns: query, positive, and any number of negatives.  label: the column of a score, None without.
-    prompts: put before each text, in order; none if empty.  length: T of each text; longer ones are cut.
-    scale: what scores are divided by (5 for STS-B's, which go from 0 to 5).
+    path: a file or folder of .tsv, .csv, .jsonl or .parquet, or a folder that TFDS has prepared; None makes records
+    from Python's standard library.  task: the name in stdlib.PAIRS of the records to make.
+    texts: the columns of the query, the positive, and any number of negatives.
+    label: the column of the score; None if there is none.
+    prompts: a prefix for each column of `texts`, in the same order; empty for no prefixes.
+    length: T of each text; longer ones are truncated.
+    scale: the number that scores are divided by (5 for STS-B, whose scores are 0 to 5).
     columns, ragged, errors, validation, tokenizer, kinds: as in Labelled.
     """
 
@@ -55,9 +58,17 @@ class Pairs:
         return whole if self.label is None else {**whole, "labels": ((), np.float32)}
 
     def open(self, workdir: Path) -> Data:
+        """Both splits as rows of `tokens`, `segments`, `types` [T] of each text, and `labels` [] if there is a `label`.
+
+        The first text's arrays have these names, the others' the prefixes of `texts_of_row`, such as `positive/tokens`.
+
+        Raises XfmError for fields that do not fit together and for records that cannot be used.
+        """
         check_length(self.length)
         if len(self.texts) < 2:
-            raise XfmError(f"texts={tuple(self.texts)} names no pair; give the columns of a query and a positive")
+            raise XfmError(
+                f"texts={tuple(self.texts)} names fewer than two columns; give those of a query and a positive"
+            )
         if self.prompts and len(self.prompts) != len(self.texts):
             raise XfmError(
                 f"{len(self.prompts)} prompts do not fit {len(self.texts)} texts; give one for each, or none"
@@ -87,9 +98,9 @@ class Pairs:
 
 @dataclasses.dataclass(frozen=True)
 class PairRows:
-    """Rows of n texts, each with tokens, segments and types [T], and with scores labels [].
+    """The rows of one split: `tokens`, `segments` and `types` [T] of each text, and `labels` [] if there are scores.
 
-    The first text's names are these; the others' have the prefixes of `texts_of_row`: "positive/tokens".
+    texts: the encoded texts of each column.  length: T.  pad: the id of padding.  kinds: number of token types.
     """
 
     texts: Sequence[Sequence[Joined]]

@@ -162,10 +162,11 @@ class Block(nn.Module):
         if alone:
             period = Period(self.sublayers, name="first")
             for i in range(depths.shape[1]):
-                x, _ = period(x, entry if entry is not None and i == 0 else ctx, None, depths[0, i : i + 1])
+                here = entry if entry is not None and i == 0 else ctx
+                (x, _), _ = period((x, None), here, None, depths[0, i : i + 1])
             depths = depths[1:]
         if depths.shape[0]:
-            x, _ = repeated(self.sublayers, depths, self.remat)(x, ctx)
+            x = repeated(self.sublayers, depths, self.remat)(x, ctx).x
         return x
 
 

@@ -74,11 +74,11 @@ class Hourglass(Structure):
         where = slots(texts, self.rate)
         fine, inner = self._contexts(ctx, texts, where, ctx.real(x))
 
-        x, _ = Period(before, name="before")(x, fine, None, jnp.zeros(1))
+        (x, _), _ = Period(before, name="before")((x, None), fine, None, jnp.zeros(1))
         y = Down(self.rate, self.activation, self.norm, name="down")(x, where)
-        y, _ = repeated(pattern, *depths_of((self.repeats, 1)), self.remat)(y, inner)
+        y = repeated(pattern, *depths_of((self.repeats, 1)), self.remat)(y, inner).x
         x = Up(self.width, self.activation, self.norm, self.drop, name="up")(x, y, where, texts, ctx)
-        x, _ = Period(after, name="after")(x, fine, None, jnp.ones(1))
+        (x, _), _ = Period(after, name="after")((x, None), fine, None, jnp.ones(1))
 
         coarse, others = ({n: h for n, h in self.heads.items() if (n in self.coarse) == at} for at in (True, False))
         made = answers(coarse, y, inner.replace(heard=None, at=None), {})

@@ -2,11 +2,13 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
 from xfm.errors import nearest
@@ -31,17 +33,29 @@ class Period(nn.Module):
 
     sublayers: tuple[Spec, ...]
 
-    def __call__(self, x, ctx: Context, states, depths: Float[Array, "L"]):
-        """x after them, and the states; with several loops there are no states to continue."""
+    def __call__(self, carried, ctx: Context, states, depths: Float[Array, "L"], rows: Int[Array, "L"] | None = None):
+        """(x, kept) after them, and the states; with several loops there are no states to continue.
+
+        carried: x, and what was kept of the stream so far, None where nothing is.  rows: of what is kept, the row that
+        takes the stream after each loop.
+        """
         if depths.shape[0] == 1:
-            return self.once(x, ctx.replace(depth=depths[0]), states or (None,) * len(self.sublayers))
+            x, kept = carried
+            x, states = self.once(x, ctx.replace(depth=depths[0]), states or (None,) * len(self.sublayers))
+            return (x, _keeping(kept, x, None if rows is None else rows[0])), states
+
+        def loop(period, carried, of_loop):
+            depth, row = of_loop
+            x, states = period.once(carried[0], ctx.replace(depth=depth), (None,) * len(period.sublayers))
+            return (x, _keeping(carried[1], x, row)), states
+
         again = nn.scan(
-            lambda period, x, depth: period.once(x, ctx.replace(depth=depth), (None,) * len(period.sublayers)),
+            loop,
             variable_broadcast="params",
             variable_axes={SOWN: 0},
             split_rngs={"params": False, "dropout": True},
         )
-        return again(self, x, depths)
+        return again(self, carried, (depths, rows))
 
     @nn.compact
     def once(self, x, ctx: Context, states):
@@ -65,10 +79,21 @@ def sublayers_of(specs: Sequence[Spec], norms: Mapping[str, Spec], residual: Spe
     return freeze(sublayers)
 
 
-def repeated(sublayers: tuple[Spec, ...], depths: Float[Array, "R L"], remat: str = "none") -> Callable:
+class Ran(NamedTuple):
+    """The stream after all periods, the states that they leave, and the stream after those that were tapped."""
+
+    x: Float[Array, "B T D"]
+    states: Any
+    taps: list[Float[Array, "B T D"]]
+
+
+def repeated(
+    sublayers: tuple[Spec, ...], depths: Float[Array, "R L"], remat: str = "none", taps: Sequence[int] = ()
+) -> Callable[..., Ran]:
     """R periods of L loops each as one compiled loop, "layers" of the calling module: f(x, ctx, states).
 
     depths: of each loop of each period; see `depths_of`.  remat: what the backward pass keeps, a name of REMAT.
+    taps: which runs of the period, 1 to R · L, to return the stream after. It is kept for these alone.
     """
     if remat not in REMAT:
         raise SpecError(f"no remat {remat!r}{nearest(remat, REMAT)}; there are {', '.join(REMAT)}")
@@ -76,10 +101,27 @@ def repeated(sublayers: tuple[Spec, ...], depths: Float[Array, "R L"], remat: st
         nn.remat(Period, prevent_cse=False, policy=REMAT[remat]) if remat != "none" else Period,
         variable_axes={"params": 0, SOWN: 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=(nn.broadcast, 0, 0),
+        in_axes=(nn.broadcast, 0, 0, 0),
         length=depths.shape[0],
     )(sublayers, name="layers")
-    return lambda x, ctx, states=None: layers(x, ctx, states, depths)
+
+    def run(x: Float[Array, "B T D"], ctx: Context, states: Any = None) -> Ran:
+        if not taps:
+            (x, _), states = layers((x, None), ctx, states, depths, None)
+            return Ran(x, states, [])
+        # Each run writes its stream into one row: its tap's, or the last, which nobody reads.
+        rows = np.full(depths.size, len(taps), np.int32)
+        rows[np.asarray(taps) - 1] = np.arange(len(taps))
+        kept = jnp.zeros((len(taps) + 1, *x.shape), x.dtype)
+        (x, kept), states = layers((x, kept), ctx, states, depths, jnp.asarray(rows.reshape(depths.shape)))
+        return Ran(x, states, list(kept[:-1]))
+
+    return run
+
+
+def _keeping(kept: Float[Array, "taps+1 B T D"] | None, x: Float[Array, "B T D"], row: Int[Array, ""] | None):
+    """What is kept, with x in its row; None where nothing is kept."""
+    return None if kept is None else jax.lax.dynamic_update_index_in_dim(kept, x, row, 0)
 
 
 def depths_of(*stages: tuple[int, int]) -> list[Float[Array, "R L"]]:

@@ -40,8 +40,7 @@ class Stage(nn.Module):
         if self.down is not None:
             x, ctx = build(DOWNS, self.down, name="down")(x, ctx)
         sublayers = sublayers_of(self.pattern, self.norms, self.residual)
-        x, _ = repeated(sublayers, depths, remat)(x, ctx)
-        return x, ctx
+        return repeated(sublayers, depths, remat)(x, ctx).x, ctx
 
 
 class Pyramid(Structure):

@@ -39,6 +39,8 @@ class Stack(Structure):
     mask: "full", or "causal", in which batch["prefix"] [B T] may mark tokens that all see.
     Where a batch says in batch["cells"] how its texts lie without padding (see xfm.data.layout), embedding and layers
     compute rows of these; hidden and what heads see is laid back, zeros standing before and behind each text.
+    taps: which layers to give the stream after as well, as "layer_3" for 3: runs of the pattern, counted from 1 to
+    repeats · loops. The stream of no other layer is kept for them.
     remat: what the backward pass keeps of a period, a name of REMAT.
     dtype: in which parts compute; bfloat16 on accelerators and float32 on a CPU if None.
     """
@@ -56,12 +58,16 @@ class Stack(Structure):
     out: Count | None = None
     heads: Mapping[str, Spec] = NO_HEADS
     mask: Literal["full", "causal"] = "full"
+    taps: tuple[Count, ...] = ()
     remat: str = "none"
     dtype: str | None = None
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False, state: Any = None) -> dict[str, Any]:
-        """{"hidden": [B T D], and each head's output by its name}; with a state, {"state": …} as well."""
+        """{"hidden": [B T D], "layer_3": [B T D], … of the taps, and each head's output by its name}.
+
+        With a state {"state": …} is there as well.
+        """
         given, batch = batch, self._laid(batch, state)
         ctx = self._context(batch, train)
         x, ctx = self._embedded(batch, ctx)
@@ -72,12 +78,13 @@ class Stack(Structure):
         state = state or dict.fromkeys(("prologue", "layers", "epilogue"))
 
         def run(name, specs, x, depth, states):
-            return Period(self._sublayers(specs), name=name)(x, inner, states, jnp.full(1, depth))
+            (x, _), states = Period(self._sublayers(specs), name=name)((x, None), inner, states, jnp.full(1, depth))
+            return x, states
 
         x, first = run("prologue", self.prologue, x, 0.0, state["prologue"])
         (depths,) = depths_of((self.repeats, self.loops))
-        layers = repeated(self._sublayers(self.pattern), depths, self.remat)
-        x, middle = layers(x, inner, state["layers"])
+        layers = repeated(self._sublayers(self.pattern), depths, self.remat, self._taps())
+        x, middle, taps = layers(x, inner, state["layers"])
         x, last = run("epilogue", self.epilogue, x, 1.0, state["epilogue"])
 
         if self.norm is not None:
@@ -85,12 +92,13 @@ class Stack(Structure):
         if self.out is not None:
             x = Linear(self.out, bias=False, name="out")(x)
         if "cells" in given:
-            x, own = repad(x, given["cells"], given["tokens"].shape), self._context(given, train)
+            x, *taps = (repad(a, given["cells"], given["tokens"].shape) for a in (x, *taps))
+            own = self._context(given, train)
             ctx = own.replace(shared={**ctx.shared, **own.shared}, padding=ctx.padding)
         out = answers(self.heads, x, ctx, given)
         if state["layers"] is not None:
             out["state"] = dict(prologue=first, layers=middle, epilogue=last)
-        return {"hidden": x, **out}
+        return {"hidden": x, **{f"layer_{i}": a for i, a in zip(self._taps(), taps, strict=True)}, **out}
 
     @nn.nowrap
     def init_state(self, batch: int, length: int) -> dict[str, Any]:
@@ -125,6 +133,15 @@ class Stack(Structure):
             raise SpecError(f"a stack's mask is 'full' or 'causal', not {self.mask!r}")
         mask = Mask.causal(batch.get("prefix")) if self.mask == "causal" else Mask.full()
         return Context.of(batch, mask=mask, train=train, dtype=self._dtype())
+
+    def _taps(self) -> list[int]:
+        """The taps in order; SpecError for one beyond the last layer."""
+        taps, last = sorted(set(self.taps)), self.repeats * self.loops
+        if taps and taps[-1] > last:
+            raise SpecError(
+                f"a stack of {last} layers (repeats · loops) has no layer {taps[-1]}; set taps to 1 … {last}"
+            )
+        return taps
 
     def _dtype(self):
         return dtype_of(self.dtype)

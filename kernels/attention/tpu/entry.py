@@ -77,7 +77,7 @@ def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         start=mask.offset is not None,
         pattern=0 if mask.pattern is None else mask.pattern.size,
         bias=form,
-        across=getattr(bias, "width", 0),
+        across=bias.grid[1] if isinstance(bias, GridDecay) else 0,
         cap=softmax.cap,
         rate=0.0 if dropout is None else dropout.rate,
         kind=kind,

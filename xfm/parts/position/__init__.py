@@ -1,6 +1,7 @@
 """How order is told, through three doors: added to x, a rotation of q and k, a bias on scores."""
 
 from xfm.parts.position.alibi import Alibi
+from xfm.parts.position.grid_decay import DecayOverGrid
 from xfm.parts.position.learned import Learned
 from xfm.parts.position.none import NoPosition
 from xfm.parts.position.relative_buckets import RelativeBuckets
@@ -21,6 +22,7 @@ POSITIONS = {
     "rope": Rope,
     "rope_2d": Rope2D,
     "alibi": Alibi,
+    "grid_decay": DecayOverGrid,
     "relative_buckets": RelativeBuckets,
     "relative_table": RelativeTable,
     "relative_grid": RelativeGrid,

@@ -1,10 +1,12 @@
 """The contract of a sight: which keys each query attends to, beyond what the context's mask says."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -22,6 +24,11 @@ class Projected(NamedTuple):
     dropout: Dropout | None = None
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["segments", "mask", "bias", "softmax"],
+    meta_fields=["scale", "implementation"],
+)
 @dataclasses.dataclass(frozen=True)
 class Attend:
     """The kernel with all that an attention gives it beside its projections; a sight replaces what it must.
