@@ -111,12 +111,12 @@ def test_answers_stand_in_the_windows_that_hold_them(tmp_path):
     source, held, seen = data.train, 0, {0: set(), 1: set()}
     for i in range(len(source)):
         row = source[i]
-        number, places = source.places(i)
+        number, characters = source.characters(i)
         start = source.start(i)
         assert row["types"][start] == 1 and row["tokens"][start - 1] == 3
-        text = CONTEXT[places[0, 0] : places[-1, 1]]
-        assert data.tokenizer.decode(row["tokens"][start : start + len(places)]).strip("\ufffd") in text
-        seen[number] |= set(range(places[0, 0], places[-1, 1]))
+        text = CONTEXT[characters[0, 0] : characters[-1, 1]]
+        assert data.tokenizer.decode(row["tokens"][start : start + len(characters)]).strip("\ufffd") in text
+        seen[number] |= set(range(characters[0, 0], characters[-1, 1]))
         first, last = row["labels"]
         if first:
             held += 1

@@ -64,7 +64,7 @@ def make_step(
         extra = after_update(params, extra, state.step)
         average = state.ema
         if average is not None:
-            average = jax.tree.map(lambda a, p: ema * a + (1 - ema) * p, average, params)
+            average = map_by_path(lambda path, a, p: p if path in frozen else ema * a + (1 - ema) * p, average, params)
 
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
         new = State(state.step, params, opt_state, extra, average, state.rng)
