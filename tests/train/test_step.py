@@ -84,6 +84,26 @@ def test_accumulation_weighs_microbatches_by_what_they_count():
         np.testing.assert_allclose(numbers(parts.params)[path], value, rtol=1e-5, atol=1e-7)
 
 
+def test_each_microbatch_of_each_step_draws_numbers_of_its_own():
+    """And counts by the same numbers as it descends: with the draw as the count too, the loss is 1."""
+
+    class Drawing(Linear):
+        def loss(self, params, extra, batch, rng, *, step=0, train=True):
+            number = jax.random.uniform(rng)
+            weight = jnp.float32(0) * params["head"]["kernel"].sum()
+            extra = {"drawn": jnp.roll(extra["drawn"], 1).at[0].set(number)}
+            return weight + 1.0, {"loss": (weight + number, number)}, extra
+
+    objective = Drawing()
+    optimiser, state = start(objective)
+    state = state.replace(extra={"drawn": jnp.zeros(8)})
+    step = make_step(objective, optimiser, accumulate=4)
+    for i in range(2):
+        state, metrics = step(state, BATCHES.rows(i))
+        np.testing.assert_allclose(metrics["loss"][0] / metrics["loss"][1], 1.0, rtol=1e-6)
+    assert len(set(np.asarray(state.extra["drawn"]).tolist()) - {0.0}) == 8
+
+
 def test_moving_average():
     objective = Linear()
     optimiser, state = start(objective, ema=0.75)
