@@ -123,3 +123,19 @@ def test_a_circle_and_an_import_inside_a_function_are_found(tmp_path):
     known = {"xfm.a": file, "xfm.b": file, "xfm.c": file}
     assert imports("xfm.a", file, known) == {"xfm.b", "xfm.c"}
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c"]]
+
+
+MOST = 12  # arguments of a function, and of a class that the kernels pass around
+
+
+def test_no_signature_is_long():
+    long = []
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            count = 0
+            if isinstance(node, ast.FunctionDef) and not name.startswith("xfm.configs"):
+                count = sum(map(len, (node.args.posonlyargs, node.args.args, node.args.kwonlyargs)))
+            elif isinstance(node, ast.ClassDef) and name.startswith("xfm.kernels"):
+                count = sum(isinstance(field, ast.AnnAssign) for field in node.body)
+            long += [f"{name}: {node.name} has {count}"] if count > MOST else []
+    assert not long, f"more than {MOST} arguments: {'; '.join(long)}"

@@ -48,13 +48,13 @@ def network(
     project: width of the final projection; None for none, which only CLIP's tower can have.
     """
     norm = dict(kind="layernorm", eps=eps)
-    place = {"clip": dict(kind="at_token", token=end), "siglip": dict(kind="last")}[kind]
+    pool = {"clip": dict(kind="at_token", token=end), "siglip": dict(kind="last")}[kind]
     vector = dict(kind="dense", width=project, activation="identity")
     if kind == "siglip":
-        answers = dict(pooled=dict(kind="vector", pool=dict(vector, pool=place)))
+        answers = dict(pooled=dict(kind="vector", pool=dict(vector, pool=pool)))
     else:
         projected = dict(vector, bias=False, pool=dict(kind="of_head", head="pooled"))
-        answers = dict(pooled=dict(kind="vector", pool=place))
+        answers = dict(pooled=dict(kind="vector", pool=pool))
         answers |= dict(embeds=dict(kind="vector", pool=projected)) if project else {}
     return dict(
         kind="stack",

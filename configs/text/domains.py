@@ -166,9 +166,9 @@ FAMILIES = dict(
 )
 
 
-def torch_encoder(layers, width, heads, hidden, vocab, places, drop=0.0):
+def torch_encoder(layers, width, heads, hidden, vocab, length, drop=0.0):
     """The spec of PyTorch's TransformerEncoder with its defaults, and a head with one logit of the tokens' mean."""
-    spec = bert.network(layers, width, heads, vocab, places, hidden, types=0, activation="relu", eps=1e-5, drop=drop)
+    spec = bert.network(layers, width, heads, vocab, length, hidden, types=0, activation="relu", eps=1e-5, drop=drop)
     spec["embed"].update(norm=None, drop=0.0)
     spec["heads"] = dict(label=dict(kind="classification", classes=1, pool=dict(kind="mean")))
     return spec
@@ -182,7 +182,7 @@ def tiny_toxic():
     """
     c = finetune_classification.get_config("base")
     del c.start
-    c.model = torch_encoder(4, 64, 2, 128, vocab=30_522, places=512, drop=0.1)
+    c.model = torch_encoder(4, 64, 2, 128, vocab=30_522, length=512, drop=0.1)
     c.init = [(r"(kernel|embedding|table)$", dict(kind="normal", std=0.02))]
     c.steps = 100_000
     c.schedule.update(peak=1e-4, warmup=10_000)

@@ -68,7 +68,7 @@ def get_config(arg="125m"):
     released = dict(table=512, norms="out", last=None) if arg == "350m" else {}
     c = ConfigDict()
     c.model = network(layers, width, heads, vocab=50_272, length=2048, drop=0.1, **released)
-    c.init = gpt2.init(layers, std=0.006, places=0.006)
+    c.init = gpt2.init(layers, std=0.006, positions=0.006)
     c.objective = dict(kind="causal_lm")
     c.evals = [dict(kind="continuations")]
     c.data = dict(kind="text", path=None, length=2048, packing="stream", tokenizer=dict(kind="bpe", size=50_272))
@@ -82,7 +82,7 @@ def get_config(arg="125m"):
 
 def tiny(c):
     c.model = network(2, 128, 4, vocab=2048, length=64, hidden=256)
-    c.init = gpt2.init(2, std=0.08, places=0.04)
+    c.init = gpt2.init(2, std=0.08, positions=0.04)
     c.data.update(length=64, tokenizer=dict(kind="bpe", size=2048))
     c.batch, c.steps = 32, 300
     c.optimiser.update(weight_decay=0.01)

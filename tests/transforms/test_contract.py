@@ -299,8 +299,8 @@ WRONG = {
         "config.transforms: '/qq\\$' is found in the path of no linear module of the network; the nearest are .*/q",
     ),
     "no linear map": (dict(kind="adapter_bias", paths="skip"), "'skip' is found in the path of no linear module"),
-    "no transform": (dict(kind=f"{HERE}:drawn"), "is no transform: it is a function, and a class is needed"),
-    "no dataclass": (dict(kind="xfm.errors:XfmError"), "is no transform: it is no dataclass"),
+    "no transform": (dict(kind=f"{HERE}:drawn"), "fit slot 'transform': it is a function, but must be"),
+    "no dataclass": (dict(kind="xfm.errors:XfmError"), "does not fit slot 'transform': it is not a dataclass"),
     "nowhere": (dict(kind="no.such:Thing"), "there is no module 'no' for the kind 'no.such:Thing'"),
     "no list": ("lora", "config.transforms is 'lora'; it must be a list, each item a mapping"),
 }
