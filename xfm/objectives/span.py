@@ -26,7 +26,7 @@ class Span(Objective):
         return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
-        """The cross-entropy of always answering with the training data's shares of positions, one added per position."""
+        """The cross-entropy of always answering with the training data's shares of positions, one added to each."""
 
         def counts(source):
             rows = [source[i] for i in range(min(len(source), 4096))]
