@@ -1,8 +1,8 @@
 """The configs: which there are, what they reproduce, and loading one by its path or name.
 
 A config is a module with `get_config(variant)`, the constants PAPER and ORACLE (what it reproduces
-and what proves it), VARIANTS (the legal arguments) and PARAMETERS (variant -> published or counted
-size). Its family is its folder.
+and what proves it), VARIANTS (the legal arguments), PARAMETERS (variant -> published or counted
+size) and MARGIN (how far `tiny` gets below its baseline). Its family is its folder.
 """
 
 import dataclasses
@@ -33,6 +33,7 @@ FAILURES = (Exception, SystemExit)  # of a file that somebody wrote; what the us
 class Entry:
     """config: the name, `family/paper`.  default: the variant where none is named.
 
+    margin: nats by which `tiny` has to end below its baseline on validation data; None where the file does not say.
     error: why the file cannot be read, None where it can; then the other fields are empty.
     """
 
@@ -44,6 +45,7 @@ class Entry:
     paper: str = ""
     oracle: str = ""
     parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    margin: float | None = None
     error: str | None = None
 
 
@@ -144,8 +146,10 @@ def check(config: ConfigDict) -> Any:
 
 def _check_ids(config: Mapping[str, Any]) -> None:
     """Raises XfmError where a tokeniser that the run trains may have more ids than the embedding has rows."""
+    from xfm.structures import build
+
     size = (plain(config["data"]).get("tokenizer") or {}).get("size")
-    rows = (plain(config["model"]).get("embed") or {}).get("vocab")
+    rows = getattr(build(plain(config["model"])), "vocab", None)
     if size is not None and rows is not None and size > rows:
         raise XfmError(
             f"config.data.tokenizer.size is {size}, and config.model.embed.vocab gives rows for {rows} ids; set the "
@@ -183,6 +187,7 @@ def _entry(name: str, file: Path) -> Entry:
             paper=module.PAPER,
             oracle=module.ORACLE,
             parameters=dict(module.PARAMETERS),
+            margin=getattr(module, "MARGIN", None),
         )
     except (XfmError, AttributeError, TypeError, ValueError) as error:
         return Entry(config=name, family=family, file=str(file), error=str(error))

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Clark et al. 2021, CANINE: Pre-training an Efficient Tokenization-Free Encoder for Language Representation"
 ORACLE = "transformers CanineModel and its heads with copied weights (goldens); its parameter count"
+MARGIN = 1.0  # nats
 VARIANTS = ("tiny", "base")
 PARAMETERS = {"base": 183_073_794}  # 132,082,944 as counted from the transformers model, and the heads mlm and nsp
 

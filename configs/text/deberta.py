@@ -17,6 +17,7 @@ from xfm.configs.text import bert
 
 PAPER = "He et al. 2021, DeBERTa: Decoding-Enhanced BERT with Disentangled Attention"
 ORACLE = "transformers DebertaModel, DebertaV2Model and heads (goldens); published sizes; the mask decoder in loops"
+MARGIN = 1.0  # nats
 
 V1 = dict(version=1, vocab=50265)
 V2 = dict(version=2, vocab=128100, keys="shared", buckets=256, norm_table=True)

@@ -1,7 +1,7 @@
 """Parameters filled from a file: every tensor accounted for, both ways, before a number is read."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from xfm.errors import XfmError
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors
 from xfm.hub.naming import At, Piece, pieces
+from xfm.structures.base import Layer
 
 ALIGNED = 64  # bytes: what XLA needs to take an array of the host as it is
 SHOWN = 8  # names in a message
@@ -34,13 +35,13 @@ def held(family: Family, tensors: Tensors) -> dict[str, Head]:
 
 
 def assign(
-    family: Family, heads: Mapping[str, Head], spec: Mapping[str, Any], shapes: Mapping[str, Any], tensors: Tensors
+    family: Family, heads: Mapping[str, Head], layers: Sequence[Layer], shapes: Mapping[str, Any], tensors: Tensors
 ) -> tuple[dict[str, list[Piece]], dict[str, str]]:
     """For each parameter's path its pieces, with names as they stand in the file; and what is left there, and why.
 
     Raises XfmError that lists what is missing, what is there and not wanted, and what has another shape.
     """
-    wanted = pieces({p: x.shape for p, x in shapes.items()}, family.rows(heads), family.sublayers, spec)
+    wanted = pieces({p: x.shape for p, x in shapes.items()}, family.rows(heads), family.sublayers, layers)
     known = {}
     for name in tensors:
         if (today := family.today(name)) in known:
@@ -157,25 +158,25 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def file_arrays(
-    family: Family, heads: Mapping[str, Head], spec: Mapping[str, Any], params: Mapping[str, Any]
+    family: Family, heads: Mapping[str, Head], layers: Sequence[Layer], params: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """The parameters as a file of this family holds them: the way back of `fill`, exact to the bit."""
     flat = traverse_util.flatten_dict(params, sep="/")
-    named = file_pieces(family, heads, spec, {path: x.shape for path, x in flat.items()})
+    named = file_pieces(family, heads, layers, {path: x.shape for path, x in flat.items()})
     return {name: joined(found, flat) for name, found in named.items()}
 
 
 def file_pieces(
     family: Family,
     heads: Mapping[str, Head],
-    spec: Mapping[str, Any],
+    layers: Sequence[Layer],
     shapes: Mapping[str, tuple[int, ...]],
     prefixes: tuple[str, str] | None = None,
 ) -> dict[str, list[Piece]]:
     """For each tensor of a file the pieces that make it, in order.  prefixes: as in `before_names`."""
     found: dict[str, list[Piece]] = {}
     before = before_names(family, heads, prefixes)
-    for piece in pieces(shapes, family.rows(heads), family.sublayers, spec):
+    for piece in pieces(shapes, family.rows(heads), family.sublayers, layers):
         head = next((h for h in heads.values() if piece.path.startswith(f"head_{h.name}/")), None)
         inside = head is None or head.of_encoder
         found.setdefault(f"{before}{piece.at.name}" if inside else piece.at.name, []).append(piece)
