@@ -2,10 +2,9 @@
 
     python benchmarks/attention_cpu.py [--peer PYTHON_WITH_TORCH] [--cases 512]
 
-Batch 8, 12 heads of 64, rows of 128 and 512 tokens (2 rows of 2,048), without padding. The peer gets
-its queries, keys and values as [batch, heads, length, width], the order it wants; xfm as
-[batch, length, heads, width], the order in which a network's projections leave them. A call is
-several attentions, as many as take about a fifth of a second, one after the other.
+Batch 8, 12 heads of 64, rows of 128 and 512 tokens (2 rows of 2,048), without padding. The peer gets its queries, keys
+and values as [batch, heads, length, width], which it prefers; xfm as [batch, length, heads, width], which a network's
+projections write. A call computes attention several times, so that it takes about a fifth of a second.
 """
 
 import sys
@@ -13,7 +12,7 @@ import sys
 from common import ROOT, THREADS, compare
 
 HEADS, WIDTH = 12, 64
-CASES = {128: (8, 40), 512: (8, 5), 2048: (2, 2)}  # length: rows, attentions a call
+CASES = {128: (8, 40), 512: (8, 5), 2048: (2, 2)}  # length: (rows, attentions per call)
 
 
 def arrays(length):

@@ -3,10 +3,10 @@
     python benchmarks/attention_gpu.py            # everything, under 8 minutes
     python benchmarks/attention_gpu.py --tune     # xfm's kernels alone, cut in several ways
 
-First every case is computed at a small size and compared with the definition in float32, values and gradients: what is
-wrong is named and not timed. Then each implementation that is there is timed, forward alone and forward with backward,
-at 16,384 tokens of 2,048 features. Peers that are missing or refuse a case are named. On a machine without a GPU the
-sizes are tiny and 'xla' stands in for the kernels, which tries the script and measures nothing.
+First every case is computed at a small size, and values and gradients are compared with the definition in float32; a
+wrong implementation is reported and not timed. Then each available implementation is timed, forward alone and forward
+with backward, at 16,384 tokens of 2,048 features. Peers that are not installed or refuse a case are reported. Without a
+GPU the sizes are tiny and 'xla' replaces the kernels; this only tests the script and measures nothing.
 """
 
 import argparse
@@ -21,14 +21,14 @@ import sys
 import time
 import types
 
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # PyTorch, in a process of its own, wants memory too
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves memory to the process that runs PyTorch
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from common import ROOT, record, versions
 
 ABOUT = "Attention on a Hopper GPU: xfm's kernels against cuDNN, PyTorch and FlashAttention, bfloat16."
-SECONDS = 420  # after so many, what is left is named and not run
-CLOSE = 0.012  # of the scale of the float32 result: bfloat16 rounds weights and gradients at 2^-9, some of them twice
-TEXT = 320  # tokens of a packed text, on average
+SECONDS = 420  # time limit, after which the remaining cases are reported and not run
+CLOSE = 0.012  # relative to the scale of the float32 result; bfloat16 rounds weights and gradients to 2^-9, some twice
+TEXT = 320  # mean number of tokens of a packed text
 CASES = {
     "64 x 512": dict(width=64, length=512),
     "64 x 1024": dict(width=64, length=1024),
@@ -44,7 +44,7 @@ TORCH = ("torch flash", "torch cudnn", "flash_attn 3", "flash_attn 2")
 
 
 def sizes(case, tiny, small):
-    """B, T, N, H. small: for the comparison with the definition, which writes all scores out."""
+    """B, T, N, H of a case.  small: for the comparison with the definition, which stores all scores."""
     T, H = case["length"], case["width"]
     if tiny or small:
         T = min(T, 64 if tiny else 640)
@@ -53,13 +53,13 @@ def sizes(case, tiny, small):
 
 
 def operations(case, shape, share):
-    """Floating point operations forward, of the scores that are visible; share: of all scores."""
+    """The floating-point operations of the forward pass for the visible scores.  share: their share of all scores."""
     B, T, N, H = shape
     return 4 * B * N * T * T * H * share
 
 
 def texts(B, T):
-    """Segments of rows of several texts each, some padding at the end; and how many scores are visible, of all."""
+    """The segments of rows with several texts and some padding at the end; and the share of scores that are visible."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -75,7 +75,7 @@ def texts(B, T):
 
 
 def shared_of(case, shape):
-    """Segments or None, and the share of the scores that are visible."""
+    """The segments of a case, or None; and the share of scores that are visible."""
     B, T, _, _ = shape
     if case.get("packed"):
         return texts(B, T)
@@ -86,7 +86,7 @@ def shared_of(case, shape):
 
 
 def kernels_alone():
-    """xfm.kernels where the rest of xfm and what that needs are not installed."""
+    """Makes xfm.kernels importable if the rest of xfm, or its dependencies, are not installed."""
     try:
         import xfm.kernels.attention  # noqa: F401
     except ImportError:
@@ -103,6 +103,7 @@ def kernels_alone():
 
 
 def by_xfm(implementation, case, segments, q, k, v, table):
+    """xfm's attention for a case."""
     from xfm.kernels.attention import Buckets, Mask, attention
 
     mask = Mask.causal() if case.get("causal") else Mask.full()
@@ -113,7 +114,7 @@ def by_xfm(implementation, case, segments, q, k, v, table):
 
 
 def by_cudnn(case, segments, q, k, v, table):
-    """jax.nn with cuDNN, given whole masks and biases where it has no other words for a case."""
+    """Attention of jax.nn with cuDNN, with dense masks and biases for cases that it has no other arguments for."""
     import jax
     import jax.numpy as jnp
 
@@ -136,7 +137,10 @@ def by_cudnn(case, segments, q, k, v, table):
 
 
 def jax_calls(case, shape, attend, dtype):
-    """(forward, both) of no arguments: y, and (y, gradients); arrays drawn alike for every implementation."""
+    """Functions without arguments, forward -> y and both -> (y, gradients), and the segments.
+
+    All implementations get the same random arrays.
+    """
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -163,7 +167,7 @@ def jax_calls(case, shape, attend, dtype):
 
 
 def difference(case, shape, attend, dtype):
-    """The largest error of values and gradients against the definition in float32, of the scale of each."""
+    """The largest error of values and gradients against the definition in float32, each relative to its scale."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -174,13 +178,13 @@ def difference(case, shape, attend, dtype):
     errors = []
     for a, e in zip(jax.tree.leaves(both()), jax.tree.leaves(defined()), strict=True):
         a, e = (np.asarray(x, np.float32) for x in (a, e))
-        weight = real if a.ndim == 4 else 1.0  # at padding peers may give what they like
+        weight = real if a.ndim == 4 else 1.0  # peers' results at padding are not defined
         errors.append(float((np.abs(a - e) * weight).max() / np.abs(e).max()))
     return max(errors) if np.isfinite(errors).all() else float("nan")
 
 
 def seconds_of(call, wait, times):
-    """Median over five of the mean of so many calls in a row."""
+    """The median of five measurements, each the mean of `times` consecutive calls; and these measurements."""
     for _ in range(2):
         wait(call())
     found = []
@@ -194,7 +198,7 @@ def seconds_of(call, wait, times):
 
 
 def measured(forward, both, wait, times):
-    """Times of one implementation of one case, in microseconds, each with the five they are the median of."""
+    """The times of one implementation of one case, in microseconds, with the five measurements of each."""
     alone, every_alone = seconds_of(forward, wait, times)
     together, every_together = seconds_of(both, wait, times)
     every = dict(forward=[round(1e6 * s, 1) for s in every_alone], both=[round(1e6 * s, 1) for s in every_together])
@@ -202,11 +206,12 @@ def measured(forward, both, wait, times):
 
 
 def reason(error):
+    """An error in one short line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def jax_side(cases, tiny, until):
-    """{case: {implementation: record or why there is none}}"""
+    """The results of JAX: case -> implementation -> record, or the reason why there is none."""
     import jax
     import jax.numpy as jnp
 
@@ -231,15 +236,15 @@ def jax_side(cases, tiny, until):
                 times = 2 if tiny else 30
                 found = measured(forward, both, jax.block_until_ready, times)
                 results[name][implementation] = dict(found, difference=error)
-            except Exception as problem:  # a peer that cannot must not end the run
+            except Exception as problem:  # a peer that fails must not end the run
                 results[name][implementation] = dict(missing=reason(problem))
-            told = results[name][implementation]
-            print(f"  {name:20} {implementation:14} {told.get('missing') or told['forward_us']}", flush=True)
+            result = results[name][implementation]
+            print(f"  {name:20} {implementation:14} {result.get('missing') or result['forward_us']}", flush=True)
     return results
 
 
 def tuned(cases, until):
-    """Times of xfm's kernels on the plain cases, cut in other ways than the module chooses: which is best is for it."""
+    """The times of xfm's kernels on the plain cases with other tilings than the module chooses."""
     import dataclasses
     import importlib
 
@@ -284,11 +289,11 @@ def tuned(cases, until):
     return results
 
 
-# -- PyTorch and FlashAttention, in a process of their own -----------------------------------------------------------
+# -- PyTorch and FlashAttention, in a separate process ---------------------------------------------------------------
 
 
 def torch_attend(name):
-    """q, k, v, causal -> y of [B T N H] arrays, or ImportError."""
+    """A peer's function from q, k, v [B T N H] and causal to y. Raises ImportError if the peer is not installed."""
     if name.startswith("torch"):
         from torch.nn.attention import SDPBackend, sdpa_kernel
         from torch.nn.functional import scaled_dot_product_attention
@@ -314,6 +319,7 @@ def torch_attend(name):
 
 
 def torch_side(cases, until):
+    """The results of PyTorch and FlashAttention: case -> implementation -> record, or the reason why there is none."""
     import torch
 
     results = {}
@@ -321,7 +327,7 @@ def torch_side(cases, until):
         results[name] = {}
         for implementation in TORCH:
             if set(case) & {"table", "packed", "window"}:
-                continue  # it has no words for these but whole masks, as cuDNN in JAX
+                continue  # they would need dense masks or biases, as cuDNN in JAX does
             try:
                 if time.monotonic() > until:
                     raise TimeoutError("out of time")
@@ -348,7 +354,7 @@ def torch_side(cases, until):
 
 
 def table_of(results, cases, tiny):
-    """Lines to read: TFLOP/s, backward being 2.5 times forward's operations, and the time of each by xfm's."""
+    """The lines of a table: times, TFLOP/s (backward has 2.5 times the operations of forward), and ratios to xfm."""
     lines = [f"{'case':20} {'':14} {'fwd us':>9} {'TFLOP/s':>8} {'bwd us':>9} {'TFLOP/s':>8} {'of xfm':>13}  error"]
     for name, case in cases.items():
         shape = sizes(case, tiny, small=False)
@@ -373,9 +379,9 @@ def table_of(results, cases, tiny):
 
 def main():
     arguments = argparse.ArgumentParser(description=ABOUT)
-    arguments.add_argument("--cases", help="only cases whose name has this in it")
-    arguments.add_argument("--seconds", type=float, default=SECONDS, help="after so many, what is left is not run")
-    arguments.add_argument("--tune", action="store_true", help="only xfm's kernels, cut in several ways")
+    arguments.add_argument("--cases", help="only cases whose name contains this text")
+    arguments.add_argument("--seconds", type=float, default=SECONDS, help="time limit; remaining cases are not run")
+    arguments.add_argument("--tune", action="store_true", help="only xfm's kernels, with several tilings")
     arguments.add_argument("--side", choices=["torch"], help=argparse.SUPPRESS)
     given = arguments.parse_args()
     cases = {name: case for name, case in CASES.items() if given.cases is None or given.cases in name}
@@ -405,7 +411,7 @@ def main():
             peer = subprocess.run(command, capture_output=True, text=True, timeout=left + 30)
             of_torch = json.loads(peer.stdout.strip().splitlines()[-1])
         except Exception as problem:
-            print(f"PyTorch's side gave nothing: {reason(problem)}")
+            print(f"PyTorch's side has no result: {reason(problem)}")
             of_torch = {}
         for name, found in of_torch.items():
             results[name] |= found
@@ -415,7 +421,7 @@ def main():
         record("attention_gpu", ABOUT, about, {"xfm": versions()})
     wrong = [f"{c} {n}" for c, found in results.items() for n, r in found.items() if "WRONG" in r.get("missing", "")]
     if wrong:
-        raise SystemExit(f"not what the definition gives: {', '.join(wrong)}")
+        raise SystemExit(f"differs from the definition: {', '.join(wrong)}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Memory of attention against length: it must grow linearly, forward and backward.
+"""Memory of attention at several lengths: it must grow linearly, forward and backward.
 
     python benchmarks/attention_memory.py
 
-One row, 12 heads of 64, float32. For each length: the temporary memory that the compiled program
-asks for (XLA's own account), plain and with packing, ALiBi and a window. Then length 16,384 is run,
-forward and backward, each in a process of its own, and the growth of that process is measured.
+One row, 12 heads of 64, float32. For each length, the temporary memory that the compiled program allocates (as XLA
+reports it), plain and with packing, ALiBi and a window. Then length 16,384 is run, forward and backward, each in a
+separate process, whose growth is measured.
 """
 
 import json
@@ -18,11 +18,11 @@ from common import ROOT, record, versions
 sys.path.append(str(ROOT))
 LENGTHS = (2048, 4096, 8192, 16384)
 HEADS, WIDTH = 12, 64
-GROWTH = 1.02  # how much more than twice the memory twice the length may take
+GROWTH = 1.02  # the most memory at twice the length, relative to twice the memory
 
 
 def functions(length):
-    """{case: (function, shapes)}; the argument after q, k and v is the segments."""
+    """The cases of a length: name -> (function of q, k, v and segments, shapes of these)."""
     import jax
     import jax.numpy as jnp
 
@@ -56,14 +56,14 @@ def functions(length):
 
 
 def temporary(function, shapes):
-    """Bytes beside arguments and results."""
+    """The bytes that a compiled function needs beside its arguments and results."""
     import jax
 
     return jax.jit(function).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 
 
 def run(case):
-    """Runs the longest length once; how far the process grew beyond its arguments, and seconds."""
+    """Runs a case once at the longest length; prints how much the process grew, and the seconds."""
     import jax
     import jax.numpy as jnp
 
@@ -81,7 +81,7 @@ def run(case):
 
 
 def peak():
-    """The most memory that this process has held, in MB."""
+    """The largest memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

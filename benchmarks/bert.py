@@ -2,10 +2,10 @@
 
     python benchmarks/bert.py [--peer PYTHON_WITH_TORCH] [--cases forward]
 
-Batch 8, rows of 128 and 512 tokens without padding. forward: the encoder alone. step: masked
-language modelling with the loss at 15 % of the tokens (the same number on both sides), gradients
-clipped at norm 1, AdamW; dropout 0, or 0.1 in the cases `step_drop`. The peer is PyTorch, eager,
-scaled_dot_product_attention, fused AdamW, and starts from the same weights.
+Batch 8, rows of 128 and 512 tokens without padding. forward: the encoder alone. step: masked language modelling with
+the loss at 15 % of the tokens (the same number on both sides), gradients clipped at norm 1, AdamW; dropout 0, or 0.1 in
+the cases `step_drop`. The peer is PyTorch, eager, with scaled_dot_product_attention and fused AdamW, and starts from
+the same weights.
 """
 
 import sys
@@ -24,7 +24,7 @@ def tokens(length):
 
 
 def chosen(length):
-    """Places of the loss, as many as xfm's objective chooses, and what is to be guessed there."""
+    """The positions of the loss, as many as xfm's objective chooses, and the tokens to predict there."""
     import numpy as np
 
     rng = np.random.default_rng(length + 1)

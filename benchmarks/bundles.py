@@ -1,25 +1,25 @@
-"""Speed of the attention kernels on a TPU that is not here, read from the compiler's last output.
+"""The speed of the attention kernels on TPUs, estimated from the compiler's output without a TPU.
 
     python benchmarks/bundles.py                     # all cases; a few minutes
-    python benchmarks/bundles.py --cases "v6e H=128" # those whose name begins so
+    python benchmarks/bundles.py --cases "v6e H=128" # cases whose name begins with this text
 
-libtpu compiles for any TPU on any Linux machine, and writes down what each unit does in each cycle: one bundle of
-instructions a cycle. For every case the record says, of each kernel:
+libtpu compiles for any TPU on any Linux machine, and writes what each unit does in each cycle: one bundle of
+instructions per cycle. For each kernel of a case the record has:
 
-    bundles    length of the loop or block that most time goes into; program, of all, with what runs once
-    heads, scores    of how many heads it computes how many scores; per_head, per_block: bundles for those of one head,
-                     and for 1024 × 1024 of them
-    peak       the share of the matrix unit's peak that this allows at most; memory and waiting come on top
-    busy       the share of each unit's slots in use;  spills: registers that went to memory for want of room
+    bundles    the length of the loop or block that takes most of the time;  program: of the whole program
+    heads, scores    how many heads and scores one iteration computes;  per_head, per_block: bundles for the scores of
+                     one head, and for 1024 × 1024 of its scores
+    peak       the largest share of the matrix unit's peak that this allows, without memory and waiting
+    busy       the share of each unit's slots that are used;  spills: registers that were stored in memory
 
-The peer is splash attention as JAX ships it, in the same run with the same libtpu, blocks of 1024. For short rows it is
-also attention as XLA compiles it, ours and that of jax.nn. That is a program of many operations, so what is compared is
-whole programs, `forward` and `step` (values and all gradients), on arrays [B T N·H] in the layout that each likes best;
-and of one query over a cache, keys and values lying as the mixer keeps them:
+The peer is splash attention in JAX, in the same run with the same libtpu, blocks of 1024. For short rows it is also
+attention compiled by XLA, xfm's form and that of jax.nn. Such a program has many operations, so whole programs are
+compared: `forward` and `step` (values and all gradients), on arrays [B T N·H] in the layout that each program prefers.
+The same is done for one query over a cache, with keys and values in the layout of the mixer's cache:
 
-    cycles     bundles of all operations, by a row: as often as their loops go round, branches taken, nothing waiting
-    bytes      what the operations read from HBM and write to it, by a row;  temporary: what is kept between them
-    bound      cycles that a row takes at the least, if computing and memory never wait for each other
+    cycles     bundles of all operations, times the iterations of their loops, with all branches taken, per row
+    bytes      bytes that the operations read from HBM and write to it, per row;  temporary: memory between operations
+    bound      the smallest number of cycles per row, if computation and memory never wait for each other
 """
 
 import argparse
@@ -38,15 +38,15 @@ from tpu_program import BYTES_A_CYCLE, cycles, traffic
 
 TOPOLOGIES = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2", "tpu7x": "tpu7x:2x2x1"}
 FLOP_A_BUNDLE = {"v5e": 2**17, "v5p": 2**17, "v6e": 2**19, "tpu7x": 2**19}
-CHIPS = ("v5e", "v6e")  # of all cases; the others for the plain ones
+CHIPS = ("v5e", "v6e")  # chips for all cases; the others are only used for the plain ones
 LENGTH, ROWS = 2048, 4
-# What is attended to: a name, and the arguments of attention as a function of the heads.
+# Names of calls of attention with different arguments (see `xfm_call`).
 CALLS = ("plain", "packed", "window", "slopes", "buckets", "clip")
-RELATIVE = "relative"  # both terms of 512 vectors, with heads of 64
+RELATIVE = "relative"  # a relative bias with both terms, 512 vectors, heads of 64
 SHORT = {"ViT": (197, 12, 64), "Swin": (49, 3, 32)}
-CACHES = {"cache": (12, 12, 64), "shared-cache": (32, 8, 128)}  # heads of queries, of keys, their width
-CACHED = 32_768  # places of a cache
-# rows of a whole program: images, windows of 64 images, texts that are being written
+CACHES = {"cache": (12, 12, 64), "shared-cache": (32, 8, 128)}  # query heads, key heads, head width
+CACHED = 32_768  # positions of a cache
+# rows of a whole program: images, windows of 64 images, texts that are being generated
 WHOLE = {"ViT": 256, "Swin": 64 * 64, "cache": 8, "shared-cache": 8}
 ENVIRONMENT = dict(
     TPU_SKIP_MDS_QUERY="1",
@@ -58,7 +58,7 @@ ENVIRONMENT = dict(
 
 
 def cases() -> list[str]:
-    """Names of all: chip, head width or short shape, what is attended to, whose."""
+    """The names of all cases: chip, head width or shape, call, implementation."""
     plain = [f"{chip} H={H} plain {whose}" for chip in TOPOLOGIES for H in (64, 128) for whose in ("xfm", "splash")]
     own = [f"{chip} H={H} {call} xfm" for chip in CHIPS for H in (64, 128) for call in CALLS]
     own += [f"{chip} H=64 {RELATIVE} xfm" for chip in CHIPS]
@@ -73,7 +73,7 @@ def cases() -> list[str]:
 
 
 def compile_case(name: str) -> None:
-    """Compiles forward and backward of a case, for the compiler to write down."""
+    """Compiles forward and backward of a case, so that the compiler writes its dumps."""
     import jax
     import jax.numpy as jnp
     from jax.experimental import topologies
@@ -103,7 +103,7 @@ def compile_case(name: str) -> None:
 
 
 def compile_whole(name: str) -> dict:
-    """Compiles a whole program; the memory that it needs."""
+    """Compiles a whole program; returns the temporary memory that it needs."""
     import jax
     from jax.experimental import topologies
 
@@ -119,7 +119,7 @@ def compile_whole(name: str) -> dict:
 
 
 def of_short_rows(chip, shape, way, whose, sharding):
-    """A program of short rows, lowered."""
+    """The lowered program of attention over short rows."""
     import jax
     import jax.numpy as jnp
     from jax.experimental.layout import Format, Layout
@@ -142,7 +142,7 @@ def of_short_rows(chip, shape, way, whose, sharding):
 
 
 def of_a_cache(chip, cache, whose, sharding):
-    """A program of one query over all that a cache holds so far, lowered."""
+    """The lowered program of one query that attends to the filled part of a cache."""
     import jax
     import jax.numpy as jnp
 
@@ -152,16 +152,16 @@ def of_a_cache(chip, cache, whose, sharding):
     (N, K, H), B = CACHES[cache], WHOLE[cache]
     q, k = (jax.ShapeDtypeStruct((B, *shape, H), jnp.bfloat16, sharding=sharding) for shape in ((1, N), (CACHED, K)))
 
-    def forward(q, k, v, place):
-        seen = Mask.causal() & Mask(offset=place)
+    def forward(q, k, v, position):
+        mask = Mask.causal() & Mask(offset=position)
         with compiling_for("tpu", chip=chip):
-            return attention(q, k, v, mask=seen, implementation="tpu" if whose == "xfm" else whose)
+            return attention(q, k, v, mask=mask, implementation="tpu" if whose == "xfm" else whose)
 
     return jax.jit(forward).lower(q, k, k, jax.ShapeDtypeStruct((), jnp.int32, sharding=sharding))
 
 
 def jax_nn_call(call, B, T, N, H):
-    """A table of distances is written out for it, so that its gradient comes back by way of the whole plane."""
+    """Attention of jax.nn, which needs a table of distances expanded to a bias for all pairs of tokens."""
     import jax
     import jax.numpy as jnp
 
@@ -177,7 +177,7 @@ def jax_nn_call(call, B, T, N, H):
 
 
 def learned_of(call, B, T, N, H):
-    """The bias of a case."""
+    """The learned bias of a case, or None."""
     import jax.numpy as jnp
 
     from xfm.kernels.attention import Buckets, GridTable, Relative, Slopes
@@ -195,11 +195,12 @@ def learned_of(call, B, T, N, H):
 
 
 def xfm_call(call, B, T, N, H, chip, whose="xfm"):
+    """xfm's attention for a call: (function, shape of its arrays, learned bias)."""
     from xfm.kernels.attention import Mask, Softmax, attention
     from xfm.kernels.platform import compiling_for
 
     implementation = "tpu" if whose == "xfm" else whose
-    # a window that all blocks of 1024 see in part, to be compared with those that see all
+    # a window of which every block of 1024 has a part, so that all blocks are computed as in the plain case
     mask = Mask.window(1500, 1500) if call == "window" else Mask.full()
     softmax = Softmax(clip=(-0.03, 1.1)) if call == "clip" else "softmax"
 
@@ -212,6 +213,7 @@ def xfm_call(call, B, T, N, H, chip, whose="xfm"):
 
 
 def splash_call(call, B, T, N, H, chip):
+    """Splash attention for a call: (function, shape of its arrays, None)."""
     import jax
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
@@ -231,7 +233,7 @@ def splash_call(call, B, T, N, H, chip):
 
 
 def bundles(folder: str) -> dict[str, dict]:
-    """{kernel: what the compiler wrote of it}, of the attention kernels among a folder's dumps."""
+    """The figures of each attention kernel whose dumps are in a folder, by the kernel's name."""
     found = {}
     for table in sorted(glob.glob(f"{folder}/*final_hlo-static-per-bundle-utilization.txt")):
         name = re.match(r"\d+-(.*?)-\d+-final_hlo", os.path.basename(table))[1]
@@ -256,7 +258,7 @@ def bundles(folder: str) -> dict[str, dict]:
 
 
 def _regions(program: str) -> list[tuple[int, int]]:
-    """First and last bundle of each region of the program, largest first."""
+    """The first and last bundle of each region of a program, the largest first."""
     started, regions, address = {}, [], 0
     for line in open(program):
         at = re.match(r"\s*(0x[0-9a-f]+|0)\s+(?:\w\w)?\s*:", line)
@@ -270,7 +272,7 @@ def _regions(program: str) -> list[tuple[int, int]]:
 
 
 def _body(regions: list[tuple[int, int]]) -> tuple[int, int]:
-    """The largest region of which no region inside takes a good part: what a step does most of its time."""
+    """The largest region without a nested region of more than 0.3 of its length: where most of the time is spent."""
     for first, last in regions:
         inside = [r for r in regions if first <= r[0] and r[1] <= last and r != (first, last)]
         if not any(b - a > 0.3 * (last - first) for a, b in inside):
@@ -279,7 +281,7 @@ def _body(regions: list[tuple[int, int]]) -> tuple[int, int]:
 
 
 def measured(name: str) -> dict[str, dict]:
-    """The kernels of a case, compiled in a process of its own."""
+    """The figures of a case, which is compiled in a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
         child = subprocess.run(
@@ -302,16 +304,16 @@ def _is_whole(name: str) -> bool:
     return {"forward", "step"} & set(name.split()) != set()
 
 
-def _by_row(name: str, told: dict, folder: str) -> dict:
-    """What a whole program does, by a row of its batch."""
+def _by_row(name: str, more: dict, folder: str) -> dict:
+    """The figures of a whole program, and `more`, per row of its batch."""
     chip, shape, *_ = name.split()
     length, moved = cycles(folder), traffic(folder)
-    totals = dict(cycles=length, bytes=moved, **told, bound=max(length, moved / BYTES_A_CYCLE[chip]))
+    totals = dict(cycles=length, bytes=moved, **more, bound=max(length, moved / BYTES_A_CYCLE[chip]))
     return {what: round(total / WHOLE[shape]) for what, total in totals.items()}
 
 
 def _shares(name: str, kernel: str, length: int) -> dict:
-    """Bundles per 1024 × 1024 scores of a head, and the share of peak they allow."""
+    """The bundles per 1024 × 1024 scores of a head, and the share of the peak that they allow."""
     chip, shape, *_, whose = name.split()
     T, N, H = SHORT.get(shape, (LENGTH, 12 if shape == "H=64" else 8, 0))
     H = H or int(shape[2:])
@@ -325,8 +327,8 @@ def _shares(name: str, kernel: str, length: int) -> dict:
         heads, scores = cut.heads * cut.together, cut.q_block * cut.k_block
     else:
         heads, scores = 1, min(-(-T // 128) * 128, 1024) ** 2
-    # products of a block, of 2 · H operations a score: two forward, five backward, of which splash does 4 and 3;
-    # clipped weights take one more, and the denominators before them one; each relative term one more and three more
+    # Products per block, with 2 · H operations per score: two forward and five backward (in splash's two passes four
+    # and three). Clipped weights need one more, and one for the denominators; each relative term one and three more.
     products = {
         "attention_denominator": 1,
         "attention_forward": 4 if RELATIVE in name else 3 if "clip" in name else 2,
@@ -347,7 +349,7 @@ def _shares(name: str, kernel: str, length: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--cases", default="", help="only those whose name begins so")
+    parser.add_argument("--cases", default="", help="only cases whose name begins with this text")
     parser.add_argument("--json", action="store_true", help="print the numbers and nothing else")
     parser.add_argument("--compile", help=argparse.SUPPRESS)
     options = parser.parse_args()

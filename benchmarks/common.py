@@ -1,8 +1,8 @@
-"""Two programs timed by turns: while one computes the other waits, on the same two cores.
+"""Times two programs that alternate on the same two cores: while one computes, the other waits.
 
-Each side is a process of its own, since the thread pools of PyTorch and XLA disturb each other.
-A side is a function `start(folder) -> {case: call}`; a call runs once to the end and may return an
-array, which is compared with the other side's. The folder is shared: weights travel through it.
+Each side is a separate process, since the thread pools of PyTorch and XLA disturb each other. A side is a function
+`start(folder) -> {case: call}`; a call computes a result to the end and may return an array, which is compared with the
+other side's. Both sides share the folder, by which weights are passed.
 """
 
 import argparse
@@ -22,12 +22,12 @@ ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 THREADS = 2
 QUIET = 0.05  # share of the cores that other programs may take during a call that counts
-PATIENCE = 15 * 60  # seconds per case to wait for quiet calls, then the loud ones count too
+PATIENCE = 15 * 60  # seconds per case to wait for quiet calls; after that all calls count
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "transformers", "numpy")
 
 
 def serve(start, folder):
-    """The child's life: a line in with a case, a line out with seconds, until the lines end."""
+    """The loop of a child process: reads a line with a case, runs it, and prints a line with the seconds."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     answers, sys.stdout = sys.stdout, sys.stderr
     calls = start(pathlib.Path(folder))
@@ -45,7 +45,7 @@ def serve(start, folder):
 
 
 class Side:
-    """The parent's view of a child."""
+    """One side of a comparison: a child process that runs cases on request."""
 
     def __init__(self, name, python, script, folder):
         self.name = name
@@ -66,11 +66,11 @@ class Side:
     def answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"the side {self.name} has died; its words are above")
+            raise SystemExit(f"the side {self.name} has ended with an error; its output is above")
         return json.loads(line)
 
     def time(self, case, output=None):
-        """Seconds of one call, and the share of the cores that others took meanwhile."""
+        """The seconds of one call, and the share of the cores that other programs used during it."""
         before = self.ticks()
         self.process.stdin.write(json.dumps([case, output]) + "\n")
         self.process.stdin.flush()
@@ -79,7 +79,7 @@ class Side:
         return seconds, round(max(0.0, busy - own) / max(total, 1), 3)
 
     def ticks(self):
-        """Clock ticks so far of all cores, of them not idle, and of this child."""
+        """The clock ticks so far: of all cores, of all cores when they were not idle, and of this child."""
         child = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return *ticks(), int(child[11]) + int(child[12])
 
@@ -89,13 +89,14 @@ class Side:
 
 
 def compare(script, about, sides, rounds=7, close=1e-3):
-    """Runs both sides of a benchmark script and writes its record.
+    """Runs both sides of a benchmark script, and writes its record.
 
-    sides: {"peer": start, "xfm": start}; the peer starts first and may leave weights in the folder.
+    about: a description for the record.  sides: {"peer": start, "xfm": start}; the peer starts first and may write
+    weights to the folder.  rounds: quiet calls per side.  close: the largest relative difference of outputs.
     """
     arguments = argparse.ArgumentParser(description=about)
     arguments.add_argument("--peer", default=sys.executable, help="a Python that has PyTorch")
-    arguments.add_argument("--cases", help="only cases whose name has this in it")
+    arguments.add_argument("--cases", help="only cases whose name contains this text")
     arguments.add_argument("--patience", type=float, default=PATIENCE, help="seconds per case")
     arguments.add_argument("--side", choices=sides, help=argparse.SUPPRESS)
     arguments.add_argument("--folder", help=argparse.SUPPRESS)
@@ -124,9 +125,7 @@ def compare(script, about, sides, rounds=7, close=1e-3):
 
 
 def one(case, peer, ours, folder, rounds, close, patience):
-    """The medians of one case: first calls apart, then peer and xfm by turns until enough calls
-    were undisturbed by other programs.
-    """
+    """The result of one case: first calls, then alternating calls until enough were quiet, and their medians."""
     files = {side.name: folder / f"{side.name}.npy" for side in (peer, ours)}
     first = {side.name: side.time(case, str(files[side.name]))[0] for side in (peer, ours)}
     calls = {"peer": [], "xfm": []}
@@ -159,7 +158,7 @@ def one(case, peer, ours, folder, rounds, close, patience):
 
 
 def wait_for_quiet(until):
-    """Sleeps until nobody has worked for a second, or until that time."""
+    """Sleeps until all cores were idle for a second, or until the time `until`."""
     while time.monotonic() < until:
         before = ticks()
         time.sleep(1.0)
@@ -169,14 +168,17 @@ def wait_for_quiet(until):
 
 
 def ticks():
-    """Clock ticks so far of all cores, and of them those that were not idle."""
+    """The clock ticks so far of all cores, and those in which they were not idle."""
     all_cores = pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     cores = [int(t) for t in all_cores]
     return sum(cores), sum(cores) - cores[3] - cores[4]
 
 
 def difference(files, close):
-    """The largest difference of the two outputs, relative to their scale; where there are any."""
+    """The largest difference of the two outputs, relative to their scale; NaN if there are no outputs.
+
+    Ends the program if it is not below `close`.
+    """
     if not all(path.exists() for path in files.values()):
         return float("nan")
     import numpy as np
@@ -191,6 +193,7 @@ def difference(files, close):
 
 
 def versions():
+    """The installed versions of PACKAGES."""
     found = {}
     for package in PACKAGES:
         try:
@@ -201,7 +204,7 @@ def versions():
 
 
 def machine():
-    """What the numbers depend on beside the programs."""
+    """The facts about this machine that the figures depend on."""
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
     flags = next((x.split(":")[1].split() for x in lines if x.startswith("flags")), [])
@@ -216,7 +219,7 @@ def machine():
 
 
 def record(name, about, results, versions_of):
-    """One JSON file per run, under results/."""
+    """Writes the JSON record of a run to results/."""
     now = datetime.datetime.now(datetime.UTC)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{now:%Y%m%d-%H%M}.json"

@@ -1,9 +1,10 @@
-"""Compile time against depth: a stack of 48 layers may take at most 1.2 times that of 6 layers.
+"""Compile time at several depths: a stack of 48 layers may take at most 1.2 times as long as one of 6 layers.
 
     python benchmarks/compile_depth.py
 
-BERT-base's layers on 8 rows of 128 tokens, the forward pass and the gradient of a masked language
-model's logits; nothing is run. Tracing and compiling are timed apart, by turns, caches emptied.
+BERT-base's layers on 8 rows of 128 tokens: the forward pass, and the gradient of a function of the logits of a masked
+language model. Nothing is run. Tracing and compiling are timed separately, with empty caches, alternating between the
+depths.
 """
 
 import statistics
@@ -19,7 +20,7 @@ GOAL = 1.2
 
 
 def functions(depth):
-    """{name: (function, shapes of its arguments)} for a stack of so many layers."""
+    """The functions for a stack of `depth` layers: name -> (function, shapes of its arguments)."""
     import jax
     import jax.numpy as jnp
 
@@ -40,7 +41,7 @@ def functions(depth):
 
 
 def once(function, shapes):
-    """Seconds to trace and to compile, with nothing cached."""
+    """The seconds to trace and to compile a function, with empty caches."""
     import jax
 
     jax.clear_caches()

@@ -1,13 +1,12 @@
-"""Sentences per second on two CPU cores: xfm against sentence-transformers, MiniLM and BERT-base, real text.
+"""Texts encoded per second on two CPU cores: xfm against sentence-transformers, MiniLM and BERT-base, on real text.
 
     python benchmarks/encode.py [--peer PYTHON_WITH_SENTENCE_TRANSFORMERS] [--cases minilm]
 
-The texts are docstrings of Python's standard library, from a word to several pages, in a fixed order; both sides
-read them with the same tokeniser, cut at 256 tokens (MiniLM) and 512 (BERT-base), and give all vectors, tokenising
-included. The weights are random, since speed does not depend on them, and the same on both sides, which must give
-the same vectors. The peer is PyTorch in float32 with scaled_dot_product_attention and the batch size that its
-users have by default, 32, or the one at the end of the case's name; texts per second are the number in the name over
-the time.
+The texts are docstrings of Python's standard library, from a word to several pages, in a fixed order. Both sides read
+them with the same tokeniser, truncated at 256 tokens (MiniLM) and 512 (BERT-base), and return all vectors; tokenisation
+is included. The weights are random, since speed does not depend on them, and the same on both sides, which must return
+the same vectors. The peer is PyTorch in float32 with scaled_dot_product_attention. Its batch size, at the end of the
+case's name, is its default of 32, or 128. Texts per second are the number in the name divided by the time.
 """
 
 import ast
@@ -18,14 +17,14 @@ import sysconfig
 
 import common
 
-# layers, width, heads, hidden width, tokens of a text that are read, number of texts
+# layers, width, heads, hidden width, tokens to which a text is truncated, number of texts
 SIZES = {"minilm": (6, 384, 12, 1536, 256, 2000), "bert_base": (12, 768, 12, 3072, 512, 300)}
 BATCHES = {"minilm": (32, 128), "bert_base": (32,)}
 VOCAB = 8000
 
 
 def docstrings(count):
-    """That many docstrings of the running Python's library; both sides must be given one file of them."""
+    """`count` docstrings of the running Python's library. They depend on its version, so both sides share one file."""
     found = []
     for path in sorted(pathlib.Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -60,13 +59,13 @@ def peer(folder):
             vocab_size=30522, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
             intermediate_size=hidden,
         )  # fmt: skip
-        place = folder / name
-        transformers.BertModel(config, add_pooling_layer=False).save_pretrained(place)
-        write_tokenizer(place, texts)
-        (place / "tokenizer_config.json").write_text(
+        path = folder / name
+        transformers.BertModel(config, add_pooling_layer=False).save_pretrained(path)
+        write_tokenizer(path, texts)
+        (path / "tokenizer_config.json").write_text(
             json.dumps({"tokenizer_class": "BertTokenizer", "model_max_length": length})
         )
-        model = SentenceTransformer(modules=[models.Transformer(str(place)), models.Pooling(width)], device="cpu")
+        model = SentenceTransformer(modules=[models.Transformer(str(path)), models.Pooling(width)], device="cpu")
         for batch in BATCHES[name]:
             calls[case(name, batch)] = lambda m=model, n=count, b=batch: m.encode(texts[:n], batch_size=b)
     return calls

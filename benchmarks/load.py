@@ -1,11 +1,12 @@
-"""Loading a BERT of 400 MB: time against reading the file, and peak memory of the host against its size.
+"""Loading a BERT checkpoint of 400 MB: the time relative to reading the file, and the host's peak memory.
 
     python benchmarks/load.py
 
-Each measurement is a process of its own, after JAX has started: one reads the file's bytes into fresh memory, the next
-loads the checkpoint, by turns. `warm`: the file is in the cache of the system; `cold`: it was dropped from there before
-(a disk's own cache, or a host's, is beyond reach). Beside seconds on the wall the seconds of the processor are kept,
-which other programs disturb less. Tracing the network, which takes as long for a small file, is told apart.
+Each measurement is a separate process, and begins after JAX has started. They alternate: one reads the file's bytes
+into new memory, the next loads the checkpoint. `warm`: the file is in the system's cache; `cold`: it was removed from
+there before (caches of a disk or of a virtual machine's host may still have it). The record has wall-clock time and
+processor time, which other programs disturb less. The time to trace the network does not depend on the size of the
+file, so it is also measured separately.
 """
 
 import json
@@ -21,16 +22,17 @@ import time
 from common import QUIET, ROOT, record, ticks, versions, wait_for_quiet
 
 sys.path.append(str(ROOT))
-ROUNDS, PATIENCE = 5, 120  # of each measurement; seconds to wait for a quiet machine
+ROUNDS, PATIENCE = 5, 120  # repetitions of each measurement; seconds to wait for a quiet machine
 WIDTH, LAYERS, HEADS, HIDDEN, VOCAB, LENGTH = 768, 12, 12, 3072, 24_576, 512
 GOALS = dict(time=1.5, memory=1.2)
 
 
 def write(folder):
-    """The checkpoint: random numbers under the names of BertForMaskedLM."""
+    """Writes the checkpoint: random numbers with the names of BertForMaskedLM."""
     import numpy as np
     from safetensors.numpy import save_file
 
+    from xfm.hub.checkpoint import example_of
     from xfm.hub.families.bert import FAMILY
     from xfm.hub.settings import Settings
     from xfm.hub.weights import file_pieces, flat_shapes
@@ -42,7 +44,7 @@ def write(folder):
     )  # fmt: skip
     heads = FAMILY.chosen(("masked_lm",))
     spec = dict(FAMILY.network(Settings(config)), heads={h.name: h.spec(Settings(config)) for h in heads.values()})
-    shapes = flat_shapes(build(spec), FAMILY.inputs(Settings(config), np.ones((1, 1), np.int32), None, None, None))
+    shapes = flat_shapes(build(spec), example_of(FAMILY, Settings(config)))
     rng, arrays = np.random.default_rng(0), {}
     named = file_pieces(FAMILY, heads, spec, {path: x.shape for path, x in shapes.items()})
     for name, parts in named.items():
@@ -52,7 +54,10 @@ def write(folder):
 
 
 def child(what, folder, cache):
-    """Measures one thing; prints seconds, processor seconds, and how far the process grew."""
+    """Makes one measurement; prints the seconds, the processor seconds, and how much the process grew.
+
+    what: "read" or "load".  cache: "warm" or "cold".
+    """
     import jax
     import numpy as np
 
@@ -66,13 +71,13 @@ def child(what, folder, cache):
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     traced = [0.0, 0.0]
 
-    def told_apart(*given):
+    def timed(*given):
         wall, cpu = time.perf_counter(), time.process_time()
         shapes = whole(*given)
         traced[:] = time.perf_counter() - wall, time.process_time() - cpu
         return shapes
 
-    whole, hub.flat_shapes = hub.flat_shapes, told_apart
+    whole, hub.flat_shapes = hub.flat_shapes, timed
     before, wall, cpu = peak(), time.perf_counter(), time.process_time()
     if what == "read":
         memory = np.empty(file.stat().st_size, np.uint8)
@@ -89,7 +94,7 @@ def child(what, folder, cache):
 
 
 def peak():
-    """The most memory that this process has held, in MB."""
+    """The largest memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

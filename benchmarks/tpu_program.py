@@ -1,6 +1,7 @@
-"""What a whole program compiled for a TPU does at the least: bundles of all its operations, bytes that they move.
+"""The cost of a whole program compiled for a TPU: the bundles of all its operations, and the bytes that they move.
 
-Both are read from the compiler's dumps (see bundles.py): the bundles of every operation, and the program's text.
+Both are read from the compiler's dumps (see bundles.py), which hold the bundles of every operation and the program's
+text.
 """
 
 import glob
@@ -10,23 +11,23 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BYTES_A_CYCLE = {"v5e": 819 / 1.5, "v6e": 1640 / 1.75}  # of HBM, by the published GB/s and GHz
+BYTES_A_CYCLE = {"v5e": 819 / 1.5, "v6e": 1640 / 1.75}  # of HBM, from the published GB/s and GHz
 SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4}
 FREE = "parameter constant bitcast tuple get-tuple-element after-all while".split()
-UNREAD = "AllocateBuffer", "ConcatBitcast", "NopReturnToken"  # custom calls that move nothing
-MOVES = "copy-start slice-start dynamic-slice-start dynamic-update-slice-start".split()  # beside other work
+UNREAD = "AllocateBuffer", "ConcatBitcast", "NopReturnToken"  # custom calls that move no data
+MOVES = "copy-start slice-start dynamic-slice-start dynamic-update-slice-start".split()  # asynchronous copies
 REFUSED = "-start", "conditional", " call"
 
 
 class Array(NamedTuple):
-    size: int  # bytes, with the padding of tiles
+    size: int  # bytes, including the padding of tiles
     in_hbm: bool
 
 
 def cycles(folder: str) -> int:
-    """Bundles of the program dumped there, each as often as the loops around it go round.
+    """The bundles of the program that was dumped to `folder`, each times the iterations of the loops around it.
 
-    A branch counts as taken, a loop whose end is not known when compiling as gone through once.
+    All branches count as taken; a loop whose number of iterations is not known to the compiler counts once.
     """
     programs, shared = _programs(folder), _shared(folder)
     lengths = {name: sum(times for _, times in _executed(path)) for name, path in programs.items() if name != "TLP"}
@@ -38,9 +39,9 @@ def cycles(folder: str) -> int:
 
 
 def traffic(folder: str) -> int:
-    """Bytes that the operations of the program read from HBM and write to it, the padding of tiles included.
+    """The bytes that the program's operations read from HBM and write to it, including the padding of tiles.
 
-    An array counts once for each operation that reads it, however often that fetches it.
+    An array counts once for each operation that reads it, even if the operation fetches it repeatedly.
     """
     total = 0
     for times, line, kind, result, operands, _ in _instructions(folder):
@@ -57,13 +58,13 @@ def traffic(folder: str) -> int:
 
 
 def _programs(folder: str) -> dict[str, str]:
-    """File of the final bundles, by operation; TLP is the program that calls them in turn."""
+    """The file of the final bundles of each operation; TLP is the program that calls the operations."""
     files = glob.glob(f"{folder}/*-final_bundles.txt")
     return {re.match(r"\d+-(.*)-\d+-final", os.path.basename(file))[1]: file for file in files}
 
 
 def _shared(folder: str) -> dict[str, str]:
-    """Operation -> that whose program it shares."""
+    """Operation -> the operation whose program it shares."""
     (file,) = glob.glob(f"{folder}/*-TLP-00-deduplication-map.txt")
     shared, key = {}, ""
     for line in open(file):
@@ -75,8 +76,11 @@ def _shared(folder: str) -> dict[str, str]:
 
 
 def _executed(path: str, known: list[int] | None = None) -> list[tuple[str, int]]:
-    """The bundles of a file and how often each runs. known: the rounds of its loops, where the bundles don't tell."""
-    bundles = []  # whether a loop begins, how deep it lies in loops, after how many rounds a loop ends there, the text
+    """The bundles of a file, and how often each runs.
+
+    known: the iterations of its loops, if the bundles do not show them.
+    """
+    bundles = []  # (whether a loop begins, its depth of nesting, the iterations if a loop ends here, the text)
     for line in open(path):
         if at := re.match(r"\s*(?:0x[0-9a-f]+|0)\s+(\w\w)?\s*:\s*(>*)", line):
             ends = re.search(r"scmp\.\w+[\w.]* %\w+, (\d+) /\* loop exit test", line)
@@ -100,7 +104,10 @@ def _executed(path: str, known: list[int] | None = None) -> list[tuple[str, int]
 
 
 def _instructions(folder: str) -> Iterator[tuple]:
-    """(how often, text, kind, arrays of the result, of the operands, rounds if it is a loop), bodies of loops too."""
+    """All instructions, including those in bodies of loops.
+
+    Each is (how often it runs, text, kind, arrays of the result, arrays of the operands, iterations if it is a loop).
+    """
     (file,) = glob.glob(f"{folder}/*-TLP-hlo.txt")
     text = open(file).read()
     bodies = {
@@ -125,16 +132,16 @@ def _instructions(folder: str) -> Iterator[tuple]:
 
 
 def _rounds(condition: list[str]) -> int:
-    """Of a loop that counts from 0: the constant below which its condition holds it."""
+    """The number of iterations of a loop that counts from 0: the constant that its condition compares with."""
     constants = dict(re.findall(r"%(\S+) = s32\[\]\S* constant\((\d+)\)", "\n".join(condition)))
     compared = re.search(r"compare\(%\S+, %(\S+)\), direction=LT", condition[-1])
     if compared is None or compared[1] not in constants:
-        raise NotImplementedError(f"a loop held by {condition[-1].strip()}")
+        raise NotImplementedError(f"a loop with the condition {condition[-1].strip()}")
     return int(constants[compared[1]])
 
 
 def _arrays(shape: str) -> list[Array]:
-    """Every array of a shape, those of tuples in tuples too."""
+    """All arrays of a shape, including those of nested tuples."""
     found = []
     for kind, sizes, layout in re.findall(r"(\w+)\[([\d,]*)\](?:\{([^}]*)\})?", shape):
         sizes, (order, _, where) = [int(n) for n in sizes.split(",") if n], (layout or "").partition(":")

@@ -1,10 +1,11 @@
-"""Real tokens per second at random lengths, packed and in layout "tokens", against rows that are all full.
+"""Real tokens per second at random lengths, packed and in layout "tokens", against rows without padding.
 
     python benchmarks/unpadding.py
 
-Two layers of width 256, float32, rows of 128 tokens; texts of 4 to 128 tokens, all lengths alike, as many as make
-about as many real tokens. Forward: the stream of all tokens, or a vector of each text. Step: forward, backward,
-clipping, AdamW; masked language modelling of packed rows, classification of texts in layout "tokens".
+Two layers of width 256, float32, rows of 128 tokens. Texts have 4 to 128 tokens, with all lengths equally likely, and
+batches have about the same number of real tokens. Forward: the outputs at all tokens, or a vector of each text. Step:
+forward, backward, clipping, AdamW; masked language modelling of packed rows, classification of texts in layout
+"tokens".
 """
 
 import os
@@ -16,8 +17,8 @@ from common import QUIET, ROOT, THREADS, record, ticks, versions
 
 sys.path.append(str(ROOT))
 LAYERS, WIDTH, HEADS, VOCAB, LENGTH = 2, 256, 4, 8192, 128
-ROWS, SHORTEST, TEXTS = 128, 4, 248  # rows that are full; texts of random length in a batch
-ROUNDS, STEPS = 9, 2  # each round takes one of so many batches
+ROWS, SHORTEST, TEXTS = 128, 4, 248  # rows without padding; shortest text; texts of random length in a batch
+ROUNDS, STEPS = 9, 2  # repetitions of each measurement; different batches
 GOAL = 0.95
 # case -> (what is measured, what it is measured against)
 PAIRS = {
@@ -30,7 +31,9 @@ PAIRS = {
 
 
 def sources():
-    """name -> batches of rows: all full, packed by documents, one text a row padded, and the same laid out."""
+    """Batches by name: rows without padding, rows packed with documents, padded rows of one text, and the same texts in
+    layout "tokens".
+    """
     import numpy as np
 
     from xfm.data import Batches
@@ -59,7 +62,7 @@ def sources():
 
 
 def calls(batches):
-    """case -> function of a batch that runs once to the end."""
+    """The measured functions by name; each takes a batch and returns when its result is computed."""
     import jax
 
     from xfm import build
@@ -111,7 +114,7 @@ def calls(batches):
 
 
 def timed(call, batch):
-    """Seconds, and the share of the cores that others took meanwhile."""
+    """The seconds of a call, and the share of the cores that other programs used during it."""
     before, own = ticks(), time.process_time()
     start = time.perf_counter()
     call(batch)
@@ -130,7 +133,7 @@ def main():
     planning = time.perf_counter() - planning
     batches = {name: jax.device_put(several) for name, several in rows.items()}
     real = {name: [int((batch["segments"] > 0).sum()) for batch in several] for name, several in rows.items()}
-    places = {name: [batch.get("cells", batch["tokens"]).size for batch in several] for name, several in rows.items()}
+    cells = {name: [batch.get("cells", batch["tokens"]).size for batch in several] for name, several in rows.items()}
     run = calls(batches)
     names = sorted({name for pair in PAIRS.values() for name in pair})
     kinds = {name: name.split() for name in names}
@@ -144,7 +147,7 @@ def main():
             seconds, others = timed(run[what], batches[of][i % STEPS])
             taken[name].append((1e6 * seconds / real[of][i % STEPS], others))
 
-    results = {"padding": {of: round(1 - sum(real[of]) / sum(places[of]), 4) for of in rows}}
+    results = {"padding": {of: round(1 - sum(real[of]) / sum(cells[of]), 4) for of in rows}}
     print("padding", results["padding"])
     for case, (own, full) in PAIRS.items():
         both = list(zip(taken[own], taken[full], strict=True))

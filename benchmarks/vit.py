@@ -2,8 +2,8 @@
 
     python benchmarks/vit.py [--peer PYTHON_WITH_TORCH]
 
-Batch 8 and 1 of 224 x 224 images, the logits of 1000 classes, from the same weights. The peer is
-PyTorch, eager, scaled_dot_product_attention.
+Batches of 8 and of 1 image of 224 x 224 pixels, logits of 1000 classes, the same weights. The peer is PyTorch, eager,
+with scaled_dot_product_attention.
 """
 
 import sys
@@ -30,7 +30,7 @@ def peer(folder):
     config = ViTConfig(num_labels=1000, hidden_act="gelu_new", layer_norm_eps=1e-6)
     model = ViTForImageClassification(config).eval()
     model.save_pretrained(folder / "vit")
-    saved = load_file(folder / "vit" / "model.safetensors")  # the names of files, unlike memory's
+    saved = load_file(folder / "vit" / "model.safetensors")  # names in files differ from those of the state dict
     np.savez(folder / "vit.npz", **{name: value.numpy() for name, value in saved.items()})
 
     def forward(batch):

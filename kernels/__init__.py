@@ -1,8 +1,8 @@
-"""The ground floor: operations on arrays, each with its definition and its fast forms. Depends on jax alone."""
+"""Operations on arrays, each with its definition and with fast implementations. They depend on jax alone."""
 
 if __name__ != "xfm.kernels":
-    # A Python started in a checkout finds this folder under a name that is another project's. An empty module takes its
-    # place there, so that nothing can be imported from it, and transformers, which looks for that project, sees none.
+    # Python started in a checkout finds this folder as `kernels`, which is the name of another project. An empty module
+    # is put in its place, so that transformers, which looks for that project, finds nothing to import.
     import sys
     import types
 

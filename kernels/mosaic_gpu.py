@@ -1,11 +1,11 @@
-"""The part of Pallas Mosaic GPU that xfm's Hopper kernels use, under names of our own; imported where one is traced.
+"""The part of Pallas Mosaic GPU that xfm's Hopper kernels use, under xfm's own names; imported when one is traced.
 
-The API underneath is declared unstable, so its names stand in this file alone: it was compiled with jax 0.11 and 0.12.
-A kernel is a function of one namespace of references (inputs, outputs, scratch) that every warpgroup of a thread block
-runs; matrices in registers are float32 in the layout of wgmma's accumulators.
+The underlying API is declared unstable, so its names are used in this file only; it was compiled with jax 0.11 and
+0.12. A kernel is a function of one namespace of references (inputs, outputs, scratch), which every warpgroup of a
+thread block runs. Matrices in registers are float32, in the layout of wgmma's accumulators.
 
-Interpreted (`platform.interpreting`), the same kernel runs on a CPU with its barriers, copies and threads simulated;
-only the matrix product is a plain one of the operands as loaded: the simulation has no accumulators that change.
+With `platform.interpreting` the same kernel runs on a CPU, which simulates its barriers, copies and threads. Only
+matrix products differ: they are computed from the operands as loaded, since the simulation has no accumulators.
 """
 
 import types
@@ -25,7 +25,7 @@ _MATRIX = plgpu.Layout.WGMMA
 
 
 def simulation(**options):
-    """How kernels run on a CPU, for `platform.interpreting`; options: detect_races=True and others of Pallas."""
+    """The parameter `how` of `platform.interpreting`.  options: those of Pallas, such as detect_races=True."""
     return plgpu.InterpretGPUParams(**options)
 
 
@@ -38,7 +38,11 @@ def launch(
     grid: dict[str, int],
     warpgroups: int,
 ) -> dict[str, jax.Array]:
-    """Runs body(refs) in thread blocks over the grid; `place` tells a block and a warpgroup where they stand."""
+    """Runs body(refs) in thread blocks over a grid, and returns the outputs by name.
+
+    inputs, outputs, scratch: by the names of their references.  grid: axis -> number of thread blocks.
+    warpgroups: per thread block. `place` returns the index of a thread block or a warpgroup.
+    """
     names = (*inputs, *outputs, *scratch)
 
     def kernel(*refs):
@@ -65,26 +69,26 @@ def place(axis: str = "warpgroup") -> jax.Array:
 
 
 def matrices(shape: tuple[int, ...], dtype, swizzle: int = 128):
-    """Shared memory for matrices (the last two axes) as wgmma reads them: tiles of 8 rows of `swizzle` bytes.
+    """Shared memory for matrices (the last two axes) in the layout of wgmma: tiles of 8 rows of `swizzle` bytes.
 
-    The length that a product sums over is a multiple of the numbers in those bytes.
+    The contracted length of a product must be a multiple of the number of elements in `swizzle` bytes.
     """
     tile = (8, swizzle // jnp.dtype(dtype).itemsize)
     return plgpu.SMEM(shape, dtype, transforms=(plgpu.TilingTransform(tile), plgpu.SwizzleTransform(swizzle)))
 
 
 def vectors(shape: tuple[int, ...], dtype):
-    """Shared memory in plain order."""
+    """Shared memory in row-major order."""
     return plgpu.SMEM(shape, dtype)
 
 
 def barriers(count: int, arrivals: int = 1):
-    """Barriers that open after so many arrivals; each copy into shared memory arrives once."""
+    """`count` barriers, each of which opens after `arrivals` arrivals; each copy into shared memory arrives once."""
     return plgpu.Barrier(num_barriers=count, num_arrivals=arrivals)
 
 
 def barrier(arrivals: int):
-    """A single barrier."""
+    """A single barrier that opens after `arrivals` arrivals."""
     return plgpu.Barrier(num_arrivals=arrivals)
 
 
@@ -94,47 +98,47 @@ fetch = plgpu.copy_gmem_to_smem
 
 
 def send(shared, device) -> None:
-    """Begins to copy what this warpgroup wrote to shared memory out to device memory; rows past the end are dropped."""
+    """Starts a copy from shared memory, which this warpgroup wrote, to device memory; rows past its end are dropped."""
     plgpu.copy_smem_to_gmem(shared, device)
 
 
 def publish() -> None:
-    """Makes this warpgroup's writes to shared memory visible to the copy engine and the tensor cores."""
+    """Makes this warpgroup's writes to shared memory visible to the copy engine and to the tensor cores."""
     plgpu.commit_smem()
 
 
 def sent() -> None:
-    """Waits until everything that was sent has been read out of shared memory."""
+    """Waits until all copies started by `send` have read shared memory."""
     plgpu.wait_smem_to_gmem(0, wait_read_only=True)
 
 
 def registers(count: int, action: str) -> None:
-    """Gives back ("decrease") or takes ("increase") registers, to `count` per thread of this warpgroup."""
+    """Sets the registers per thread of this warpgroup to `count`.  action: "decrease" or "increase"."""
     plgpu.set_max_registers(count, action=action)
 
 
 def full(shape: tuple[int, ...], value: float, axis: int | None = None) -> jax.Array:
-    """A matrix of one value; with `axis`, a vector as reducing a matrix over that axis gives it."""
+    """A matrix filled with `value`; with `axis`, a vector in the layout of a matrix reduced over that axis."""
     layout = _MATRIX if axis is None else _MATRIX.reduce(axis)
     return plgpu.layout_cast(jnp.full(shape, value, jnp.float32), layout)
 
 
 def index(shape: tuple[int, int], axis: int, start) -> jax.Array:
-    """start + the row (axis 0) or column (axis 1) of each place of a matrix.
+    """start + the row number (axis 0) or column number (axis 1) of each entry of a matrix.
 
-    Made where it is used: moved out of a loop, the numbers of all columns would fill registers.
+    It is kept inside the loop that uses it, since the numbers of all columns would otherwise occupy registers.
     """
     numbers = plgpu.broadcasted_iota(jnp.int32, (shape[axis],), 0, layout=_MATRIX.reduce(1 - axis)) + start
-    return spread(*settle(numbers), shape, axis)
+    return broadcast(*settle(numbers), shape, axis)
 
 
 def along(ref, axis: int) -> jax.Array:
-    """A vector of shared memory whose places are those of a matrix along `axis`, to be spread over the other."""
+    """A vector of shared memory in the layout of a matrix along `axis`, ready for `broadcast` over the other axis."""
     return plgpu.load(ref, layout=_MATRIX.reduce(1 - axis))
 
 
-def spread(vector: jax.Array, shape: tuple[int, int], axis: int) -> jax.Array:
-    """The matrix whose entries along `axis` are the vector's."""
+def broadcast(vector: jax.Array, shape: tuple[int, int], axis: int) -> jax.Array:
+    """The matrix whose entries along `axis` are those of the vector, and constant along the other axis."""
     return lax.broadcast_in_dim(vector, shape, (axis,))
 
 
@@ -144,7 +148,7 @@ def matrix(ref) -> jax.Array:
 
 
 def transposed(ref):
-    """The reference read the other way round."""
+    """The transposed reference."""
     return ref.transpose((1, 0)) if hasattr(ref, "transpose") else plgpu.transpose_ref(ref, (1, 0))
 
 
@@ -155,11 +159,11 @@ def _value(operand):
 
 
 def product(a, b, while_waiting: Callable[[], None] | None = None) -> jax.Array:
-    """a @ b of matrices in shared memory (a may be in registers). while_waiting runs once the product is under way."""
+    """a @ b for matrices in shared memory (a may be in registers).  while_waiting: runs while it is computed."""
     shape = (a.shape[0], b.shape[1])
     if interpreted():
         result = jnp.matmul(_value(a), _value(b))
-        publish()  # the tensor cores read as the copy engine writes; these loads of ordinary threads do not
+        publish()  # tensor cores would read in the copy engine's proxy; these loads of ordinary threads do not
         if while_waiting is not None:
             while_waiting()
         return result
@@ -174,14 +178,14 @@ def product(a, b, while_waiting: Callable[[], None] | None = None) -> jax.Array:
 
 
 def add_product(total: jax.Array, a, b) -> jax.Array:
-    """total + a @ b, added up where total stands."""
+    """total + a @ b, accumulated in the registers of `total`."""
     if interpreted():
         return total + product(a, b)
     return pl.run_state(lambda accumulator: plgpu.wgmma(accumulator, a, b))(plgpu.ACC.init(total))
 
 
 def two_products(one, other, between: Callable):
-    """between(a @ b) and c @ d, of one = (a, b) and other = (c, d); `between` runs while the second is under way."""
+    """between(a @ b) and c @ d, for one = (a, b) and other = (c, d); `between` runs during the second product."""
     if interpreted():
         return between(product(*one)), product(*other)
 
@@ -195,5 +199,5 @@ def two_products(one, other, between: Callable):
 
 
 def settle(*values):
-    """Keeps the compiler from moving what computes these past this line, or what follows from them out of a loop."""
+    """The values themselves, behind a barrier over which the compiler moves no computation."""
     return lax.optimization_barrier(values)

@@ -1,4 +1,4 @@
-"""For which platform a program is being traced, and matrix products that every platform can run."""
+"""The platform for which a program is being traced, and matrix products that run on every platform."""
 
 import contextlib
 import contextvars
@@ -17,22 +17,22 @@ _CHIP: contextvars.ContextVar[str | None] = contextvars.ContextVar("xfm_chip", d
 
 
 def platform() -> str:
-    """ "cpu", "gpu" or "tpu": where what is traced now will run."""
+    """The platform of the program that is being traced: "cpu", "gpu" or "tpu"."""
     return _TARGET.get() or jax.default_backend()
 
 
 def interpreted() -> Any:
-    """What Pallas takes as `interpret` for kernels traced now: False, or how they run interpreted on the CPU."""
+    """The argument `interpret` of Pallas for kernels that are being traced: False, or how the CPU interprets them."""
     return _INTERPRETED.get()
 
 
 def devices() -> int:
-    """Over how many devices what is traced now may be spread."""
+    """The number of devices over which the program that is being traced may be sharded."""
     return _DEVICES.get() or jax.device_count()
 
 
 def matrix_unit() -> int:
-    """How long a product the TPU's matrix unit adds up at once: 256 from v6e on; 128 before, and where unknown."""
+    """The contracted length that the TPU's matrix unit processes at once: 256 from v6e on, else (or if unknown) 128."""
     chip = _CHIP.get()
     if chip is None:
         chip = jax.devices()[0].device_kind if jax.default_backend() == "tpu" else ""
@@ -41,9 +41,10 @@ def matrix_unit() -> int:
 
 @contextlib.contextmanager
 def compiling_for(target: str, devices: int = 1, chip: str = "") -> Iterator[None]:
-    """Within, programs are traced for so many devices of `target`, which this machine may lack (compiling ahead).
+    """A context in which programs are traced for another platform, which this machine need not have.
 
-    chip: the kind of TPU, as "v5e", "v6e" or "tpu7x"; unless given, what is traced suits all.
+    target: "cpu", "gpu" or "tpu".  devices: their number.
+    chip: the type of TPU, such as "v5e", "v6e" or "tpu7x"; by default the program suits all types.
     """
     tokens = _TARGET.set(target), _DEVICES.set(devices), _CHIP.set(chip)
     try:
@@ -55,9 +56,10 @@ def compiling_for(target: str, devices: int = 1, chip: str = "") -> Iterator[Non
 
 @contextlib.contextmanager
 def interpreting(target: str, how: Any = True, devices: int = 1, chip: str = "") -> Iterator[None]:
-    """Within, programs are traced as for `target` and its Pallas kernels run interpreted on the CPU (tests).
+    """A context in which programs are traced for `target`, with Pallas kernels interpreted by the CPU (for tests).
 
-    how: True, or Pallas's parameters of an interpreter that watches for races and for reads out of bounds.
+    how: True, or parameters of Pallas for an interpreter that detects races and reads out of bounds.
+    devices, chip: as in `compiling_for`.
     """
     token = _INTERPRETED.set(how)
     try:
@@ -68,7 +70,7 @@ def interpreting(target: str, how: Any = True, devices: int = 1, chip: str = "")
 
 
 class Spread(NamedTuple):
-    """Over which axes of a mesh the rows of batches and the heads go."""
+    """A mesh, and the names of its axes over which the rows of batches and the heads are sharded."""
 
     mesh: jax.sharding.Mesh
     rows: str
@@ -77,9 +79,10 @@ class Spread(NamedTuple):
 
 @contextlib.contextmanager
 def spread_over(mesh: jax.sharding.Mesh | None, rows: str = "data", heads: str = "model") -> Iterator[None]:
-    """Within, what is traced runs on that mesh; None: on one device, however many there are.
+    """A context in which traced programs run on a mesh; with None, on a single device.
 
-    XLA cannot cut a kernel written by hand, so that the kernels must know how their arrays are cut.
+    XLA cannot partition a kernel that is written by hand, so kernels must know how their arrays are sharded.
+    rows, heads: the axes over which rows of batches and heads are sharded.
     """
     token = _SPREAD.set(None if mesh is None or mesh.size == 1 else Spread(mesh, rows, heads))
     counted = _DEVICES.set(1 if mesh is None else mesh.size)
@@ -91,15 +94,15 @@ def spread_over(mesh: jax.sharding.Mesh | None, rows: str = "data", heads: str =
 
 
 def spread() -> Spread | None:
-    """How arrays are cut where `spread_over` says so; None on one device, or where nothing is known."""
+    """How arrays are sharded, as set by `spread_over`; None on a single device, or if it is not set."""
     return _SPREAD.get()
 
 
 def product(equation: str, left: Array, right: Array, wide=jnp.float32) -> Array:
-    """einsum of two arrays, accumulated in `wide`.
+    """The einsum of two arrays, accumulated in the dtype `wide`.
 
-    On a CPU the arrays are widened first, which changes no product and costs nothing: XLA would do so itself, or
-    (jaxlib 0.7) fail to run some products of bfloat16 into float32.
+    On a CPU the arrays are converted to `wide` first. This does not change the result and costs nothing, since XLA
+    would do the same, or (with jaxlib 0.7) fail to run some products of bfloat16 into float32.
     """
     if platform() == "cpu" or interpreted():
         left, right = left.astype(wide), right.astype(wide)

@@ -160,3 +160,19 @@ def test_no_room_looks_into_the_spec_of_another():
 def test_a_look_into_a_spec_is_found():
     lines = ('config["model"]["embed"].get("vocab")', '(spec or {}).get("pattern", ())', 'params["embed"]', "x.get(i)")
     assert [len(peeks(ast.parse(line))) for line in lines] == [1, 1, 0, 0]
+
+
+MOST = 12  # arguments of a function, and of a class that the kernels pass around
+
+
+def test_no_signature_is_long():
+    long = []
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            count = 0
+            if isinstance(node, ast.FunctionDef) and not name.startswith("xfm.configs"):
+                count = sum(map(len, (node.args.posonlyargs, node.args.args, node.args.kwonlyargs)))
+            elif isinstance(node, ast.ClassDef) and name.startswith("xfm.kernels"):
+                count = sum(isinstance(field, ast.AnnAssign) for field in node.body)
+            long += [f"{name}: {node.name} has {count}"] if count > MOST else []
+    assert not long, f"more than {MOST} arguments: {'; '.join(long)}"

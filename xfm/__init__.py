@@ -5,7 +5,7 @@
     variables = model.init(key, batch)
     out = model.apply(variables, batch)
 
-`__all__` is the whole public API, by what it is for. The loop is `xfm.train.train(config, workdir)`.
+`__all__` is the whole public API, grouped by purpose. `xfm.train.train(config, workdir)` runs a whole training.
 """
 
 import importlib
@@ -22,7 +22,7 @@ from xfm.vocabulary import Vocabulary
 
 __version__ = "0.1.0"
 
-# Imported when first asked for, because they need Grain, Optax or Orbax, or read files.
+# Imported on first access, because they need Grain, Optax or Orbax, or read files.
 LATER = {
     "load": "xfm.loading",
     "Checkpoint": "xfm.hub",

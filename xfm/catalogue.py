@@ -1,8 +1,8 @@
-"""The configs: which there are, what they reproduce, and loading one by its path or name.
+"""The catalogue of configs: lists them, and loads one by its path or name.
 
-A config is a module with `get_config(variant)`, the constants PAPER and ORACLE (what it reproduces
-and what proves it), VARIANTS (the legal arguments), PARAMETERS (variant -> published or counted
-size) and MARGIN (how far `tiny` gets below its baseline). Its family is its folder.
+A config is a module with `get_config(variant)` and the constants PAPER and ORACLE (what it reproduces, and what proves
+it), VARIANTS (the legal arguments), PARAMETERS (variant -> published or counted number of parameters) and MARGIN (how
+far the validation loss of `tiny` ends below its baseline). Its family is its folder.
 """
 
 import dataclasses
@@ -26,15 +26,17 @@ from xfm.spec import plain
 __all__ = ["Entry", "apply_overrides", "check", "entries", "find", "load"]
 
 PACKAGE = "xfm.configs"
-FAILURES = (Exception, SystemExit)  # of a file that somebody wrote; what the user interrupts stays an interruption
+FAILURES = (Exception, SystemExit)  # what a user's file may raise; KeyboardInterrupt is not caught
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """config: the name, `family/paper`.  default: the variant where none is named.
+    """One config of the catalogue.
 
-    margin: nats by which `tiny` has to end below its baseline on validation data; None where the file does not say.
-    error: why the file cannot be read, None where it can; then the other fields are empty.
+    config: its name, `family/paper`.  file: its path.  variants: the legal arguments of `get_config`.
+    default: the variant if none is named.  paper, oracle, parameters: the constants of the module.
+    margin: nats by which the validation loss of `tiny` must end below its baseline; None if the module does not say.
+    error: why the file cannot be read, in which case the fields above have their defaults; None if it can.
     """
 
     config: str
@@ -50,29 +52,29 @@ class Entry:
 
 
 def names() -> dict[str, Path]:
-    """`family/paper` -> file, of every installed config, in order."""
+    """All installed configs, sorted: `family/paper` -> file."""
     root = _root()
     files = sorted(file for file in root.glob("*/*.py") if not file.name.startswith("_"))
     return {file.relative_to(root).with_suffix("").as_posix(): file for file in files}
 
 
 def entries() -> list[Entry]:
-    """All configs; one whose file cannot be read says so in `error` and hinders no other."""
+    """All installed configs. The entry of a file that cannot be read has an `error`; the others are not affected."""
     return [_entry(name, file) for name, file in names().items()]
 
 
 def find(config: str) -> tuple[ModuleType, str, str]:
-    """Module, name and variant of `configs/text/bert.py:tiny` or, by name, of `text/bert:tiny`.
+    """The module, the name and the variant of a config.
 
-    Raises XfmError for a config or a variant that does not exist, naming the nearest and the legal
-    ones.
+    config: a path, such as `configs/text/bert.py:tiny`, or a name, such as `text/bert:tiny`.
+    Raises XfmError, with the nearest and the legal names, for a config or a variant that does not exist.
     """
-    place, variant = re.fullmatch(r"(.*?\.py(?=:|$)|[^:]*):?(.*)", config).groups()
-    module, name = _module(place)
+    where, variant = re.fullmatch(r"(.*?\.py(?=:|$)|[^:]*):?(.*)", config).groups()
+    module, name = _module(where)
     if not callable(getattr(module, "get_config", None)):
-        raise XfmError(f"{place} has no function get_config(variant); a config needs one")
+        raise XfmError(f"{where} has no function get_config(variant); a config needs one")
     if wanted := fault(getattr(module, "VARIANTS", ()), Sequence[str]):
-        raise XfmError(f"{place} sets VARIANTS to {shown(module.VARIANTS)}; it must be {wanted}")
+        raise XfmError(f"{where} sets VARIANTS to {shown(module.VARIANTS)}; it must be {wanted}")
     variants = tuple(getattr(module, "VARIANTS", ()))
     variant = variant or _default(module)
     if variants and variant not in variants:
@@ -83,7 +85,10 @@ def find(config: str) -> tuple[ModuleType, str, str]:
 
 
 def load(config: str, overrides: Iterable[str] = (), note: Callable = lambda text: None) -> ConfigDict:
-    """The config of that path or name, overrides set (see `apply_overrides`), and checked."""
+    """Loads the config with this path or name, applies overrides, and checks it.
+
+    overrides, note: as in `apply_overrides`.  Raises XfmError for any mistake that `check` finds.
+    """
     module, name, variant = find(config)
     loaded = ConfigDict({"name": f"{name}:{variant}", **_called(module, variant)})
     overrides = list(overrides)
@@ -94,7 +99,7 @@ def load(config: str, overrides: Iterable[str] = (), note: Callable = lambda tex
         raise
     except Exception as error:
         if module.__name__.startswith(f"{PACKAGE}.") and not overrides:
-            raise  # a flaw of ours; otherwise a value that the user chose is to blame
+            raise  # a fault of xfm itself; otherwise the cause is a value that the user chose
         chosen = f" with {' '.join(overrides)}" if overrides else ""
         reason = (str(error).strip() or "no message").splitlines()[0]
         raise XfmError(f"{loaded.name}{chosen} cannot be built: {type(error).__name__}: {reason}") from error
@@ -102,10 +107,10 @@ def load(config: str, overrides: Iterable[str] = (), note: Callable = lambda tex
 
 
 def check(config: ConfigDict) -> Any:
-    """The shapes of the parameters; XfmError for what is wrong in a config, as far as it shows before data is read.
+    """Checks a config without reading data; returns the shapes of the parameters.
 
-    The trainer's settings, the kinds and fields of every part, sizes that do not divide, rules that
-    match no parameter: the whole model is traced on the shapes of its data.
+    It checks the trainer's settings, the kinds and fields of every part, sizes that must divide each other, and rules
+    that match no parameter; the whole model is traced on the shapes of its data. Raises XfmError for a mistake.
     """
     import jax
 
@@ -130,7 +135,7 @@ def check(config: ConfigDict) -> Any:
     layout_of(settings, plain(config))
     schedule = build_schedule(settings.schedule, settings.steps)
     check_data(config["data"])
-    # The tokeniser is not known yet: one that has every special token stands in for it.
+    # The tokeniser is not known yet; a vocabulary with every special token is used in its place.
     standing_in = Vocabulary(size=8, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     objective = build_objective(config, standing_in)
     build_evaluators(config.get("evals", []), settings.batch)
@@ -145,20 +150,20 @@ def check(config: ConfigDict) -> Any:
 
 
 def _check_ids(config: Mapping[str, Any]) -> None:
-    """Raises XfmError where a tokeniser that the run trains may have more ids than the embedding has rows."""
+    """Raises XfmError if the run trains a tokeniser that may have more ids than the embedding has rows."""
     from xfm.structures import build
 
     size = (plain(config["data"]).get("tokenizer") or {}).get("size")
     rows = getattr(build(plain(config["model"])), "vocab", None)
     if size is not None and rows is not None and size > rows:
         raise XfmError(
-            f"config.data.tokenizer.size is {size}, and config.model.embed.vocab gives rows for {rows} ids; set the "
-            "latter, and that of heads, to the former or more"
+            f"config.data.tokenizer.size is {size}, but config.model.embed.vocab only has rows for {rows} ids; set it, "
+            f"and 'vocab' of heads, to {size} or more"
         )
 
 
 def check_fits(config: ConfigDict) -> None:
-    """Raises XfmError where a config's batch or parameters are larger than all memory, before any data is read."""
+    """Checks, before any data is read, that a config's batch and parameters fit in memory. Raises XfmError if not."""
     from xfm.describe import example_batch
     from xfm.train.memory import check_batch, check_parameters
     from xfm.train.settings import read_settings
@@ -200,25 +205,25 @@ def _default(module: ModuleType) -> str:
     return str(first.default) if has else "base"
 
 
-def _module(place: str) -> tuple[ModuleType, str]:
-    """The module at a path or of a name, and the name under which to speak of it."""
-    path, installed = Path(place).expanduser(), names()
+def _module(where: str) -> tuple[ModuleType, str]:
+    """The module at a path or with a name, and its name for messages."""
+    path, installed = Path(where).expanduser(), names()
     if path.suffix == ".py" and path.is_file():
         name = next((name for name, file in installed.items() if file.samefile(path)), None)
         return (_imported(name), name) if name else (_from_file(path), path.stem)
-    name = place.removeprefix("configs/").removesuffix(".py")
+    name = where.removeprefix("configs/").removesuffix(".py")
     if name in installed:
         return _imported(name), name
     what = (
-        f"there is no file {place}, nor a config of that name"
+        f"there is no file {where}, nor a config of that name"
         if path.suffix == ".py"
-        else f"there is no config {shown(place)}"
+        else f"there is no config {shown(where)}"
     )
     raise XfmError(f"{what}{nearest(name, installed)}; installed are {', '.join(installed)}")
 
 
 def _called(module: ModuleType, variant: str) -> dict[str, Any]:
-    """What get_config(variant) returns, as plain data; XfmError, with the line, where it fails or gives no mapping."""
+    """The result of get_config(variant) as plain data. Raises XfmError, with the line, if it fails or is no mapping."""
     file = Path(module.__file__)
     try:
         config = plain(module.get_config(variant))
@@ -226,8 +231,8 @@ def _called(module: ModuleType, variant: str) -> dict[str, Any]:
         raise
     except FAILURES as error:
         if module.__name__.startswith(f"{PACKAGE}."):
-            raise  # a flaw of ours
-        raise _unreadable(file, error, f"gives no config for {variant!r}") from error
+            raise  # a fault of xfm itself
+        raise _unreadable(file, error, f"fails for the variant {variant!r}") from error
     if not isinstance(config, Mapping) or not all(isinstance(key, str) for key in config):
         raise XfmError(f"{file}: get_config({variant!r}) returns {shown(config)}; a config is a mapping of keys")
     return dict(config)
@@ -252,7 +257,7 @@ def _from_file(path: Path) -> ModuleType:
 
 
 def _unreadable(path: Path, error: BaseException, what: str = "cannot be loaded") -> XfmError:
-    """One sentence with the line of the config at which it failed."""
+    """An error with the line of the config at which it failed."""
     lines = [at.lineno for at in traceback.extract_tb(error.__traceback__) if Path(at.filename) == Path(path)]
     line = error.lineno if isinstance(error, SyntaxError) else next(reversed(lines), None)
     return XfmError(f"{path}{f', line {line}' if line else ''} {what}: {type(error).__name__}: {error}")

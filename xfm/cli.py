@@ -1,8 +1,8 @@
 """The command line: `xfm train`, `xfm eval`, `xfm embed`, `xfm describe`, `xfm convert`, `xfm list`.
 
-A mistake of the user's, or of the machine, ends in one sentence on standard error and exit code 2. A fault of xfm
-itself ends in one sentence and exit code 1; its traceback is in a file that the sentence names, or is shown where
-XFM_TRACEBACK=1 is set.
+After a mistake of the user, or a failure of the machine, the program prints one sentence on standard error and returns
+exit code 2. After a fault of xfm itself it prints one sentence and returns exit code 1; the traceback is in a file that
+the sentence names, or is printed if XFM_TRACEBACK=1 is set.
 """
 
 import argparse
@@ -31,24 +31,24 @@ examples:
   xfm train configs/text/bert.py:tiny --workdir runs/first
   xfm train text/bert:tiny --workdir runs/mine --config.data.path=my_texts --config.steps=500
 
-DIR then holds config.json, metrics.jsonl, the checkpoints and a picture of the losses. The same
-command goes on after an interruption, exactly as if there had been none."""
+DIR will hold config.json, metrics.jsonl, the checkpoints and a picture of the losses. After an
+interruption the same command continues the run, exactly as if it had not been interrupted."""
 
 DESCRIBE = """\
 examples:
   xfm describe text/bert:base --config.data.length=128
   xfm describe sequence/mamba2_hybrid:8B --json
 
-No parameter is made, so models of any size are described in seconds."""
+No parameters are allocated, so models of any size are described in seconds."""
 
 EMBED = """\
 examples:
   xfm embed sentence-transformers/all-MiniLM-L6-v2 < texts.txt > vectors.npy
   zcat texts.gz | xfm embed my_encoder --prompt-name query --precision ubinary > vectors.npy
 
-MODEL is a folder or a name of the Hub. One text per line in, one row per line out, for any number of lines
-in bounded memory; a blank line is an empty text and has its row. Where both ends are pipes the vectors wait
-in a temporary file, because a .npy begins with the number of its rows."""
+MODEL is a folder or a name on the Hub. Each line of the input is a text and each row of the output its vector;
+a blank line is an empty text. Any number of lines needs bounded memory. If input and output are both pipes,
+the vectors are first written to a temporary file, because a .npy begins with the number of its rows."""
 
 CONVERT = """\
 examples:
@@ -57,41 +57,44 @@ examples:
   xfm convert runs/first my_bert
   xfm convert runs/cola cola.npz
 
-SOURCE is a folder or a name of the Hub, or the workdir of `xfm train`; DEST a folder that transformers
-loads, or a file .npz for what a run with transforms trained, alone.
-The dry run prints which tensor of the files becomes which parameter, and which stay behind and why."""
+SOURCE is a folder or a name on the Hub, or the workdir of `xfm train`; DEST will be a folder that transformers
+can load, or a file .npz with only what a run with transforms trained.
+The dry run prints which tensor becomes which parameter, and which tensors are not used, and why."""
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises XfmError instead of printing the usage and leaving."""
+    """A parser that raises XfmError instead of printing the usage and exiting."""
 
     def error(self, message):
         raise XfmError(f"{message}; see {self.prog} --help")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code.  Without `argv` it is the program, which a failed command ends."""
+    """Runs one command and returns its exit code.
+
+    argv: the arguments. If None, this is the program itself, which may exit after a failed command.
+    """
     try:
         words, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
         arguments = parser().parse_args(words)
         if overrides and not arguments.takes_config:
-            raise XfmError(f"--config.{overrides[0]} is of no use here: only train and describe take a config")
+            raise XfmError(f"--config.{overrides[0]} has no effect here; only train and describe take a config")
         arguments.overrides = overrides
         arguments.run(arguments)
         sys.stdout.flush()
         return 0
     except (SystemExit, GeneratorExit):
         raise
-    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has stopped reading
         give_up_output()
         return 0
-    except BaseException as error:  # some libraries raise what is no Exception
+    except BaseException as error:  # some libraries raise errors that do not derive from Exception
         code = failed(error)
         return leave(code) if argv is None else code
 
 
 def parser() -> Parser:
-    """The whole command line: each command with its arguments and, as `run`, the function below that it calls."""
+    """The parser of all commands; the parsed arguments have the function of the command as `run`."""
     layout = dict(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     about = "Text encoders, state-space hybrids and vision transformers in JAX."
     top = Parser("xfm", description=about, epilog=EXAMPLES, **layout)
@@ -114,7 +117,7 @@ def parser() -> Parser:
     train = command(
         run_train,
         "train CONFIG --workdir DIR [--config.KEY=VALUE ...]",
-        "train what a config describes, or go on where DIR left off",
+        "train what a config describes, or continue the run in DIR",
         epilog=TRAIN,
     )
     takes_config(train)
@@ -125,7 +128,7 @@ def parser() -> Parser:
     describe = command(
         run_describe,
         "describe CONFIG [--json] [--config.KEY=VALUE ...]",
-        "show a network top to bottom: shapes, parameters and FLOPs of each part",
+        "show a network from top to bottom: shapes, parameters and FLOPs of each part",
         epilog=DESCRIBE,
     )
     takes_config(describe)
@@ -138,8 +141,8 @@ def parser() -> Parser:
     )
     embed.add_argument("model", metavar="MODEL", type=a_name, help="folder, or name on the Hub")
     embed.add_argument("--revision", metavar="NAME", help="of the Hub's repository")
-    embed.add_argument("--prompt-name", metavar="NAME", help="one of the model's prompts, to put before each text")
-    embed.add_argument("--prompt", metavar="TEXT", help="what to put before each text")
+    embed.add_argument("--prompt-name", metavar="NAME", help="one of the model's prompts, a prefix for each text")
+    embed.add_argument("--prompt", metavar="TEXT", help="a prefix for each text")
     embed.add_argument("--batch-size", metavar="N", type=a_count, default=32, help="rows of 128 tokens at once (32)")
     embed.add_argument("--truncate-dim", metavar="N", type=a_count, help="keep the first N numbers of a vector")
     embed.add_argument("--normalize", action="store_true", help="make each vector's length 1")
@@ -155,38 +158,38 @@ def parser() -> Parser:
         "dest", metavar="DEST", nargs="?", type=a_name, help="the new folder, or FILE.npz for what transforms trained"
     )
     convert.add_argument("--dry-run", action="store_true", help="write nothing, print the mapping")
-    convert.add_argument("--head", help="the head to keep, all that are there if not given")
+    convert.add_argument("--head", help="the only head to keep; by default all heads are kept")
     convert.add_argument("--revision", metavar="NAME", help="of the Hub's repository")
     convert.add_argument("--dtype", help="of the weights in DEST: float32, float16 or bfloat16")
     listed = command(
         run_list,
         "list [--family NAME] [--slot SLOT[=KIND]] [--paper TEXT] [--papers] [--json]",
-        "list the configs, a line each: variants and paper",
+        "list the configs, one per line, with variants and paper",
     )
-    listed.add_argument("--family", metavar="NAME", help="only those of a family, such as text")
-    listed.add_argument("--slot", metavar="SLOT[=KIND]", help="what each puts into a slot; only those with that kind")
-    listed.add_argument("--paper", metavar="TEXT", help="only those whose paper's line contains the text")
-    listed.add_argument("--papers", action="store_true", help="list papers, each with what proves its config")
+    listed.add_argument("--family", metavar="NAME", help="only configs of a family, such as text")
+    listed.add_argument("--slot", metavar="SLOT[=KIND]", help="show the kinds in a slot; only configs with that kind")
+    listed.add_argument("--paper", metavar="TEXT", help="only configs whose paper's line contains the text")
+    listed.add_argument("--papers", action="store_true", help="list the papers, each with what proves its config")
     prints_json(listed)
     return top
 
 
 def a_name(text: str) -> str:
-    """The name or path that an argument is; nothing, and what no path can hold, is none."""
+    """The argument as a name or path. Raises ArgumentTypeError if it is blank, or contains a null character."""
     if not text.strip() or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no name")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name")
     return text
 
 
 def a_count(text: str) -> int:
-    """The number that an argument is, at least 1."""
+    """The argument as a number. Raises ArgumentTypeError if it is not a whole number from 1 up."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """argv without `--config.a.b=v` and `--config.a.b v`, and those as `a.b=v`."""
+    """The arguments other than overrides, and the overrides `--config.a.b=v` or `--config.a.b v` as `a.b=v`."""
     argv, words, overrides = list(argv), [], []
     while argv:
         word = argv.pop(0)
@@ -202,13 +205,14 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def load(arguments: argparse.Namespace):
+    """The config that the arguments name, with their overrides."""
     from xfm.catalogue import load
 
     return load(arguments.config, arguments.overrides, lambda text: print(f"xfm: {text}", file=sys.stderr))
 
 
 def run_train(arguments: argparse.Namespace) -> None:
-    """Trains what the config describes, or goes on with it; what does not fit in memory is refused before."""
+    """Trains what the config describes, or continues the run; first checks that it fits in memory."""
     config = load(arguments)
     from xfm.catalogue import check_fits
     from xfm.train import train
@@ -243,7 +247,7 @@ def run_embed(arguments: argparse.Namespace) -> None:
     from xfm.loading import sentence_encoder
 
     if sys.stdout.isatty():
-        raise XfmError("vectors are no text for a terminal; end the command with > vectors.npy")
+        raise XfmError("vectors cannot be shown in a terminal; end the command with > vectors.npy")
     rows = embed_lines(
         sentence_encoder(arguments.model, revision=arguments.revision),
         sys.stdin.buffer,
@@ -273,7 +277,7 @@ def run_convert(arguments: argparse.Namespace) -> None:
 
 
 def run_list(arguments: argparse.Namespace) -> None:
-    """Prints the configs that pass the filters; what is broken is named on standard error."""
+    """Prints the configs that pass the filters; configs that cannot be read are named on standard error."""
     import dataclasses
 
     from xfm.catalogue import entries

@@ -1,4 +1,4 @@
-"""What a user did wrong, in one sentence: what, where, and what would be right."""
+"""The errors of xfm. A message is one sentence: what is wrong, where, and what would be right."""
 
 
 class XfmError(Exception):
@@ -6,11 +6,11 @@ class XfmError(Exception):
 
 
 class SpecError(XfmError, ValueError):
-    """A spec that describes no part."""
+    """A spec that does not describe a valid object."""
 
 
 def nearest(name: object, legal) -> str:
-    """` (did you mean 'x'?)` for the legal name closest to `name`, or nothing where none is close."""
+    """` (did you mean 'x'?)` with the legal name that is closest to `name`, or "" if none is close."""
     import difflib
 
     close = difflib.get_close_matches(str(name), [str(one) for one in legal], n=1)

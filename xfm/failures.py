@@ -1,4 +1,4 @@
-"""How a command of `xfm` that failed ends: one sentence on standard error, and an exit code."""
+"""How a failed command ends: with one sentence on standard error, and an exit code."""
 
 import os
 import sys
@@ -9,13 +9,13 @@ import traceback
 
 from xfm.errors import XfmError
 
-MISTAKE, FAULT, INTERRUPTED = 2, 1, 130  # of the user or the machine; of xfm itself; by Ctrl-C
-SHOWN = "XFM_TRACEBACK"  # set to 1, the traceback of a fault is shown rather than written to a file
-PATIENCE = 2.0  # seconds that threads of a failed command have to end
+MISTAKE, FAULT, INTERRUPTED = 2, 1, 130  # exit codes: user or machine, xfm itself, Ctrl-C
+SHOWN = "XFM_TRACEBACK"  # if set to 1, the traceback of a fault is printed instead of written to a file
+PATIENCE = 2.0  # seconds that threads have to end after a failed command
 
 
 def failed(error: BaseException) -> int:
-    """Says in one sentence what stopped a command; gives the exit code."""
+    """Prints one sentence about the error that stopped a command; returns the exit code."""
     sentence, code = _explained(error)
     print("xfm:", " ".join(sentence.split()), file=sys.stderr, flush=True)
     give_up_output()
@@ -23,7 +23,7 @@ def failed(error: BaseException) -> int:
 
 
 def give_up_output() -> None:
-    """Drops what standard output no longer takes, as on a full disk, which Python would else complain of at its end."""
+    """Discards output that cannot be written, as on a full disk, since Python would report it again at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -31,11 +31,11 @@ def give_up_output() -> None:
 
 
 def leave(code: int) -> int:
-    """Ends the program with `code` at once if threads are left that would keep it; else returns `code`.
+    """Returns `code`, or exits with it at once if other threads are still running after PATIENCE seconds.
 
-    Python waits at its end for every thread that is not a daemon, without limit. Orbax makes such threads; after a save
-    that failed some may wait minutes for each other or for another host, and then print tracebacks of what has been
-    reported. Nothing else is cut off: files are closed, what was said is flushed.
+    When Python exits it waits without limit for every thread that is not a daemon. Orbax has such threads; after a
+    failed save they may wait minutes for each other or for another host, and then print tracebacks of an error that has
+    already been reported.
     """
     end = time.monotonic() + PATIENCE
     while _left() and time.monotonic() < end:
@@ -52,7 +52,7 @@ def _left() -> list[threading.Thread]:
 
 
 def _explained(error: BaseException) -> tuple[str, int]:
-    """The sentence and the exit code."""
+    """The sentence about an error, and the exit code."""
     if isinstance(error, XfmError):
         return str(error), MISTAKE
     if isinstance(error, KeyboardInterrupt):
@@ -73,7 +73,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _kept_traceback(error: BaseException) -> str:
-    """Shows the traceback, or writes it to a file, and says what to do with it."""
+    """Prints the traceback or writes it to a file; returns words that tell the user what to do with it."""
     text = "".join(traceback.format_exception(error))
     if os.environ.get(SHOWN, "0") not in ("", "0"):
         print(text, file=sys.stderr, end="")
@@ -81,6 +81,6 @@ def _kept_traceback(error: BaseException) -> str:
     try:
         with tempfile.NamedTemporaryFile("w", prefix="xfm-fault-", suffix=".txt", delete=False) as file:
             file.write(text)
-    except OSError:  # a full disk, say
+    except OSError:  # such as a full disk
         return f"please report it with the traceback, which {SHOWN}=1 shows"
     return f"please report it with the traceback, which is in {file.name}"

@@ -1,7 +1,7 @@
-"""What may stand in a field: its type and its range, declared where the field is, and the one rule that checks both.
+"""The legal values of fields: types with ranges, which a field declares, and the function that checks a value.
 
-A field of numbers says its range by its type, `drop: Rate = 0.0`. `fault` says what is wrong with a value; `build` of
-`xfm/spec.py` asks it for every field of every part, `read_settings` for the trainer's keys, and overrides for theirs.
+A field of numbers declares its range by its type, as in `drop: Rate = 0.0`. `fault` checks a value; it is used by
+`xfm.spec.build` for all fields of parts, by `read_settings` for the trainer's, and by overrides.
 """
 
 import dataclasses
@@ -15,14 +15,14 @@ from typing import Annotated, Any
 
 from xfm.errors import nearest
 
-LARGEST = 3.4e38  # of float32; what is beyond it would be computed with as infinity
-LONGEST = 2**31 - 1  # of int32, in which arrays are measured and steps counted
+LARGEST = 3.4e38  # the largest number of float32; larger ones would become infinity
+LONGEST = 2**31 - 1  # the largest number of int32, the type of array sizes and step counts
 WORDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The numbers from `low` to `high`.  ends: which of the two belong to it, written as "[]", "[)", "(]" or "()"."""
+    """The range of numbers from `low` to `high`.  ends: "[]", "[)", "(]" or "()", where a bracket includes the end."""
 
     low: float
     high: float
@@ -41,7 +41,7 @@ class Range:
 
 
 class NotEmpty:
-    """At least one item, or one character."""
+    """The sequences with at least one item, and the texts with at least one character."""
 
     def __contains__(self, value: Sequence) -> bool:
         return len(value) > 0
@@ -51,7 +51,7 @@ class NotEmpty:
 
 
 class Word:
-    """Text of letters, digits and underscores that begins with a letter, as a part of a parameter's path."""
+    """The texts of letters, digits and underscores that begin with a letter, as names in parameter paths do."""
 
     def __contains__(self, value: str) -> bool:
         return re.fullmatch(r"[A-Za-z]\w*", value) is not None
@@ -61,7 +61,7 @@ class Word:
 
 
 class Compiles:
-    """Text that is a regular expression."""
+    """The texts that are regular expressions."""
 
     def __contains__(self, value: str) -> bool:
         try:
@@ -77,22 +77,22 @@ class Compiles:
 Number = Annotated[float, Range(-LARGEST, LARGEST)]
 Positive = Annotated[float, Range(0, LARGEST, "(]")]  # an epsilon, a temperature, a base
 NotNegative = Annotated[float, Range(0, LARGEST)]  # a weight, a learning rate
-Rate = Annotated[float, Range(0, 1, "[)")]  # of dropout; of a moving average: what is kept, never all
-Share = Annotated[float, Range(0, 1)]  # of a whole, or a probability
-Fraction = Annotated[float, Range(0, 1, "()")]  # of a whole, neither nothing nor all of it
-Count = Annotated[int, Range(1, LONGEST)]  # a width, a length, of how many
-RowLength = Annotated[int, Range(4, LONGEST)]  # of a text's row: a token between `cls` and `sep`, and one more
+Rate = Annotated[float, Range(0, 1, "[)")]  # a dropout rate, or the decay of a moving average
+Share = Annotated[float, Range(0, 1)]  # a share of a whole, or a probability
+Fraction = Annotated[float, Range(0, 1, "()")]  # a share of a whole, neither nothing nor all of it
+Count = Annotated[int, Range(1, LONGEST)]  # a width, a length, a number of things
+RowLength = Annotated[int, Range(4, LONGEST)]  # the length of a row of text: `cls`, `sep` and at least two tokens
 TwoOrMore = Annotated[int, Range(2, LONGEST)]
 CountOrZero = Annotated[int, Range(0, LONGEST)]
 Integer = Annotated[int, Range(-LONGEST, LONGEST)]
-Name = Annotated[str, NotEmpty()]  # of a file, a folder, a column
-Label = Annotated[str, Word()]  # in the path of a parameter
-Regex = Annotated[str, Compiles()]  # found in the path of a parameter
-Seed = Annotated[int, Range(0, 2**32 - 1)]  # what both NumPy and a JAX key tell apart
+Name = Annotated[str, NotEmpty()]  # the name of a file, a folder or a column
+Label = Annotated[str, Word()]  # a name in the paths of parameters
+Regex = Annotated[str, Compiles()]  # a regular expression that is searched in the paths of parameters
+Seed = Annotated[int, Range(0, 2**32 - 1)]  # a seed that both NumPy and JAX accept without loss
 
 
 def fault(value: Any, hint: Any) -> str | None:
-    """What should stand where `value` does, in words, if a field of type `hint` may not hold it; None if it may."""
+    """None if a field of type `hint` may hold the value; else a description of legal values, for an error message."""
     if fits(value, hint):
         return None
     words = [one for member in (hint, *typing.get_args(hint)) for one in _literals(member)]
@@ -104,7 +104,7 @@ def _literals(hint: Any) -> tuple:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a field of that type may hold the value: a range holds no NaN, and True is no number."""
+    """Whether a field of type `hint` may hold the value. NaN is in no range, and True and False are not numbers."""
     if hint is Any or isinstance(hint, str | typing.TypeVar):
         return True
     origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -131,7 +131,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def _all_fit(values: Sequence, kind: type, args: tuple) -> bool:
-    """Whether the items fit `tuple[X, ...]` or `Sequence[X]`, of any length, or `tuple[X, Y]`, of just that one."""
+    """Whether the items fit `tuple[X, ...]` or `Sequence[X]` (of any length), or `tuple[X, Y]` (of this length)."""
     if not args:
         return True
     if kind is tuple and args[-1] is not Ellipsis:
@@ -140,7 +140,7 @@ def _all_fit(values: Sequence, kind: type, args: tuple) -> bool:
 
 
 def in_words(hint: Any) -> str:
-    """What a field of that type holds: `None or a number from 0 to below 1`."""
+    """A description of the values of a type, such as "None or a number from 0 to below 1"."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         what, comma, items = in_words(args[0]).partition(", each")
@@ -167,18 +167,18 @@ def _each(args: tuple, what: str) -> str:
 
 
 def options(hint: Any) -> tuple:
-    """The classes of a union's members, or of the type alone."""
+    """The classes of a union's members, or the class of a single type."""
     members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     bare = (one.__origin__ if typing.get_origin(one) is Annotated else one for one in members)
     return tuple(typing.get_origin(one) or one for one in bare)
 
 
 def shown(value: Any, longest: int = 80) -> str:
-    """The value as Python writes it, cut where it is long."""
+    """The value as Python prints it, truncated to `longest` characters."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 256:
         return f"a whole number of about {math.floor(value.bit_length() * math.log10(2)) + 1} digits"
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of more digits than Python writes; nested without end
+    except (ValueError, RecursionError):  # a number with more digits than Python prints; too deeply nested
         return f"a {type(value).__name__} too long to write"
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -1,6 +1,4 @@
-"""Files in a fixed order, shares and fingerprints that depend on names alone, and writing that
-survives a kill.
-"""
+"""Tools for files: sorted listings, hashes of names and contents, and writing that is safe against interruption."""
 
 import contextlib
 import hashlib
@@ -19,7 +17,7 @@ from xfm.locations import expanded
 
 
 class File(NamedTuple):
-    """name: relative to the folder, with `/`.  size: bytes."""
+    """A file of a listing.  name: its path relative to the folder, with `/`.  size: in bytes."""
 
     name: str
     path: Path
@@ -33,31 +31,31 @@ def listing(
     links: str = "follow",
     also: Collection[str] = (),
 ) -> list[File]:
-    """Files below `root` with one of the suffixes, sorted by name; hidden ones and folders named in
-    `skip` left out.
+    """All files below `root` with one of the suffixes, sorted by name, without hidden ones.
 
-    A path to one file gives that file. links: "follow" enters folders that are symbolic links, each real folder once,
-    however many links lead to it; "skip" leaves them and broken links out. also: further suffixes, of files that no
-    error asks for. Raises XfmError, naming the folder and the suffixes, if nothing is found, and naming the link, if
-    one leads nowhere.
+    root: a folder; or a file, which is then the only one.  skip: names of folders that are left out.
+    links: "follow" enters folders that are symbolic links, but each real folder only once; "skip" leaves out such
+    folders and broken links.
+    also: further suffixes, which error messages do not recommend.
+    Raises XfmError if no file is found, if a link is broken, or if a file cannot be read.
     """
     root = expanded(root)
     wanted = ", ".join(suffixes)
     if not root.exists():
-        where = f"{root} is a link that leads nowhere" if root.is_symlink() else f"{root} does not exist"
+        where = f"{root} is a broken link" if root.is_symlink() else f"{root} does not exist"
         raise XfmError(f"{where}; give a folder with {wanted} files")
     base = root.parent if root.is_file() else root
     paths = [root] if root.is_file() else _below(root, skip, links)
     files = [_file(path, base) for path in paths if path.suffix.lower() in (*suffixes, *also)]
     if not files:
-        raise XfmError(f"{root} holds no file that ends in one of {wanted}")
+        raise XfmError(f"{root} has no file that ends in one of {wanted}")
     return sorted(files)
 
 
 def _below(root: Path, skip: Collection[str], links: str) -> list[Path]:
-    """All files below a folder that are not hidden. Real folders come first, so that what lies there keeps its name."""
+    """All files below a folder that are not hidden. Files in real folders are found before those behind links."""
     found, known, starts = [], set(), [root]
-    for start in starts:  # which grows by the links that are met
+    for start in starts:  # links that are found are appended to this list
         for folder, folders, names in os.walk(start, onerror=_refuse):
             real = os.path.realpath(folder)
             if real in known:
@@ -71,7 +69,7 @@ def _below(root: Path, skip: Collection[str], links: str) -> list[Path]:
                 if not path.is_symlink() or path.exists():
                     found.append(path)
                 elif links == "follow":
-                    raise XfmError(f"{path} is a link that leads nowhere; remove or mend it")
+                    raise XfmError(f"{path} is a broken link; remove or repair it")
     return found
 
 
@@ -90,7 +88,7 @@ def _refuse(error: OSError) -> NoReturn:
 
 
 def apart(files: Sequence[File], held: Sequence[File]) -> list[File]:
-    """`files` without those that are `held` out, by whatever links either is reached."""
+    """The files that are not among `held`; links to the same file count as the same."""
     real = {os.path.realpath(file.path) for file in held}
     return [file for file in files if os.path.realpath(file.path) not in real]
 
@@ -104,19 +102,19 @@ def read_bytes(path: Path) -> bytes:
 
 
 def share(name: str) -> float:
-    """A number in [0, 1) that depends on the name alone."""
+    """A number in [0, 1) that is a hash of the name."""
     digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48
 
 
 def fingerprint(*things: Any) -> str:
-    """16 hexadecimal digits of plain data (mappings, sequences, numbers, strings)."""
+    """A hash, 16 hexadecimal digits, of plain data (mappings, sequences, numbers, strings)."""
     text = json.dumps(plain(things), sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def plain(value: Any) -> Any:
-    """Mappings of any class as dicts, sequences as lists, paths as strings."""
+    """The value with mappings of any class as dicts, sequences as lists, and paths as strings."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -126,11 +124,12 @@ def plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to, which takes its place at the end: never half a
-    file under that name.
+    """A temporary path to write to, which is renamed to `path` at the end of the `with` block.
+
+    So the file under that name is never incomplete. Raises XfmError, naming the path, if it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # hosts may share the folder
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # unique, since several hosts may share the folder
     try:
         yield draft
         os.replace(draft, path)
@@ -141,7 +140,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def optional(module: str, extra: str) -> ModuleType:
-    """An optional dependency, imported. Raises XfmError that names the extra to install."""
+    """The module of an optional dependency. Raises XfmError, naming the extra to install, if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -150,5 +149,5 @@ def optional(module: str, extra: str) -> ModuleType:
 
 
 def first_line(error: BaseException) -> str:
-    """What another library says went wrong, without the pages that may follow."""
+    """The first line of an error's message, or its type if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

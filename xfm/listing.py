@@ -1,4 +1,4 @@
-"""What `xfm list` prints: a line for each config, or each paper with what proves it; filtered."""
+"""The output of `xfm list`: filtered configs, one per line; or papers, each with what proves its config."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +13,11 @@ from xfm.spec import lookup, plain
 def chosen(
     found: Iterable[Entry], family: str | None = None, slot: str | None = None, paper: str | None = None
 ) -> list[tuple[Entry, tuple[str, ...]]]:
-    """The entries that pass every filter, each with the kinds of that slot in its default variant.
+    """The entries that pass every filter, each with the kinds that its default variant has in `slot`.
 
-    family: the folder.  slot: the name of a slot, or `slot=kind` for entries that use that kind.  paper: text that
-    the paper's line contains, in any case. Raises XfmError, with the legal names, for a filter that none has.
+    family: the folder.  slot: the name of a slot, or `slot=kind` for entries that use that kind.
+    paper: text that the paper's line contains, ignoring case.
+    Raises XfmError, with the legal names, for a family, slot or kind that does not exist.
     """
     found = list(found)
     families = sorted({entry.family for entry in found})
@@ -39,7 +40,7 @@ def kinds_of(entry: Entry, slot: str) -> tuple[str, ...]:
 
 
 def lines(rows: Sequence[tuple[Entry, tuple[str, ...]]], width: int) -> str:
-    """A line for each entry: config, kinds where a slot was asked for, variants, paper; cut to `width` columns."""
+    """A table with a line for each entry: config, kinds (if there are any), variants, paper; `width` columns wide."""
     cells = [(one.config, ", ".join(kinds), folded(one.variants, one.default), one.paper) for one, kinds in rows]
     titles = ("config", "uses", "variants", "paper")
     shown = [i for i in range(4) if i != 1 or any(row[1] for row in cells)]
@@ -50,7 +51,7 @@ def lines(rows: Sequence[tuple[Entry, tuple[str, ...]]], width: int) -> str:
 
 
 def papers(rows: Sequence[tuple[Entry, tuple[str, ...]]], width: int) -> str:
-    """A paragraph for each paper, in order: its line, and below the config and what proves it."""
+    """A paragraph for each paper, sorted: the paper, and below it the config and what proves it."""
     return "\n".join(
         "\n".join([entry.paper, *textwrap.wrap(f"{entry.config}: {entry.oracle}", width, **_INDENTED)])
         for entry in sorted((entry for entry, _ in rows), key=lambda entry: entry.paper.casefold())
@@ -58,7 +59,7 @@ def papers(rows: Sequence[tuple[Entry, tuple[str, ...]]], width: int) -> str:
 
 
 def folded(variants: Sequence[str], default: str, shown: int = 4) -> str:
-    """`tiny, base, a … z (27 in all)`, tiny and the default first."""
+    """The variants in one short text, tiny and the default first: "tiny, base, a … z (27 in all)"."""
     first = [one for one in ("tiny", default) if one in variants]
     ordered = list(dict.fromkeys([*first, *variants]))
     if len(ordered) <= shown:
@@ -75,9 +76,10 @@ def _check(slot: str, kind: str) -> None:
 
 
 def _kinds(spec: Any, slot: str, key: str = "") -> Iterable[str]:
-    """The kinds of a slot in a spec, from top to bottom; key: of the field that holds the spec.
+    """The kinds of a slot in a spec, from top to bottom.
 
-    A kind that two slots have is of the slot that the key names, and where it names none, of the first.
+    key: the field that holds the spec. If several slots have a kind of that name, it belongs to the slot that the key
+    names, or else to the first.
     """
     if isinstance(spec, Mapping):
         have = [name for name, table in SLOTS.items() if spec.get("kind") in table]

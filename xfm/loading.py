@@ -1,4 +1,4 @@
-"""Opening what was trained: a checkpoint of the Hub, or the run in a workdir."""
+"""Loads trained networks: checkpoints of the Hub, and runs of xfm."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,22 +22,25 @@ def load(
     dtype: str | None = None,
     place: Callable[[str, np.ndarray], Any] | None = None,
 ) -> Checkpoint:
-    """The checkpoint in a folder, or of that name on the Hub, or the run in a workdir, as a network of xfm's.
+    """Loads the checkpoint in a folder, or with that name on the Hub, or of the run in a workdir.
 
-    The arguments are those of `xfm.hub.load`. A run is opened as it is, so head, revision and ignore are for the Hub's
-    checkpoints only, and an XfmError for a run.
+    The arguments are those of `xfm.hub.load`. Raises XfmError if head, revision or ignore are given for a run, which is
+    always loaded as it is.
     """
     if not is_run(source):
         return hub.load(source, head=head, revision=revision, ignore=ignore, dtype=dtype, place=place)
     if head is not None or revision is not None or ignore:
-        raise XfmError(f"{source} is a run and is opened as it is; head, revision and ignore are for the Hub's")
+        raise XfmError(f"{source} is a run; head, revision and ignore can only be given for checkpoints of the Hub")
     return load_run(source, dtype, place)
 
 
 def sentence_encoder(
     source: str | Path | Checkpoint, *, revision: str | None = None, dtype: str | None = None
 ) -> SentenceEncoder:
-    """As `xfm.hub.sentence_encoder`, of a run in a workdir too."""
+    """The sentence encoder in a folder, or with that name on the Hub, or of the run in a workdir.
+
+    Arguments and errors as in `xfm.hub.sentence_encoder`.
+    """
     if isinstance(source, Checkpoint) or not is_run(source):
         return hub.sentence_encoder(source, revision=revision, dtype=dtype)
     return hub.sentence_encoder(load(source, revision=revision, dtype=dtype))

@@ -1,7 +1,7 @@
-"""Which fields of a data spec are paths, and the same spec with those paths absolute.
+"""Makes the paths in a data spec absolute.
 
-A class of SOURCES or TOKENIZERS says in `PATHS` what its fields hold: field -> a rule, which is a function
-(value, base) -> value. A field that is not named there holds no path.
+A class of SOURCES or TOKENIZERS declares in `PATHS` which of its fields hold paths: field -> rule. A rule is a function
+(value, base) -> value that makes the paths in a value absolute, relative to the folder `base`.
 """
 
 import os
@@ -16,7 +16,7 @@ Rule = Callable[[Any, Path], Any]
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with a leading `~` or `~name` replaced. Raises XfmError if it is empty or that user has no home."""
+    """The path with a leading `~` or `~name` expanded. Raises XfmError if it is empty, or the user has no home."""
     if not str(path).strip():
         raise XfmError(f"the path {str(path)!r} is empty; give a file or a folder, '.' for the current one")
     try:
@@ -26,20 +26,20 @@ def expanded(path: str | Path) -> Path:
 
 
 def path(value: Any, base: Path) -> Any:
-    """A text is a path, relative to `base`; anything else (None, the share of a split) stays, and so does ''."""
+    """The rule for a field that holds a path. Other values (None, the share of a split) and "" are unchanged."""
     if not isinstance(value, str | Path) or not str(value).strip():
         return value
     return os.path.abspath(base / expanded(value))
 
 
 def folder(value: Any, base: Path) -> Any:
-    """A text is a path where it names a folder that exists, and otherwise a name (of a repository on the Hub)."""
+    """The rule for a field that holds a folder or the name of a repository: a path only if that folder exists."""
     found = path(value, base)
     return found if isinstance(found, str) and os.path.isdir(found) else value
 
 
 def fields(rules: Mapping[str, Rule]) -> Rule:
-    """A mapping of which some fields hold paths."""
+    """The rule for a mapping, by the rules of some of its fields."""
 
     def rule(value: Any, base: Path) -> Any:
         if not isinstance(value, Mapping):
@@ -50,12 +50,12 @@ def fields(rules: Mapping[str, Rule]) -> Rule:
 
 
 def each(rule: Rule) -> Rule:
-    """A mapping from names that are free to what `rule` describes."""
+    """The rule for a mapping with arbitrary keys whose values all follow `rule`."""
     return lambda value, base: fields(dict.fromkeys(value, rule))(value, base) if isinstance(value, Mapping) else value
 
 
 def spec(table: Mapping[str, type]) -> Rule:
-    """A spec of a slot: the class of its kind says which fields are paths; `build` refuses an unknown kind."""
+    """The rule for a spec, by the `PATHS` of the class that its kind names in `table`. An unknown kind has no paths."""
 
     def rule(value: Any, base: Path) -> Any:
         kind = value.get("kind") if isinstance(value, Mapping) else None

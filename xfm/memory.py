@@ -1,13 +1,13 @@
-"""How much memory this machine has, so that what cannot fit is refused by arithmetic before it is made."""
+"""The memory of this machine, by which arrays that cannot fit are refused before they are made."""
 
 import os
 from pathlib import Path
 
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container, if it has one
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # files with a container's limit
 
 
 def host_memory() -> int:
-    """Bytes of main memory that this process may use at most: the machine's, or its container's."""
+    """The bytes of main memory that this process can use: the machine's, or its container's limit."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in map(Path, LIMITS):
         text = file.read_text().strip() if file.is_file() else ""
@@ -16,7 +16,7 @@ def host_memory() -> int:
 
 
 def in_bytes(number: int) -> str:
-    """`1.5 GB`, in powers of ten."""
+    """A number of bytes in words, such as "1.5 GB" (powers of ten)."""
     for unit, size in (("PB", 10**15), ("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
         if number >= size:
             return f"{number / size:.1f} {unit}" if number < 10**18 else f"{number / size:.1e} {unit}"

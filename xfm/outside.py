@@ -1,7 +1,6 @@
-"""Classes and functions by "package.module:Name": importing one, and whether it can stand in a slot.
+"""Parts outside xfm, named "package.module:Name": imports a class or function, and checks that it fits a slot.
 
-Modules are also searched in the current folder, as `python -m` does, so that a project beside its runs needs no
-installation.
+Modules are also searched in the current folder, as with `python -m`, so that a project need not be installed.
 """
 
 import dataclasses
@@ -19,7 +18,7 @@ import flax.linen as nn
 from xfm.errors import SpecError, nearest
 
 KIND = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-RESERVED = ("kind", "name", "parent")  # the word that a spec begins with, and what Flax gives each module
+RESERVED = ("kind", "name", "parent")  # names of the key in a spec, and of fields that Flax sets in each module
 
 
 def is_outside(kind: Any) -> bool:
@@ -28,15 +27,15 @@ def is_outside(kind: Any) -> bool:
 
 
 def in_path(kind: Any) -> str:
-    """The kind as it begins the name of a sublayer: "echo" for "my.parts:Echo", so that a module may move."""
+    """The kind as it is in parameter paths: "echo" for "my.parts:Echo", which does not depend on the module."""
     return kind.partition(":")[2].lower() if is_outside(kind) else str(kind)
 
 
 def imported(kind: str) -> Any:
-    """What "package.module:Name" names.
+    """The object that "package.module:Name" names.
 
-    Raises SpecError for a module that is not found, naming where it was searched, for one that fails while it is
-    imported, and for a name that it does not have.
+    Raises SpecError if the module is not found (with the folders that were searched), if importing it fails, or if it
+    does not have the name.
     """
     path, name = kind.split(":")
     with _current_folder():
@@ -46,8 +45,8 @@ def imported(kind: str) -> Any:
             if isinstance(error, ModuleNotFoundError) and f"{path}.".startswith(f"{error.name}."):
                 searched = ", ".join(dict.fromkeys(folder or os.getcwd() for folder in sys.path))
                 raise SpecError(
-                    f"there is no module {error.name!r} for the kind {kind!r}; searched were {searched}; run xfm in "
-                    "the folder that holds it, or install it"
+                    f"there is no module {error.name!r} for the kind {kind!r} in {searched}; run xfm in the folder "
+                    "that holds it, or install it"
                 ) from error
             reason = (str(error).strip() or "no message").splitlines()[0]
             raise SpecError(
@@ -62,7 +61,7 @@ def imported(kind: str) -> Any:
 
 @contextmanager
 def _current_folder() -> Iterator[None]:
-    """The current folder at the end of the modules' search path, where it is not on it."""
+    """Appends the current folder to the modules' search path within the `with` block, if it is not there already."""
     folder = os.getcwd()
     if "" in sys.path or folder in sys.path:
         yield
@@ -76,14 +75,14 @@ def _current_folder() -> Iterator[None]:
 
 
 def unfit_class(found: Any, members: Sequence[type]) -> str | None:
-    """Why `found` cannot stand beside the classes of a table, in words; None where it can."""
+    """The reason, in words, why `found` does not have the interface of the classes `members`; None if it does."""
     if not inspect.isclass(found):
-        return f"it is a {type(found).__name__}, and a class is needed"
+        return f"it is a {type(found).__name__}, but must be a class"
     if all(issubclass(cls, nn.Module) for cls in members) and not issubclass(found, nn.Module):
-        return "it is no flax.linen.Module"
+        return "it is not a flax.linen.Module"
     if not dataclasses.is_dataclass(found):
-        return "it is no dataclass"
-    has = set().union(*(vars(base) for base in found.__mro__))  # hasattr would find the metaclass's __call__
+        return "it is not a dataclass"
+    has = set().union(*(vars(base) for base in found.__mro__))  # hasattr would also find the metaclass's __call__
     if missing := sorted(owed(members) - has):
         return f"it has no method {', '.join(missing)}"
     if inspect.isabstract(found):
@@ -94,20 +93,20 @@ def unfit_class(found: Any, members: Sequence[type]) -> str | None:
 
 
 def unfit_function(found: Any, members: Sequence[Callable]) -> str | None:
-    """Why `found` cannot stand beside the functions of a table, in words; None where it can."""
+    """The reason, in words, why `found` cannot be called like the functions `members`; None if it can."""
     if not callable(found):
-        return f"it is a {type(found).__name__}, and a function is needed"
+        return f"it is a {type(found).__name__}, but must be a function"
     wanted = {_arguments(member) for member in members}
     given = _arguments(found)
     if given in wanted:
         return None
-    return f"it takes {given} arguments by position, and is given {' or '.join(map(str, sorted(wanted)))}"
+    return f"it takes {given} positional arguments, but is called with {' or '.join(map(str, sorted(wanted)))}"
 
 
 def owed(members: Sequence[type]) -> set[str]:
-    """The methods that a class of a table has: those that every member defines beyond the bases that all share.
+    """The methods that a class must have to join `members`: those that all of them define outside their common bases.
 
-    Where they define none in common, the methods of those bases.
+    If there are none, the methods of the common bases.
     """
     shared = set.intersection(*(set(cls.__mro__) for cls in members)) - set(members)
     below = (_methods(cls, [base for base in cls.__mro__ if base not in shared]) for cls in members)
@@ -115,14 +114,14 @@ def owed(members: Sequence[type]) -> set[str]:
 
 
 def _methods(cls: type, bases: Sequence[type]) -> set[str]:
-    """The public methods of the bases, without those of every Flax module."""
+    """The public methods of `bases`, without those that every Flax module has."""
     hidden = {*dir(nn.Module), *(field.name for field in dataclasses.fields(cls))} - {"__call__"}
     names = {name for base in bases for name, value in vars(base).items() if inspect.isfunction(value)}
     return {name for name in names if (name == "__call__" or not name.startswith("_")) and name not in hidden}
 
 
 def _arguments(function: Callable) -> int:
-    """How many arguments a function needs by position."""
+    """The number of positional arguments without a default."""
     parameters = inspect.signature(function).parameters.values()
     by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(one.kind in by_position and one.default is one.empty for one in parameters)

@@ -1,9 +1,9 @@
-"""`model.repeats=3`: values of a config, set from outside and checked against what may stand there.
+"""Overrides such as `model.repeats=3`, which set values of a config from the command line.
 
-What may stand under a spec, a mapping with a `kind`, are the fields of the class that the kind
-names, and the class says of which type. At the top of a config it is what the config or the trainer
-knows. Elsewhere it is what is there already; a plain mapping such as `heads`, whose names are free,
-takes new names for whole specs only.
+The keys and types of an override are checked. The keys of a spec (a mapping with a `kind`) are the fields of the class
+that the kind names, with their types. At the top of a config, the keys are those that the config has or the trainer
+knows. In other mappings, the keys are those that are already there; only a mapping with free names, such as `heads`,
+accepts a new name, and then only with a whole spec.
 """
 
 import ast
@@ -19,13 +19,12 @@ from xfm.spec import named, plain
 
 
 def apply_overrides(config: Any, overrides: Iterable[str], note: Callable = lambda text: None) -> ConfigDict:
-    """A copy of `config` with each `key.to.it=value` set.
+    """A copy of `config` with overrides of the form `path.to.key=value`.
 
-    Keys go into lists by number, `model.pattern.0.heads=8`. Values are Python literals; what is
-    none is text. Setting a `kind` drops the fields that only the old kind has; `note` is told of
-    each.
-    Raises XfmError for a key that does not exist, naming the nearest and the legal ones, and for a
-    value of another type than the key takes.
+    Items of lists are addressed by number, as in `model.pattern.0.heads=8`. A value is a Python literal, or else text.
+    If a `kind` is set, fields that only the old kind has are removed.
+    note: is called with a sentence about each removed field.
+    Raises XfmError for a key that does not exist, with the nearest and the legal ones, and for a value of a wrong type.
     """
     config = plain(config)
     for override in overrides:
@@ -42,7 +41,7 @@ def _set(config: dict, steps: list[str], text: str, note: Callable) -> None:
     for step in steps[:-1]:
         if _left_to_checkpoint(inside, where, root) and step not in inside:
             if Mapping in options((_hints(inside, where, root) or {}).get(step)):
-                inside[step] = {}  # for single fields of a part that the checkpoint has
+                inside[step] = {}  # will hold single fields of a part that comes from the checkpoint
         inside, where = inside[_key(inside, step, where, root)], f"{where}.{step}"
     last = steps[-1]
     if isinstance(inside, Mapping) and last not in inside:
@@ -61,7 +60,7 @@ def _set(config: dict, steps: list[str], text: str, note: Callable) -> None:
 
 
 def _key(inside: Any, step: str, where: str, root: str) -> Any:
-    """The key or index `step` of what stands at `where`."""
+    """The step `step` as a key or an index of the value at `where`. Raises XfmError if it has no such key."""
     if isinstance(inside, list):
         if not step.isdecimal() or int(step) >= len(inside):
             raise XfmError(f"{where} is a list of {len(inside)}; it has no entry {step!r}, but 0 to {len(inside) - 1}")
@@ -81,12 +80,15 @@ def _unknown(inside: Mapping, key: str, where: str, root: str) -> XfmError:
 
 
 def _hints(inside: Any, where: str, root: str) -> dict[str, Any] | None:
-    """Field -> type of what may stand in a mapping; None where nobody says."""
+    """The legal keys of a mapping with their types; None if its names are free.
+
+    where: the path of the mapping.  root: the first step of that path.
+    """
     if where == "config":
-        from xfm.train.settings import OTHERS, Settings
+        from xfm.train.settings import OTHERS, TrainSettings
 
         others = {"init": Sequence, "transforms": Sequence[Mapping], "evals": Sequence, "name": str, "notes": str}
-        return {**{name: others.get(name, Mapping) for name in OTHERS}, **_fields(Settings)}
+        return {**{name: others.get(name, Mapping) for name in OTHERS}, **_fields(TrainSettings)}
     if where == "config.start":
         from xfm.train.start import Start
 
@@ -105,7 +107,7 @@ def _hints(inside: Any, where: str, root: str) -> dict[str, Any] | None:
 
 
 def _left_to_checkpoint(inside: Any, where: str, root: str) -> bool:
-    """Whether a mapping is of kind "pretrained", or names single fields of a part of what is."""
+    """Whether a mapping has the kind "pretrained", or only sets single fields of a part of such a network."""
     if root != "model" or not isinstance(inside, Mapping):
         return False
     if "kind" not in inside:
@@ -114,7 +116,7 @@ def _left_to_checkpoint(inside: Any, where: str, root: str) -> bool:
 
 
 def _tables_of_slot(where: str) -> list[type]:
-    """The classes of the slot that the last name of `where` is, such as those of config.model.residual."""
+    """The classes of the slot that the last step of `where` names, such as residual in config.model.residual."""
     from xfm.parts import SLOTS
 
     return list(SLOTS.get(where.rpartition(".")[2], {}).values())
@@ -129,7 +131,7 @@ def _change_kind(spec: dict, kind: str, where: str, root: str, note: Callable) -
 
 
 def _classes(kind: Any, root: str) -> list[type]:
-    """The classes of that kind in the tables that `config.<root>` draws on."""
+    """The classes with this kind in the tables that are used under `config.<root>`."""
     return named(kind, *_tables(root))
 
 
@@ -170,13 +172,13 @@ def _tables(root: str) -> list[Mapping[str, type]]:
 
 
 def _fields(cls: type) -> dict[str, Any]:
-    """Field -> type, without those that whoever builds the object gives."""
+    """The fields of a class with their types, without those that a caller sets and not the spec."""
     given = ("parent", "name", "model", "vocabulary", "initial")
     return {f.name: f.type for f in dataclasses.fields(cls) if f.init and f.name not in given}
 
 
 def _hint_of(value: Any) -> Any:
-    """The type that takes the place of a value of which nothing else is known."""
+    """The type that a new value must have if only the old value is known."""
     if value is None:
         return Any
     for kind in (Mapping, list):
@@ -193,7 +195,7 @@ def _literal(text: str) -> Any:
 
 
 def _value(where: str, text: str, hint: Any) -> Any:
-    """The value that `text` stands for where `hint` is wanted."""
+    """The value that a text spells for a key of type `hint`. Raises XfmError, naming `where`, if it does not fit."""
     literal = plain(_literal(text))
     if isinstance(literal, float) and literal.is_integer() and not fits(literal, hint):
         literal = int(literal)
@@ -205,7 +207,7 @@ def _value(where: str, text: str, hint: Any) -> Any:
 
 
 def _is_meant(literal: Any, text: str, hint: Any) -> bool:
-    """Whether the literal is what was meant, so that it does not stand for its own text: quoted text; a number."""
+    """Whether a literal that does not fit must not be read as text: it is a quoted text, or a number for a number."""
     numeric = isinstance(literal, int | float) and {int, float} & set(options(hint))
     return bool(numeric) or (isinstance(literal, str) and literal != text)
 

@@ -1,8 +1,7 @@
-"""Leaves of a tree by their path, `a/b/c`, and the regular expressions that pick them.
+"""The leaves of a tree by their path, `a/b/c`, and regular expressions that select them.
 
-Everything that treats parameters differently says so as data: a list of (regex, value) pairs. A
-regex may be found anywhere in the path (`re.search`; ^ and $ tie it to the ends) and the first that
-is found wins.
+Whatever treats parameters differently (decay, sharding, freezing) is described as data, a list of (regex, value) pairs.
+A regex is searched in the path (`re.search`; ^ and $ anchor it), and the first that is found applies.
 """
 
 import difflib
@@ -18,29 +17,27 @@ Rules = Sequence[tuple[str, Any]]
 
 
 def path_name(path: tuple) -> str:
-    """`a/b/c` for a key path of jax.tree_util."""
+    """The path `a/b/c` of a key path of jax.tree_util."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def flatten(tree: Any) -> dict[str, Any]:
-    """Path -> leaf, in the order of jax.tree.leaves."""
+    """The leaves of a tree by path, in the order of jax.tree.leaves."""
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def map_by_path(function: Callable, tree: Any, *rest: Any) -> Any:
-    """jax.tree.map with the path as the first argument of `function`."""
+    """jax.tree.map, where `function` gets the path as its first argument."""
     return jax.tree_util.tree_map_with_path(lambda path, *leaves: function(path_name(path), *leaves), tree, *rest)
 
 
 def first_match(path: str, rules: Rules, default: Any = None) -> Any:
-    """The value of the first rule whose regex is found in the path."""
+    """The value of the first rule whose regex is found in the path, or `default`."""
     return next((value for regex, value in rules if re.search(regex, path)), default)
 
 
 def require_matches(field: str, patterns: Iterable[str], paths: Iterable[str]) -> None:
-    """Raises XfmError for a pattern of config.`field` that matches no path, naming the nearest
-    paths.
-    """
+    """Checks the patterns of config.`field`. Raises XfmError, with the nearest paths, for one that is found in none."""
     paths = list(paths)
     for pattern in patterns:
         try:

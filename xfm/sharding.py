@@ -1,10 +1,9 @@
-"""Where the arrays of a run live: a mesh with axes "data" and "model", and rules from parameter
-paths to axes.
+"""Sharding: a mesh of devices with axes "data" and "model", and rules from parameter paths to mesh axes.
 
-A rule is (regex, axes): the axes name, from the last dimension backwards, over which mesh axis a
-parameter is cut. Dimensions in front of them, above all the depth of a scanned stack, are never
-cut. Every parameter matches exactly one rule of a table. Optimiser state, moving averages and
-teachers follow the parameter whose path theirs ends in.
+A rule is a pair (regex, axes), where `axes` are the mesh axes of a parameter's last dimensions, None for those that are
+not sharded. Earlier dimensions, such as the depth of a scanned stack, are never sharded. Every parameter matches
+exactly one rule of a table. An array of optimiser state, a moving average or a teacher is sharded like the parameter
+whose path is the end of its own.
 """
 
 import functools
@@ -32,8 +31,8 @@ REPLICATED: Rules = ((r"", ()),)
 
 # Attention kernels are [D N H] (q, k, v) and [N H D] (o); feed-forward [D F] (up, gate) and [F D].
 
-# Parameters cut over the data axis along D and gathered when used (ZeRO, Rajbhandari et al., 2020);
-# small ones stay whole.
+# Parameters are sharded over the data axis along D, and gathered when they are used (ZeRO, Rajbhandari et al., 2020);
+# small ones are not sharded.
 FSDP: Rules = (
     (r"(^|/)(q|k|v)/kernel$", ("data", None, None)),
     (r"(^|/)o/kernel$", (None, None, "data")),
@@ -44,8 +43,7 @@ FSDP: Rules = (
     (_REST, ()),
 )
 
-# Heads and hidden units cut over the model axis (Megatron-LM, Shoeybi et al., 2019), the vocabulary
-# likewise.
+# Heads, hidden units and the vocabulary are sharded over the model axis (Megatron-LM, Shoeybi et al., 2019).
 TENSOR: Rules = (
     (r"(^|/)(q|k|v)/kernel$", (None, "model", None)),
     (r"(^|/)(q|k|v)/bias$", ("model", None)),
@@ -66,11 +64,13 @@ RULES = {
 
 
 def make_mesh(spec: Mapping[str, int]) -> Mesh:
-    """The mesh of all devices; `spec` gives the size of axes "data" and "model", -1 being whatever
-    is left.
+    """The mesh of all devices.
 
-    Axis types are always Auto (the compiler places what is between the inputs): JAX's own default
-    has changed.
+    spec: the sizes of the axes "data" and "model"; one of them may be -1, for all remaining devices.
+    Raises XfmError if their product is not the number of devices.
+
+    Axis types are always Auto (the compiler chooses the sharding of intermediate results), since JAX's default differs
+    between versions.
     """
     sizes = {"data": -1, "model": 1, **spec}
     count = jax.device_count()
@@ -90,16 +90,14 @@ def make_mesh(spec: Mapping[str, int]) -> Mesh:
 
 
 def rules_named(name: str) -> Rules:
-    """The rule table of config.sharding."""
+    """The table of rules that config.sharding names. Raises XfmError if there is none."""
     if name not in RULES:
-        raise XfmError(f"config.sharding {name!r} is no rule table{nearest(name, RULES)}; there are {', '.join(RULES)}")
+        raise XfmError(f"there is no config.sharding {name!r}{nearest(name, RULES)}; there are {', '.join(RULES)}")
     return RULES[name]
 
 
 def rule_of(path: str, rules: Rules) -> tuple[str | None, ...]:
-    """The axes of the one rule found in the path; XfmError where none or more than one
-    does.
-    """
+    """The axes of the only rule that matches the path. Raises XfmError if no rule does, or several do."""
     found = [(regex, axes) for regex, axes in rules if re.search(regex, path)]
     if len(found) != 1:
         names = " and ".join(repr(regex) for regex, _ in found)
@@ -108,8 +106,9 @@ def rule_of(path: str, rules: Rules) -> tuple[str | None, ...]:
 
 
 def fit(path: str, shape: tuple[int, ...], axes: tuple, mesh: Mesh) -> tuple[PartitionSpec, list[str]]:
-    """The spec of an array [... trailing dimensions], and a sentence for each axis that had to be
-    dropped.
+    """The partition spec of an array, and a sentence for each axis over which it cannot be sharded.
+
+    path: of the array, for these sentences.  axes: of a rule.
     """
     notes, spec = [], [None] * len(shape)
     for back, axis in enumerate(reversed(axes), start=1):
@@ -129,16 +128,14 @@ def fit(path: str, shape: tuple[int, ...], axes: tuple, mesh: Mesh) -> tuple[Par
 
 
 def params_sharding(params: Any, mesh: Mesh, rules: Rules) -> tuple[Any, list[str]]:
-    """A tree of shardings for `params` (arrays or their shapes), and the sentences about dropped
-    axes.
-    """
+    """The shardings of a tree of parameters (arrays or their shapes), and the sentences of `fit`."""
     fits = {path: fit(path, x.shape, rule_of(path, rules), mesh) for path, x in flatten(params).items()}
     notes = [note for _, lines in fits.values() for note in lines]
     return map_by_path(lambda path, _: NamedSharding(mesh, fits[path][0]), params), notes
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Rows over the data axis, everything else whole."""
+    """The sharding of batches: rows are divided over the data axis."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 

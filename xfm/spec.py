@@ -1,8 +1,8 @@
-"""From a spec, which is plain data, to the object it describes.
+"""Builds the object that a spec, which is plain data, describes.
 
-A spec is a mapping with a `kind`, looked up in a slot's table, and the fields of the class found there. The fields
-of the dataclass are the schema; nothing else says what a part accepts. A kind "package.module:Class" names a class
-outside the tables (`xfm/outside.py`).
+A spec is a mapping with a `kind`, which is looked up in a slot's table, and values for fields of the class found there.
+The fields of that dataclass are the whole schema. A kind "package.module:Class" names a class outside the tables
+(`xfm/outside.py`).
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ Spec = Mapping[str, Any]
 Pattern = Annotated[Sequence[Spec], NotEmpty()]
 
 
-# Slot: where its table is. A part that contains another of its own slot builds it by the slot's name, because the table
-# lists that part and therefore imports it.
+# Slot -> its table. A part that contains another part of its own slot names the slot instead of importing the table,
+# because the table imports that part.
 TABLES = {
     "embed": "xfm.parts.embed:EMBEDS",
     "position": "xfm.parts.position:POSITIONS",
@@ -37,14 +37,14 @@ TABLES = {
     "head": "xfm.parts.head:HEADS",
     "structure": "xfm.structures:STRUCTURES",
 }
-Table = Mapping[str, Any] | str  # a table, or a slot's name in TABLES
+Table = Mapping[str, Any] | str  # a table, or the name of a slot in TABLES
 
 
 def build(table: Table, spec: Spec, **given: Any) -> Any:
-    """The object that `spec` describes; `given` are fields that the caller fixes, `name` for one.
+    """The object that `spec` describes.  given: fields that the caller sets and the spec may not, such as `name`.
 
     Raises SpecError for a kind or a field that does not exist, for a required field that is missing, for a field that
-    the caller fixes, and for a value that its field may not hold (see `xfm/fields.py`); the message names the slot, and
+    the caller sets, and for a value that its field may not hold (see `xfm/fields.py`). The message names the slot and
     what is legal.
     """
     table = table_of(table)
@@ -63,10 +63,10 @@ def build(table: Table, spec: Spec, **given: Any) -> Any:
         if field not in fields:
             raise SpecError(f"{slot} '{kind}' has no field {field!r}{nearest(field, fields)}; it has {_listed(fields)}")
         if field in given:
-            raise SpecError(f"{slot} '{kind}': {field} is not for a spec to set; xfm gives it")
+            raise SpecError(f"{slot} '{kind}': {field} cannot be set by a spec, because xfm sets it; leave it out")
     taken = {field.name for field in dataclasses.fields(cls) if field.init}
     if missing := [field for field in given if field not in taken]:
-        raise SpecError(f"{slot} '{kind}' has no field {missing[0]!r}, which xfm gives; declare it in {cls.__name__}")
+        raise SpecError(f"{slot} '{kind}' has no field {missing[0]!r}, which xfm sets; declare it in {cls.__name__}")
     missing = [f for f, required in fields.items() if required and f not in spec and f not in given]
     if missing:
         raise SpecError(f"{slot} '{kind}' needs {_listed(missing)}; the spec gives {_listed(spec)}")
@@ -75,7 +75,7 @@ def build(table: Table, spec: Spec, **given: Any) -> Any:
 
 
 def table_of(table: Table) -> Mapping[str, Any]:
-    """The table of a slot that is named; a table itself is returned as it is."""
+    """The table of a slot, if a name is given; a table is returned as it is."""
     if not isinstance(table, str):
         return table
     module, name = TABLES[table].split(":")
@@ -83,10 +83,10 @@ def table_of(table: Table) -> Mapping[str, Any]:
 
 
 def lookup(table: Table, kind: Any) -> Any:
-    """The class or the function that a kind names, in the table or outside it; None where there is no such kind.
+    """The class or function that a kind names, in the table or outside it; None if there is none.
 
-    Raises SpecError for one outside that cannot be imported or is not of the table's make: with the methods that the
-    classes of the table have, or the arguments that its functions take.
+    Raises SpecError for one outside that cannot be imported, or that does not have the methods of the table's classes
+    or the arguments of its functions.
     """
     table = table_of(table)
     if isinstance(kind, str) and kind in table:
@@ -96,14 +96,14 @@ def lookup(table: Table, kind: Any) -> Any:
     found = imported(kind)
     members = list(table.values())
     if why := unfit_class(found, members) if all(map(inspect.isclass, members)) else unfit_function(found, members):
-        raise SpecError(f"{kind!r} is no {_slot(table)}: {why}")
+        raise SpecError(f"{kind!r} does not fit slot {_slot(table)!r}: {why}")
     return found
 
 
 def named(kind: Any, *tables: Table) -> list[type]:
-    """Every class of that kind in the tables, for those who read a spec without knowing its slot.
+    """All classes with this kind in the tables, for callers that read a spec without knowing its slot.
 
-    A kind outside the tables is one class, whose make `build` checks.
+    For a kind outside the tables, its class; `build` checks whether it fits.
     """
     if is_outside(kind):
         return [imported(kind)]
@@ -111,7 +111,7 @@ def named(kind: Any, *tables: Table) -> list[type]:
 
 
 def check_values(cls: type, values: Mapping[str, Any], where: str) -> None:
-    """Raises SpecError, `where` being the words it begins with, for a value that its field of `cls` may not hold."""
+    """Checks values for fields of `cls`. Raises SpecError, which begins with `where`, for one that is not legal."""
     hints = {field.name: field.type for field in dataclasses.fields(cls)}
     for name, value in values.items():
         if wanted := fault(value, hints[name]):
@@ -121,10 +121,11 @@ def check_values(cls: type, values: Mapping[str, Any], where: str) -> None:
 def function_of(
     table: Mapping[str, Callable], spec: Spec, what: str, given: Sequence[str] = ()
 ) -> tuple[str, dict[str, Any]]:
-    """The kind and the settings of a spec whose kinds are functions, which `lookup` finds; what: the word for one.
+    """The kind and the settings of a spec whose kinds are functions (found by `lookup`), after checking both.
 
-    Settings are the parameters that have a default or are given by name only, without those that the caller gives;
-    they are checked as fields are.
+    what: the word for such a function in errors.  given: parameters that the caller passes and the spec may not set.
+    Settings are the other parameters that have a default or are keyword-only; they are checked like fields.
+    Raises SpecError for a kind or a setting that does not exist, is missing, or has a value that is not legal.
     """
     if not isinstance(spec, Mapping):
         raise SpecError(f"a {what} is a mapping with a 'kind', not {shown(spec)}")
@@ -147,7 +148,7 @@ def function_of(
 
 
 def schema(cls: type) -> dict[str, bool]:
-    """The fields that a spec may set, each with whether it must."""
+    """The fields that a spec may set: name -> whether it must."""
     return {
         field.name: field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         for field in dataclasses.fields(cls)
@@ -162,7 +163,7 @@ def defaults(cls: type) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Dicts and lists in place of whatever looks like them, such as ml_collections.ConfigDict, which is no Mapping."""
+    """The value with all mappings as dicts and sequences as lists; ml_collections.ConfigDict counts as a mapping."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()
     if isinstance(value, Mapping):
@@ -184,7 +185,7 @@ def nested(spec: Any, but: Sequence[str] = ()) -> Iterator[Spec]:
 
 
 def freeze(value: Any) -> Any:
-    """Plain data made hashable, as fields of a Flax module must be: FrozenDict for mappings, tuples for sequences."""
+    """The value in hashable form, as fields of Flax modules need it: mappings as FrozenDict, sequences as tuples."""
     if isinstance(value, Mapping):
         return FrozenDict({key: freeze(item) for key, item in value.items()})
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -193,7 +194,7 @@ def freeze(value: Any) -> Any:
 
 
 def _slot(table: Mapping[str, type]) -> str:
-    """`mixer or ffn` for a table whose classes live in those packages, `optimiser` for one in that file of `train`."""
+    """The name of a table's slot, from the packages or files of its classes: "mixer or ffn", or "optimiser"."""
     paths = (cls.__module__.split(".") for cls in table.values())
     names = (path[-1] if path[-2:-1] in ([], ["train"]) else path[-2] for path in paths)
     return " or ".join(dict.fromkeys(name.removesuffix("s") for name in names))

@@ -1,4 +1,4 @@
-"""What an objective must know of a tokeniser: the size of its vocabulary and the ids with a meaning of their own."""
+"""The facts about a tokeniser that objectives need: the size of its vocabulary, and ids with a special meaning."""
 
 import dataclasses
 
@@ -8,9 +8,11 @@ from jaxtyping import Bool
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """size: number of ids V.  special: ids that no objective may mask or sample.
+    """The vocabulary of a tokeniser.
 
-    starts_word: True for an id that begins a word, or None where ids alone cannot tell (bytes).
+    size: V, the number of ids.  pad, unknown, cls, sep, mask: ids of special tokens, None if there is none.
+    special: ids that no objective may mask or sample.
+    starts_word: whether a token with this id begins a word; None if ids alone do not show it (bytes).
     """
 
     size: int

@@ -1,1 +1,1 @@
-"""State-space models, linear attention and their hybrids."""
+"""Configs of state-space models, linear attention and their hybrids."""

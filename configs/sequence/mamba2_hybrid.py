@@ -1,9 +1,9 @@
-"""Mamba-2-Hybrid: a language model of state-space layers with a little attention.
+"""Mamba-2-Hybrid: a language model of state-space layers and a few attention layers.
 
 Waleffe et al., "An Empirical Study of Mamba-based Language Models", 2024; Mamba-2: Dao, Gu, 2024.
 
 Reproduced: the 8B network of section 4 (43% Mamba-2, 7% attention, 50% feed-forward parts, in the published order)
-and its recipe as far as the authors' training script gives it. The feed-forward parts are exact-gelu maps, as there.
+and its recipe, as far as the authors' training script has it. As there, feed-forward parts use the exact GELU.
 Command: xfm train configs/sequence/mamba2_hybrid.py:8B --workdir runs/hybrid --config.data.path=FOLDER_OF_TEXT
 Cost: 3.5T tokens; 1,024 H100 in the paper.  Result: not run at scale.
 `tiny` is for two CPU cores: a minute on the Python standard library.
@@ -17,12 +17,12 @@ MARGIN = 1.0  # nats
 VARIANTS = ("tiny", "8B")
 PARAMETERS = {"8B": 8_654_517_248}  # published as 8B
 
-# M Mamba-2, * attention, - feed-forward: 24, 4 and 28 of 56
+# M is Mamba-2 (24 of 56), * attention (4), - a feed-forward part (28)
 LAYERS = "M-M-M--M-M*-M-M-M-M--M*-M-M-M-M-M*--M-M-M-M-M*-M--M-M-M-"
 
 
 def network(layers, width, heads, kv_heads, vocab, mamba):
-    """A pre-norm stack whose pattern is spelled out; it has no period, so nothing repeats."""
+    """The spec of a pre-norm stack whose pattern is the whole network, since it has no period."""
     norm = dict(kind="rmsnorm", eps=1e-5)
     parts = {
         "M": dict(kind="mamba2", **mamba),

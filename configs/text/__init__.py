@@ -1,1 +1,1 @@
-"""Text encoders and their pre-training recipes."""
+"""Configs of text encoders, with their pre-training recipes."""

@@ -1,11 +1,11 @@
-"""ALBERT: one layer used again and again, over an embedding narrower than it.
+"""ALBERT: an encoder whose layers share their parameters, with a narrower embedding.
 
 Lan, Chen, Goodman, Gimpel, Sharma, Soricut, "ALBERT: A Lite BERT for Self-supervised Learning of Language
 Representations", 2020.
 
-Reproduced: the networks of table 1, parameter for parameter, and the batch, steps and schedule of section 4.1. Not as
-there: words are masked one by one and not in n-grams; the second loss, whether two halves stand in their order, is left
-out, though its head is there for checkpoints; the tokeniser is WordPiece, not SentencePiece.
+Reproduced: the networks of table 1, parameter for parameter, and the batch, steps and schedule of section 4.1.
+Different from the paper: single tokens are masked instead of n-grams; the second objective, sentence order, is left out
+(its head exists for checkpoints); the tokeniser is WordPiece instead of SentencePiece.
 Command: xfm train configs/text/albert.py:base --workdir runs/albert --config.data.path=FOLDER_OF_TEXT
 Cost: 125k steps of 4096 rows; the paper used 64 to 512 TPU v3 chips.  Result: not run at scale.
 `tiny` is for two CPU cores: less than a minute on the Python standard library.
@@ -20,14 +20,14 @@ MARGIN = 0.3  # nats
 # layers, width, heads
 SIZES = {"base": (12, 768, 12), "large": (24, 1024, 16), "xlarge": (24, 2048, 16), "xxlarge": (12, 4096, 64)}
 VARIANTS = ("tiny", *SIZES)
-# Counted from the transformers model with both heads; table 1 prints 12M, 18M and 60M, and 235M for xxlarge, which its
-# own sizes do not give.
+# Counted in the transformers model with both heads; table 1 prints 12M, 18M and 60M, and 235M for xxlarge, which does
+# not agree with the sizes in the same table.
 PARAMETERS = {"base": 11_813_810, "large": 17_847_474, "xlarge": 59_021_490, "xxlarge": 223_158_450}
 
 
 def network(layers, width, heads, vocab, length=512, factor=128, groups=1, hidden=None, types=2, activation="gelu_tanh",
             eps=1e-12, drop=0.0):  # fmt: skip
-    """An encoder of `groups` layers, each run layers / groups times, with the heads of its pre-training."""
+    """The spec of an encoder of `groups` layers, each applied layers / groups times, with the pre-training heads."""
     spec = bert.network(groups, width, heads, vocab, length, hidden, types, activation, eps, drop)
     spec["embed"]["factor"] = factor
     spec["loops"] = layers // groups

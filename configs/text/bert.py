@@ -3,12 +3,13 @@
 Devlin, Chang, Lee, Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
 2019; the 24 miniatures: Turc, Chang, Lee, Toutanova, "Well-Read Students Learn Better", 2019.
 
-Reproduced: the networks, parameter for parameter (both heads counted, as the published figures do), and the recipe
-of section A.2. Not as there: A and B of a pair are of equal length, and rows have one length throughout.
+Reproduced: the networks, parameter for parameter (with both heads, as in the published figures), and the recipe of
+section A.2. Different from the paper: A and B of a pair have the same length, and all rows have one length.
 Command: xfm train configs/text/bert.py:base --workdir runs/bert --config.data.path=FOLDER_OF_TEXT
 Cost: 1M steps of 256 rows; the paper took 4 days on 16 TPU chips for base.  Result: not run at scale.
-`base_h128` and `large_h128` are ours, for TPU: half as many heads, of 128, whose attention takes about two thirds of
-the cycles or fewer (benchmarks/README.md); as many parameters and FLOPs, but weights of the paper's do not fit them.
+`base_h128` and `large_h128` are variants of ours for TPUs, with half as many heads, of width 128, whose attention takes
+at most about two thirds of the cycles (benchmarks/README.md). They have the same number of parameters and FLOPs, but
+published weights do not fit them.
 `tiny` is for two CPU cores: two minutes on the Python standard library (masked language modelling alone).
 """
 
@@ -24,7 +25,7 @@ SIZES = {
 }
 SIZES |= {"base": (12, 768, 12), "large": (24, 1024, 16), "base_h128": (12, 768, 6), "large_h128": (24, 1024, 8)}
 VARIANTS = ("tiny", *SIZES)
-# Counted from the transformers model; the papers print 110M (base), 4.4, 11.3, 29.1, 41.7 and 110.1 million.
+# Counted in the transformers model; the papers print 110M (base), 4.4, 11.3, 29.1, 41.7 and 110.1 million.
 PARAMETERS = {
     "base": 110_106_428, "large": 336_226_108, "L2_H128": 4_433_468, "L4_H256": 11_267_900, "L4_H512": 29_058_876,
     "L8_H512": 41_668_412, "L2_H256": 9_688_380, "L2_H512": 22_754_108, "L2_H768": 39_227_708, "L4_H128": 4_830_012,
@@ -37,7 +38,7 @@ PARAMETERS |= {f"{size}_h128": PARAMETERS[size] for size in ("base", "large")}
 
 
 def network(layers, width, heads, vocab, length, hidden=None, types=2, activation="gelu", eps=1e-12, drop=0.0):
-    """The encoder with both heads: post-norm, learned positions."""
+    """The spec of the encoder with both heads: post-norm, learned positions."""
     norm = dict(kind="layernorm", eps=eps)
     return dict(
         kind="stack",
@@ -78,7 +79,7 @@ def get_config(arg="base"):
 def tiny(c):
     c.model = network(layers=2, width=128, heads=4, vocab=4096, length=64, drop=0.0)
     del c.model.heads["pooled"], c.model.heads["nsp"]
-    c.init[0][1].update(std=0.08)  # about 1 / sqrt(width), as 0.02 is not far from it for the published widths
+    c.init[0][1].update(std=0.08)  # about 1 / sqrt(width); for the published widths that is close to 0.02
     c.objective.pairs = "none"
     c.data.update(length=64, tokenizer=dict(kind="wordpiece", size=4096))
     c.batch, c.steps = 48, 800
@@ -89,7 +90,7 @@ def tiny(c):
 
 
 def short(c):
-    """Rows and steps for those of BERT's kin whose `tiny` learns from 2048 word pieces in under a minute."""
+    """Sets rows and steps of a `tiny` of BERT's relatives, which learns 2048 word pieces in less than a minute."""
     c.objective.rate = 0.3
     c.data.length = 32
     c.data.tokenizer.size = 2048

@@ -1,12 +1,12 @@
-"""BigBird: attention between neighbouring blocks of 64 tokens, with the first and the last block seeing all.
+"""BigBird: attention between neighbouring blocks of 64 tokens, with global first and last blocks.
 
 Zaheer, Guruganesh, Dubey, Ainslie, Alberti, Ontanon, Pham, Ravula, Wang, Yang, Ahmed, "Big Bird: Transformers for
 Longer Sequences", 2020.
 
-Reproduced: the networks of internal construction, parameter for parameter, with their head of masked language
-modelling, and the sizes and rate of table 8; words are masked whole, as in the published code. Not as there: no blocks
-are drawn at random; the paper starts from RoBERTa's parameters, and its count of steps, which it does not print, is set
-to 500k here.
+Reproduced: the networks of internal construction, parameter for parameter, with their head for masked language
+modelling, and the sizes and rate of table 8; whole words are masked, as in the published code. Different from the
+paper: there are no random blocks, and training starts from random weights instead of RoBERTa's; the number of steps,
+which the paper does not give, is our choice.
 Command: xfm train configs/text/bigbird.py:base --workdir runs/bigbird --config.data.path=FOLDER_OF_TEXT
 Cost: 500k steps of 256 rows of 4096 tokens.  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.
@@ -19,12 +19,15 @@ ORACLE = "transformers BigBirdForMaskedLM with copied weights, in evaluation (go
 MARGIN = 0.15  # nats
 SIZES = {"base": (12, 768, 12), "large": (24, 1024, 16)}  # layers, width, heads
 VARIANTS = ("tiny", *SIZES)
-PARAMETERS = {"base": 127_520_694, "large": 359_176_374}  # counted from the transformers model, without its pooler
+PARAMETERS = {"base": 127_520_694, "large": 359_176_374}  # counted in the transformers model, without its pooler
 
 
 def network(layers, width, heads, vocab=50358, length=4096, hidden=None, types=2, activation="gelu_tanh", eps=1e-12,
             drop=0.0, block=64, again=0, dense=704):  # fmt: skip
-    """BERT's layout with both heads. block: None for attention in full."""
+    """The spec of the encoder with both heads, in BERT's layout.
+
+    block: tokens of a block; None for full attention.  again, dense: as in the sight `block_sparse`.
+    """
     model = bert.network(layers, width, heads, vocab, length, hidden, types, activation, eps, drop)
     if block is not None:
         sight = dict(kind="block_sparse", block=block, again=again, dense=dense)

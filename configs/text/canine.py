@@ -1,18 +1,17 @@
-"""CANINE: an encoder of characters without a vocabulary, deep over a quarter of their number.
+"""CANINE: an encoder of characters without a vocabulary, whose deep layers work on a quarter of the positions.
 
 Clark, Garrette, Turc, Wieting, "CANINE: Pre-training an Efficient Tokenization-Free Encoder for Language
-Representation", 2021. CANINE-S and CANINE-C are one network, trained differently.
+Representation", 2021. CANINE-S and CANINE-C are the same network, trained differently.
 
-Reproduced: the network, parameter for parameter. Rows, batch, steps, optimiser and rate are those of the paper as we
-remember them; check them before a long run.
-Not as there: the paper masks words and guesses their characters one after the other (CANINE-C), or their sub-words
-(CANINE-S); here each masked character is guessed by itself, from both sides (masked_lm), by a table of its own with a
-row for each of the first 65,536 code points, which the published files have not; one for all 1.1 million would be six
-times as large as the network. All places are brought up again, where the paper does so at masked ones alone; A and B of
-a pair are of equal length.
+Reproduced: the network, parameter for parameter. Rows, batch, steps, optimiser and rate are the paper's from memory;
+check them before a long run.
+Different from the paper: there, words are masked, and their characters are predicted one after the other (CANINE-C), or
+their sub-words (CANINE-S); here, each masked character is predicted independently from both sides (masked_lm), with an
+output table for the first 65,536 code points that published files do not have; one for all 1.1 million would be six
+times as large as the network. All positions, not only masked ones, are upsampled; A and B of a pair are equally long.
 Command: xfm train configs/text/canine.py:base --workdir runs/canine --config.data.path=FOLDER_OF_TEXT
 Cost: 124,000 steps of 512 rows of 2048 characters.  Result: not run at scale.
-`tiny` is for two CPU cores, under a minute on the Python standard library: of bytes, not of characters.
+`tiny` is for two CPU cores: under a minute on the Python standard library, with bytes instead of characters.
 """
 
 from ml_collections import ConfigDict
@@ -21,17 +20,17 @@ PAPER = "Clark et al. 2021, CANINE: Pre-training an Efficient Tokenization-Free 
 ORACLE = "transformers CanineModel and its heads with copied weights (goldens); its parameter count"
 MARGIN = 1.0  # nats
 VARIANTS = ("tiny", "base")
-PARAMETERS = {"base": 183_073_794}  # 132,082,944 as counted from the transformers model, and the heads mlm and nsp
+PARAMETERS = {"base": 183_073_794}  # 132,082,944 as counted in the transformers model, plus the heads mlm and nsp
 
 
 def network(
     layers, width, heads, hidden=None, length=16384, types=16, hashes=8, buckets=16384, rate=4, taps=4, block=128,
-    activation="gelu", eps=1e-12, drop=0.0, cut="text", vocab=0x110000, guessed=0x10000,
+    activation="gelu", eps=1e-12, drop=0.0, cut="text", vocab=0x110000, predicted=0x10000,
 ):  # fmt: skip
-    """The encoder with its heads.
+    """The spec of the encoder with its heads.
 
-    length: places that have a vector.  taps: characters that the way up looks at.  cut: as Hourglass has it.
-    vocab: ids that are read.  guessed: those that can be guessed, the first ones.
+    length: rows of the table of positions.  taps: width of the convolution that upsamples.  cut: as in Hourglass.
+    vocab: the number of ids that can be read.  predicted: the number of ids, from 0, that can be predicted.
     """
     norm = dict(kind="layernorm", eps=eps)
     mlp = dict(kind="mlp", hidden=hidden or 4 * width, activation=activation)
@@ -55,7 +54,7 @@ def network(
         residual=dict(kind="plain", drop=drop),
         cut=cut,
         heads=dict(
-            mlm=dict(kind="mlm", vocab=guessed, table="own", activation=activation, norm=norm),
+            mlm=dict(kind="mlm", vocab=predicted, table="own", activation=activation, norm=norm),
             pooled=dict(kind="vector", pool=dict(kind="dense")),
             nsp=dict(kind="classification", classes=2, pool=dict(kind="of_head", head="pooled")),
         ),
@@ -81,7 +80,7 @@ def get_config(arg="base"):
 def tiny(c):
     c.model = network(
         layers=2, width=128, heads=4, hidden=256, length=512, types=1, hashes=4, buckets=512, block=32, vocab=261,
-        guessed=261,
+        predicted=261,
     )  # fmt: skip
     del c.model.heads["pooled"], c.model.heads["nsp"]
     c.init[0][1].update(std=0.08)

@@ -1,13 +1,13 @@
-"""The text towers of CLIP and SigLIP: pre-norm encoders of captions; CLIP's sees the past only.
+"""The text towers of CLIP and SigLIP: pre-norm encoders of captions; CLIP's is causal.
 
 Radford, Kim, Hallacy, Ramesh, Goh, Agarwal, Sastry, Askell, Mishkin, Clark, Krueger, Sutskever, "Learning Transferable
 Visual Models From Natural Language Supervision", 2021; Zhai, Mustafa, Kolesnikov, Beyer, "Sigmoid Loss for Language
 Image Pre-Training", 2023; Tschannen et al., "SigLIP 2", 2025 (the variants named siglip2: a vocabulary of 256,000).
 
-Reproduced: the towers, parameter for parameter, with the projection that their captions end in.
-Not as there: both are trained against images, for which this file has no tower. As a recipe, CLIP's tower is trained
-as a causal language model (its paper, section 2.4, keeps that door open) and SigLIP's as a masked one, each with
-a head tied to its embedding; batches, steps and rates are the papers', of pairs there and of captions here.
+Reproduced: the towers, parameter for parameter, with their final projection.
+Different from the papers: there, both are trained against images, for which this file has no tower. Here, CLIP's tower
+is trained as a causal language model (which its paper mentions in section 2.4) and SigLIP's as a masked one, each with
+a head tied to its embedding; batches, steps and rates are those of the papers, but of captions instead of pairs.
 Command: xfm train configs/text/clip_text.py:B --workdir runs/clip_text --config.data.path=FOLDER_OF_CAPTIONS
 Cost: 400M captions, 32 times (CLIP); 40B captions (SigLIP).  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.
@@ -43,18 +43,19 @@ def network(
     layers, width, heads, hidden, vocab, length, project=None,
     kind="clip", end=None, activation="quick_gelu", eps=1e-5, drop=0.0,
 ):  # fmt: skip
-    """The tower.  kind: "clip" is causal and read at the token `end` (the highest id if None), "siglip" at the last.
+    """The spec of a tower.
 
-    project: width of the last linear map; CLIP's tower may do without.
+    kind: "clip" is causal and pools at the token `end` (the highest id if None), "siglip" pools at the last token.
+    project: width of the final projection; None for none, which only CLIP's tower can have.
     """
     norm = dict(kind="layernorm", eps=eps)
-    place = {"clip": dict(kind="at_token", token=end), "siglip": dict(kind="last")}[kind]
+    pool = {"clip": dict(kind="at_token", token=end), "siglip": dict(kind="last")}[kind]
     vector = dict(kind="dense", width=project, activation="identity")
     if kind == "siglip":
-        answers = dict(pooled=dict(kind="vector", pool=dict(vector, pool=place)))
+        answers = dict(pooled=dict(kind="vector", pool=dict(vector, pool=pool)))
     else:
         projected = dict(vector, bias=False, pool=dict(kind="of_head", head="pooled"))
-        answers = dict(pooled=dict(kind="vector", pool=place))
+        answers = dict(pooled=dict(kind="vector", pool=pool))
         answers |= dict(embeds=dict(kind="vector", pool=projected)) if project else {}
     return dict(
         kind="stack",
@@ -84,7 +85,7 @@ def get_config(arg="B"):
         c.evals = [dict(kind="masked_words")]
         c.batch, c.steps = 32_768, 40_000_000_000 // 32_768
         c.optimiser = dict(kind="adamw", b1=0.9, b2=0.95, weight_decay=1e-4)
-        c.schedule = dict(kind="cosine", peak=1e-3, warmup=20_000)  # how long it warms up is not printed
+        c.schedule = dict(kind="cosine", peak=1e-3, warmup=20_000)  # the paper does not print the warm-up
     else:
         activation = "gelu" if arg in ("H", "bigG") else "quick_gelu"
         c.model = network(layers, width, heads, hidden, vocab, 77, project, activation=activation)
@@ -104,7 +105,7 @@ def get_config(arg="B"):
 
 
 def init(layers, width):
-    """As OpenAI's code draws them: what writes to the stream is the smaller, the deeper the tower."""
+    """The initial values of OpenAI's code: kernels whose outputs are added to the residual stream shrink with depth."""
     deviations = {
         r"(^|/)part/(q|k|v)/kernel$": width**-0.5,
         r"(^|/)part/(o|down)/kernel$": (2 * width * layers) ** -0.5,

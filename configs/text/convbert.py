@@ -3,8 +3,8 @@
 Jiang, Yu, Zhou, Chen, Feng, Yan, "ConvBERT: Improving BERT with Span-based Dynamic Convolution", 2020.
 
 Reproduced: the discriminators, parameter for parameter, and the recipe of section 5.1 with the numbers of the authors'
-training file: replaced-token detection as in ELECTRA, with a generator of the same kind. Not as there: padding never
-enters a convolution.
+training file: replaced-token detection as in ELECTRA, with a generator of the same kind. Different from the paper:
+convolutions do not read padding.
 Command: xfm train configs/text/convbert.py:small --workdir runs/convbert --config.data.path=FOLDER_OF_TEXT
 Cost: 1M steps of 128 (base: 256) rows of 128 tokens.  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library, by masked language modelling.
@@ -16,20 +16,20 @@ PAPER = "Jiang et al. 2020, ConvBERT: Improving BERT with Span-based Dynamic Con
 ORACLE = "transformers ConvBertModel and its heads with copied weights (goldens); published sizes (14M, 17M, 106M)"
 MARGIN = 1.0  # nats
 
-# layers, width, heads before half of them go, width of the embedding, groups; width and heads of the generator
+# layers, width, heads before they are halved, width of the embedding, groups; width and heads of the generator
 SIZES = {
     "small": (12, 256, 4, 128, 1, 64, 1),
     "medium_small": (12, 384, 8, 128, 2, 96, 2),
     "base": (12, 768, 12, 768, 1, 256, 4),
 }
 VARIANTS = ("tiny", *SIZES)
-# Counted from the transformers model, and ELECTRA's detection head; 14M is the figure of ELECTRA's small too (13.5M).
+# Counted in the transformers model, with ELECTRA's detection head; ELECTRA's small is also printed as 14M (13.5M).
 PARAMETERS = {"small": 13_209_817, "medium_small": 17_624_113, "base": 106_271_881}
 
 
 def network(layers, width, heads, vocab, factor, groups=1, conv=9, ratio=2, length=512, hidden=None, types=2,
             activation="gelu", eps=1e-12, drop=0.0):  # fmt: skip
-    """An encoder with ELECTRA's two heads. heads: before `ratio` divides them; ratio: γ of section 4.3."""
+    """The spec of an encoder with ELECTRA's two heads.  heads: before division by `ratio`, γ of section 4.3."""
     model = electra.network(layers, width, heads, vocab, length, factor, hidden, types, activation, eps, drop)
     ffn = model["pattern"][1]
     if groups > 1:
@@ -39,7 +39,7 @@ def network(layers, width, heads, vocab, factor, groups=1, conv=9, ratio=2, leng
 
 
 def pair(layers, width, heads, factor, groups, small_width, small_heads, **shared):
-    """The discriminator and its generator, each with its own head."""
+    """The specs of the discriminator and its generator, each with its own head."""
     large = network(layers, width, heads, factor=factor, groups=groups, **shared)
     small = network(layers, small_width, small_heads, factor=factor, groups=groups, **shared)
     del large["heads"]["mlm"], small["heads"]["replaced"]

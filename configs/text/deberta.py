@@ -1,13 +1,13 @@
-"""DeBERTa: what a word says and how far away it is meet in separate scores of the attention.
+"""DeBERTa: attention with separate scores for content and relative position (disentangled attention).
 
 He, Liu, Gao, Chen, "DeBERTa: Decoding-Enhanced BERT with Disentangled Attention", 2021 (base, large, xlarge, and v2);
 He, Gao, Chen, "DeBERTaV3: Improving DeBERTa Using ELECTRA-Style Pre-Training with Gradient-Disentangled Embedding
 Sharing", 2023 (v3).
 
 Reproduced: the networks, parameter for parameter, with the enhanced mask decoder of section 3.2 as the head, whose
-layer is the encoder's last one; the recipe of appendix A.2.  Not as there: single tokens are masked, not words in runs
-of up to three; SentencePiece's vocabulary is BPE's here; v3 is pre-trained by replaced-token detection, which this is
-not: its networks stand under v1's recipe.
+layer is the encoder's last one; the recipe of appendix A.2. Different from the papers: single tokens are masked instead
+of spans of up to three words; the tokeniser is BPE instead of SentencePiece; v3's networks have v1's recipe instead of
+replaced-token detection.
 Command: xfm train configs/text/deberta.py:base --workdir runs/deberta --config.data.path=FOLDER_OF_TEXT
 Cost: 1M steps of 2048 rows; the paper took 10 days on 64 V100 for base.  Result: not run at scale.
 `tiny` is for two CPU cores: most of a minute on the Python standard library.
@@ -35,7 +35,7 @@ SIZES = {
     "v3_multilingual": dict(V2, layers=12, width=768, heads=12) | dict(vocab=251000),
 }
 VARIANTS = ("tiny", *SIZES)
-# Counted from transformers' models of masked words, and 512 places of the mask decoder, which these do not have.
+# Counted in transformers' masked language models, plus the mask decoder's 512 positions, which these do not have.
 PARAMETERS = {
     "base": 139_244_121 + 512 * 768, "large": 406_264_921 + 512 * 1024, "xlarge": 758_905_945 + 512 * 1024,
     "v2_xlarge": 887_085_156 + 512 * 1536, "v2_xxlarge": 1_567_041_636 + 512 * 1536,
@@ -49,11 +49,12 @@ def network(
     terms=("c2p", "p2c"), keys="own", reach=512, buckets=None, norm_table=False, conv=None, decoder=None,
     activation="gelu", eps=1e-7, drop=0.0,
 ):  # fmt: skip
-    """The encoder and its head for masked words: post-norm, distances in the attention.
+    """The spec of the encoder with its head for masked tokens: post-norm, relative positions in the attention.
 
-    length: of a table of places at the input, none if None.  reach: distances told apart, None for no table of them;
-    buckets: of a logarithmic table on either side.  decoder: places of the enhanced mask decoder, which takes the last
-    layer for its own; a plain head if None.
+    length: rows of a table of absolute positions at the input; None for no table.
+    reach: the largest distance of the table of distances; None for no table.
+    buckets: of a logarithmic table, on either side.
+    decoder: positions of the enhanced mask decoder, which then has the last layer; None for a plain head.
     """
     norm = dict(kind="layernorm", eps=eps)
     position = dict(kind="none") if length is None else dict(kind="learned", length=length)

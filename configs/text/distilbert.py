@@ -2,9 +2,9 @@
 
 Sanh, Debut, Chaumond, Wolf, "DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter", 2019.
 
-Reproduced: the networks, parameter for parameter (base; its cased and multilingual relatives). Not as there: the paper
-trains against a teacher's logits and hidden states beside masked language modelling and starts from every second of
-BERT's layers; here masked language modelling stands alone, from scratch, in batches as large as there.
+Reproduced: the networks, parameter for parameter (base; its cased and multilingual relatives), and the batch size.
+Different from the paper: the only objective is masked language modelling, from random weights; the paper also trains
+against a teacher's logits and hidden states, and starts from every second layer of BERT.
 Command: xfm train configs/text/distilbert.py:base --workdir runs/distilbert --config.data.path=FOLDER_OF_TEXT
 Cost: the paper took 90 hours on 8 V100 of 16 GB.  Result: not run at scale.
 `tiny` is for two CPU cores: less than a minute on the Python standard library.
@@ -18,12 +18,12 @@ MARGIN = 0.3  # nats
 
 VOCABULARIES = {"base": 30522, "cased": 28996, "multilingual": 119547}
 VARIANTS = ("tiny", *VOCABULARIES)
-# Counted from the transformers model with its head; the paper prints 66M, which is the encoder alone (66,362,880).
+# Counted in the transformers model with its head; the paper prints 66M, for the encoder alone (66,362,880).
 PARAMETERS = {"base": 66_985_530, "cased": 65_812_036, "multilingual": 135_445_755}
 
 
 def network(layers, width, heads, vocab, length=512, hidden=None, activation="gelu", drop=0.0):
-    """The encoder and its head; its norms have a fixed eps of 1e-12."""
+    """The spec of the encoder with its head; norms have a fixed eps of 1e-12."""
     spec = bert.network(layers, width, heads, vocab, length, hidden, 0, activation, 1e-12, drop)
     spec["heads"] = dict(mlm=spec["heads"]["mlm"])
     return spec

@@ -1,16 +1,16 @@
-"""Encoders of languages and domains: published sizes and recipes over a corpus that you name.
+"""Encoders of languages and domains: published sizes and recipes, for a corpus that you provide.
 
-Each row of RECIPES is a paper; the comment over it gives title and year, and which figures are printed where: [paper],
-[card] or [file] (of its release), [code] (its repository); or [memory], which nobody has checked. All that it does not
-name is ASSUMED: the family's own recipe (BERT's, RoBERTa's, ALBERT's or ModernBERT's), and vocabulary, batch and steps
-where "assumed" says so.
+Each row of RECIPES is a paper. The comment above it has the title and the year, and the source of its figures: [paper];
+[card] or [file] of its release; [code] of its repository; or [memory], which has not been checked. Everything else is
+ASSUMED to be the family's own recipe (of BERT, RoBERTa, ALBERT or ModernBERT); vocabulary, batch and steps are assumed
+where the comment says so.
 
-Reproduced: networks, vocabulary sizes, objectives and pre-training settings as far as they are printed. Not reproduced:
-corpora and cleaning, which `data` names; tokenisers (SentencePiece, lower case without accents, CuBERT's of Python's
-own tokens), which WordPiece and byte-level BPE stand in for; ALBERT's order of sentences; LegalTurk's choice of words
-by TF-IDF; the removal of unused rows from XLM-R's table, which afro_xlmr_small has the size of.
+Reproduced: networks, vocabulary sizes, objectives and pre-training settings, as far as they are published.
+Not reproduced: corpora and their cleaning; tokenisers (SentencePiece, lower case without accents, CuBERT's tokens of
+Python), which are replaced by WordPiece and byte-level BPE; ALBERT's sentence order; LegalTurk's choice of masked words
+by TF-IDF; the removal of unused rows from XLM-R's table (afro_xlmr_small has the resulting size).
 Command: xfm train text/domains:greek_bert --workdir runs/greek --config.data.path=FOLDER_OF_TEXT
-Rows with CONTINUED go on from a checkpoint: --config.start.source=FOLDER_OR_NAME, and its tokeniser counts.
+Rows with CONTINUED start from a checkpoint, --config.start.source=FOLDER_OR_NAME, and use its tokeniser.
 oubiobert: --config.data.parts.focused.path=FOLDER --config.data.parts.other.path=FOLDER
 tiny_toxic: --config.data.path=FILE with columns `text` and `label`.
 Cost: greek_bert one TPU v3-8; gottbert 1.2 days on 256 TPU v3 cores (the authors).  Result: not run at scale.
@@ -30,7 +30,7 @@ MARGIN = 0.5  # nats
 BASE, LARGE = (12, 768, 12), (24, 1024, 16)  # layers, width, heads
 WHOLE_WORDS = dict(objective=dict(units=dict(kind="whole_word")))
 CONTINUED = dict(start=dict(source=None))
-# What transformers' training script does where it is told nothing else.
+# The defaults of transformers' training script.
 SCRIPT = dict(
     optimiser=dict(b2=0.999, eps=1e-8, weight_decay=0.0),
     schedule=dict(kind="linear", peak=5e-5, warmup=0),
@@ -39,11 +39,11 @@ SCRIPT = dict(
 
 
 def crisis(epochs, length=512, batch=8192):
-    """So many epochs of 15 billion words, each taken for one token; batch assumed."""
+    """The settings for some epochs of 15 billion words, with one token per word; the batch is assumed."""
     return dict(batch=batch, steps=int(epochs * 15e9) // (batch * length), data=dict(length=length))
 
 
-# family, size, vocabulary, and what differs from the family's own recipe
+# name: (family, size, vocabulary, and differences from the family's own recipe)
 RECIPES = {
     # Koutsikakis et al., "GREEK-BERT: The Greeks visiting Sesame Street", 2020. [memory] size, vocabulary, recipe.
     "greek_bert": ("bert", BASE, 35_000, {}),
@@ -75,35 +75,35 @@ RECIPES = {
     # from scratch, best without next sentences. Assumed: the vocabulary.
     "legalturk": ("bert", BASE, 32_000, dict(objective=dict(pairs="none"))),
     # Mao et al., "AD-BERT: Using Pre-trained contextualized embeddings to Predict the Progression from Mild Cognitive
-    # Impairment to Alzheimer's Disease", 2022. [paper] goes on from Bio+Clinical BERT. Assumed: what the [card] of that
-    # says of its own training, batch, steps, length and rate.
+    # Impairment to Alzheimer's Disease", 2022. [paper] starts from Bio+Clinical BERT. Assumed: batch, steps, length and
+    # rate, from the [card] of that model about its own training.
     "ad_bert": ("bert", BASE, 28_996, dict(
         CONTINUED, batch=32, steps=150_000, data=dict(length=128),
         schedule=dict(kind="linear", peak=5e-5, warmup=10_000),
     )),
     # Wada et al., "Pre-training technique to localize medical BERT and enhance biomedical BERT", 2020. [paper] the
-    # corpus in focus up-sampled to balance the other (see MIXTURES). Assumed: the vocabulary.
+    # focused corpus is up-sampled to the size of the other (see MIXTURES). Assumed: the vocabulary.
     "oubiobert": ("bert", BASE, 30_522, {}),
     # Lamsal, Read, Karunasekera, "CrisisTransformers: Pre-trained language models and sentence encoders for
-    # crisis-related social media texts", 2023. [card] RoBERTa's procedure, what each starts from, epochs. m1 starts
-    # from nothing (vocabulary assumed), m2 from RoBERTa, m3 from BERTweet, of which it has 128 places and
-    # the vocabulary [memory].
+    # crisis-related social media texts", 2023. [card] RoBERTa's procedure, the initial weights, epochs. m1 starts from
+    # random weights (vocabulary assumed), m2 from RoBERTa, m3 from BERTweet, whose 128 positions and vocabulary it has
+    # [memory].
     "crisis_m1": ("roberta", BASE, 50_265, crisis(40)),
     "crisis_m2": ("roberta", BASE, 50_265, dict(CONTINUED, **crisis(20))),
     "crisis_m3": ("roberta", BASE, 64_001, dict(
         CONTINUED, model=dict(embed=dict(position=dict(length=130))), **crisis(20, length=128),
     )),
     # Alabi, Adelani, Mosbach, Klakow, "Adapting Pre-trained Language Models to African Languages via Multilingual
-    # Adaptive Fine-Tuning", 2022. [card] sizes; they go on from XLM-R (small: with 70k of its tokens; mini: from a
-    # MiniLM of it). [code] rows of a batch, and the rest as SCRIPT has it. Assumed: steps; theirs are 3 epochs, which
-    # are 3 / 10 of the rows that a run says it has. Languages by weight: data.kind="mixture", parts and power.
+    # Adaptive Fine-Tuning", 2022. [card] sizes; they start from XLM-R (small: with 70k of its tokens; mini: from a
+    # MiniLM of it). [code] rows of a batch; the rest as in SCRIPT. Assumed: steps; the paper has 3 epochs, and a run's
+    # header has the number of rows. Languages by weight: data.kind="mixture", parts and power.
     "afro_xlmr_base": ("roberta", BASE, 250_002, dict(CONTINUED, **SCRIPT, batch=10, steps=300_000)),
     "afro_xlmr_large": ("roberta", LARGE, 250_002, dict(CONTINUED, **SCRIPT, batch=10, steps=300_000)),
     "afro_xlmr_small": ("roberta", BASE, 70_000, dict(CONTINUED, **SCRIPT, batch=10, steps=300_000)),
     "afro_xlmr_mini": ("roberta", (12, 384, 12), 250_002, dict(CONTINUED, **SCRIPT, batch=10, steps=300_000)),
     # Lee, Wu, Chiang, "Clinical ModernBERT: An efficient and long context encoder for biomedical text", 2025. [code]
-    # both phases, from ModernBERT-base: 128 tokens, then 8,192 from where that ended. Assumed: steps, theirs are 100
-    # epochs. AdamW for StableAdamW, as in text/modernbert.
+    # both phases, from ModernBERT-base: first 128 tokens, then 8,192. Assumed: steps; the paper has 100 epochs. AdamW
+    # instead of StableAdamW, as in text/modernbert.
     "clinical_modernbert": ("modernbert", "base", 50_368, dict(
         CONTINUED, batch=64, steps=150_000, data=dict(length=128),
         optimiser=dict(b2=0.999, eps=1e-8, weight_decay=0.01), schedule=dict(kind="linear", peak=8e-4, warmup=0),
@@ -113,11 +113,11 @@ RECIPES = {
         optimiser=dict(b2=0.999, eps=1e-8, weight_decay=0.01), schedule=dict(kind="linear", peak=5e-5, warmup=0),
     )),
 }  # fmt: skip
-MIXTURES = {"oubiobert": dict(focused=1.0, other=1.0)}  # corpora and the weights of their rows
+MIXTURES = {"oubiobert": dict(focused=1.0, other=1.0)}  # weights of the corpora
 VARIANTS = ("tiny", *RECIPES, "tiny_toxic")
-# Printed: both Bioformers' ("about 42 million" the larger); 110M for greek_bert, whose vocabulary gives more; 124M
-# for fernet_news; 135M for BERTweet, of which crisis_m3 is; XLM-R's halved for afro_xlmr_small; 2.1M for tiny_toxic;
-# 11M for fralbert, which cuts its encoder's 11.9M. The rest is counted.
+# Published: both Bioformers ("about 42 million" the larger); 110M for greek_bert, whose vocabulary implies more; 124M
+# for fernet_news; 135M for BERTweet, which crisis_m3 starts from; half of XLM-R for afro_xlmr_small; 2.1M for
+# tiny_toxic; 11M for fralbert, a truncation of its encoder's 11.9M. The rest is counted.
 PARAMETERS = {
     "bioformer_8L": 42_820_610, "bioformer_16L": 41_502_466, "fernet_news": 124_493_648, "tunbert": 110_106_428,
     "fralbert": 12_071_810, "crisis_m2": 124_697_433, "crisis_m3": 134_965_505, "tiny_toxic": 2_120_129,
@@ -134,7 +134,7 @@ def get_config(arg="bioformer_8L"):
     family, size, vocab, changes = RECIPES[arg]
     c = FAMILIES[family](size, vocab)
     c.data.tokenizer.size = vocab
-    c.schedule = changes.get("schedule", c.schedule)  # whole, for another kind has other fields
+    c.schedule = changes.get("schedule", c.schedule)  # replaced as a whole, since another kind has other fields
     c.update({key: value for key, value in changes.items() if key != "schedule"})
     if arg in MIXTURES:
         parts = {name: dict(path=None) for name in MIXTURES[arg]}
@@ -144,7 +144,7 @@ def get_config(arg="bioformer_8L"):
 
 
 def of_bert(size, vocab):
-    """BERT's recipe, next sentences included."""
+    """BERT's recipe, with next-sentence prediction."""
     c = bert.get_config("base")
     c.model = bert.network(*size, vocab, length=512, drop=0.1)
     return c
@@ -167,23 +167,23 @@ FAMILIES = dict(
 )
 
 
-def torch_encoder(layers, width, heads, hidden, vocab, places, drop=0.0):
-    """PyTorch's TransformerEncoder as it is by default, and one logit of the mean of all tokens."""
-    spec = bert.network(layers, width, heads, vocab, places, hidden, types=0, activation="relu", eps=1e-5, drop=drop)
+def torch_encoder(layers, width, heads, hidden, vocab, length, drop=0.0):
+    """The spec of PyTorch's TransformerEncoder with its defaults, and a head with one logit of the tokens' mean."""
+    spec = bert.network(layers, width, heads, vocab, length, hidden, types=0, activation="relu", eps=1e-5, drop=drop)
     spec["embed"].update(norm=None, drop=0.0)
     spec["heads"] = dict(label=dict(kind="classification", classes=1, pool=dict(kind="mean")))
     return spec
 
 
 def tiny_toxic():
-    """Tiny-Toxic-Detector: A compact transformer-based model for toxic content detection, 2024.
+    """The config of "Tiny-Toxic-Detector: A compact transformer-based model for toxic content detection", 2024.
 
-    [card] the network, trained from nothing to tell two classes. Its mean takes padding along, this one does not.
-    Assumed: length, batch, steps and rate.
+    [card] the network, trained from random weights to classify two classes. Its mean includes padding, which is left
+    out here. Assumed: length, batch, steps and rate.
     """
     c = finetune_classification.get_config("base")
     del c.start
-    c.model = torch_encoder(4, 64, 2, 128, vocab=30_522, places=512, drop=0.1)
+    c.model = torch_encoder(4, 64, 2, 128, vocab=30_522, length=512, drop=0.1)
     c.init = [(r"(kernel|embedding|table)$", dict(kind="normal", std=0.02))]
     c.steps = 100_000
     c.schedule.update(peak=1e-4, warmup=10_000)

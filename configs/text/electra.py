@@ -1,15 +1,16 @@
-"""ELECTRA: a small network fills gaps in a text, the network itself tells which words it put there.
+"""ELECTRA: a small generator replaces tokens of a text, and the network detects which tokens were replaced.
 
 Clark, Luong, Le, Manning, "ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators", 2020.
 
 Reproduced: discriminators and generators, parameter for parameter, with the embedding shared between the two, and the
-recipe of table 6: 15 or 25 % of tokens filled, 85 % of them seen as the mask (their published code), weight 50 of
-detection. Not as there: learning rates do not fall with depth in fine-tuning; rows have one length throughout.
+recipe of table 6: 15 or 25 % of tokens replaced, for 85 % of which the generator's input is the mask (as in the
+authors' code), and weight 50 of the detection loss. Different from the paper: learning rates in fine-tuning do not
+decrease with depth; all rows have one length.
 Command: xfm train configs/text/electra.py:small --workdir runs/electra --config.data.path=FOLDER_OF_TEXT
 Cost: 1M steps of 128 rows; the paper took 4 days on one V100 for small.  Result: not run at scale.
 `tiny` is for two CPU cores: about a minute on the bytes of the Python standard library.
-`small_h128`, `base_h128` and `large_h128` are ours, for TPU: half as many heads, of 128, in the generator too (but
-small's, which has one of 64); see text/bert.
+`small_h128`, `base_h128` and `large_h128` are variants of ours for TPUs, with half as many heads, of width 128, also in
+the generator (except small's, which has one of 64); see text/bert.
 """
 
 from xfm.configs.text import bert
@@ -26,14 +27,14 @@ SIZES |= {
     "large_h128": (24, 1024, 8, 1024, 256, 2),
 }
 VARIANTS = ("tiny", *SIZES)
-# Counted from the transformers model of the discriminator with its head.
+# Counted in the transformers model of the discriminator with its head.
 PARAMETERS = {"small": 13_549_057, "base": 109_483_009, "large": 335_142_913}
 PARAMETERS |= {f"{size}_h128": count for size, count in PARAMETERS.items()}
 
 
 def network(layers, width, heads, vocab, length=512, factor=None, hidden=None, types=2, activation="gelu", eps=1e-12,
             drop=0.0):  # fmt: skip
-    """An encoder with both heads: the discriminator's "replaced", the generator's "mlm"."""
+    """The spec of an encoder with both heads: the discriminator's "replaced" and the generator's "mlm"."""
     spec = bert.network(layers, width, heads, vocab, length, hidden, types, activation, eps, drop)
     spec["embed"]["factor"] = None if factor == width else factor
     mlm = dict(spec["heads"]["mlm"], activation="gelu")
@@ -42,7 +43,7 @@ def network(layers, width, heads, vocab, length=512, factor=None, hidden=None, t
 
 
 def pair(layers, width, heads, factor, small_width, small_heads, **shared):
-    """The discriminator and its generator, each with its own head."""
+    """The specs of the discriminator and its generator, each with its own head."""
     large = network(layers, width, heads, factor=factor, **shared)
     small = network(layers, small_width, small_heads, factor=factor, **shared)
     del large["heads"]["mlm"], small["heads"]["replaced"]
@@ -71,7 +72,7 @@ def get_config(arg="base"):
 
 
 def tiny(c):
-    """Bytes: a wrong letter is noticed sooner than a wrong word, and the generator stays weak."""
+    """Sets `tiny` to bytes, since wrong letters are easier to detect than wrong words, and the generator stays weak."""
     c.model, generator = pair(2, 128, 4, 128, 32, 1, vocab=264, length=64)
     c.objective = dict(kind="replaced_token", generator=generator, rate=0.2, weight=5.0)
     c.evals = [dict(kind="replaced_words")]

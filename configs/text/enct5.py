@@ -1,15 +1,15 @@
-"""EncT5: T5's encoder fine-tuned to classify, read by a query that is learned through one light layer of a decoder.
+"""EncT5: T5's encoder fine-tuned for classification, with a learned query and one light decoder layer.
 
 Liu, Huang, Lyu, Shakeri, Yu, Li, "EncT5: A Framework for Fine-tuning T5 as Non-autoregressive Models", 2021.
 
-Reproduced: the encoder as it is, a decoder of one layer with cross-attention alone, latent queries (one to classify;
-heads.label.queries is the number of labels where a text has several), a linear map. The recipe is T5's for
+Reproduced: the unchanged encoder; a decoder of one layer with cross-attention only; latent queries (one for a single
+label; with several labels per text, heads.label.queries is their number); a linear layer. The recipe is T5's for
 fine-tuning (Raffel et al. 2020, section 3.1.3): Adafactor at a constant 1e-3, 2^18 steps of 128 rows of 512.
-Not as there: the new layer starts from noise, and not from the first layer of T5's decoder.
+Different from the paper: the new layer starts from random weights instead of the first layer of T5's decoder.
 Command: xfm train configs/text/enct5.py:base --workdir runs/enct5 --config.data.path=FILE \
   --config.start.source=google-t5/t5-base
 Own data as in text/finetune_classification.  Cost: hours on one accelerator.  Result: not run at scale.
-`tiny` is for two CPU cores and starts from nothing: which module a paragraph of a docstring comes from.
+`tiny` is for two CPU cores and starts from random weights: which module a paragraph of a docstring comes from.
 """
 
 from xfm.configs.text import finetune_classification, t5_encoder
@@ -22,7 +22,7 @@ VARIANTS = ("tiny", *SIZES)
 
 
 def added(width, heads, hidden, head_width, classes=2):
-    """Parameters beyond the encoder's: a query, cross-attention, the feed-forward part, three norms, the last map."""
+    """The number of new parameters: a query, cross-attention, the feed-forward part, three norms, the last layer."""
     return width * (1 + 4 * heads * head_width + 2 * hidden + 3) + (width + 1) * classes
 
 

@@ -1,12 +1,13 @@
-"""EuroBERT: a decoder's layers, seeing both ways, for fifteen languages, mathematics and code; 8,192 tokens.
+"""EuroBERT: the layers of a modern decoder without the causal mask, for fifteen languages, mathematics and code.
 
 Boizard, Gisserot-Boukhlef, Alves, Martins, Hammal, Corro, Hudelot, Malherbe, Malaboeuf, Jourdan, Hautreux, Alves,
 El-Haddad, Faysse, Peyrard, Guerreiro, Fernandes, Rei, Colombo, "EuroBERT: Scaling Multilingual Encoders for European
 Languages", 2025.
 
-Reproduced: the networks, parameter for parameter, and the first phase of section 2: half of the tokens masked, all of
-them by the mask token, a rate that is warmed up and then constant. Not as there: the batch is the published trainer's
-12 rows for each of 192 devices; the annealing phase (8,192 tokens, a tenth masked, 369B tokens) is another run.
+Reproduced: the networks, parameter for parameter, and the first phase of section 2: half of the tokens are masked,
+always with the mask token, and the rate is constant after a warm-up. Different from the paper: the batch is that of the
+published trainer, 12 rows for each of 192 devices; the annealing phase (8,192 tokens, a tenth masked, 369B tokens) is a
+separate run.
 Command: xfm train configs/text/eurobert.py:210m --workdir runs/eurobert --config.data.path=FOLDER_OF_TEXT
 Cost: 4.8T tokens.  Result: not run at scale.
 """
@@ -19,7 +20,7 @@ MARGIN = 1.0  # nats
 # layers, width, heads, key-value heads, hidden
 SIZES = {"210m": (12, 768, 12, 12, 3072), "610m": (26, 1152, 18, 6, 4096), "2.1b": (32, 2304, 18, 6, 6144)}
 VARIANTS = ("tiny", *SIZES)
-# Of which the output table, that the paper's figures leave out, is 98.5, 147.8 and 295.5 million.
+# The paper's figures do not include the output table, which has 98.5, 147.8 and 295.5 million of these.
 PARAMETERS = {"210m": 310_266_624, "610m": 755_625_600, "2.1b": 2_403_092_736}
 BIASES = dict(attention=False, ffn=False)
 
@@ -28,7 +29,10 @@ def network(
     layers, width, heads, kv_heads, hidden, vocab, theta=10_000.0, activation="silu", eps=1e-5, biases=BIASES,
     head_width=None, table="own",
 ):  # fmt: skip
-    """Pre-norm with RMSNorm, grouped queries, rotary positions, gated units.  table: of the output words."""
+    """The spec of the encoder with its head: pre-norm with RMSNorm, grouped queries, rotary positions, gated units.
+
+    table: of the head, "own" or "tied" to the embedding.
+    """
     norm = dict(kind="rmsnorm", eps=eps)
     attention = dict(kind="attention", heads=heads, kv_heads=kv_heads, width=head_width, bias=biases["attention"])
     return dict(

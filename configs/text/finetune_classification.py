@@ -1,16 +1,16 @@
-"""Fine-tuning to classify texts: a pre-trained encoder with a new layer over its pooled first token.
+"""Fine-tuning for text classification: a pre-trained encoder with a new layer on its pooled first token.
 
 Devlin, Chang, Lee, Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
 2019, sections 4.1 and A.3. The tasks: Warstadt et al. 2019 (CoLA) and Socher et al. 2013 (SST-2), as files of GLUE.
 
-Reproduced: the network and the recipe (32 rows, 3 epochs, warmup over a tenth of the steps, linear decay, 2e-5); the
-paper takes the best of four learning rates on the development data, which is a run for each.
+Reproduced: the network and the recipe (32 rows, 3 epochs, warm-up over a tenth of the steps, linear decay, 2e-5). The
+paper chooses the best of four learning rates on the development data, which needs a run for each.
 Command: xfm train text/finetune_classification:cola --workdir runs/cola --config.data.path=GLUE/CoLA \
   --config.start.source=FOLDER_OR_NAME_OF_A_CHECKPOINT
 Own data: variant `base`, --config.data.path=FILE (columns `text` and `label` of a .tsv, .csv, .jsonl or .parquet), and
 the number of classes as --config.objective.classes and --config.model.heads.label.classes.
 Cost: an hour on one accelerator at most.  Result: not run at scale.
-`tiny` is for two CPU cores and starts from nothing: which module a paragraph of a docstring comes from.
+`tiny` is for two CPU cores and starts from random weights: which module a paragraph of a docstring comes from.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +24,7 @@ ORACLE = "sequence classification of transformers (goldens of tests/hub); scores
 MARGIN = 1.0  # nats
 SCORES = {"cola": ("accuracy", "matthews"), "sst2": ("accuracy",)}
 VARIANTS = ("tiny", "base", *SCORES)
-PARAMETERS = dict.fromkeys(("base", *SCORES), 109_483_778)  # what transformers' classifier with two classes has
+PARAMETERS = dict.fromkeys(("base", *SCORES), 109_483_778)  # those of transformers' classifier with two classes
 
 
 def get_config(arg="base"):
@@ -39,18 +39,21 @@ CLASSIFIER = ("^head_(label|pooled)/",)  # parameters of `classifier` that a che
 
 
 def classifier(classes):
-    """The checkpoint's family's own; BERT's is a dense layer over [CLS], which files have, and a new linear map."""
+    """The spec of the classification head: that of the checkpoint's family. BERT's is a dense layer on [CLS], which
+    checkpoints have, and a new linear layer.
+    """
     return dict(label=head("classification", classes=classes, drop=0.1, pool=dict(kind="of_head", head="pooled")))
 
 
 def head(kind, pool=None, **fields):
-    """A head of the checkpoint's family; of this kind and with this pool where there is no checkpoint."""
+    """The spec of a head of the checkpoint's family; without a checkpoint, of this kind and with this pool."""
     return dict(kind="pretrained", default=dict(kind=kind, **(dict(pool=pool) if pool else {})), **fields)
 
 
 def recipe(heads, rows, fresh=(), epochs=3, peak=2e-5, length=128):
-    """Section A.3, on BERT-base or whatever `start` names. rows: of the training data, to count the steps.
+    """The recipe of section A.3, for BERT-base or the checkpoint that `start` names.
 
+    rows: of the training data, which determine the number of steps.
     fresh: regexes of the heads' parameters that a checkpoint need not have.
     """
     c = ConfigDict()
@@ -68,7 +71,7 @@ def recipe(heads, rows, fresh=(), epochs=3, peak=2e-5, length=128):
 
 
 def small(c, length, batch, steps, peak, layers=2, width=128, vocab=4096):
-    """A network for two cores that starts from nothing, with the heads of the large one."""
+    """Sets a small network for two cores with random initial weights, and with the same heads."""
     tiny = bert.network(layers, width, 4, vocab=vocab, length=length)
     c.model = network(dict(c.model.to_dict(), default=tiny))
     c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.08))]

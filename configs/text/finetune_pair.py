@@ -1,14 +1,16 @@
-"""Fine-tuning on pairs of texts, read together: paraphrase, inference, how alike two sentences are.
+"""Fine-tuning on pairs of texts that are encoded together: paraphrase, inference, similarity of sentences.
 
 Devlin, Chang, Lee, Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding",
 2019, sections 4.1 and A.3; the tasks of Wang et al., "GLUE", 2019: MRPC, STS-B, QQP, MNLI, QNLI, RTE and WNLI.
 
-Reproduced: as text/finetune_classification; STS-B is guessed as a number, by its squared error.
+Reproduced: as in text/finetune_classification; STS-B is a regression with squared error.
 Command: xfm train text/finetune_pair:mrpc --workdir runs/mrpc --config.data.path=GLUE/MRPC \
   --config.start.source=FOLDER_OR_NAME_OF_A_CHECKPOINT
-Own data: variant `base`, --config.data.path=FILE, --config.data.texts="('premise', 'hypothesis')"; classes as there.
+Own data: variant `base`, --config.data.path=FILE, --config.data.texts="('premise', 'hypothesis')", and the classes as
+for text/finetune_classification.
 Cost: half a day on one accelerator for MNLI, minutes for RTE.  Result: not run at scale.
-`tiny` is for two CPU cores and starts from nothing: whether a line of Python is indented deeper than the one before.
+`tiny` is for two CPU cores and starts from random weights: whether a line of Python is indented deeper than the line
+before it.
 """
 
 from xfm.configs.text import finetune_classification as single

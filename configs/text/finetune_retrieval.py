@@ -1,18 +1,18 @@
-"""Fine-tuning for retrieval: one encoder whose vectors lie close for texts that belong together.
+"""Fine-tuning for retrieval: an encoder that maps texts that belong together to similar vectors.
 
-Karpukhin et al., "Dense Passage Retrieval for Open-Domain Question Answering", 2020, section 3.2 (negatives of the
-batch); Reimers, Gurevych, "Sentence-BERT", 2019 (one encoder, the mean of its tokens, cosine; `stsb` and `triplet`);
+Karpukhin et al., "Dense Passage Retrieval for Open-Domain Question Answering", 2020, section 3.2 (in-batch negatives);
+Reimers, Gurevych, "Sentence-BERT", 2019 (one encoder, mean pooling, cosine similarity; `stsb` and `triplet`);
 Su, "CoSENT", 2022 (`cosent`); Gao, Zhang, Han, Callan, "Scaling Deep Contrastive Learning Batch Size under Memory
 Limited Setup", 2021 (`chunks`).
 
-Reproduced: the losses. The batch of 512 rows is encoded in 16 pieces. Not as there: DPR has two encoders and the dot
-product; here is one, and the cosine, as most text embedders have since.
+Reproduced: the losses. The batch of 512 rows is encoded in 16 chunks. Different from the papers: there is one encoder
+with cosine similarity, as in most later text embedders, where DPR has two encoders and the dot product.
 Command: xfm train text/finetune_retrieval:base --workdir runs/retrieval --config.data.path=PAIRS.jsonl \
   --config.start.source=FOLDER_OR_NAME_OF_A_CHECKPOINT
 Columns `query` and `positive`; with negatives, --config.data.texts="('query', 'positive', 'negative')" and
 --config.objective.texts=3. `stsb` and `cosent` read GLUE's STS-B.
 Cost: hours on one accelerator for a million pairs.  Result: not run at scale.
-`tiny` is for two CPU cores and starts from nothing: the function that a docstring is of.
+`tiny` is for two CPU cores and starts from random weights: which function a docstring belongs to.
 """
 
 from xfm.configs.text import finetune_classification as single

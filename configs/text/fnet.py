@@ -2,9 +2,9 @@
 
 Lee-Thorp, Ainslie, Eckstein, Ontanon, "FNet: Mixing Tokens with Fourier Transforms", 2021.
 
-Reproduced: the networks of table 1, parameter for parameter (both heads counted), and the recipe of section 4.1 as the
-authors' training file has it. Not as there: texts packed into one row are transformed one by one, which the paper's
-rows are not; A and B of a pair are of equal length; the tokeniser fitted is byte-pair encoding, not a unigram model.
+Reproduced: the networks of table 1, parameter for parameter (with both heads), and the recipe of section 4.1 with the
+numbers of the authors' training file. Different from the paper: packed texts are transformed separately; A and B of a
+pair have the same length; the tokeniser is byte-pair encoding instead of a unigram model.
 Command: xfm train configs/text/fnet.py:base --workdir runs/fnet --config.data.path=FOLDER_OF_C4
 Cost: 1M steps of 64 rows of 512 tokens.  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library (masked language modelling alone).
@@ -17,11 +17,11 @@ ORACLE = "transformers FNetForPreTraining with copied weights (goldens); publish
 MARGIN = 0.3  # nats
 SIZES = {"base": (12, 768), "large": (24, 1024)}  # layers, width
 VARIANTS = ("tiny", *SIZES)
-PARAMETERS = {"base": 83_486_722, "large": 238_031_106}  # counted from the transformers model
+PARAMETERS = {"base": 83_486_722, "large": 238_031_106}  # counted in the transformers model
 
 
 def network(layers, width, vocab, length, hidden=None, types=4, activation="gelu_tanh", eps=1e-12, drop=0.0):
-    """The encoder with both heads: BERT's layout, the embedding mapped once more after its norm."""
+    """The spec of the encoder with both heads: BERT's layout, with a linear layer after the embedding's norm."""
     model = bert.network(layers, width, 1, vocab, length, hidden, types, activation, eps, drop)
     model["embed"]["factor"] = width
     return model | {"pattern": [dict(kind="fourier"), model["pattern"][1]]}

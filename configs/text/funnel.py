@@ -1,13 +1,13 @@
-"""Funnel-Transformer: blocks of layers, each over half as many tokens as the last, and a decoder for pre-training.
+"""Funnel-Transformer: blocks of layers on ever fewer tokens, and a decoder for pre-training.
 
 Dai, Lai, Yang, Le, "Funnel-Transformer: Filtering out Sequential Redundancy for Efficient Language Processing", 2020.
 
 Reproduced: the five networks whose weights were published, parameter for parameter, with their decoder of two layers
-(for the head of masked words) and, as SIZE_base, without it (for classification, what the paper fine-tunes on GLUE);
-their attention by distances, pooled queries, the first token kept apart. The recipe is that of the base scale of
-section 3.1 with masked language modelling. Not as there: the published weights learnt by replaced-token detection
-(xfm has it: config text/electra), and the large ones on more text than a folder holds; peak and warmup are
-BERT's, and batch and steps are from memory: check them before a long run.
+(for masked language modelling) and, as SIZE_base, without it (for classification, which the paper fine-tunes on GLUE);
+their relative attention, pooled queries, and separate first token. The recipe is that of the base scale of section 3.1
+with masked language modelling. Different from the paper: the published weights were trained by replaced-token detection
+(see text/electra), the large ones on a larger corpus; peak and warm-up are BERT's, and batch and steps are from memory;
+check them before a long run.
 Command: xfm train configs/text/funnel.py:small --workdir runs/funnel --config.data.path=FOLDER_OF_TEXT
 Cost: 1M steps of 256 rows of 512 tokens.  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.
@@ -29,8 +29,8 @@ SIZES = {
 }
 BASES = tuple(f"{size}_base" for size in SIZES)
 VARIANTS = ("tiny", *SIZES, *BASES)
-# Counted from transformers' model of masked words; of a base, from its encoder and a classifier of two classes. The
-# encoders' published files are 462 MB (small, medium), 1.44 GB (large) and 1.76 GB (xlarge) in float32, which is that.
+# Counted in transformers' masked language model; for a base, in its encoder with a classifier of two classes. This
+# agrees with the encoders' published files: 462 MB (small, medium), 1.44 GB (large) and 1.76 GB (xlarge) in float32.
 PARAMETERS = {
     "small": 131_003_706, "medium": 131_003_706, "intermediate": 177_088_314, "large": 386_158_394,
     "xlarge": 468_051_770,
@@ -43,10 +43,10 @@ def network(
     blocks, loops, width, heads, vocab, head_width=None, hidden=None, decoder=2, pool="mean", first="apart", end="cut",
     keys="before", activation="gelu_tanh", eps=1e-9, drop=0.0,
 ):  # fmt: skip
-    """The encoder, with its decoder unless that is None: post-norm, no positions in the embedding.
+    """The spec of the post-norm encoder, with a decoder unless that is None; the embedding has no positions.
 
-    first, end: as in structure `funnel`.
-    keys: whether the first layer of a block sees the tokens "before" pooling, or "after".
+    first, end: as in the structure `funnel`.
+    keys: whether the keys of a block's first layer are the tokens "before" pooling, or "after".
     """
     norm = dict(kind="layernorm", eps=eps)
     mixer = dict(

@@ -1,12 +1,12 @@
-"""GPT-2: a causal language model, the relative of the encoders here that reads one way only.
+"""GPT-2: a causal language model.
 
 Radford, Wu, Child, Luan, Amodei, Sutskever, "Language Models are Unsupervised Multitask Learners", 2019.
 
 Reproduced: the four networks of table 2, parameter for parameter, rows of 1024 tokens and batches of 512 (section 2.3).
-Not as there: the paper prints no steps, no rate and no optimiser; these are of its predecessor (Radford et al. 2018,
-section 4.1: Adam, 2.5e-4 after 2,000 steps, then a cosine), and the number of steps is ours.
+Different from the paper: it does not give steps, rate and optimiser. Optimiser and rate are those of its predecessor
+(Radford et al. 2018, section 4.1: Adam, 2.5e-4 after 2,000 steps, then a cosine); the number of steps is our choice.
 Command: xfm train configs/text/gpt2.py:small --workdir runs/gpt2 --config.data.path=FOLDER_OF_TEXT
-Cost: 200,000 steps of 512 rows of 1024, 10 times the 40 GB of the paper.  Result: not run at scale.
+Cost: 200,000 steps of 512 rows of 1024 tokens, 10 epochs of the paper's 40 GB.  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.
 """
 
@@ -19,16 +19,16 @@ MARGIN = 1.0  # nats
 # layers, width, heads
 SIZES = {"small": (12, 768, 12), "medium": (24, 1024, 16), "large": (36, 1280, 20), "xl": (48, 1600, 25)}
 VARIANTS = ("tiny", *SIZES)
-# The paper prints 117M, 345M, 762M and 1542M, of which its authors have since said that they counted wrongly.
+# The paper prints 117M, 345M, 762M and 1542M; the authors have since said that these counts were wrong.
 PARAMETERS = {"small": 124_439_808, "medium": 354_823_168, "large": 774_030_080, "xl": 1_557_611_200}
 
 
 def network(
     layers, width, heads, vocab, length, hidden=None, activation="gelu_tanh", eps=1e-5, scales=None, drop=0.0
 ):  # fmt: skip
-    """A causal pre-norm stack whose head is its embedding.
+    """The spec of a causal pre-norm stack whose head is tied to its embedding.
 
-    scales: of the scores, one for each layer; 1 / sqrt(width of a head) if None.  hidden: 4 · width if None.
+    scales: of the attention scores, one for each layer; None for 1 / sqrt(head width).  hidden: 4 · width if None.
     """
     norm = dict(kind="layernorm", eps=eps)
     attention = dict(kind="attention", heads=heads, drop=drop)
@@ -64,18 +64,18 @@ def get_config(arg="small"):
     return tiny(c) if arg == "tiny" else c
 
 
-def init(layers, std=0.02, places=0.01):
-    """What writes to the stream is the smaller, the more layers do (section 2.3)."""
+def init(layers, std=0.02, positions=0.01):
+    """The initial values. Kernels whose outputs are added to the residual stream shrink with depth (section 2.3)."""
     return [
         (r"part/(o|down)/kernel$", dict(kind="normal", std=std * (2 * layers) ** -0.5)),
         (r"(kernel|embedding)$", dict(kind="normal", std=std)),
-        (r"table$", dict(kind="normal", std=places)),
+        (r"table$", dict(kind="normal", std=positions)),
     ]
 
 
 def tiny(c):
     c.model = network(2, 128, 4, vocab=2048, length=64, hidden=256)
-    c.init = init(2, std=0.08, places=0.04)
+    c.init = init(2, std=0.08, positions=0.04)
     c.data.update(length=64, tokenizer=dict(kind="bpe", size=2048))
     c.batch, c.steps = 32, 300
     c.schedule = dict(kind="cosine", peak=4e-3, warmup=30)

@@ -1,10 +1,10 @@
-"""JinaBERT, of the second Jina embeddings: BERT with ALiBi and gated units, to read 8,192 tokens having learnt on 512.
+"""JinaBERT, of Jina Embeddings 2: BERT with ALiBi and gated units, trained on 512 tokens and used with up to 8,192.
 
 Günther, Ong, Mohr, Abdessalem, Abel, Akram, Guzman, Mastrapas, Sturua, Wang, Werk, Wang, Xiao, "Jina Embeddings 2:
 8192-Token General-Purpose Text Embeddings for Long Documents", 2023.
 
-Reproduced: the networks and the masked language modelling of section 4.1: whole words, 30% of them. Not as there: the
-contrastive training that makes an embedder of the model is another run.
+Reproduced: the networks and the masked language modelling of section 4.1, with 30% of the tokens, in whole words.
+Different from the paper: the contrastive training of the embedding model is a separate run.
 Command: xfm train configs/text/jina_bert.py:base --workdir runs/jina --config.data.path=FOLDER_OF_C4
 Cost: 100,000 steps of 4,096 rows of 512.  Result: not run at scale.
 """
@@ -21,7 +21,7 @@ PARAMETERS = {"small": 32_722_240, "base": 137_400_384, "large": 435_221_312}
 
 
 def network(layers, width, heads, vocab, activation="gelu", hidden=None, types=2, act="gelu", eps=1e-12, drop=0.0):
-    """Post-norm.  activation: of the gate.  act: of the head's layer."""
+    """The spec of the post-norm encoder with its head.  activation: of the gate.  act: of the head's dense layer."""
     net = bert.network(layers, width, heads, vocab, 0, hidden, types, act, eps, drop)
     net["embed"]["position"] = dict(kind="none")
     attention, mlp = net["pattern"]

@@ -1,10 +1,10 @@
-"""Longformer: attention within windows of 512 tokens, and a few tokens that see all.
+"""Longformer: attention within windows of 512 tokens, and a few tokens with global attention.
 
 Beltagy, Peters, Cohan, "Longformer: The Long-Document Transformer", 2020.
 
 Reproduced: the networks of section 5, parameter for parameter, and its recipe of masked language modelling on rows of
-4096 tokens. Not as there: the paper starts from RoBERTa with its positions copied eight times over, and spends what
-the steps below say on top of that; the rate falls linearly and not as a cube.
+4096 tokens. Different from the paper: training starts from random weights, where the paper continues RoBERTa, with its
+positions copied eight times; the learning rate decays linearly instead of cubically.
 Command: xfm train configs/text/longformer.py:base --workdir runs/longformer --config.data.path=FOLDER_OF_TEXT
 Cost: 65k steps of 64 rows; the paper took 2 days on 8 RTX8000 for base.  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library; the first token of a row is global.
@@ -17,12 +17,16 @@ ORACLE = "transformers LongformerForMaskedLM with copied weights (goldens)"
 MARGIN = 0.3  # nats
 SIZES = {"base": (12, 768, 12), "large": (24, 1024, 16)}  # layers, width, heads
 VARIANTS = ("tiny", *SIZES)
-PARAMETERS = {"base": 148_711_257, "large": 434_653_273}  # counted from the transformers model
+PARAMETERS = {"base": 148_711_257, "large": 434_653_273}  # counted in the transformers model
 
 
 def network(layers, width, heads, windows, vocab=50265, length=4098, hidden=None, types=1, activation="gelu",
             eps=1e-5, drop=0.0, first=2, everyone="given"):  # fmt: skip
-    """RoBERTa's layout. windows: W of each layer; layers with the same in turn are one loop."""
+    """The spec of the encoder with its head, in RoBERTa's layout.
+
+    windows: W of each layer; if all are equal, the layers are one scanned loop.
+    everyone: which tokens are global, as in the sight `global_window`.
+    """
     model = roberta.network(layers, width, heads, vocab, length, hidden, types, activation, eps, drop, first)
     ffn = model["pattern"][1]
     period = 1 if len(set(windows)) == 1 else layers

@@ -1,16 +1,16 @@
-"""ModernBERT: rotary positions, windows in two layers of three, gated units, no biases, 8,192 tokens.
+"""ModernBERT: rotary positions, attention windows in two of three layers, gated units, no biases, 8,192 tokens.
 
 Warner, Chaffin, Clavié, Weller, Hallström, Taghadouini, Gallagher, Biswas, Ladhak, Aarsen, Cooper, Adams, Howard, Poli,
 "Smarter, Better, Faster, Longer: A Modern Bidirectional Encoder …", 2024.
 
 Reproduced: the networks of table 4, parameter for parameter, and the training of section 2.2 and table 3: `base` and
 `large` are the phase at 1,024 tokens, `base_8192` and `large_8192` the extension to 8,192 with its decay of 50B tokens.
-Not as there: AdamW and clipping instead of StableAdamW; no growth of the batch; large starts from noise and not from
-base's weights, and keeps one rate where theirs went back to 5e-5 after 900B tokens; rows are cut from running text.
+Different from the paper: AdamW and clipping instead of StableAdamW; a constant batch size; large starts from random
+weights instead of base's, and its rate does not return to 5e-5 after 900B tokens; rows are cut from running text.
 Command: xfm train configs/text/modernbert.py:base --workdir runs/modernbert --config.data.path=FOLDER_OF_TEXT
 Cost: 1.72T tokens, then 300B; the paper took 194 hours on 8 H100 for base's first.  Result: not run at scale.
-`…_h128` are ours, for TPU: half as many heads, of 128; see text/bert. The rotary angles, from 1 down to about one over
-the base, are then spread over 64 pairs of channels and not over 32.
+`…_h128` are variants of ours for TPUs, with half as many heads, of width 128; see text/bert. The rotary frequencies,
+from 1 to about one over the base, are then distributed over 64 pairs of channels instead of 32.
 """
 
 from ml_collections import ConfigDict
@@ -29,22 +29,22 @@ PARAMETERS = {"base": 149_655_232, "large": 395_881_664}
 PARAMETERS |= {f"{size}_8192": count for size, count in PARAMETERS.items()}
 PARAMETERS |= {f"{size}_h128": count for size, count in PARAMETERS.items()}
 
-GLOBAL, LOCAL = 160_000.0, 10_000.0  # rotary bases of full layers and of those with a window
+GLOBAL, LOCAL = 160_000.0, 10_000.0  # rotary bases of layers with global attention and with a window
 BIASES = dict(norm=False, attention=False, ffn=False, head=False, vocab=True)
 
 
 def windows(layers, every=3, window=128):
-    """Each layer's window: none in the first of every `every`."""
+    """The window of each layer; None, for global attention, in the first of every `every` layers."""
     return [None if i % every == 0 else window for i in range(layers)]
 
 
 def network(
     width, heads, hidden, vocab, windows, thetas=(GLOBAL, LOCAL), activation="gelu", eps=1e-5, biases=BIASES, drop=0.0
 ):
-    """Pre-norm, but for the first attention, which the embedding's norm serves.
+    """The spec of the pre-norm encoder with its head; the embedding's norm is also that of the first attention.
 
-    windows: one per layer, None for a layer that sees all.  thetas: rotary bases of layers without and with a window.
-    biases: which maps have them.  drop: behind attention.
+    windows: of each layer, None for global attention.  thetas: rotary bases of layers without and with a window.
+    biases: which layers have them.  drop: after attention.
     """
     norm = dict(kind="layernorm", eps=eps, bias=biases["norm"])
 
@@ -71,7 +71,7 @@ def network(
 
 
 def folded(layers):
-    """The shortest period of a list, how often it is there in full, and what is left behind."""
+    """The shortest period of a list, the number of its complete repetitions, and the remaining items."""
     n = len(layers)
     period = next(p for p in range(1, n + 1) if layers[p:] == layers[: n - p])
     return layers[:period], n // period, layers[n // period * period :]
@@ -84,7 +84,7 @@ def get_config(arg="base"):
     heads = width // 128 if "h128" in more else heads
     (batch, rate), length = phases[extended], 8192 if extended else 1024
     tokens = batch * length
-    thetas = (GLOBAL if extended else LOCAL, LOCAL)  # the global base rises with the length
+    thetas = (GLOBAL if extended else LOCAL, LOCAL)  # the extension raises the base of global layers
     c = ConfigDict()
     c.model = network(width, heads, hidden, 50368, windows(layers), thetas, drop=0.1)
     c.init = [
@@ -94,7 +94,7 @@ def get_config(arg="base"):
     c.objective = dict(kind="masked_lm", rate=0.3, split=(0.8, 0.1, 0.1), units=dict(kind="token"))
     c.evals = [dict(kind="masked_words")]
     c.data = dict(kind="text", path=None, length=length, packing="stream", tokenizer=dict(kind="bpe", size=50368))
-    # Their decay of 1e-5 per step at the peak is not multiplied by the learning rate; this one is.
+    # In the authors' code the weight decay, 1e-5 per step at the peak, is not multiplied by the learning rate.
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.98, eps=1e-6, weight_decay=1e-5 / rate)
     if extended:
         c.batch, c.steps = batch, int(300e9) // tokens

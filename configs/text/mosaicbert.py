@@ -1,4 +1,4 @@
-"""MosaicBERT: an encoder made to be trained in an hour. ALiBi, gated feed-forward parts, 30% masking.
+"""MosaicBERT: an encoder designed to be trained in an hour, with ALiBi, gated feed-forward parts and 30% masking.
 
 Portes, Trott, Havens, King, Venigalla, Nadeem, Sardana, Khudia, Frankle, "MosaicBERT: A Bidirectional Encoder
 Optimized for Fast Pretraining", 2023.
@@ -6,8 +6,8 @@ Optimized for Fast Pretraining", 2023.
 Reproduced: the network and the recipe of section 3 and of the published training file.
 Command: xfm train configs/text/mosaicbert.py:base --workdir runs/mosaicbert --config.data.path=FOLDER_OF_C4
 Cost: 70,000 steps of 4096 rows of 128; the paper took 1.13 hours on 8 A100 for base.  Result: not run at scale.
-`base_h128` and `large_h128` are ours, for TPU: half as many heads, of 128; see text/bert. ALiBi has a slope per head,
-so half as many too.
+`base_h128` and `large_h128` are variants of ours for TPUs, with half as many heads, of width 128, and therefore half as
+many slopes; see text/bert.
 """
 
 from xfm.configs.text import bert
@@ -28,7 +28,7 @@ def get_config(arg="base"):
     drop = 0.0 if tiny else 0.1
 
     attention = dict(kind="attention", heads=heads, position=dict(kind="alibi"))
-    # Dropout stands inside the gated part, and so not behind it.
+    # Dropout is inside the gated part, so there is none after it.
     ffn = dict(kind="glu", hidden=4 * width, activation="gelu", bias=False, out_bias=True, drop=drop)
     c.model.pattern = [attention, dict(part=ffn, residual=dict(kind="plain"))]
     c.model.embed.vocab, c.model.embed.position = vocab, dict(kind="none")
@@ -39,7 +39,7 @@ def get_config(arg="base"):
     if not tiny:
         c.data.length = 128
         c.batch, c.steps = 4096, 70_000
-        # Their decay of 1e-5 per step at the peak is not multiplied by the learning rate; this one is.
+        # In the authors' code the weight decay, 1e-5 per step at the peak, is not multiplied by the learning rate.
         c.optimiser = dict(kind="adamw", b1=0.9, b2=0.98, eps=1e-6, weight_decay=1e-5 / 5e-4)
         c.schedule = dict(kind="linear", peak=5e-4, end=1e-5, warmup=4200)
     return c

@@ -2,9 +2,9 @@
 
 Song, Tan, Qin, Lu, Liu, "MPNet: Masked and Permuted Pre-training for Language Understanding", 2020.
 
-Reproduced: the network, parameter for parameter, and the sizes and schedule of its section 3.1. Not as there: the
-objective, which is masked language modelling here; permuted modelling with position compensation needs attention over
-two streams, which fine-tuned and published checkpoints have not.
+Reproduced: the network, parameter for parameter, and the sizes and schedule of section 3.1. Different from the paper:
+the objective is masked language modelling; permuted modelling with position compensation needs two-stream attention,
+which published checkpoints do not have.
 Command: xfm train configs/text/mpnet.py:base --workdir runs/mpnet --config.data.path=FOLDER_OF_TEXT
 Cost: 500k steps of 8192 rows; the paper took 35 days on 32 V100.  Result: not run at scale.
 `tiny` is for two CPU cores: less than a minute on the Python standard library.
@@ -17,12 +17,12 @@ ORACLE = "transformers MPNetForMaskedLM with copied weights (goldens); published
 MARGIN = 0.3  # nats
 
 VARIANTS = ("tiny", "base")
-# Counted from the transformers model with its head; the table of the bias is 32 x 12.
+# Counted in the transformers model with its head; the table of the relative bias is 32 x 12.
 PARAMETERS = {"base": 109_518_527}
 
 
 def network(layers, width, heads, vocab, length=514, hidden=None, activation="gelu", eps=1e-5, buckets=32, drop=0.0):
-    """RoBERTa's encoder without token types, and a learned bias by distance made once for all layers."""
+    """The spec of RoBERTa's encoder without token types, with a learned bias by distance that all layers share."""
     spec = roberta.network(layers, width, heads, vocab, length, hidden, 0, activation, eps, drop)
     spec["position"] = dict(kind="relative_buckets", buckets=buckets, reach=128, heads=heads)
     spec["pattern"][0]["position"] = dict(kind="shared")

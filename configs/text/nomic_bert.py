@@ -1,10 +1,10 @@
-"""nomic-bert-2048: BERT with rotary positions and SwiGLU, made to read 2,048 tokens and, at other bases, 8,192.
+"""nomic-bert-2048: BERT with rotary positions and SwiGLU, for 2,048 tokens and, with other rotary bases, 8,192.
 
 Nussbaum, Morris, Duderstadt, Mulyar, "Nomic Embed: Training a Reproducible Long Context Text Embedder", 2024.
 
-Reproduced: the network, parameter for parameter, and the masked language modelling of section 3.1 with the published
-training file's five passes over the text. Not as there: passes are counted for a text of four billion tokens, the paper
-not printing the length of its own; the contrastive training that makes an embedder of the model is another run.
+Reproduced: the network, parameter for parameter, and the masked language modelling of section 3.1, with the five epochs
+of the published training file. Different from the paper: the epochs are those of a corpus of four billion tokens, since
+the paper does not give the size of its own; the contrastive training of the embedding model is a separate run.
 Command: xfm train configs/text/nomic_bert.py:base --workdir runs/nomic --config.data.path=FOLDER_OF_TEXT
 Cost: 2,384 steps of 4,096 rows of 2,048 tokens.  Result: not run at scale.
 """
@@ -15,7 +15,7 @@ PAPER = "Nussbaum et al. 2024, Nomic Embed: Training a Reproducible Long Context
 ORACLE = "transformers NomicBertModel and its heads with copied weights (goldens); 137M of the paper"
 MARGIN = 1.0  # nats
 VARIANTS = ("tiny", "base")
-# transformers counts 137,354,304, with two biases in the head that the published files lack.
+# transformers' model has 137,354,304, because of two biases in the head that the published files do not have.
 PARAMETERS = {"base": 137_354_304 - 768 - 30_528}
 BIASES = dict(attention=False, up=False, down=False, head=False)
 
@@ -24,7 +24,7 @@ def network(
     layers, width, heads, hidden, vocab, types=2, activation="silu", eps=1e-12, position=None, biases=BIASES,
     head_width=None,
 ):  # fmt: skip
-    """Post-norm; type embeddings, no position embeddings.  position: rotary, base 1,000 if None."""
+    """The spec of the post-norm encoder with its head.  position: its spec; None for rotary with base 1,000."""
     norm = dict(kind="layernorm", eps=eps)
     attention = dict(kind="attention", heads=heads, width=head_width, bias=biases["attention"])
     ffn = dict(kind="glu", hidden=hidden, activation=activation, bias=biases["up"], out_bias=biases["down"])

@@ -1,11 +1,11 @@
-"""Nyströmformer: attention rebuilt from 64 landmarks, in time linear in the length of a text.
+"""Nyströmformer: attention approximated from 64 landmarks, in time linear in the length of a text.
 
 Xiong, Zeng, Chakraborty, Tan, Fung, Li, Singh, "Nyströmformer: A Nyström-based Algorithm for Approximating
 Self-Attention", 2021.
 
-Reproduced: the base network of section 4.1, parameter for parameter, with its head of masked language modelling, and
-the numbers of that section's recipe. Not as there: sentence-order prediction, its second objective, is left out; the
-tokeniser fitted is byte-pair encoding, not a unigram model.
+Reproduced: the base network of section 4.1, parameter for parameter, with its head for masked language modelling, and
+the recipe of that section. Different from the paper: its second objective, sentence-order prediction, is left out; the
+tokeniser is byte-pair encoding instead of a unigram model.
 Command: xfm train configs/text/nystromformer.py:base --workdir runs/nystromformer --config.data.path=FOLDER_OF_TEXT
 Cost: 500k steps of 256 rows of 512 tokens.  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.
@@ -17,13 +17,16 @@ PAPER = "Xiong et al. 2021, Nyströmformer: A Nyström-based Algorithm for Appro
 ORACLE = "transformers NystromformerForMaskedLM with copied weights (goldens)"
 MARGIN = 0.8  # nats
 VARIANTS = ("tiny", "base", "base_4096")
-# Counted from the transformers model; of the longer network, with the table of positions that its length needs.
+# Counted in the transformers model; for the longer network, with the table of positions for its length.
 PARAMETERS = {"base": 109_122_240, "base_4096": 111_876_288}
 
 
 def network(layers, width, heads, vocab, length, landmarks=64, conv=65, hidden=None, types=2, activation="gelu_tanh",
             eps=1e-5, drop=0.0, start="matrix", texts=None):  # fmt: skip
-    """BERT's layout. length: of a text; two more rows of the table of positions stand before its first."""
+    """The spec of the encoder with its head, in BERT's layout.
+
+    length: of a text. The table of positions has two unused rows before that of position 0.
+    """
     model = bert.network(layers, width, heads, vocab, length + 2, hidden, types, activation, eps, drop)
     model["embed"]["position"]["first"] = 2
     mixer = dict(kind="nystrom", heads=heads, landmarks=landmarks, conv=conv, texts=texts, start=start)

@@ -1,11 +1,11 @@
-"""OPT: causal language models from 125M to 175B parameters, made to be studied.
+"""OPT: open causal language models from 125M to 175B parameters.
 
 Zhang, Roller, Goyal, Artetxe, Chen, Chen, Dewan, Diab, Li, Lin, Mihaylov, Ott, Shleifer, Shuster, Simig, Koura,
 Sridhar, Wang, Zettlemoyer, "OPT: Open Pre-trained Transformer Language Models", 2022.
 
-Reproduced: the networks of table 1, parameter for parameter (350M as it was released: norms after, and tables of half
-the width), with its rates and batches and the recipe of section 2: 300B tokens in rows of 2048.
-Not as there: the rate of 175B was changed by hand several times (figure 1); here it is the planned one.
+Reproduced: the networks of table 1, parameter for parameter (350M as released: post-norm, and tables of half the
+width), with its rates and batches, and the recipe of section 2: 300B tokens in rows of 2048.
+Different from the paper: there the rate of 175B was changed by hand several times (figure 1); here it is as planned.
 Command: xfm train configs/text/opt.py:125m --workdir runs/opt --config.data.path=FOLDER_OF_TEXT
 Cost: 300B tokens; 992 A100 for two months (175B).  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.
@@ -36,13 +36,13 @@ def network(
     layers, width, heads, vocab, length, hidden=None, table=None, norms="in", last="layernorm",
     activation="relu", bias=True, drop=0.0,
 ):  # fmt: skip
-    """A causal stack whose head is its embedding.
+    """The spec of a causal stack whose head is tied to its embedding.
 
-    table: width of the embedding, if it is not the stream's.  norms: of sublayers, "in" or "out".  last: kind of the
-    norm at the end, None for none.
+    table: width of the embedding, if it differs from the model's.  norms: of sublayers, "in" or "out".
+    last: kind of the final norm, None for none.
     """
     norm = dict(kind="layernorm", eps=1e-5)
-    # Rows 0 and 1 of the table belong to no place.
+    # Rows 0 and 1 of the table are not used by any position.
     position = dict(kind="learned", length=length + 2, first=2)
     embed = dict(kind="tokens", vocab=vocab, width=width, position=position)
     if table is not None:
@@ -69,7 +69,7 @@ def get_config(arg="125m"):
     released = dict(table=512, norms="out", last=None) if arg == "350m" else {}
     c = ConfigDict()
     c.model = network(layers, width, heads, vocab=50_272, length=2048, drop=0.1, **released)
-    c.init = gpt2.init(layers, std=0.006, places=0.006)
+    c.init = gpt2.init(layers, std=0.006, positions=0.006)
     c.objective = dict(kind="causal_lm")
     c.evals = [dict(kind="continuations")]
     c.data = dict(kind="text", path=None, length=2048, packing="stream", tokenizer=dict(kind="bpe", size=50_272))
@@ -83,7 +83,7 @@ def get_config(arg="125m"):
 
 def tiny(c):
     c.model = network(2, 128, 4, vocab=2048, length=64, hidden=256)
-    c.init = gpt2.init(2, std=0.08, places=0.04)
+    c.init = gpt2.init(2, std=0.08, positions=0.04)
     c.data.update(length=64, tokenizer=dict(kind="bpe", size=2048))
     c.batch, c.steps = 32, 300
     c.optimiser.update(weight_decay=0.01)

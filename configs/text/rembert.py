@@ -1,10 +1,10 @@
-"""RemBERT: a small input embedding and a large output embedding that share nothing.
+"""RemBERT: an encoder with a small input embedding and a separate large output embedding.
 
 Chung, Fevry, Tsai, Johnson, Ruder, "Rethinking Embedding Coupling in Pre-trained Language Models", 2021.
 
-Reproduced: the network of section 6, parameter for parameter, its output embedding included, and its recipe of masked
-language modelling. Not as there: the languages are whatever the folder holds, without
-resampling, and the tokeniser fitted to it is byte-pair encoding and not SentencePiece's unigram model.
+Reproduced: the network of section 6, parameter for parameter, with its output embedding, and its recipe of masked
+language modelling. Different from the paper: the languages are those in the folder, without resampling; the tokeniser
+is byte-pair encoding instead of SentencePiece's unigram model.
 Command: xfm train configs/text/rembert.py:base --workdir runs/rembert --config.data.path=FOLDER_OF_TEXT
 Cost: 1.76M steps of 2048 rows of 512 tokens.  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.
@@ -16,14 +16,14 @@ PAPER = "Chung et al. 2021, Rethinking Embedding Coupling in Pre-trained Languag
 ORACLE = "transformers RemBertForMaskedLM with copied weights (goldens); published size (995M, 575M without its head)"
 MARGIN = 0.3  # nats
 VARIANTS = ("tiny", "base")
-# Counted from the transformers model without its pooler; the paper prints 995M, and 575M without the output embedding.
+# Counted in the transformers model without its pooler; the paper prints 995M, and 575M without the output embedding.
 PARAMETERS = {"base": 993_263_548}
 
 
 def network(
     layers, width, heads, hidden, vocab, length, inputs, outputs, types=2, activation="gelu", eps=1e-12, drop=0.0
 ):
-    """BERT between tables of their own width. inputs, outputs: widths of the embedding and of the head's table."""
+    """The spec of BERT's encoder with other widths of the embedding (`inputs`) and of the head's table (`outputs`)."""
     model = bert.network(layers, width, heads, vocab, length, hidden, types, activation, eps, drop)
     model["embed"]["factor"] = inputs
     head = dict(model["heads"]["mlm"], table="own", width=outputs)

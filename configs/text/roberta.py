@@ -1,16 +1,16 @@
 """RoBERTa: BERT's network, trained longer on more text, by masked language modelling alone.
 
 Liu, Ott, Goyal, Du, Joshi, Chen, Levy, Lewis, Zettlemoyer, Stoyanov, "RoBERTa: A Robustly Optimized BERT Pretraining
-Approach", 2019. Of the same layout: Conneau et al., "Unsupervised Cross-lingual Representation Learning at Scale"
+Approach", 2019. With the same layout: Conneau et al., "Unsupervised Cross-lingual Representation Learning at Scale"
 (XLM-R), 2020; Martin et al., "CamemBERT: a Tasty French Language Model", 2020; DistilRoBERTa (Sanh et al. 2019).
 
 Reproduced: the networks, parameter for parameter, and the recipe of table 9; for CamemBERT that of its section 4.2.
-Not as there: XLM-R and CamemBERT cut words by SentencePiece, which this tokeniser does not; XLM-R's languages are not
-sampled by their sizes, its paper gives no learning rate (RoBERTa's stands here); DistilRoBERTa has no teacher here.
+Different from the papers: the tokeniser of XLM-R and CamemBERT is not SentencePiece; XLM-R's languages are not sampled
+by their sizes, and its learning rate, which the paper does not give, is RoBERTa's; DistilRoBERTa has no teacher.
 Command: xfm train configs/text/roberta.py:base --workdir runs/roberta --config.data.path=FOLDER_OF_TEXT
 Cost: 500k steps of 8192 rows of 512; the paper took a day on 1024 V100 for 100k of them.  Result: not run at scale.
 `tiny` is for two CPU cores: less than a minute on the Python standard library.
-`base_h128` and `large_h128` are ours, for TPU: half as many heads, of 128; see text/bert.
+`base_h128` and `large_h128` are variants of ours for TPUs, with half as many heads, of width 128; see text/bert.
 """
 
 from xfm.configs.text import bert
@@ -27,7 +27,7 @@ SIZES = {
     "base_h128": (12, 768, 6, 50265), "large_h128": (24, 1024, 8, 50265),
 }  # fmt: skip
 VARIANTS = ("tiny", *SIZES)
-# Counted from the transformers models with the head of masked language modelling.
+# Counted in the transformers models with the head for masked language modelling.
 PARAMETERS = {
     "base": 124_697_433, "large": 355_412_057, "distil": 82_170_201, "xlmr_base": 278_295_186,
     "xlmr_large": 560_142_482, "camembert": 110_655_493, "camembert_large": 336_695_557,
@@ -37,7 +37,7 @@ PARAMETERS |= {f"{size}_h128": PARAMETERS[size] for size in ("base", "large")}
 
 def network(layers, width, heads, vocab, length=514, hidden=None, types=1, activation="gelu", eps=1e-5, drop=0.0,
             first=2):  # fmt: skip
-    """The encoder and its head; the two first rows of the table of positions are no places."""
+    """The spec of the encoder with its head; the first two rows of the table of positions are not used by tokens."""
     spec = bert.network(layers, width, heads, vocab, length, hidden, types, activation, eps, drop)
     spec["embed"]["position"]["first"] = first
     spec["heads"] = dict(mlm=dict(spec["heads"]["mlm"], activation="gelu"))

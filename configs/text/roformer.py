@@ -1,10 +1,10 @@
-"""RoFormer: the paper of rotary positions, and its encoder for Chinese; BERT otherwise.
+"""RoFormer: BERT with rotary positions, for Chinese; the paper that introduced them.
 
 Su, Lu, Pan, Murtadha, Wen, Liu, "RoFormer: Enhanced Transformer with Rotary Position Embedding", 2021.
 
-Reproduced: the published networks, parameter for parameter, and the first of the six stages of pre-training of
-section 4.5: 200,000 steps of 256 rows of 512 words. Not as there: the later stages, whose rows are of 128 to 1,536, are
-runs of their own; the rate, which the paper does not print for this model, is BERT's; so is the masking.
+Reproduced: the published networks, parameter for parameter, and the first of the six pre-training stages of section
+4.5: 200,000 steps of 256 rows of 512 tokens. Different from the paper: the later stages, with rows of 128 to 1,536, are
+separate runs; learning rate and masking, which the paper does not give for this model, are BERT's.
 Command: xfm train configs/text/roformer.py:base --workdir runs/roformer --config.data.path=FOLDER_OF_TEXT
 Cost: 26 billion tokens.  Result: not run at scale.
 """
@@ -23,9 +23,9 @@ PARAMETERS = {"base": 124_197_968 - 1536 * 64, "small": 30_079_696 - 512 * 64}
 def network(
     layers, width, heads, vocab, hidden=None, factor=None, types=2, activation="gelu", eps=1e-12, turns="qk", drop=0.0
 ):
-    """BERT without its pooler, neighbouring channels turned.  factor: width of the tables, where it is another.
+    """The spec of BERT's encoder without its pooler, with rotations of neighbouring channels.
 
-    turns: "qk", or "qkv" for the values too.
+    factor: width of the embedding, if it differs from the model's.  turns: what is rotated, "qk" or "qkv".
     """
     net = bert.network(layers, width, heads, vocab, 0, hidden, types, activation, eps, drop)
     net["embed"].update(position=dict(kind="none"), factor=factor)

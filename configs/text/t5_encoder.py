@@ -5,9 +5,9 @@ Text-to-Text Transformer", 2020; Xue et al., "mT5: A Massively Multilingual Pre-
 Xue et al., "ByT5: Towards a Token-Free Future with Pre-trained Byte-to-Byte Models", 2022.
 
 Reproduced: the encoders, parameter for parameter, with the papers' rows, steps, optimiser, rate and length of spans.
-Not as there: the papers train an encoder and a decoder that writes what stood in each span. There is no decoder here;
-the encoder guesses every masked token in place (masked_lm), by its own embedding table, which therefore starts at
-1 / sqrt(D) and not at 1; and the rate rises to its peak where theirs stays on it for the same 10,000 steps.
+Different from the papers: there, a decoder generates the text of each masked span. Here, the encoder predicts every
+masked token at its position (masked_lm) with its own embedding table, whose initial deviation is therefore 1 / sqrt(D)
+instead of 1; and the rate rises to its peak in the first 10,000 steps, where theirs is constant.
 Command: xfm train configs/text/t5_encoder.py:base --workdir runs/t5 --config.data.path=FOLDER_OF_C4
 Cost: 2^19 steps of 128 rows of 512 (T5), 1M steps of 1024 rows of 1024 (mT5, ByT5).  Result: not run at scale.
 `tiny` is for two CPU cores: under a minute on the Python standard library.
@@ -32,8 +32,8 @@ SIZES |= {
     "byt5_large": (36, 1536, 16, 3840, 64), "byt5_xl": (36, 2560, 32, 6720, 64), "byt5_xxl": (36, 4672, 64, 12352, 64),
 }  # fmt: skip
 VARIANTS = ("tiny", *SIZES)
-# The encoders. With their decoders, counted alike, the models have the sizes that the papers print: 60M (small),
-# 220M (base), 3B, 11B; 300M, 580M, 1.2B, 3.7B, 13B (mT5); 300M, 582M, 1.23B, 3.74B, 12.9B (ByT5).
+# The encoders alone. With their decoders the models have the sizes that the papers print: 60M (small), 220M (base), 3B,
+# 11B; 300M, 580M, 1.2B, 3.7B, 13B (mT5); 300M, 582M, 1.23B, 3.74B, 12.9B (ByT5).
 PARAMETERS = {
     "small": 35_330_816, "base": 109_628_544, "large": 334_939_648, "3B": 1_240_909_824, "11B": 4_864_791_552,
     "v1_1_small": 35_332_800, "v1_1_base": 109_628_544, "v1_1_large": 341_231_104, "v1_1_xl": 1_223_527_424,
@@ -47,7 +47,10 @@ def network(
     layers, width, heads, hidden, head_width, vocab, ffn, activation,
     buckets=32, reach=128, table="one", eps=1e-6, drop=0.0,
 ):  # fmt: skip
-    """The encoder with a head tied to its embedding.  ffn: "mlp" or "glu".  table: of distances, "one" or "each"."""
+    """The spec of the encoder with a head tied to its embedding.
+
+    ffn: "mlp" or "glu".  table: "one" table of distances for all layers, or one for "each".
+    """
     norm = dict(kind="rmsnorm", eps=eps)
     distances = dict(kind="relative_buckets", buckets=buckets, reach=reach)
     position = {"one": dict(kind="shared"), "each": distances}[table]
@@ -94,7 +97,7 @@ def get_config(arg="base"):
 
 
 def init(width, inner, hidden, head_width):
-    """Attention's scale stands in the initial queries, which are the smaller for it."""
+    """The initial values. The queries' kernels are smaller, since the attention scores are not scaled."""
     deviations = {
         r"(^|/)q/kernel$": (width * head_width) ** -0.5,
         r"(^|/)(k|v|up|gate)/kernel$": width**-0.5,
@@ -107,7 +110,7 @@ def init(width, inner, hidden, head_width):
 
 def tiny(c):
     c.model = network(2, 128, 4, 256, 32, vocab=2048, ffn="glu", activation="gelu_tanh", reach=64)
-    # Each head looks to distances of its own from the start, which saves most of the steps.
+    # From the start each head prefers other distances, which saves most of the steps.
     c.init = [(r"position/table$", dict(kind="normal", std=1.0)), *init(128, 128, 256, 32)]
     c.objective.units, c.objective.rate = dict(kind="token"), 0.3
     c.data.update(length=64, tokenizer=dict(kind="wordpiece", size=2048))

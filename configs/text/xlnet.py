@@ -1,12 +1,12 @@
-"""XLNet: guess the last tokens of a text read in a random order, by a network that reads both ways.
+"""XLNet: an encoder that predicts the last tokens of a random reading order (permutation language modelling).
 
 Yang, Dai, Yang, Carbonell, Salakhutdinov, Le, "XLNet: Generalized Autoregressive Pretraining for Language
 Understanding", 2019; its attention: Dai et al., "Transformer-XL", 2019.
 
 Reproduced: the networks, parameter for parameter; permutation language modelling with two streams and partial
 prediction (sections 2.2 to 2.4); pairs of segments with relative types (section 2.5); large's recipe (appendix A.4),
-base with BERT's batch, rate and steps. Not as there: no memory of the text before (segment recurrence), so one
-direction for the whole batch; A and B are of equal length; [SEP] and [CLS] are seen from the start of the order;
+base with BERT's batch, rate and steps. Different from the paper: no memory of the preceding text (segment recurrence),
+so the whole batch is read in one direction; A and B have the same length; [SEP] and [CLS] are first in the order;
 WordPiece instead of SentencePiece; no dropout before the head.
 Command: xfm train configs/text/xlnet.py:base --workdir runs/xlnet --config.data.path=FOLDER_OF_TEXT
 Cost: the paper took 5.5 days on 512 TPU v3 chips for large.  Result: not run at scale.
@@ -22,7 +22,7 @@ MARGIN = 0.7  # nats
 # layers, width, heads
 SIZES = {"base": (12, 768, 12), "large": (24, 1024, 16)}
 VARIANTS = ("tiny", *SIZES)
-# Counted from the transformers model with its head. The paper prints none; it calls them as large as BERT's.
+# Counted in the transformers model with its head. The paper only says that they are as large as BERT's.
 PARAMETERS = {"base": 116_750_336, "large": 360_300_800}
 
 
@@ -30,7 +30,7 @@ def network(
     layers, width, heads, vocab, hidden=None, head_width=None, activation="gelu", eps=1e-12, reach=None, mask="full",
     drop=0.0,
 ):  # fmt: skip
-    """The encoder, which places enter by distance alone, and its head.  reach: beyond which distances are alike."""
+    """The spec of the encoder with relative positions, and its head.  reach: larger distances are treated as equal."""
     return dict(
         kind="stack",
         embed=dict(kind="questions", vocab=vocab, width=width, drop=drop),

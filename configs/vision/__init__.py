@@ -1,1 +1,1 @@
-"""Vision transformers."""
+"""Configs of vision transformers."""

@@ -1,11 +1,11 @@
-"""Swin: attention inside shifted windows, in stages of which each has half the rows and columns and twice the width.
+"""Swin: attention within shifted windows, in stages that each halve the grid's sides and double the width.
 
 Liu, Lin, Cao, Hu, Wei, Zhang, Lin, Guo, "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows",
 2021.
 
 Reproduced: the four networks of section 3.3, parameter for parameter, and the ImageNet-1k recipe of appendix A2.1,
-which is from memory: check it before a long run. Not as there: no RandAugment or random erasing; two layers share a
-rate of stochastic depth, since they are one period.
+which is from memory: check it before a long run. Different from the paper: no RandAugment or random erasing; two layers
+share a rate of stochastic depth, since they are one period.
 Command: xfm train configs/vision/swin.py:T --workdir runs/swin --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
 `tiny` is for two CPU cores: three stages, half a minute on scikit-learn's digits.
@@ -25,12 +25,14 @@ SIZES = {
     "L": ((2, 2, 18, 2), 192, (6, 12, 24, 48), 0.2),
 }
 VARIANTS = ("tiny", *SIZES)
-# With 1000 classes, as the paper's table 1 rounds them and the authors' program counts.
+# With 1000 classes, as counted by the authors' program; the paper's table 1 prints them rounded.
 PARAMETERS = {"T": 28_288_354, "S": 49_606_258, "B": 87_768_224, "L": 196_532_476}
 
 
 def network(layers, width, heads, patch, window, classes, drop_path=0.0):
-    """Pre-norm, patches merged between stages, windows of every second layer shifted by half their size."""
+    """The spec of the pre-norm network: patches are merged between stages, and every second layer's windows are shifted
+    by half their size.
+    """
     norm = dict(kind="layernorm", eps=1e-5)
 
     def stage(i):

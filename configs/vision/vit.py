@@ -1,16 +1,17 @@
-"""ViT: an image is a sequence of patches; and DeiT, the recipe that trains it on ImageNet alone.
+"""ViT: a transformer over image patches; and DeiT, a recipe that trains it on ImageNet alone.
 
 Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", 2021, table 1;
 Ti and S: Steiner et al., "How to train your ViT?", 2022, table 2; the `deit_` variants: Touvron et al., "Training
 data-efficient image transformers & distillation through attention", 2021, table 9.
 
-Reproduced: the networks and the ImageNet-1k recipes, for DeiT without RandAugment, random erasing, repeated
-augmentation and the distillation token.
+Reproduced: the networks and the ImageNet-1k recipes; DeiT's without RandAugment, random erasing, repeated augmentation
+and the distillation token.
 Command: xfm train configs/vision/vit.py:deit_S --workdir runs/deit --config.data.path=IMAGENET/train
 Cost: 300 epochs; DeiT-B took the authors 53 hours on 8 V100.  Result: not run at scale.
 `tiny` is for two CPU cores: a minute on scikit-learn's digits.
-`…_h128` are ours, for TPU: heads of 128, so half as many of them (10 for H's 16 of 80), whose attention takes fewer
-cycles (benchmarks/README.md); as many parameters and FLOPs, but weights of the papers' do not fit them.
+`…_h128` are variants of ours for TPUs, with half as many heads, of width 128 (H: 10 instead of 16 of width 80), whose
+attention takes fewer cycles (benchmarks/README.md). They have the same number of parameters and FLOPs, but published
+weights do not fit them.
 """
 
 from ml_collections import ConfigDict
@@ -24,8 +25,9 @@ SIZES = {"Ti": (12, 192, 3), "S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 10
 DEIT = ("deit_Ti", "deit_S", "deit_B")
 WIDE = tuple(f"{name}_h128" for name in ("S/16", "B/16", "L/16", "H/14", "deit_S", "deit_B"))
 VARIANTS = ("tiny", *(f"{size}/{patch}" for size in SIZES for patch in (16, 32, 14)), *DEIT, *WIDE)
-# With 1000 classes. DeiT prints 5M, 22M and 86M so. Without the head: 5.5, 21.7, 85.8 and 303.3 million for /16
-# (Steiner et al.), 86M and 632M for B/16 and H/14 (Dosovitskiy et al.; their 307M for L is no L/16 of their code).
+# With 1000 classes, for which DeiT prints 5M, 22M and 86M. Without the head, Steiner et al. print 5.5, 21.7, 85.8 and
+# 303.3 million for /16, and Dosovitskiy et al. 86M and 632M for B/16 and H/14 (their 307M for L is not their code's
+# L/16).
 PARAMETERS = {
     "Ti/16": 5_717_416, "S/16": 22_050_664, "B/16": 86_567_656, "L/16": 304_326_632,
     "S/32": 22_878_952, "B/32": 88_224_232, "L/32": 306_535_400, "H/14": 632_045_800,
@@ -35,7 +37,7 @@ PARAMETERS |= {name: PARAMETERS[name.removesuffix("_h128")] for name in WIDE}
 
 
 def network(layers, width, heads, patch, size, classes, activation, drop=0.0, drop_path=0.0):
-    """Pre-norm, a class token, learned positions."""
+    """The spec of the pre-norm encoder with a class token, learned positions and a classification head."""
     norm = dict(kind="layernorm", eps=1e-6)
     position = dict(kind="learned", length=1 + (size // patch) ** 2)
     return dict(

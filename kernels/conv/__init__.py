@@ -1,7 +1,7 @@
-"""Convolutions over the neighbours of a token that are of its own segment: packed, centred or causal, streaming.
+"""Convolutions over the neighbours of a token in its own segment; centred or causal, and streaming.
 
-Two operations differ in what a tap is: `depthwise` weighs each channel, `grouped` maps groups of channels. `neighbours`
-is what both read, for those who do something else with it.
+The two operations differ in their taps: in `depthwise` a tap has a weight for each channel, in `grouped` a matrix for
+each group of channels. `neighbours` returns the neighbours themselves, for other operations on them.
 """
 
 from types import ModuleType
@@ -27,17 +27,18 @@ def depthwise(
     tail_segment: Int[Array, "B"] | None = None,
     implementation: str | None = None,
 ) -> Float[Array, "B T *C"]:
-    """y_t = bias + sum_w kernel_w · x_{t - before + w} over the positions of t's own segment, in x's dtype.
+    """y_t = bias + sum_w kernel_w · x_{t - before + w}, summed over positions in t's own segment.
 
-    kernel: one tap per w; each broadcasts against x, so that taps may be shared among channels or differ from token to
-    token (dynamic convolution). Sums are float32 (float64 where x is).
-    segments: ids, 0 being padding. What is outside the row, padding or of another segment counts as zero, whatever it
-    holds (NaN included). None: one segment.
-    before: how many positions before t the first tap reaches, W // 2 if None, which is centred for an odd W; W - 1 is
+    y has the dtype of x; sums are float32 (float64 if x is).
+    kernel: one tap for each w; a tap broadcasts against x, so it may be shared among channels, or differ from token to
+    token (dynamic convolution).
+    segments: ids, 0 for padding. Positions outside the row, in padding or in another segment count as zero, even if x
+    is NaN there. None for a single segment.
+    before: the distance from t back to the first tap. If None it is W // 2, which is centred for an odd W; W - 1 is
     causal.
-    tail: the W - 1 positions before the row, with zeros where they are not of tail_segment [B], the segment that the
-    row may continue (0: none); only for a causal convolution. `tail_after` gives the next one.
-    implementation: a name in IMPLEMENTATIONS; None is the best one.
+    tail: for a causal convolution, the W - 1 positions before the row, zero if they are not in tail_segment [B], the
+    segment that the row may continue (0 for none). `tail_after` returns the next tail.
+    implementation: a name in IMPLEMENTATIONS; None for the best one.
 
     Raises ValueError for arguments that do not fit and NotImplementedError for an unknown implementation.
     """
@@ -63,10 +64,10 @@ def grouped(
     tail_segment: Int[Array, "B"] | None = None,
     implementation: str | None = None,
 ) -> Float[Array, "B T O"]:
-    """y_t = bias + sum_w x_{t - before + w} kernel_w, where each of C / I groups of channels has a map of its own.
+    """y_t = bias + sum_w x_{t - before + w} kernel_w, where each of the C / I groups of channels has its own matrices.
 
-    Group g reads channels g I to (g + 1) I and writes as many of the O outputs as each group has, in order. Other
-    arguments and errors as of `depthwise`; sums are float32 (float64 where x is), y is of x's dtype.
+    Group g maps the channels g I to (g + 1) I - 1 to its share of the O outputs, in order. Other arguments, dtypes and
+    errors as in `depthwise`.
     """
     if x.ndim != 3 or kernel.ndim != 3:
         raise ValueError(f"grouped: x {x.shape} has to be [B T C] and the kernel {kernel.shape} [W I O]")
@@ -74,7 +75,7 @@ def grouped(
     before = _checked("grouped", x, W, bias, (O,), segments, before, (tail, tail_segment))
     if x.shape[2] % inside or O % (x.shape[2] // inside):
         raise ValueError(
-            f"grouped: {x.shape[2]} channels do not divide into groups of {inside}, or {O} outputs among the groups"
+            f"grouped: {x.shape[2]} channels cannot be divided into groups of {inside}, or {O} outputs among the groups"
         )
     run = _chosen("grouped", implementation).grouped
     return run(x, kernel, bias=bias, segments=segments, before=before, tail=tail, tail_segment=tail_segment)
@@ -87,9 +88,9 @@ def neighbours(
     segments: Int[Array, "B T"] | None = None,
     before: int | None = None,
 ) -> Float[Array, "B T W *C"]:
-    """x_{t - before} to x_{t - before + width - 1} for each t; zeros for what is not of t's segment, and for padding.
+    """x_{t - before} to x_{t - before + width - 1} for each t; zeros in padding and outside t's segment.
 
-    Arguments and errors as of `depthwise`.
+    Arguments and errors as in `depthwise`.
     """
     before = _checked("neighbours", x, width, None, (), segments, before, (None, None))
     taps = xla.taps(x, width, segments=segments, before=before, tail=None, tail_segment=None)
@@ -103,7 +104,10 @@ def tail_after(
     tail_segment: Int[Array, "B"],
     last: Int[Array, "B"],
 ) -> Float[Array, "B W-1 *C"]:
-    """The tail after the row: its last W - 1 positions, zero where they are not of segment `last`."""
+    """The tail after a row: its last W - 1 positions, zero if they are not in segment `last`.
+
+    x, segments: the row.  tail, tail_segment: those before it.
+    """
     row, segments = xla.extended(x, segments, tail.shape[1], 0, tail, tail_segment)
     start = row.shape[1] - tail.shape[1]
     return jnp.where(xla.wide(segments[:, start:] == last[:, None], row), row[:, start:], 0).astype(tail.dtype)
@@ -112,22 +116,23 @@ def tail_after(
 def _chosen(what: str, implementation: str | None) -> ModuleType:
     name = "xla" if implementation is None else implementation
     if name not in IMPLEMENTATIONS:
-        raise NotImplementedError(f"{what}: implementation is {name!r}; it is None or {' or '.join(IMPLEMENTATIONS)}")
+        legal = " or ".join(IMPLEMENTATIONS)
+        raise NotImplementedError(f"{what}: implementation is {name!r}; it must be None or {legal}")
     return IMPLEMENTATIONS[name]
 
 
 def _checked(what, x, width, bias, channels, segments, before, tail) -> int:
-    """`before` as a number; ValueError, in one sentence, for arguments that do not fit."""
+    """`before` as a number. Raises ValueError, with one sentence, for arguments that do not fit."""
     if x.ndim < 2 or not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"{what}: x is an array [B T ...] of a floating dtype, not {x.shape} of {x.dtype}")
+        raise ValueError(f"{what}: x is {x.dtype} {x.shape}; it must be [B T ...] of a floating dtype")
     B, T = x.shape[:2]
     before = width // 2 if before is None else before
     if width < 1 or not 0 <= before < width:
-        raise ValueError(f"{what}: of {width} taps 0 to {width - 1} reach before the token, not {before}")
+        raise ValueError(f"{what}: before is {before}; with {width} taps it must be from 0 to {width - 1}")
     if tail[0] is not None and before != width - 1:
-        raise ValueError(f"{what}: only a causal convolution has a tail, with before={width - 1}, not {before}")
+        raise ValueError(f"{what}: before is {before}; a tail needs a causal convolution, with before={width - 1}")
     if tail[0] is not None and segments is not None and tail[1] is None:
-        raise ValueError(f"{what}: beside segments a tail needs tail_segment, the segment of each row's tail")
+        raise ValueError(f"{what}: with segments a tail needs tail_segment, the segment of each row's tail")
     expected = {
         "bias": (bias, channels),
         "segments": (segments, (B, T)),
@@ -138,5 +143,5 @@ def _checked(what, x, width, bias, channels, segments, before, tail) -> int:
         if value is not None and value.shape != shape:
             raise ValueError(f"{what}: {name} has shape {value.shape}; with x {x.shape} it has to be {shape}")
     if segments is not None and not jnp.issubdtype(segments.dtype, jnp.integer):
-        raise ValueError(f"{what}: segments is of an integer dtype, not {segments.dtype}")
+        raise ValueError(f"{what}: segments is {segments.dtype}; it must be of an integer dtype")
     return before

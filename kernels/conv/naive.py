@@ -1,11 +1,14 @@
-"""The definition: each token gathers its W neighbours by index, in float32 or float64."""
+"""The definition of the convolutions: each token gathers its W neighbours by index, in float32 or float64."""
 
 import jax
 import jax.numpy as jnp
 
 
 def gathered(x, width, segments, before, tail, tail_segment):
-    """[B T W ...]: neighbour w of token t is at t - before + w, in the tail where that is below 0; else zeros."""
+    """The neighbours [B T W ...]: number w of token t is at t - before + w, in the tail if that is negative.
+
+    Neighbours that do not exist, or are in padding or another segment, are zero.
+    """
     B, T = x.shape[:2]
     wide = jnp.promote_types(x.dtype, jnp.float32)
     ids = jnp.ones((B, T), jnp.int32) if segments is None else segments
@@ -23,7 +26,7 @@ def gathered(x, width, segments, before, tail, tail_segment):
 
 
 def depthwise(x, kernel, *, bias, segments, before, tail, tail_segment):
-    """`depthwise` of the package, its arguments checked."""
+    """`depthwise` of the package, for checked arguments."""
     near = gathered(x, kernel.shape[0], segments, before, tail, tail_segment)
     taps = jnp.stack([jnp.broadcast_to(tap, x.shape) for tap in kernel], axis=2).astype(near.dtype)
     y = (taps * near).sum(axis=2)
@@ -31,7 +34,7 @@ def depthwise(x, kernel, *, bias, segments, before, tail, tail_segment):
 
 
 def grouped(x, kernel, *, bias, segments, before, tail, tail_segment):
-    """`grouped` of the package, its arguments checked."""
+    """`grouped` of the package, for checked arguments."""
     near = gathered(x, kernel.shape[0], segments, before, tail, tail_segment)
     W, inside, O = kernel.shape
     groups = x.shape[2] // inside

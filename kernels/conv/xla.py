@@ -1,4 +1,4 @@
-"""Convolutions as sums of shifted rows, which XLA fuses into one pass where taps are element-wise."""
+"""Convolutions as sums of shifted rows, which XLA fuses into one pass if taps are element-wise."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,13 @@ from jaxtyping import Array
 
 from ..platform import product
 
-# Up to so many taps a row is widened tap by tap, which moves fewer bytes. The gradients of more taps would lose digits
-# as they add up, so that their row is widened as a whole.
+# With at most so many taps each shifted row is converted to float32 by itself, which moves fewer bytes. With more, the
+# sum of the taps' gradients would lose precision, so the row is converted as a whole.
 FEW = 8
 
 
 def depthwise(x, kernel, *, bias, segments, before, tail, tail_segment):
-    """`depthwise` of the package, its arguments checked."""
+    """`depthwise` of the package, for checked arguments."""
     sums = jnp.promote_types(x.dtype, jnp.float32)
     y = jnp.broadcast_to(jnp.zeros((), sums) if bias is None else bias.astype(sums), x.shape)
     W = kernel.shape[0]
@@ -24,7 +24,7 @@ def depthwise(x, kernel, *, bias, segments, before, tail, tail_segment):
 
 
 def grouped(x, kernel, *, bias, segments, before, tail, tail_segment):
-    """`grouped` of the package, its arguments checked; products take x's dtype."""
+    """`grouped` of the package, for checked arguments; the operands of products have x's dtype."""
     sums, (W, inside, O) = jnp.promote_types(x.dtype, jnp.float32), kernel.shape
     groups = x.shape[2] // inside
     y = jnp.broadcast_to(jnp.zeros((), sums) if bias is None else bias.astype(sums), (*x.shape[:2], O))
@@ -36,20 +36,20 @@ def grouped(x, kernel, *, bias, segments, before, tail, tail_segment):
 
 
 def taps(x, width, segments, before, tail, tail_segment) -> Iterator[Array]:
-    """For each w the row [B T ...] of x_{t - before + w}, zeros where that is not of t's segment."""
+    """For each w the row [B T ...] of x_{t - before + w}, zero where that is not in t's segment."""
     T = x.shape[1]
     row, owner = extended(x, segments, before, width - 1 - before, tail, tail_segment)
     for w in range(width):
         near = row[:, w : w + T]
-        if owner is not None and w != before:  # the token itself is its own; padding holds zeros
+        if owner is not None and w != before:  # at w = before it is the token itself; padding is already zero
             near = jnp.where(wide(owner[:, w : w + T] == segments, x), near, 0)
         yield near
 
 
 def extended(x, segments, before, after, tail, tail_segment) -> tuple[Array, Array | None]:
-    """x and segments with `before` positions in front, which are the tail's or empty, and `after` empty ones behind.
+    """x and segments, extended by `before` positions in front (the tail, or empty) and `after` empty ones at the end.
 
-    Padding holds zeros.
+    x is zero in padding and at empty positions.
     """
     rest = [(0, 0)] * (x.ndim - 2)
     if segments is not None:
@@ -66,5 +66,5 @@ def extended(x, segments, before, after, tail, tail_segment) -> tuple[Array, Arr
 
 
 def wide(mask: Array, x: Array) -> Array:
-    """A mask [B T] that broadcasts against x [B T ...]."""
+    """A mask [B T] with axes of size 1 appended, so that it broadcasts against x [B T ...]."""
     return mask.reshape(*mask.shape, *[1] * (x.ndim - 2))

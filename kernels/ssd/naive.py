@@ -1,7 +1,7 @@
-"""The state-space dual recurrence, one token after another: the definition of the operation.
+"""The definition of SSD: the recurrence, one token after another.
 
-Dao, Gu, "Transformers are SSMs" (2024), equations 1-2 with the scalar decay of section 5 and the
-discretisation exp(dt a), dt b of Mamba (Gu, Dao 2023, section 3.2).
+Dao, Gu, "Transformers are SSMs" (2024), equations 1-2 with the scalar decay of section 5, and the discretisation
+exp(dt a), dt b of Mamba (Gu, Dao 2023, section 3.2).
 """
 
 import jax
@@ -9,10 +9,9 @@ import jax.numpy as jnp
 
 
 def naive(x, dt, a, b, c, *, d=None, segments=None, state=None, chunk=None):
-    """h <- exp(dt a) h + dt x b^T, then y = h c + d x, token by token, in float32.
+    """h <- exp(dt a) h + dt x b^T, then y = h c + d x, token by token, in float32 (float64 if x is).
 
-    In float64 where x is. Shapes and meaning as in `ssd`; `chunk` has no meaning for a loop over
-    tokens.
+    Arguments as in `ssd`; `chunk` is not used.
     """
     B, T, N, H = x.shape
     G, M = b.shape[2:]

@@ -1,8 +1,8 @@
-"""The state-space dual recurrence in chunks: matrix products inside, a short scan between them.
+"""SSD in chunks: matrix products within chunks, and a short scan over the chunks.
 
-Dao, Gu, "Transformers are SSMs" (2024), section 6 and listing 1. What differs from the listing:
-segments; groups are never repeated to heads; dt enters the weights, so that bfloat16 inputs are
-rounded once; and differences of the cumulative log-decay are exact (`cumulative`).
+Dao, Gu, "Transformers are SSMs" (2024), section 6 and listing 1. Differences from the listing: there are segments; b
+and c are not repeated for the heads of a group; dt is multiplied into the weights, so that bfloat16 inputs are rounded
+only once; and differences of the cumulative log-decay are exact (see `cumulative`).
 """
 
 import jax
@@ -10,34 +10,33 @@ import jax.numpy as jnp
 
 from ..platform import product
 
-VANISHED = -128.0  # exp of it is 0 in float32, so a step's log-decay below it says no more
+VANISHED = -128.0  # exp of it is 0 in float32, so smaller log-decays of a step are clipped to it
 
 
 def runs(segments):
-    """[B T] segment ids -> [B T] index of the run of equal ids a token is in, counted from 0.
+    """The index [B T], from 0, of the run of equal segment ids that each token is in.
 
-    Padding (0) belongs to the run before it, leading padding to the first: a state passes over it.
+    Padding (0) belongs to the run before it, or at the beginning to the first, since the state passes over it.
     """
     here = jnp.where(segments > 0, jnp.arange(segments.shape[1]), -1)
-    seen = jax.lax.cummax(here, axis=1)  # the place of the last real token so far
-    filled = jnp.where(seen < 0, 0, jnp.take_along_axis(segments, jnp.maximum(seen, 0), axis=1))
+    last = jax.lax.cummax(here, axis=1)  # the position of the last real token up to here
+    filled = jnp.where(last < 0, 0, jnp.take_along_axis(segments, jnp.maximum(last, 0), axis=1))
     before = jnp.pad(filled[:, :-1], ((0, 0), (1, 0)))
     return jnp.cumsum((before > 0) & (filled != before), axis=1, dtype=jnp.int32)
 
 
 def without_padding(segments, *arrays):
-    """Each [B T ...] array with zeros where segments is 0, in values and in gradients."""
+    """The arrays [B T ...] with zeros where segments is 0; gradients are zero there as well."""
     real = segments > 0
     return tuple(jnp.where(real.reshape(*real.shape, *[1] * (v.ndim - 2)), v, 0) for v in arrays)
 
 
 def cumulative(steps):
-    """[... C] log-decays in [-128, 0] -> (coarse, fine), two cumulative sums that add up to theirs.
+    """The cumulative sum of log-decays [... C] in [-128, 0], as two sums (coarse, fine) that add up to it.
 
-    One float32 sum of magnitude s carries an error of s/2^24 into every difference, hence into
-    decays close to 1. The coarse part is on a grid wide enough for its sums and differences to be
-    exact; the fine part stays so small that its rounding does not matter. Gradients flow through
-    the fine part alone.
+    A single float32 sum of magnitude s would have an error of s/2^24 in every difference, and so in decays close to 1.
+    The coarse part is rounded to a grid on which its sums and differences are exact; the fine part is so small that its
+    rounding does not matter. Only the fine part has gradients.
     """
     grid = -VANISHED * (1 << (steps.shape[-1] - 1).bit_length()) / 2**24
     coarse = jax.lax.stop_gradient(jnp.round(steps / grid) * grid)
@@ -45,9 +44,8 @@ def cumulative(steps):
 
 
 def chunk_length(length, chunk):
-    """The least multiple of 8 that covers `length` in as few chunks as `chunk` allows.
-
-    `length` itself where one chunk does; never more than `chunk`.
+    """The length of chunks: `length` if that is at most `chunk`; else the smallest multiple of 8 with which as few
+    chunks suffice as with `chunk`, but at most `chunk`.
     """
     if length <= chunk:
         return length
@@ -55,9 +53,9 @@ def chunk_length(length, chunk):
     return min(chunk, -(-length // (8 * count)) * 8)
 
 
-@jax.checkpoint  # the [C C] arrays of every head are made again in the backward pass, not kept
+@jax.checkpoint  # the arrays [C C] of every head are recomputed in the backward pass instead of stored
 def within(x, dt, b, c, coarse, fine, run):
-    """y [B Z G R C H] of what the tokens of a chunk give one another.
+    """The part of y [B Z G R C H] that comes from tokens of the same chunk.
 
     x [B Z G R C H], b and c [B Z G C M], dt and the sums of `cumulative` [B Z G R C], run [B Z C].
     """
@@ -65,17 +63,20 @@ def within(x, dt, b, c, coarse, fine, run):
     def gap(v):
         return v[..., :, None] - v[..., None, :]
 
-    seen = jnp.tril(jnp.ones((x.shape[-2],) * 2, bool))
+    visible = jnp.tril(jnp.ones((x.shape[-2],) * 2, bool))
     if run is not None:
-        seen = seen & (gap(run) == 0)[:, :, None, None]
-    decay = jnp.exp(jnp.where(seen, gap(coarse) + gap(fine), -jnp.inf))
+        visible = visible & (gap(run) == 0)[:, :, None, None]
+    decay = jnp.exp(jnp.where(visible, gap(coarse) + gap(fine), -jnp.inf))
     scores = product("bzgim,bzgjm->bzgij", c, b, dt.dtype)
     weights = (scores[:, :, :, None] * decay * dt[..., None, :]).astype(x.dtype)
     return product("bzgrij,bzgrjh->bzgrih", weights, x, dt.dtype)
 
 
 def between(kept, given, state):
-    """States before each chunk [B Z G R H M] and the last [B G R H M] of h <- kept h + given."""
+    """The state before each chunk [B Z G R H M], and the last state [B G R H M], of h <- kept h + given.
+
+    kept: the decay of each chunk.  given: what its tokens add.  state: before the first chunk.
+    """
 
     def chunk(h, now):
         kept, given = now
@@ -89,7 +90,7 @@ def between(kept, given, state):
 def xla(x, dt, a, b, c, *, d=None, segments=None, state=None, chunk=256):
     """`ssd` in chunks of at most `chunk` tokens, for any platform.
 
-    Products take the dtype of x and accumulate in float32; decays and the state are float32.
+    The operands of products have the dtype of x, and sums are float32; decays and the state are float32.
     """
     B, T, N, H = x.shape
     G, M = b.shape[2:]
@@ -103,7 +104,7 @@ def xla(x, dt, a, b, c, *, d=None, segments=None, state=None, chunk=256):
         run = runs(segments)
 
     def chunks(v, *heads):
-        """[B T N ...] -> [B Z G R C ...], with zeros behind the last token."""
+        """An array [B T N ...] as [B Z G R C ...], with zeros after the last token."""
         v = jnp.pad(v, ((0, 0), (0, Z * C - T), *[(0, 0)] * (v.ndim - 2)))
         v = v.reshape(B, Z, C, *heads, *v.shape[3:])
         return jnp.moveaxis(v, 2, 2 + len(heads))
@@ -115,7 +116,7 @@ def xla(x, dt, a, b, c, *, d=None, segments=None, state=None, chunk=256):
     since_entry, until_exit = coarse + fine, coarse[..., -1:] - coarse + (fine[..., -1:] - fine)
     if run is not None:
         run = jnp.pad(run, ((0, 0), (0, Z * C - T)), mode="edge").reshape(B, Z, C)
-        entry = jnp.pad(run[:, :-1, -1:], ((0, 0), (1, 0), (0, 0)))  # run 0 goes on from `state`
+        entry = jnp.pad(run[:, :-1, -1:], ((0, 0), (1, 0), (0, 0)))  # run 0 continues from `state`
         since_entry = jnp.where((run == entry)[:, :, None, None], since_entry, -jnp.inf)
         until_exit = jnp.where((run == run[..., -1:])[:, :, None, None], until_exit, -jnp.inf)
     since_entry, until_exit = jnp.exp(since_entry), jnp.exp(until_exit)

@@ -26,7 +26,7 @@ def test_the_mapping(run, tmp_path):
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
     assert rows["bert.encoder.layer.2.output.dense.weight"] == ["24×40", "F32", "layers/mlp_1/part/down/kernel[2]"]
     assert rows["cls.predictions.bias"] == ["61", "F32", "head_mlm/bias"]
-    assert "unused: it is of the head pooled, which is not loaded" in out
+    assert "unused: it belongs to the head pooled, which is not loaded" in out
     assert rows.keys() == {"tensor", *small.weights()}
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
 
@@ -41,7 +41,7 @@ def test_a_checkpoint(run, tmp_path):
 
 def test_mistakes(refused, tmp_path):
     assert "DEST" in refused("convert", small.folder(tmp_path / "in"))
-    assert "is no folder" in refused("convert", tmp_path / "no", tmp_path / "out")
+    assert "is not a folder" in refused("convert", tmp_path / "no", tmp_path / "out")
     assert "no head 'spam'" in refused("convert", tmp_path / "in", tmp_path / "out", "--head", "spam")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "diary.doc").write_text("mine")

@@ -191,25 +191,25 @@ def test_functions_from_outside(project):
     assert units_of(dict(kind="my_parts_1:pairs", width=3), rows, words, key).tolist() == [[0, 0, 0, 1, 1, 1]]
     drawn = redraw({"a": jnp.zeros(2)}, [("a", dict(kind="my_parts_1:sevens", value=2.0))], key)
     assert drawn["a"].tolist() == [14.0, 14.0]
-    with pytest.raises(SpecError, match=r"takes 3 arguments by position, and is given 2"):
+    with pytest.raises(SpecError, match=r"takes 3 positional arguments, but is called with 2"):
         redraw({"a": jnp.zeros(2)}, [("a", dict(kind="my_parts_1:pairs"))], key)
 
 
 MISTAKES = {
-    "no module": ("mixer", dict(kind="nowhere.parts:Echo"), "no module 'nowhere' for the kind .*searched were"),
+    "no module": ("mixer", dict(kind="nowhere.parts:Echo"), "no module 'nowhere' for the kind .* in .*run xfm in"),
     "no class": ("mixer", dict(kind="my_parts_1:Ecko"), r"has no 'Ecko' \(did you mean 'Echo'\?\)"),
     "broken": ("mixer", dict(kind="broken_parts:X"), "'broken_parts' .*ModuleNotFoundError.*'a_module_that_nobody"),
     "a reserved field": ("mixer", dict(kind="clashing_parts:Two"), "'clashing_parts' .*cannot be imported: .*name"),
-    "no method": ("mixer", dict(kind="my_parts_1:Still"), "'my_parts_1:Still' is no mixer: it has no method __call__"),
-    "no module of Flax": ("norm", dict(kind="my_parts_1:Plain"), r"is no norm: it is no flax\.linen\.Module"),
-    "no door": ("position", dict(kind="my_parts_1:Echo"), "is no position: it has no method add, bias"),
-    "a function": ("ffn", dict(kind="my_parts_1:pairs"), "is no ffn: it is a function, and a class is needed"),
+    "no method": ("mixer", dict(kind="my_parts_1:Still"), "Still' does not fit slot 'mixer': it has no method"),
+    "no module of Flax": ("norm", dict(kind="my_parts_1:Plain"), r"fit slot 'norm': it is not a flax\.linen\.Module"),
+    "no door": ("position", dict(kind="my_parts_1:Echo"), "does not fit slot 'position': it has no method add, bias"),
+    "a function": ("ffn", dict(kind="my_parts_1:pairs"), "fit slot 'ffn': it is a function, but must be a class"),
     "no field": ("mixer", dict(kind="my_parts_1:Echo", gian=1.0), r"has no field 'gian' \(did you mean 'gain'\?\)"),
     "a wrong value": ("mixer", dict(kind="my_parts_1:Echo", gain="loud"), "gain is 'loud'; it must be a number"),
-    "no objective": (OBJECTIVES, dict(kind="my_parts_1:Letters"), "is no objective: it has no method "),
+    "no objective": (OBJECTIVES, dict(kind="my_parts_1:Letters"), "does not fit slot 'objective': it has no method "),
     "a field that a spec cannot set": ("data", dict(kind="my_parts_1:Named"), "its field 'name' needs another name"),
-    "what xfm gives": (OBJECTIVES, dict(kind="my_parts_1:Noted", classes=2, model=1), "model is not for a spec to set"),
-    "no room for it": (OBJECTIVES, dict(kind="my_parts_1:Bare"), "has no field 'model', which xfm gives; declare it"),
+    "what xfm gives": (OBJECTIVES, dict(kind="my_parts_1:Noted", classes=2, model=1), "model cannot be set by a spec"),
+    "no room for it": (OBJECTIVES, dict(kind="my_parts_1:Bare"), "has no field 'model', which xfm sets; declare it"),
 }  # fmt: skip
 
 

@@ -63,7 +63,7 @@ def run(line: list[str]) -> None:
     words, overrides = split_overrides(line)
     arguments = parser().parse_args(words)
     if overrides and not arguments.takes_config:
-        raise XfmError(f"--config.{overrides[0]} is of no use here")
+        raise XfmError(f"--config.{overrides[0]} has no effect here")
     arguments.overrides = overrides
     arguments.run(arguments)
 

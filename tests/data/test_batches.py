@@ -60,7 +60,7 @@ def test_arrays_stay_together():
 
 
 def test_bad_batches():
-    with pytest.raises(XfmError, match="holds no rows"):
+    with pytest.raises(XfmError, match="has no rows"):
         Batches(numbered(0), 4, seed=0)
     with pytest.raises(XfmError, match="batch=0 is not"):
         Batches(numbered(4), 0, seed=0)

@@ -143,7 +143,7 @@ def test_json_that_is_nested_too_deeply(tmp_path):
     for kind, name in (("text", "a.jsonl"), ("labelled", "a.jsonl"), ("spans", "a.json")):
         (tmp_path / kind).mkdir()
         (tmp_path / kind / name).write_text('{"a": ' + "[" * 200_000)
-        with pytest.raises(XfmError, match=f"{name}(:1)? is not JSON: it is nested too deeply"):
+        with pytest.raises(XfmError, match=f"{name}(:1)? is not valid JSON: it is nested too deeply"):
             open_data(dict(kind=kind, path=str(tmp_path / kind), tokenizer=BYTES), tmp_path)
 
 

@@ -140,7 +140,7 @@ def test_windows_cover_all():
             found = list(windows(count, room, stride))
             assert set().union(*found) == set(range(count)) and all(len(w) <= room for w in found)
             assert all(b.start - a.start == stride for a, b in zip(found, found[1:], strict=False))
-    with pytest.raises(XfmError, match="stride=8 leaves tokens out"):
+    with pytest.raises(XfmError, match="stride=8 does not fit windows of 7 tokens"):
         list(windows(20, 7, 8))
 
 

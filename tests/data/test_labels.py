@@ -33,13 +33,14 @@ def test_a_label_names_a_class(value, name):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (None, "None in column 'label', so no label; fill it in, or remove the row"),
-        ("", "'' in column 'label', so no label; fill it in, or remove the row"),
-        ("  ", "'  ' in column 'label', so no label; fill it in, or remove the row"),
-        ("NA", "'NA' in column 'label', so no label; .*, or list 'NA' in 'classes' if it is one"),
-        (" nan ", "so no label"), ("null", "so no label"), ("None", "so no label"), (b"N/A", "so no label"),
-        (float("nan"), "nan in column 'label', so no label; fill it in, or remove the row"),
-        (np.float32("nan"), "so no label"),
+        (None, "None in column 'label', so it has no label; fill it in, or remove the row"),
+        ("", "'' in column 'label', so it has no label; fill it in, or remove the row"),
+        ("  ", "'  ' in column 'label', so it has no label; fill it in, or remove the row"),
+        ("NA", "'NA' in column 'label', so it has no label; .*, or list 'NA' in 'classes' if it is one"),
+        (" nan ", "so it has no label"), ("null", "so it has no label"), ("None", "so it has no label"),
+        (b"N/A", "so it has no label"),
+        (float("nan"), "nan in column 'label', so it has no label; fill it in, or remove the row"),
+        (np.float32("nan"), "so it has no label"),
         (0.5, "0.5 in column 'label', where the name of a class should be; .* labels='numbers'"),
         (float("inf"), "inf in .* name of a class"), (1e300, r"1e\+300 in .* name of a class"),
         (True, "True in column 'label', where one name of a class should be, or list 'True' in 'classes'"),
@@ -69,7 +70,7 @@ def test_what_is_listed_names_a_class():
         assert name_of(value, "f:1", "column", known) == name
     assert name_of(" NA ", "f:1", "column", known) == "NA"
     for wrong, words in (
-        ("good", "classes='good' is no list"), (2, "classes=2 is no list"), ((1, "1"), "holds '1' twice"),
+        ("good", "classes='good' is not a list"), (2, "classes=2 is not a list"), ((1, "1"), "holds '1' twice"),
         (("a", None), "holds None; a class is a text or a whole number"), ((0.5,), "holds 0.5"),
         (((1,),), r"holds \(1,\)"),
     ):  # fmt: skip
@@ -169,7 +170,7 @@ def test_a_row_without_the_column_is_named(tmp_path):
     path = table(tmp_path / "a", [dict(text="a", label="x"), dict(text="a")] * 9)
     with pytest.raises(XfmError, match="all.jsonl:[0-9]+ has no column 'label'"):
         opened("labelled", path, tmp_path)
-    with pytest.raises(SpecError, match="classes=.* are listed, and labels='numbers' have none"):
+    with pytest.raises(SpecError, match="classes=.* are given, but labels='numbers' has no classes"):
         opened("labelled", path, tmp_path, labels="numbers", classes=("a", "b"))
 
 
@@ -216,7 +217,7 @@ def test_surplus_cells_are_refused_or_told(tmp_path, name, between, kind):
     data = opened(kind, path, tmp_path, ragged="skip", **fields)
     assert len(data.train) + len(data.valid) == 30
     (note,) = data.notes
-    assert re.fullmatch(rf"lines left out for their number of cells: 2, the first of them .*{name}:32", note)
+    assert re.fullmatch(rf"lines left out because of their number of cells: 2, the first one .*{name}:32", note)
     with pytest.raises(SpecError, match="ragged='drop' is not one of refuse, skip"):
         opened(kind, path, tmp_path, ragged="drop", **fields)
 
@@ -228,7 +229,7 @@ def test_glue_reads_lines_that_are_cut_and_says_so(tmp_path):
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / name).write_text("\n".join(lines) + "\n")
     data = opened("labelled", tmp_path, tmp_path, layout="qqp")
-    assert len(data.train) == len(data.valid) == 2 and "left out for their number of cells: 4" in data.notes[0]
+    assert len(data.train) == len(data.valid) == 2 and "left out because of their number of cells: 4" in data.notes[0]
     for name in ("train.tsv", "dev.tsv"):
         (tmp_path / name).write_text("sentence\tlabel\na\tb\t1\nc\t1\n")
     with pytest.raises(XfmError, match="train.tsv:2 has 3 cells"):

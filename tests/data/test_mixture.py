@@ -101,7 +101,7 @@ def test_same_again(corpora, tmp_path):
         (dict(weights=dict(large=1, small=0)), "the weight of part 'small' is 0"),
         (dict(weights=dict(large=1, small=float("nan"))), "nan"),
         (dict(parts={}), "names no corpus"),
-        (dict(parts=dict(own=dict(length=9))), "'length' is of the whole mixture"),
+        (dict(parts=dict(own=dict(length=9))), "part 'own' sets 'length', which belongs to the whole mixture"),
         (dict(parts=dict(own=dict(fold="x"))), "'fold'"),
         (dict(packing="streem"), "'streem'"),
     ],

@@ -120,13 +120,13 @@ def test_standard_library(tmp_path):
     [
         ("a.txt", b"fine \xff not", r"a\.txt:1 is not UTF-8 at byte 5 .* errors='replace'"),
         ("a.jsonl", b'{"text": "x"}\n{"text": \xff}\n', r"a\.jsonl:2 is not UTF-8 at byte 23"),
-        ("a.jsonl", b'{"text": "x"}\n\n{"text"\n', r"a\.jsonl:3 is not JSON"),
+        ("a.jsonl", b'{"text": "x"}\n\n{"text"\n', r"a\.jsonl:3 is not valid JSON"),
         ("a.jsonl", b"[1]\n", r"a\.jsonl:1 is not a JSON object"),
         ("a.jsonl", b'{"body": "x"}\n', r"a\.jsonl:1 has no text in field 'text'.*: body"),
         ("a.jsonl", b'{"text": 5}\n', r"a\.jsonl:1 has a int in field 'text'"),
         ("a.parquet", b"PAR1 no", r"a\.parquet is not a readable parquet file"),
-        ("a.csv", b"a,b", r"holds no file that ends in one of \.txt, \.md"),
-        ("a.txt", b"short", r"split of .* fills no row of 32 tokens: it has \d+ tokens in \d doc"),
+        ("a.csv", b"a,b", r"has no file that ends in one of \.txt, \.md"),
+        ("a.txt", b"short", r"split of .* does not fill a single row of 32 tokens: it has \d+ tokens in \d doc"),
     ],
 )
 def test_bad_inputs(name, content, message, tmp_path):

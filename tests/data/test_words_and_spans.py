@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from xfm.batch import part_of, prefixes, texts_of_row
 from xfm.data import open_data
 from xfm.data.tagged import aligned_words, owners
 from xfm.errors import XfmError
@@ -51,13 +52,13 @@ def test_conll_columns(tmp_path):
     assert open_data({**spec, "column": 1}, tmp_path).valid.truth == [["NN", "NN"], ["PRP", "VB"]]
     (tmp_path / "dev.conll").write_text("it O\n\nHe O\nNew York B-LOC\n")
     with pytest.raises(
-        XfmError, match="dev.conll:4 has 3 columns where line 3, of the same sentence, has 2; a word holds"
+        XfmError, match="dev.conll:4 has 3 columns where line 3, of the same sentence, has 2; a word cannot"
     ):
         open_data(spec, tmp_path)
     (tmp_path / "dev.conll").write_text("it x O\n\nHe O\n")  # sentences may differ
     assert open_data(spec, tmp_path).valid.truth == [["O"], ["O"]]
     (tmp_path / "dev.conll").write_text("it\n")
-    with pytest.raises(XfmError, match="dev.conll:1 has no tag beside 'it'"):
+    with pytest.raises(XfmError, match="dev.conll:1 has no tag after 'it'"):
         open_data(spec, tmp_path)
 
 
@@ -110,12 +111,12 @@ def test_answers_stand_in_the_windows_that_hold_them(tmp_path):
     source, held, seen = data.train, 0, {0: set(), 1: set()}
     for i in range(len(source)):
         row = source[i]
-        number, places = source.places(i)
+        number, characters = source.characters(i)
         start = source.start(i)
         assert row["types"][start] == 1 and row["tokens"][start - 1] == 3
-        text = CONTEXT[places[0, 0] : places[-1, 1]]
-        assert data.tokenizer.decode(row["tokens"][start : start + len(places)]).strip("\ufffd") in text
-        seen[number] |= set(range(places[0, 0], places[-1, 1]))
+        text = CONTEXT[characters[0, 0] : characters[-1, 1]]
+        assert data.tokenizer.decode(row["tokens"][start : start + len(characters)]).strip("\ufffd") in text
+        seen[number] |= set(range(characters[0, 0], characters[-1, 1]))
         first, last = row["labels"]
         if first:
             held += 1
@@ -130,14 +131,14 @@ def test_a_file_that_is_no_squad(tmp_path):
     text = (tmp_path / "dev.json").read_text()
     for wrong, words in (
         (text.replace('"answer_start": ', '"answer_start": 1'), "does not read '1875' at character"),
-        (text.replace("paragraphs", "pages"), "not laid out as SQuAD is .KeyError: 'paragraphs'"),
-        ("[]", "not laid out as SQuAD"),
+        (text.replace("paragraphs", "pages"), "not in SQuAD's format .KeyError: 'paragraphs'"),
+        ("[]", "not in SQuAD's format"),
     ):
         (tmp_path / "dev.json").write_text(wrong)
         with pytest.raises(XfmError, match=words):
             open_data(spec, tmp_path)
     squad(tmp_path)
-    with pytest.raises(XfmError, match="length=8 leaves no room for a text beside a question of 17 tokens"):
+    with pytest.raises(XfmError, match="length=8 leaves no room for a context after a question of 17 tokens"):
         open_data({**spec, "length": 8}, tmp_path)
 
 
@@ -147,8 +148,10 @@ def test_pairs_and_triples(tmp_path):
     spec = dict(kind="pairs", path=str(tmp_path), validation=0.4, tokenizer=dict(kind="bytes"), length=12)
     data = open_data({**spec, "texts": ("query", "positive", "negative"), "prompts": ("ask: ", "", "")}, tmp_path)
     row = data.train[0]
-    assert row["tokens"].shape == (3, 12) and set(row) == {"tokens", "segments", "types"}
-    texts = [data.tokenizer.decode(tokens) for tokens in row["tokens"]]
+    assert prefixes(row) == ("", "negative", "positive") and len(row) == 9
+    parts = [part_of(row, prefix) for prefix in texts_of_row(3)]
+    assert all(part["tokens"].shape == (12,) and set(part) == {"tokens", "segments", "types"} for part in parts)
+    texts = [data.tokenizer.decode(part["tokens"]) for part in parts]
     assert [t[:-1] for t in texts] == ["ask: q", "p", "n"] and len({t[-1] for t in texts}) == 1
     scored = open_data({**spec, "label": "score", "scale": 5.0}, tmp_path).train[0]
     assert scored["labels"].dtype == np.float32 and 0 <= scored["labels"] <= 1

@@ -7,7 +7,7 @@ import xfm
 from tests.hub import small
 from xfm.errors import XfmError
 from xfm.hub import buffers
-from xfm.hub.checkpoint import planned
+from xfm.hub.checkpoint import prepared
 from xfm.hub.families import FAMILIES, roformer
 from xfm.hub.settings import Settings
 
@@ -35,10 +35,10 @@ STORED = [
 @pytest.mark.parametrize("name,tensor,right,wrong", STORED)
 def test_they_are_what_the_network_computes(name, tensor, right, wrong, tmp_path):
     arrays = {n: x for n, x in small.weights(name).items() if n != tensor}
-    with planned(small.folder(tmp_path / "right", arrays | {tensor: np.array(right)}, name=name)) as plan:
+    with prepared(small.folder(tmp_path / "right", arrays | {tensor: np.array(right)}, name=name)) as plan:
         assert tensor in plan.unused
     folder = small.folder(tmp_path / "wrong", arrays | {tensor: np.ascontiguousarray(wrong)}, name=name)
-    with pytest.raises(XfmError, match=f"holds {tensor}, which is not what this"), planned(folder):
+    with pytest.raises(XfmError, match=f"the file's {tensor} differs from what this"), prepared(folder):
         pass
 
 
@@ -65,5 +65,5 @@ def test_a_number_beyond_float32_is_refused(tmp_path):
         fine = xfm.load(small.folder(tmp_path / "fine", arrays, name=name), place=lambda path, array: array)
         assert fine.params
         arrays[tensor].flat[-1] = -1e300
-        with pytest.raises(XfmError, match=f"{tensor} holds 1e.300, which is too large for float32"):
+        with pytest.raises(XfmError, match=f"{tensor} has 1e.300, which is too large for float32"):
             xfm.load(small.folder(tmp_path / "huge", arrays, name=name), place=lambda path, array: array)

@@ -60,7 +60,7 @@ def test_long_texts_and_short_limits(tokenizer):
 def test_a_checkpoint_without_any_file_of_a_tokeniser(tmp_path):
     m = load(small.folder(tmp_path, small.weights("canine_model"), "canine_model"))
     assert m.tokenizer.read("a")[0] == [[CLS, 97, SEP]]
-    with pytest.raises(XfmError, match="input_ids hold 1114112; those of this checkpoint are 0 to 1114111"):
+    with pytest.raises(XfmError, match="input_ids contain 1114112; this checkpoint has 0 to 1114111"):
         m(input_ids=np.full((1, 8), 0x110000))
 
 

@@ -335,7 +335,7 @@ def test_refused(folder, case):
 def test_an_epsilon_is_refused_by_the_rule_of_fields(folder, text):
     raw("layer_norm_eps", text)(folder)
     with pytest.raises(
-        XfmError, match=r"config.json describes no network: norm 'layernorm': eps is .*a number above 0"
+        XfmError, match=r"config.json does not describe a valid network: norm 'layernorm': eps is .*a number above 0"
     ):
         xfm.load(folder)
 

@@ -116,7 +116,7 @@ class TestSafetensors:
 
     def test_names_are_no_paths(self, tmp_path, no_partial_model):
         arrays = small.weights() | {"../../../outside": np.zeros(2, np.float32)}
-        refused(small.folder(tmp_path, arrays), "../../../outside", "makes no use")
+        refused(small.folder(tmp_path, arrays), "../../../outside", "does not use")
         assert not no_partial_model
 
 
@@ -137,7 +137,7 @@ class TestIndex:
         refused(self.index(tmp_path, {WORD: "model-2.safetensors"}), "model-2.safetensors", "not there")
 
     def test_a_tensor_that_is_not_there(self, tmp_path):
-        refused(self.index(tmp_path, {"a": "model-00001-of-00001.safetensors"}), "holds 'a', and it does not")
+        refused(self.index(tmp_path, {"a": "model-00001-of-00001.safetensors"}), "has 'a', but it does not")
 
     @pytest.mark.parametrize("content", ["{}", '{"weight_map": 3}', '{"weight_map": {"a": 3}}', "[]", "{"])
     def test_no_map(self, tmp_path, content):
@@ -160,7 +160,7 @@ class TestPickles:
     def test_nothing(self, tmp_path):
         small.folder(tmp_path).joinpath("model.safetensors").unlink()
         refused(tmp_path, "no weights")
-        refused(tmp_path / "elsewhere", "is no folder")
+        refused(tmp_path / "elsewhere", "is not a folder")
 
 
 class TestConfig:
@@ -218,7 +218,7 @@ class TestTensors:
 
     def test_unused(self, tmp_path, no_partial_model):
         arrays = small.weights() | {"bert.encoder.layer.0.adapter.weight": np.zeros((2, 2), np.float32)}
-        refused(small.folder(tmp_path, arrays), "encoder.layer.0.adapter.weight", "makes no use")
+        refused(small.folder(tmp_path, arrays), "encoder.layer.0.adapter.weight", "does not use")
         assert not no_partial_model
 
     def test_another_shape(self, tmp_path, no_partial_model):
@@ -230,7 +230,7 @@ class TestTensors:
     def test_two_names_of_one(self, tmp_path):
         arrays = small.weights()
         arrays["embeddings.word_embeddings.weight"] = arrays[WORD]
-        refused(small.folder(tmp_path, arrays), "one and the same")
+        refused(small.folder(tmp_path, arrays), "names of the same tensor")
 
     def test_a_tied_tensor_that_differs(self, tmp_path):
         arrays = small.weights() | {"cls.predictions.decoder.weight": small.weights()[WORD] + 1}
@@ -241,7 +241,7 @@ class TestTensors:
 
     def test_a_head_that_is_not_there(self, tmp_path):
         folder = small.folder(tmp_path)
-        refused(folder, "no head 'token_classification'", head="token_classification")
+        refused(folder, "do not have the head 'token_classification'", head="token_classification")
         refused(folder, "did you mean 'masked_lm'", head="maskedlm")
         refused(folder, "revision", revision="main")
 
@@ -304,14 +304,14 @@ class TestInputs:
     @pytest.mark.parametrize(
         "words, given",
         [
-            ("input_ids hold 61; those of this checkpoint are 0 to 60", dict(input_ids=[[5, 61]])),
-            ("input_ids hold -1", dict(input_ids=[[5, -1]])),
+            ("input_ids contain 61; this checkpoint has 0 to 60", dict(input_ids=[[5, 61]])),
+            ("input_ids contain -1", dict(input_ids=[[5, -1]])),
             ("whole numbers", dict(input_ids=[[0.5, 2.0]])),
             ("[batch, length]", dict(input_ids=[5, 6])),
-            ("token_type_ids hold 3", dict(input_ids=[[5, 6]], token_type_ids=[[0, 3]])),
-            ("attention_mask have shape (1, 3)", dict(input_ids=[[5, 6]], attention_mask=[[1, 1, 1]])),
-            ("positions hold 19", dict(input_ids=[[5] * 20])),
-            ("positions hold 99", dict(input_ids=[[5, 6]], position_ids=[[0, 99]])),
+            ("token_type_ids contain 3", dict(input_ids=[[5, 6]], token_type_ids=[[0, 3]])),
+            ("attention_mask have the shape (1, 3)", dict(input_ids=[[5, 6]], attention_mask=[[1, 1, 1]])),
+            ("positions contain 19", dict(input_ids=[[5] * 20])),
+            ("positions contain 99", dict(input_ids=[[5, 6]], position_ids=[[0, 99]])),
         ],
     )
     def test_out_of_range(self, m, words, given):
@@ -364,14 +364,14 @@ class TestHub:
             raise error
 
         monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-        refused("somebody/something", "could not be had from the Hub")
+        refused("somebody/something", "could not be fetched from the Hub")
         refused("somebody/something", "at revision 'v2'", revision="v2")
 
     def test_offline(self, tmp_path, monkeypatch):
         constants = pytest.importorskip("huggingface_hub.constants")
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-        refused("somebody/something", "somebody/something is no folder here", "HF_HUB_OFFLINE is set")
+        refused("somebody/something", "somebody/something is not a folder here", "HF_HUB_OFFLINE is set")
 
     def test_without_the_library(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "huggingface_hub", None)

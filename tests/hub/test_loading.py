@@ -10,7 +10,7 @@ import xfm
 from tests.hub import small
 from xfm.errors import XfmError
 from xfm.hub import files, load, sharded, weights
-from xfm.hub.checkpoint import planned
+from xfm.hub.checkpoint import prepared
 from xfm.paths import flatten
 from xfm.sharding import RULES, make_mesh, params_sharding
 
@@ -84,13 +84,13 @@ def test_what_is_left_and_why(tmp_path):
         "cls.predictions.decoder.weight": small.weights()["bert.embeddings.word_embeddings.weight"],
     }
     folder = small.folder(tmp_path, arrays)
-    with planned(folder, head="masked_lm") as plan:
+    with prepared(folder, head="masked_lm") as plan:
         assert plan.unused == {
             "bert.embeddings.position_ids": "it only counts 0, 1, 2, …",
-            "bert.pooler.dense.bias": "it is of the head pooled, which is not loaded",
-            "bert.pooler.dense.weight": "it is of the head pooled, which is not loaded",
-            "cls.seq_relationship.bias": "it is of the head next_sentence, which is not loaded",
-            "cls.seq_relationship.weight": "it is of the head next_sentence, which is not loaded",
+            "bert.pooler.dense.bias": "it belongs to the head pooled, which is not loaded",
+            "bert.pooler.dense.weight": "it belongs to the head pooled, which is not loaded",
+            "cls.seq_relationship.bias": "it belongs to the head next_sentence, which is not loaded",
+            "cls.seq_relationship.weight": "it belongs to the head next_sentence, which is not loaded",
             "cls.predictions.decoder.weight": "it repeats embeddings.word_embeddings.weight",
         }
     assert xfm.load(folder, head="masked_lm").heads.keys() == {"masked_lm"}

@@ -194,13 +194,13 @@ class TestWholeOrNotAtAll:
     def test_other_things_stay(self, m, tmp_path, name):
         (tmp_path / "out" / name).parent.mkdir(parents=True)
         (tmp_path / "out" / name).write_text("mine")
-        with pytest.raises(XfmError, match="no file of a checkpoint"):
+        with pytest.raises(XfmError, match="not a file of a checkpoint"):
             m.save(tmp_path / "out")
         assert tree(tmp_path / "out") == {name: b"mine"}
 
     def test_a_file_of_that_name(self, m, tmp_path):
         (tmp_path / "out").write_text("mine")
-        with pytest.raises(XfmError, match="holds a file"):
+        with pytest.raises(XfmError, match="is a file; give a new folder"):
             m.save(tmp_path / "out")
         assert (tmp_path / "out").read_text() == "mine"
 

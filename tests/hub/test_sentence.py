@@ -256,9 +256,9 @@ def test_wrong_options(options, says, folder):
 
 def test_bad_sentences(folder):
     encoder = sentence_encoder(folder)
-    with pytest.raises(XfmError, match="number 1.*NoneType"):
+    with pytest.raises(XfmError, match="sentence 1.*NoneType"):
         encoder.encode(["a", None])
-    with pytest.raises(XfmError, match="one vector"):
+    with pytest.raises(XfmError, match="a single vector"):
         encoder.encode(["a"], precision="int8")
     start = time.monotonic()
     assert np.isfinite(encoder.encode(["x " * 5_000_000, ""])).all()
@@ -288,9 +288,9 @@ def test_modules_that_are_refused(row, says, folder):
     [
         ("2_Dense/config.json", dict(activation_function="os.system"), "activation"),
         ("2_Dense/config.json", dict(out_features=7), "shape"),
-        ("2_Dense/config.json", dict(bias=False), "asks for linear.weight"),
+        ("2_Dense/config.json", dict(bias=False), "requires linear.weight"),
         ("1_Pooling/config.json", dict(pooling_mode=["mean", "sum"]), "pooling mode 'sum'"),
-        ("1_Pooling/config.json", dict(pooling_mode="mean"), "takes 96 numbers and is given 16"),
+        ("1_Pooling/config.json", dict(pooling_mode="mean"), "takes 96 numbers, but is given 16"),
         ("config_sentence_transformers.json", dict(similarity_fn_name="haversine"), "haversine"),
         ("config_sentence_transformers.json", dict(default_prompt_name="none"), "default_prompt_name"),
     ],

@@ -109,7 +109,7 @@ def test_a_bad_line_is_named_and_what_was_made_is_kept(encoder, tmp_path, monkey
             embed_lines(encoder, Pipe(b"a\nb\nc\nd\xff\n"), target)
         target.seek(0)
         assert len(np.load(target)) == 2
-    with pytest.raises(XfmError, match="needs them all at once"):
+    with pytest.raises(XfmError, match="needs all vectors at once"):
         embed_lines(encoder, Pipe(b"a\n"), Pipe(), precision="int8")
 
 

@@ -39,7 +39,7 @@ def test_the_wrong_end_token_means_the_highest_id():
 def test_a_towers_unknown_key_is_refused_with_its_place():
     with pytest.raises(XfmError, match=r"text_config sets rope_theta"):
         network(clip.WHOLE_CLIP, text_config=dict(rope_theta=1e4), vision_config={})
-    with pytest.raises(XfmError, match="holds the settings of a network"):
+    with pytest.raises(XfmError, match="must be an object with a network's settings"):
         network(clip.WHOLE_CLIP, text_config=7)
 
 
@@ -70,7 +70,7 @@ def test_mt5_is_gated_where_config_is_silent():
 
 @pytest.mark.parametrize(
     "said,reason",
-    [({"feed_forward_proj": "gated-gelu-new"}, "an activation's name or 'gated-' with one"),
+    [({"feed_forward_proj": "gated-gelu-new"}, "an activation, or 'gated-' and an activation"),
      ({"feed_forward_proj": "gated-sine"}, "xfm knows"), ({"is_gated_act": True}, "is_gated_act")],
 )  # fmt: skip
 def test_what_t5_cannot_be(said, reason):

@@ -47,7 +47,7 @@ REFUSED = {
     "code beside a known class": (dict(tokenizer_class="BertTokenizer", auto_map=CODE), {}, "KoMorphTokenizer"),
     "code, older form": (dict(auto_map=["tokenization.MyTokenizer", None]), {}, "MyTokenizer"),
     "code, in config.json": ({}, dict(auto_map=CODE), "KoMorphTokenizer"),
-    "files of another class": (dict(tokenizer_class="AlbertTokenizer"), {}, "no spm.model or"),
+    "files of another class": (dict(tokenizer_class="AlbertTokenizer"), {}, "it needs tokenizer.json, or spm.model or"),
     "nothing that is whole": ({}, dict(model_type="modernbert"), "modernbert"),
 }
 

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 import xfm
 from tests.hub import small
 from xfm.hub import keys
-from xfm.hub.checkpoint import planned
+from xfm.hub.checkpoint import prepared
 from xfm.hub.matching import match
 
 DECODER = "cls.predictions.decoder"
@@ -31,7 +31,7 @@ def test_the_decoder_has_a_table_and_a_bias_of_its_own(tmp_path):
 def test_files_without_the_decoders_bias(tmp_path):
     """They are of releases in which both biases were one."""
     arrays = {n: x for n, x in small.weights("bert_mlm_untied").items() if n != f"{DECODER}.bias"}
-    with planned(small.folder(tmp_path, arrays, name="bert_mlm_untied")) as plan:
+    with prepared(small.folder(tmp_path, arrays, name="bert_mlm_untied")) as plan:
         (piece,) = plan.assigned["head_mlm/bias"]
         assert piece.at.name == "cls.predictions.bias" and plan.assigned["head_mlm/table"]
 
@@ -51,7 +51,7 @@ def test_every_family_of_berts_kind(name, tmp_path):
     config = small.config(name)
     rows, width = config["vocab_size"], config.get("embedding_size") or config.get("dim") or config["hidden_size"]
     arrays |= {f"{table}.weight": np.ones((rows, width), np.float32)}
-    with planned(small.folder(tmp_path, arrays, name=name, tie_word_embeddings=False), "masked_lm") as plan:
+    with prepared(small.folder(tmp_path, arrays, name=name, tie_word_embeddings=False), "masked_lm") as plan:
         (piece,) = plan.assigned["head_mlm/table"]
         assert piece.at.name == f"{table}.weight"
         m = match(keys.complete(plan.checkpoint.spec), family=plan.checkpoint.family.model_type)

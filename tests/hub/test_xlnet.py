@@ -25,16 +25,16 @@ def model(tmp_path):
 @pytest.mark.parametrize(
     "given,said",
     [
-        (dict(mems=IDS), "xlnet takes no input 'mems'"),
-        (dict(use_mems=IDS), "xlnet takes no input 'use_mems'"),
-        (dict(position_ids=IDS), "counts distances and takes no position_ids"),
-        (dict(perm_mask=np.zeros((2, 11))), r"perm_mask have shape \(2, 11\)"),
-        (dict(perm_mask=np.zeros((2, 11, 10))), r"perm_mask have shape \(2, 11, 10\)"),
-        (dict(perm_mask=np.full((2, 11, 11), "a")), "perm_mask are numbers"),
-        (dict(target_mapping=0.5 * ONE), "target_mapping is 1 at one token"),
-        (dict(target_mapping=ONE[:, [0, 0]]), "at no token twice"),
-        (dict(target_mapping=0 * ONE), "target_mapping is 1 at one token"),
-        (dict(input_ids=IDS + 40), "input_ids hold 68"),
+        (dict(mems=IDS), "xlnet has no input 'mems'"),
+        (dict(use_mems=IDS), "xlnet has no input 'use_mems'"),
+        (dict(position_ids=IDS), "has relative positions and takes no position_ids"),
+        (dict(perm_mask=np.zeros((2, 11))), r"perm_mask have the shape \(2, 11\)"),
+        (dict(perm_mask=np.zeros((2, 11, 10))), r"perm_mask have the shape \(2, 11, 10\)"),
+        (dict(perm_mask=np.full((2, 11, 11), "a")), "perm_mask are <U1; they must be numbers"),
+        (dict(target_mapping=0.5 * ONE), "target_mapping must be 1 at one token"),
+        (dict(target_mapping=ONE[:, [0, 0]]), "another token in each"),
+        (dict(target_mapping=0 * ONE), "target_mapping must be 1 at one token"),
+        (dict(input_ids=IDS + 40), "input_ids contain 68"),
     ],
 )
 def test_what_is_refused(model, given, said):
@@ -61,7 +61,7 @@ def test_settings_that_are_refused(tmp_path, name, changes, said):
 def test_half_of_the_rows_need_a_half(tmp_path):
     m = load(folder(tmp_path, "xlnet_tags"))
     assert m(IDS)["logits"].shape == (2, 11, 4)
-    with pytest.raises(XfmError, match="half of the rows are read backwards, and 3 have no half"):
+    with pytest.raises(XfmError, match="half of the rows are read backwards; 3 rows have no half"):
         m(np.concatenate([IDS, IDS[:1]]))
 
 

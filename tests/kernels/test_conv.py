@@ -135,15 +135,15 @@ X = jnp.zeros((B, T, 6))
 MISTAKES = {
     "taps": (lambda: depthwise(X, jnp.zeros((3, 5))), ValueError, "a tap has shape .5,., which does not broadcast"),
     "a wider result": (lambda: depthwise(X, jnp.zeros((3, 4, 1, 1, 6))), ValueError, "does not broadcast to x"),
-    "reach": (lambda: depthwise(X, jnp.zeros((3, 6)), before=3), ValueError, "0 to 2 reach before the token, not 3"),
-    "groups": (lambda: grouped(X, jnp.zeros((3, 4, 6))), ValueError, "6 channels do not divide into groups of 4"),
+    "reach": (lambda: depthwise(X, jnp.zeros((3, 6)), before=3), ValueError, "with 3 taps it must be from 0 to 2"),
+    "groups": (lambda: grouped(X, jnp.zeros((3, 4, 6))), ValueError, "6 channels cannot be divided into groups of 4"),
     "outputs": (lambda: grouped(X, jnp.zeros((3, 3, 5))), ValueError, "or 5 outputs among the groups"),
     "bias": (lambda: grouped(X, jnp.zeros((3, 6, 4)), bias=jnp.zeros(6)), ValueError, r"bias has shape \(6,\)"),
     "segments": (lambda: neighbours(X, 3, segments=jnp.ones((B, 3), int)), ValueError, "segments has shape"),
-    "floats": (lambda: neighbours(X, 3, segments=jnp.ones((B, T))), ValueError, "segments is of an integer dtype"),
-    "whole numbers": (lambda: neighbours(X.astype(int), 3), ValueError, "x is an array .* of a floating dtype"),
+    "floats": (lambda: neighbours(X, 3, segments=jnp.ones((B, T))), ValueError, "it must be of an integer dtype"),
+    "whole numbers": (lambda: neighbours(X.astype(int), 3), ValueError, "x is .* of a floating dtype"),
     "a tail that is not read": (
-        lambda: depthwise(X, jnp.zeros((3, 6)), tail=jnp.zeros((B, 2, 6))), ValueError, "only a causal convolution"
+        lambda: depthwise(X, jnp.zeros((3, 6)), tail=jnp.zeros((B, 2, 6))), ValueError, "a tail needs a causal"
     ),
     "whose tail": (
         lambda: depthwise(X, jnp.zeros((3, 6)), before=2, segments=SEGMENTS, tail=jnp.zeros((B, 2, 6))),

@@ -3,11 +3,13 @@
 Nothing here is compiled: shapes come from `eval_shape`, numbers from NumPy.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,7 @@ from xfm.spec import build
 B, T, D, N = 3, 13, 16, 3
 PADDED = np.array([[1] * 9 + [0] * 4, [0] * 2 + [1] * 11, [0] * T], np.int32)  # the last row is all padding
 PACKED = np.array([[1] * 4 + [0] + [1] * 3 + [2] * 3 + [0] * 2, [1] * T, [2] * 5 + [1] * 8], np.int32)
+TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
 SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
 GRID = (3, 4)  # a class token and 12 patches
 
@@ -50,17 +53,18 @@ def away(shapes: Any) -> Any:
 
 def packed(**known: Any) -> Context:
     """Of rows with several texts and with padding between and after them."""
-    return Context.of({"segments": jnp.asarray(PACKED)}, **known)
+    return Context.of({"segments": jnp.asarray(PACKED), "types": TOKENS % 3}, **known)
 
 
-def shared() -> dict[str, Any]:
-    """What parts find in ctx.shared."""
+def known() -> dict[str, Any]:
+    """What parts find in their context beside segments and positions."""
     return dict(
         tokens=TOKENS,
+        types=TOKENS % 3,
         heads=dict(pooled=normal(3, B, D)),
         embedding=normal(4, 11, D),
-        embedded=stream(5),
-        bias=Slopes(np.float32(SLOPES)),
+        relative=dict(bias=Slopes(np.float32(SLOPES))),
+        shared=dict(embedded=stream(5)),
     )
 
 
@@ -75,7 +79,7 @@ def batch(kind: str) -> dict[str, np.ndarray]:
 
 def position_inputs(kind: str) -> tuple:
     on_grid = kind.endswith("_2d") or kind == "relative_grid"
-    ctx = Context(grid=GRID, shared=shared()) if on_grid else packed(shared=shared())
+    ctx = Context(grid=GRID, **known()) if on_grid else packed(**known())
     ctx = ctx.replace(grid=(2, 7)) if kind == "grid_decay" else ctx
     return (stream(), *(normal(seed, B, T, N, 8) for seed in (8, 9, 10)), ctx)
 
@@ -90,9 +94,9 @@ def sight_inputs(kind: str) -> tuple:
 # What the method of each slot takes, by kind.
 INPUTS: dict[str, Callable[[str], tuple]] = {
     "norm": lambda kind: (3 * stream() + 1,),
-    "residual": lambda kind: (stream(0), stream(1), packed(shared=shared())),
+    "residual": lambda kind: (stream(0), stream(1), packed(**known())),
     "ffn": lambda kind: (stream(), packed()),
-    "mixer": lambda kind: (stream(), packed(shared=shared(), types=TOKENS % 3)),
+    "mixer": lambda kind: (stream(), packed(**known())),
     "sight": sight_inputs,
     "embed": lambda kind: (batch(kind), Context() if kind == "patches" else packed()),
     "position": position_inputs,
@@ -100,8 +104,8 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
         normal(0, B, 24, D),
         Context(grid=(4, 6), segments=jnp.asarray(np.repeat(PADDED[:, :12], 2, 1))),
     ),
-    "pool": lambda kind: (stream(), Context(segments=PADDED, shared=shared())),
-    "head": lambda kind: (stream(), Context.of({"segments": jnp.asarray(PADDED)}, shared=shared())),
+    "pool": lambda kind: (stream(), Context(segments=PADDED, **known())),
+    "head": lambda kind: (stream(), Context.of({"segments": jnp.asarray(PADDED)}, **known())),
 }
 
 
@@ -122,7 +126,7 @@ def doors(position, x, q, k, v, ctx) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Case:
-    """A part built from an example, its parameters, and what it takes."""
+    """A part built from an example, its parameters, what it takes, and what draws each parameter at first."""
 
     slot: str
     kind: str
@@ -130,6 +134,7 @@ class Case:
     part: Any
     params: Any
     inputs: tuple
+    starts: dict[str, Callable]
 
     def apply(self, params: Any, *inputs: Any, **how: Any) -> Any:
         """What the part answers, without its state or its context."""
@@ -154,8 +159,30 @@ class Case:
 @functools.cache
 def case(slot: str, kind: str, number: int) -> Case:
     """The example of that number."""
-    spec = {"kind": kind, **EXAMPLES[slot][kind][number]}
+    return case_of(slot, kind, EXAMPLES[slot][kind][number])
+
+
+def case_of(slot: str, kind: str, spec: dict) -> Case:
+    """A case of any spec."""
+    spec = {"kind": kind, **spec}
     part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, INPUTS[slot](kind))
     method = doors if slot == "position" else None
-    shapes = jax.eval_shape(lambda: part.init(jax.random.key(0), *inputs, method=method))
-    return Case(slot, kind, spec, part, away(shapes), inputs)
+    with noted() as starts:
+        shapes = jax.eval_shape(lambda: part.init(jax.random.key(0), *inputs, method=method))
+    return Case(slot, kind, spec, part, away(shapes), inputs, starts)
+
+
+@contextlib.contextmanager
+def noted():
+    """Path -> the function of a key that draws that parameter, of all parameters that are made meanwhile."""
+    found, own = {}, nn.Module.param
+
+    def param(self, name, init, *args, **how):
+        found["/".join((*self.path, name))] = lambda key: init(key, *args)
+        return own(self, name, init, *args, **how)
+
+    nn.Module.param = param
+    try:
+        yield found
+    finally:
+        nn.Module.param = own

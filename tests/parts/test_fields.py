@@ -40,7 +40,7 @@ from xfm.structures import STRUCTURES
 from xfm.tokenizers import TOKENIZERS
 from xfm.train.optimiser import OPTIMISERS
 from xfm.train.schedules import SCHEDULES
-from xfm.train.settings import Settings, read_settings
+from xfm.train.settings import TrainSettings, read_settings
 from xfm.train.start import Start
 from xfm.transforms import TRANSFORMS
 
@@ -48,7 +48,7 @@ TABLES = {
     **SLOTS, "structure": STRUCTURES, "softmax": SOFTMAXES, "objective": OBJECTIVES, "data": SOURCES,
     "evaluator": EVALUATORS,
     "augment": AUGMENTS, "tokenizer": TOKENIZERS, "layout": LAYOUTS, "optimiser": OPTIMISERS, "schedule": SCHEDULES,
-    "transform": TRANSFORMS, "start": {"start": Start}, "settings": {"settings": Settings},
+    "transform": TRANSFORMS, "start": {"start": Start}, "settings": {"settings": TrainSettings},
 }  # fmt: skip
 # What an objective gets from whoever builds it; not set by a config.
 GIVEN = ("parent", "name", "model", "vocabulary", "initial")

@@ -114,20 +114,6 @@ def test_ffns_read_one_token(kind, spec):
     assert_close(moved[:, 7:], y[:, 7:], rtol=0)
 
 
-# --- residual
-
-
-def test_what_a_residual_drops():
-    residual, x, y = build(SLOTS["residual"], dict(kind="plain", drop=0.5, drop_path=0.5)), stream(0), stream(1)
-    ctx, rows, units = Context(train=True, depth=1.0), [], []
-    for i in range(200):
-        added = residual.apply({}, 0 * x, jnp.ones_like(y), ctx, rngs={"dropout": jax.random.key(i)})
-        rows.append(np.asarray(jnp.abs(added).max((1, 2)) > 0))
-        units.append(np.asarray(added))
-    assert abs(np.mean(rows) - 0.5) < 0.13  # 400 draws, five deviations
-    assert abs(np.mean(units) - 1.0) < 0.2  # what is kept grows, so the mean stays
-
-
 # --- head
 
 
@@ -145,9 +131,9 @@ def test_a_tied_head_says_what_does_not_fit():
     with pytest.raises(SpecError, match="set table='own'"):
         head.init(jax.random.key(0), x, Context())
     with pytest.raises(SpecError, match="vocab=12, the table it is tied to 11 rows"):
-        head.init(jax.random.key(0), x, Context(shared={"embedding": jnp.ones((11, D))}))
+        head.init(jax.random.key(0), x, Context(embedding=jnp.ones((11, D))))
     with pytest.raises(SpecError, match="needs an activation"):
-        head.init(jax.random.key(0), x, Context(shared={"embedding": jnp.ones((12, 8))}))
+        head.init(jax.random.key(0), x, Context(embedding=jnp.ones((12, 8))))
 
 
 def test_attention_says_what_does_not_fit():

@@ -108,18 +108,6 @@ def test_remat_changes_nothing(key, remat):
     assert_close(loss_and_gradient(forgotten, params, **train), loss_and_gradient(kept, params, **train), rtol=1e-6)
 
 
-def test_each_layer_drops_units_of_its_own(key):
-    """Under scan too: with all else equal, two layers' dropout must differ."""
-    model = stack(prologue=[], epilogue=[], pattern=[dict(kind="mlp", hidden=8)], norms={}, norm=None, repeats=2,
-                  residual=dict(kind="plain", drop=0.5))  # fmt: skip
-    params = jax.jit(model.init)(key, BATCH)["params"]
-    params = jax.tree.map(lambda a: jnp.ones_like(a) if a.shape[:1] == (2,) else jnp.zeros_like(a), params)
-    out, seen = model.apply({"params": params}, BATCH, train=True, rngs={"dropout": key}, capture_intermediates=True)
-    streams = seen["intermediates"]["layers"]["mlp_0"]["skip"]["__call__"][0]  # [depth B T D]
-    added = jnp.stack([streams[0] != 0, streams[1] != streams[0]])
-    assert (added[0] != added[1]).any()
-
-
 def test_compiled_program_does_not_grow_with_depth(key):
     def lines(depth):
         model = stack(repeats=depth)

@@ -10,6 +10,7 @@ import pytest
 import xfm
 from tests.close import assert_close
 from tests.drawn import spread
+from tests.objectives.test_rows import in_parts
 from xfm.catalogue import entries
 from xfm.data import Batches
 from xfm.data.layout import Tokens, spans
@@ -75,7 +76,7 @@ def batch_of(config, rows=8):
     batch.pop("positions", None)
     if "weights" in batch:
         batch["weights"] *= batch["segments"]
-    return batch
+    return in_parts(batch, 2) if config.objective.kind == "retrieval" else batch
 
 
 def with_cells(batch, groups=1, **how):

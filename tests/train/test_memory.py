@@ -10,7 +10,7 @@ from xfm.memory import host_memory, in_bytes
 from xfm.sharding import REPLICATED, make_mesh
 from xfm.tokenizers import trained
 from xfm.train.memory import check_batch, check_parameters, check_state
-from xfm.train.settings import Settings
+from xfm.train.settings import TrainSettings
 from xfm.train.state import State, state_sharding
 
 
@@ -21,9 +21,9 @@ def small_machine(monkeypatch):
 
 def test_a_batch():
     rows = lambda n: {"tokens": ((n, 128), np.dtype(np.int32))}  # noqa: E731
-    check_batch(Settings(batch=64), rows(64))
+    check_batch(TrainSettings(batch=64), rows(64))
     with pytest.raises(XfmError, match=r"config.batch=1000000000 .* 512.0 GB .* has 8.0 GB of memory; lower"):
-        check_batch(Settings(batch=10**9), rows(10**9))
+        check_batch(TrainSettings(batch=10**9), rows(10**9))
 
 
 def state(*shape):

@@ -136,7 +136,7 @@ def test_what_cannot_start_is_said(tmp_path):
         started(c, tmp_path / "run")
     with pytest.raises(XfmError, match="config.start has no key 'sorce' .did you mean 'source'"):
         started(config(tmp_path, folder, start=dict(sorce="x")), tmp_path / "run")
-    with pytest.raises(XfmError, match="is no folder"):
+    with pytest.raises(XfmError, match="is not a folder"):
         started(config(tmp_path, tmp_path / "nowhere"), tmp_path / "run")
     c = config(tmp_path, folder)
     c.data.packing = "documents"

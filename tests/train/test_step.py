@@ -84,6 +84,26 @@ def test_accumulation_weighs_microbatches_by_what_they_count():
         np.testing.assert_allclose(numbers(parts.params)[path], value, rtol=1e-5, atol=1e-7)
 
 
+def test_each_microbatch_of_each_step_draws_numbers_of_its_own():
+    """And counts by the same numbers as it descends: with the draw as the count too, the loss is 1."""
+
+    class Drawing(Linear):
+        def loss(self, params, extra, batch, rng, *, step=0, train=True):
+            number = jax.random.uniform(rng)
+            weight = jnp.float32(0) * params["head"]["kernel"].sum()
+            extra = {"drawn": jnp.roll(extra["drawn"], 1).at[0].set(number)}
+            return weight + 1.0, {"loss": (weight + number, number)}, extra
+
+    objective = Drawing()
+    optimiser, state = start(objective)
+    state = state.replace(extra={"drawn": jnp.zeros(8)})
+    step = make_step(objective, optimiser, accumulate=4)
+    for i in range(2):
+        state, metrics = step(state, BATCHES.rows(i))
+        np.testing.assert_allclose(metrics["loss"][0] / metrics["loss"][1], 1.0, rtol=1e-6)
+    assert len(set(np.asarray(state.extra["drawn"]).tolist()) - {0.0}) == 8
+
+
 def test_moving_average():
     objective = Linear()
     optimiser, state = start(objective, ema=0.75)
@@ -164,13 +184,16 @@ def test_gradient_that_is_not_finite_is_not_applied_though_the_loss_is():
 
 
 def test_frozen_parameters_stay_and_do_not_count_in_the_norm():
+    """Nor does their moving average move, by rounding or otherwise."""
     objective = Linear(noise=0.0)
-    optimiser, state = start(objective, freeze=["head/kernel"])
+    optimiser, state = start(objective, ema=0.9, freeze=["head/kernel"])
     kernel = np.asarray(state.params["head"]["kernel"])
     grads = jax.grad(lambda p: objective.loss(p, state.extra, BATCHES.rows(0), None, train=False)[0])(state.params)
     norm = optax.tree.norm(grads["head"]["bias"])
-    state, metrics = make_step(objective, optimiser)(state, BATCHES.rows(0))
+    state, metrics = make_step(objective, optimiser, ema=0.9)(state, BATCHES.rows(0))
     np.testing.assert_array_equal(state.params["head"]["kernel"], kernel)
+    np.testing.assert_array_equal(state.ema["head"]["kernel"], kernel)
+    assert (0.9 * kernel + (1 - 0.9) * kernel != kernel).any()
     np.testing.assert_allclose(metrics["grad_norm"][0], norm, rtol=1e-6)
 
 

@@ -131,7 +131,7 @@ def test_accumulation_sees_the_same_texts(whole):
     "changes,sentence",
     [
         (dict(layout=dict(kind="token")), r"has no kind 'token' \(did you mean 'tokens'\?\)"),
-        (dict(layout=dict(kind="tokens", rows=1)), "rows of 16 tokens and rows=1; raise it"),
+        (dict(layout=dict(kind="tokens", rows=1)), "rows of 16 tokens, but rows=1; raise it"),
         (dict(layout=dict(kind="tokens", length=8)), "cannot hold texts of up to 16 tokens; give 16 or more"),
     ],
 )

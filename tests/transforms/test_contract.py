@@ -18,6 +18,7 @@ from xfm.errors import XfmError
 from xfm.paths import flatten
 from xfm.sharding import RULES, rule_of
 from xfm.spec import SpecError
+from xfm.structures.sublayer import Sublayer
 from xfm.train.optimiser import frozen_paths
 from xfm.transforms import TRANSFORMS, network, operated, transformed
 from xfm.transforms.adapter_bias import shift
@@ -222,8 +223,7 @@ class Doubling(Transform):
     def around(self, own):
         def run(call, args, kwargs, context):
             out = call(*args, **kwargs)
-            is_sublayer = type(context.module).__name__ == "Sublayer" and context.method_name == "__call__"
-            return (2 * out[0], *out[1:]) if is_sublayer else out
+            return (2 * out[0], *out[1:]) if isinstance(context.module, Sublayer) else out
 
         return run
 
@@ -299,8 +299,8 @@ WRONG = {
         "config.transforms: '/qq\\$' is found in the path of no linear module of the network; the nearest are .*/q",
     ),
     "no linear map": (dict(kind="adapter_bias", paths="skip"), "'skip' is found in the path of no linear module"),
-    "no transform": (dict(kind=f"{HERE}:drawn"), "is no transform: it is a function, and a class is needed"),
-    "no dataclass": (dict(kind="xfm.errors:XfmError"), "is no transform: it is no dataclass"),
+    "no transform": (dict(kind=f"{HERE}:drawn"), "fit slot 'transform': it is a function, but must be"),
+    "no dataclass": (dict(kind="xfm.errors:XfmError"), "does not fit slot 'transform': it is not a dataclass"),
     "nowhere": (dict(kind="no.such:Thing"), "there is no module 'no' for the kind 'no.such:Thing'"),
     "no list": ("lora", "config.transforms is 'lora'; it must be a list, each item a mapping"),
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 from xfm.convert.export import run_checkpoint, trained_alone
 from xfm.errors import XfmError
 from xfm.folders import is_run
-from xfm.hub.checkpoint import load, planned
+from xfm.hub.checkpoint import load, prepared
 from xfm.hub.weights import file_pieces
 
 
@@ -37,7 +37,7 @@ def mapping(source: str | Path, *, head: str | None = None, revision: str | None
         _whole_run(head, revision)
         with run_checkpoint(source) as (checkpoint, about):
             return "\n".join([_of_run(checkpoint), *(f"note: {note}" for note in about["notes"])])
-    with planned(source, head, revision) as plan:
+    with prepared(source, head, revision) as plan:
         tensors = plan.tensors
         rows = [
             (piece.at.name, _where(piece), tensors.shape(piece.at.name), tensors.dtype(piece.at.name))

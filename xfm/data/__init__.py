@@ -1,7 +1,7 @@
 """Data: from files to rows of fixed shape, and from rows to batches on the device.
 
-`open_data(config.data, workdir)` gives the sources, `Batches` addresses their rows by (step, row),
-`prefetch` makes the batches ready in a thread.
+`open_data(config.data, workdir)` returns the sources, `Batches` addresses their rows by (step, row), and `prefetch`
+prepares the batches in a background thread.
 """
 
 from collections.abc import Mapping
@@ -28,24 +28,24 @@ __all__ = ["SOURCES", "Batches", "Data", "Source", "check_data", "located", "ope
 
 
 def open_data(spec: Mapping[str, Any], workdir: str | Path) -> Data:
-    """The data that `spec` describes: a `kind` of SOURCES and its fields.
+    """The training and validation data that `spec` describes: a `kind` of SOURCES with its fields.
 
-    What takes time (a trained tokeniser, encoded text) is kept in `workdir` and found there again.
-    Raises XfmError, one sentence, for a spec or for files that cannot be used.
+    workdir: where results that take time to compute (a trained tokeniser, encoded text) are stored and reused.
+    Raises XfmError, with one sentence, if the spec or the files cannot be used.
     """
     return build(SOURCES, spec).open(locations.expanded(workdir))
 
 
 def located(spec: Mapping[str, Any], base: str | Path) -> dict[str, Any]:
-    """The same spec with its paths absolute, those that are relative being relative to the folder `base`.
+    """A copy of a data spec in which all paths are absolute; relative paths are resolved against the folder `base`.
 
-    Which fields are paths is what the classes of SOURCES and TOKENIZERS say in `PATHS`.
+    The classes of SOURCES and TOKENIZERS declare in `PATHS` which of their fields are paths.
     """
     return locations.spec(SOURCES)(spec.to_dict() if hasattr(spec, "to_dict") else spec, Path(base))
 
 
 def check_data(spec: Mapping[str, Any]) -> None:
-    """Raises XfmError for what is wrong in a data spec, and in the specs within it, as far as no file tells."""
+    """Checks a data spec and the specs nested in it without reading any file. Raises XfmError for a mistake."""
     source = build(SOURCES, spec)
     if hasattr(source, "tokenizer"):
         build(TOKENIZERS, source.tokenizer)

@@ -1,10 +1,8 @@
-"""Training batches addressed by (step, row), so that the state of the data is the step and nothing
-else.
+"""Training batches addressed by (step, row), so that the step number is the whole state of the data.
 
-Row `r` of step `s` is number `s · batch + r` in an endless sequence of epochs, each a permutation
-of the source by Grain's index shuffle (Feistel, seeded by seed and epoch). Hosts read their own
-rows of the same global batch, and a run resumed on another number of hosts sees the same rows in
-the same places.
+Row `r` of step `s` has the position `s · batch + r` in an endless sequence of epochs, each of which is a permutation
+of the source by Grain's index shuffle (a Feistel network, seeded by seed and epoch). Each host reads its own rows of
+the global batch, and a run that resumes on another number of hosts sees the same rows at the same positions.
 """
 
 import functools
@@ -18,59 +16,57 @@ from xfm.files import optional
 
 
 class Batches:
-    """Batches of `batch` rows without end; `seed=None` keeps the order of the source and augments
-    nothing.
+    """An endless sequence of batches of `batch` rows. With `seed=None` rows keep the order of the source and are not
+    augmented.
     """
 
     def __init__(self, source: Source, batch: int, seed: int | None):
         if len(source) == 0:
-            raise XfmError("the source of the batches holds no rows; give it more data")
+            raise XfmError("the data source of the batches has no rows; give it more data")
         if batch < 1:
-            raise XfmError(f"batch={batch} is not a number of rows; give 1 or more")
+            raise XfmError(f"batch={batch} is not a valid number of rows; give 1 or more")
         self.source, self.batch, self.seed = source, batch, seed
         self._augment = getattr(source, "augment", None) if seed is not None else None
 
     @property
     def steps_per_epoch(self) -> float:
-        """Steps that see every row once; not a whole number where the batch does not divide the
-        source.
-        """
+        """The number of steps in which every row is seen once; a fraction if `batch` does not divide the source."""
         return len(self.source) / self.batch
 
     def epoch(self, step: int) -> int:
-        """The epoch, from 0, in which the first row of `step` lies."""
+        """The epoch, counted from 0, that the first row of `step` belongs to."""
         return step * self.batch // len(self.source)
 
     def indices(self, step: int, start: int = 0, stop: int | None = None) -> list[int]:
-        """Numbers in the source of rows start..stop of the global batch of `step`."""
-        return [self.index(place) for place in self._places(step, start, stop)]
+        """The indices in the source of rows start..stop of the global batch of `step`."""
+        return [self.index(position) for position in self._positions(step, start, stop)]
 
-    def index(self, place: int) -> int:
-        """The number in the source of the row at that place of the endless sequence."""
-        return self._order[place]
+    def index(self, position: int) -> int:
+        """The index in the source of the row at `position` of the endless sequence."""
+        return self._order[position]
 
-    def at(self, place: int) -> Row:
-        """The row at that place of the endless sequence.
+    def at(self, position: int) -> Row:
+        """The row at `position` of the endless sequence.
 
-        Augmentation draws from a generator seeded by (seed, place): new in every epoch, the same after a resume and
-        on any host.
+        Augmentation draws from a generator seeded by (seed, position): it differs between epochs, and is the same
+        after a resume and on every host.
         """
-        row = self.source[self.index(place)]
-        return row if self._augment is None else self._augment(row, np.random.default_rng((self.seed, place)))
+        row = self.source[self.index(position)]
+        return row if self._augment is None else self._augment(row, np.random.default_rng((self.seed, position)))
 
     def rows(self, step: int, start: int = 0, stop: int | None = None) -> Row:
         """Rows start..stop of the global batch of `step`, stacked: each array [stop - start, ...]."""
-        rows = [self.at(place) for place in self._places(step, start, stop)]
+        rows = [self.at(position) for position in self._positions(step, start, stop)]
         if not rows:
             return {name: np.empty(shape, dtype) for name, (shape, dtype) in self.spec(0).items()}
         return stacked(rows)
 
     def spec(self, rows: int | None = None, step: int = 0) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-        """Shape and dtype of each array of a batch of `rows` rows, by default the global batch; of any step."""
+        """Shape and dtype of each array of a batch of `rows` rows (by default a global batch), the same in any step."""
         rows = self.batch if rows is None else rows
         return {name: ((rows, *shape), dtype) for name, (shape, dtype) in self._row.items()}
 
-    def _places(self, step: int, start: int, stop: int | None) -> range:
+    def _positions(self, step: int, start: int, stop: int | None) -> range:
         stop = self.batch if stop is None else stop
         if step < 0 or not 0 <= start <= stop <= self.batch:
             raise ValueError(f"rows {start}..{stop} of step {step} are outside a batch of {self.batch}")
@@ -89,5 +85,5 @@ class Batches:
 
 
 def stacked(rows: Sequence[Row]) -> Row:
-    """The rows' arrays, each with a first axis over rows."""
+    """The arrays of `rows`, stacked along a new first axis."""
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}

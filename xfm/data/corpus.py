@@ -1,5 +1,5 @@
-"""From documents to rows of tokens: train the tokeniser, encode, keep the ids in the run's folder,
-pack.
+"""From documents to rows of tokens: train the tokeniser, encode the documents, store the ids in the run's folder, and
+pack them into rows.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from xfm.files import fingerprint, replacing
 from xfm.spec import SpecError, build
 from xfm.tokenizers import TOKENIZERS, Tokenizer
 
-Documents = Callable[[str], Iterator[str]]  # of "train" or of "valid"; may be called more than once
+Documents = Callable[[str], Iterator[str]]  # split, "train" or "valid" -> its documents; may be called repeatedly
 
 
 def token_data(
@@ -29,12 +29,11 @@ def token_data(
     packing: str,
     origin: str,
 ) -> Data:
-    """Both splits of a corpus as packed rows, with the tokeniser that was trained on the training
-    split.
+    """Both splits of a corpus as packed rows, after training the tokeniser on the training split.
 
-    corpus: fingerprint of the documents and of how they are split.  origin: what to call the corpus
-    in an error. The ids are kept in `workdir`, so a run that resumes does not read the documents
-    again.
+    corpus: fingerprint of the documents and of how they are split.  tokenizer: spec of TOKENIZERS.
+    length: tokens of a row.  packing: a name of PACKINGS.  origin: the name of the corpus in error messages.
+    The ids are stored in `workdir`, so that a resumed run does not read the documents again.
     """
     check_length(length)
     check_packing(packing)
@@ -45,7 +44,10 @@ def token_data(
 def token_rows(
     documents: Documents, corpus: str, workdir: Path, fitted: Tokenizer, *, length: int, packing: str, origin: str
 ) -> Data:
-    """Both splits of a corpus as packed rows of a tokeniser that is there; arguments as above."""
+    """Both splits of a corpus as packed rows, with the tokeniser `fitted`; other arguments as in `token_data`.
+
+    Raises SpecError if a split does not fill a single row.
+    """
     mark = fingerprint(corpus, fitted.fingerprint())
     rows, facts = {}, {}
     for split in ("train", "valid"):
@@ -55,10 +57,9 @@ def token_rows(
         rows[split] = Arrays(packed)
         if not len(rows[split]):
             raise SpecError(
-                f"the {split} split of {origin} fills no row of {length} tokens: it has "
-                f"{len(tokens)} tokens in "
-                f"{len(lengths)} documents; change the share 'validation', give more documents, "
-                "or lower 'length'"
+                f"the {split} split of {origin} does not fill a single row of {length} tokens: it has {len(tokens)} "
+                f"tokens in {len(lengths)} documents; change the share 'validation', give more documents, or lower "
+                "'length'"
             )
         facts[f"{split}_documents"], facts[f"{split}_tokens"] = len(lengths), len(tokens)
         facts[f"{split}_rows"], facts[f"{split}_padding"] = len(rows[split]), padding_share(packed)
@@ -75,29 +76,27 @@ def row(length: int, packing: str) -> dict[str, tuple[tuple[int, ...], Any]]:
 
 
 def check_length(length: int) -> None:
-    """Raises SpecError for a row too short to hold a token between `cls` and `sep`."""
+    """Checks the length of a row in tokens. Raises SpecError if it is not an int of at least 4."""
     if not isinstance(length, int) or length < 4:
-        raise SpecError(f"length={length!r} is not a length of rows in tokens; give a whole number of at least 4")
+        raise SpecError(f"length={length!r} is not a valid length of a row in tokens; give a whole number from 4 up")
 
 
 def check_packing(packing: str) -> None:
-    """Raises SpecError for a kind that PACKINGS has not."""
+    """Checks the name of a packing. Raises SpecError if PACKINGS does not have it."""
     if packing not in PACKINGS:
         legal = ", ".join(PACKINGS)
         raise SpecError(f"packing has no kind {packing!r}{nearest(packing, PACKINGS)}; it has {legal}")
 
 
 def _encoded(texts: Callable[[], Iterator[str]], tokenizer: Tokenizer, workdir: Path, name: str):
-    """All ids, flat, and the number of ids of each document; from the run's folder if they are
-    there.
-    """
+    """The ids of all documents in one flat array, and the number of each; read from `workdir` if they are there."""
     paths = [Path(workdir) / f"{part}-{name}.npy" for part in ("tokens", "lengths")]
     try:
         tokens, lengths = (np.load(path, mmap_mode="r") for path in paths)
         flat = tokens.ndim == lengths.ndim == 1 and tokens.dtype == np.int32 and lengths.dtype == np.int64
         if flat and (lengths > 0).all() and lengths.sum() == len(tokens):
             return tokens, lengths
-    except Exception:  # absent, cut short by a full disk, or damaged, of which NumPy raises anything: made again
+    except Exception:  # The files are absent, truncated or damaged (NumPy raises any type then): encode again.
         pass
     ids, documents = [], texts()
     while some := list(itertools.islice(documents, 256)):

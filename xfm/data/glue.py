@@ -1,4 +1,4 @@
-"""The files of GLUE as they are downloaded: names of columns, of files and of classes.
+"""The layouts of GLUE's files as they are downloaded: the names of their columns, files and classes.
 
 Wang et al., "GLUE: A Multi-Task Benchmark and Analysis Platform for Natural Language Understanding" (2019).
 """
@@ -12,9 +12,11 @@ from xfm.fields import Name
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """texts, label: columns.  classes: in the order of their numbers; none where the label is a number itself.
+    """The files of one task.
 
-    train, valid: files in the task's folder.  shape: of the files.  rows: of the training file, as published.
+    texts, label: names of columns.  classes: names in the order of their numbers; empty if the label is a number.
+    train, valid: names of files in the task's folder.  shape: how their lines are read.
+    rows: the published number of rows of the training file.
     """
 
     texts: Sequence[str]

@@ -1,6 +1,4 @@
-"""Images with labels: a folder of class folders, or the handwritten digits that come with
-scikit-learn.
-"""
+"""Images with labels: a folder of class folders, or the handwritten digits that come with scikit-learn."""
 
 import collections
 import dataclasses
@@ -22,7 +20,7 @@ from xfm.locations import expanded
 from xfm.spec import SpecError, build
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-# Types of images that are not read, so that a folder of them is no surprise.
+# Types of image files that are not read; they are listed so that the run's header can report them as left out.
 OTHERS = (
     ".avif", ".bmp", ".cr2", ".dng", ".gif", ".heic", ".heif", ".ico", ".jfif", ".jp2", ".jxl", ".nef", ".pbm", ".pgm",
     ".pnm", ".ppm", ".svg", ".tga", ".tif", ".tiff", ".webp",
@@ -31,18 +29,17 @@ OTHERS = (
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """path: a folder with a folder of images per class (classes sorted by name); None is
-    scikit-learn's 1797 digits.
+    """A data source of images, each with the number of its class.
 
-    size, channels, mean, std, background: see Pixels; size is needed for a folder, and the digits
-    are 8x8x1 by default.
-    augment: specs of AUGMENTS, applied in order to training images, anew in every epoch.
-    validation: share of the images, chosen by a hash of their names; or the path of a folder that
-    holds them.
-    corrupt: "error", or "next" to let the next readable image stand in for one that cannot be read.
-    Folders hold .png, .jpg and .jpeg; images of other types are left out, counted and named in the
-    run's header. Images are read when their row is asked for; of each file only that it is there and not empty is
-    known before.
+    path: a folder that holds one folder of images per class (classes are sorted by name); None for the 1797 digits of
+    scikit-learn.
+    size, channels, mean, std, background: see Pixels. A folder needs `size`; the digits are 8x8x1 by default.
+    augment: specs of AUGMENTS, applied in order to training images, with new random numbers in every epoch.
+    validation: share of the images, chosen by a hash of their names; or the path of a folder of validation images.
+    corrupt: what to do about an image that cannot be read: "error", or "next" to use the next readable image instead.
+
+    Files of type .png, .jpg and .jpeg are read; the run's header counts image files of other types, which are left out.
+    An image is read when its row is requested; opening the source only checks that each file exists and is not empty.
     """
 
     path: Name | None = None
@@ -58,6 +55,10 @@ class Images:
     PATHS: ClassVar = {"path": locations.path, "validation": locations.path}
 
     def open(self, workdir: Path) -> Data:
+        """Both splits as sources of `images` [H W C] and `labels` []; nothing is written to `workdir`.
+
+        Raises SpecError for bad fields or an empty split, and XfmError for a folder that is not one of class folders.
+        """
         if self.corrupt not in ("error", "next"):
             raise SpecError(f"corrupt={self.corrupt!r} is not one of error, next")
         pixels = self._pixels()
@@ -70,8 +71,7 @@ class Images:
             if not len(keep):
                 split = "valid" if wanted else "train"
                 raise SpecError(
-                    f"the {split} split of {self.path or 'the digits'} holds none of "
-                    f"{len(names)} images; change the "
+                    f"the {split} split of {self.path or 'the digits'} has none of the {len(names)} images; change the "
                     "share 'validation', or give more images"
                 )
             return Pictures(read, labels, keep, pixels, augments, self.corrupt)
@@ -90,7 +90,7 @@ class Images:
         if self.path is None:
             size, channels = 8 if size is None else size, 1 if channels is None else channels
         if size is None:
-            raise SpecError("a folder of images needs 'size', the side in pixels that every image is brought to")
+            raise SpecError("a folder of images needs 'size', the side in pixels that every image is scaled to")
         return Pixels(size, 3 if channels is None else channels, self.mean, self.std, self.background)
 
     def _splits(self, names: list[tuple[str | None, str]]) -> list[str]:
@@ -125,10 +125,10 @@ class Images:
         notes = _left_out([file for files in listed.values() for file in files])
         classes = tuple(_classes(folders["train"], found["train"]))
         if "valid" in found and not set(_classes(folders["valid"], found["valid"])) <= set(classes):
-            raise XfmError(f"{self.validation} has class folders that {self.path} has not")
+            raise XfmError(f"{self.validation} has class folders that {self.path} does not have")
         files = [(split, file) for split in found for file in found[split]]
         if empty := [file.path for _, file in files if file.size == 0]:
-            raise XfmError(f"{empty[0]} is empty, so it is not an image; remove it ({len(empty)} such in all)")
+            raise XfmError(f"{empty[0]} is empty, so it is not an image; remove it ({len(empty)} such files in all)")
         number = {name: i for i, name in enumerate(classes)}
         labels = np.array([number[file.name.partition("/")[0]] for _, file in files], np.int32)
 
@@ -137,11 +137,10 @@ class Images:
             try:
                 with image.open(path) as picture:
                     return pixels.of_picture(picture)
-            except Exception as error:  # decoders raise whatever they like on damaged files
+            except Exception as error:  # decoders raise exceptions of any type on damaged files
                 raise XfmError(
-                    f"{path} cannot be read as an image ({error}); repair it, or set "
-                    "corrupt='next' to let the next "
-                    "image stand in"
+                    f"{path} cannot be read as an image ({error}); repair it, or set corrupt='next' to use the next "
+                    "image instead"
                 ) from error
 
         marks = [(split, file.name, file.size) for split, file in files]
@@ -149,9 +148,7 @@ class Images:
 
 
 def _classes(folder: Any, files) -> list[str]:
-    """Class names, sorted. Raises XfmError if an image lies beside the class folders, or one holds
-    no images.
-    """
+    """Class names, sorted. Raises XfmError if an image is beside the class folders, or if one holds no images."""
     if loose := [file for file in files if "/" not in file.name]:
         raise XfmError(f"{loose[0].path} is in no class folder; {folder} should hold one folder per class")
     names = sorted({file.name.partition("/")[0] for file in files})
@@ -165,21 +162,24 @@ def _classes(folder: Any, files) -> list[str]:
 
 
 def _left_out(files: Sequence[File]) -> tuple[str, ...]:
-    """What to say of images whose type is not read. Raises XfmError if that is all of them."""
+    """A note for the run's header about images whose type is not read. Raises XfmError if no other image is there."""
     out = [file for file in files if file.path.suffix.lower() in OTHERS]
     if not out:
         return ()
     counts = sorted(collections.Counter(file.path.suffix.lower() for file in out).items())
-    told = ", ".join(f"{count} {suffix}" for suffix, count in counts)
-    said = f"{told} not read, such as {out[0].path}; convert images to .png or .jpg"
+    counted = ", ".join(f"{count} {suffix}" for suffix, count in counts)
+    note = f"{counted} not read, such as {out[0].path}; convert images to .png or .jpg"
     if len(out) == len(files):
-        raise XfmError(f"no image of {', '.join(SUFFIXES)} is there, but {said}")
-    return (f"images left out: {said}",)
+        raise XfmError(f"no image of {', '.join(SUFFIXES)} is there, but {note}")
+    return (f"images left out: {note}",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """Rows: images [H W C] float32, labels int32.  keep: which images are rows of this source."""
+    """The rows of one split: `images` [H W C] float32 and `labels` [] int32.
+
+    read: (index, pixels) -> image.  labels: of all images.  keep: the indices of the images of this split.
+    """
 
     read: Callable[[int, Pixels], np.ndarray]
     labels: np.ndarray
@@ -192,8 +192,8 @@ class Pictures:
         return len(self.keep)
 
     def __getitem__(self, index: int) -> Row:
-        """Raises XfmError, naming the file, for an image that cannot be read (all of them, if
-        corrupt="next").
+        """The row of an image. Raises XfmError, naming the file, if it cannot be read; with corrupt="next" only if none
+        can be read.
         """
         tries = 1 if self.corrupt == "error" else len(self)
         for further in range(tries):
@@ -206,6 +206,7 @@ class Pictures:
         raise IndexError(index)
 
     def augment(self, row: Row, rng: np.random.Generator) -> Row:
+        """The row with every augmentation applied to its image, in order."""
         for change in self.augments:
             row = {**row, "images": change(row["images"], rng)}
         return row

@@ -1,4 +1,4 @@
-"""Texts, or pairs of texts, each with a class or a number."""
+"""Texts, or pairs of texts, each with a class or a number to predict."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from xfm.data.corpus import check_length
 from xfm.data.glue import LAYOUTS, Layout
 from xfm.data.labels import asked, in_order, number_in, number_of, without_rows
 from xfm.data.source import Data, Row
-from xfm.data.tables import Record, Shape, Table, divided, open_table, require_rows
+from xfm.data.tables import Shape, Table, TableRecord, divided, open_table, require_rows
 from xfm.data.text import default_tokenizer
 from xfm.errors import nearest
 from xfm.fields import Count, Fraction, Integer, Name, RowLength
@@ -25,19 +25,21 @@ from xfm.tokenizers.template import laid
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-    """path: a file or folder of .tsv, .csv, .jsonl or .parquet, or a folder that TFDS has prepared; None makes records
-    from the standard library of the running Python (`task`, a name of stdlib.LABELLED).
+    """A data source of texts or pairs of texts, each with a label: a class, or a number.
 
-    layout: a name of glue.LAYOUTS, which then says the columns, classes and files in the folder `path`.
-    texts: one or two columns.  label: column.
-    labels: "classes", or "numbers" to be predicted as they are.
-    classes: their names in order, as text or whole numbers; if empty those of the training records, sorted (as numbers
-    if all are), or those of the layout. A class is named as in labels.py: blanks around it do not count, and a missing
-    value ("", null, NaN, NA and the like), True or False names one only if `classes` lists it.
-    validation: share of the records, or a file of them, in the folder of `path` (of TFDS, a split).
+    path: a file or folder of .tsv, .csv, .jsonl or .parquet, or a folder that TFDS has prepared; None makes records
+    from the standard library of the running Python.  task: the name in stdlib.LABELLED of the records to make.
+    layout: a name of glue.LAYOUTS, which sets the columns, the classes and the file names in the folder `path`.
+    texts: the names of one or two columns.  label: the name of the label's column.
+    labels: "classes", or "numbers" for regression.
+    classes: names in the order of their numbers, as texts or whole numbers. If empty, they are those of the layout, or
+    those of the training records, sorted (by value if all are whole numbers). How a value names a class is described in
+    labels.py: white space around it is ignored, and a missing value ("", null, NaN, NA and so on), True or False names
+    a class only if `classes` lists it.
+    validation: share of the records; or the path of a file of them, relative to the folder of `path`; or a TFDS split.
     columns, ragged, errors: see tables.Shape.
-    tokenizer: spec of TOKENIZERS.  length: T of a row; longer texts are cut as the tokeniser cuts them.
-    kinds: token types of the model; XLNet's and Funnel's tokenisers have their own number.
+    tokenizer: spec of TOKENIZERS.  length: T of a row; longer texts are truncated as the tokeniser does it.
+    kinds: number of token types of the model; XLNet's and Funnel's tokenisers set their own number.
     """
 
     path: Name | None = None
@@ -64,6 +66,10 @@ class Labelled:
         return {**tokens, "labels": ((), label)}
 
     def open(self, workdir: Path) -> Data:
+        """Both splits as rows of `tokens`, `segments`, `types` [T] and `labels` [].
+
+        Raises SpecError for fields that do not fit together, and XfmError for records that cannot be used.
+        """
         check_length(self.length)
         known = self.resolved()
         if known.labels not in ("classes", "numbers"):
@@ -86,12 +92,12 @@ class Labelled:
         )
         return dataclasses.replace(data, notes=(*table.notes, *notes))
 
-    def reading(self, table: Table) -> tuple[tuple[str, ...], Callable[[Record], np.generic], tuple[str, ...]]:
-        """The classes, what makes the label of a record, and what the run's header says of classes."""
+    def reading(self, table: Table) -> tuple[tuple[str, ...], Callable[[TableRecord], np.generic], tuple[str, ...]]:
+        """How labels are read: the classes, a function from a record to its label, and notes for the run's header."""
         if self.labels == "numbers":
             if self.classes:
                 raise SpecError(
-                    f"classes={tuple(self.classes)} are listed, and labels='numbers' have none; drop either"
+                    f"classes={tuple(self.classes)} are given, but labels='numbers' has no classes; remove one of them"
                 )
             return (), lambda record: score_of(record, self.label), ()
         given = asked(self.classes) or tuple(table.names.get(self.label, ()))
@@ -100,17 +106,20 @@ class Labelled:
         classes = given or in_order(found)
         number = {name: i for i, name in enumerate(classes)}
 
-        def label(record: Record) -> np.generic:
+        def label(record: TableRecord) -> np.generic:
             name = record.name(self.label, known)
             return np.int32(number_in(number, name, record.where, f"column {self.label!r}"))
 
         return classes, label, without_rows(given, found)
 
     def resolved(self) -> "Labelled":
-        """The same with what its layout or its task knows."""
+        """A copy of this source in which the fields that its layout determines are filled in.
+
+        Raises SpecError for an unknown layout, or for a layout without a `path`.
+        """
         if self.layout is not None:
             if self.path is None:
-                raise SpecError(f"layout={self.layout!r} says how files look; set 'path' to the folder that holds them")
+                raise SpecError(f"layout={self.layout!r} describes files; set 'path' to the folder that holds them")
             one: Layout = one_of(LAYOUTS, self.layout, "layout")
             path = str(locations.expanded(self.path) / one.train)
             return dataclasses.replace(
@@ -121,6 +130,7 @@ class Labelled:
         return self
 
     def table(self) -> Table:
+        """The records of both splits, read from `path` or made from the standard library."""
         if self.path is None:
             return divided(one_of(stdlib.LABELLED, self.task, "task")(), self.validation, self.task)
         return open_table(self.path, self.validation, Shape(tuple(self.columns), self.ragged, self.errors))
@@ -128,7 +138,11 @@ class Labelled:
 
 @dataclasses.dataclass(frozen=True)
 class TextRows:
-    """texts: of each record, joined.  labels: of each.  length: T.  pad: id.  kinds: token types of a row."""
+    """The rows of one split: `tokens`, `segments`, `types` [T] and `labels` [].
+
+    texts: the encoded texts of each record.  labels: one for each record.  length: T.  pad: the id of padding.
+    kinds: number of token types.
+    """
 
     texts: Sequence[Joined]
     labels: np.ndarray
@@ -145,7 +159,12 @@ class TextRows:
 
 
 def text_data(table: Table, texts, label, tokenizer, length, kinds, workdir, *, classes, mark) -> Data:
-    """Both splits of a table as rows of `texts` joined, with what `label` makes of a record."""
+    """Both splits of a table as rows.
+
+    texts: the columns whose texts are joined to one row.  label: a function from a record to its label.
+    tokenizer: spec of TOKENIZERS.  length: T.  kinds: number of token types.  classes: the names of the labels.
+    mark: what else the fingerprint of the data depends on.
+    """
     fitted, mark = fitted_to(table, texts, tokenizer, workdir, (mark, length, kinds))
     pad, kinds = fitted.vocabulary.pad, max(kinds, fitted.kinds)
     rows, facts = {}, {}
@@ -157,7 +176,10 @@ def text_data(table: Table, texts, label, tokenizer, length, kinds, workdir, *, 
 
 
 def fitted_to(table: Table, texts: Sequence[str], tokenizer, workdir: Path, how: Any) -> tuple[Tokenizer, str]:
-    """The tokeniser, trained on the training texts if it is to be trained, and the fingerprint of the data."""
+    """The tokeniser (of a kind that is trained, after training it on the training texts) and the data's fingerprint.
+
+    texts: columns.  tokenizer: spec of TOKENIZERS.  how: what else the fingerprint depends on.
+    """
 
     def corpus():
         return (record.text(column) for record in table.train for column in texts)
@@ -166,12 +188,13 @@ def fitted_to(table: Table, texts: Sequence[str], tokenizer, workdir: Path, how:
     return fitted, fingerprint(table.mark, fitted.fingerprint(), how)
 
 
-def score_of(record: Record, column: str) -> np.float32:
-    """A label that is a number."""
+def score_of(record: TableRecord, column: str) -> np.float32:
+    """The number in a column of a record, for regression. Raises XfmError if it is not a finite number."""
     return number_of(record[column], record.where, f"column {column!r}")
 
 
 def one_of(table: Mapping[str, Any], name: str, what: str) -> Any:
+    """The entry `name` of a table. Raises SpecError, calling it `what` and naming the entries, if there is none."""
     if name not in table:
         raise SpecError(f"{what}={name!r} is not known{nearest(name, table)}; there are {', '.join(table)}")
     return table[name]

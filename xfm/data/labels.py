@@ -1,6 +1,6 @@
-"""Labels and tags: which values name a class, in which order classes stand, and which values are numbers.
+"""Labels and tags: which values name a class, the order of classes, and which values are numbers.
 
-A class has a name, which is text. A label names it as text, without the blanks around it, or as a whole number.
+The name of a class is a text. A value names it as text, ignoring white space around it, or as a whole number.
 """
 
 import math
@@ -14,19 +14,19 @@ from xfm.data.decoding import decode, whole
 from xfm.errors import XfmError, nearest
 from xfm.spec import SpecError
 
-# What stands for a missing value in tables, as pandas reads them. It names a class where `classes` lists it.
+# Texts that mean a missing value in tables, as in pandas. One of them names a class only if `classes` lists it.
 MISSING = frozenset(
     ("", "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "-NaN", "None", "n/a", "nan", "-nan", "null")
 )
 
 
 def asked(classes: Any) -> tuple[str, ...]:
-    """The names of the classes that a spec lists, as text, whole numbers, or True and False.
+    """The names of the classes that a spec lists as texts, whole numbers, or True and False.
 
-    Raises SpecError where it is no list, or where a class stands in it twice.
+    Raises SpecError if `classes` is not a list, or if it holds the same class twice or something else than these.
     """
     if isinstance(classes, str) or not isinstance(classes, Sequence):
-        raise SpecError(f"classes={classes!r} is no list of names; write ('bad', 'good')")
+        raise SpecError(f"classes={classes!r} is not a list of names; write ('bad', 'good')")
     names = tuple(_written(one) for one in classes)
     if None in names:
         raise SpecError(f"classes holds {classes[names.index(None)]!r}; a class is a text or a whole number")
@@ -36,17 +36,20 @@ def asked(classes: Any) -> tuple[str, ...]:
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Names sorted; by value where all are whole numbers, negative ones too."""
+    """The distinct names, sorted: by value if all are whole numbers (negative ones included), else alphabetically."""
     found = set(names)
     numbers = all(re.fullmatch("-?[0-9]{1,18}", name) for name in found)
     return tuple(sorted(found, key=lambda name: (int(name), name) if numbers else name))
 
 
 def name_of(value: Any, where: str, column: str, known: Collection[str] = (), errors: str = "strict") -> str:
-    """The class that a label names. where: file and line, column: such as "column 'label'"; both for errors.
+    """The name of the class that a value stands for.
 
-    known: the classes that a spec lists, which may be what is no class otherwise: text with blanks around it, a sign of
-    a missing value, True and False. Raises XfmError for these where they are not known, and for what names no class.
+    where: file and line, and column: such as "column 'label'"; both are used in errors.
+    known: the classes that a spec lists. Only if it is among them may a name have white space around it, mean a missing
+    value elsewhere, or be True or False.
+    errors: "strict" or "replace", for text that is not valid.
+    Raises XfmError if the value names no class.
     """
     value = _plain(value, f"{where}, {column}", errors)
     name = _written(value)
@@ -58,7 +61,7 @@ def name_of(value: Any, where: str, column: str, known: Collection[str] = (), er
     if name is not None and not isinstance(value, bool | str):
         return name
     if value is None or isinstance(value, str) or value != value:
-        what = f"{value!r}", "so no label; fill it in, or remove the row"
+        what = f"{value!r}", "so it has no label; fill it in, or remove the row"
     elif isinstance(value, float):
         what = f"{value!r}", "where the name of a class should be; a number to predict needs labels='numbers'"
     else:
@@ -68,7 +71,10 @@ def name_of(value: Any, where: str, column: str, known: Collection[str] = (), er
 
 
 def number_in(classes: Mapping[str, int], name: str, where: str, column: str) -> int:
-    """The number of a class, by `name -> number`. Raises XfmError that lists the classes."""
+    """The number of the class `name`.
+
+    classes: name -> number.  where, column: as in `name_of`.  Raises XfmError, listing the classes, if it is not there.
+    """
     if name not in classes:
         few = ", ".join([*classes][:12]) + (", …" if len(classes) > 12 else "")
         raise XfmError(
@@ -79,7 +85,7 @@ def number_in(classes: Mapping[str, int], name: str, where: str, column: str) ->
 
 
 def number_of(value: Any, where: str, column: str) -> np.float32:
-    """A label that is a finite number itself. Raises XfmError for what is none, True and False included."""
+    """The value as a number. Raises XfmError if it is not a finite number; True and False are not numbers here."""
     value = _plain(value, f"{where}, {column}", "replace")
     try:
         number = math.nan if isinstance(value, bool) else float(value)
@@ -91,14 +97,17 @@ def number_of(value: Any, where: str, column: str) -> np.float32:
 
 
 def without_rows(classes: Iterable[str], found: Collection[str]) -> tuple[str, ...]:
-    """What the run's header says of classes that were listed and that no training row has."""
+    """A note for the run's header that names listed classes without a training row; none if all have one.
+
+    classes: the listed names.  found: the names that occur in the training rows.
+    """
     none = [name for name in classes if name not in found]
     more = ", …" if len(none) > 12 else ""
     return (f"no training row has class {', '.join(none[:12])}{more}",) if none else ()
 
 
 def _plain(value: Any, where: str, errors: str) -> Any:
-    """A value of Python: NumPy's scalars and bytes as what they stand for."""
+    """The value as a plain Python object: NumPy scalars and arrays are converted, bytes are decoded."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.item() if value.ndim == 0 else value.tolist()
     if isinstance(value, bytes):
@@ -107,7 +116,7 @@ def _plain(value: Any, where: str, errors: str) -> Any:
 
 
 def _written(value: Any) -> str | None:
-    """The name that a text, a whole number (1 or 1.0, which tables do not tell apart) or a truth value has, or None."""
+    """The name that a text, a whole number (1.0 counts as 1) or a bool spells, or None for other values."""
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
     return str(value) if isinstance(value, str | int) else None

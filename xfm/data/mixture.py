@@ -1,4 +1,4 @@
-"""Several corpora as one, each drawn at a share that is chosen and not at that of its size."""
+"""A mixture of corpora, each sampled with a chosen share instead of in proportion to its size."""
 
 import dataclasses
 import functools
@@ -19,20 +19,22 @@ from xfm.files import fingerprint
 from xfm.spec import SpecError, build
 from xfm.tokenizers import TOKENIZERS
 
-OURS = ("tokenizer", "length", "packing")  # what the corpora have in common, and so not in `parts`
-ROUNDS = 8  # how often an epoch sees the corpus that it sees least; rows of the others differ by one time at most
+OURS = ("tokenizer", "length", "packing")  # fields of the whole mixture, which `parts` may not set
+ROUNDS = 8  # how often an epoch shows each row of the corpus that is repeated least
 
 
 @dataclasses.dataclass(frozen=True)
 class Mixture:
-    """parts: name -> fields of the text source, such as `path`, for each corpus.
+    """A data source that mixes several corpora of text.
 
-    weights: name -> its share of the training rows, to any sum; if None, its size to the `power`: 1 leaves the corpora
-    as they are, 0 makes them equal, 0.3 is XLM-R's (Conneau et al. 2020, section 3.1).
-    tokenizer: spec of TOKENIZERS. It learns from the corpora in the same shares, documents of a small one repeated
-    (Wada et al. 2020, ouBioBERT: simultaneous pre-training after up-sampling, with an amplified vocabulary).
-    length, packing: as of text.  errors: of the parts that do not set their own.
-    Validation rows are those of all corpora, each once.
+    parts: name -> fields of the text source, such as `path`, for each corpus.
+    weights: name -> share of the training rows, relative to the sum of all. If None, a corpus has a share proportional
+    to its number of rows to the `power`: 1 keeps the proportions, 0 makes all shares equal, and XLM-R has 0.3 (Conneau
+    et al. 2020, section 3.1).
+    tokenizer: spec of TOKENIZERS. It is trained on the corpora in the same shares, repeating the documents of small
+    ones (Wada et al. 2020, ouBioBERT: simultaneous pre-training after up-sampling, with an amplified vocabulary).
+    length, packing: as in the text source.  errors: for parts that do not set their own.
+    The validation split holds the validation rows of all corpora, each once.
     """
 
     parts: Mapping[str, Mapping[str, Any]]
@@ -46,6 +48,10 @@ class Mixture:
     PATHS: ClassVar = {"parts": locations.each(locations.fields(Text.PATHS)), "tokenizer": locations.spec(TOKENIZERS)}
 
     def open(self, workdir: Path) -> Data:
+        """Both splits of the mixture as packed rows.
+
+        Raises SpecError for bad fields or a corpus without rows, and XfmError for files that cannot be read.
+        """
         check_length(self.length)
         check_packing(self.packing)
         texts = self._texts()
@@ -77,7 +83,7 @@ class Mixture:
         for name, part in self.parts.items():
             for field in set(part) & set(OURS):
                 raise SpecError(
-                    f"mixture: {field!r} is of the whole mixture and not of its part {name!r}; set it there"
+                    f"mixture: part {name!r} sets {field!r}, which belongs to the whole mixture; set it there"
                 )
         for name in self.weights or ():
             if name not in self.parts:
@@ -93,13 +99,13 @@ class Mixture:
         }
 
     def _shares(self, sizes: Sequence[int]) -> list[float]:
-        """The share of each corpus, of sum 1."""
+        """The share of each corpus, in [0, 1] and summing to 1.  sizes: of the corpora, in rows or characters."""
         given = self.weights
         raw = [size**self.power for size in sizes] if given is None else [given[name] for name in self.parts]
         return [weight / sum(raw) for weight in raw]
 
     def _amplified(self, corpora: Sequence[Documents]) -> Callable[[], Iterator[str]]:
-        """Training documents of all, those of each corpus as often as brings its characters to its share."""
+        """The training documents of all corpora, repeated so often that the characters of each have its share."""
 
         @functools.cache
         def times():
@@ -116,16 +122,17 @@ class Mixture:
 
 
 def drawn(sizes: Sequence[int], shares: Sequence[float]) -> list[int]:
-    """How many rows of each corpus an epoch has: in proportion to `shares`, each corpus ROUNDS times or more."""
+    """The number of rows of each corpus in an epoch: in proportion to `shares`, at least ROUNDS times its size."""
     total = ROUNDS * max(size / share for size, share in zip(sizes, shares, strict=True))
     return [round(share * total) for share in shares]
 
 
 class Drawn:
-    """`counts` rows of each source, a source that has fewer being begun again, in an order in which they alternate.
+    """A source of `counts[i]` rows of each source i, interleaved; a source with fewer rows is repeated.
 
-    Row i is number i · stride of all, modulo their number; the stride is the golden section of it, so that every
-    stretch of rows has each source in about its share (Weyl's sequence), and needs no memory.
+    Row i is row i · stride, modulo the number n of rows, of the sources' rows one after the other. The stride is close
+    to n divided by the golden ratio (a Weyl sequence), so that every stretch of rows has each source in about its share
+    and no permutation has to be stored.
     """
 
     def __init__(self, sources: Sequence[Source], counts: Sequence[int]):
@@ -137,14 +144,14 @@ class Drawn:
         return int(self.ends[-1])
 
     def __getitem__(self, index: int) -> Row:
-        which, row = self.place(index)
+        which, row = self.location(index)
         return self.sources[which][row]
 
-    def place(self, index: int) -> tuple[int, int]:
-        """The number of the source that a row is of, and the row's number there."""
+    def location(self, index: int) -> tuple[int, int]:
+        """The number of the source that row `index` comes from, and the row's index in that source."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        place = index * self.stride % len(self)
-        which = int(np.searchsorted(self.ends, place, side="right"))
+        number = index * self.stride % len(self)
+        which = int(np.searchsorted(self.ends, number, side="right"))
         start = int(self.ends[which - 1]) if which else 0
-        return which, (place - start) % len(self.sources[which])
+        return which, (number - start) % len(self.sources[which])

@@ -1,25 +1,24 @@
-"""From documents of any length to rows of one length.
+"""Packing: from documents of any length to rows of one length.
 
-Documents come as one flat array of ids and the length of each, in order. `stream` makes rows
-without padding in which documents follow each other; `documents` keeps every document apart by
-segments, for attention that must not cross (Krell et al., "Efficient Sequence Packing without
-Cross-contamination", 2021).
+Documents are given as one flat array of ids and an array of lengths. `stream` makes rows without padding in which
+documents follow each other; `documents` separates documents by segments, so that attention does not cross from one to
+another (Krell et al., "Efficient Sequence Packing without Cross-contamination", 2021).
 """
 
 import numpy as np
 from jaxtyping import Int
 
-Tokens = Int[np.ndarray, "n"]
+Ids = Int[np.ndarray, "n"]
 Lengths = Int[np.ndarray, "docs"]
 
 
 def stream(
-    tokens: Tokens, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
+    tokens: Ids, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
 ) -> dict[str, Int[np.ndarray, "rows T"]]:
-    """Documents, each followed by `sep`, cut into rows of `length` that each start with `cls`.
+    """Rows of `tokens` only: documents, each followed by `sep`, cut into rows of `length` tokens that begin with `cls`.
 
-    The end that does not fill a row is dropped (fewer than `length` tokens), so no row holds
-    padding.
+    tokens, lengths: the ids of all documents, and the length of each.  length: T.  cls, sep: ids, or None for none.
+    The last tokens, which do not fill a row, are dropped, so no row has padding (`pad` is not used).
     """
     flat = tokens if sep is None else np.insert(tokens, np.cumsum(lengths), sep)
     body = length - (cls is not None)
@@ -31,14 +30,14 @@ def stream(
 
 
 def documents(
-    tokens: Tokens, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
+    tokens: Ids, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
 ) -> dict[str, Int[np.ndarray, "rows T"]]:
-    """Several documents a row: `segments` 1..k in order and 0 for padding at the end, `positions`
-    anew per segment.
+    """Rows of several documents: `tokens`, `segments` (1..k, and 0 for padding at the end) and `positions`, which
+    begin at 0 in every segment.
 
-    Each segment is `cls`, a document, `sep`; a document too long for a row is split, each piece
-    being a segment. Pieces go, in order, to the fullest row that has room for them (online best
-    fit).
+    Arguments as in `stream`; `pad` is the id of padding. A segment is `cls`, a document, `sep`; a document too long for
+    a row is split into several segments. In order, each piece goes to the row with the least sufficient room (online
+    best fit).
     """
     ends = (cls is not None) + (sep is not None)
     starts, sizes = _pieces(np.asarray(lengths, np.int64), length - ends)
@@ -60,21 +59,19 @@ def documents(
 
 
 def padding_share(rows: dict[str, Int[np.ndarray, "rows T"]]) -> float:
-    """The share of places that hold padding, in [0, 1)."""
+    """The share of positions that hold padding, in [0, 1)."""
     segments = rows.get("segments")
     return 0.0 if segments is None or segments.size == 0 else float(np.mean(segments == 0))
 
 
 def ramp(sizes: Lengths) -> Int[np.ndarray, "n"]:
-    """0, 1, … size - 1 for each size, one after the other."""
+    """The numbers 0, 1, … size - 1 for each size, concatenated."""
     ends = np.cumsum(sizes)
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
 
 
 def _pieces(lengths, room: int):
-    """Where each piece starts in the flat array and its size; a document longer than `room` is
-    several pieces.
-    """
+    """The start of each piece in the flat array, and its size; a document longer than `room` makes several pieces."""
     count = np.maximum(-(-lengths // room), 1)  # an empty document is one empty piece
     part = ramp(count)
     starts = np.repeat(np.cumsum(lengths) - lengths, count) + part * room
@@ -84,10 +81,11 @@ def _pieces(lengths, room: int):
 def best_fit(
     sizes: Lengths, length: int
 ) -> tuple[Int[np.ndarray, "docs"], Int[np.ndarray, "docs"], Int[np.ndarray, "docs"], int]:
-    """Row, offset in it and number (from 1) of each piece, and the number of rows.
+    """Online best-fit packing: the row of each piece, its offset there, its number there (from 1); and the row count.
 
-    Rows with room wait in one list per amount of room; the bits of `waiting` tell which lists are
-    not empty, so the least sufficient room is found by one shift.
+    sizes: of the pieces.  length: of a row.
+    Rows are kept in one list per amount of room left. Bit r of `waiting` is set if the list for room r is not empty,
+    so that a shift finds the least sufficient room.
     """
     row, offset, segment = (np.empty(len(sizes), np.int64) for _ in range(3))
     lists: list[list[int]] = [[] for _ in range(length + 1)]

@@ -1,4 +1,4 @@
-"""Texts that belong together: queries with what answers them, and with what does not; or pairs with a score."""
+"""Groups of texts: a query with a positive and any number of negatives, or a pair with a similarity score."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from xfm import locations
+from xfm.batch import texts_of_row, with_prefix
 from xfm.data import stdlib
 from xfm.data.corpus import check_length
 from xfm.data.labelled import fitted_to, one_of, score_of
@@ -22,12 +23,15 @@ from xfm.tokenizers.template import laid
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """path: a file or folder of .tsv, .csv, .jsonl or .parquet, or a folder that TFDS has prepared; None makes records
-    from Python's standard library (`task`, of stdlib.PAIRS).
+    """A data source of queries with positive and negative texts, or of pairs of texts with a score.
 
-    texts: columns: query, positive, and any number of negatives.  label: the column of a score, None without.
-    prompts: put before each text, in order; none if empty.  length: T of each text; longer ones are cut.
-    scale: what scores are divided by (5 for STS-B's, which go from 0 to 5).
+    path: a file or folder of .tsv, .csv, .jsonl or .parquet, or a folder that TFDS has prepared; None makes records
+    from Python's standard library.  task: the name in stdlib.PAIRS of the records to make.
+    texts: the columns of the query, the positive, and any number of negatives.
+    label: the column of the score; None if there is none.
+    prompts: a prefix for each column of `texts`, in the same order; empty for no prefixes.
+    length: T of each text; longer ones are truncated.
+    scale: the number that scores are divided by (5 for STS-B, whose scores are 0 to 5).
     columns, ragged, errors, validation, tokenizer, kinds: as in Labelled.
     """
 
@@ -48,13 +52,23 @@ class Pairs:
     PATHS: ClassVar = {"path": locations.path, "tokenizer": locations.spec(TOKENIZERS)}
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """Shape and dtype of each array of one text, as the network sees it."""
-        return dict.fromkeys(("tokens", "segments", "types"), ((self.length,), np.int32))
+        """Shape and dtype of each array of a row."""
+        text = dict.fromkeys(("tokens", "segments", "types"), ((self.length,), np.int32))
+        whole = {name: x for prefix in texts_of_row(len(self.texts)) for name, x in with_prefix(prefix, text).items()}
+        return whole if self.label is None else {**whole, "labels": ((), np.float32)}
 
     def open(self, workdir: Path) -> Data:
+        """Both splits as rows of `tokens`, `segments`, `types` [T] of each text, and `labels` [] if there is a `label`.
+
+        The first text's arrays have these names, the others' the prefixes of `texts_of_row`, such as `positive/tokens`.
+
+        Raises XfmError for fields that do not fit together and for records that cannot be used.
+        """
         check_length(self.length)
         if len(self.texts) < 2:
-            raise XfmError(f"texts={tuple(self.texts)} names no pair; give the columns of a query and a positive")
+            raise XfmError(
+                f"texts={tuple(self.texts)} names fewer than two columns; give those of a query and a positive"
+            )
         if self.prompts and len(self.prompts) != len(self.texts):
             raise XfmError(
                 f"{len(self.prompts)} prompts do not fit {len(self.texts)} texts; give one for each, or none"
@@ -84,7 +98,10 @@ class Pairs:
 
 @dataclasses.dataclass(frozen=True)
 class PairRows:
-    """Rows of n texts: tokens, segments and types [n T], and with scores labels []."""
+    """The rows of one split: `tokens`, `segments` and `types` [T] of each text, and `labels` [] if there are scores.
+
+    texts: the encoded texts of each column.  length: T.  pad: the id of padding.  kinds: number of token types.
+    """
 
     texts: Sequence[Sequence[Joined]]
     labels: np.ndarray | None
@@ -96,7 +113,8 @@ class PairRows:
         return len(self.texts[0])
 
     def __getitem__(self, index: int) -> Row:
-        joined = [texts[index] for texts in self.texts]
-        rows = [laid(ids, types, self.length, self.pad, self.kinds) for ids, types, _ in joined]
-        out = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        out = {}
+        for prefix, texts in zip(texts_of_row(len(self.texts)), self.texts, strict=True):
+            ids, types, _ = texts[index]
+            out |= with_prefix(prefix, laid(ids, types, self.length, self.pad, self.kinds))
         return out if self.labels is None else {**out, "labels": self.labels[index]}

@@ -1,4 +1,4 @@
-"""Rows of a parquet file as Python values; text that is not UTF-8 comes as its bytes, for the reader to decode."""
+"""Rows of a Parquet file as Python values. Text that is not UTF-8 is returned as bytes, for the caller to decode."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from xfm.files import first_line, optional
 
 
 def columns(path: Path) -> list[str]:
-    """The names of the columns. Raises XfmError, naming the file, if it is no parquet file."""
+    """The names of the columns. Raises XfmError, naming the file, if it is not a readable Parquet file."""
     try:
         return optional("pyarrow.parquet", "data").ParquetFile(path).schema_arrow.names
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
@@ -17,7 +17,7 @@ def columns(path: Path) -> list[str]:
 
 
 def rows(path: Path, names: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Each row as a dict of the columns `names`, by default of all. Raises XfmError as above."""
+    """Each row as a dict of the columns `names`, by default of all. Raises XfmError as `columns` does."""
     parquet = optional("pyarrow.parquet", "data")
     try:
         for batch in parquet.ParquetFile(path).iter_batches(columns=names):

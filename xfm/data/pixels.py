@@ -1,6 +1,4 @@
-"""From a picture to an array of one shape: size, channels, range; and random changes of it, which
-are data.
-"""
+"""From a picture to an array of fixed size, channels and range; and random augmentations of such arrays."""
 
 import dataclasses
 from typing import Any
@@ -18,12 +16,13 @@ Image = Float[np.ndarray, "H W C"]
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """size: side, or (height, width); the largest centred part of that shape is cut out and scaled
-    (bilinear).
+    """Pre-processing of pictures: crop, scale, and normalise.
 
-    channels: 1 (grey) or 3.  mean, std: numbers, or one per channel, of values in [0, 1]; y = (x -
-    mean) / std.
-    background: what shows through where a picture is transparent, a level of grey or (red, green, blue) in [0, 1].
+    size: side in pixels, or (height, width). The largest centred part of that aspect ratio is cropped and scaled to it
+    (bilinear).
+    channels: 1 (grey) or 3 (RGB).
+    mean, std: a number, or one per channel, for values in [0, 1]; the result is (x - mean) / std.
+    background: the colour behind transparent pixels, a level of grey or (red, green, blue) in [0, 1].
     """
 
     size: Count | tuple[Count, Count]
@@ -35,16 +34,16 @@ class Pixels:
     def __post_init__(self):
         sides = self.shape[:2]
         if not all(isinstance(side, int) and side > 0 for side in sides):
-            raise SpecError(f"size={self.size!r} is not a side in pixels, nor (height, width)")
+            raise SpecError(f"size={self.size!r} is neither a side in pixels nor (height, width)")
         if self.channels not in (1, 3):
-            raise SpecError(f"channels={self.channels!r} is not 1 (grey) or 3 (red, green, blue)")
+            raise SpecError(f"channels={self.channels!r} is neither 1 (grey) nor 3 (red, green, blue)")
         for name in ("mean", "std"):
             value = _numbers(getattr(self, name))
             if value.shape not in ((), (self.channels,)) or not np.all(
                 np.isfinite(value) & (value > 0 if name == "std" else True)
             ):
                 raise SpecError(
-                    f"{name}={getattr(self, name)!r} is not a number, nor one for each of "
+                    f"{name}={getattr(self, name)!r} is neither a number nor one for each of "
                     f"{self.channels} channels" + (", above 0" if name == "std" else "")
                 )
         colour = _numbers(self.background)
@@ -55,14 +54,15 @@ class Pixels:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the result."""
         height, width = (self.size, self.size) if isinstance(self.size, int) else self.size
         return height, width, self.channels
 
     def of_picture(self, picture: Any) -> Image:
-        """Of a pillow image of any size: upright by its EXIF orientation, and without transparency.
+        """The array of a Pillow image of any size, turned upright by its EXIF orientation and put on the background.
 
-        Modes are brought to grey or RGB; 16 bits of grey are divided by 65535. Raises XfmError for 32-bit integers and
-        floats, whose range no file says.
+        Colour modes are converted to grey or RGB; grey levels of 16 bits are divided by 65535. Raises XfmError for
+        32-bit integers and floats, whose range is unknown.
         """
         ops = optional("PIL.ImageOps", "vision")
         height, width, _ = self.shape
@@ -72,11 +72,15 @@ class Pixels:
         return self.of_values(np.asarray(picture, np.float32) / most)
 
     def _opaque(self, picture: Any, kind: str | None) -> tuple[Any, int]:
-        """The picture in the mode that the channels ask for, and its value of white.  kind: the format of its file."""
+        """The picture in mode L or RGB by `channels` (or as 16-bit grey), and its value of white.
+
+        kind: the format of its file.
+        """
         image = optional("PIL.Image", "vision")
-        if picture.mode.startswith("I;16") or (picture.mode == "I" and kind == "PNG"):  # older pillows say I
+        # Older versions of Pillow open a PNG of 16-bit grey in mode "I".
+        if picture.mode.startswith("I;16") or (picture.mode == "I" and kind == "PNG"):
             if "transparency" in picture.info:
-                raise XfmError("a transparent level among 16 bits of grey is not read; save it in 8 bits")
+                raise XfmError("a 16-bit grey image with a transparent level cannot be read; save it in 8 bits")
             return image.fromarray(np.asarray(picture).astype(np.float32)), 65535
         if picture.mode in ("I", "F"):
             raise XfmError(f"pixels of mode {picture.mode} (32 bits) have no known range; save them in 8 or 16 bits")
@@ -87,9 +91,9 @@ class Pixels:
         return picture.convert("L" if self.channels == 1 else "RGB"), 255
 
     def of_array(self, array: np.ndarray, where: str) -> Image:
-        """Of 8 or 16 bits [H W] or [H W C], of one channel (grey), two (grey, alpha), three or four (RGB, alpha).
+        """The result for an array of 8 or 16 bits, [H W] or [H W C], equal to that for a file with these pixels.
 
-        The same as of a file with these pixels. Raises XfmError, naming `where`, for others.
+        C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Raises XfmError, naming `where`, for other arrays.
         """
         array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
         deep = array.dtype.kind == "u" and array.dtype.itemsize == 2
@@ -98,13 +102,13 @@ class Pixels:
             or array.ndim not in (2, 3)
             or array.shape[2:] not in ((), (2,), (3,), (4,))
         ):
-            raise XfmError(f"{where} is not an image of 8 or 16 bits but {array.dtype} {array.shape}")
-        if deep:  # of colours the upper byte, as pillow reads them from a file
+            raise XfmError(f"{where} is {array.dtype} {array.shape}, where an image of 8 or 16 bits should be")
+        if deep:  # Colours keep their upper byte, as when Pillow reads them from a file.
             array = array.astype(np.uint16) if array.ndim == 2 else (array >> 8).astype(np.uint8)
         return self.of_picture(optional("PIL.Image", "vision").fromarray(array))
 
     def of_values(self, values: np.ndarray) -> Image:
-        """Of values in [0, 1], of the right height and width, [H W] or [H W C]."""
+        """The normalised array of values in [0, 1], [H W] or [H W C], that have the right height and width."""
         values = values[..., None] if values.ndim == 2 else values
         values = np.broadcast_to(values, self.shape)
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
@@ -112,25 +116,25 @@ class Pixels:
 
 
 def _numbers(value: Any) -> np.ndarray:
-    """As an array; NaN for what is no number."""
+    """The value as an array; NaN if it does not consist of numbers."""
     try:
         return np.asarray(value, np.float32)
     except (TypeError, ValueError):
         return np.float32("nan")
 
 
-OPAQUE = {"La": "LA", "RGBa": "RGBA"}  # colours multiplied by alpha -> colours as they are
+OPAQUE = {"La": "LA", "RGBa": "RGBA"}  # modes with premultiplied alpha -> the same with straight alpha
 
 
 def _transparent(picture: Any) -> bool:
-    """Whether a pixel may be transparent: by a channel, by a palette that holds alpha, or by one colour that is."""
+    """Whether a picture may have transparent pixels: an alpha channel, a palette with alpha, a transparent colour."""
     palette = getattr(picture.palette, "mode", "") if picture.mode == "P" else ""
     return "transparency" in picture.info or f"{picture.mode}{palette}"[-1] in "Aa"
 
 
 @dataclasses.dataclass(frozen=True)
 class Flip:
-    """Left and right exchanged with probability `chance`."""
+    """An augmentation that mirrors left and right with probability `chance`."""
 
     chance: Share = 0.5
 
@@ -140,9 +144,7 @@ class Flip:
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """A part of the same size, at a random place, of the image with `pad` pixels mirrored at each
-    edge.
-    """
+    """An augmentation that pads each edge with `pad` mirrored pixels and cuts out the original size at random."""
 
     pad: CountOrZero = 4
 

@@ -1,4 +1,4 @@
-"""Batches made ready on the device by a thread, while the step before them computes."""
+"""Prefetching: a background thread puts batches on the device while the previous step computes."""
 
 import atexit
 import queue
@@ -14,18 +14,18 @@ Sharding = jax.sharding.Sharding | Mapping[str, jax.sharding.Sharding] | None
 
 
 def prefetch(batches: Batches, sharding: Sharding, start_step: int = 0, depth: int = 2) -> "Prefetch":
-    """An endless iterator of (step, batch on the device) from `start_step`, at most `depth` of them
-    ready.
+    """An endless iterator of (step, batch on the device) that begins with `start_step`.
 
-    sharding: of every array, or by name, or None for the default device. An array that is split
-    over hosts is made from the rows of each host's own devices, so no host reads rows of another.
+    sharding: one for every array, or a mapping from names to shardings, or None for the default device. If arrays are
+    sharded over hosts, each host reads only the rows of its own devices.
+    depth: the largest number of batches that are prepared ahead.
     """
     return Prefetch(batches, sharding, start_step, depth)
 
 
 class Prefetch:
-    """What `prefetch` gives. An error in the thread is raised by `next`; `close`, or leaving a
-    `with`, ends the thread.
+    """The iterator that `prefetch` returns. An error in its thread is raised by `next`; `close`, or the end of a `with`
+    block, ends the thread.
     """
 
     def __init__(self, batches: Batches, sharding: Sharding, start_step: int, depth: int):
@@ -52,14 +52,14 @@ class Prefetch:
         return step, batch
 
     def wait_share(self) -> float:
-        """The share of wall time, in [0, 1], that the consumer waited since this was last asked."""
+        """The share of wall time, in [0, 1], that the consumer has waited since the last call of this method."""
         now = time.perf_counter()
         share = min(self._waited / max(now - self._since, 1e-9), 1.0)
         self._waited, self._since = 0.0, now
         return share
 
     def close(self) -> None:
-        """Ends the thread and waits for its end; doing so twice is harmless."""
+        """Stops the thread and waits until it has ended; may be called repeatedly."""
         self._stop.set()
         while self._thread.is_alive():
             try:
@@ -81,16 +81,14 @@ class Prefetch:
                 item = step, on_device(self._batches, self._sharding, step)
             except BaseException as error:
                 item = step, error
-            self._ready.put(item)  # close() empties the queue, so this never waits for ever
+            self._ready.put(item)  # never blocks forever, since close() empties the queue
             if isinstance(item[1], BaseException):
                 return
             step += 1
 
 
 def on_device(batches: Batches, sharding: Sharding, step: int) -> dict[str, jax.Array]:
-    """The global batch of `step` as arrays of the given sharding, from the rows of this host's
-    devices alone.
-    """
+    """The global batch of `step` as arrays of the given sharding; only the rows of this host's devices are read."""
     if sharding is None:
         return jax.device_put(batches.rows(step))
     read: dict[tuple[int, int], dict] = {}
@@ -103,7 +101,7 @@ def on_device(batches: Batches, sharding: Sharding, step: int) -> dict[str, jax.
     def array(name, shape):
         def part(index):
             start, stop, _ = index[0].indices(shape[0])
-            each = batches.batch // shape[0]  # rows for each entry of the array: several for the groups of a layout
+            each = batches.batch // shape[0]  # rows per entry of the first axis; `cells` of a layout has one per group
             return rows(start * each, stop * each)[name][(slice(None), *index[1:])]
 
         own = sharding[name] if isinstance(sharding, Mapping) else sharding

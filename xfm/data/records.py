@@ -1,4 +1,4 @@
-"""Rows of a dataset of records, each field made an array when its row is asked for."""
+"""A source over a dataset of records, whose fields are turned into arrays when a row is requested."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +15,11 @@ from xfm.tokenizers.template import laid
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """rows: the dataset.  where: its name in errors.  keep: which of its rows are rows of this
-    source.
+    """The rows of one split of a dataset of records.
 
-    readers: batch name -> (feature, reader), reader(value, where) being an array or a dict of them.
+    rows: the dataset, a sequence of dicts.  where: its name in errors.  keep: the indices of the rows of this split.
+    readers: batch name -> (feature, reader), where reader(value, where) returns an array, or a dict of arrays by name.
+    augments: augmentations of `images`, applied in order.
     """
 
     rows: Any
@@ -34,7 +35,7 @@ class Records:
         number = int(self.keep[index])
         try:
             record = self.rows[number]
-        except Exception as error:  # of a damaged file, whatever its decoder raises
+        except Exception as error:  # decoders raise exceptions of any type on damaged files
             raise XfmError(f"row {number} of {self.where} cannot be read: {error}") from error
         out: Row = {}
         for name, (feature, read) in self.readers.items():
@@ -43,27 +44,28 @@ class Records:
         return out
 
     def augment(self, row: Row, rng: np.random.Generator) -> Row:
+        """The row with every augmentation applied to its image, in order."""
         for change in self.augments:
             row = {**row, "images": change(row["images"], rng)}
         return row
 
 
 def one_document(tokenizer: Tokenizer, text: str, length: int) -> Row:
-    """tokens, segments, positions [T] of one text, cut at `length`, padding after it."""
+    """`tokens`, `segments` and `positions` [T] of one text, truncated to `length` or padded at its end."""
     (one,) = tokenizer.joined([[text]], length)
     row = laid(one.ids, one.types, length, tokenizer.vocabulary.pad, 1)
     return {"tokens": row["tokens"], "segments": row["segments"], "positions": np.arange(length) * row["segments"]}
 
 
 def picture(pixels: Pixels) -> Callable[[Any, str], np.ndarray]:
-    """The reader of an image feature."""
+    """A reader for an image feature: it returns the array that `pixels` makes of it."""
     return lambda value, where: pixels.of_array(np.asarray(value), where)
 
 
 def label(names: Sequence[str]) -> Callable[[Any, str], np.ndarray]:
-    """The reader of a feature that is the label: a number of one of the classes `names`, or without them any number.
+    """A reader for the feature that is the label: the number of a class of `names`, or any number if `names` is empty.
 
-    It raises XfmError for what stands for no label: -1, as in test splits, or NaN.
+    It raises XfmError for other numbers, such as -1 or NaN, which mean a missing label in test splits.
     """
 
     def read(value: Any, where: str) -> np.ndarray:
@@ -77,10 +79,10 @@ def label(names: Sequence[str]) -> Callable[[Any, str], np.ndarray]:
 
 
 def number(value: Any, where: str) -> np.ndarray:
-    """Integers as int32, other numbers as float32. Raises XfmError for what is neither."""
+    """The value as an int32 array for integers and bools, or float32 for floats. Raises XfmError for other values."""
     array = np.asarray(value)
     if array.dtype.kind in "iub":
         return array.astype(np.int32)
     if array.dtype.kind == "f":
         return array.astype(np.float32)
-    raise XfmError(f"{where} is not numbers but {array.dtype}; map text to 'tokens' and images to 'images'")
+    raise XfmError(f"{where} has {array.dtype}, not numbers; map text to 'tokens' and images to 'images'")

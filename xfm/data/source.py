@@ -1,8 +1,7 @@
-"""What data is: two sources of rows, and what was used to make them.
+"""The interface of data: two sources of rows, and facts about how they were made.
 
-A row is a dict of arrays without a batch axis, with the fixed names of a batch (`tokens`,
-`segments`, `positions`, `images`, `labels`); all rows of a source have the same names, shapes and
-dtypes, and row `i` is always the same row.
+A row is a dict of arrays without a batch axis, under the fixed names of a batch (`tokens`, `segments`, `positions`,
+`images`, `labels`). All rows of a source have the same names, shapes and dtypes, and row `i` is always the same.
 """
 
 import dataclasses
@@ -20,8 +19,8 @@ Row = dict[str, np.ndarray]
 
 
 class Source(Protocol):
-    """Rows by number. One with a method `augment(row, rng) -> row` has it applied by Batches, anew
-    in every epoch.
+    """A sequence of rows. If it has a method `augment(row, rng) -> row`, Batches applies it to every training row, with
+    other random numbers in every epoch.
     """
 
     def __len__(self) -> int: ...
@@ -31,7 +30,7 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-    """The rows of arrays that share their first axis."""
+    """A source whose row i consists of entry i of each array."""
 
     arrays: Mapping[str, np.ndarray]
 
@@ -44,13 +43,14 @@ class Arrays:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """train, valid: the sources.  tokenizer, vocabulary: of text, else None.  classes: names of the
-    labels, if known.
+    """Opened data: the sources of both splits, and facts about them.
 
-    fingerprint: changes with the names and sizes of the files and with the spec, so that a run that
-    resumes can tell.
-    facts: counts for people to read, such as the number of tokens and the share of padding.
-    notes: sentences that the header of a run says, such as what was left out of the data.
+    train, valid: the sources.  tokenizer, vocabulary: those of text data, else None.
+    fingerprint: changes with the names and sizes of the files and with the spec, so that a resumed run can detect that
+    its data has changed.
+    classes: names of the labels in the order of their numbers, if known.
+    facts: figures for people to read, such as the number of tokens and the share of padding.
+    notes: sentences for the header of a run, such as what was left out of the data.
     """
 
     train: Source

@@ -1,4 +1,4 @@
-"""Questions whose answer is a piece of a text, in SQuAD's files; long texts are several rows.
+"""Questions whose answer is a span of a text, in SQuAD's format; a long text is divided into several rows.
 
 Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of Text" (2016); Rajpurkar, Jia, Liang (2018) for
 questions without an answer; rows as in Devlin et al. 2019 (BERT), section 4.2.
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Int
 
 from xfm import locations
 from xfm.data import stdlib
@@ -17,7 +18,7 @@ from xfm.data.corpus import check_length
 from xfm.data.decoding import parsed, whole
 from xfm.data.labelled import one_of
 from xfm.data.source import Data, Row
-from xfm.data.tables import Record, Shape, divided, json_lines, open_table, require_rows, text_of
+from xfm.data.tables import Shape, TableRecord, divided, json_lines, open_table, require_rows, text_of
 from xfm.data.text import default_tokenizer
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, Name, RowLength
@@ -29,11 +30,13 @@ from xfm.tokenizers.template import Template, template_of, windows
 
 @dataclasses.dataclass(frozen=True)
 class Spans:
-    """path: a file or folder of SQuAD's .json, or of .jsonl with question, context and answers {text, answer_start};
-    None makes records from Python's standard library (`task`, of stdlib.SPANS).
+    """A data source of questions, contexts and answer spans.
 
-    length: T of a row.  stride: from the start of one row of a long text to that of the next, in tokens.
-    question: most tokens of a question; a longer one loses its end.
+    path: a file or folder of SQuAD's .json, or of .jsonl with question, context and answers {text, answer_start}; None
+    makes records from Python's standard library.  task: the name in stdlib.SPANS of the records to make.
+    length: T of a row.
+    stride: tokens from the start of one window of a long context to the start of the next.
+    question: the largest number of tokens of a question; a longer one loses its end.
     validation, errors, tokenizer, kinds: as in Labelled.
     """
 
@@ -57,6 +60,10 @@ class Spans:
         }
 
     def open(self, workdir: Path) -> Data:
+        """Both splits as rows of `tokens`, `segments`, `types` [T] and `labels` [2].
+
+        Raises XfmError for records that cannot be used and for rows too short for a question and a context.
+        """
         check_length(self.length)
         table = self._table()
         require_rows(table, str(self.path or self.task))
@@ -89,22 +96,26 @@ class Spans:
         for number, one in enumerate(questions):
             if one.context not in known:
                 known[one.context] = tokenizer.aligned(one.context)
-            ids, places = known[one.context]
+            ids, characters = known[one.context]
             asked = tokenizer.encode(one.text)[: self.question]
             room = self.length - template.specials - len(asked)
             if room < 1:
                 raise XfmError(
-                    f"length={self.length} leaves no room for a text beside a question of {len(asked)} tokens; "
+                    f"length={self.length} leaves no room for a context after a question of {len(asked)} tokens; "
                     "raise length or lower question"
                 )
-            answer = _tokens_of(one, places) if one.answers else None
+            answer = _tokens_of(one, characters) if one.answers else None
             for window in windows(len(ids), room, min(self.stride, room)):
                 rows.append(_Window(number, window, asked, answer))
         return SpanRows(rows, questions, known, template, self.length)
 
 
 class _Window:
-    """A row: the question's number, the tokens of its context, the question's ids, the answer's tokens in the whole."""
+    """One row.
+
+    number: the index of the question.  window: the range of tokens of its context.  asked: the ids of the question.
+    answer: the first and last token of the answer in the whole context, or None.
+    """
 
     __slots__ = ("number", "window", "asked", "answer")
 
@@ -114,7 +125,11 @@ class _Window:
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """answers: (text, first character) of each accepted one; none where the context has no answer."""
+    """A question about a context.
+
+    where: file and question, for errors.
+    answers: (text, first character) of each accepted answer; empty if the context does not answer the question.
+    """
 
     where: str
     text: str
@@ -124,8 +139,11 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class SpanRows:
-    """Rows [specials] question [specials] part of the context; labels are the places of the answer's first and last
-    token in the row, or 0 and 0 (the first special) where the part does not hold the whole answer.
+    """The rows of one split: a question and a window of its context, with special tokens around them.
+
+    `labels` are the positions in the row of the answer's first and last token, or 0 and 0 (the first special token) if
+    the window does not contain the whole answer.
+    contexts: context -> its ids, and the characters [start, stop) of each.
     """
 
     windows: Sequence[_Window]
@@ -147,26 +165,28 @@ class SpanRows:
         return {**row, "labels": np.array([first, last], np.int32)}
 
     def start(self, index: int) -> int:
-        """The place in the row of the first token of the context."""
+        """The position in the row of the first token of the context."""
         return self.template.start("b", len(self.windows[index].asked))
 
-    def places(self, index: int):
-        """Of a row its question's number, and the characters [start, stop) of the context of each of its tokens."""
+    def characters(self, index: int) -> tuple[int, Int[np.ndarray, "n 2"]]:
+        """The index of the question of a row, and for each token of its window the characters [start, stop) of the
+        context.
+        """
         one = self.windows[index]
-        _, places = self.contexts[self.questions[one.number].context]
-        return one.number, places[one.window.start : one.window.stop]
+        _, characters = self.contexts[self.questions[one.number].context]
+        return one.number, characters[one.window.start : one.window.stop]
 
 
-def _tokens_of(one: Question, places) -> tuple[int, int]:
-    """The first and the last token that touch the first accepted answer."""
+def _tokens_of(one: Question, characters) -> tuple[int, int]:
+    """The first and the last token that overlap the first accepted answer."""
     text, start = one.answers[0]
-    touched = np.flatnonzero((places[:, 1] > start) & (places[:, 0] < start + len(text)))
+    touched = np.flatnonzero((characters[:, 1] > start) & (characters[:, 0] < start + len(text)))
     if not len(touched):
-        raise XfmError(f"{one.where}: the tokeniser makes no token of the answer {text!r}")
+        raise XfmError(f"{one.where}: the tokeniser gives no token for the answer {text!r}")
     return int(touched[0]), int(touched[-1])
 
 
-def _read(file: File, shape: Shape) -> Iterator[Record]:
+def _read(file: File, shape: Shape) -> Iterator[TableRecord]:
     if file.path.suffix.lower() == ".jsonl":
         yield from json_lines(file, shape)
         return
@@ -176,15 +196,15 @@ def _read(file: File, shape: Shape) -> Iterator[Record]:
             for paragraph in article["paragraphs"]:
                 for asked in paragraph["qas"]:
                     values = {**asked, "context": paragraph["context"]}
-                    yield Record(f"{file.path}, question {asked.get('id')}", values, shape.errors)
+                    yield TableRecord(f"{file.path}, question {asked.get('id')}", values, shape.errors)
     except (AttributeError, KeyError, TypeError) as error:
         raise XfmError(
-            f"{file.path} is not laid out as SQuAD is ({type(error).__name__}: {error}); a file holds data, "
-            "paragraphs, context, qas, question and answers"
+            f"{file.path} is not in SQuAD's format ({type(error).__name__}: {error}); it needs data, paragraphs, "
+            "context, qas, question and answers"
         ) from error
 
 
-def _question(record: Record) -> Question:
+def _question(record: TableRecord) -> Question:
     context, found = record.text("context"), []
     for answer in _answers(record) if not record.values.get("is_impossible", False) else ():
         text, start = answer.get("text"), answer.get("answer_start")
@@ -197,8 +217,8 @@ def _question(record: Record) -> Question:
     return Question(record.where, record.text("question"), context, tuple(found))
 
 
-def _answers(record: Record) -> Sequence[Mapping[str, Any]]:
-    """Of each accepted answer its text and its start; from rows of these, or from two columns."""
+def _answers(record: TableRecord) -> Sequence[Mapping[str, Any]]:
+    """The accepted answers of a record, each with text and answer_start; given as a list of these or as two columns."""
     answers = record["answers"]
     columns = list(answers.values()) if isinstance(answers, Mapping) else []
     if columns and all(isinstance(c, list) and len(c) == len(columns[0]) for c in columns):

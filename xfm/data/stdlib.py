@@ -1,6 +1,6 @@
-"""Small real tasks made from the source of Python's standard library, which is on every machine.
+"""Small real tasks made from the source code of Python's standard library, which is on every machine.
 
-Each gives records as (name, values); records of one name stay on one side when they are split.
+Each function returns records as (name, values); records with the same name go to the same split.
 """
 
 import ast
@@ -25,7 +25,10 @@ MODULES = (
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-    """name: module.Class.function.  docstring: cleaned.  node: as parsed."""
+    """A function or class of the standard library.
+
+    name: such as module.Class.function.  docstring: without indentation.  node: its syntax tree.
+    """
 
     name: str
     docstring: str
@@ -33,11 +36,12 @@ class Function:
 
     @property
     def module(self) -> str:
+        """The name of the top-level module, without a leading underscore or `_py`."""
         return self.name.partition(".")[0].removeprefix("_py").removeprefix("_")
 
 
 def definitions() -> Iterator[Function]:
-    """All functions and classes with docstrings of the standard library; each docstring once."""
+    """All functions and classes of the standard library that have a docstring; each distinct docstring once."""
     seen = set()
     for name, text in sources():
         try:
@@ -54,7 +58,7 @@ def definitions() -> Iterator[Function]:
 
 
 def sources() -> Iterator[tuple[str, str]]:
-    """Name and text of each file, in order."""
+    """The name and text of each source file of the standard library, sorted by name."""
     for file in listing(sysconfig.get_paths()["stdlib"], (".py",), JUNK, "skip"):
         try:
             yield file.name, file.path.read_text(encoding="utf-8")
@@ -70,7 +74,7 @@ def _walk(node: ast.AST, path: str) -> Iterator[tuple[str, ast.AST]]:
 
 
 def docstring_module() -> Records:
-    """Which of MODULES a paragraph of a docstring comes from."""
+    """A classification task: which of MODULES a paragraph of a docstring comes from."""
     found = []
     for one in definitions():
         if one.module in MODULES:
@@ -81,7 +85,9 @@ def docstring_module() -> Records:
 
 
 def indentation() -> Records:
-    """How a line of Python stands against the line before it, both without their indents: deeper, same, shallower."""
+    """A classification task of pairs: whether the second of two consecutive lines of Python is indented deeper than the
+    first, the same, or shallower. Both lines are given without their indents.
+    """
     found, seen = [], set()
     for name, text in sources():
         if share(f"pairs of {name}") < 0.4 and "pydoc_data" not in name:
@@ -96,12 +102,14 @@ def indentation() -> Records:
 
 
 def docstring_function() -> Records:
-    """The first sentence of a docstring, and the path to its function in words."""
+    """A retrieval task: the query is the first paragraph of a docstring, the positive its function's name in words."""
     return [(one.name, {"query": _sentence(one).lower(), "positive": _words(one.name)}) for one in _functions()]
 
 
 def named_parameter() -> Records:
-    """Where in the source of a function the parameter stands that a sentence of its docstring names."""
+    """A question-answering task: the question is a sentence of a docstring that names one parameter, the context the
+    source of its function, and the answer that parameter in the signature.
+    """
     found = []
     for one in _functions():
         given = ast.unparse(one.node.args)
@@ -122,13 +130,14 @@ def named_parameter() -> Records:
     return found
 
 
-MOST = 400  # characters of a function's source
+MOST = 400  # characters of a function's source that a context keeps
 
 
 def python_tokens() -> Records:
-    """Which words of a line of Python are a keyword, a name, a name being defined, a number, a string or a comment.
+    """A tagging task: which words of a line of Python are a keyword, a name, a name being defined, a number, a string
+    or a comment.
 
-    Words are identifiers, numbers and marks; strings and comments are many, and tagged as one entity (IOB2).
+    Words are identifiers, numbers and punctuation marks; a string or comment of several words is one entity (IOB2).
     """
     found, seen = [], set()
     for name, text in sources():
@@ -141,13 +150,13 @@ def python_tokens() -> Records:
 
 
 def _lines(text: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Words and tags of each logical line."""
+    """The words and their tags of each logical line."""
     words, tags, inside, before = [], [], 0, ""
     try:
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             kind = tokenize.tok_name[token.type]
             quoted = inside > 0 or kind == "STRING"
-            if kind.endswith("STRING_START"):  # strings with expressions inside come in pieces
+            if kind.endswith("STRING_START"):  # from Python 3.12 on an f-string is several tokens
                 inside, begins = inside + 1, inside == 0
             else:
                 begins = not inside
@@ -185,7 +194,7 @@ def _sentence(one: Function) -> str:
 
 
 def _words(name: str) -> str:
-    """email.Message.get_payload -> email message get payload."""
+    """The words of a dotted name in lower case: "email.Message.get_payload" gives "email message get payload"."""
     return " ".join(re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)).lower()
 
 

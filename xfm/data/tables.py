@@ -1,4 +1,4 @@
-"""Records, which map column names to values, from files: TSV, CSV, JSON lines, Parquet, prepared TFDS folders."""
+"""Tables of records (column names with values), from TSV, CSV, JSON lines, Parquet or prepared TFDS folders."""
 
 import csv
 import dataclasses
@@ -21,8 +21,11 @@ from xfm.spec import SpecError
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet")
 
 
-class Record(NamedTuple):
-    """where: file and line, for errors.  values: by column.  errors: for what is no text in them (see decoding.py)."""
+class TableRecord(NamedTuple):
+    """One record of a table.
+
+    where: file and line, for errors.  values: by column.  errors: "strict" or "replace", for text that is not valid.
+    """
 
     where: str
     values: Mapping[str, Any]
@@ -35,23 +38,23 @@ class Record(NamedTuple):
         return self.values[column]
 
     def text(self, column: str) -> str:
-        """The column's value, which must be text. XfmError where it is not."""
+        """The value of a column as text. Raises XfmError if it is something else."""
         return self._text(self[column], f"column {column!r}")
 
     def words(self, column: str) -> list[str]:
-        """The column's value, which must be a list of texts."""
+        """The value of a column as a list of texts. Raises XfmError if it is something else."""
         found = self.several(column)
         return [self._text(word, f"number {i} of column {column!r}") for i, word in enumerate(found)]
 
     def several(self, column: str) -> list[Any]:
-        """The column's value, which must be a list."""
+        """The value of a column as a list. Raises XfmError if it is something else."""
         value = self[column]
         if not isinstance(value, list | tuple | np.ndarray):
             raise XfmError(f"{self.where} has {repr(value)[:40]} in column {column!r}, where a list should be")
         return list(value)
 
     def name(self, column: str, known: Collection[str] = ()) -> str:
-        """The class that the column's value names (see labels.py)."""
+        """The name of the class in a column; arguments and errors as in `labels.name_of`."""
         return labels.name_of(self[column], self.where, f"column {column!r}", known, self.errors)
 
     def _text(self, value: Any, column: str) -> str:
@@ -63,18 +66,19 @@ class Record(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A line that was left out.  where: file and line."""
+    """A line that was skipped.  where: file and line."""
 
     where: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """How a file of lines is cut into cells.
+    """How the lines of a file are read as cells.
 
-    columns: their names where the first line does not hold them.
-    ragged: "refuse" or "skip" lines with fewer or more cells than there are columns; the run's header counts them.
-    errors: "strict" or "replace" what is no text, in a file of any kind.
+    columns: their names; if empty, the first line holds them.
+    ragged: "refuse" raises an error for a line with fewer or more cells than there are columns; "skip" leaves such
+    lines out, and the run's header counts them.
+    errors: "strict" or "replace", for text that is not valid, in files of any type.
     """
 
     columns: Sequence[str] = ()
@@ -89,13 +93,14 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Records of both splits.  mark: fingerprint of where they came from.  names: of a label's classes, by column.
+    """The records of both splits.
 
-    notes: what the run's header says of them.
+    mark: fingerprint of their origin.  names: column -> names of classes, where a TFDS dataset declares them.
+    notes: sentences for the run's header.
     """
 
-    train: Sequence[Record]
-    valid: Sequence[Record]
+    train: Sequence[TableRecord]
+    valid: Sequence[TableRecord]
     mark: str
     names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -104,9 +109,9 @@ class Table:
 def open_table(path: str, validation: float | str, shape: Shape = Shape(), suffixes=SUFFIXES, read=None) -> Table:
     """The records of a file, of all files in a folder, or of a folder that TFDS has prepared.
 
-    validation: share of the records, by a hash of file and line so that none changes sides; or a path, absolute or
-    in the folder of `path`, or for TFDS a split.  read: (file, shape) -> records and what was skipped, of the suffix
-    by default.
+    validation: share of the records, chosen by a hash of file and record number, so that no record changes its split;
+    or a path, absolute or relative to the folder of `path`; or a split of a TFDS dataset.
+    suffixes: types of files to read.  read: (file, shape) -> its records and skipped lines; by default `read_file`.
     """
     root = expanded(path)
     if (root / "dataset_info.json").is_file():
@@ -123,7 +128,7 @@ def open_table(path: str, validation: float | str, shape: Shape = Shape(), suffi
     mark = fingerprint([(file.name, file.size) for file in (*train, *valid)], len(valid), dataclasses.astuple(shape))
     skipped: list[Skipped] = []
 
-    def records(file: File) -> Iterator[Record]:
+    def records(file: File) -> Iterator[TableRecord]:
         for one in read(file, shape):
             if isinstance(one, Skipped):
                 skipped.append(one)
@@ -146,44 +151,47 @@ def open_table(path: str, validation: float | str, shape: Shape = Shape(), suffi
 def _left_out(skipped: Sequence[Skipped]) -> tuple[str, ...]:
     if not skipped:
         return ()
-    return (f"lines left out for their number of cells: {len(skipped)}, the first of them {skipped[0].where}",)
+    return (f"lines left out because of their number of cells: {len(skipped)}, the first one {skipped[0].where}",)
 
 
 def divided(records: Sequence[tuple[str, Mapping[str, Any]]], validation: float | str, origin: str) -> Table:
-    """Records that were made, as (name, values): split by a hash of their names, which may repeat."""
+    """A table of generated records, given as (name, values) and split by a hash of their names.
+
+    Records with the same name go to the same split.  validation: the share of names to hold out.
+    """
     check_share(validation)
     sides = {True: [], False: []}
     for name, values in records:
-        sides[share(name) < validation].append(Record(name, values))
+        sides[share(name) < validation].append(TableRecord(name, values))
     mark = fingerprint([(name, values) for name, values in records], validation)
     return Table(sides[False], sides[True], mark)
 
 
-def read_file(file: File, shape: Shape) -> Iterator[Record | Skipped]:
-    """The records of one file, by its suffix."""
+def read_file(file: File, shape: Shape) -> Iterator[TableRecord | Skipped]:
+    """The records of one file of any type in SUFFIXES, and the lines that were skipped."""
     suffix = file.path.suffix.lower()
     if suffix == ".jsonl":
         yield from json_lines(file, shape)
     elif suffix == ".parquet":
         for number, values in enumerate(parquet.rows(file.path)):
-            yield Record(f"{file.path}, row {number}", values, shape.errors)
+            yield TableRecord(f"{file.path}, row {number}", values, shape.errors)
     else:
         yield from _cells(file, shape, _tabs if suffix == ".tsv" else _commas)
 
 
-def json_lines(file: File, shape: Shape) -> Iterator[Record]:
-    """One JSON object per line."""
+def json_lines(file: File, shape: Shape) -> Iterator[TableRecord]:
+    """The records of a file with one JSON object per line; empty lines are ignored."""
     for number, line in enumerate(text_of(file, shape).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{file.path}:{number}"
         values = parsed(line, where)
         if not isinstance(values, dict):
-            raise XfmError(f"{where} is {repr(values)[:40]}, not a JSON object with columns by name")
-        yield Record(where, values, shape.errors)
+            raise XfmError(f"{where} is {repr(values)[:40]}, where a JSON object with a key per column should be")
+        yield TableRecord(where, values, shape.errors)
 
 
-def _cells(file: File, shape: Shape, split) -> Iterator[Record | Skipped]:
+def _cells(file: File, shape: Shape, split) -> Iterator[TableRecord | Skipped]:
     lines = split(text_of(file, shape), file)
     columns = list(shape.columns)
     if not columns:
@@ -193,7 +201,7 @@ def _cells(file: File, shape: Shape, split) -> Iterator[Record | Skipped]:
     for number, cells in lines:
         where = f"{file.path}:{number}"
         if len(cells) == len(columns):
-            yield Record(where, dict(zip(columns, cells, strict=True)), shape.errors)
+            yield TableRecord(where, dict(zip(columns, cells, strict=True)), shape.errors)
         elif shape.ragged == "skip":
             yield Skipped(where)
         else:
@@ -201,18 +209,18 @@ def _cells(file: File, shape: Shape, split) -> Iterator[Record | Skipped]:
 
 
 def _tabs(text: str, file: File) -> Iterator[tuple[int, list[str]]]:
-    """Cells between tabs; a quotation mark is a character like any other (as in GLUE)."""
+    """Line numbers and cells of tab-separated lines; quotation marks have no special meaning (as in GLUE)."""
     for number, line in enumerate(text.split("\n"), 1):
         if line:
             yield number, line.split("\t")
 
 
 def _commas(text: str, file: File) -> Iterator[tuple[int, list[str]]]:
-    """Cells between commas, quoted where they hold commas or line ends (RFC 4180)."""
+    """Line numbers and cells of comma-separated lines; cells with commas or line ends are quoted (RFC 4180)."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         number = reader.line_num + 1
-        most = csv.field_size_limit(len(text) + 1)  # of the whole process, and so given back at once
+        most = csv.field_size_limit(len(text) + 1)  # a setting of the whole process, restored below
         try:
             cells = next(reader)
         except StopIteration:
@@ -226,8 +234,8 @@ def _commas(text: str, file: File) -> Iterator[tuple[int, list[str]]]:
 
 
 ADVICE = {
-    _tabs: "a cell of .tsv holds no tab: mend the line, or set ragged='skip' to leave such lines out",
-    _commas: "a cell with commas stands in quotes: mend the line, or set ragged='skip' to leave such lines out",
+    _tabs: "a cell of a .tsv cannot contain a tab: correct the line, or set ragged='skip' to leave such lines out",
+    _commas: "a cell with commas must be quoted: correct the line, or set ragged='skip' to leave such lines out",
 }
 
 
@@ -239,7 +247,7 @@ def _prepared(root: Path, validation: float | str, shape: Shape) -> Table:
         rows, keep = splits[side]
         for i in keep.tolist():
             values = {name: _named(value, names.get(name)) for name, value in rows[i].items()}
-            yield Record(f"row {i} of {root}", values, shape.errors)
+            yield TableRecord(f"row {i} of {root}", values, shape.errors)
 
     sides = {side: list(records(side)) for side in ("train", "valid")}
     sizes = {side: len(rows) for side, rows in sides.items()}
@@ -247,19 +255,19 @@ def _prepared(root: Path, validation: float | str, shape: Shape) -> Table:
 
 
 def _named(value: Any, names: Sequence[str] | None) -> Any:
-    """A class by its name; what is no class, or has none (-1 in a test split), as it is."""
+    """The name of class number `value`, or "" for -1 (as in test splits); `value` itself if there are no `names`."""
     if names is None:
         return value
     return names[int(value)] if int(value) >= 0 else ""
 
 
 def text_of(file: File, shape: Shape) -> str:
-    """The text of a whole file."""
+    """The text of a whole file, decoded as `shape` says."""
     return decode_file(read_bytes(file.path), shape.errors, file.path)
 
 
 def require_rows(table: Table, origin: str) -> None:
-    """Raises SpecError where a split holds nothing."""
+    """Checks that both splits have records. Raises SpecError, naming `origin`, if one has none."""
     for side, records in (("train", table.train), ("valid", table.valid)):
         if not records:
             raise SpecError(

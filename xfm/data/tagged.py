@@ -1,4 +1,4 @@
-"""Sentences with a tag for each word, aligned with the tokens that the words are cut into."""
+"""Sentences with a tag for each word, aligned with the tokens of the words."""
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from xfm.data.corpus import check_length
 from xfm.data.labelled import one_of
 from xfm.data.labels import asked, in_order, name_of, number_in, without_rows
 from xfm.data.source import Data, Row
-from xfm.data.tables import Record, Shape, divided, open_table, read_file, require_rows, text_of
+from xfm.data.tables import Shape, TableRecord, divided, open_table, read_file, require_rows, text_of
 from xfm.data.text import default_tokenizer
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, Integer, Name, RowLength
@@ -27,14 +27,18 @@ CONLL = (".conll", ".iob", ".iob2", ".bio", ".txt", ".tsv", ".train", ".dev", ".
 
 @dataclasses.dataclass(frozen=True)
 class Tagged:
-    """path: a file or folder of CoNLL columns (.conll, .iob, .bio, .txt, .tsv: a word per line, its columns between
-    blanks or tabs, sentences between empty lines), of .jsonl or .parquet with a list under each of two columns, or a
-    folder that TFDS has prepared; None makes records from Python's standard library (`task`, of stdlib.TAGGED).
+    """A data source of sentences with one tag per word.
 
-    words, tags: columns of .jsonl, .parquet and TFDS.  column: of a CoNLL line that holds the tag, -1 being the last;
-    the word is the first.
-    classes, errors: as in Labelled, of the tags.  pieces: which tokens of a word are judged, "first" or "all".
-    length: T of a row; a longer sentence is several rows, `stride` tokens apart, each word judged in one of them.
+    path: a file or folder of CoNLL columns (.conll, .iob, .bio, .txt, .tsv: one word per line, columns separated by
+    white space or tabs, sentences by empty lines); or of .jsonl or .parquet, with a list in each of two columns; or a
+    folder that TFDS has prepared; None makes records from Python's standard library.
+    task: the name in stdlib.TAGGED of the records to make.
+    words, tags: the columns of .jsonl, .parquet and TFDS.
+    column: the index of the tag in a CoNLL line, -1 for the last one; the word is the first.
+    classes, errors: as in Labelled, for the tags.
+    pieces: which tokens of a word have a label, "first" or "all".
+    length: T of a row. A longer sentence is divided into windows that begin `stride` tokens apart, one per row; each
+    token has a label in only one of them.
     validation, tokenizer, kinds: as in Labelled.
     """
 
@@ -60,6 +64,10 @@ class Tagged:
         return dict.fromkeys(names, ((self.length,), np.int32))
 
     def open(self, workdir: Path) -> Data:
+        """Both splits as rows of `tokens`, `segments`, `types`, `labels` and `weights` (1 where a label counts) [T].
+
+        Raises XfmError for fields or records that cannot be used.
+        """
         check_length(self.length)
         if self.pieces not in ("first", "all"):
             raise XfmError(f"pieces={self.pieces!r} is not one of first, all")
@@ -88,7 +96,7 @@ class Tagged:
         shape = Shape(errors=self.errors)
         return open_table(self.path, self.validation, shape, suffixes=(*CONLL, ".jsonl", ".parquet"), read=self._read)
 
-    def _read(self, file: File, shape: Shape) -> Iterator[Record]:
+    def _read(self, file: File, shape: Shape) -> Iterator[TableRecord]:
         if file.path.suffix.lower() not in CONLL:
             yield from read_file(file, shape)
             return
@@ -98,24 +106,22 @@ class Tagged:
             cells = line.split("\t") if "\t" in line else line.split()
             if any(cells) and cells[0] != "-DOCSTART-":
                 if len(cells) < 2:
-                    raise XfmError(
-                        f"{file.path}:{number} has no tag beside {cells[0]!r}; a line holds a word and a tag"
-                    )
+                    raise XfmError(f"{file.path}:{number} has no tag after {cells[0]!r}; a line needs a word and a tag")
                 if not -len(cells) <= self.column < len(cells):
                     raise XfmError(f"{file.path}:{number} has {len(cells)} columns, and no column {self.column}")
                 first, count = (first, count) if words else (number, len(cells))
                 if len(cells) != count:
                     raise XfmError(
                         f"{file.path}:{number} has {len(cells)} columns where line {first}, of the same sentence, has "
-                        f"{count}; a word holds no blank, and a cell no tab"
+                        f"{count}; a word cannot contain a blank, nor a cell a tab"
                     )
                 words.append(cells[0])
                 tags.append(cells[self.column])
             elif words:
-                yield Record(f"{file.path}:{first}", {self.words: words, self.tags: tags}, shape.errors)
+                yield TableRecord(f"{file.path}:{first}", {self.words: words, self.tags: tags}, shape.errors)
                 words, tags = [], []
 
-    def _sentence(self, record: Record, known: Collection[str]) -> tuple[list[str], list[str], str]:
+    def _sentence(self, record: TableRecord, known: Collection[str]) -> tuple[list[str], list[str], str]:
         words, values = record.words(self.words), record.several(self.tags)
         tags = [
             name_of(tag, record.where, f"number {i} of column {self.tags!r}", known, record.errors)
@@ -144,8 +150,10 @@ class Tagged:
 
 @dataclasses.dataclass(frozen=True)
 class TaggedRows:
-    """pieces: of each row its sentence, where it starts there, ids, labels, which of them are judged, and words.
+    """The rows of one split.
 
+    pieces: for each row, the index of its sentence, its first token there, and for each of its tokens the id, the
+    label, whether the label counts, and the index of the word.
     truth: the tags of each sentence.
     """
 
@@ -167,29 +175,34 @@ class TaggedRows:
         return row
 
     def words(self, index: int) -> tuple[int, dict[int, int]]:
-        """Of a row its sentence, and for each word judged in it the place in the row of its first judged token."""
+        """The index of the sentence of a row; and for each word labelled in the row, the position of its first token
+        with a label.
+        """
         sentence, _, _, _, judged, word = self.pieces[index]
         start = self.template.start("a")
-        places = np.flatnonzero(judged)[::-1]  # the first comes last, and so stays
-        return sentence, {int(word[p]): int(p) + start for p in places}
+        positions = np.flatnonzero(judged)[::-1]  # in reverse, so that the dict keeps the first of each word
+        return sentence, {int(word[p]): int(p) + start for p in positions}
 
 
 def aligned_words(tokenizer, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of the words joined by blanks, and for each id the number of the word it is of, -1 for none (a lone blank).
+    """The ids of the words joined by blanks, and for each id the index of its word, or -1 for a token of a blank alone.
 
-    A token that touches two words is of the first. A word that the tokeniser drops has no token.
+    A token that overlaps two words belongs to the first. A word that the tokeniser drops has no token.
     """
-    ids, places = tokenizer.aligned(" ".join(words))
+    ids, characters = tokenizer.aligned(" ".join(words))
     ends = np.cumsum([len(word) + 1 for word in words]) - 1 if words else np.zeros(0, int)
     starts = ends - np.array([len(word) for word in words], int)
-    word = np.searchsorted(ends, places[:, 0], side="right")
+    word = np.searchsorted(ends, characters[:, 0], side="right")
     inside = np.minimum(word, max(len(words) - 1, 0))
-    touches = (word < len(words)) & (places[:, 1] > starts[inside]) if words else np.zeros(len(ids), bool)
+    touches = (word < len(words)) & (characters[:, 1] > starts[inside]) if words else np.zeros(len(ids), bool)
     return ids, np.where(touches, word, -1)
 
 
 def owners(count: int, spans: Sequence[range]) -> np.ndarray:
-    """For each token the window in which it stands farthest from an edge (Devlin et al. 2019 do so for answers)."""
+    """For each of `count` tokens, the index of the window in which it is farthest from an edge.
+
+    Devlin et al. 2019 (BERT) choose windows in this way for answers.
+    """
     index = np.arange(count)
     if not spans:
         return index

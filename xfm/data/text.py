@@ -1,6 +1,4 @@
-"""Text from files: a folder of .txt, .md, .py, .jsonl or .parquet, or the standard library of the
-running Python.
-"""
+"""Text from files: a folder of .txt, .md, .py, .jsonl or .parquet, or the standard library of the running Python."""
 
 import dataclasses
 import sysconfig
@@ -20,7 +18,7 @@ from xfm.tokenizers import TOKENIZERS
 
 WHOLE = (".txt", ".md", ".py")
 SUFFIXES = (*WHOLE, ".jsonl", ".parquet")
-# Not prose, not code worth learning from, or not there on every machine.
+# Folders that hold no prose and no code worth learning from, or that are not on every machine.
 JUNK = {
     "test",
     "tests",
@@ -34,23 +32,23 @@ JUNK |= {"encodings", "ensurepip", "idlelib", "lib2to3", "msilib", "turtledemo"}
 
 
 def default_tokenizer() -> Mapping[str, Any]:
+    """The spec of the tokeniser of data that names none: WordPiece with 4096 ids."""
     return {"kind": "wordpiece", "size": 4096}
 
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """path: a folder or a file; None is the source and docstrings of Python's standard library, a
-    real corpus of ~9 MB.
+    """A data source of documents, packed into rows of tokens.
 
-    field: where .jsonl and .parquet keep the text of a document.
-    unit: "file" or "paragraph" (between blank lines), the document of a .txt, .md or .py.
-    errors: "strict" or "replace", for what is no text: bytes that are not UTF-8, halves of surrogate
-    pairs.
-    validation: share of the documents, chosen by a hash of their names so that a document never
-    changes sides; or the path of a folder that holds them.
-    max_bytes: stop after so much training text. Files come in the order of their hash, validation
-    first, so the validation split is the same for any `max_bytes` where files are documents.
-    tokenizer: spec of TOKENIZERS.  length: T of a row.  packing: "stream" or "documents".
+    path: a folder or a file; None for the source code of Python's standard library, a real corpus of about 9 MB.
+    field: the field of .jsonl and .parquet that holds the text of a document.
+    unit: what a document of a .txt, .md or .py is, the whole "file" or a "paragraph" (between blank lines).
+    errors: "strict" or "replace", for text that is not valid: bytes that are not UTF-8, or lone surrogates.
+    validation: share of the documents, chosen by a hash of their names, so that a document never changes its split; or
+    the path of a folder of validation documents.
+    max_bytes: stop after so many bytes of training text. Files are read in the order of their hash, validation first,
+    so if files are documents the validation split does not depend on `max_bytes`.
+    tokenizer: spec of TOKENIZERS.  length: T of a row.  packing: "stream" or "documents" (see packing.py).
     """
 
     path: Name | None = None
@@ -66,6 +64,10 @@ class Text:
     PATHS: ClassVar = {"path": locations.path, "validation": locations.path, "tokenizer": locations.spec(TOKENIZERS)}
 
     def open(self, workdir: Path) -> Data:
+        """Both splits as packed rows.
+
+        Raises SpecError for bad fields or an empty split, and XfmError for files that cannot be read.
+        """
         documents, mark = self.documents()
         return corpus.token_data(
             documents,
@@ -83,10 +85,11 @@ class Text:
 
     @property
     def origin(self) -> str:
+        """The name of the corpus in error messages."""
         return self.path or "the standard library"
 
     def documents(self) -> tuple[corpus.Documents, str]:
-        """The documents of either split, and their fingerprint."""
+        """A function from a split, "train" or "valid", to its documents; and the fingerprint of both."""
         _one_of("unit", self.unit, ("file", "paragraph"))
         check_errors(self.errors)
         if not isinstance(self.validation, str):
@@ -95,13 +98,11 @@ class Text:
         marks = [(split, file.name, file.size) for split, file in files]
         how = (self.field, self.unit, self.errors, self.validation, self.max_bytes)
         if isinstance(self.validation, str):
-            how = how[:3] + how[4:]  # a folder is known by its files, so it may move
+            how = how[:3] + how[4:]  # `marks` describe the files of the folder, so it may move
         return lambda split: (text for of, text in self._texts(files) if of == split), fingerprint(marks, how)
 
     def _files(self) -> list[tuple[str | None, File]]:
-        """Files with their split, or None where documents inside decide; validation first, then by
-        hash.
-        """
+        """The files with their split, or None if the split is chosen by document; validation first, then by hash."""
         if self.path is None:
             root = sysconfig.get_paths()["stdlib"]
             found = [f for f in listing(root, (".py",), JUNK, "skip") if not _generated(f.name)]
@@ -114,7 +115,7 @@ class Text:
         return [(None, file) for file in found]
 
     def _texts(self, files) -> Iterator[tuple[str, str]]:
-        """Split and text of every document, until `max_bytes` of training text have gone by."""
+        """The split and the text of every document, until `max_bytes` of training text are reached."""
         left = float("inf") if self.max_bytes is None else self.max_bytes
         for split, file in files:
             for name, text in self._documents(file):
@@ -148,7 +149,7 @@ class Text:
                 continue
             record = parsed(text, where)
             if not isinstance(record, dict):
-                raise XfmError(f"{where} is not a JSON object with a field {self.field!r}")
+                raise XfmError(f"{where} is not a JSON object; write one per line, with a field {self.field!r}")
             yield f"{file.name}:{number}", self._text(record.get(self.field), where, record)
 
     def _parquet(self, file: File) -> Iterator[tuple[str, str]]:
@@ -169,7 +170,7 @@ class Text:
 
 
 def check_share(validation: Any) -> None:
-    """Raises SpecError unless `validation` is a share that leaves something on both sides."""
+    """Checks a share of validation data. Raises SpecError unless it is a number between 0 and 1, both excluded."""
     if isinstance(validation, bool) or not isinstance(validation, int | float) or not 0 < validation < 1:
         raise SpecError(f"validation={validation!r} is not a share; give a number between 0 and 1")
 

@@ -1,4 +1,4 @@
-"""Datasets prepared by TensorFlow Datasets, read by row from ArrayRecord, without TensorFlow."""
+"""Datasets that TensorFlow Datasets (TFDS) has prepared, read by row from ArrayRecord without TensorFlow."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +24,10 @@ from xfm.tokenizers import TOKENIZERS
 
 @dataclasses.dataclass(frozen=True)
 class TextFields:
-    """What becomes of text: tokenizer, length, packing, errors as in the text source.
+    """How text features are turned into rows: tokenizer, length, packing and errors as in the text source.
 
-    packing: "stream" or "documents"; "single" is one document a row, cut at `length`, and the only
-    one that keeps other fields beside the tokens.
+    packing: in addition to "stream" and "documents", "single" puts one document in each row, truncated to `length`;
+    only then may rows have other fields beside the tokens.
     """
 
     tokenizer: Spec = dataclasses.field(default_factory=lambda: {"kind": "wordpiece", "size": 4096})
@@ -37,23 +37,23 @@ class TextFields:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures(Pixels):
-    """What becomes of images: the fields of Pixels, and `augment` for training."""
+class ImageFields(Pixels):
+    """How image features are turned into arrays: as in Pixels; `augment` are specs of AUGMENTS for training."""
 
     augment: Sequence[Spec] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Tfds:
-    """directory: a prepared dataset (the folder with dataset_info.json); or name: one that TFDS
-    knows, below data_dir.
+    """A data source over a prepared TFDS dataset.
 
-    fields: batch name -> feature of the dataset, such as {"tokens": "text", "labels": "label"}. A
-    text feature under `tokens` is tokenised, an image feature under `images` scaled, numbers are
-    taken as they are.
-    split: the training split, such as "train" or "train[:90%]".  validation: a share of it by a
-    hash of the row's number, or the name of another split.
-    text, images: fields of TextFields and of Pictures.
+    fields: batch name -> feature of the dataset, such as {"tokens": "text", "labels": "label"}. A text feature under
+    `tokens` is tokenised, an image feature is scaled, and numbers stay as they are.
+    directory: the folder of a prepared dataset, which holds dataset_info.json.
+    dataset, data_dir: in place of `directory`, the name of a dataset that TFDS knows, and the folder that it is in.
+    split: the training split, such as "train" or "train[:90%]".
+    validation: a share of it, chosen by a hash of the row number; or the name of another split.
+    text, images: fields of TextFields and of ImageFields.
     """
 
     fields: Mapping[str, str]
@@ -72,6 +72,10 @@ class Tfds:
     }
 
     def open(self, workdir: Path) -> Data:
+        """Both splits as rows of the arrays that `fields` names.
+
+        Raises SpecError for bad fields, and XfmError for a dataset that cannot be read.
+        """
         builder = self._builder()
         features = builder.info.features
         for feature in self.fields.values():
@@ -107,7 +111,7 @@ class Tfds:
         return Data(train, valid, tokenizer, vocabulary, mark, classes, facts)
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """Shape and dtype of the tokens and images of a row; other fields are known when the dataset is opened."""
+        """Shape and dtype of the tokens and images of a row; those of other fields are only known to the dataset."""
         known = {}
         if "tokens" in self.fields:
             text = self._text()
@@ -118,8 +122,8 @@ class Tfds:
         return known
 
     def records(self) -> tuple[Mapping[str, Any], dict[str, tuple[Any, np.ndarray]]]:
-        """The dataset's features; for train and valid the rows of a split, and which of them
-        belong.
+        """The dataset's features; and for "train" and "valid" the rows of a TFDS split, and the indices of those that
+        are used.
         """
         builder = self._builder()
         return builder.info.features, self._splits(builder)
@@ -141,8 +145,7 @@ class Tfds:
         except Exception as error:
             reason = first_line(error)
             raise XfmError(
-                f"{self._where} cannot be opened as a dataset of TFDS ({reason}); give the "
-                "'directory' of a prepared "
+                f"{self._where} cannot be opened as a dataset of TFDS ({reason}); give the 'directory' of a prepared "
                 "one, the folder that holds dataset_info.json"
             ) from error
         if not builder.info.splits:
@@ -153,7 +156,7 @@ class Tfds:
         return builder
 
     def _splits(self, builder) -> dict[str, tuple[Any, np.ndarray]]:
-        """For train and valid: the rows of a split, and which of them belong."""
+        """For "train" and "valid": the rows of a TFDS split, and the indices of those that are used."""
         if isinstance(self.validation, str):
             train, valid = self._read(builder, self.split), self._read(builder, self.validation)
             return {
@@ -166,9 +169,8 @@ class Tfds:
         if held.all() or not held.any():
             side = "train" if held.all() else "valid"
             raise SpecError(
-                f"the {side} split of {self._where} holds none of {len(rows)} rows; change the "
-                "share 'validation', or "
-                "name another split there"
+                f"the {side} split of {self._where} has none of the {len(rows)} rows; change the share 'validation', "
+                "or name another split there"
             )
         return {"train": (rows, np.flatnonzero(~held)), "valid": (rows, np.flatnonzero(held))}
 
@@ -177,13 +179,12 @@ class Tfds:
         names = list(builder.info.splits)
         if kind == "parquet" and split not in names:
             raise XfmError(
-                f"{self._where} is stored as parquet, of which TFDS reads the whole split for "
-                f"{split!r}; name one of "
-                f"{', '.join(names)}, or prepare it with file_format='array_record'"
+                f"{self._where} is stored as Parquet, from which TFDS cannot read a part of a split such as {split!r}; "
+                f"name one of {', '.join(names)}, or prepare it with file_format='array_record'"
             )
         if kind not in ("array_record", "parquet"):
             raise XfmError(
-                f"{self._where} is stored as {kind}, which has no access by row; prepare it with "
+                f"{self._where} is stored as {kind}, which cannot be read by row; prepare it with "
                 "file_format='array_record'"
             )
         try:
@@ -197,7 +198,7 @@ class Tfds:
     def _packed(self, splits, text: TextFields, mark: str, workdir: Path) -> Data:
         if beside := [name for name in self.fields if name != "tokens"]:
             raise SpecError(
-                f"packing={text.packing!r} has no place for {', '.join(beside)} beside the tokens; set packing='single'"
+                f"packing={text.packing!r} cannot keep {', '.join(beside)} beside the tokens; set packing='single'"
             )
         return corpus.token_data(
             lambda split: self._texts(splits[split], text.errors),
@@ -226,18 +227,18 @@ class Tfds:
     def _records(self, split, readers, augments) -> Records:
         rows, keep = split
         records = Records(rows, self._where, keep, readers, augments)
-        records[0]  # a feature that cannot be what it is mapped to is told now
+        records[0]  # raises the error of a feature that does not fit its reader now, and not in the first step
         return records
 
     def _text(self) -> TextFields:
         return build({"text": TextFields}, {"kind": "text", **self.text})
 
-    def _pixels(self) -> Pictures:
-        return build({"images": Pictures}, {"kind": "images", **self.images})
+    def _pixels(self) -> ImageFields:
+        return build({"images": ImageFields}, {"kind": "images", **self.images})
 
 
 def _document(tokenizer, text: TextFields):
-    """The reader of a text feature that makes it one row."""
+    """A reader for a text feature: it returns the arrays of a row with that one document."""
 
     def read(value, where):
         return one_document(tokenizer, decode(value, text.errors, where, "text.errors"), text.length)

@@ -44,14 +44,14 @@ class Spans(Evaluator):
         best = [(-np.inf, "")] * len(source.questions)
         none = np.full(len(source.questions), np.inf)
         for i in range(len(source)):
-            number, places = source.places(i)
+            number, characters = source.characters(i)
             none[number] = min(none[number], scores[i, 0].sum())
-            if len(places):
+            if len(characters):
                 start = source.start(i)
-                value, first, last = best_span(scores[i, start : start + len(places)], self.longest)
+                value, first, last = best_span(scores[i, start : start + len(characters)], self.longest)
                 if value > best[number][0]:
                     context = source.questions[number].context
-                    best[number] = value, context[places[first, 0] : places[last, 1]]
+                    best[number] = value, context[characters[first, 0] : characters[last, 1]]
         return [
             "" if unanswerable and none[number] > value + self.threshold else text
             for number, (value, text) in enumerate(best)

@@ -67,5 +67,5 @@ def guesses(
     for (row, place), likely in zip(chosen, every, strict=True):
         best = ", ".join(f"{word(i)} {likely[i]:.0%}" for i in np.argsort(-likely)[:3])
         text = excerpt(row["tokens"], place, shown, data.tokenizer, blank)
-        lines.append(f"{text}\n    guesses: {best}; it was {word(row['tokens'][place])}")
+        lines.append(f"{text}\n    predictions: {best}; it was {word(row['tokens'][place])}")
     return lines

@@ -1,4 +1,4 @@
-"""Checkpoints of the Hugging Face Hub: in without PyTorch, out for everybody."""
+"""Loads and saves checkpoints in the formats of the Hugging Face Hub, without PyTorch."""
 
 from xfm.hub.checkpoint import Checkpoint, load, sharded
 from xfm.hub.sentence.encoder import SentenceEncoder, sentence_encoder

@@ -1,4 +1,4 @@
-"""The README.md of a checkpoint: what it is, how to use it, and what it was made from."""
+"""The model card (README.md) of a saved checkpoint: what it is, how to use it, and what it was made from."""
 
 import json
 from collections.abc import Mapping
@@ -9,9 +9,11 @@ FRONT = "---"
 
 
 def card(checkpoint: Any, config: Mapping[str, Any], parameters: int, about: Mapping[str, Any]) -> str:
-    """The text. about: "data", a mapping or a word, "metrics", name -> number, and "notes", lines, where there are any.
+    """The text of the card.
 
-    The front matter and the text of an older card beside the checkpoint are kept.
+    config: of config.json.  parameters: their number.
+    about: any of "data" and "training" (JSON values), "metrics" (name -> number), and "notes" (lines).
+    The front matter and the text of the card of the checkpoint that was loaded are kept.
     """
     front, older = _older(checkpoint.folder / "README.md")
     kind = checkpoint.family.model_type
@@ -49,7 +51,7 @@ def _json(content: Any) -> list[str]:
 
 
 def _older(path: Path) -> tuple[list[str], str]:
-    """Lines of the front matter, and the text below it; a new card's where there is none or it cannot be read."""
+    """The lines of a card's front matter, and the text below it; a default if there is no readable card."""
     new = ["library_name: transformers", "tags:", "- xfm"]
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A checkpoint of the Hub as a network of xfm's: loaded, called by the Hub's names, saved back."""
+"""A checkpoint of the Hub as a network of xfm: it is loaded, called with the Hub's arguments, and saved."""
 
 import contextlib
 import dataclasses
@@ -32,11 +32,13 @@ from xfm.structures.sublayer import Sublayer
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint: `checkpoint(input_ids=…, attention_mask=…)`.
+    """A loaded checkpoint, which is called as `checkpoint(input_ids=…, attention_mask=…)`.
 
-    model: the Flax module.  params: its parameters.  config: config.json as it was.  spec: the stack that it describes.
-    family: the table of names.  heads: those that were loaded, by the Hub's names.  folder: where the files are.
-    dtypes: of the files' tensors, by today's names.  prefixes: before the encoder's names there (`before_names`).
+    model: the Flax module.  params: its parameters.  config: config.json as in the file.  spec: of the network.
+    family: its family.  heads: the loaded heads, by the Hub's names of tasks.  folder: where the files are.
+    ignore: keys of config.json that the caller declared harmless.
+    dtypes: of the files' tensors, by their current names.
+    prefixes: of the encoder's names in files with a head and without one (see `before_names`).
     """
 
     model: nn.Module
@@ -51,18 +53,18 @@ class Checkpoint:
     prefixes: tuple[str, str] | None = None
 
     def replace(self, **changes: Any) -> "Checkpoint":
-        """The same checkpoint with other fields, `params` for one."""
+        """A copy with other values of some fields, such as `params`."""
         return dataclasses.replace(self, **changes)
 
     @cached_property
     def tokenizer(self):
-        """The checkpoint's tokeniser (see `xfm.tokenizers.checkpoint.tokenizer`), read when first asked for."""
+        """The checkpoint's tokeniser (see `xfm.tokenizers.checkpoint.tokenizer`), read on first access."""
         from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer
 
         return read_tokenizer(self.folder, self.config)
 
     def save(self, path: str | Path, **how: Any) -> Path:
-        """Writes it as a folder that transformers loads as its own; see `xfm.hub.saving.save`."""
+        """Writes the checkpoint as a folder that transformers can load; arguments as in `xfm.hub.saving.save`."""
         from xfm.hub.saving import save
 
         return save(self, path, **how)
@@ -77,15 +79,17 @@ class Checkpoint:
         output_hidden_states: bool = False,
         **more: Int[Array, "*B T"],
     ) -> dict[str, Any]:
-        """`last_hidden_state` [B T D]; `pooled` [B D], `logits` and each head's output by name, where there are any.
+        """The outputs by the Hub's names: `last_hidden_state` [B T D], and those of the loaded heads, such as `pooled`
+        [B D] and `logits`.
 
-        The arguments are the Hub's: attention_mask is 0 at padding. What stands at padding in the outputs is without
-        meaning. hidden_states, if asked for: the embedding and each layer, a tuple of [B T D]. Multiple choice takes
-        [B choices T] and gives logits [B choices]. more: what this family alone takes, as Longformer does
-        global_attention_mask. Compiled once per shape.
+        The arguments have the Hub's meaning; attention_mask is 0 at padding. Outputs at padding have no meaning.
+        Multiple choice takes [B choices T] and returns logits [B choices].
+        output_hidden_states: whether to return `hidden_states`, a tuple of the embedding and each layer's output.
+        more: inputs that only this family has, such as Longformer's global_attention_mask.
+        The network is compiled once per shape. Raises XfmError for inputs of a wrong shape, dtype or range.
         """
         if unknown := set(more) - set(self.family.calling.more) - set(self.family.calling.pairs):
-            raise XfmError(f"{self.family.model_type} takes no input {min(unknown)!r}")
+            raise XfmError(f"{self.family.model_type} has no input {min(unknown)!r}; leave it out")
         pairs = {name: more.pop(name) for name in self.family.calling.pairs if name in more}
         given = whole(input_ids, attention_mask, token_type_ids, position_ids, **more)
         pairs = of_pairs(given[0].shape, pairs)
@@ -104,7 +108,7 @@ class Checkpoint:
     def batch(
         self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **more
     ) -> dict[str, np.ndarray]:
-        """The Hub's inputs as a batch of the model's."""
+        """The Hub's inputs as a batch of the model; arguments as in `__call__`."""
         settings = Settings(self.config, str(self.folder / "config.json"))
         return self.family.calling.inputs(settings, input_ids, attention_mask, token_type_ids, position_ids, **more)
 
@@ -144,9 +148,10 @@ def _run(model: nn.Module, family: Family, params, batch, with_states: bool) -> 
 
 
 def layers_of(kept: Mapping[str, Any], last: Array, family: Family) -> tuple[Array, ...]:
-    """The embedding and the stream after each of the file's layers; at the end `last`, where the family has it so.
+    """The hidden states: the embedding and the output of each of the Hub's layers, [B T D] each.
 
-    Of a funnel with a decoder, what that starts from as well.
+    kept: captured intermediates.  last: the network's output, which is the last state if the family says so.
+    For a funnel with a decoder, the input of the decoder is among them.
     """
     if family.calling.streams:
         return tuple(x for path in family.calling.streams for x in _stream(kept, path))
@@ -166,7 +171,7 @@ def _number(name: str) -> int:
 
 
 def _after(sublayers: Mapping[str, Any]) -> list[Array]:
-    """The stream after each run of each sublayer of a period, in order."""
+    """The output of each sublayer of a period in each repetition, in the order in which they run."""
     runs = [
         [x for y, _ in sublayers[name]["__call__"] for x in y.reshape(-1, *y.shape[-3:])]
         for name in sorted(sublayers, key=_number)
@@ -175,18 +180,19 @@ def _after(sublayers: Mapping[str, Any]) -> list[Array]:
 
 
 def _stream(kept: Mapping[str, Any], path: str) -> Array:
-    """What the module of that path gave, one [B T D] for each time that it stands in the network."""
+    """The outputs of the module at `path`, stacked: [B T D] for each of its repetitions in a scan."""
     (made,) = reduce(lambda inside, name: inside[name], path.split("/"), kept)["__call__"]
     x = made[0] if isinstance(made, tuple) else made
     return x.reshape(-1, *x.shape[-3:])
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """A checkpoint before its numbers are read.
+class Prepared:
+    """A checkpoint that is checked and ready to be read, but whose numbers are not read yet.
 
-    checkpoint: all but the parameters.  shapes: of each by its path.  assigned: the pieces of the files that make it.
-    unused: tensors that stay where they are, and why.  tensors: the open files.
+    checkpoint: everything but the parameters.  shapes: parameter path -> shape.
+    assigned: parameter path -> the pieces of the files that it consists of.
+    unused: name of a tensor that is not read -> the reason.  tensors: the open files.
     """
 
     checkpoint: Checkpoint
@@ -205,33 +211,36 @@ def load(
     dtype: str | None = None,
     place: Callable[[str, np.ndarray], Any] | None = None,
 ) -> Checkpoint:
-    """The checkpoint in a folder, or of that name on the Hub, as a network of xfm's.
+    """Loads the checkpoint in a folder, or with that name on the Hub, as a network of xfm.
 
-    head: which one to load ("masked_lm", "sequence_classification", …); None loads all that the files hold.
+    head: the only head to load ("masked_lm", "sequence_classification", …); None for all that the files hold.
     revision: of the Hub's repository.  ignore: keys of config.json that are known not to change the result.
-    dtype: in which the network computes; bfloat16 on accelerators and float32 on a CPU if None.
-    place: from a parameter's path and its array on the host to what the parameter becomes, a device's array if None;
-    `sharded(mesh, rules)` puts each onto the shards of a mesh.
+    dtype: in which the network computes; if None, bfloat16 on accelerators and float32 on a CPU.
+    place: a function that puts a parameter on devices, from its path and its array on the host; if None, the default
+    device is used. `sharded(mesh, rules)` returns one that shards over a mesh.
 
-    Nothing of the checkpoint is executed. Raises XfmError, before any parameter is made, where config.json asks for
-    what xfm does not have, and where names or shapes in the files are not those of the family.
+    No code of a checkpoint is executed. Raises XfmError, before any parameter is read, if config.json describes
+    something that xfm does not have, or if names or shapes in the files are not those of the family.
     """
     if is_run(source):
-        raise XfmError(f"{source} is the workdir of a run, and no checkpoint of the Hub's; xfm.load opens both")
-    with planned(source, head, revision, ignore, dtype) as plan:
-        params = fill(plan.shapes, plan.assigned, plan.tensors, place or (lambda path, array: jax.device_put(array)))
-        return plan.checkpoint.replace(params=params)
+        raise XfmError(f"{source} is the workdir of a run, not a checkpoint of the Hub; xfm.load opens both")
+    with prepared(source, head, revision, ignore, dtype) as p:
+        params = fill(p.shapes, p.assigned, p.tensors, place or (lambda path, array: jax.device_put(array)))
+        return p.checkpoint.replace(params=params)
 
 
 @contextlib.contextmanager
-def planned(
+def prepared(
     source: str | Path,
     head: str | None = None,
     revision: str | None = None,
     ignore: tuple[str, ...] = (),
     dtype: str | None = None,
-) -> Iterator[Plan]:
-    """What `load` would do, with everything checked that can be before a number is read."""
+) -> Iterator[Prepared]:
+    """The first half of `load`: everything that can be checked before a number is read. Arguments and errors as there.
+
+    The files are open within the `with` block.
+    """
     folder = folder_of(source, revision)
     config = read_json(folder / "config.json")
     settings = Settings(config, str(folder / "config.json"), ignore)
@@ -245,49 +254,53 @@ def planned(
             settings.finish()
             model = build(spec)
             shapes = flat_shapes(model, example_of(family, settings))
-        except SpecError as error:  # a value that no field of a part may hold: an epsilon of -1
-            raise XfmError(f"{settings.path} describes no network: {error}") from error
+        except SpecError as error:  # a value outside the range of a field, such as an epsilon of -1
+            raise XfmError(f"{settings.path} does not describe a valid network: {error}") from error
         except XfmError:
             raise
-        except Exception as error:  # a number where a word should be, a negative size, …
-            raise XfmError(f"{settings.path} describes no network: {type(error).__name__}: {line(error)}") from error
+        except Exception as error:  # a number in place of a string, a negative size, …
+            reason = f"{type(error).__name__}: {line(error)}"
+            raise XfmError(f"{settings.path} does not describe a valid network: {reason}") from error
         assigned, unused = assign(family, heads, model.layers(), shapes, tensors)
         check_buffers(family, settings, spec, unused, tensors)
         known = dict(dtypes=dtypes_in(family, tensors), prefixes=prefixes_of(family, heads, assigned, tensors))
         checkpoint = Checkpoint(model, {}, config, spec, family, heads, folder, tuple(ignore), **known)
-        yield Plan(checkpoint, shapes, assigned, unused, tensors)
+        yield Prepared(checkpoint, shapes, assigned, unused, tensors)
 
 
 def family_of(config: Mapping[str, Any], path: str = "config.json") -> Family:
-    """The family that a config.json names; XfmError with those that there are."""
+    """The family of the model_type in config.json. Raises XfmError, listing all families, if xfm does not have it."""
     kind = shown(config.get("model_type")).strip("'")
     if kind not in FAMILIES:
-        raise XfmError(f"{path} is of model_type {kind!r}{nearest(kind, FAMILIES)}; xfm loads {', '.join(FAMILIES)}")
+        raise XfmError(f"{path} has the model_type {kind!r}{nearest(kind, FAMILIES)}; xfm loads {', '.join(FAMILIES)}")
     kin = FAMILIES[kind].files.kin
     return next((other for (key, value), other in kin.items() if config.get(key) == value), FAMILIES[kind])
 
 
 def _check_counts(config: Mapping[str, Any], path: str, tensors: Tensors) -> None:
-    """Raises XfmError for more layers or classes than there can be, before somebody counts to them."""
+    """Checks the counts in config.json against the files, so that an absurd number of layers or classes is not built.
+
+    Raises XfmError if it names more layers than there are tensors, or more classes than there are numbers.
+    """
     numbers = sum(math.prod(tensors.shape(name)) for name in tensors)
     for key, value in config.items():
         if isinstance(value, Mapping) and len(value) > numbers:
-            raise XfmError(f"{path} lists {len(value)} items as {key}, and the files hold {numbers} numbers in all")
+            raise XfmError(f"{path} lists {len(value)} items as {key}, but the files hold only {numbers} numbers")
         elif isinstance(value, Mapping):
             _check_counts(value, f"{path}, {key}", tensors)
         elif isinstance(value, int) and re.search(r"layers?$", key) and value > len(tensors):
-            raise XfmError(f"{path} sets {key} to {shown(value)}, and the files hold {len(tensors)} tensors in all")
+            raise XfmError(f"{path} sets {key} to {shown(value)}, but the files hold only {len(tensors)} tensors")
         elif isinstance(value, int) and re.search(r"_(labels|size|heads)$", key) and value > numbers:
-            raise XfmError(f"{path} sets {key} to {shown(value)}, and the files hold {numbers} numbers in all")
+            raise XfmError(f"{path} sets {key} to {shown(value)}, but the files hold only {numbers} numbers")
 
 
 def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: str | None) -> dict[str, Head]:
-    """The heads to load: the one asked for, or those of config.json's class and all others that are in the file."""
+    """The heads to load: the requested one, or those of the class in config.json and all others that the files hold."""
     there = held(family, tensors)
     if task is not None:
         family.head(task)
         if task not in there:
-            raise XfmError(f"the file holds no head {task!r}; it holds {', '.join(there) or 'none'}")
+            raise XfmError(f"the files do not have the head {task!r}; they have {', '.join(there) or 'none'}")
         return family.chosen((task,))
     named = [one for one in family.tasks_of(config.get("architectures") or []) or () if one in there]
     names = {one: _names(head) for one, head in there.items()}
@@ -295,31 +308,32 @@ def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: st
         one for one in there if names[one] and not any(names[one] & names[other] for other in there if other != one)
     ]
     order = [one for one in (*named, *clear) if one != "pooled"]
-    order = list({there[one].name: one for one in reversed(order)}.values())[::-1]  # of two ways to keep one, the first
+    order = list({there[one].name: one for one in reversed(order)}.values())[::-1]  # the first of equal names wins
     return family.chosen(tuple(dict.fromkeys([*(["pooled"] if "pooled" in there else []), *order])))
 
 
 def _untied(family: Family, config: Mapping[str, Any], tensors: Tensors, heads: Mapping[str, Head]) -> dict[str, Head]:
-    """The heads with the names that they have in files where nothing is tied to the embedding, if it is so here."""
+    """The heads; if config.json does not tie them to the embedding, with the names of their own tensors."""
     if config.get("tie_word_embeddings", True):
         return dict(heads)
     names = {family.today(name) for name in tensors}
-    return {task: head.told_apart(names.__contains__) for task, head in heads.items()}
+    return {task: head.untied(names.__contains__) for task, head in heads.items()}
 
 
 def _names(head: Head) -> set[str]:
+    """The names in the files of a head's rows."""
     return {row.name if isinstance(row, At) else row for row in head.names.values()}
 
 
 def example_of(family: Family, settings: Settings) -> dict[str, Any]:
-    """The smallest batch, to trace the network with."""
+    """The smallest batch of a family, one token, to trace the network with."""
     return family.calling.inputs(settings, np.ones((1, 1), np.int32), None, None, None)
 
 
 def sharded(mesh: jax.sharding.Mesh, rules: Any) -> Callable[[str, np.ndarray], Array]:
-    """For `load(place=…)`: each parameter goes onto the shards of a mesh, by the trainer's sharding rules.
+    """A function for `load(place=…)` that shards each parameter over a mesh by the trainer's sharding rules.
 
-    rules: (regex on the path, partition spec), as `xfm.sharding` has them, or the name of a set of them there.
+    rules: pairs (regex of the path, partition spec) as in `xfm.sharding`, or the name of a set of them there.
     """
     from xfm.sharding import fit, rule_of, rules_named
 

@@ -1,4 +1,4 @@
-"""What xfm knows of one family of checkpoints: plain data and a few small functions."""
+"""The description of a family of checkpoints: plain data and a few small functions."""
 
 import dataclasses
 import re
@@ -18,13 +18,14 @@ Batch = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """A head as the Hub has it.
+    """A head, as the Hub's files have it.
 
-    name: of the head in xfm's stack, where objectives look for it.
-    spec: from config.json to the head's spec.  names: its rows of the table, by places below `head_NAME`.
-    needs: heads, by the family's names, that must stand before it (a pooler).
-    of_encoder: whether files keep it with the encoder, under the family's prefix.
-    apart: rows that stand in for those of `names` where config.json does not tie the head to the embedding.
+    name: of the head in xfm's network, by which objectives find it.
+    spec: from config.json to the head's spec.
+    names: path below `head_NAME` -> name in the files (see naming.py).
+    needs: other heads (by the Hub's names of tasks) that must come before it, such as a pooler.
+    of_encoder: whether the files have it under the encoder's prefix.
+    apart: rows that replace those of `names` if config.json does not tie the head to the embedding.
     """
 
     name: str
@@ -34,16 +35,16 @@ class Head:
     of_encoder: bool = False
     apart: Names = dataclasses.field(default_factory=dict)
 
-    def told_apart(self, held: Callable[[str], bool] = lambda name: True) -> "Head":
-        """The head with the rows of `apart` whose names a file holds, or all of them."""
-        rows = {place: name for place, name in self.apart.items() if held(name)}
+    def untied(self, held: Callable[[str], bool] = lambda name: True) -> "Head":
+        """The head with a table of its own: with the rows of `apart` whose names satisfy `held`."""
+        rows = {path: name for path, name in self.apart.items() if held(name)}
         return dataclasses.replace(self, names={**self.names, **rows})
 
 
 def counted(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
-    """The batch of a family whose positions count every token of a row, padding too (BERT).
+    """The batch of a family whose positions count every token of a row, padding included (as in BERT).
 
-    Arrays [B T], or None where the caller gave none; attention_mask is 0 at padding.
+    Arguments are arrays [B T] or None; attention_mask is 0 at padding.
     """
     length = input_ids.shape[1]
     positions = np.arange(length)[None] if position_ids is None else position_ids
@@ -57,16 +58,16 @@ def counted(c: Settings, input_ids, attention_mask, token_type_ids, position_ids
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """What the files of a family hold beside the encoder and its heads, and under which names.
+    """Peculiarities of a family's files: old names, and tensors that are not parameters of xfm's network.
 
-    renames: (regex, replacement) that turn names of older files into today's.
-    ignored: regex of a file's name -> why it may be there unused.
-    buffers: regex of a file's name -> whether what it holds is what the network computes, see `xfm.hub.buffers`.
-    tied: a file's name -> the name of the tensor that it must repeat, if it is there at all.
-    constants: tensors that files have and that follow from config.json, by their names without the prefix.
-    wholes: ends of classes that hold more than is loaded.  part: from the config.json of such a whole to that of the
-    part alone, where they differ.
-    kin: (key, value) of config.json -> the family that files of this model_type are of where they say so.
+    renames: (regex, replacement) from names in older files to the current ones.
+    ignored: regex of a tensor's name -> the reason why it is not used.
+    buffers: regex of a tensor's name -> a check that it equals what the network computes (see `xfm.hub.buffers`).
+    tied: name of a tensor that files may have -> name of the tensor that it must equal.
+    constants: from config.json to tensors that files need but that are no parameters, by name without prefix.
+    wholes: suffixes of classes that hold more networks than the one that is loaded.
+    part: from the config.json of such a class to that of the loaded network.
+    kin: (key, value) in config.json -> another family, to which files with this model_type then belong.
     """
 
     renames: tuple[tuple[str, str], ...] = ()
@@ -81,13 +82,15 @@ class Files:
 
 @dataclasses.dataclass(frozen=True)
 class Calling:
-    """How a family's model is called, and what it gives.
+    """How a family's model is called, and what it returns.
 
-    inputs: from the Hub's inputs to a batch.  more: names of further inputs of the Hub that `inputs` takes, or may.
-    pairs: names of those that say something of pairs of tokens, [B K T].
-    outputs: from the batch and what the network made of it to what the Hub's model gives, where the two differ.
-    streams: paths of the modules whose outputs are the hidden states; the embedding and a stack's layers if empty.
-    last: of the hidden states: the stack's output, "hidden", or that of its last layer, "layer", before norm and map.
+    inputs: from the Hub's inputs to a batch.
+    more: optional extra inputs [B T] of `inputs`, by the Hub's names.
+    pairs: optional extra inputs [B K T] about pairs of tokens, by the Hub's names.
+    outputs: from the batch and the network's outputs to the outputs of the Hub's model.
+    streams: paths of the modules whose outputs are the hidden states; if empty, the embedding and the stack's layers.
+    last: the last hidden state: the network's output ("hidden"), or that of its last layer before the final norm and
+    projection ("layer").
     """
 
     inputs: Callable[..., Batch] = counted
@@ -100,16 +103,18 @@ class Calling:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A network, a table of names, and heads.
+    """A family of checkpoints: all that share a model_type.
 
-    network: from config.json to the stack's spec, without heads.  names: rows of the encoder's parameters.
-    prefix: under which a file with a head keeps the encoder, "bert." for one.
-    heads: by the Hub's names of tasks.  architectures: end of the class in config.json -> the heads that it has.
-    sublayers: how many of the stack's make one of the file's layers.
-    keys: the way back of `network`, from a stack's spec to config.json; empty where nobody has written it.
-    classes: what the names of its classes begin with, "Bert" for one.
-    near: field of a spec -> what differs where a trained network has another value there than the Hub's files can say.
-    files: what else its files hold.  calling: how its model is called.
+    network: from config.json to the network's spec, without heads.
+    names: path in the encoder -> name in the files (see naming.py).
+    heads: by the Hub's names of tasks.
+    architectures: suffix of the class in config.json -> the heads of that class.
+    prefix: of the encoder's names in files that also have a head, such as "bert.".
+    sublayers: the number of xfm's sublayers that make one layer of the Hub's.
+    keys: the inverse of `network`, from a spec to config.json (see keys.py); empty if the family cannot be written.
+    classes: the prefix of its classes' names, such as "Bert".
+    near: field of a spec -> a note for the card, for values that the Hub's files cannot express exactly.
+    files: peculiarities of its files.  calling: how its model is called.
     """
 
     model_type: str
@@ -126,7 +131,7 @@ class Family:
     calling: Calling = Calling()
 
     def head(self, task: str) -> Head:
-        """The head of that name; XfmError with the legal ones."""
+        """The head of a task. Raises XfmError, listing all tasks, if the family does not have it."""
         if task not in self.heads:
             raise XfmError(
                 f"{self.model_type} has no head {task!r}{nearest(task, self.heads)}; it has {', '.join(self.heads)}"
@@ -134,7 +139,7 @@ class Family:
         return self.heads[task]
 
     def chosen(self, tasks: tuple[str, ...]) -> dict[str, Head]:
-        """The heads of these tasks and those they need, in the order in which they must stand."""
+        """The heads of these tasks and the heads that they need, in an order that the network can build."""
         wanted: dict[str, Head] = {}
         for task in tasks:
             wanted |= {needed: self.head(needed) for needed in self.head(task).needs}
@@ -142,21 +147,21 @@ class Family:
         return wanted
 
     def tasks_of(self, architectures: list[str]) -> tuple[str, ...] | None:
-        """The heads of the class that config.json names; None where xfm does not know its name."""
+        """The tasks of the class named in config.json; None if xfm does not know the class."""
         for end in sorted(self.architectures, key=len, reverse=True):
             if any(name.endswith(end) for name in architectures):
                 return self.architectures[end]
         return None
 
     def rows(self, heads: Mapping[str, Head]) -> Names:
-        """The encoder's rows and those of these heads."""
+        """The table of names of the encoder and of `heads`."""
         rows = dict(self.names)
         for head in heads.values():
-            rows |= {f"head_{head.name}/{place}".rstrip("/"): name for place, name in head.names.items()}
+            rows |= {f"head_{head.name}/{path}".rstrip("/"): name for path, name in head.names.items()}
         return rows
 
     def today(self, name: str) -> str:
-        """A file's name without the prefix, as today's files have it."""
+        """The current name of a tensor, without the prefix, from its name in a file of any age."""
         name = name.removeprefix(self.prefix) if self.prefix else name
         for pattern, new in self.files.renames:
             name = re.sub(pattern, new, name)

@@ -1,4 +1,4 @@
-"""What a caller gives to a checkpoint, checked before it is used."""
+"""Checks of the arrays that a caller passes to a checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,46 +9,57 @@ from xfm.errors import XfmError
 
 
 def whole(input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **more) -> list[np.ndarray | None]:
-    """The Hub's inputs as arrays of one shape; XfmError where they are no whole numbers or of another shape."""
+    """The Hub's inputs as arrays of integers of one shape, None for those that are None.
+
+    Raises XfmError for arrays of another dtype or shape.
+    """
     names = ("input_ids", "attention_mask", "token_type_ids", "position_ids", *more)
     arrays = (input_ids, attention_mask, token_type_ids, position_ids, *more.values())
     given = [a if a is None else np.asarray(a) for a in arrays]
     shape = given[0].shape
     if len(shape) not in (2, 3):
-        raise XfmError(f"input_ids have the shape [batch, length], not {shape}")
+        raise XfmError(f"input_ids have the shape {shape}; it must be [batch, length]")
     if 0 in shape:
-        raise XfmError(f"input_ids have the shape {shape}, and so no token; give at least one text")
+        raise XfmError(f"input_ids have the shape {shape}, which has no token; give at least one text")
     for name, array in zip(names, given, strict=True):
         if array is None:
             continue
         if array.dtype.kind not in ("biu" if name == "attention_mask" else "iu"):
-            raise XfmError(f"{name} are whole numbers, not {array.dtype}")
+            raise XfmError(f"{name} are {array.dtype}; they must be whole numbers")
         if array.shape != shape and (name != "position_ids" or array.shape[-1:] != shape[-1:]):
-            raise XfmError(f"{name} have shape {array.shape}, and input_ids {shape}")
+            raise XfmError(f"{name} have the shape {array.shape}; it must be that of input_ids, {shape}")
     return given
 
 
 def of_pairs(shape: tuple[int, ...], arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Inputs that say something of pairs of tokens, as [B K T] beside input_ids of that shape; XfmError where not."""
+    """Extra inputs about pairs of tokens as arrays [B K T], without those that are None.
+
+    shape: of input_ids.  Raises XfmError for arrays of another dtype or shape.
+    """
     found = {}
     for name, array in arrays.items():
         if array is None:
             continue
         array = np.asarray(array)
         if array.dtype.kind not in "biuf":
-            raise XfmError(f"{name} are numbers, not {array.dtype}")
+            raise XfmError(f"{name} are {array.dtype}; they must be numbers")
         if array.ndim != len(shape) + 1 or array.shape[:-2] != shape[:-1] or array.shape[-1] != shape[-1]:
-            raise XfmError(f"{name} have shape {array.shape}; beside input_ids {shape} that is [batch, any, length]")
+            raise XfmError(
+                f"{name} have the shape {array.shape}; for input_ids {shape} it must be [batch, any, length]"
+            )
         found[name] = array.reshape(-1, *array.shape[-2:])
     return found
 
 
 def check_ids(batch: Mapping[str, np.ndarray], ids: Mapping[str, tuple[int, int]]) -> None:
-    """Raises XfmError for an id for which a table of the embedding has no row.  ids: see `Structure.ids`."""
+    """Checks the ids of a batch. Raises XfmError for a token, type or position without a row in its embedding table.
+
+    ids: see `Structure.ids`.
+    """
     for name, called in (("tokens", "input_ids"), ("types", "token_type_ids"), ("positions", "positions")):
         if name in batch and name in ids:
-            real = batch.get("segments", 1) > 0 if name == "positions" else True  # positions there may be anything
-            _check(called, np.where(real, batch[name], 0), *ids[name])
+            checked = batch.get("segments", 1) > 0 if name == "positions" else True  # positions of padding are not
+            _check(called, np.where(checked, batch[name], 0), *ids[name])
 
 
 def _check(name: str, ids: np.ndarray, first: int, end: int) -> None:
@@ -56,4 +67,5 @@ def _check(name: str, ids: np.ndarray, first: int, end: int) -> None:
         return
     low, high = int(ids.min()), int(ids.max())
     if low < first or high >= end:
-        raise XfmError(f"{name} hold {high if high >= end else low}; those of this checkpoint are {first} to {end - 1}")
+        wrong = high if high >= end else low
+        raise XfmError(f"{name} contain {wrong}; this checkpoint has {first} to {end - 1}")

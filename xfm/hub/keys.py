@@ -1,9 +1,9 @@
-"""The way back: from the spec of a stack to the config.json that describes it, by a table of keys per family.
+"""From the spec of a network to the config.json that describes it, by one table of keys per family.
 
-A table's row is `key of config.json: place in the spec`, such as "hidden_size": "embed/width", or a function of the
-spec where the key is no field of it. A place that the spec does not have leaves its key out; a row of None is null in
-every file. Nothing is believed: who uses this asks whether the network that the new config.json describes is the one
-that was given.
+This is the inverse of a family's `network`. A row of a table is `key of config.json: path in the spec`, such as
+"hidden_size": "embed/width", or a function of the spec if the value is not a field of it. A path that the spec does not
+have leaves its key out; None stands for null in every file. The tables are not trusted: the caller checks that the new
+config.json describes the same network.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ HUB_ACTIVATIONS = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
 
 
 def complete(spec: Any, slot: str = "structure") -> Any:
-    """The spec with every field that it leaves to a default, as plain data.  slot: of which the spec is."""
+    """The spec as plain data, with the defaults of all fields that it does not set.  slot: the one that it is for."""
     spec = plain(spec)
     if isinstance(spec, list):
         return [complete(one, slot) for one in spec]
@@ -35,9 +35,12 @@ def complete(spec: Any, slot: str = "structure") -> Any:
     return {key: complete(value, HOLDS.get(key, key if key in TABLES else slot)) for key, value in filled.items()}
 
 
-def at(spec: Any, place: str) -> Any:
-    """What stands at a place of a complete spec, None if nothing does; a sublayer's part need not be named."""
-    for step in place.split("/"):
+def at(spec: Any, path: str) -> Any:
+    """The value at a path of a complete spec, such as "pattern/0/heads"; None if there is none.
+
+    The step `part`, from a sublayer to its part, may be left out.
+    """
+    for step in path.split("/"):
         if isinstance(spec, Sequence) and not isinstance(spec, str):
             spec = spec[int(step)] if int(step) < len(spec) else None
         elif isinstance(spec, Mapping):
@@ -48,48 +51,48 @@ def at(spec: Any, place: str) -> Any:
 
 
 def described(keys: Keys, spec: Spec) -> dict[str, Any]:
-    """The keys of config.json that a complete spec has; an activation by the Hub's name for it."""
+    """The keys of config.json with their values, for a complete spec; activations have the Hub's names."""
     found = {}
-    for key, place in keys.items():
-        value = place(spec) if callable(place) else place and at(spec, place)
-        if isinstance(place, str) and place.endswith("/activation") and value is not None:
+    for key, path in keys.items():
+        value = path(spec) if callable(path) else path and at(spec, path)
+        if isinstance(path, str) and path.endswith("/activation") and value is not None:
             value = HUB_ACTIVATIONS[value]
-        if value is not None or place is None:
+        if value is not None or path is None:
             found[key] = value
     return found
 
 
 def parts(spec: Spec) -> list[Spec]:
-    """The parts of all sublayers, from the bottom up."""
+    """The specs of the parts of all sublayers, from the first to the last."""
     layers = [*spec["prologue"], *list(spec["pattern"]) * spec["repeats"], *spec["epilogue"]]
     return [one.get("part", one) for one in layers]
 
 
 def layers(spec: Spec) -> int:
-    """How many layers of a mixer and an ffn the network runs through."""
+    """The number of layers, of a mixer and an ffn each, that a token passes through."""
     return len(parts(spec)) // 2 * spec["loops"]
 
 
 def table_width(spec: Spec) -> int:
-    """Of the embedding, where it may be another than the stream's."""
+    """The width of the embedding table, which may differ from the model's."""
     return spec["embed"]["factor"] or spec["embed"]["width"]
 
 
 def head_width(spec: Spec) -> int:
-    """Of the first layer's attention, which may be the equal share of the stream."""
+    """The head width of the first layer's attention; by default the model's width divided by the number of heads."""
     return at(spec, "pattern/0/width") or spec["embed"]["width"] // at(spec, "pattern/0/heads")
 
 
 def rope(spec: Spec) -> dict[str, Any]:
-    """`rope_parameters` of the first layer's plain angles."""
+    """The value of `rope_parameters` for unscaled rotary positions, with the first layer's base."""
     return {"rope_type": "default", "rope_theta": at(spec, "pattern/0/position/theta")}
 
 
-def untied(place: str) -> Callable[[Spec], bool | None]:
-    """tie_word_embeddings where the head at this place has a table of its own, which few of the family have."""
-    return lambda spec: False if at(spec, f"{place}/table") == "own" else None
+def untied(path: str) -> Callable[[Spec], bool | None]:
+    """A row for tie_word_embeddings: false if the head at `path` has its own table, else the key is left out."""
+    return lambda spec: False if at(spec, f"{path}/table") == "own" else None
 
 
-def tied(place: str) -> Callable[[Spec], bool | None]:
-    """tie_word_embeddings by the `table` of the head at this place."""
-    return lambda spec: {"tied": True, "own": False}.get(at(spec, f"{place}/table"))
+def tied(path: str) -> Callable[[Spec], bool | None]:
+    """A row for tie_word_embeddings: whether the head at `path` shares the embedding's table."""
+    return lambda spec: {"tied": True, "own": False}.get(at(spec, f"{path}/table"))

@@ -1,8 +1,8 @@
-"""Which family of the Hub can write a network of xfm's, and how: its config.json, its heads, where parameters go.
+"""Finds the family of the Hub that can express a network of xfm, with its config.json, its heads and its parameters.
 
-A family takes part by its `keys`, the way back from a stack's spec to config.json. Nothing is believed: the network
-that the new config.json describes must be the one that was given, field by field. It may have biases that are zero
-where the given one has none, and differ in what the family names as `near`, which is then told.
+A family is tried if it has `keys`, from which config.json is made. The result is not trusted: the network that the new
+config.json describes must equal the given one, field by field. Two differences are accepted: biases (which are then
+written as zeros) where the given network has none, and fields that the family lists in `near`, which are reported.
 """
 
 import dataclasses
@@ -17,19 +17,19 @@ from xfm.hub.keys import complete, described
 from xfm.hub.saving import class_of
 from xfm.hub.settings import Settings
 
-PASSING = ("drop", "position_drop", "dtype", "remat", "most")  # of a spec: they change no result
-BIASES = ("bias", "out_bias")  # fields that may be False where the Hub's files have zeros
-NEAREST = 3  # families in a message
-Difference = tuple[str, Any, Any]  # the place, and what stands there in the one and in the other
+PASSING = ("drop", "position_drop", "dtype", "remat", "most")  # fields that do not change the result
+BIASES = ("bias", "out_bias")  # fields that may be False; the Hub's files then have zeros
+NEAREST = 3  # the number of families that an error names
+Difference = tuple[str, Any, Any]  # a path, and the values of the two specs there
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """How a family writes a network.
+    """A family that can express a network, and how it does.
 
-    settings: the new config.json.  heads: by the Hub's names of tasks.  spec: what config.json describes.
-    moved: where parameters go, from a path's beginning to another.  left: heads that the Hub has no name for.
-    near: what differs.
+    settings: the new config.json.  heads: by the Hub's names of tasks.  spec: the network that config.json describes.
+    moved: prefix of a parameter's path -> its new prefix.  left: names of heads that the family does not have.
+    near: notes about accepted differences.
     """
 
     family: Family
@@ -42,15 +42,16 @@ class Match:
 
 
 def match(spec: Mapping[str, Any], classes: Sequence[str] = (), family: str | None = None) -> Match:
-    """The family that has this network, without what it cannot name.  classes: names of the labels, if known.
+    """The family that expresses a network best: with the fewest heads left out, then with the fewest differences.
 
-    family: the model_type of the only one to be asked, every one if None. The fewer heads are left out and the less
-    differs, the better; XfmError where the network is no family's.
+    spec: of the network.  classes: names of the labels, if known.
+    family: the model_type of the only family to try; None for all.
+    Raises XfmError, with the nearest families and a difference each, if no family has this network.
     """
     found, reasons = [], []
     asked = [one for one in WRITTEN if one.keys and family in (None, one.model_type)]
     if family is not None and not asked:
-        raise XfmError(f"xfm reads checkpoints of the family {family!r} and does not write them")
+        raise XfmError(f"xfm reads checkpoints of the family {family!r}, but cannot write them; choose another one")
     for variant, moved in variants(complete(spec)):
         for one in asked:
             try:
@@ -61,7 +62,7 @@ def match(spec: Mapping[str, Any], classes: Sequence[str] = (), family: str | No
                 continue
             else:
                 found += [] if differ else [m]
-                reasons += [(sum(map(size, differ)), f"{one.model_type}: {told(differ[0])}")] if differ else []
+                reasons += [(sum(map(size, differ)), f"{one.model_type}: {in_words(differ[0])}")] if differ else []
     if found:
         return min(found, key=lambda m: (len(m.left), len(m.near)))
     words = list(dict.fromkeys(words for _, words in sorted(reasons, key=lambda reason: reason[0])))
@@ -71,7 +72,10 @@ def match(spec: Mapping[str, Any], classes: Sequence[str] = (), family: str | No
 
 
 def variants(spec: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], dict[str, str]]]:
-    """The spec as it is, and with each pooler moved into the one head that reads it, as RoBERTa has it."""
+    """The spec itself, and one in which poolers are parts of the only head that uses them, as in RoBERTa.
+
+    Each comes with the prefixes of parameter paths that change.
+    """
     yield spec, {}
     heads, moved = dict(spec["heads"]), {}
     for name, head in spec["heads"].items():
@@ -87,12 +91,12 @@ def variants(spec: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], dict[
 def written(
     family: Family, spec: Mapping[str, Any], moved: Mapping[str, str], classes: Sequence[str]
 ) -> tuple[Match, list[Difference]]:
-    """The network as this family would write it, and in what it then would be another one."""
+    """The network as this family expresses it, and the differences that are not accepted; arguments as in Match."""
     heads: dict[str, Head] = {}
-    for task, head in family.heads.items():  # of several ways to keep a head, the first
+    for task, head in family.heads.items():  # if several tasks have a head of this name, the first
         if head.name in spec["heads"] and all(head.name != other.name for other in heads.values()):
-            untied = (spec["heads"][head.name] or {}).get("table") == "own"
-            heads[task] = head.told_apart() if untied else head
+            own_table = (spec["heads"][head.name] or {}).get("table") == "own"
+            heads[task] = head.untied() if own_table else head
     names = {head.name for head in heads.values()}
     left = tuple(name for name in spec["heads"] if name not in names)
     spec = dict(spec, heads={name: head for name, head in spec["heads"].items() if name in names})
@@ -102,14 +106,17 @@ def written(
     again = complete(dict(family.network(settings)) | {"heads": {h.name: h.spec(settings) for h in heads.values()}})
     settings.finish()
     differ = list(differences(spec, again))
-    fields = [place.rpartition(".")[2] for place, _, _ in differ]
+    fields = [path.rpartition(".")[2] for path, _, _ in differ]
     near = dict.fromkeys(family.near[field] for field in fields if field in family.near)
     differ = [one for one, field in zip(differ, fields, strict=True) if field not in family.near]
     return Match(family, settings, heads, again, moved, left, tuple(near)), differ
 
 
 def labels_of(heads: Mapping[str, Any], names: Sequence[str] = ()) -> dict[str, Any]:
-    """The classes of config.json, of the one head that has some of its own."""
+    """id2label and label2id of config.json, for the first head with classes other than next-sentence prediction.
+
+    names: of the classes; "LABEL_0" and so on if their number does not fit.
+    """
     inner = {name: head.get("head") if head["kind"] == "dense" else head for name, head in heads.items()}
     counts = [head["classes"] for name, head in inner.items() if "classes" in (head or {}) and name != "nsp"]
     if not counts:
@@ -120,7 +127,7 @@ def labels_of(heads: Mapping[str, Any], names: Sequence[str] = ()) -> dict[str, 
 
 
 def differences(one: Any, other: Any, where: str = "model") -> Iterator[Difference]:
-    """Where two complete specs differ in what changes a result."""
+    """The differences of two complete specs in fields that change the result.  where: the path of both specs."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in {**one, **other}:
             added = key in BIASES and (one.get(key), other.get(key)) == (False, True)
@@ -130,18 +137,19 @@ def differences(one: Any, other: Any, where: str = "model") -> Iterator[Differen
         for i, (a, b) in enumerate(zip(one, other, strict=True)):
             yield from differences(a, b, f"{where}.{i}")
     else:
-        nothing = (None, {}, [], ())  # a field that may as well be absent; False is not, its default may be True
+        nothing = (None, {}, [], ())  # values equal to an absent field; False is not, since a default may be True
         if not (one == other or (one in nothing and other in nothing)):
             yield where, one, other
 
 
-def told(difference: Difference) -> str:
-    place, one, other = difference
-    return f"{place} is {one!r} and would be {other!r}"
+def in_words(difference: Difference) -> str:
+    """A difference for an error message."""
+    path, one, other = difference
+    return f"{path} is {one!r} and would be {other!r}"
 
 
 def size(difference: Difference) -> int:
-    """Of a difference, for finding the nearest family: how many fields are in it."""
+    """The number of fields in a difference, by which the nearest family is found."""
 
     def leaves(value: Any) -> int:
         values = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()

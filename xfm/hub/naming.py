@@ -1,15 +1,19 @@
-"""One table per family says what each parameter is called in the Hub's files; here it is read in both directions.
+"""The names of parameters in the Hub's files, by one table per family, which is used for reading and for writing.
 
-A table's row is `place in xfm: name in the file`. A place is a module or a single parameter; `layer/0`, `layer/1`, …
-are the sublayers of one of the file's layers, wherever the stack keeps them, and `{}` in a name is the layer's number.
-Where the names depend on the part, `layer/mlp_1` and `layer/glu_1` are the second sublayer of either kind; where they
-lack something, `layer/1` serves. Outside the layers, `{}` is the number of the layer that would follow the last. In a
-funnel `block/1` takes two numbers, the block's and the layer's in it, and `decoder/1` the layer's:
+A row of a table is `key: name in the file`:
 
     "embed/word": "embeddings.word_embeddings",
     "layer/0/part/q": "encoder.layer.{}.attention.self.query",
 
-Below a module, `kernel`, `scale`, `embedding` and `table` are the file's `weight`, and other leaves keep their name.
+The key is the path of a module or of a single parameter in xfm, except that `layer/0`, `layer/1`, … are the sublayers
+of one layer of the file, in whichever part of the stack (prologue, layers, epilogue) they are; `{}` in the name is the
+number of that layer. If names depend on the kind of part, `layer/mlp_1` and `layer/glu_1` are the second sublayer of
+either kind, and `layer/1` is used for keys that these lack. In a row that is not about layers, `{}` is the number of
+layers. In a funnel, the name of `block/1` has two numbers, of the block and of the layer in it, and that of
+`decoder/1` has the layer's.
+
+Below a module, the leaves `kernel`, `scale`, `embedding` and `table` are called `weight` in the file, and other leaves
+have the same name.
 """
 
 import collections
@@ -29,11 +33,11 @@ GROUP = re.compile(r"([a-z]+)_?(\d*)")  # of layers that are counted together: "
 
 @dataclasses.dataclass(frozen=True)
 class At:
-    """A name in the file, with what happens to the array on its way.
+    """A name in the file, with the transformation from the file's array to xfm's.
 
-    part: (i, n), the i-th of n equal parts of the file's output features, where several maps were fused into one.
-    layout: of a matrix in the file, "out_in" as PyTorch's Linear has it or "in_out".
-    axes: instead of a layout, the order of the file's axes that is xfm's; for convolutions.
+    part: (i, n) for the i-th of n equal parts of the file's output features, if the file fuses several linear maps.
+    layout: of a matrix in the file: "out_in", as in PyTorch's Linear, or "in_out".
+    axes: for convolutions, in place of `layout`: the file's axes in xfm's order.
     """
 
     name: str
@@ -47,11 +51,11 @@ Names = Mapping[str, str | At]
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """One parameter, or one layer of a stacked one, and where it lies in the file.
+    """One parameter, or one layer of a stacked parameter, and its tensor in the file.
 
-    path: of the parameter.  layer: index along its leading axis, None if it has none for layers.
-    shape: of the piece in xfm.  at: the name in the file, complete.  ins: how many of the shape's axes are inputs of a
-    linear map, 0 for its bias; None if it is neither.
+    path: of the parameter.  layer: index along its leading axis; None if it is not stacked.
+    shape: of the piece in xfm.  at: the complete name in the file.
+    ins: the number of leading axes that are inputs of a linear map, 0 for its bias; None for other parameters.
     """
 
     path: str
@@ -62,17 +66,19 @@ class Piece:
 
     @property
     def matrix(self) -> tuple[int, ...]:
-        """The shape as [in, out], as [out], or as it is; a part of a fused tensor that is no matrix is a vector."""
+        """The shape [in, out] of a linear map or [out] of its bias; other parameters keep their shape, or are flattened
+        if they are a part of a fused tensor.
+        """
         if self.ins:
             return math.prod(self.shape[: self.ins]), math.prod(self.shape[self.ins :])
         return self.shape if self.ins is None and self.at.part[1] == 1 else (math.prod(self.shape),)
 
     def found_as(self, name: str) -> "Piece":
-        """The same piece, under the name that its tensor has in one file."""
+        """A copy in which the tensor has another name, the one in a particular file."""
         return dataclasses.replace(self, at=dataclasses.replace(self.at, name=name))
 
     def file_shape(self) -> tuple[int, ...]:
-        """The shape that the file's tensor must have, but for axes of size 1."""
+        """The shape that the file's tensor must have, up to axes of size 1."""
         (_, parts), matrix = self.at.part, self.matrix
         if self.at.axes is not None:
             return tuple(self.shape[self.at.axes.index(i)] for i in range(len(self.shape)))
@@ -80,7 +86,7 @@ class Piece:
         return wide[::-1] if self.ins and self.at.layout == "out_in" else wide
 
     def to_file(self, array: np.ndarray) -> np.ndarray:
-        """The piece as the file has it, as a view; the parts of a fused tensor lie along the axis `joined`."""
+        """A view of the piece with the file's layout; the parts of a fused tensor are concatenated along `joined`."""
         if self.at.axes is not None:
             return array.transpose(np.argsort(self.at.axes))
         array = array.reshape(self.matrix)
@@ -88,15 +94,16 @@ class Piece:
 
     @property
     def joined(self) -> int:
-        """Along which axis of the file's tensor parts lie side by side."""
+        """The axis of the file's tensor along which parts are concatenated."""
         return 1 if self.ins and self.at.layout == "in_out" else 0
 
 
 def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, layers: Sequence[Layer]) -> list[Piece]:
-    """Every parameter, by its path, as pieces of a file.
+    """All parameters as pieces of a file.
 
-    sublayers: how many of the network's make one of the file's layers.  layers: the network's, in the order of the run.
-    Raises XfmError for a parameter that the table does not place.
+    shapes: path of a parameter -> its shape.  names: the table.  layers: of the network; see `Structure.layers`.
+    sublayers: the number of xfm's sublayers that make one layer of the file.
+    Raises XfmError for a parameter that the table does not name.
     """
     modules: dict[str, list[tuple[Layer, int]]] = {}
     counts: collections.Counter[str] = collections.Counter()
@@ -113,18 +120,18 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
         kind, rest = module.rpartition("/")[2].rpartition("_")[0], path[len(module) + 1 :]
         for layer, number in modules[module]:
             root, inside = GROUP.fullmatch(layer.group).groups()
-            places = tuple(f"{root}/{name}{number % sublayers}/{rest}" for name in (f"{kind}_", ""))
+            keys = tuple(f"{root}/{name}{number % sublayers}/{rest}" for name in (f"{kind}_", ""))
             numbers = (*([int(inside)] if inside else []), number // sublayers)
             own, index = (shape[1:], layer.index) if layer.stacked else (shape, None)
-            found.append(_piece(path, index, own, places, names, *numbers))
+            found.append(_piece(path, index, own, keys, names, *numbers))
     return found
 
 
-def _row(place: str, names: Names) -> At | None:
-    """The row of a parameter, or that of the nearest module above it with the rest of the place added."""
-    if place in names:
-        return _at(names[place])
-    module, _, leaf = place.rpartition("/")
+def _row(key: str, names: Names) -> At | None:
+    """The row of a parameter, or that of the closest enclosing module with the rest of the path appended."""
+    if key in names:
+        return _at(names[key])
+    module, _, leaf = key.rpartition("/")
     inside: list[str] = []
     while module:
         if module in names:
@@ -139,15 +146,15 @@ def _at(row: str | At) -> At:
     return At(row) if isinstance(row, str) else row
 
 
-def _piece(path: str, layer: int | None, shape, places: tuple[str, ...], names: Names, *numbers: int) -> Piece:
-    """The piece by the row of the first of `places` that has one."""
-    place, leaf = places[-1], path.rpartition("/")[2]
-    at = next((row for row in (_row(one, names) for one in places) if row is not None), None)
+def _piece(path: str, layer: int | None, shape, keys: tuple[str, ...], names: Names, *numbers: int) -> Piece:
+    """The piece by the row of the first of `keys` that has one; `numbers` replace `{}` in its name."""
+    key, leaf = keys[-1], path.rpartition("/")[2]
+    at = next((row for row in (_row(one, names) for one in keys) if row is not None), None)
     if at is None:
-        raise XfmError(f"the parameter {path} has no name in the files of this family; its table lacks {place}")
+        raise XfmError(f"the parameter {path} has no name in the files of this family; its table lacks {key}")
     ins = None
     if leaf.endswith("bias") and at.axes is None:
         ins = 0
     elif leaf == "kernel" and at.axes is None:
-        ins = 2 if place.split("/")[-2] == "o" and len(shape) > 2 else 1
+        ins = 2 if key.split("/")[-2] == "o" and len(shape) > 2 else 1
     return Piece(path, layer, tuple(shape), dataclasses.replace(at, name=at.name.format(*numbers)), ins)

@@ -1,4 +1,4 @@
-"""What config.json says of rotary positions, in both generations of these files."""
+"""The settings of rotary positions in config.json, in both generations of these files."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,11 @@ from xfm.hub.settings import Settings
 
 
 def theta(c: Settings, default: float | None = None, old: str = "rope_theta") -> float:
-    """The base of the wavelengths, of `rope_parameters` or of the older key `old`; XfmError where they are scaled."""
+    """The base of the wavelengths, from `rope_parameters` or from the older key `old`.
+
+    default: the family's base if config.json has none.
+    Raises XfmError if there is none at all, or if positions are scaled, which xfm does not have.
+    """
     c.only("rope_scaling", None)
     found = base(c, c.get("rope_parameters") or {}, c.get(old, default))
     if found is None:
@@ -17,7 +21,7 @@ def theta(c: Settings, default: float | None = None, old: str = "rope_theta") ->
 
 
 def base(c: Settings, parameters: Mapping[str, Any], default: float | None) -> float | None:
-    """The base in one of config.json's `rope_parameters`; XfmError for angles that are not plain."""
+    """The base in one value of `rope_parameters`, or `default`. Raises XfmError if the angles are scaled or partial."""
     plain = parameters.get("rope_type", parameters.get("type", "default")) == "default"
     strange = set(parameters) - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
     if not plain or strange or parameters.get("partial_rotary_factor", 1.0) != 1.0:

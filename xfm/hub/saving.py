@@ -1,7 +1,7 @@
-"""A checkpoint written as a folder of the Hub: what transformers and sentence-transformers load as their own.
+"""Saves a checkpoint as a folder that transformers and sentence-transformers can load.
 
-model.safetensors (or several files and their index), config.json, the tokeniser's files as they were, and a card. The
-folder appears whole or not at all.
+It holds model.safetensors (or several files and their index), config.json, unchanged copies of the tokeniser's files,
+and a card. The folder is complete or does not exist at all.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from xfm.hub.weights import before_names, file_pieces, joined
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 LARGEST = 5_000_000_000  # bytes of one file of weights
-# Of the folder that a checkpoint came from: its tokeniser, and what makes it a sentence encoder.
+# Files that are copied from the folder of the loaded checkpoint: those of its tokeniser and of a sentence encoder.
 COPIED = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
     "vocab.json", "merges.txt", "*.model", "modules.json", "sentence_bert_config.json",
@@ -45,19 +45,21 @@ def save(
     largest: int = LARGEST,
     about: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes a Checkpoint as the folder `path`, which is new, empty, or a checkpoint that the new one replaces.
+    """Writes a Checkpoint to the folder `path`, and returns it. The folder may be new, empty, or another checkpoint,
+    which is replaced.
 
-    dtype: of the numbers in the files, "float32", "float16" or "bfloat16". If None, that of the parameters, but for
-    float32, in which all files are loaded: then that which each tensor had in the files it came from.
-    largest: bytes of a file of weights, above which there are several.  about: "data" and "metrics" for the card.
+    dtype: of the numbers in the files, "float32", "float16" or "bfloat16". If None, it is that of the parameters; if
+    that is float32, in which all files are loaded, each tensor gets the dtype that it had in its file.
+    largest: the most bytes of one file of weights; larger checkpoints have several files.
+    about: facts for the card, see `xfm.hub.card`.
 
-    Raises XfmError, and leaves what was there, where a folder of that name holds other things, where the numbers do
-    not fit the dtype, and where the disk is full.
+    Raises XfmError, and leaves `path` as it was, if the folder holds files that are not of a checkpoint, if numbers
+    exceed the range of the dtype, or if the disk is full.
     """
     if dtype is not None and dtype not in DTYPES:
-        raise XfmError(f"weights are not saved as {dtype!r}{nearest(dtype, DTYPES)}; they are as {', '.join(DTYPES)}")
+        raise XfmError(f"weights cannot be saved as {dtype!r}{nearest(dtype, DTYPES)}; give one of {', '.join(DTYPES)}")
     if not checkpoint.family.names:
-        raise XfmError(f"the network of {checkpoint.folder} is of no family of the Hub, so it cannot be saved for it")
+        raise XfmError(f"no family of the Hub has the network of {checkpoint.folder}, so it cannot be saved like one")
     flat = traverse_util.flatten_dict(checkpoint.params, sep="/")
     with replacing(Path(path).expanduser()) as folder:
         copy(checkpoint.folder, folder)
@@ -70,9 +72,9 @@ def save(
 
 
 def config_of(checkpoint: Any, dtype: str) -> dict[str, Any]:
-    """config.json as it was, but for the dtype and the class, which is the one that has the heads at hand.
+    """The config.json of the loaded checkpoint with this dtype, and with the class that has the loaded heads.
 
-    Where the files held more than is loaded, it is that of the part.
+    If the files hold more networks than the one that is loaded, it is the config.json of that one.
     """
     config = checkpoint.family.files.part(checkpoint.config)
     config["dtype" if "dtype" in config else "torch_dtype"] = dtype
@@ -81,7 +83,11 @@ def config_of(checkpoint: Any, dtype: str) -> dict[str, Any]:
 
 
 def class_of(family: Any, tasks: tuple[str, ...], before: list[str]) -> str | None:
-    """The class, in the style of those named before, that has these heads: the old one if it fits as well as any."""
+    """The class with exactly these heads, or with the fewest lacking or added; the previous one if it fits as well.
+
+    tasks: the heads, by the Hub's names.  before: the classes in the old config.json, whose prefix is kept.
+    None if there is no previous class.
+    """
     every = sorted(family.architectures, key=len)
     known = next(((name, end) for name in before for end in reversed(every) if name.endswith(end)), None)
     if known is None:
@@ -93,15 +99,17 @@ def class_of(family: Any, tasks: tuple[str, ...], before: list[str]) -> str | No
         return {family.heads[task].name for task in tasks if task in family.heads} - {"pooled"}
 
     def strays(end: str) -> int:
-        """How many heads there are that the class lacks, or the other way."""
+        """The number of heads that either the class or the checkpoint lacks."""
         return len(names(tasks) ^ names(family.architectures[end]))
 
     return name.removesuffix(old) + min(ends, key=strays)
 
 
 def write_weights(checkpoint: Any, flat: Mapping[str, Any], folder: Path, dtype: str | None, largest: int) -> str:
-    """One file, or several of at most `largest` bytes with an index; a tensor is never divided. Returns the dtype
-    that most numbers have.
+    """Writes the weights to one file, or to several of at most `largest` bytes with an index; returns the dtype of most
+    numbers.
+
+    flat: path -> parameter.  A tensor is never divided, so a file with a single larger tensor exceeds `largest`.
     """
     try:
         from safetensors.numpy import save_file
@@ -129,14 +137,14 @@ def write_weights(checkpoint: Any, flat: Mapping[str, Any], folder: Path, dtype:
 
 
 def constants(checkpoint: Any) -> dict[str, np.ndarray]:
-    """The tensors of the family's files that are no parameters of xfm's, by their names there."""
+    """The tensors of the family's files that are no parameters in xfm, by their names in the files."""
     c = checkpoint
     found = c.family.files.constants(Settings(c.config))
     return {f"{before_names(c.family, c.heads, c.prefixes)}{name}": array for name, array in found.items()}
 
 
 def dtypes_of(checkpoint: Any, flat: Mapping[str, Any], names: list[str], dtype: str | None) -> dict[str, str]:
-    """The dtype to write each tensor in, by its name in the file."""
+    """The dtype in which each tensor of `names` is written; arguments as in `save`."""
     kinds = {np.dtype(x.dtype).name for x in flat.values()}
     if dtype is None and kinds == {"float32"}:
         return {name: checkpoint.dtypes.get(checkpoint.family.today(name), "float32") for name in names}
@@ -144,12 +152,12 @@ def dtypes_of(checkpoint: Any, flat: Mapping[str, Any], names: list[str], dtype:
 
 
 def tensor(parts: list[Piece], flat: Mapping[str, Any]) -> np.ndarray:
-    """One tensor of a file, from parameters that may lie on several devices."""
+    """One tensor of a file, from parameters that may be sharded over several devices."""
     return joined(parts, {piece.path: jax.device_get(flat[piece.path]) for piece in parts})
 
 
 def shared_out(sizes: Mapping[str, int], largest: int) -> list[list[str]]:
-    """The names in their order, in groups of at most `largest` bytes, or of one."""
+    """The names in the same order, in groups of at most `largest` bytes, or of a single larger tensor."""
     groups, room = [[]], largest
     for name, size in sizes.items():
         if size > room and groups[-1]:
@@ -161,7 +169,7 @@ def shared_out(sizes: Mapping[str, int], largest: int) -> list[list[str]]:
 
 
 def cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
-    """The array in that dtype; XfmError where it no longer is finite."""
+    """The array in `dtype`. Raises XfmError, naming the tensor, if numbers are too large for it."""
     if array.dtype == DTYPES[dtype]:
         return array
     with np.errstate(over="ignore"):
@@ -172,7 +180,7 @@ def cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def copy(source: Path, folder: Path) -> None:
-    """The files of COPIED that are in `source`."""
+    """Copies the files of COPIED that are in `source` to `folder`."""
     for pattern in COPIED:
         for file in sorted(source.glob(pattern)):
             target = folder / file.relative_to(source)
@@ -182,14 +190,16 @@ def copy(source: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """An empty folder to write to, which takes the place of `path` at the end if all went well, and vanishes if not.
+    """A new empty folder, which replaces `path` at the end of the `with` block, or is removed if an error was raised.
 
-    Only what `save` itself writes is ever replaced.
+    Raises XfmError if `path` holds files that `save` does not write.
     """
     path = Path(os.path.abspath(path))
+    if path.exists() and not path.is_dir():
+        raise XfmError(f"{path} is a file; give a new folder")
     foreign = _foreign(path)
     if foreign is not None:
-        raise XfmError(f"{path} holds {foreign}, which is no file of a checkpoint; give a new folder")
+        raise XfmError(f"{path} has {foreign}, which is not a file of a checkpoint; give a new folder")
     mark = uuid.uuid4().hex[:12]
     draft, old = (path.with_name(f".{path.name}.{word}-{mark}") for word in ("new", "old"))
     try:
@@ -207,19 +217,15 @@ def replacing(path: Path) -> Iterator[Path]:
             raise
     except XfmError:
         raise
-    except Exception as error:  # safetensors has an error of its own for a full disk
-        raise XfmError(f"{path} could not be written, and what was there is left: {line(error)}") from error
+    except Exception as error:  # safetensors raises its own type of error if the disk is full
+        raise XfmError(f"{path} could not be written and is unchanged: {line(error)}") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def _foreign(path: Path) -> str | None:
-    """The name of something in a folder that is no file of a checkpoint; of the path itself if that is a file."""
-    if not path.exists():
-        return None
-    if not path.is_dir():
-        return "a file"
+    """The name of a file in the folder `path` that is not a file of a checkpoint; None if there is none."""
     there = [file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()]
     return next((name for name in there if not any(fnmatch(name, one) for one in (*WRITTEN, *COPIED))), None)
 

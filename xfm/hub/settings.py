@@ -1,4 +1,4 @@
-"""The `config.json` of a checkpoint, read so that no key is overlooked."""
+"""Reads the `config.json` of a checkpoint, and makes sure that no key is overlooked."""
 
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from xfm.fields import Count, fault, fits, shown
 
 MISSING = object()
 
-# Keys that change no number of a forward pass: names, bookkeeping, training, generation. A head reads what it needs.
+# Keys that do not change the result of a forward pass: names, bookkeeping, training, generation. Heads may read some.
 HARMLESS = frozenset(
     """
     architectures model_type transformers_version torch_dtype dtype _name_or_path name_or_path _commit_hash
@@ -29,7 +29,7 @@ HARMLESS = frozenset(
     feature_extractor_type deterministic_flash_attn reference_compile repad_logits_with_grad
 """.split()
 )
-# Keys that change the numbers unless they have these values.
+# Keys that would change the result with other values than these.
 ONLY = {
     "is_decoder": (False, None), "is_encoder_decoder": (False, None), "add_cross_attention": (False, None),
     "cross_attention_hidden_size": (None,), "pruned_heads": ({}, None), "tie_encoder_decoder": (False, None),
@@ -38,11 +38,13 @@ ONLY = {
 
 
 class Settings:
-    """config.json as a mapping that remembers what was asked of it.
+    """The content of a config.json, which records the keys that are read.
 
-    `settings["key"]` and `settings.get("key", default)` read; `settings.finish()` raises XfmError for keys that
-    nobody read and that are not known to be harmless. Several names read the first that is there (the generations of
-    these files differ).
+    `settings["key"]` and `settings.get("key", default)` read a key; of a tuple of names they read the first that is
+    there, since generations of these files differ. `settings.finish()` raises XfmError for keys that were not read and
+    are not known to be harmless.
+
+    content: of the file.  path: its name in errors.  ignore: keys that the caller declares harmless.
     """
 
     def __init__(self, content: Mapping[str, Any], path: str = "config.json", ignore: tuple[str, ...] = ()):
@@ -57,19 +59,19 @@ class Settings:
         return value
 
     def get(self, names: str | tuple[str, ...], default: Any = None) -> Any:
-        """The value of the first of `names` that is there, else `default`."""
+        """The value of the first of `names` that the file has, else `default`."""
         names = (names,) if isinstance(names, str) else names
         self._read.update(names)
         return next((self.content[name] for name in names if name in self.content), default)
 
     def only(self, name: str, *legal: Any) -> None:
-        """Reads a key that may be absent or have one of these values, and no other."""
+        """Reads a key that must be absent or have one of the values `legal`. Raises XfmError for other values."""
         value = self.get(name, legal[0])
         if value not in legal:
             raise XfmError(f"{self.path} sets {name} to {shown(value)}; xfm has this family with {_either(legal)}")
 
     def choose(self, names: str | tuple[str, ...], table: Mapping[str, Any], default: Any = MISSING) -> Any:
-        """What `table` has for the value of a key."""
+        """The entry of `table` for the value of a key. Raises XfmError, listing the legal values, if it has none."""
         value = self[names] if default is MISSING else self.get(names, default)
         if not isinstance(value, Hashable) or value not in table:
             what = names if isinstance(names, str) else names[0]
@@ -77,15 +79,18 @@ class Settings:
         return table[value]
 
     def inside(self, name: str) -> "Settings":
-        """The settings that stand under a key: one tower of several."""
+        """The settings in the object under a key, such as those of one tower. Raises XfmError for other values."""
         value = self[name]
         if not isinstance(value, Mapping):
-            raise XfmError(f"{self.path} sets {name} to {shown(value)}; it holds the settings of a network")
+            raise XfmError(f"{self.path} sets {name} to {shown(value)}; it must be an object with a network's settings")
         return Settings(value, f"{self.path}, {name}", self.ignore)
 
     @property
     def labels(self) -> dict[int, str]:
-        """The classes of a head by number; two where the file names none."""
+        """The names of a head's classes by number; two of them if the file does not say.
+
+        Raises XfmError if id2label or num_labels is not valid.
+        """
         given = self.content.get("id2label")
         if given is None or given == {}:
             return {number: f"LABEL_{number}" for number in range(self._number_of_labels())}
@@ -95,7 +100,7 @@ class Settings:
             or {str(n) for n in range(len(numbers))} != set(numbers)
             or not fits(given, Mapping[str, str | int])
         ):
-            raise XfmError(f"{self.path} sets id2label to {shown(given)}; it names each class, from '0' on")
+            raise XfmError(f"{self.path} sets id2label to {shown(given)}; it must name each class, from '0' on")
         return {int(number): str(name) for number, name in given.items()}
 
     def _number_of_labels(self) -> int:
@@ -106,7 +111,10 @@ class Settings:
         return given
 
     def finish(self) -> None:
-        """Raises XfmError for keys that may change the arithmetic and that nobody has read."""
+        """Checks, after the network is described, that every key that may change the result was read.
+
+        Raises XfmError for other keys, unless they are empty or in `ignore`.
+        """
         for name, legal in ONLY.items():
             if name not in self._read:
                 self.only(name, *legal)
@@ -128,7 +136,7 @@ def _either(values: tuple[Any, ...]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-# The Hub's names of activations and xfm's.
+# The Hub's name of an activation -> xfm's.
 ACTIVATIONS = {
     "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_fast": "gelu_tanh",
     "gelu_python": "gelu", "quick_gelu": "quick_gelu", "relu": "relu", "relu2": "relu_squared", "silu": "silu",

@@ -1,4 +1,4 @@
-"""Parameters filled from a file: every tensor accounted for, both ways, before a number is read."""
+"""Reads parameters from files, after checking that every parameter has a tensor and every tensor has a use."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,13 +14,13 @@ from xfm.hub.files import Tensors
 from xfm.hub.naming import At, Piece, pieces
 from xfm.structures.base import Layer
 
-ALIGNED = 64  # bytes: what XLA needs to take an array of the host as it is
-SHOWN = 8  # names in a message
+ALIGNED = 64  # bytes: the alignment with which XLA uses an array of the host without copying it
+SHOWN = 8  # the number of names that an error lists
 WRITTEN = {"F16": "float16", "BF16": "bfloat16", "float16": "float16", "bfloat16": "bfloat16"}
 
 
 def held(family: Family, tensors: Tensors) -> dict[str, Head]:
-    """The heads of which the file holds something of their own, and those without parameters, by the Hub's names."""
+    """The heads that a file has tensors for, and those without parameters, by the Hub's names of tasks."""
     names = {family.today(name) for name in tensors}
 
     def there(row: str | At) -> bool:
@@ -37,16 +37,18 @@ def held(family: Family, tensors: Tensors) -> dict[str, Head]:
 def assign(
     family: Family, heads: Mapping[str, Head], layers: Sequence[Layer], shapes: Mapping[str, Any], tensors: Tensors
 ) -> tuple[dict[str, list[Piece]], dict[str, str]]:
-    """For each parameter's path its pieces, with names as they stand in the file; and what is left there, and why.
+    """The pieces of each parameter, by its path, with names as in the file; and for each unused tensor the reason.
 
-    Raises XfmError that lists what is missing, what is there and not wanted, and what has another shape.
+    heads: those to load.  spec: of the network.  shapes: path of a parameter -> its shape.  tensors: the file's.
+    Raises XfmError if tensors are missing, are there without a use, or have another shape.
     """
     wanted = pieces({p: x.shape for p, x in shapes.items()}, family.rows(heads), family.sublayers, layers)
     known = {}
     for name in tensors:
         if (today := family.today(name)) in known:
             raise XfmError(
-                f"the file holds {known[today]} and {name}, which are one and the same tensor of {family.model_type}"
+                f"the file has both {known[today]} and {name}, which are names of the same tensor of "
+                f"{family.model_type}; it is damaged"
             )
         known[today] = name
     used = {piece.at.name for piece in wanted}
@@ -56,7 +58,7 @@ def assign(
     spare = {name: _spare(family, heads, name) for name in known if name not in used}
     left = [name for name, why in spare.items() if why is None]
     if left:
-        raise XfmError(f"the file holds {_some(left)}, of which {family.model_type} with these heads makes no use")
+        raise XfmError(f"the file has {_some(left)}, which {family.model_type} with these heads does not use")
     for name in family.files.tied:
         _check_tied(family, name, used, known, tensors)
 
@@ -65,14 +67,14 @@ def assign(
         name = known[piece.at.name]
         has, needs = tuple(tensors.shape(name)), piece.file_shape()
         if [size for size in has if size != 1] != [size for size in needs if size != 1]:
-            raise XfmError(f"{name} has shape {has} in the file; config.json makes it {needs}")
+            raise XfmError(f"{name} has the shape {has} in the file, but {needs} by config.json")
         tensors.check(name)
         found[piece.path].append(piece.found_as(name))
     return found, {known[name]: why for name, why in spare.items()}
 
 
 def _spare(family: Family, heads: Mapping[str, Head], name: str) -> str | None:
-    """Why a tensor may be there unused: the table says so, or it is a head's that was not asked for; else None."""
+    """The reason why a tensor may be unused: the family ignores it, or its head is not loaded; None if it may not."""
     if name in family.files.tied:
         return f"it repeats {family.files.tied[name]}"
     for pattern, why in family.files.ignored.items():
@@ -81,20 +83,21 @@ def _spare(family: Family, heads: Mapping[str, Head], name: str) -> str | None:
     for task, head in family.heads.items():
         rows = [row.name if isinstance(row, At) else row for row in head.names.values()]
         if task in heads and heads[task].names != head.names and name in rows:
-            return "config.json does not tie the head to the embedding, and its own tensor is used"
+            return "config.json does not tie the head to the embedding, so another tensor is used"
         if task not in heads and any(name == row or name.startswith(f"{row}.") for row in rows):
-            return f"it is of the head {task}, which is not loaded"
+            return f"it belongs to the head {task}, which is not loaded"
     return None
 
 
 def _check_tied(family: Family, name: str, used: set[str], known: Mapping[str, str], tensors: Tensors) -> None:
+    """Raises XfmError if an unused tensor differs from the used one to which the family ties it."""
     other = family.files.tied[name]
     if name in used or name not in known or other not in known or other not in used:
         return
     if not _equal(tensors, known[name], known[other]):
         raise XfmError(
-            f"{known[name]} differs from {known[other]}, though config.json ties the two; if the model was trained so, "
-            'set "tie_word_embeddings": false there'
+            f"{known[name]} differs from {known[other]}, although config.json ties them; if the model was trained like "
+            'this, set "tie_word_embeddings": false there'
         )
 
 
@@ -111,9 +114,9 @@ def fill(
     tensors: Tensors,
     place: Callable[[str, np.ndarray], Any],
 ) -> dict[str, Any]:
-    """The parameters as a nested dict, each read into one array of the host and handed to `place(path, array)`.
+    """The parameters as a nested dict; each is read into one array on the host and passed to `place(path, array)`.
 
-    Beside the parameters themselves, no more than a block of a tensor is ever held.
+    Beside the parameters themselves, at most one block of a tensor is in memory.
     """
     flat = {}
     for path, shape in shapes.items():
@@ -125,7 +128,7 @@ def fill(
 
 
 def _read(piece: Piece, tensors: Tensors, target: np.ndarray) -> None:
-    """Fills `target` through a view of it in the file's layout, some rows at a time, while the cache holds them."""
+    """Fills `target` through a view with the file's layout, block by block, so that each stays in the cache."""
     (i, parts), name = piece.at.part, piece.at.name
     view = np.atleast_1d(piece.to_file(target))
     if parts == 1:
@@ -140,17 +143,18 @@ def _read(piece: Piece, tensors: Tensors, target: np.ndarray) -> None:
 
 
 def held_in(dtype: np.dtype, block: np.ndarray, name: str) -> np.ndarray:
-    """Finite numbers in another dtype; XfmError where one is too large for it."""
+    """The block as numbers that `dtype` can represent. Raises XfmError, naming the tensor, if one is too large."""
     if block.dtype.itemsize <= dtype.itemsize:
         return block
     with np.errstate(over="ignore"):
         cast = block.astype(dtype)
     if not np.isfinite(cast).all():
-        raise XfmError(f"{name} holds {np.abs(block).max():.3g}, which is too large for {dtype.name}")
+        raise XfmError(f"{name} has {np.abs(block).max():.3g}, which is too large for {dtype.name}")
     return cast
 
 
 def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An uninitialised array whose memory is aligned for XLA."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw = np.empty(size + ALIGNED, np.uint8)
     start = -raw.ctypes.data % ALIGNED
@@ -160,7 +164,7 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 def file_arrays(
     family: Family, heads: Mapping[str, Head], layers: Sequence[Layer], params: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """The parameters as a file of this family holds them: the way back of `fill`, exact to the bit."""
+    """The arrays of a file of this family, by name, from parameters: the exact inverse of `fill`."""
     flat = traverse_util.flatten_dict(params, sep="/")
     named = file_pieces(family, heads, layers, {path: x.shape for path, x in flat.items()})
     return {name: joined(found, flat) for name, found in named.items()}
@@ -173,7 +177,10 @@ def file_pieces(
     shapes: Mapping[str, tuple[int, ...]],
     prefixes: tuple[str, str] | None = None,
 ) -> dict[str, list[Piece]]:
-    """For each tensor of a file the pieces that make it, in order.  prefixes: as in `before_names`."""
+    """The pieces of each tensor of a file, in the order in which they are concatenated.
+
+    spec: of the network.  shapes: path of a parameter -> its shape.  prefixes: as in `before_names`.
+    """
     found: dict[str, list[Piece]] = {}
     before = before_names(family, heads, prefixes)
     for piece in pieces(shapes, family.rows(heads), family.sublayers, layers):
@@ -184,9 +191,9 @@ def file_pieces(
 
 
 def before_names(family: Family, heads: Mapping[str, Head], prefixes: tuple[str, str] | None = None) -> str:
-    """What stands before the encoder's names: the family's prefix with a head, else nothing.
+    """The prefix of the encoder's names in a file with these heads: the family's if it has a head, else none.
 
-    prefixes: what stands there instead, with a head and without one.
+    prefixes: other prefixes to use, in a file with a head and in one without.
     """
     with_head, without = prefixes or (family.prefix, "")
     return with_head if any(not head.of_encoder for head in heads.values()) else without
@@ -195,9 +202,9 @@ def before_names(family: Family, heads: Mapping[str, Head], prefixes: tuple[str,
 def prefixes_of(
     family: Family, heads: Mapping[str, Head], assigned: Mapping[str, list[Piece]], tensors: Tensors
 ) -> tuple[str, str]:
-    """What stands before the encoder's names in the files at hand, for files with a head and without one.
+    """The prefixes of the encoder's names for files with a head and without one, as far as these files show them.
 
-    The kind of file that these are not is named as the family's files are.  heads: those that are loaded.
+    The files show one of the two; the other is the family's usual one.  heads: those that are loaded.
     """
     names = [piece.at.name for path, parts in assigned.items() if path[:5] != "head_" for piece in parts]
     before = next((name.removesuffix(today) for name in names if name.endswith(today := family.today(name))), "")
@@ -207,12 +214,12 @@ def prefixes_of(
 
 
 def dtypes_in(family: Family, tensors: Tensors) -> dict[str, str]:
-    """Of each tensor of the files, by its name today; what cannot be written again is float32."""
+    """The dtype of each tensor of the files, by its current name; float32 for dtypes that `save` does not write."""
     return {family.today(name): WRITTEN.get(tensors.dtype(name), "float32") for name in tensors}
 
 
 def joined(parts: list[Piece], flat: Mapping[str, Any]) -> np.ndarray:
-    """One tensor of a file from the parameters by their paths."""
+    """One tensor of a file, concatenated from its pieces.  flat: path -> parameter."""
 
     def of(piece: Piece) -> np.ndarray:
         array = flat[piece.path]
@@ -227,6 +234,9 @@ def _some(names: Iterable[str]) -> str:
 
 
 def flat_shapes(model: Any, example: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-    """Path -> shape of every parameter of a network; nothing is computed."""
+    """The shape of every parameter of a network, by its path, without computing anything.
+
+    example: a batch for the network.
+    """
     shapes = jax.eval_shape(model.init, jax.random.key(0), example)["params"]
     return traverse_util.flatten_dict(shapes, sep="/")

@@ -120,7 +120,7 @@ class Objective(abc.ABC):
         Raises XfmError for a loss that is sown and has no weight in config.objective.sown, and the other way round.
         """
         weights = batch.get("weights")
-        if weights is not None and (weights.ndim != 1 or "cells" in batch):
+        if weights is not None and (weights.ndim != 1 or any(name.endswith("cells") for name in batch)):
             weights = None  # of tokens, not of rows; or no row of the network is one of the batch
         found = means([one.get("losses", {}) for one in sown], weights)
         self._check_sown(list(found))

@@ -18,7 +18,7 @@ from xfm.objectives.text import is_special, unigram
 
 @dataclasses.dataclass(frozen=True)
 class MaskedLM(Objective):
-    """Cross-entropy, in nats per guessed token, of the head "mlm".
+    """Cross-entropy, in nats per predicted token, of the head "mlm".
 
     rate: share of a row's tokens to guess.  split: how they appear, as (mask, random token, unchanged).
     units: what is chosen together, {"kind": "token" | "whole_word" | "span", …} (see corruption.py).

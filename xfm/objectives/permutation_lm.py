@@ -62,7 +62,7 @@ def typed_pair(
 
 @dataclasses.dataclass(frozen=True)
 class PermutationLM(Objective):
-    """Cross-entropy, in nats per guessed token, of the head "lm" over questions (embedding "questions").
+    """Cross-entropy, in nats per predicted token, of the head "lm" over questions (embedding "questions").
 
     share: one token in so many is guessed.  longest: side by side, at most.  pairs: "typed" makes of each row two
     segments and a class token, with types; it needs a tokeniser that has the two tokens.

@@ -1,1 +1,1 @@
-"""What a network costs, known without running it."""
+"""The cost of a network, computed without running it."""

@@ -1,11 +1,12 @@
-"""Floating-point operations of a traced function: its matrix products and convolutions.
+"""Counts the floating-point operations of a traced function: its matrix products and convolutions.
 
-A product of [M K] and [K N] is 2 · M · N · K, a multiplication and an addition each. Element-wise work is left out: on
-every machine that matters it is bound by memory, so that counting it would only blur the figure that papers print.
+A product of [M K] and [K N] takes 2 · M · N · K operations (multiplications and additions). Element-wise operations are
+not counted, as in the figures of papers; their time is bound by memory.
 
-Where an operation states its own count (`xfm.kernels.counting`) that stands for the products which its implementation
-marks as included: attention counts 4 · H per head, query and key of the query's window or pattern, whatever else a
-blockwise form computes. What autodiff derives from an operation states nothing, and is counted product by product.
+An operation may state its own count (`xfm.kernels.counting`), which replaces that of the products that its
+implementation marks as included: attention counts 4 · H per head, query and key in the query's window or pattern, even
+if a blockwise implementation computes more. Derivatives of an operation have no statement, so their products are
+counted.
 """
 
 import dataclasses
@@ -22,8 +23,8 @@ Scope = tuple[str, int]
 class Work:
     """One equation that the result depends on.
 
-    scopes: the name stack at each level of nesting, outermost first, with how often that level runs.
-    times: how often the equation runs.  flops: of one run, 0 for all but products, convolutions and statements.
+    scopes: for each level of nesting, outermost first, its name stack and how often it runs.
+    times: how often the equation runs.  flops: operations of one run; 0 except for products, convolutions, statements.
     """
 
     scopes: tuple[Scope, ...]
@@ -32,15 +33,14 @@ class Work:
 
 
 def total(jaxpr: Any) -> int:
-    """The operations of a jaxpr (of `jax.make_jaxpr(f)(*args).jaxpr`)."""
+    """The number of operations of a jaxpr, such as `jax.make_jaxpr(f)(*args).jaxpr`."""
     return sum(work.times * work.flops for work in walk(jaxpr))
 
 
 def walk(jaxpr: Any, scopes: tuple[Scope, ...] = (), times: int = 1) -> Iterator[Work]:
-    """The equations of a jaxpr and of all inside it, but for those that only run a jaxpr.
+    """All equations of a jaxpr and of the jaxprs nested in it, without those that only run a nested jaxpr.
 
-    Of a conditional the costliest branch counts; a loop counts as often as it is known to run (see
-    `trips`).
+    Of a conditional only the costliest branch is included. scopes, times: of the jaxpr itself.
     """
     for eqn in live(jaxpr):
         here = (*scopes, (str(eqn.source_info.name_stack), times))
@@ -52,7 +52,7 @@ def walk(jaxpr: Any, scopes: tuple[Scope, ...] = (), times: int = 1) -> Iterator
 
 
 def flops(eqn: Any) -> int:
-    """Of one run of one equation: a product, a convolution or a statement."""
+    """The operations of one run of an equation; 0 if it is not a product, a convolution or a statement."""
     if eqn.primitive.name == "name" and (each := stated_by(eqn.params["name"])) is not None:
         return round(each * math.prod(eqn.outvars[0].aval.shape))
     if eqn.primitive.name == "dot_general":
@@ -67,13 +67,13 @@ def flops(eqn: Any) -> int:
 
 
 def _is_included(scopes: tuple[Scope, ...]) -> bool:
-    """Whether an equation is among those that a statement stands for, which no derived one is."""
+    """Whether a statement already counts an equation; this is never so for equations that autodiff derives."""
     names = [name for name, _ in scopes]
     return any(INCLUDED in name for name in names) and not any("transpose" in name for name in names)
 
 
 def live(jaxpr: Any) -> list[Any]:
-    """The equations whose results are used; tracing leaves others behind, which XLA drops too."""
+    """The equations whose results are used. A traced function may have others, which XLA removes too."""
     wanted, kept = {var for var in jaxpr.outvars if not hasattr(var, "val")}, []
     for eqn in reversed(jaxpr.eqns):
         if eqn.effects or any(var in wanted for var in eqn.outvars):
@@ -83,7 +83,7 @@ def live(jaxpr: Any) -> list[Any]:
 
 
 def inner(eqn: Any) -> list[tuple[Any, int]]:
-    """The jaxprs that an equation runs, each with how often."""
+    """The jaxprs that an equation runs, and how often it runs each."""
     name, params = eqn.primitive.name, eqn.params
     if name == "scan":
         return [(params["jaxpr"].jaxpr, params["length"])]
@@ -96,7 +96,7 @@ def inner(eqn: Any) -> list[tuple[Any, int]]:
 
 
 def trips(eqn: Any) -> int:
-    """How often a `while` runs: known for `i < n` with i counted up by 1 from a literal, else 1."""
+    """How often the body of a `while` runs if it loops over `i < n` and i grows by 1 from a literal; else 1."""
     cond, body = eqn.params["cond_jaxpr"].jaxpr, eqn.params["body_jaxpr"].jaxpr
     consts = eqn.params["cond_nconsts"]
     outer = [*eqn.invars[:consts], *eqn.invars[consts + eqn.params["body_nconsts"] :]]

@@ -93,7 +93,7 @@ class Funnel(Structure):
         x, whole = self._embedded(batch, whole)
         x = one_text(x, whole, REFUSAL)
         places = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2]) if whole.positions is None else whole.positions
-        inner = ctx = whole.replace(positions=places, at=None, shared={})
+        inner = ctx = whole.replace(positions=places, at=None, embedding=None, shared={})
         layers = sublayers_of(self.pattern, self.norms, self.residual)
 
         loops = (1,) * len(self.blocks) if self.loops is None else self.loops
@@ -108,7 +108,7 @@ class Funnel(Structure):
             x = Block(layers, self.remat, name=f"block_{i}")(x, ctx, depths[i], entry, i > 0)
             start = x if i == 0 else start
         if self.decoder is None:
-            whole = ctx.replace(shared=whole.shared)
+            whole = ctx.replace(embedding=whole.embedding, shared=whole.shared)
         else:
             x = Spread(2 ** (len(self.blocks) - 1), self.first, name="spread")(x, start)
             if self.decoder:

@@ -94,7 +94,7 @@ class Hourglass(Structure):
 
     def _contexts(self, ctx: Context, texts, where: Slots, real: Bool[Array, "B T"]) -> tuple[Context, Context]:
         """What the layers know, of tokens and of coarse places."""
-        ctx = ctx.replace(shared={name: a for name, a in ctx.shared.items() if name != "embedding"})
+        ctx = ctx.replace(embedding=None)
         inner = ctx.replace(segments=where.segments, positions=where.place)
         if self.cut == "text" or ctx.segments is None:
             return ctx, inner

@@ -78,13 +78,13 @@ class Pyramid(Structure):
         whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))
         x, whole = self._embedded(batch, whole)
         stages = [self._stage(i, spec) for i, spec in enumerate(self.stages)]
-        ctx, features = whole.replace(at=None, shared={}), {}
+        ctx, features = whole.replace(at=None, embedding=None, shared={}), {}
         for stage, depths in zip(stages, depths_of(*((stage.repeats, 1) for stage in stages)), strict=True):
             x, ctx = stage(x, ctx, depths, self.remat)
             features[stage.name] = x
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
-        ctx = ctx.replace(at=whole.at, shared=whole.shared)
+        ctx = ctx.replace(at=whole.at, embedding=whole.embedding, shared=whole.shared)
         return {"hidden": x, **features, **answers(self.heads, x, ctx, batch)}
 
     @nn.nowrap

@@ -35,8 +35,7 @@ class Stack(Structure):
     has one repeat and 12 loops). norm: after the last layer.  out: width to which a linear map then leads, none if None
     (Zhang et al. 2022, OPT-350M).  heads: by name.
     position: a spec of that slot of which all layers share what it makes (T5); theirs is then of kind "shared".
-    Beside that, ctx.shared gives layers the embedding's output, "embedded", and heads the word table, "embedding",
-    and the ids, "tokens".
+    ctx.shared gives layers the embedding's output as "embedded".
     mask: "full", or "causal", in which batch["prefix"] [B T] may mark tokens that all see.
     Where a batch says in batch["cells"] how its texts lie without padding (see xfm.data.layout), embedding and layers
     compute rows of these; hidden and what heads see is laid back, zeros standing before and behind each text.
@@ -74,8 +73,8 @@ class Stack(Structure):
         x, ctx = self._embedded(batch, ctx)
         if self.position is not None:
             made = build(POSITIONS, self.position, name="position").share(ctx)
-            ctx = ctx.replace(shared={**ctx.shared, **made})
-        inner = ctx.replace(shared={**{k: v for k, v in ctx.shared.items() if k != "embedding"}, "embedded": x})
+            ctx = ctx.replace(relative=made)
+        inner = ctx.replace(embedding=None, shared={**ctx.shared, "embedded": x})
         state = state or dict.fromkeys(("prologue", "layers", "epilogue"))
 
         def run(name, specs, x, depth, states):
@@ -95,7 +94,8 @@ class Stack(Structure):
         if "cells" in given:
             x, *taps = (repad(a, given["cells"], given["tokens"].shape) for a in (x, *taps))
             own = self._context(given, train)
-            ctx = own.replace(shared={**ctx.shared, **own.shared}, padding=ctx.padding)
+            known = dict(embedding=ctx.embedding, relative=ctx.relative, padding=ctx.padding)
+            ctx = own.replace(shared={**ctx.shared, **own.shared}, **known)
         out = answers(self.heads, x, ctx, given)
         if state["layers"] is not None:
             out["state"] = dict(prologue=first, layers=middle, epilogue=last)
@@ -168,7 +168,7 @@ def answers(
     """
     out = dict(made)
     for name, spec in sorted(heads.items(), key=lambda head: bool(heads_read(head[1]))):
-        seen = ctx.replace(shared={**ctx.shared, "tokens": batch.get("tokens"), "heads": dict(out)})
+        seen = ctx.replace(tokens=batch.get("tokens"), heads=dict(out))
         out[name] = build(HEADS, spec, name=f"head_{name}")(x, seen)
     return out
 

@@ -1,4 +1,4 @@
-"""Tokenisers: text to ids and back."""
+"""Tokenisers: from text to ids and back."""
 
 from xfm.tokenizers.base import SPECIALS, Joined, Tokenizer
 from xfm.tokenizers.bytes import Bytes

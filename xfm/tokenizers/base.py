@@ -1,4 +1,4 @@
-"""What every tokeniser offers, and the specials that xfm's own tokenisers begin with."""
+"""The interface of all tokenisers, and the special tokens that xfm's own tokenisers begin with."""
 
 import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,17 +12,18 @@ from xfm.tokenizers.template import Pieces, Template, default
 from xfm.vocabulary import Vocabulary
 
 Ids = Int[np.ndarray, "n"]
-Places = Int[np.ndarray, "n 2"]
-Texts = Callable[[], Iterator[str]]  # may be called more than once
+Offsets = Int[np.ndarray, "n 2"]  # of each token its characters [start, stop) of the text
+Texts = Callable[[], Iterator[str]]  # may be called repeatedly
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
 IDS = dict(pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
 
 
 class Joined(NamedTuple):
-    """One or two texts as a row without its padding.
+    """One or two texts as a row, before padding.
 
-    ids: with the specials around the texts.  types: the token type of each id.  cut: whether the texts lost tokens.
+    ids: the tokens, with the special tokens around the texts.  types: the token type of each.
+    cut: whether tokens were truncated.
     """
 
     ids: Ids
@@ -31,44 +32,52 @@ class Joined(NamedTuple):
 
 
 class Tokenizer(Protocol):
-    """Text to ids and back, in training as at inference: a special or added token that a text spells out, such as
-    `[MASK]`, is read as its id. Tokenisers without names for their specials (bytes) read all text as text.
+    """From text to ids and back, in the same way in training and at inference.
 
-    kinds: how many token types its rows always need, 1 unless the network has no table of types.
+    A special or added token that a text spells out, such as `[MASK]`, becomes its id. Tokenisers whose special tokens
+    have no names (bytes) read it as ordinary text.
+
+    kinds: the number of token types that its rows need, if the tokeniser fixes it (families without a table of types);
+    otherwise 1.
     """
 
     vocabulary: Vocabulary
     kinds: int
 
-    def encode(self, text: str) -> Ids: ...
+    def encode(self, text: str) -> Ids:
+        """The ids of a text, without special tokens around it."""
 
-    def encode_batch(self, texts: Iterable[str]) -> list[Ids]: ...
+    def encode_batch(self, texts: Iterable[str]) -> list[Ids]:
+        """The ids of each text, as `encode` returns them."""
 
     def joined(self, texts: Sequence[Sequence[str]], length: int) -> list[Joined]:
-        """For each index, the texts[0][index] and, of pairs, texts[1][index] as a row of at most `length` ids."""
+        """Rows of at most `length` ids: row i holds texts[0][i] and, for pairs, texts[1][i]."""
 
     def template(self, texts: int) -> Pieces:
-        """How one or two texts are joined (see `xfm.tokenizers.template`)."""
+        """The special tokens and types with which one or two texts are joined (see `xfm.tokenizers.template`)."""
 
-    def aligned(self, text: str) -> tuple[Ids, Places]: ...
+    def aligned(self, text: str) -> tuple[Ids, Offsets]:
+        """The ids of a text, and the characters [start, stop) that each token stands for."""
 
-    def decode(self, ids: Ids) -> str: ...
+    def decode(self, ids: Ids) -> str:
+        """The text of ids, without special tokens."""
 
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """A string that differs if the ids of a text may differ."""
 
 
 class TokenizerSpec(Protocol):
-    """A class of TOKENIZERS. `fit` learns from texts, or finds in `workdir` what an earlier call
-    learnt from `corpus`.
+    """The interface of the classes of TOKENIZERS."""
 
-    corpus: a fingerprint of the texts; the file `tokenizer.json` in `workdir` stays bound to it.
-    """
+    def fit(self, texts: Texts, corpus: str, workdir: Path) -> Tokenizer:
+        """The tokeniser, trained on `texts` if its kind is trained, or read from `workdir` if it was before.
 
-    def fit(self, texts: Texts, corpus: str, workdir: Path) -> Tokenizer: ...
+        corpus: a fingerprint of the texts; a `tokenizer.json` in `workdir` is only valid for the same one.
+        """
 
 
 class Untrained(abc.ABC):
-    """What tokenisers that learn nothing and have no file share: rows are joined as BERT joins them."""
+    """The methods that tokenisers without training and without files share; they join texts as BERT does."""
 
     vocabulary: Vocabulary
     kinds = 1

@@ -1,4 +1,4 @@
-"""Tokenisers kept in files, for training: the object that inference uses too, with the meaning of its ids."""
+"""Tokenisers read from files, for training: the object that inference uses, behind the interface of training."""
 
 import dataclasses
 import itertools
@@ -14,25 +14,25 @@ from xfm.errors import XfmError
 from xfm.fields import Name
 from xfm.files import fingerprint, optional
 from xfm.tokenizers import characters
-from xfm.tokenizers.base import Ids, Joined, Places, Texts
+from xfm.tokenizers.base import Ids, Joined, Offsets, Texts
 from xfm.tokenizers.template import Pieces
 from xfm.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from xfm.tokenizers.checkpoint.tokenizer import Tokenizer
 
-ROLES = {"pad": "pad", "unknown": "unk", "cls": "cls", "sep": "sep", "mask": "mask"}  # here -> in the Hub's files
-CHUNK = 4096  # texts that are read at once
-READING = 2  # of what a text becomes; a new number makes what was kept of an older reading anew
+ROLES = {"pad": "pad", "unknown": "unk", "cls": "cls", "sep": "sep", "mask": "mask"}  # xfm's name -> the Hub's name
+CHUNK = 4096  # texts that are tokenised at once
+READING = 2  # version of how texts are read; increasing it invalidates ids stored by earlier versions
 
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """The tokeniser of a `tokenizer.json` at `path`, such as one that came with a checkpoint;
-    nothing is learnt.
+    """The spec of a tokeniser in a `tokenizer.json` at `path`, such as one from a checkpoint. It is not trained.
 
-    Padding and truncation stored in the file are switched off, but for the end at which it cuts. Where it does not say
-    how texts are joined, they are as BERT's are if it has a token for both ends, else without any.
+    Padding and truncation stored in the file are switched off, except for the side of truncation. If the file does not
+    say how texts are joined, they are joined as BERT's are if its vocabulary has such tokens, else without special
+    tokens.
     """
 
     path: Name
@@ -40,13 +40,14 @@ class File:
     PATHS: ClassVar = {"path": locations.path}
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> "Loaded":
+        """The tokeniser in the file; `texts` are not used."""
         return Loaded.read(self.path)
 
 
 class Loaded:
-    """A tokeniser of `xfm.hub` behind the interface of training.
+    """A checkpoint's tokeniser behind the interface of training (see `xfm.tokenizers.base.Tokenizer`).
 
-    kinds: how many token types its rows need whatever the network's table of types has.
+    kinds: the number of token types of its rows, if it does not depend on the network; else 1.
     """
 
     def __init__(self, tokenizer: "Tokenizer", path: str | Path, kinds: int = 1):
@@ -56,7 +57,7 @@ class Loaded:
 
     @classmethod
     def read(cls, path: str | Path) -> "Loaded":
-        """Raises XfmError, naming the file, if there is none or it is not a tokeniser."""
+        """The tokeniser in the file `path`. Raises XfmError, naming it, if it does not exist or is not a tokeniser."""
         path = locations.expanded(path)
         optional("tokenizers", "text")
         if not path.is_file():
@@ -72,7 +73,7 @@ class Loaded:
         return [np.array(one.ids, np.int32) for one in self._tokenizer.bare(list(texts))]
 
     def joined(self, texts: Sequence[Sequence[str]], length: int) -> list[Joined]:
-        """Rows as inference reads them: the same call of the same object."""
+        """Rows of at most `length` ids, equal to those of inference, since the same method makes both."""
         found = []
         for start in range(0, len(texts[0]), CHUNK):
             some = [list(one[start : start + CHUNK]) for one in texts]
@@ -80,18 +81,21 @@ class Loaded:
             found += [Joined(_array(one.ids), _array(one.type_ids), bool(one.overflowing)) for one in read]
         return found
 
-    def aligned(self, text: str) -> tuple[Ids, Places]:
-        """The ids, and for each the characters [start, stop) of the text that it stands for."""
+    def aligned(self, text: str) -> tuple[Ids, Offsets]:
+        """The ids of a text, and the characters [start, stop) that each token stands for."""
         (one,) = self._tokenizer.bare([text])
         return _array(one.ids), np.array(one.offsets, np.int32).reshape(-1, 2)
 
     def template(self, texts: int) -> Pieces:
-        """How one or two texts are joined (see `xfm.tokenizers.template`), as seen from a text that has tokens."""
+        """The special tokens and types with which one or two texts are joined (see `xfm.tokenizers.template`).
+
+        They are read off the encoding of a short text. Raises XfmError if no text has tokens.
+        """
         for text in itertools.chain("a", _some_tokens(self._tokenizer.backend)):
             if self._tokenizer.bare([text])[0].ids:
                 break
         else:
-            raise XfmError(f"the tokeniser in {self._tokenizer.folder} makes no token of any text")
+            raise XfmError(f"the tokeniser in {self._tokenizer.folder} gives no token for any text; use another one")
         joined = self._tokenizer.backend.encode(*[text] * texts)
         rows = zip(joined.ids, joined.sequence_ids, joined.type_ids, strict=True)
         pieces = [(i if of is None else "ab"[of], kind) for i, of, kind in rows]
@@ -114,18 +118,18 @@ def _some_tokens(backend: Any) -> Iterator[str]:
 
 
 def _vocabulary(tokenizer: "Tokenizer", path: str | Path) -> Vocabulary:
-    """Roles as the tokeniser has them, else by the names that such tokens mostly have."""
+    """The vocabulary of a tokeniser; roles that it does not declare are found by the usual names of such tokens."""
     backend = tokenizer.backend
-    from xfm.tokenizers.checkpoint.characters import Characters
+    from xfm.tokenizers.checkpoint.characters import CodePoints
     from xfm.tokenizers.checkpoint.files import USUAL, usual_tokens
 
-    if isinstance(backend, Characters):
+    if isinstance(backend, CodePoints):
         return characters.vocabulary(len(tokenizer))
     ids = backend.get_vocab(with_added_tokens=True)
     names = usual_tokens(backend) | tokenizer.special
     found = {role: ids.get(names.get(theirs)) for role, theirs in ROLES.items()}
     if found["pad"] is None:
-        raise XfmError(f"{path} has no token for padding; one of {', '.join(USUAL['pad'])} is needed")
+        raise XfmError(f"{path} has no padding token; it needs one of {', '.join(USUAL['pad'])}")
     added = backend.get_added_tokens_decoder()
     special = {i for i, token in added.items() if token.special}
     special |= {i for i in found.values() if i is not None}
@@ -135,10 +139,10 @@ def _vocabulary(tokenizer: "Tokenizer", path: str | Path) -> Vocabulary:
 
 
 def _starts_word(content: dict, ids: dict[str, int], size: int, special: set[int]):
-    """bool[size], or None where the tokens do not show where words begin.
+    """Whether each id starts a word, bool [size]; None if the tokens do not show it.
 
-    WordPiece: no continuing prefix. Byte-level BPE: a mark of white space first. Metaspace: its
-    mark first.
+    A token starts a word if it has no continuation prefix (WordPiece), or if it begins with a white-space character
+    (byte-level BPE) or with the mark for one (Metaspace).
     """
     model = content["model"]
     parts = json.dumps([content.get("pre_tokenizer"), content.get("decoder")])

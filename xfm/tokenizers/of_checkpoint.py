@@ -1,4 +1,4 @@
-"""The tokeniser that came with a checkpoint of the Hub, whatever its files are."""
+"""The tokeniser of a checkpoint of the Hub, in any of the file formats that xfm reads."""
 
 import dataclasses
 from pathlib import Path
@@ -12,9 +12,9 @@ from xfm.tokenizers.loaded import Loaded
 
 @dataclasses.dataclass(frozen=True)
 class OfCheckpoint:
-    """source: folder or name of the checkpoint.  revision: of its repository.  Nothing is learnt.
+    """The spec of a checkpoint's own tokeniser, which reads texts as `xfm.load(source).tokenizer` does; not trained.
 
-    Texts are read by the object that inference uses, `xfm.load(source).tokenizer`.
+    source: folder or Hub name of the checkpoint.  revision: of its repository, by default the main branch.
     """
 
     source: Name
@@ -23,6 +23,7 @@ class OfCheckpoint:
     PATHS: ClassVar = {"source": locations.folder}
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
+        """The tokeniser of the checkpoint; `texts` are not used."""
         from xfm.folders import folder_of, read_json
         from xfm.tokenizers.checkpoint.tokenizer import COMPARED, read_tokenizer
 

@@ -1,4 +1,4 @@
-"""One row from one or two texts: which specials stand where, and what is cut when there is too little room."""
+"""Templates: how one or two texts are joined to a row with special tokens, and truncated if the row is too short."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,10 @@ TEXTS = ("a", "b")
 
 @dataclasses.dataclass(frozen=True)
 class Template:
-    """pieces: in order, (id of a special or "a" or "b" for a text, token type).  pad: id.
+    """How one or two texts are joined to a row.
 
-    kinds: how many token types the rows may have; types beyond are written as the last (RoBERTa has one).
+    pieces: (id of a special token, or "a" or "b" for a text; its token type), in order.  pad: the id of padding.
+    kinds: the number of token types; larger types are replaced by the last one (RoBERTa has only one).
     """
 
     pieces: Pieces
@@ -28,10 +29,11 @@ class Template:
 
     @property
     def specials(self) -> int:
+        """The number of special tokens."""
         return sum(not isinstance(what, str) for what, _ in self.pieces)
 
     def joined(self, texts: Sequence[Ids], length: int) -> tuple[Ids, Ids]:
-        """The ids and the token types of a row, without padding; texts that do not fit lose their ends."""
+        """The ids and the token types of a row of at most `length`, without padding; long texts are truncated."""
         spans = kept([len(text) for text in texts], max(length - self.specials, 0))
         ids, types = [], []
         for what, kind in self.pieces:
@@ -42,18 +44,24 @@ class Template:
         return np.concatenate(ids).astype(np.int32), np.concatenate(types).astype(np.int32)
 
     def row(self, texts: Sequence[Ids], length: int) -> dict[str, np.ndarray]:
-        """tokens, segments (1, and 0 for padding) and types [length]; texts that do not fit are cut."""
+        """`tokens`, `segments` (1, and 0 for padding) and `types` [length]; texts that do not fit are truncated."""
         return laid(*self.joined(texts, length), length, self.pad, self.kinds)
 
     def start(self, text: str, before: int = 0) -> int:
-        """Where a text begins in its row, `before` being the tokens of the text that stands before it."""
+        """The position in the row of the first token of a text, "a" or "b".
+
+        before: the number of tokens of text "a", needed if `text` is "b".
+        """
         names = [what for what, _ in self.pieces]
         index = names.index(text)
         return index + sum(before - 1 for what in names[:index] if isinstance(what, str))
 
 
 def laid(ids: Ids, types: Ids, length: int, pad: int, kinds: int) -> dict[str, np.ndarray]:
-    """tokens, segments (1, and 0 for padding) and types [length]; types beyond `kinds` are written as the last."""
+    """`tokens`, `segments` (1, and 0 for padding) and `types` [length] of ids without padding.
+
+    pad: the id of padding.  kinds: the number of token types; larger types are replaced by the last one.
+    """
     out = {name: np.zeros(length, np.int32) for name in ("tokens", "segments", "types")}
     out["tokens"][:] = pad
     out["tokens"][: len(ids)] = ids
@@ -63,12 +71,18 @@ def laid(ids: Ids, types: Ids, length: int, pad: int, kinds: int) -> dict[str, n
 
 
 def template_of(tokenizer, texts: int, kinds: int = 2) -> Template:
-    """The tokeniser's own way to join so many texts."""
+    """The template with which a tokeniser joins one or two texts.
+
+    kinds: the model's number of token types; a tokeniser may fix a larger one.
+    """
     return Template(tokenizer.template(texts), tokenizer.vocabulary.pad, max(kinds, tokenizer.kinds))
 
 
 def default(v: Vocabulary, texts: int) -> Pieces:
-    """Devlin et al. 2019 (BERT), figure 2; a special that the vocabulary lacks is left out."""
+    """BERT's template for one or two texts: [CLS] a [SEP] b [SEP] (Devlin et al. 2019, figure 2).
+
+    Special tokens that the vocabulary `v` does not have are left out.
+    """
     pieces = [(v.cls, 0)]
     for kind, text in enumerate(TEXTS[:texts]):
         pieces += [(text, kind), (v.sep, kind)]
@@ -76,9 +90,12 @@ def default(v: Vocabulary, texts: int) -> Pieces:
 
 
 def windows(count: int, room: int, stride: int) -> Iterator[range]:
-    """Ranges of at most `room` that cover `count` tokens, each beginning `stride` after the one before."""
+    """Ranges of at most `room` tokens that together cover `count` tokens, each starting `stride` after the previous.
+
+    Raises XfmError if `stride` is not from 1 to `room`.
+    """
     if not 0 < stride <= room:
-        raise XfmError(f"stride={stride} leaves tokens out or stands still: windows here hold {room} tokens")
+        raise XfmError(f"stride={stride} does not fit windows of {room} tokens; give a number from 1 to {room}")
     start = 0
     while True:
         yield range(start, min(start + room, count))

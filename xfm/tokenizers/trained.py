@@ -1,5 +1,5 @@
-"""Sub-word tokenisers trained on the training documents, once per run, and kept in its folder as
-`tokenizer.json`. A special that a text spells out is its id, which decoding leaves out.
+"""Sub-word tokenisers that are trained on the training documents, once per run, and stored in its folder as
+`tokenizer.json`. A special token that a text spells out becomes its id, which decoding leaves out.
 """
 
 import collections
@@ -17,25 +17,27 @@ from xfm.files import fingerprint, optional, replacing
 from xfm.tokenizers.base import SPECIALS, Texts
 from xfm.tokenizers.loaded import Loaded
 
-# Ids: more than the specials, and no more than the library can set memory aside for, which it does at once.
+# The number of ids exceeds the specials, and is bounded since the library allocates memory for all of them at once.
 Size = Annotated[int, Range(len(SPECIALS) + 1, 1_000_000)]
 PIECE = r"\n[ \t]*|\w+|[^\w\s]"
 
 
 @dataclasses.dataclass(frozen=True)
 class Wordpiece:
-    """WordPiece of `size` ids for code and prose: case kept, a word is an identifier, a mark, or a
-    newline and its indent.
+    """The spec of a WordPiece tokeniser of `size` ids for code and prose.
 
-    Schuster and Nakajima, "Japanese and Korean Voice Search" (2012), as in BERT (Devlin et al.
-    2019), with merges learnt by frequency. Lost: white space within a line (decoding puts one blank
-    between words), white space at the end of a line, a first line's indent; characters that are
-    rare in the training documents make their word unknown.
+    Letter case is kept. A word is an identifier, a punctuation mark, or a newline with the indent after it.
+    Decoding puts one blank between words, so other white space within or at the end of a line and the first line's
+    indent are lost. A word with a character that is rare in the training documents becomes the unknown token.
+
+    Schuster and Nakajima, "Japanese and Korean Voice Search" (2012), as in BERT (Devlin et al. 2019), but with merges
+    chosen by frequency.
     """
 
     size: Size = 4096
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
+        """The tokeniser in `workdir`, trained on `texts` if it is not there yet."""
         return _once(workdir, {"kind": "wordpiece", "size": self.size}, corpus, lambda: self._train(texts))
 
     def _train(self, texts: Texts):
@@ -44,7 +46,7 @@ class Wordpiece:
         alphabet = _alphabet(texts, self.size)
         tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(PIECE), "removed", invert=True)
-        # Given like specials: else the trainer numbers `##x` in the order of a randomly seeded map.
+        # Passed as special tokens, since otherwise the trainer numbers `##x` in the order of a randomly seeded map.
         inner = [f"##{c}" for c in alphabet if c in " \t" or _of_word(c)]
         trainer = trainers.WordPieceTrainer(
             vocab_size=self.size,
@@ -72,14 +74,15 @@ class Wordpiece:
 
 @dataclasses.dataclass(frozen=True)
 class Bpe:
-    """Byte-level BPE of `size` ids: nothing is lost and nothing is unknown.
+    """The spec of a byte-level BPE tokeniser of `size` ids; decoding restores any text, and no word is unknown.
 
-    Sennrich et al. (2016) over bytes, words cut as in GPT-2 (Radford et al. 2019).
+    Sennrich et al. (2016) on bytes, with words split as in GPT-2 (Radford et al. 2019).
     """
 
     size: Size = 4096
 
     def fit(self, texts: Texts, corpus: str, workdir: Path) -> Loaded:
+        """The tokeniser in `workdir`, trained on `texts` if it is not there yet."""
         return _once(workdir, {"kind": "bpe", "size": self.size}, corpus, lambda: self._train(texts))
 
     def _train(self, texts: Texts):
@@ -100,10 +103,10 @@ class Bpe:
 
 
 def _alphabet(texts: Texts, size: int) -> list[str]:
-    """The characters that a WordPiece vocabulary holds: the most frequent, up to 99.99 % of a text.
+    """The characters of a WordPiece vocabulary: the most frequent ones, which make up 99.99 % of the texts.
 
-    A character may take two ids, so they are at most a third of `size`. Raises XfmError if that
-    leaves more than 5 % of the text out.
+    There are at most `size` / 3, since a character may take two ids. Raises XfmError if these make up less than 95 %
+    of the texts.
     """
     counts: collections.Counter[str] = collections.Counter()
     for text in texts():
@@ -121,7 +124,7 @@ def _alphabet(texts: Texts, size: int) -> list[str]:
 
 
 def _of_word(character: str) -> bool:
-    """A letter, mark, number or connector: what PIECE takes as part of a word."""
+    """Whether a character is a letter, mark, number or connector, which PIECE takes as part of a word."""
     category = unicodedata.category(character)
     return category[0] in "LMN" or category == "Pc"
 
@@ -132,9 +135,9 @@ def _check_size(size: int, needed: int) -> None:
 
 
 def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> Loaded:
-    """The tokeniser of `workdir`, trained now if there is none.
+    """The tokeniser stored in `workdir`; `train` makes it if there is none.
 
-    Raises XfmError, naming the file, if the one that is there was trained on something else.
+    Raises XfmError, naming the file, if the stored one was trained on another corpus or with another spec.
     """
     optional("tokenizers", "text")
     if wanted := fault(spec["size"], Size):
@@ -144,7 +147,7 @@ def _once(workdir: Path, spec: dict, corpus: str, train: Callable[[], Any]) -> L
     now = fingerprint(spec, corpus)
     if not path.exists():
         tokenizer = train()
-        with replacing(note) as draft:  # first: a tokenizer.json without a note cannot come from here
+        with replacing(note) as draft:  # written first, so that no tokenizer.json of ours is without its note
             draft.write_text(now)
         with replacing(path) as draft:
             draft.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")  # unlike `save`, raises OSError

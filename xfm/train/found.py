@@ -59,12 +59,12 @@ def find(source: str, head: str | None = None, revision: str | None = None) -> F
 
 def of_hub(source: str, head: str | None, revision: str | None) -> Found:
     """A checkpoint in the Hub's format: config.json and the names of tensors are read, no numbers."""
-    from xfm.hub.checkpoint import load, planned
+    from xfm.hub.checkpoint import load, prepared
     from xfm.hub.inputs import check_ids
     from xfm.hub.settings import Settings
     from xfm.tokenizers.checkpoint.tokenizer import TYPES
 
-    with planned(source, head, revision) as plan:
+    with prepared(source, head, revision) as plan:
         checkpoint, shapes = plan.checkpoint, {path: tuple(x.shape) for path, x in plan.shapes.items()}
     config, family = checkpoint.config, checkpoint.family
     kept = [h.name for h in checkpoint.heads.values() if h.of_encoder or head is not None]

@@ -9,11 +9,11 @@ import numpy as np
 
 from xfm.errors import XfmError
 from xfm.memory import host_memory, in_bytes
-from xfm.train.settings import Settings
+from xfm.train.settings import TrainSettings
 from xfm.train.state import State
 
 
-def check_batch(settings: Settings, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
+def check_batch(settings: TrainSettings, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
     """Raises XfmError where this process' rows of a batch, name -> (shape, dtype), are larger than its memory."""
     needed, there = sum(_bytes(*one) for one in shapes.values()) // jax.process_count(), host_memory()
     if needed > there:

@@ -24,7 +24,7 @@ from xfm.train.optimiser import Optimiser, build_optimiser
 from xfm.train.record import Record, flat, located, read_record, require_same_config, require_same_data
 from xfm.train.report import Listener, Report, header
 from xfm.train.schedules import build_schedule
-from xfm.train.settings import Settings, read_settings
+from xfm.train.settings import TrainSettings, read_settings
 from xfm.train.state import State, new_state, state_sharding
 from xfm.train.step import make_eval
 from xfm.train.trained import trained_line
@@ -35,7 +35,7 @@ class Run:
     """What `setup` makes of a config; the phases of the loop read it."""
 
     record: Record
-    settings: Settings
+    settings: TrainSettings
     workdir: Path
     report: Report
     data: Any
@@ -55,7 +55,7 @@ class Run:
         return self.record.config
 
 
-def layout_of(settings: Settings, config: Mapping[str, Any]) -> Padded | Tokens:
+def layout_of(settings: TrainSettings, config: Mapping[str, Any]) -> Padded | Tokens:
     """How the texts of a batch lie; XfmError where the config's networks need them otherwise."""
     layout = build(LAYOUTS, settings.layout)
     if not isinstance(layout, Padded):

@@ -16,7 +16,7 @@ Mesh = Mapping[Literal["data", "model"], Literal[-1] | Count]  # -1 is whatever 
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """batch: rows of one update, over all devices.  steps: updates of the run.  seed: of
     parameters, order and dropout.
 
@@ -77,11 +77,11 @@ MAY_CHANGE = (
 )
 
 
-def read_settings(config: Mapping[str, Any]) -> Settings:
+def read_settings(config: Mapping[str, Any]) -> TrainSettings:
     """The trainer's part of a config.  Raises XfmError for a key that nobody reads and for
     impossible values.
     """
-    names = [field.name for field in dataclasses.fields(Settings)]
+    names = [field.name for field in dataclasses.fields(TrainSettings)]
     for key in config:
         if key not in names and key not in OTHERS:
             legal = (*OTHERS, *names)
@@ -90,8 +90,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         if key not in config:
             raise XfmError(f"config has no {key}; it must say what to train and on what")
     given = {name: plain(config[name]) for name in names if name in config}
-    check_values(Settings, given, "config.")
-    settings = Settings(**given)
+    check_values(TrainSettings, given, "config.")
+    settings = TrainSettings(**given)
     if settings.batch % settings.accumulate:
         raise XfmError(f"config.accumulate={settings.accumulate} does not divide config.batch={settings.batch}")
     return settings

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from xfm.batch import part_of, prefixes, with_prefix
 from xfm.errors import XfmError
 from xfm.paths import flatten, map_by_path, require_matches
 from xfm.structures import build
@@ -111,7 +112,8 @@ def adapted(data: Any, found: Found, model: Mapping[str, Any]) -> Any:
     ids = build(model).ids()
 
     def inputs(row):
-        return found.inputs(row, ids)
+        of = {prefix: found.inputs(part_of(row, prefix), ids) for prefix in prefixes(row)}
+        return {name: x for prefix, part in of.items() for name, x in with_prefix(prefix, part).items()}
 
     return dataclasses.replace(data, train=Rows(data.train, inputs), valid=Rows(data.valid, inputs))
 

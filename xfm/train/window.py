@@ -14,7 +14,7 @@ class Window:
     """Sums and counts by metric, exact over steps.  A step's metrics are fetched when `lag` later
     steps were sent off.
 
-    nan, nan_limit: see Settings.  sums, skipped: what an earlier run had when it saved, so that the
+    nan, nan_limit: see TrainSettings.  sums, skipped: what an earlier run had when it saved, so that the
     line it would have written comes out the same.
     """
 

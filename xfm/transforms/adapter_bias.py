@@ -49,9 +49,7 @@ class AdapterBias(Transform):
     def around(self, own):
         def shifted(call, args, kwargs, context):
             y, leaves = call(*args, **kwargs), own(context.module)
-            if context.method_name != "__call__" or leaves is None:
-                return y
-            return y + shift(args[0], leaves["vector"], leaves["kernel"], leaves["bias"])
+            return y if leaves is None else y + shift(args[0], **leaves)
 
         return shifted
 

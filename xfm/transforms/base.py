@@ -67,7 +67,7 @@ class Transform:
         return params
 
     def around(self, own: OwnAt) -> Interceptor | None:
-        """A Linen interceptor of the network's modules, None for a transform without this face.
+        """A Linen interceptor of the calls of the network's modules, None for a transform without this face.
 
         own: from a module to the transform's own parameters there, None where it has none. Inside repeated layers they
         are those of the layer that runs.

@@ -70,7 +70,7 @@ class Transformed:
             params = transform.weights(params, mine, key)
             interceptor = transform.around(_at(name))
             if interceptor is not None:
-                around.append(interceptor)
+                around.append(_of_calls(interceptor))
                 added |= {f"{path}/{name}/{leaf}": x for path, leaves in mine.items() for leaf, x in leaves.items()}
         if added:  # among the module's parameters, so that a scan over layers hands each layer its own
             params = unflatten_dict({**flatten_dict(params, sep="/"), **added}, sep="/")
@@ -110,6 +110,17 @@ def _at(name: str) -> OwnAt:
         return None if module.scope is None else module.scope.get_variable("params", name)
 
     return at
+
+
+def _of_calls(interceptor: Interceptor) -> Interceptor:
+    """The interceptor for `__call__` alone: setting up a module, or asking it something, is no call of it."""
+
+    def run(call, args, kwargs, context):
+        if context.method_name != "__call__":
+            return call(*args, **kwargs)
+        return interceptor(call, args, kwargs, context)
+
+    return run
 
 
 def sites_of(network: nn.Module, batch: Mapping[str, Array], **how: Any) -> dict[str, Site]:

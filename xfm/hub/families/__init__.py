@@ -67,5 +67,5 @@ FAMILIES = {
     "big_bird": bigbird.FAMILY,
     "canine": canine.FAMILY,
 }
-# Those whose names and keys a network of xfm's may be written with: the above, and what no model_type tells apart.
+# The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER)

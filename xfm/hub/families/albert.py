@@ -12,14 +12,15 @@ from xfm.hub.settings import Settings
 
 
 def network(c: Settings) -> dict:
-    c.get("classifier_dropout_prob")  # of training
+    """The spec of the network that config.json describes, without heads."""
+    c.get("classifier_dropout_prob")  # only matters in training
     c.only("inner_group_num", 1)
-    c.only("down_scale_factor", 1)  # of the first files, and never another
+    c.only("down_scale_factor", 1)  # in the first files, always with this value
     layers, groups = c["num_hidden_layers"], c.get("num_hidden_groups", 1)
     if groups < 1 or layers % groups:
         raise XfmError(
-            f"{c.path} sets num_hidden_groups to {groups}; xfm has groups of equal size, so a divisor of the {layers} "
-            "layers"
+            f"{c.path} sets num_hidden_groups to {groups}; xfm needs groups of equal size, so a divisor of the "
+            f"{layers} layers"
         )
     return albert.network(
         **bert.sizes(c),
@@ -49,6 +50,7 @@ NAMES = {
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     return bert.mlm(c, c.get("embedding_size", 128))
 
 

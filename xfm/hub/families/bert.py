@@ -1,4 +1,4 @@
-"""BERT and all that has its layout: MiniLM, bge, e5, gte, the 24 miniatures, Bort.
+"""BERT and other models with its layout: MiniLM, bge, e5, gte, the 24 miniatures, Bort.
 
 Devlin et al. 2019; files as transformers' BertModel and its heads write them, which are the oracle.
 """
@@ -21,6 +21,7 @@ POOLER = Head(
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     return bert.network(
         **sizes(c),
         types=types(c),
@@ -28,15 +29,15 @@ def network(c: Settings) -> dict:
 
 
 def types(c: Settings) -> int:
-    """Of tokens; the Hub's classes cannot be without."""
+    """The number of token types. Raises XfmError for less than one, which the Hub's classes do not support."""
     found = c.get("type_vocab_size", 2)
     if found < 1:
-        raise XfmError(f"{c.path} sets type_vocab_size to {found}; this family has one type at least")
+        raise XfmError(f"{c.path} sets type_vocab_size to {found}; this family has at least one type")
     return found
 
 
 def sizes(c: Settings) -> dict:
-    """What config.json says of every network of BERT's kind, as the arguments of its config's `network`."""
+    """The settings that all families with BERT's keys share, as arguments of their configs' `network`."""
     return dict(
         layers=c["num_hidden_layers"],
         width=c["hidden_size"],
@@ -50,24 +51,34 @@ def sizes(c: Settings) -> dict:
 
 
 def activation(c: Settings) -> str:
+    """xfm's name of the activation."""
     return c.choose("hidden_act", ACTIVATIONS, "gelu")
 
 
 def mlm(c: Settings, factor: int | None = None) -> dict:
-    """factor: width of the embedding's table, where that may be another than the stream's."""
+    """The spec of the head that predicts masked tokens.
+
+    factor: width of the embedding table in families where it may differ from the model's.
+    """
     norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-12))
     return dict(kind="mlm", vocab=c["vocab_size"], activation=activation(c), norm=norm, **own_table(c, factor))
 
 
 def own_table(c: Settings, factor: int | None = None) -> dict:
-    """Of a head that predicts words: a table beside the embedding's, where config.json does not tie the two."""
+    """Fields of a head that predicts tokens: a table of its own if config.json does not tie it to the embedding's.
+
+    factor: as in `mlm`.
+    """
     if c.get("tie_word_embeddings", True):
         return {}
     return dict(table="own") | ({} if factor in (None, c.content.get("hidden_size")) else dict(width=factor))
 
 
 def classification(classes: int | None = None, pool: Mapping = POOLED):
-    """The spec of a head with so many classes, or as many as config.json names."""
+    """From config.json to the spec of a classification head.
+
+    classes: their number; if None, that in config.json.  pool: the spec of its pool.
+    """
     return lambda c: dict(kind="classification", classes=classes or len(c.labels), pool=pool)
 
 
@@ -104,9 +115,9 @@ MLM_NAMES = {
     "norm": "cls.predictions.transform.LayerNorm",
     "bias": "cls.predictions.bias",
 }
-# Without a tie, the decoder's bias is what is added, and the other one, if files hold it, is not.
+# In an untied head the decoder's bias is used; the other one may be in a file, but is not.
 UNTIED = {"table": "cls.predictions.decoder.weight", "bias": "cls.predictions.decoder.bias"}
-# Two tasks may share a tensor's name; config.json's architecture then says which it is.
+# Two tasks may use the same tensor name; the architecture in config.json then shows which task it is.
 TASKS = {
     "sequence_classification": Head("label", classification(), {"out": "classifier"}, ("pooled",)),
     "multiple_choice": Head("choice", classification(1), {"out": "classifier"}, ("pooled",)),

@@ -1,10 +1,12 @@
 """BigBird. Zaheer et al. 2020; files as transformers' BigBirdModel and its heads write them, which are the oracle.
 
-Attention is full or block-sparse as config.json says, and as the reference evaluates it: its random blocks are all the
-first one then. The reference counts blocks along the row, padding too; here a text gives what it gives there alone.
-A file of the class for questions takes a row for its question up to the first separator and the text behind: no answer
-is sought among the question's tokens but the first, whose scores are a million lower, and types that the caller does
-not give are 0 there and 1 behind it. It does not take question_lengths.
+Attention is full or block-sparse, as config.json says. In evaluation, the reference's random blocks are always the
+first block; here they are too. The reference divides whole rows into blocks, with padding; here a text has the result
+that the reference gives without padding.
+
+In checkpoints of the class for question answering, a row is a question, up to the first separator, and a text. Answers
+cannot be in the question, except at its first token: its scores are lowered by a million. Token types that the caller
+does not give are 0 in the question and 1 after it. The argument question_lengths is not supported.
 """
 
 from typing import Any
@@ -21,9 +23,10 @@ SIGHT = "pattern/0/sight"
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     c.only("use_bias", True)
     c.only("rescale_embeddings", False)
-    c.get("sep_token_id")  # read with the inputs
+    c.get("sep_token_id")  # `inputs` reads it
     kind = c.choose("attention_type", {"original_full": "full", "block_sparse": "sparse"}, "block_sparse")
     block, drawn = c.get("block_size", 64), c.get("num_random_blocks", 3)
     return bigbird.network(
@@ -43,17 +46,22 @@ def network(c: Settings) -> dict:
 
 
 def drawn(spec) -> int | None:
-    """Blocks that are drawn: those that say how far texts are seen in full; the reference cannot do without any."""
+    """num_random_blocks, from the length up to which attention is full; at least 1, which the reference needs.
+
+    None if attention is always full.
+    """
     sight = keys.at(spec, SIGHT)
     return None if sight is None else max((sight["dense"] // sight["block"] - 5) // 2, 1)
 
 
 def inputs(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
-    """BERT's batch, and of the class for questions the question: its types, and as "barred" where no answer is."""
+    """BERT's batch; for the class for question answering with the question's types, and with "barred" tokens, which
+    cannot be in an answer.
+    """
     if not any(name.endswith("ForQuestionAnswering") for name in c.get("architectures") or ()):
         return counted(c, input_ids, attention_mask, token_type_ids, position_ids)
     ids = np.asarray(input_ids)
-    end = np.argmax(ids == c.get("sep_token_id", 66), axis=1)  # 0, and no question, in a row without a separator
+    end = np.argmax(ids == c.get("sep_token_id", 66), axis=1)  # 0, for no question, in a row without a separator
     question = np.arange(ids.shape[1]) <= end[:, None]
     types = ~question if token_type_ids is None else token_type_ids
     batch = counted(c, input_ids, attention_mask, types, position_ids)
@@ -61,7 +69,7 @@ def inputs(c: Settings, input_ids, attention_mask, token_type_ids, position_ids)
 
 
 def outputs(batch: Batch, out: dict[str, Any]) -> dict[str, Any]:
-    """Scores of answers, lower by so much where there can be none that no other score makes up for it."""
+    """The outputs, with the scores of answers lowered by a million at barred tokens."""
     if "barred" not in batch or "span" not in out:
         return out
     return {**out, "span": out["span"] - 1e6 * batch["barred"][..., None]}
@@ -75,19 +83,22 @@ KEYS = bert.KEYS | {
 
 
 def activation(c: Settings) -> str:
+    """xfm's name of the activation."""
     return c.choose("hidden_act", ACTIVATIONS, "gelu_new")
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     return bert.mlm(c) | {"activation": activation(c)}
 
 
 def labels(c: Settings) -> dict:
+    """The spec of the classification head."""
     return roberta.classification(activation(c))(c)
 
 
 def span(c: Settings) -> dict:
-    """BERT's, behind a layer's second half."""
+    """The spec of the head that finds answer spans: BERT's, after a feed-forward sublayer."""
     ffn = dict(kind="mlp", hidden=c["intermediate_size"], activation=activation(c))
     norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-12))
     return dict(kind="ffn", ffn=ffn, norm=norm, head=dict(kind="span"))
@@ -106,8 +117,8 @@ FAMILY = Family(
     keys=KEYS,
     classes="BigBird",
     near={
-        "again": "no block was seen at random; the Hub's network counts the first one for each such draw",
-        "dense": "texts were seen in full up to another length",
+        "again": "in training, no random blocks were attended to; the Hub's network counts the first block for each",
+        "dense": "in training, attention was full up to another length of texts",
     },
     network=network,
     names=bert.NAMES,

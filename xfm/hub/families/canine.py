@@ -1,11 +1,11 @@
 """CANINE. Clark et al. 2021; files as transformers' CanineModel and its heads write them, which are the oracle.
 
-The reference reads padding: as characters of a window, as neighbours of the convolutions, and it tells whether a window
-may be attended to by what the window after it holds. So a text's answer depends a little on whether its row is padded
-behind it, and where else padding stands; it is the same here (Hourglass, cut="row"). Rows hold one text each; a network
-that packs them is `configs/text/canine.py`, cut by "text", which without padding is the same.
-Where a block of the first layer is padding alone, the reference's gradient differs, going through a softmax that is
-flat for want of digits.
+The reference reads padding: as characters of a window and as neighbours in convolutions, and whether a window may be
+attended to depends on the next window. So the result for a text depends a little on the padding of its row. It does so
+here as well (Hourglass with cut="row"), and each row has one text. The network of `configs/text/canine.py`, with
+cut="text", does not read padding and allows packed rows; without padding its results are the same.
+If a block of the first layer is padding alone, gradients differ from the reference's, which come from a softmax that is
+uniform because of limited precision.
 """
 
 from xfm.configs.text import canine
@@ -16,7 +16,8 @@ from xfm.hub.settings import Settings
 
 
 def network(c: Settings) -> dict:
-    c.get("max_position_embeddings")  # the table of places has as many rows as one of hashes
+    """The spec of the network that config.json describes, without heads."""
+    c.get("max_position_embeddings")  # the table of positions has as many rows as each table of hashes
     return canine.network(
         layers=c["num_hidden_layers"],
         width=c["hidden_size"],
@@ -35,7 +36,7 @@ def network(c: Settings) -> dict:
     ) | {"heads": {}}
 
 
-KEYS = {key: place for key, place in bert.KEYS.items() if key != "vocab_size"} | {
+KEYS = {key: path for key, path in bert.KEYS.items() if key != "vocab_size"} | {
     "num_hidden_layers": "repeats",
     "num_hash_functions": "embed/hashes",
     "num_hash_buckets": "embed/buckets",
@@ -45,8 +46,8 @@ KEYS = {key: place for key, place in bert.KEYS.items() if key != "vocab_size"} |
 }
 
 
-def layer(place: str, name: str, mixer: str) -> dict[str, str]:
-    """The rows of a layer of attention and its MLP."""
+def layer(path: str, name: str, mixer: str) -> dict[str, str]:
+    """The table of names of a layer of attention and MLP, from its path in xfm and its name in the file."""
     names = {
         f"{mixer}_0/part/q": "attention.self.query",
         f"{mixer}_0/part/k": "attention.self.key",
@@ -57,7 +58,7 @@ def layer(place: str, name: str, mixer: str) -> dict[str, str]:
         "mlp_1/part/down": "output.dense",
         "mlp_1/out_norm": "output.LayerNorm",
     }
-    return {f"{place}/{ours}": f"{name}.{theirs}" for ours, theirs in names.items()}
+    return {f"{path}/{ours}": f"{name}.{theirs}" for ours, theirs in names.items()}
 
 
 NAMES = {
@@ -82,8 +83,8 @@ FAMILY = Family(
     keys=KEYS,
     classes="Canine",
     near={
-        "cut": "texts were read without their padding; in the Hub's network it reaches the characters next to it",
-        "vocab": "other ids were read than all 1,114,112 code points; where they were bytes, no tokeniser there fits",
+        "cut": "in training, padding was not read; in the Hub's network it affects the characters next to it",
+        "vocab": "in training, ids were not all 1,114,112 code points; for bytes the Hub has no tokeniser",
     },
     network=network,
     names=NAMES,

@@ -1,7 +1,7 @@
-"""The text towers of CLIP and SigLIP, from their own files or from those of the whole model.
+"""The text towers of CLIP and SigLIP, from files of the tower alone or of the whole model.
 
 Radford et al. 2021; Zhai et al. 2023. The oracles are transformers' CLIPTextModel, CLIPTextModelWithProjection and
-SiglipTextModel. What the image tower has in a file stays there.
+SiglipTextModel. The image tower is not loaded.
 """
 
 import dataclasses
@@ -17,20 +17,23 @@ from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.naming import Names
 from xfm.hub.settings import ACTIVATIONS, Settings
 
-# Of a whole model's config.json: the other tower, and how the two are compared.
+# Keys in a whole model's config.json of the other tower, and of how the two are compared.
 ASIDE = "text_config vision_config vision_config_dict logit_scale_init_value initializer_factor projection_dim".split()
-OLD_END = 2  # of files that name the wrong token; the end then is the highest id
+OLD_END = 2  # eos_token_id in old files, where it is wrong; the end token then is the one with the highest id
 
 
 def tower(c: Settings) -> Settings:
-    """The settings of the text tower, where a whole model's hold two. Keys that are absent have their defaults."""
-    if c.get("text_config_dict") is not None:  # files of 2022; it replaces the other
+    """The settings of the text tower: those under a key in a whole model's config.json, else `c` itself."""
+    if c.get("text_config_dict") is not None:  # in files of 2022, where it replaces text_config
         return c.inside("text_config_dict")
     return c.inside("text_config") if c.get("text_config") is not None else c
 
 
 def network(c: Settings, kind: str, width: int, hidden: int, heads: int, length: int, vocab: int, **defaults) -> dict:
-    """The numbers are those of a tower whose config.json is silent."""
+    """The spec of the network that config.json describes, without heads.
+
+    kind: "clip" or "siglip".  The other arguments are the defaults of keys that config.json does not have.
+    """
     t = tower(c)
     if t is not c:
         for key in ASIDE:
@@ -53,35 +56,40 @@ def network(c: Settings, kind: str, width: int, hidden: int, heads: int, length:
 
 
 def clip(c: Settings) -> dict:
+    """The spec of CLIP's text tower, without heads."""
     return network(c, "clip", 512, 2048, 8, 77, 49408, activation="quick_gelu", eps=1e-5)
 
 
 def siglip(c: Settings) -> dict:
+    """The spec of SigLIP's text tower, without heads."""
     return network(c, "siglip", 768, 3072, 12, 64, 32000, activation="gelu_pytorch_tanh", eps=1e-6)
 
 
 def at_end(c: Settings) -> dict:
+    """The spec of the head that pools at the end token."""
     end = tower(c).get("eos_token_id", 49407)
     return dict(kind="vector", pool=dict(kind="at_token", token=None if end == OLD_END else end))
 
 
 def projection(c: Settings) -> dict:
-    """Its width stands beside the towers, not within them."""
+    """The spec of the head that projects to the common width, which config.json has outside the tower's settings."""
     pool = dict(kind="of_head", head="pooled")
     width = c.get("projection_dim", 512)
     return dict(kind="vector", pool=dict(kind="dense", pool=pool, width=width, activation="identity", bias=False))
 
 
 def at_last(c: Settings) -> dict:
+    """The spec of the head that pools at the last position and projects to the common width."""
     t = tower(c)
     width = t.get("projection_size") or t.get("hidden_size", 768)
     return dict(kind="vector", pool=dict(kind="dense", pool=dict(kind="last"), width=width, activation="identity"))
 
 
 def whole_rows(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
-    """The batch of a tower that is read at the last place of its rows, padding or not.
+    """The batch of a tower that pools the last position of a row, even if it is padding.
 
-    Its authors give no mask. Where there is one, padding listens to the text, is not listened to, and is read.
+    The authors use no mask. With attention_mask, padding attends to the text, but the text does not attend to padding.
+    Raises XfmError for a row without tokens.
     """
     batch = counted(c, input_ids, None, token_type_ids, position_ids)
     if attention_mask is None:
@@ -123,8 +131,8 @@ NAMES = {
 }
 IGNORED = {
     r"(text_model\.)?embeddings\.position_ids": "it only counts 0, 1, 2, …",
-    r"vision_model\..*|visual_projection\.weight": "it is the image tower's",
-    r"logit_scale|logit_bias": "texts and images are compared with it",
+    r"vision_model\..*|visual_projection\.weight": "it belongs to the image tower",
+    r"logit_scale|logit_bias": "it is only used to compare texts with images",
 }
 
 CLIP = Family(
@@ -157,7 +165,7 @@ SIGLIP = dataclasses.replace(
 
 
 def whole(family: Family, model_type: str) -> Family:
-    """The same tower in a file of both, where its names always have their prefix."""
+    """The family of the same tower in files of the whole model, where its names always have the prefix."""
     heads = {
         task: dataclasses.replace(head, names=_below(family.prefix, head.names)) if head.of_encoder else head
         for task, head in family.heads.items()
@@ -181,7 +189,7 @@ def whole(family: Family, model_type: str) -> Family:
 
 
 def _below(prefix: str, names: Names) -> Names:
-    return {place: f"{prefix}{name}" for place, name in names.items()}
+    return {path: f"{prefix}{name}" for path, name in names.items()}
 
 
 WHOLE_CLIP, WHOLE_SIGLIP = whole(CLIP, "clip"), whole(SIGLIP, "siglip")

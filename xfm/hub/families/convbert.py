@@ -1,7 +1,7 @@
 """ConvBERT. Jiang et al. 2020; files as transformers' ConvBertModel and its heads write them, which are the oracle.
 
-The reference's convolutions read padding as text, so that its answer depends on how far a batch is padded. Here a
-text gives what it gives there without padding.
+The reference's convolutions read padding as text, so its result depends on the length to which a batch is padded. Here
+a text has the result that the reference gives without padding.
 """
 
 import dataclasses
@@ -15,7 +15,8 @@ from xfm.hub.settings import Settings
 
 
 def network(c: Settings) -> dict:
-    for key in electra.SUMMARY:  # for the head of multiple choice alone, which checks them
+    """The spec of the network that config.json describes, without heads."""
+    for key in electra.SUMMARY:  # only matter to the head of multiple choice, which checks them
         c.get(key)
     return convbert.network(
         **bert.sizes(c),
@@ -28,22 +29,24 @@ def network(c: Settings) -> dict:
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     return roberta.mlm(c, c.get("embedding_size", 768))
 
 
 def labels(c: Settings) -> dict:
+    """The spec of the classification head."""
     return roberta.classification(bert.activation(c))(c)
 
 
 def choice(c: Settings) -> dict:
-    """One score per text, from one of its vectors."""
+    """The spec of the head of multiple choice: one score per text, from one pooled vector."""
     c.only("summary_use_proj", None, False)
     c.only("summary_activation", None)
     pool = c.choose("summary_type", {"last": "last", "first": "cls", "mean": "mean"}, "last")
     return dict(kind="classification", classes=1, pool=dict(kind=pool))
 
 
-RATIO = 2  # of the heads that config.json names to those there are, which is all that it says
+RATIO = 2  # num_attention_heads divided by the number of attention heads; only their quotient is used
 KEYS = bert.KEYS | {
     "num_attention_heads": lambda spec: spec["pattern"][0]["heads"] * RATIO,
     "head_ratio": lambda spec: RATIO,

@@ -1,8 +1,9 @@
-"""DeBERTa, and DeBERTa-v2 with v3 and the multilingual mDeBERTa, which share a layout.
+"""DeBERTa; and DeBERTa-v2, with v3 and the multilingual mDeBERTa, which share a layout.
 
 He et al. 2021; files as transformers' DebertaModel, DebertaV2Model and their heads write them, which are the oracle.
-The two kinds of masked_lm differ in where files keep it: `masked_lm` is what transformers writes by default, and
-`lm_predictions` what the authors' files hold, whose last layer stood in the enhanced mask decoder when it was trained.
+There are two heads that predict masked tokens, with different names in the files: `masked_lm` is the one that
+transformers writes by default, and `lm_predictions` the one in the authors' files, whose last layer was part of the
+enhanced mask decoder in training.
 """
 
 import dataclasses
@@ -17,10 +18,13 @@ from xfm.hub.settings import ACTIVATIONS, Settings
 
 
 def whole(c: Settings, version: int, decoder: int | None = None) -> dict:
-    """The stack and the head of config.json of that version.  decoder: places of the enhanced mask decoder."""
+    """The spec of the network that config.json describes, with its head.
+
+    version: 1 or 2.  decoder: number of positions of the enhanced mask decoder; None for a network without it.
+    """
     width, length = c["hidden_size"], c["max_position_embeddings"]
     for name in ("legacy", "pooler_hidden_act", "padding_idx"):
-        c.get(name)  # a head's, or without effect
+        c.get(name)  # read by a head, or without effect
     c.only("pooler_hidden_size", width)
     return deberta.network(
         version=version,
@@ -42,28 +46,31 @@ def whole(c: Settings, version: int, decoder: int | None = None) -> dict:
 
 
 def network(version: int):
-    """From config.json of that version to the stack."""
+    """From config.json of a version to the spec of the network, without heads."""
     return lambda c: whole(c, version) | {"heads": {}}
 
 
 def enhanced(version: int):
-    """To the head that has the last layer as its enhanced mask decoder, which stands on a stack without that layer."""
+    """From config.json to the spec of the head whose enhanced mask decoder is the last layer, for `short` networks."""
     return lambda c: whole(c, version, c["max_position_embeddings"])["heads"]["mlm"]
 
 
 def short(version: int):
-    """To the stack below that head."""
+    """From config.json to the spec of the network without its last layer, which is in the head of `enhanced`."""
     return lambda c: whole(c, version, c["max_position_embeddings"]) | {"heads": {}}
 
 
 def relative(c: Settings, version: int) -> dict:
-    """How the attention takes distances: its terms, its table and its buckets."""
+    """The settings of relative positions: the terms of the attention scores, the table and its buckets.
+
+    Raises XfmError for settings that xfm does not have.
+    """
     given = c.get("pos_att_type") or []
     given = given.split("|") if isinstance(given, str) else given
     given = {term.strip().lower() for term in given} - {""}
     terms = tuple(term for term in ("c2p", "p2c") if term in given)
     if not given <= set(terms):
-        raise XfmError(f"{c.path} sets pos_att_type to {', '.join(sorted(given))}; xfm has c2p and p2c")
+        raise XfmError(f"{c.path} sets pos_att_type to {', '.join(sorted(given))}; xfm supports c2p and p2c")
     reach, buckets = c.get("max_relative_positions", -1), None
     if reach < 1:
         reach = c["max_position_embeddings"]
@@ -74,26 +81,28 @@ def relative(c: Settings, version: int) -> dict:
         buckets = buckets if buckets and buckets > 0 else None
     if not c.get("relative_attention", False):
         if terms:
-            raise XfmError(f"{c.path} sets pos_att_type without relative_attention; xfm takes both or neither")
+            raise XfmError(f"{c.path} sets pos_att_type without relative_attention; xfm needs both or neither")
         return dict(terms=(), reach=None)
     keys = "shared" if version == 2 and c.get("share_att_key", False) else "own"
     return dict(terms=terms, reach=reach, buckets=buckets, keys=keys, norm_table=norm == "layer_norm")
 
 
 def conv(c: Settings) -> dict:
-    """The convolution behind the first layer, if there is one."""
+    """The settings of the convolution after the first layer; None in place of them if there is no convolution."""
     taps = c.get("conv_kernel_size", 0)
     kind = c.choose("conv_act", ACTIVATIONS, "tanh")
     return dict(conv=dict(width=taps, groups=c.get("conv_groups", 1), activation=kind) if taps > 0 else None)
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens, without a decoder."""
     c.only("tie_word_embeddings", True)
     norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-7))
     return dict(kind="mlm", vocab=c["vocab_size"], activation=activation(c), norm=norm)
 
 
 def pooled(c: Settings) -> dict:
+    """The spec of the pooler."""
     return dict(kind="vector", pool=dict(kind="dense", activation=c.choose("pooler_hidden_act", ACTIVATIONS, "gelu")))
 
 
@@ -138,7 +147,7 @@ V2_NAMES = {
 
 
 def length(spec) -> int:
-    """Of the table of places, at the input or in the decoder, or of the distances told apart."""
+    """max_position_embeddings: the size of the table of positions, or of that of distances, or 512 without either."""
     table = keys.at(spec, "position/reach") or keys.at(spec, "position/span")
     return keys.at(spec, "embed/position/length") or keys.at(spec, "heads/mlm/length") or table or 512
 
@@ -177,7 +186,7 @@ AUTHORS_MLM = {
 }
 
 
-# Of the decoder's parameters: the encoder's last layer, whose number is that of the layers below it.
+# Path in the decoder -> row of the layer that it has in place of the encoder's last one.
 LAST = {
     "mixer/": "layer/0/part/", "mixer_norm": "layer/0/out_norm",
     "ffn/": "layer/1/part/", "ffn_norm": "layer/1/out_norm",
@@ -185,16 +194,17 @@ LAST = {
 
 
 def decoder_names(names: dict) -> dict:
-    """The rows of the enhanced mask decoder as the authors' files have it."""
+    """The table of names of the enhanced mask decoder in the authors' files.  names: the encoder's table."""
     rows = {"position/table": "deberta.embeddings.position_embeddings.weight"}
-    rows |= {f"words/{place}": name for place, name in AUTHORS_MLM.items()}
-    for place, there in LAST.items():
-        found = {row.removeprefix(there): name for row, name in names.items() if row.startswith(there)}
-        rows |= {f"{place}{row}": f"deberta.{name}" for row, name in found.items()}
+    rows |= {f"words/{path}": name for path, name in AUTHORS_MLM.items()}
+    for path, layer in LAST.items():
+        found = {row.removeprefix(layer): name for row, name in names.items() if row.startswith(layer)}
+        rows |= {f"{path}{row}": f"deberta.{name}" for row, name in found.items()}
     return rows
 
 
 def family(model_type: str, version: int, names: dict, classes: str) -> Family:
+    """The family of one version.  names: its table of names.  classes: the prefix of its classes."""
     return Family(
         model_type=model_type,
         prefix="deberta.",
@@ -220,8 +230,8 @@ def family(model_type: str, version: int, names: dict, classes: str) -> Family:
             renames=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
             ignored={
                 r"embeddings\.position_ids": "it only counts 0, 1, 2, …",
-                r"embeddings\.position_embeddings\.weight": "the decoder's, where the encoder adds no positions",
-                r"mask_predictions\..*": "v3's replaced-token detection, which is of pre-training",
+                r"embeddings\.position_embeddings\.weight": "only the decoder adds these positions",
+                r"mask_predictions\..*": "it detects replaced tokens, which v3 does in pre-training only",
             },
             buffers={r"embeddings\.position_ids": buffers.COUNTED},
             tied={
@@ -233,7 +243,10 @@ def family(model_type: str, version: int, names: dict, classes: str) -> Family:
 
 
 def with_decoder(family: Family, version: int) -> Family:
-    """The family of the networks that xfm's own configs pre-train; their files are those of the one given."""
+    """A variant of a family for networks with the enhanced mask decoder, as xfm's configs pre-train them.
+
+    Its files are the same, but its network has one layer less, and that layer is in the head.
+    """
     head = Head("mlm", enhanced(version), decoder_names(family.names))
     return dataclasses.replace(family, network=short(version), heads={"lm_predictions": head})
 

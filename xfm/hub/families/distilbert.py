@@ -1,4 +1,4 @@
-"""DistilBERT: BERT's arithmetic under names and keys of its own.
+"""DistilBERT: BERT's network with other names of tensors and keys.
 
 Sanh et al. 2019; files as transformers' DistilBertModel and its heads write them, which are the oracle.
 """
@@ -9,11 +9,12 @@ from xfm.hub.families import bert, roberta
 from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
-# Training alone: rates of dropout of two heads, and how the table of positions was first filled.
+# Keys that only matter in training: dropout rates of two heads, and the initial values of the table of positions.
 HARMLESS = ("qa_dropout", "seq_classif_dropout", "sinusoidal_pos_embds")
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     for key in HARMLESS:
         c.get(key)
     return distilbert.network(
@@ -28,16 +29,21 @@ def network(c: Settings) -> dict:
 
 
 def activation(c: Settings) -> str:
+    """xfm's name of the activation."""
     return c.choose("activation", ACTIVATIONS, "gelu")
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     norm = dict(kind="layernorm", eps=1e-12)
     return dict(kind="mlm", vocab=c["vocab_size"], activation=activation(c), norm=norm, **bert.own_table(c))
 
 
 def classification(classes: int | None = None):
-    """The spec of a head of two layers on the first token, the first of them with a relu."""
+    """From config.json to the spec of a classification head: a dense layer with ReLU on the first token, and another.
+
+    classes: their number; if None, that in config.json.
+    """
     pool = dict(kind="dense", activation="relu")
     return lambda c: dict(kind="classification", classes=classes or len(c.labels), pool=pool)
 

@@ -1,4 +1,4 @@
-"""ELECTRA, discriminator and generator: BERT's layers, an embedding that may be narrower, heads of its own.
+"""ELECTRA, discriminator and generator: BERT's layers, an embedding that may be narrower, and other heads.
 
 Clark et al. 2020; files as transformers' ElectraModel and its heads write them, which are the oracle.
 """
@@ -15,7 +15,8 @@ SUMMARY = ("summary_type", "summary_use_proj", "summary_activation", "summary_fi
 
 
 def network(c: Settings) -> dict:
-    for key in SUMMARY:  # for the head of multiple choice alone, which checks them
+    """The spec of the network that config.json describes, without heads."""
+    for key in SUMMARY:  # only matter to the head of multiple choice, which checks them
         c.get(key)
     return electra.network(
         **bert.sizes(c),
@@ -25,11 +26,12 @@ def network(c: Settings) -> dict:
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the generator's head, which predicts masked tokens."""
     return roberta.mlm(c, c.get("embedding_size", 128))
 
 
 def choice(c: Settings) -> dict:
-    """One score per text, from the first token through a layer."""
+    """The spec of the head of multiple choice: one score per text, from the first token after a dense layer."""
     c.only("summary_type", "first")
     c.only("summary_use_proj", True)
     activation = c.choose("summary_activation", {**ACTIVATIONS, None: "identity"}, "gelu")

@@ -1,17 +1,18 @@
-"""EuroBERT. Boizard et al. 2025; files and oracle are those of EuroBertModel and its heads in transformers."""
+"""EuroBERT. Boizard et al. 2025; files as EuroBertModel and its heads in transformers write them, the oracle."""
 
 from xfm.configs.text import eurobert
 from xfm.hub import buffers, keys, rotary
 from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
-# A length that nothing has, tokens, the head's.
+# Keys that the network does not need: a length (there is no table of positions), tokens, and those of the heads.
 UNUSED = (
     "max_position_embeddings", "bos_token", "eos_token", "pad_token", "mask_token", "classifier_pooling", "clf_pooling",
 )  # fmt: skip
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     c.get(UNUSED)
     c.only("pretraining_tp", 1)
     heads = c["num_attention_heads"]
@@ -31,12 +32,16 @@ def network(c: Settings) -> dict:
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     table = {True: "tied", False: "own"}[c.get("tie_word_embeddings", False)]
     return dict(kind="mlm", vocab=c["vocab_size"], table=table, bias=c.get("mlp_bias", False))
 
 
 def classification(c: Settings) -> dict:
-    """With "late" pooling the mean is of the classes' scores, which is that of the last map's input."""
+    """The spec of the classification head.
+
+    "late" pooling takes the mean of the classes' scores. Since the last layer is linear, the mean is taken before it.
+    """
     key, label = ("classifier_pooling", "clf_pooling"), dict(kind="classification", classes=len(c.labels))
     pool = c.choose(key, {"bos": "cls", "mean": "mean", "late": "late"}, "late")
     if pool == "late":
@@ -63,7 +68,7 @@ KEYS = {
 
 
 def pooling(label) -> str | None:
-    """The way of a head for classes, None without one."""
+    """The value of classifier_pooling for a classification head's spec; None if there is no such head."""
     if label is None or label["kind"] == "dense":
         return label and "late"
     return {"cls": "bos", "mean": "mean"}[label["pool"]["pool"]["kind"]]
@@ -81,7 +86,7 @@ NAMES = {
     "layer/1/part/up": "layers.{}.mlp.up_proj",
     "layer/1/part/down": "layers.{}.mlp.down_proj",
     "norm": "norm",
-    # Of the masked language model, which may have nothing of its own: then only config.json tells that it is there.
+    # The head masked_lm may have no tensors of its own; then only config.json shows that it is there.
     "head_mlm/table": "lm_head.weight",
     "head_mlm/bias": "lm_head.bias",
 }
@@ -111,8 +116,8 @@ FAMILY = Family(
     files=Files(
         buffers={r".*rotary_emb\.inv_freq": buffers.frequencies},
         ignored={
-            r".*rotary_emb\.inv_freq": "it follows from the base",
-            r"lm_head\..*": "the head masked_lm is not loaded, or its table is the embedding's",
+            r".*rotary_emb\.inv_freq": "it is computed from the base of rotary positions",
+            r"lm_head\..*": "the head masked_lm is not loaded, or uses the embedding's table",
         },
     ),
 )

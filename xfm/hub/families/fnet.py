@@ -1,7 +1,7 @@
 """FNet. Lee-Thorp et al. 2021; files as transformers' FNetModel and its heads write them, which are the oracle.
 
-The reference has no attention mask and mixes padding into every token. Called without attention_mask, as its tokeniser
-does, a checkpoint gives the same here; with one, each text is transformed as if it stood alone, without its padding.
+The reference has no attention mask and mixes padding into every token. Without attention_mask, which its tokeniser does
+not make, results are the same here; with one, each text is transformed as if it were in a row of its own length.
 """
 
 from xfm.configs.text import fnet
@@ -11,7 +11,8 @@ from xfm.hub.settings import ACTIVATIONS, Settings
 
 
 def network(c: Settings) -> dict:
-    c.get(("use_tpu_fourier_optimizations", "tpu_short_seq_length"))  # another way to the same numbers
+    """The spec of the network that config.json describes, without heads."""
+    c.get(("use_tpu_fourier_optimizations", "tpu_short_seq_length"))  # other algorithms with the same result
     return fnet.network(
         layers=c["num_hidden_layers"],
         width=c["hidden_size"],
@@ -25,27 +26,29 @@ def network(c: Settings) -> dict:
 
 
 def activation(c: Settings) -> str:
+    """xfm's name of the activation."""
     return c.choose("hidden_act", ACTIVATIONS, "gelu_new")
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     return bert.mlm(c) | {"activation": activation(c)}
 
 
-KEYS = {key: place for key, place in bert.KEYS.items() if "attention" not in key}
+KEYS = {key: path for key, path in bert.KEYS.items() if "attention" not in key}
 FAMILY = Family(
     model_type="fnet",
     prefix="fnet.",
     keys=KEYS,
     classes="FNet",
     network=network,
-    names={place: name for place, name in bert.NAMES.items() if "attention" not in name}
+    names={path: name for path, name in bert.NAMES.items() if "attention" not in name}
     | {"embed/up": "embeddings.projection", "layer/0/out_norm": "encoder.layer.{}.fourier.output.LayerNorm"},
     heads=bert.FAMILY.heads | {"masked_lm": Head("mlm", mlm, bert.MLM_NAMES, apart=bert.UNTIED)},
     architectures=bert.FAMILY.architectures,
     files=Files(
         ignored=bert.FAMILY.files.ignored
-        | {r"encoder\.layer\.\d+\.fourier\.self\.dft_mat_\w+": "it holds sines and cosines"},
+        | {r"encoder\.layer\.\d+\.fourier\.self\.dft_mat_\w+": "it is a table of sines and cosines"},
         buffers=bert.FAMILY.files.buffers,
         tied=bert.FAMILY.files.tied,
     ),

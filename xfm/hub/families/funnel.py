@@ -1,10 +1,10 @@
 """Funnel-Transformer, with its decoder and without.
 
 Dai et al. 2020; files as transformers' FunnelModel, FunnelBaseModel and their heads write them, which are the oracle.
-config.json tells the two apart by its class alone: FunnelBaseModel and the heads for whole texts have no decoder, and
-their outputs per token are of the pooled tokens. Its `attention_type`, the way to compute the score of a distance,
-changes no result. Padding is as there: it is averaged with a last token that has no other neighbour, so numbers at the
-end of a text depend on what the padding token embeds to, and on whether there is padding.
+Whether there is a decoder depends on the class in config.json alone: FunnelBaseModel and the heads for whole texts have
+none, and their outputs per token are those of pooled tokens. `attention_type`, the algorithm for scores of distances,
+does not change the result. As in the reference, padding is averaged with the last token of a text if that has no other
+neighbour, so values at the end of a text depend on the embedding of the padding token, and on whether there is padding.
 """
 
 from xfm.configs.text import funnel
@@ -16,11 +16,12 @@ from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 WITHOUT_DECODER = ("BaseModel", "ForSequenceClassification", "ForMultipleChoice")
-# Of training; of tables that the network does not have; of the score of a distance, which is the same either way.
+# Keys of training, of tables that the network does not have, and of the algorithm for scores of distances.
 ASIDE = ("activation_dropout", "initializer_std", "max_position_embeddings", "type_vocab_size", "rel_attn_type")
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     for key in ASIDE:
         c.get(key)
     c.only("attention_type", "relative_shift", "factorized")
@@ -31,7 +32,7 @@ def network(c: Settings) -> dict:
         decoder = None
     if decoder is not None and loops[0] != 1:
         raise XfmError(
-            f"{c.path} sets block_repeats to {loops}; with a decoder xfm has a first block whose layers run once"
+            f"{c.path} sets block_repeats to {loops}; with a decoder xfm needs a first block whose layers run once"
         )
     apart = c.choose("separate_cls", {True: "apart", False: "paired"}, True)
     return funnel.network(
@@ -53,23 +54,28 @@ def network(c: Settings) -> dict:
 
 
 def activation(c: Settings) -> str:
+    """xfm's name of the activation."""
     return c.choose("hidden_act", ACTIVATIONS, "gelu_new")
 
 
 def inputs(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
-    """The batch of a family that counts the tokens of a row, padding too, and takes no other places."""
+    """The batch of a family whose positions always count every token of a row, padding included.
+
+    Raises XfmError for position_ids.
+    """
     if position_ids is not None:
         raise XfmError("funnel counts the tokens of a row and takes no position_ids; leave them out")
     return counted(c, input_ids, attention_mask, token_type_ids, None)
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     c.only("tie_word_embeddings", True)
     return dict(kind="mlm", vocab=c["vocab_size"])
 
 
 def encoder_alone(spec) -> list[str] | None:
-    """`architectures` of an encoder without decoder or head; any other's class is told by its heads."""
+    """`architectures` of an encoder without decoder and heads; None for others, whose class depends on their heads."""
     return ["FunnelBaseModel"] if spec["decoder"] is None and not spec["heads"] else None
 
 
@@ -96,7 +102,7 @@ KEYS = {
 
 
 def layer(root: str, name: str) -> dict[str, str | At]:
-    """The rows of one layer below a place in the network and a name in the file."""
+    """The table of names of one layer, from its path in xfm and its name in the file."""
     attention = f"{name}.attention"
     return {
         f"{root}/0/part/q": f"{attention}.q_head",
@@ -123,7 +129,8 @@ NAMES = {
 }
 REPLACED_NAMES = {"dense": "discriminator_predictions.dense", "out": "discriminator_predictions.dense_prediction"}
 TWO_LAYERS = {"pool/dense": "classifier.linear_hidden", "out": "classifier.linear_out"}
-ONE_LAYER = {"out/kernel": "classifier.weight", "out/bias": "classifier.bias"}  # the names of TWO_LAYERS begin alike
+# Names of parameters, not of the module, since names in TWO_LAYERS have the same prefix.
+ONE_LAYER = {"out/kernel": "classifier.weight", "out/bias": "classifier.bias"}
 
 FAMILY = Family(
     model_type="funnel",

@@ -1,7 +1,7 @@
-"""GPT-2 and what has its layout: DistilGPT-2, DialoGPT, BioMedLM, Mistral's GPT-2.
+"""GPT-2 and other models with its layout: DistilGPT-2, DialoGPT, BioMedLM, Mistral's GPT-2.
 
-Radford et al. 2019; files as transformers' GPT2Model and its heads write them, which are the oracle. Their matrices are
-[in, out], and q, k and v are one.
+Radford et al. 2019; files as transformers' GPT2Model and its heads write them, which are the oracle. Matrices in the
+files are [in, out], and q, k and v are fused.
 """
 
 from xfm.configs.text import gpt2
@@ -11,7 +11,7 @@ from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
-# Training's, the order in which float32 products are taken, and what the head of multiple choice reads.
+# Keys that only matter in training, to the order of float32 products, or to the head of multiple choice.
 ASIDE = """
     attn_pdrop embd_pdrop resid_pdrop n_ctx reorder_and_upcast_attn output_past
     summary_activation summary_first_dropout summary_proj_to_labels summary_type summary_use_proj
@@ -19,6 +19,7 @@ ASIDE = """
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     for key in ASIDE:
         c.get(key)
     layers, width, heads = c["n_layer"], c["n_embd"], c["n_head"]
@@ -37,7 +38,7 @@ def network(c: Settings) -> dict:
 
 
 def scales(c: Settings, layers: int, width: int) -> list[float] | None:
-    """Of the scores of each layer, None where all have 1 / sqrt(width)."""
+    """The scale of each layer's attention scores; None if it is 1 / sqrt(width) in all.  width: of a head."""
     scaled, by_layer = c.get("scale_attn_weights", True), c.get("scale_attn_by_inverse_layer_idx", False)
     if scaled and not by_layer:
         return None
@@ -46,16 +47,21 @@ def scales(c: Settings, layers: int, width: int) -> list[float] | None:
 
 
 def causal_lm(c: Settings) -> dict:
+    """The spec of the head that predicts the next token."""
     table = {True: "tied", False: "own"}[c.get("tie_word_embeddings", True)]
     return dict(kind="mlm", vocab=c["vocab_size"], table=table, bias=False)
 
 
 def labels(c: Settings) -> dict:
+    """The spec of the classification head, which reads the last token."""
     return dict(kind="classification", classes=len(c.labels), pool=dict(kind="last"), bias=False)
 
 
 def choice(c: Settings) -> dict:
-    """One score per text, from its last token, as the reference has it where no mc_token_ids say another."""
+    """The spec of the head of multiple choice: one score per text, from its last token.
+
+    The reference does the same if its caller gives no mc_token_ids.
+    """
     c.only("summary_type", "cls_index", "last")
     c.only("summary_use_proj", True)
     c.only("summary_activation", None)
@@ -63,19 +69,23 @@ def choice(c: Settings) -> dict:
 
 
 def untyped(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
-    """The batch of a family that has no types; GPT-2 would add the embedding of the word with a type's number."""
+    """The batch of a family without token types.
+
+    Raises XfmError for token_type_ids; the reference would add the word embedding of the token with that number.
+    """
     if token_type_ids is not None:
-        raise XfmError("gpt2 reads no token_type_ids in xfm; leave them out")
+        raise XfmError("gpt2 has no token_type_ids in xfm; leave them out")
     return counted(c, input_ids, attention_mask, None, position_ids)
 
 
 def base(spec) -> float:
-    """The scale of the first layer's scores, times the square root of a head's width."""
+    """The scale of the first layer's attention scores times the square root of the head width."""
     mixer = spec["pattern"][0]
     return 1.0 if mixer["scale"] is None else mixer["scale"] * (spec["embed"]["width"] // mixer["heads"]) ** 0.5
 
 
 def by_layer(spec) -> bool:
+    """Whether the scale of the attention scores differs between layers."""
     scales = [part["scale"] for part in keys.parts(spec)[::2]]
     return scales[-1] != scales[0]
 
@@ -99,6 +109,7 @@ KEYS = {
 
 
 def fused(i: int) -> At:
+    """The row of q, k or v (i = 0, 1, 2) in the fused tensor."""
     return At("h.{}.attn.c_attn", part=(i, 3), layout="in_out")
 
 
@@ -142,7 +153,7 @@ FAMILY = Family(
         "ForQuestionAnswering": ("question_answering",),
     },
     files=Files(
-        ignored={r"h\.\d+\.attn\.(bias|masked_bias)": "it only says that no token sees what follows"},
+        ignored={r"h\.\d+\.attn\.(bias|masked_bias)": "it is only the causal mask"},
         buffers={r"h\.\d+\.attn\.bias": buffers.causal, r"h\.\d+\.attn\.masked_bias": buffers.far_below},
         tied={"lm_head.weight": "wte.weight"},
     ),

@@ -1,7 +1,8 @@
-"""JinaBERT: jina-embeddings-v2 small, base and their languages, which call themselves `bert` with ALiBi.
+"""JinaBERT: jina-embeddings-v2 small, base and its other languages, whose model_type is `bert`, with ALiBi.
 
-Günther et al. 2023. Their network is code of their own, which transformers lacks: the oracle is its BertModel with the
-two parts exchanged. The models for code (jina-embeddings-v2-base-code) have other tensors and are refused by these.
+Günther et al. 2023. The network is defined by the authors' own code, which is not part of transformers; the oracle is
+transformers' BertModel with attention and feed-forward parts replaced. The model for source code
+(jina-embeddings-v2-base-code) has other tensors, so it is refused.
 """
 
 import dataclasses
@@ -13,8 +14,9 @@ from xfm.hub.settings import Settings
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     c.only("position_embedding_type", "alibi")
-    c.get(("max_position_embeddings", "emb_pooler"))  # no table has that length; a sentence encoder's
+    c.get(("max_position_embeddings", "emb_pooler"))  # there is no table of positions; a sentence encoder's pooling
     return jina_bert.network(
         layers=c["num_hidden_layers"],
         width=c["hidden_size"],
@@ -34,7 +36,7 @@ KEYS = bert.KEYS | {
     "hidden_act": "heads/mlm/activation",
 }
 ELSEWHERE = ("embed/position", "layer/1/")
-NAMES = {place: name for place, name in bert.NAMES.items() if not place.startswith(ELSEWHERE)} | {
+NAMES = {path: name for path, name in bert.NAMES.items() if not path.startswith(ELSEWHERE)} | {
     "layer/1/part/gate": At("encoder.layer.{}.mlp.gated_layers", part=(0, 2)),
     "layer/1/part/up": At("encoder.layer.{}.mlp.gated_layers", part=(1, 2)),
     "layer/1/part/down": "encoder.layer.{}.mlp.wo",

@@ -1,4 +1,4 @@
-"""ModernBERT and its relatives of the same layout: Ettin, GTE-ModernBERT, modernbert-embed, Granite's R2.
+"""ModernBERT and other models with its layout: Ettin, GTE-ModernBERT, modernbert-embed, Granite's R2.
 
 Warner et al. 2024; files as transformers' ModernBertModel and its heads write them, which are the oracle. Two
 generations of config.json are read: `global_attn_every_n_layers` with a rotary base for each kind of layer, and
@@ -12,7 +12,8 @@ from xfm.hub.family import Family, Files, Head
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
-# What the encoder does not need: a norm's that is another key's, a length that nothing has, training's, the heads'.
+# Keys that the encoder does not need: an epsilon (norm_eps is used), a length (there is no table of positions), and
+# those of training and of the heads.
 UNUSED = (
     "layer_norm_eps", "max_position_embeddings", "embedding_dropout", "mlp_dropout", "initializer_cutoff_factor",
     "sparse_prediction", "sparse_pred_ignore_index", "classifier_pooling", "classifier_activation",
@@ -20,8 +21,9 @@ UNUSED = (
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     c.get(UNUSED)
-    c.only("position_embedding_type", "absolute", "sans_pos", None)  # rotary, by whatever name
+    c.only("position_embedding_type", "absolute", "sans_pos", None)  # positions are rotary with any of these values
     return modernbert.network(
         width=c["hidden_size"],
         heads=c["num_attention_heads"],
@@ -36,6 +38,7 @@ def network(c: Settings) -> dict:
 
 
 def biases(c: Settings) -> dict:
+    """Which kinds of layers have biases."""
     keys = dict(
         norm="norm_bias", attention="attention_bias", ffn="mlp_bias", head="classifier_bias", vocab="decoder_bias"
     )
@@ -43,6 +46,7 @@ def biases(c: Settings) -> dict:
 
 
 def windows(c: Settings) -> list[int | None]:
+    """The attention window of each layer in tokens; None for global attention."""
     layers, window = c["num_hidden_layers"], c.get("local_attention", 128)
     every, types = c.get("global_attn_every_n_layers", 3), c.get("layer_types")
     if types is None:
@@ -50,13 +54,14 @@ def windows(c: Settings) -> list[int | None]:
     known = {"full_attention": None, "sliding_attention": window}
     if len(types) != layers or not set(types) <= set(known):
         raise XfmError(
-            f"{c.path} sets layer_types to {types!r}; for its {layers} layers each is {' or '.join(map(repr, known))}"
+            f"{c.path} sets layer_types to {types!r}; it must have {' or '.join(map(repr, known))} for each of the "
+            f"{layers} layers"
         )
     return [known[kind] for kind in types]
 
 
 def thetas(c: Settings) -> tuple[float, float]:
-    """Rotary bases of layers without and with a window."""
+    """The rotary bases of layers with global attention and of layers with a window."""
     full = c.get("global_rope_theta", modernbert.GLOBAL)
     old = {"full_attention": full, "sliding_attention": c.get("local_rope_theta", modernbert.LOCAL) or full}
     new = c.get("rope_parameters") or {}
@@ -65,19 +70,23 @@ def thetas(c: Settings) -> tuple[float, float]:
 
 
 def layer_before(c: Settings) -> dict:
-    """The layer that stands before each head's last."""
+    """The fields of the dense layer before the last layer of each head."""
     norm = dict(kind="layernorm", eps=c.get("norm_eps", 1e-5), bias=biases(c)["norm"])
     return dict(activation=c.choose("classifier_activation", ACTIVATIONS, "gelu"), bias=biases(c)["head"], norm=norm)
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     table = {True: "tied", False: "own"}[c.get("tie_word_embeddings", True)]
     head = dict(kind="mlm", vocab=c["vocab_size"], table=table, bias=biases(c)["vocab"])
     return dict(kind="dense", head=head, **layer_before(c))
 
 
 def classification(cls: str, classes: int | None = None):
-    """cls: the pool that takes the class token."""
+    """From config.json to the spec of a classification head.
+
+    cls: the kind of pool for the value "cls".  classes: their number; if None, that in config.json.
+    """
 
     def spec(c: Settings) -> dict:
         pool = c.choose("classifier_pooling", {"cls": cls, "mean": "mean"}, "cls")
@@ -88,26 +97,29 @@ def classification(cls: str, classes: int | None = None):
 
 
 def tagging(c: Settings) -> dict:
+    """The spec of the head that classifies tokens."""
     return dict(kind="dense", head=dict(kind="tagging", classes=len(c.labels)), **layer_before(c))
 
 
 def span(c: Settings) -> dict:
+    """The spec of the head that finds answer spans."""
     return dict(kind="dense", head=dict(kind="span"), **layer_before(c))
 
 
 def kinds(spec) -> list:
-    """Of each layer's attention, from its kind in config.json to it."""
+    """For each layer, the name in config.json of its kind of attention, and the spec of the attention."""
     mixers = keys.parts(spec)[::2]
     return [("full_attention" if mixer["window"] is None else "sliding_attention", mixer) for mixer in mixers]
 
 
 def of_head(spec, field: str):
-    """What the layer before a head's last has, if there is a head."""
+    """A field of the dense layer before the last layer of the first head; None if there is no head."""
     before = [head if head["kind"] == "dense" else head["pool"] for head in spec.get("heads", {}).values()]
     return next((one[field] for one in before), None)
 
 
 def pooling(spec) -> str | None:
+    """The value of classifier_pooling; None if there is no classification head."""
     found = (keys.at(spec, f"heads/{head}/pool/pool/kind") for head in ("label", "choice"))
     return next(({"mean": "mean"}.get(kind, "cls") for kind in found if kind), None)
 

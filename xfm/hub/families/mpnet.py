@@ -1,4 +1,4 @@
-"""MPNet, all-mpnet-base-v2 among its checkpoints: a relative bias shared by all layers, positions after the padding.
+"""MPNet (such as all-mpnet-base-v2): a relative bias shared by all layers, and positions counted from the padding id.
 
 Song et al. 2020; files as transformers' MPNetModel and its heads write them, which are the oracle.
 """
@@ -11,21 +11,22 @@ from xfm.hub.families import bert, roberta
 from xfm.hub.family import Calling, Family, Files
 from xfm.hub.settings import Settings
 
-PADDING = 1  # whatever pad_token_id says
-BUCKETS = 32  # that distances fall into, whatever rows the table has
+PADDING = 1  # the padding id from which positions are counted; the reference ignores pad_token_id
+BUCKETS = 32  # of distances; the reference ignores relative_attention_num_buckets, except for the size of the table
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     if (rows := c.get("relative_attention_num_buckets", BUCKETS)) != BUCKETS:
         raise XfmError(
-            f"{c.path} sets relative_attention_num_buckets to {rows!r}; distances fall into {BUCKETS} always"
+            f"{c.path} sets relative_attention_num_buckets to {rows!r}; this family always has {BUCKETS} buckets"
         )
     return mpnet.network(
         **bert.sizes(c),
     ) | {"heads": {}}
 
 
-KEYS = {key: place for key, place in roberta.KEYS.items() if key != "type_vocab_size"} | {
+KEYS = {key: path for key, path in roberta.KEYS.items() if key != "type_vocab_size"} | {
     "relative_attention_num_buckets": "position/buckets"
 }
 NAMES = {

@@ -1,7 +1,7 @@
 """NomicBERT: nomic-embed-text v1 and v1.5, nomic-bert-2048, CodeRankEmbed.
 
-Nussbaum et al. 2024. Two generations of files hold the same tensors under nearly the same names: those of the model's
-own code (config.json with n_embd, n_head, …, prefix "bert.") and those that transformers writes, which is the oracle.
+Nussbaum et al. 2024. Two generations of files have the same tensors with nearly the same names: those of the authors'
+code (config.json with n_embd, n_head, …, prefix "bert.") and those of transformers, which is the oracle.
 """
 
 from xfm.configs.text import nomic_bert
@@ -13,7 +13,8 @@ from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 GATES = {"swiglu": "silu", "geglu": "gelu", "glu": "sigmoid"}
-# Lengths that nothing has, what training and the CUDA code need, and GPT-2's keys, which the older file inherits.
+# Keys that the network does not need: lengths (there is no table of positions), those of training and of the CUDA
+# code, and GPT-2's, which the older config.json inherits.
 UNUSED = (
     "max_position_embeddings", "n_positions", "resid_pdrop", "embd_pdrop", "attn_pdrop", "use_flash_attn",
     "fused_bias_fc", "fused_dropout_add_ln", "use_xentropy", "dense_seq_output", "summary_type", "summary_use_proj",
@@ -22,8 +23,9 @@ UNUSED = (
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     c.get(UNUSED)
-    c.get(("rotary_scaling_factor", "max_trained_positions"))  # `inputs` reads them
+    c.get(("rotary_scaling_factor", "max_trained_positions"))  # `inputs` checks them
     c.only("scale_attn_weights", True)
     c.only("rotary_emb_fraction", 1.0)
     heads, pairs = c[("num_attention_heads", "n_head")], {False: "halves", True: "neighbours"}
@@ -54,12 +56,13 @@ def network(c: Settings) -> dict:
 
 
 def vocab(c: Settings) -> int:
-    """Rows of the table, which the older code rounds up."""
+    """The number of rows of the embedding table, which the older code rounds up."""
     multiple = c.get("pad_vocab_size_multiple") or 1
     return -(-c["vocab_size"] // multiple) * multiple
 
 
 def activation(c: Settings) -> str:
+    """xfm's name of the gate's activation."""
     if c.get("activation_function") is None:
         return c.choose("hidden_act", ACTIVATIONS, "silu")
     c.get("hidden_act")
@@ -67,12 +70,14 @@ def activation(c: Settings) -> str:
 
 
 def eps(c: Settings) -> float:
+    """The epsilon of layer normalisation."""
     return c.get(("layer_norm_eps", "layer_norm_epsilon"), 1e-12)
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     c.only("tie_word_embeddings", True)
-    older = c.get("activation_function")  # its head has a bias where its feed-forward parts have one
+    older = c.get("activation_function")  # in older files the head has a bias if feed-forward parts have one
     bias = True if older is None else c.get("mlp_fc1_bias", False)
     act = activation(c) if older in (None, "swiglu") else "gelu"
     norm = dict(kind="layernorm", eps=eps(c))
@@ -80,12 +85,12 @@ def mlm(c: Settings) -> dict:
 
 
 def inputs(c: Settings, input_ids, attention_mask, token_type_ids, position_ids):
-    """`counted`; refuses rows so long that the older code would turn at another base."""
+    """The batch of `counted`. Raises XfmError for rows so long that the authors' code would change the rotary base."""
     length, factor, trained = input_ids.shape[1], c.get("rotary_scaling_factor"), c.get("max_trained_positions", 2048)
     if factor is not None and length > trained:
         raise XfmError(
-            f"{c.path} sets rotary_scaling_factor to {factor}, which rows of more than {trained} tokens need and xfm "
-            f"does not have; these have {length}"
+            f"{c.path} sets rotary_scaling_factor to {factor}, which changes rows of more than {trained} tokens and is "
+            f"not in xfm; give shorter rows than {length}"
         )
     return counted(c, input_ids, attention_mask, token_type_ids, position_ids)
 
@@ -144,7 +149,7 @@ FAMILY = Family(
     },
     files=Files(
         renames=((r"^bert\.", ""),),
-        ignored={r".*rotary_emb\.inv_freq": "it follows from the base"},
+        ignored={r".*rotary_emb\.inv_freq": "it is computed from the base of rotary positions"},
         buffers={r".*rotary_emb\.inv_freq": buffers.frequencies},
         tied={
             "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",

@@ -1,8 +1,8 @@
 """Nyströmformer. Xiong et al. 2021; files as transformers' NystromformerModel and its heads write them, the oracle.
 
-Where config.json has as many landmarks as tokens (the published checkpoints do: 64 and 64), attention is exact. The
-reference's landmarks and convolutions read padding as text; here a text gives what it gives there without padding.
-The reference takes rows of exactly segment_means_seq_len tokens then, xfm any length.
+If config.json has as many landmarks as tokens (as the published checkpoints, with 64 and 64), attention is exact. With
+fewer, the reference's rows must have exactly segment_means_seq_len tokens; xfm's may have any length. The reference's
+landmarks and convolutions read padding as text; here a text has the result that the reference gives without padding.
 """
 
 from xfm.configs.text import nystromformer
@@ -11,10 +11,11 @@ from xfm.hub.families import bert, roberta
 from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.settings import ACTIVATIONS, Settings
 
-FIRST = 2  # the Hub's position of a text's first token
+FIRST = 2  # the Hub's number of the first position
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     c.only("inv_coeff_init_option", False)
     landmarks, tokens = c.get("num_landmarks", 64), c.get("segment_means_seq_len", 64)
     return nystromformer.network(
@@ -35,6 +36,7 @@ def network(c: Settings) -> dict:
 
 
 def length(spec) -> int:
+    """max_position_embeddings: the number of positions that tokens can have."""
     return spec["embed"]["position"]["length"] - FIRST
 
 
@@ -47,21 +49,24 @@ KEYS = bert.KEYS | {
 
 
 def activation(c: Settings) -> str:
+    """xfm's name of the activation."""
     return c.choose("hidden_act", ACTIVATIONS, "gelu_new")
 
 
 def eps(c: Settings) -> float:
+    """The epsilon of layer normalisation."""
     return c.get("layer_norm_eps", 1e-5)
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     return bert.mlm(c) | {"activation": activation(c), "norm": dict(kind="layernorm", eps=eps(c))}
 
 
 def from_two(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
-    """The batch of a family whose first position is 2."""
-    places = None if position_ids is None else position_ids - FIRST
-    return counted(c, input_ids, attention_mask, token_type_ids, places)
+    """The batch of a family whose first position has the number 2 in the Hub's position_ids."""
+    positions = None if position_ids is None else position_ids - FIRST
+    return counted(c, input_ids, attention_mask, token_type_ids, positions)
 
 
 LABELS = Head("label", lambda c: roberta.classification(activation(c))(c), roberta.LABEL_NAMES)
@@ -74,8 +79,9 @@ FAMILY = Family(
     keys=KEYS,
     classes="Nystromformer",
     near={
-        "start": "the inverse of the landmarks' attention was begun from each text, and is from the batch",
-        "texts": "rows held any number of texts, and hold one",
+        "start": "in training, the iteration for the inverse of the landmarks' attention began anew for each text; "
+        "the Hub's code has one start for the whole batch",
+        "texts": "in training, rows had any number of texts; for the Hub's code they have one",
     },
     network=network,
     names=bert.NAMES | {"layer/0/part/conv": "encoder.layer.{}.attention.self.conv.weight"},

@@ -13,7 +13,8 @@ from xfm.hub.settings import ACTIVATIONS, Settings
 
 
 def network(c: Settings) -> dict:
-    for key in ("layerdrop", "init_std", "output_past"):  # training's
+    """The spec of the network that config.json describes, without heads."""
+    for key in ("layerdrop", "init_std", "output_past"):  # only matter in training
         c.get(key)
     c.only("layer_norm_elementwise_affine", True)
     width, before = c["hidden_size"], c.get("do_layer_norm_before", True)

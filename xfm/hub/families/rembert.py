@@ -1,7 +1,7 @@
 """RemBERT. Chung et al. 2021; files as transformers' RemBertModel and its heads write them, which are the oracle.
 
-The published checkpoint is for fine-tuning and has no output embedding; one that has it loads as a masked language
-model too.
+The published checkpoint is for fine-tuning and has no output embedding; a checkpoint that has it is also loaded as a
+masked language model.
 """
 
 from xfm.configs.text import rembert
@@ -11,7 +11,8 @@ from xfm.hub.settings import Settings
 
 
 def network(c: Settings) -> dict:
-    c.get(("output_embedding_size", "classifier_dropout_prob"))  # the head's, and training's
+    """The spec of the network that config.json describes, without heads."""
+    c.get(("output_embedding_size", "classifier_dropout_prob"))  # only matter to the head and in training
     return rembert.network(
         **bert.sizes(c),
         inputs=c["input_embedding_size"],
@@ -21,6 +22,7 @@ def network(c: Settings) -> dict:
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     c.only("tie_word_embeddings", False)
     norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-12))
     head = dict(kind="mlm", vocab=c["vocab_size"], table="own", activation=bert.activation(c), norm=norm)

@@ -1,4 +1,4 @@
-"""RoBERTa and those of its layout: XLM-RoBERTa (and multilingual-e5, bge-m3), CamemBERT, DistilRoBERTa.
+"""RoBERTa and other models with its layout: XLM-RoBERTa (and multilingual-e5, bge-m3), CamemBERT, DistilRoBERTa.
 
 Liu et al. 2019; files as transformers' RobertaModel and its heads write them, which are the oracle.
 """
@@ -15,6 +15,7 @@ from xfm.hub.settings import Settings
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     return roberta.network(
         **bert.sizes(c),
         types=bert.types(c),
@@ -23,17 +24,19 @@ def network(c: Settings) -> dict:
 
 
 def padding(c: Settings) -> int:
-    """The id of the padding token, from which places are counted on."""
+    """The id of the padding token, from which the Hub counts positions. Raises XfmError if it is not a number."""
     pad = c.get("pad_token_id", 1)
     if not isinstance(pad, int) or pad < 0:
-        raise XfmError(f"{c.path} sets pad_token_id to {pad!r}; positions of this family are counted from a number")
+        raise XfmError(
+            f"{c.path} sets pad_token_id to {pad!r}; this family counts positions from it, so it must be a number"
+        )
     return pad
 
 
 def after_padding(c: Settings, input_ids, attention_mask, token_type_ids, position_ids, pad=None) -> Batch:
     """The batch of a family whose positions count the tokens of a row that are not the padding token.
 
-    The Hub's position of the first of them is pad + 1, xfm's is 0; the padding token itself stands one before.
+    The first of them has position pad + 1 in the Hub's numbering and 0 in xfm's; padding tokens have pad and -1.
     """
     pad = padding(c) if pad is None else pad
     if position_ids is None:
@@ -43,11 +46,15 @@ def after_padding(c: Settings, input_ids, attention_mask, token_type_ids, positi
 
 
 def mlm(c: Settings, factor: int | None = None) -> dict:
+    """The spec of the head that predicts masked tokens.  factor: as in `bert.mlm`."""
     return bert.mlm(c, factor) | {"activation": "gelu"}
 
 
 def classification(activation: str):
-    """The spec of a head of two layers on the first token."""
+    """From config.json to the spec of a classification head with two layers on the first token.
+
+    activation: xfm's name of the first layer's activation.
+    """
     pool = dict(kind="dense", activation=activation)
     return lambda c: dict(kind="classification", classes=len(c.labels), pool=pool)
 
@@ -56,7 +63,7 @@ KEYS = bert.KEYS | {"pad_token_id": lambda spec: spec["embed"]["position"]["firs
 MLM_NAMES = {"dense": "lm_head.dense", "norm": "lm_head.layer_norm", "bias": "lm_head.bias"}
 UNTIED = {"table": "lm_head.decoder.weight", "bias": "lm_head.decoder.bias"}
 LABEL_NAMES = {"pool/dense": "classifier.dense", "out": "classifier.out_proj"}
-# One layer only: named to the parameter, since the names of LABEL_NAMES begin alike.
+# For heads of one layer. The rows name parameters, not modules, since names in LABEL_NAMES have the same prefix.
 ONE_LAYER = {"out/kernel": "classifier.weight", "out/bias": "classifier.bias"}
 TASKS = bert.TASKS | {
     "sequence_classification": Head("label", classification("tanh"), LABEL_NAMES),

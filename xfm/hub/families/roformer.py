@@ -1,7 +1,8 @@
 """RoFormer. Su et al. 2021; files as transformers' RoFormerModel and its heads write them, which are the oracle.
 
-The file's table of sines holds what follows from place and width, so it is not read, and written as there. Its multiple
-choice takes a row's last token, be it padding; here it is the last that is none.
+The files have a table of sines, which follows from positions and width. It is not read, but it is written.
+The reference's head of multiple choice pools the last token of a row, even if it is padding; here it is the last token
+that is not padding.
 """
 
 import numpy as np
@@ -12,12 +13,13 @@ from xfm.hub.families import bert
 from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import Settings
 
-PLACES = 1536  # that the table has where config.json is silent
+POSITIONS = 1536  # rows of the table of sines if config.json does not say
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     width, factor = c["hidden_size"], c.get("embedding_size")
-    c.get("max_position_embeddings")  # rows of a table that nothing needs
+    c.get("max_position_embeddings")  # rows of the table of sines, which the network does not need
     return roformer.network(
         layers=c["num_hidden_layers"],
         width=width,
@@ -33,14 +35,17 @@ def network(c: Settings) -> dict:
 
 
 def mlm(c: Settings) -> dict:
+    """The spec of the head that predicts masked tokens."""
     return bert.mlm(c, c.get("embedding_size"))
 
 
 def labels(c: Settings) -> dict:
+    """The spec of the classification head."""
     return dict(kind="classification", classes=len(c.labels), pool=dict(kind="dense", activation=bert.activation(c)))
 
 
 def choice(c: Settings) -> dict:
+    """The spec of the head of multiple choice: one score per text, from its last token."""
     c.only("summary_type", "last")
     c.only("summary_use_proj", False, None)
     return dict(kind="classification", classes=1, pool=dict(kind="last"))
@@ -53,20 +58,21 @@ KEYS = bert.KEYS | {
 
 
 def sines(c: Settings) -> dict[str, np.ndarray]:
-    """The table of a file: of each place the sines of its angles, then the cosines."""
+    """The file's table: a row for each position, with the sines of its angles followed by the cosines."""
     width = c["hidden_size"] // c["num_attention_heads"]
     wavelengths = np.power(10_000, np.arange(0, width, 2) / width)
-    angles = np.arange(c.get("max_position_embeddings", PLACES))[:, None] / wavelengths
+    angles = np.arange(c.get("max_position_embeddings", POSITIONS))[:, None] / wavelengths
     table = np.concatenate([np.sin(angles), np.cos(angles)[:, : width // 2]], axis=1)
     return {"encoder.embed_positions.weight": table.astype(np.float32)}
 
 
 def as_computed(c: Settings, spec, array: np.ndarray) -> bool:
+    """A check for the table of sines."""
     (table,) = sines(c).values()
     return buffers.leading(array, table)
 
 
-NAMES = {place: name for place, name in bert.NAMES.items() if place != "embed/position"}
+NAMES = {path: name for path, name in bert.NAMES.items() if path != "embed/position"}
 
 FAMILY = Family(
     model_type="roformer",
@@ -94,7 +100,7 @@ FAMILY = Family(
     },
     files=Files(
         constants=sines,
-        ignored={r"encoder\.embed_positions\.weight": "it holds the sines and cosines of places"},
+        ignored={r"encoder\.embed_positions\.weight": "it is a table of sines and cosines"},
         buffers={r"encoder\.embed_positions\.weight": as_computed},
         tied=bert.FAMILY.files.tied,
     ),

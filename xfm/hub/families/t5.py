@@ -1,6 +1,6 @@
-"""The encoders of T5, mT5, ByT5 and umT5, from their own files or from those of the whole encoder and decoder.
+"""The encoders of T5, mT5, ByT5 and umT5, from files of the encoder alone or of encoder and decoder.
 
-Raffel et al. 2020; the oracle is transformers' T5EncoderModel (MT5, UMT5). What the decoder has in a file stays there.
+Raffel et al. 2020; the oracle is transformers' T5EncoderModel (MT5, UMT5). The decoder is not loaded.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from xfm.hub import keys
 from xfm.hub.family import Family, Files, Head
 from xfm.hub.settings import ACTIVATIONS, Settings
 
-# Keys of the decoder, of the task, or that repeat others.
+# Keys of the decoder or of the task, and keys that repeat others.
 ASIDE = (
     "is_encoder_decoder",
     "num_decoder_layers",
@@ -24,13 +24,20 @@ ASIDE = (
 
 
 def network(c: Settings, ffn: str = "relu", table: str = "one") -> dict:
-    """ffn: what the family has where config.json is silent.  table: of distances, for all layers or for each."""
+    """The spec of the network that config.json describes, without heads.
+
+    ffn: feed_forward_proj if config.json does not set it.
+    table: "one" table of distances for all layers, or one for "each".
+    Raises XfmError for activations that xfm does not have.
+    """
     for key in ASIDE:
         c.get(key)
     ffn = c.get("feed_forward_proj", ffn)
     *gated, activation = ffn.split("-")
     if gated not in ([], ["gated"]):
-        raise XfmError(f"{c.path} sets feed_forward_proj to {ffn!r}; it is an activation's name or 'gated-' with one")
+        raise XfmError(
+            f"{c.path} sets feed_forward_proj to {ffn!r}; it must be an activation, or 'gated-' and an activation"
+        )
     activation = "gelu_new" if ffn == "gated-gelu" else activation
     c.only("is_gated_act", bool(gated))
     c.only("dense_act_fn", activation)
@@ -53,12 +60,13 @@ def network(c: Settings, ffn: str = "relu", table: str = "one") -> dict:
 
 
 def of_distances(field: str):
-    """Of the table of distances, which all layers share or each has."""
-    places = (f"position/{field}", f"pattern/0/position/{field}")
-    return lambda spec: next((value for value in (keys.at(spec, place) for place in places) if value), None)
+    """From the spec to a field of the table of distances, which all layers share or each layer has."""
+    paths = (f"position/{field}", f"pattern/0/position/{field}")
+    return lambda spec: next((value for value in (keys.at(spec, path) for path in paths) if value), None)
 
 
 def feed_forward(spec) -> str:
+    """The value of feed_forward_proj."""
     ffn = spec["pattern"][1]
     name = keys.HUB_ACTIVATIONS[ffn["activation"]]
     if ffn["kind"] == "mlp":
@@ -116,7 +124,7 @@ FAMILY = Family(
     },
     files=Files(
         wholes=("ForConditionalGeneration", "Model"),
-        ignored={r"decoder\..*": "it is the decoder's", r"lm_head\.weight": "the decoder predicts with it"},
+        ignored={r"decoder\..*": "it belongs to the decoder", r"lm_head\.weight": "it is the decoder's output layer"},
         tied={"encoder.embed_tokens.weight": "shared.weight"},
     ),
 )

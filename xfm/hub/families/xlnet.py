@@ -1,13 +1,14 @@
 """XLNet. Yang et al. 2019; files as transformers' XLNetModel and its heads write them, which are the oracle.
 
-Beside the ids it takes the Hub's perm_mask [B T T], target_mapping [B K T] (one place per row of it, none twice) and,
-for the beam search over answers, p_mask [B T]. With target_mapping the outputs are those of the places it names, and
-hidden_states hold both streams by turns, as there. A memory (`mems`, `use_mems`) is refused, and so are position_ids.
+In addition to the usual inputs it takes the Hub's perm_mask [B T T], target_mapping [B K T] (each row of it is one
+position, and no position occurs twice) and, for the beam search over answers, p_mask [B T]. With target_mapping the
+outputs are those at its positions, and hidden_states alternate between the two streams, as in the reference. A memory
+(`mems`, `use_mems`) and position_ids are refused.
 
-Where the reference reads padding, xfm does not: `summary_type` "last" takes the last real token and "first" the first
-(which are the reference's where padding is left or right of the text), "mean" the mean over real tokens; answers are
-sought among real tokens, as with a p_mask over padding there; a token to which perm_mask shows nothing, asked about,
-gathers nothing where the reference has the mean of the row.
+Unlike the reference, xfm never reads padding. `summary_type` "last" pools the last real token and "first" the first
+(the same as in the reference if padding is only on the left or on the right, respectively), and "mean" averages real
+tokens. Answers are searched among real tokens, as with a p_mask over padding in the reference. If perm_mask hides every
+token from a predicted position, attention returns zeros there; in the reference it returns the mean of the row.
 """
 
 from typing import Any
@@ -21,7 +22,7 @@ from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
-# Of memory, of a conversion that unties what some training tied, and of heads, which read theirs again.
+# Keys of the memory, of a conversion from tied to untied biases, and of heads, which check them.
 ASIDE = """
     mem_len reuse_len use_mems use_mems_eval use_mems_train untie_r start_n_top end_n_top bi_data
     summary_type summary_use_proj summary_activation summary_last_dropout summary_first_dropout summary_proj_to_labels
@@ -29,6 +30,7 @@ ASIDE = """
 
 
 def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
     for key in ASIDE:
         c.get(key)
     mask = c.choose("attn_type", {"bi": "full", "uni": "causal"}, "bi")
@@ -60,34 +62,48 @@ def inputs(
     target_mapping=None,
     p_mask=None,
 ) -> Batch:
-    """The batch of a family that counts distances: with what is unseen, asked, barred and read backwards."""
+    """The batch of a family with relative positions.
+
+    Beside the usual arrays it has `unseen` (perm_mask), `asked` (the positions of target_mapping), `barred` (p_mask)
+    and `backward` (which rows are read backwards), if they are given.
+    Raises XfmError for position_ids, and for an odd number of rows if half of them are read backwards.
+    """
     if position_ids is not None:
-        raise XfmError("xlnet counts distances and takes no position_ids; leave them out")
+        raise XfmError("xlnet has relative positions and takes no position_ids; leave them out")
     batch = counted(c, input_ids, attention_mask, token_type_ids, None)
     rows = len(input_ids)
     if c.get("bi_data", False):
         if rows > 1 and rows % 2:
-            raise XfmError(f"{c.path} sets bi_data: half of the rows are read backwards, and {rows} have no half")
+            raise XfmError(
+                f"{c.path} sets bi_data, with which half of the rows are read backwards; {rows} rows have no half"
+            )
         batch["backward"] = np.arange(rows) * 2 >= max(rows, 2)
     if perm_mask is not None:
         batch["unseen"] = np.asarray(perm_mask) > 0
     if target_mapping is not None:
-        batch["asked"] = places(np.asarray(target_mapping))
+        batch["asked"] = positions_of(np.asarray(target_mapping))
     if p_mask is not None:
         batch["barred"] = np.asarray(p_mask) > 0
     return {name: np.asarray(value, np.int32) for name, value in batch.items()}
 
 
-def places(mapping: np.ndarray) -> np.ndarray:
-    """The place [B K] that each row of a target_mapping [B K T] names; XfmError where it names none of its own."""
+def positions_of(mapping: np.ndarray) -> np.ndarray:
+    """The position [B K] that each row of a target_mapping [B K T] selects.
+
+    Raises XfmError if a row does not select exactly one, or if two rows select the same.
+    """
     taken = mapping.sum(axis=1) if mapping.size else np.zeros(1)
     if not (np.isin(mapping, (0, 1)).all() and (mapping.sum(axis=-1) == 1).all() and (taken <= 1).all()):
-        raise XfmError("target_mapping is 1 at one token in each of its rows, at no token twice, and 0 elsewhere")
+        raise XfmError("target_mapping must be 1 at one token in each row, another token in each, and 0 elsewhere")
     return mapping.argmax(axis=-1)
 
 
 def streams(batch: Batch, out: dict[str, Any]) -> dict[str, Any]:
-    """With questions, the hidden states of the reference: theirs at the end, and both streams by turns on the way."""
+    """The network's outputs as the reference returns them.
+
+    If the batch has positions to predict, the last hidden state is that of these positions, and hidden_states alternate
+    between the two streams.
+    """
     if "asked" not in batch:
         return out
     T = batch["tokens"].shape[1]
@@ -96,12 +112,16 @@ def streams(batch: Batch, out: dict[str, Any]) -> dict[str, Any]:
 
 
 def lm(c: Settings) -> dict:
+    """The spec of the head that predicts tokens."""
     c.only("tie_word_embeddings", True)
     return dict(kind="mlm", vocab=c[("vocab_size", "n_token")])
 
 
 def summary(classes: int | None = None):
-    """The spec of a head on one vector for the text, with so many classes or as many as config.json names."""
+    """From config.json to the spec of a classification head on one pooled vector.
+
+    classes: their number; if None, that in config.json.
+    """
 
     def of(c: Settings) -> dict:
         kinds = {"last": "last", "cls_index": "last", "first": "first", "mean": "mean"}
@@ -119,7 +139,7 @@ def summary(classes: int | None = None):
 
 
 def summary_of(spec) -> dict[str, Any]:
-    """The keys of `summary` for the pool of a head on one vector; none where there is no such head."""
+    """The keys of config.json that `summary` reads, for the classification head of a spec; empty if it has none."""
     pool = keys.at(spec, "heads/label/pool") or keys.at(spec, "heads/choice/pool")
     if pool is None:
         return {}
@@ -151,12 +171,13 @@ KEYS = {
 
 
 def beam(c: Settings) -> dict:
+    """The spec of the head that finds answer spans by beam search."""
     norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-12))
     return dict(kind="span_beam", starts=c.get("start_n_top", 5), ends=c.get("end_n_top", 5), norm=norm)
 
 
 def whole(name: str, *axes: int) -> At:
-    """A tensor of the attention, which has its axes apart."""
+    """A row for a tensor of the attention, whose head axis is not flattened.  axes: the file's axes in xfm's order."""
     return At(f"layer.{{}}.rel_attn.{name}", axes=axes)
 
 

@@ -1,1 +1,1 @@
-"""Checkpoints in the format of sentence-transformers: from texts to vectors."""
+"""Sentence encoders in the format of sentence-transformers, which turn texts into vectors."""

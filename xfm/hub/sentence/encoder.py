@@ -1,7 +1,7 @@
-"""Sentence encoders: a checkpoint, a pooling and what follows it, as sentence-transformers keeps them.
+"""Sentence encoders: a checkpoint, a pooling and further modules, in the format of sentence-transformers.
 
-Reimers, Gurevych 2019, "Sentence-BERT". Texts are sorted by length and packed several to a row, so that a network is
-compiled for a few shapes only and computes little padding.
+Reimers, Gurevych 2019, "Sentence-BERT". Texts are sorted by length and packed, several to a row, so that the network is
+compiled for only a few shapes and computes little padding.
 """
 
 import dataclasses
@@ -29,22 +29,23 @@ Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Vectors = Num[np.ndarray, "N D"]
 
 CHUNK = 4096  # texts that are tokenised, sorted and packed together
-CHARACTERS = 8_000_000  # or fewer, if they are long
-CACHED = 1024  # tokens of a batch on a CPU, at most; 4096 cost 1.4 times the time with MiniLM
-AHEAD = 3  # batches under way while their results are awaited
-# Layers that see a token's own text only, at its own distances, so that packed equals separate.
+CHARACTERS = 8_000_000  # the most characters of a chunk, which has fewer texts if they are long
+CACHED = 1024  # the most tokens of a batch on a CPU; 4096 take 1.4 times as long with MiniLM
+AHEAD = 3  # batches that are dispatched before the first result is awaited
+# Kinds of parts for which a text has the same result in a packed row as in one of its own, and the slots asked about.
 SLOTS_THAT_MIX = ("embed", "mixer", "ffn", "sight", "residual")
 PACKED = {("embed", "tokens"), ("mixer", "attention"), ("ffn", "mlp"), ("ffn", "glu"), ("residual", "plain")}
 
 
 @dataclasses.dataclass
 class SentenceEncoder:
-    """`encoder.encode(texts)` -> vectors [N D].
+    """A sentence encoder: `encoder.encode(texts)` returns vectors [N D].
 
-    checkpoint: whose tokens are pooled.  modules: pooling, what follows it, and where it came from.
-    prompts: by name, put before each text.  default_prompt_name: which one if none is named.
-    similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".  max_seq_length: tokens of a text that are read.
-    truncate_dim: how many of the numbers of a vector are kept; all if None.
+    checkpoint: the network whose outputs are pooled.  modules: the pooling, the modules after it, and their settings.
+    prompts: name -> prefix of a text.  default_prompt_name: the prompt to use if none is named; None for no prompt.
+    similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan".
+    max_seq_length: the number of tokens to which texts are truncated; None for no limit.
+    truncate_dim: how many of the first numbers of a vector are kept; None for all.
     """
 
     checkpoint: Checkpoint
@@ -64,26 +65,27 @@ class SentenceEncoder:
 
     @property
     def tokenizer(self):
+        """The checkpoint's tokeniser."""
         return self.checkpoint.tokenizer
 
     @cached_property
     def width(self) -> int:
-        """D of the vectors, before any truncation; XfmError where the modules do not fit each other."""
+        """D of the vectors, before any truncation. Raises XfmError if the widths of the modules do not fit."""
         width = self.checkpoint.network.width * len(self.modules.pooling.modes)
         for step in self.modules.steps:
             takes, gives = step.widths or (width, width)
             if takes != width:
                 raise XfmError(
-                    f"a {type(step).__name__} of {self.modules.encoder} takes {takes} numbers and is given {width}"
+                    f"a {type(step).__name__} of {self.modules.encoder} takes {takes} numbers, but is given {width}"
                 )
             width = gives
         return width
 
     def width_of(self, truncate_dim: int | None = None) -> int:
-        """D of the vectors that `encode` gives."""
+        """D of the vectors that `encode` returns, with this `truncate_dim` or, if None, the encoder's own."""
         dim = self.truncate_dim if truncate_dim is None else truncate_dim
         if dim is not None and dim < 1:
-            raise XfmError(f"truncate_dim is 1 or more, not {dim}")
+            raise XfmError(f"truncate_dim is {dim}; it must be 1 or more")
         return self.width if dim is None else min(dim, self.width)
 
     def encode(
@@ -97,14 +99,16 @@ class SentenceEncoder:
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
     ) -> Vectors | Num[np.ndarray, "D"]:
-        """The vectors of texts, in their order; of one text, one vector.
+        """The vectors of texts [N D], in the same order; for a single text, its vector [D].
 
-        prompt: goes before each text; prompt_name: one of `prompts` instead.
-        batch_size: rows of 128 tokens, or as many tokens in longer rows, that are computed at once; at most, since a
-        CPU takes fewer.
-        normalize_embeddings: to length 1.  truncate_dim: keep so many numbers of each, before that.
-        precision: "int8" and "uint8" take their range from these very vectors, so compare them with each other only;
-        "binary" and "ubinary" keep the signs, eight to a byte.
+        prompt: a prefix for each text.  prompt_name: in place of `prompt`, a name in `prompts`.
+        batch_size: the number of rows of 128 tokens (or as many tokens in longer rows) that are computed at once; a CPU
+        computes fewer.
+        normalize_embeddings: whether vectors are scaled to length 1.
+        truncate_dim: how many of the first numbers of each vector are kept, before normalisation.
+        precision: "int8" and "uint8" quantise to the range of these vectors, so they can only be compared with each
+        other; "binary" and "ubinary" keep only the signs, eight in a byte.
+        Raises XfmError for a value that is not text, for a text without tokens, and for names that do not exist.
         """
         one = isinstance(sentences, str)
         texts = [sentences] if one else list(sentences)
@@ -124,11 +128,11 @@ class SentenceEncoder:
         return vectors[0] if one else vectors
 
     def encode_query(self, sentences: str | Sequence[str], **more: Any) -> Vectors:
-        """`encode` with the prompt "query", where there is one and no other is given."""
+        """`encode` with the prompt "query", if the encoder has it and no prompt is given."""
         return self.encode(sentences, **self._prompted(more, ("query",)))
 
     def encode_document(self, sentences: str | Sequence[str], **more: Any) -> Vectors:
-        """`encode` with the prompt "document", "passage" or "corpus", where there is one and no other is given."""
+        """`encode` with the prompt "document", "passage" or "corpus", if the encoder has it and no prompt is given."""
         return self.encode(sentences, **self._prompted(more, ("document", "passage", "corpus")))
 
     def stream(
@@ -141,9 +145,12 @@ class SentenceEncoder:
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
     ) -> Iterator[Float[np.ndarray, "n D"]]:
-        """The vectors of any number of texts, some at a time and in order, in bounded memory."""
+        """The vectors of any number of texts, in blocks [n D] and in the same order, with bounded memory.
+
+        Arguments and errors as in `encode`.
+        """
         if batch_size < 1:
-            raise XfmError(f"batch_size is 1 or more, not {batch_size}")
+            raise XfmError(f"batch_size is {batch_size}; it must be 1 or more")
         prompt = self._prompt(prompt_name, prompt)
         dim = self.width_of(truncate_dim)
         skip = self._prompt_tokens(prompt)
@@ -157,17 +164,17 @@ class SentenceEncoder:
     def similarity(
         self, embeddings1: Num[np.ndarray, "*N D"], embeddings2: Num[np.ndarray, "*M D"]
     ) -> Float[np.ndarray, "N M"]:
-        """How alike each vector of the first is to each of the second, by `similarity_fn_name`."""
+        """The similarity of each vector of the first argument to each of the second, by `similarity_fn_name`."""
         return SIMILARITIES[self.similarity_fn_name][0](_rows(embeddings1), _rows(embeddings2))
 
     def similarity_pairwise(
         self, embeddings1: Num[np.ndarray, "*N D"], embeddings2: Num[np.ndarray, "*N D"]
     ) -> Float[np.ndarray, "N"]:
-        """How alike each vector of the first is to that of the second in the same place."""
+        """The similarity of each vector of the first argument to the vector of the second with the same index."""
         return SIMILARITIES[self.similarity_fn_name][1](_rows(embeddings1), _rows(embeddings2))
 
     def save(self, path: str | Path) -> None:
-        """Writes the folder in the older layout, which every release of sentence-transformers reads."""
+        """Writes the encoder to a folder, in the older layout that every release of sentence-transformers reads."""
         self.checkpoint.save(path)
         settings = dict(
             prompts=self.prompts,
@@ -182,7 +189,7 @@ class SentenceEncoder:
     def _prompt(self, name: str | None, prompt: str | None) -> str:
         if prompt is not None:
             if name is not None:
-                raise XfmError(f"both prompt={prompt!r} and prompt_name={name!r} are given; one of them is right")
+                raise XfmError(f"both prompt={prompt!r} and prompt_name={name!r} are given; leave out one of them")
             return prompt
         name = self.default_prompt_name if name is None else name
         if name is None:
@@ -196,7 +203,7 @@ class SentenceEncoder:
         return more
 
     def _prompt_tokens(self, prompt: str) -> int:
-        """How many tokens of each text are the prompt's and left out of the pooling."""
+        """The number of tokens at the beginning of each text that belong to the prompt and are not pooled."""
         if not prompt or self.modules.pooling.prompt == "pooled":
             return 0
         ids = self.tokenizer.read(self.modules.taken(prompt), max_length=self.max_seq_length)[0][0]
@@ -227,7 +234,7 @@ class SentenceEncoder:
         return vectors
 
     def _laid(self, batch: Batch, ids: list[list[int]], types: list[list[int]]):
-        """The model's batch, which text of its row each token belongs to, and its place in it; all [rows, width]."""
+        """The model's batch, and the number of each token's text in its row and its position there; [rows width]."""
         sizes = np.array([len(one) for one in ids])
         packed = self._layout == "packed"
         rows, width = (len(ids), int(sizes.max())) if packed else (batch.rows, batch.width)
@@ -236,11 +243,11 @@ class SentenceEncoder:
         tokens, typed = np.full_like(mask, self.tokenizer.pad_token_id or 0), np.zeros_like(mask)
         tokens[mask > 0], typed[mask > 0] = _flat(ids, sizes), _flat(types, sizes)
         inputs = self.checkpoint.batch(tokens, mask, typed if self.tokenizer.types > 1 else None)
-        own = lay(batch, sizes, dict(text=np.repeat(batch.slot + 1, sizes), place=ramp(sizes)))
-        if packed:  # what each text has when it stands alone, moved to where it stands
+        own = lay(batch, sizes, dict(text=np.repeat(batch.slot + 1, sizes), position=ramp(sizes)))
+        if packed:  # the inputs of each text in a row of its own are moved to its cells in the packed rows
             inputs = lay(batch, sizes, {name: array[mask > 0] for name, array in inputs.items()})
             inputs["segments"] = own["text"]
-        return inputs, own["text"], own["place"]
+        return inputs, own["text"], own["position"]
 
     @cached_property
     def _layout(self) -> str:
@@ -259,9 +266,9 @@ class SentenceEncoder:
         return jax.jit(run, static_argnums=6)
 
 
-def _run(model, modes, params, steps, batch, text, place, skip, slots):
+def _run(model, modes, params, steps, batch, text, position, skip, slots):
     hidden = model.apply({"params": params}, batch)["hidden"]
-    vectors = pooled(hidden, text, place, slots, modes, skip)
+    vectors = pooled(hidden, text, position, slots, modes, skip)
     for step in steps:
         vectors = step(vectors)
     return vectors
@@ -270,34 +277,38 @@ def _run(model, modes, params, steps, batch, text, place, skip, slots):
 def sentence_encoder(
     source: str | Path | Checkpoint, *, revision: str | None = None, dtype: str | None = None
 ) -> SentenceEncoder:
-    """The sentence encoder in a folder or of that name on the Hub; mean pooling over any other checkpoint.
+    """The sentence encoder in a folder, or with that name on the Hub; for a checkpoint of another kind, one with mean
+    pooling (or, for a causal language model, with the last token's output).
 
-    Nothing of the checkpoint is executed. Raises XfmError for modules that xfm does not have, and as `load` does.
+    revision, dtype: as in `load`. No code of a checkpoint is executed. Raises XfmError for modules that xfm does not
+    have, and as `load` does.
     """
     checkpoint = source if isinstance(source, Checkpoint) else None
     folder = folder_of(source, revision) if checkpoint is None else checkpoint.folder
     modules = read_modules(folder)
     if checkpoint is None:
         checkpoint = load(modules.encoder, dtype=dtype)
-    told = modules.settings
+    given = modules.settings
     encoder = SentenceEncoder(
         checkpoint,
         modules,
-        prompts={name: text or "" for name, text in (told.get("prompts") or {}).items()},
-        default_prompt_name=told.get("default_prompt_name"),
-        similarity_fn_name=told.get("similarity_fn_name") or "cosine",
+        prompts={name: text or "" for name, text in (given.get("prompts") or {}).items()},
+        default_prompt_name=given.get("default_prompt_name"),
+        similarity_fn_name=given.get("similarity_fn_name") or "cosine",
         max_seq_length=longest(modules.max_length, checkpoint.tokenizer, checkpoint.config),
-        truncate_dim=told.get("truncate_dim"),
+        truncate_dim=given.get("truncate_dim"),
     )
-    encoder.width  # noqa: B018 (raises where the modules do not fit)
+    encoder.width  # noqa: B018 (raises if the modules do not fit)
     return encoder
 
 
 def longest(own: int | None, tokenizer: Any, config: Mapping[str, Any]) -> int | None:
-    """How many tokens of a text are read: the folder's own number, as far as there is a position for each.
+    """The number of tokens to which texts are truncated: the folder's own limit, but at most one per position.
 
-    Where it has none, the smaller of the tokeniser's and of config.json's max_position_embeddings, which
-    sentence-transformers takes even where the network has no table of positions.
+    Without a limit of its own it is the smaller one of the tokeniser's and of config.json's max_position_embeddings,
+    which sentence-transformers uses even if the network has no table of positions.
+
+    own: max_seq_length of the folder.  config: of config.json.  None if nothing limits it.
     """
     named = config.get("max_position_embeddings")
     limits = (own,) if own else (tokenizer.model_max_length, named if isinstance(named, int) and named > 0 else None)
@@ -305,16 +316,16 @@ def longest(own: int | None, tokenizer: Any, config: Mapping[str, Any]) -> int |
 
 
 def _tokens(batch_size: int) -> int:
-    """Of a batch: a CPU is fastest while the activations of a layer stay in its cache."""
+    """The number of tokens of a batch; on a CPU at most CACHED, so that a layer's activations fit its cache."""
     return min(batch_size * ROW, CACHED) if platform() == "cpu" else batch_size * ROW
 
 
 def _chunks(sentences: Iterable[str]) -> Iterator[list[str]]:
-    """Some texts at a time: CHUNK of them, or fewer with CHARACTERS in all."""
+    """The texts in lists of CHUNK, or fewer if they have more than CHARACTERS characters."""
     chunk, size = [], 0
     for i, text in enumerate(sentences):
         if not isinstance(text, str):
-            raise XfmError(f"a sentence is a text; number {i} of these is of type {type(text).__name__}")
+            raise XfmError(f"sentence {i} is of type {type(text).__name__}, where a text should be")
         chunk.append(text)
         size += len(text)
         if len(chunk) == CHUNK or size > CHARACTERS:
@@ -340,11 +351,14 @@ def _legal(what: str, name: str, legal: Iterable[str]) -> None:
 
 
 def _quantised(vectors: Vectors, dtype: type, lowest: int) -> Vectors:
-    """256 steps from the smallest to the largest value of each feature among these vectors; none of none."""
+    """Vectors in 256 levels between the smallest and the largest value that each feature has in them.
+
+    lowest: the number of the first level.  Raises XfmError for a single vector, which has no range.
+    """
     if not len(vectors):
         return vectors.astype(dtype)
     if len(vectors) < 2:
-        raise XfmError(f"{np.dtype(dtype).name} needs a range, which one vector does not have; encode more at once")
+        raise XfmError(f"{np.dtype(dtype).name} needs a range, which a single vector does not have; encode several")
     low, high = vectors.min(axis=0), vectors.max(axis=0)
     step = (high - low) / 255
     levels = np.clip(np.floor((vectors - low) / np.where(step == 0, 1, step)), 0, 255)
@@ -369,11 +383,11 @@ def _unit(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
 
 
 def _distances(a, b) -> Float[np.ndarray, "N M"]:
-    """Of each from each, a row at a time, so that memory stays that of the result."""
+    """The Euclidean distances of each vector of `a` to each of `b`, computed by row to save memory."""
     return np.stack([np.linalg.norm(b - one, axis=-1) for one in a])
 
 
-# name -> (each with each, each with its own)
+# name -> (similarities of all pairs, similarities of vectors with the same index)
 SIMILARITIES = {
     "cosine": (lambda a, b: _unit(a) @ _unit(b).T, lambda a, b: (_unit(a) * _unit(b)).sum(axis=-1)),
     "dot": (lambda a, b: a @ b.T, lambda a, b: (a * b).sum(axis=-1)),

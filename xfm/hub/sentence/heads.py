@@ -1,4 +1,4 @@
-"""Which heads of a network of xfm's the Hub has: those of its family, and those that sentence-transformers can pool."""
+"""Which heads of a network can be saved: those of its family, and those that are a pooling of sentence-transformers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,16 +7,16 @@ from xfm.hub.keys import complete
 from xfm.hub.matching import Match
 from xfm.hub.sentence.modules import Pooling
 
-POOLS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}  # xfm's -> sentence-transformers'
+POOLS = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}  # xfm's name -> sentence-transformers' name
 
 
 def pooling(head: Mapping[str, Any]) -> Pooling | None:
-    """sentence-transformers' pooling for a complete head that only pools; None for any other."""
+    """The pooling of sentence-transformers that equals a head, from its complete spec; None if there is none."""
     only = head["kind"] == "vector" and head["pool"]["kind"] in POOLS
     return Pooling((POOLS[head["pool"]["kind"]],)) if only else None
 
 
 def unwritten(m: Match, spec: Mapping[str, Any]) -> list[str]:
-    """The heads of a network that neither its family nor sentence-transformers has a place for."""
+    """The names of the heads that neither the matching family nor sentence-transformers can express."""
     heads = complete(spec)["heads"]
     return [name for name in m.left if pooling(heads[name]) is None]

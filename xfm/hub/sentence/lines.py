@@ -1,8 +1,8 @@
-"""Lines of text to a `.npy` of vectors, any number of them in bounded memory: what `xfm embed` does.
+"""From lines of text to a `.npy` file of vectors, with bounded memory: the work of `xfm embed`.
 
-A `.npy` says at its beginning how many rows follow. Where the output is a file, the number is filled in at the end.
-Where it is a pipe and the input a file, the lines are counted first. Where both are pipes, the vectors wait in a
-temporary file, which takes disk and no memory.
+The header of a `.npy` holds the number of rows. If the output is a file, the number is filled in at the end. If the
+output is a pipe and the input a file, the lines are counted first. If both are pipes, the vectors are first written to
+a temporary file.
 """
 
 import codecs
@@ -21,24 +21,24 @@ import numpy as np
 from xfm.errors import XfmError
 from xfm.hub.sentence.encoder import QUANTISED, SentenceEncoder
 
-LINE = 4_000_000  # bytes of a line that are kept; no tokeniser looks at more
+LINE = 4_000_000  # bytes of a line that are read; no tokeniser uses more
 BLOCK = 1 << 20
-# The others take their range from all vectors at once.
+# Other precisions need the range of all vectors.
 PRECISIONS = ("float32", "binary", "ubinary")
 
 
 def embed_lines(
     encoder: SentenceEncoder, source: BinaryIO, target: BinaryIO, *, precision: str = "float32", **options: Any
 ) -> int:
-    """Writes the vector of each line of `source` to `target` as a `.npy` of shape [lines, D]; returns how many.
+    """Writes the vector of each line of `source` to `target`, as a `.npy` of shape [lines, D]; returns their number.
 
-    options: of `SentenceEncoder.stream`. A blank line is an empty text and has its vector, so that rows and lines stay
-    side by side. Raises XfmError for a line that is not UTF-8 and for a precision that needs all vectors at once; a
-    file then holds the vectors made so far.
+    options: of `SentenceEncoder.stream`. A blank line is an empty text with a vector of its own, so that row i belongs
+    to line i. Raises XfmError for a line that is not UTF-8, after which a file holds the vectors of earlier lines, and
+    for a precision that needs all vectors at once.
     """
     if precision not in PRECISIONS:
         raise XfmError(
-            f"lines are embedded as {', '.join(PRECISIONS)}, not as {precision!r}, which needs them all at once"
+            f"precision {precision!r} needs all vectors at once; lines can be embedded as {', '.join(PRECISIONS)}"
         )
     rows = None if rewritable(target) else count(source)
     texts = lines(source) if rows is None else islice(lines(source), rows)
@@ -58,7 +58,7 @@ def embed_lines(
 
 
 def lines(source: BinaryIO) -> Iterator[str]:
-    """The lines, without their ends; of a line that is very long, its beginning."""
+    """The lines without their line ends; a very long line is truncated to LINE bytes."""
     number = 0
     while raw := source.readline(LINE):
         number += 1
@@ -75,7 +75,7 @@ def lines(source: BinaryIO) -> Iterator[str]:
 
 
 def count(source: BinaryIO) -> int | None:
-    """How many lines are left, where that can be known without using them up."""
+    """The number of remaining lines, if `source` is a file; None for a pipe, which cannot be read twice."""
     if not _is_file(source):
         return None
     start, found, last = source.tell(), 0, b"\n"
@@ -86,7 +86,7 @@ def count(source: BinaryIO) -> int | None:
 
 
 def rewritable(target: BinaryIO) -> bool:
-    """Whether what was written can be written over: a file that is not opened for appending."""
+    """Whether bytes that were written can be overwritten: `target` is a file that is not opened for appending."""
     return _is_file(target) and not fcntl.fcntl(target.fileno(), fcntl.F_GETFL) & os.O_APPEND
 
 
@@ -105,7 +105,7 @@ def _filled_in(parts, target: BinaryIO, empty: np.ndarray) -> int:
             target.write(memoryview(np.ascontiguousarray(part)).cast("B"))
             rows += len(part)
     finally:
-        with contextlib.suppress(OSError):  # a full disk has been told of already
+        with contextlib.suppress(OSError):  # a full disk has already raised an error
             end = target.tell()
             target.seek(start)
             _header(target, rows, empty)
@@ -122,6 +122,6 @@ def _all(parts, target: BinaryIO) -> int:
 
 
 def _header(target: BinaryIO, rows: int, empty: np.ndarray) -> None:
-    """NumPy leaves room for the number of rows, so that the header has one length whatever the number."""
+    """Writes the header. NumPy reserves space for the number of rows, so its length does not depend on that number."""
     about = dict(descr=np.lib.format.dtype_to_descr(empty.dtype), fortran_order=False, shape=(rows, empty.shape[1]))
     np.lib.format.write_array_header_1_0(target, about)

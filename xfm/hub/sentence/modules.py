@@ -1,6 +1,6 @@
-"""The folder of a sentence encoder, as sentence-transformers writes it: read in both generations, written in the older.
+"""Reads the folder of a sentence encoder in both generations of sentence-transformers' format, and writes the older.
 
-`modules.json` names Python classes. They are looked up in a table; nothing is imported, and another name is refused.
+`modules.json` names Python classes. They are looked up in a table; nothing is imported, and other names are refused.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from xfm.folders import read_json
 from xfm.hub.files import tensors_of
 from xfm.parts.activation import activation
 
-# pooling mode -> its key in older files, in the order in which their vectors are put side by side
+# pooling mode -> its key in older files, in the order in which the vectors of several modes are concatenated
 MODES = {
     "cls": "pooling_mode_cls_token",
     "max": "pooling_mode_max_tokens",
@@ -31,7 +31,7 @@ MODES = {
     "lasttoken": "pooling_mode_lasttoken",
 }
 OLD = "sentence_transformers.models."
-PLACES = {
+NEW = {  # class -> its module in newer releases
     "Transformer": "base.modules.transformer",
     "Pooling": "sentence_transformer.modules.pooling",
     "Dense": "base.modules.dense",
@@ -39,8 +39,8 @@ PLACES = {
     "LayerNorm": "sentence_transformer.modules.layer_norm",
     "Dropout": "sentence_transformer.modules.dropout",
 }
-TYPES = {f"{OLD}{name}": name for name in PLACES} | {
-    f"sentence_transformers.{place}.{name}": name for name, place in PLACES.items()
+TYPES = {f"{OLD}{name}": name for name in NEW} | {
+    f"sentence_transformers.{module}.{name}": name for name, module in NEW.items()
 }
 # PyTorch's classes of activations -> xfm's names
 ACTIVATIONS = {
@@ -55,7 +55,10 @@ ACTIVATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Pooling:
-    """modes: of MODES, several side by side.  prompt: "pooled" with the text, or "left out"."""
+    """How tokens are pooled.
+
+    modes: names of MODES, whose vectors are concatenated.  prompt: "pooled" with the text, or "left out".
+    """
 
     modes: tuple[str, ...] = ("mean",)
     prompt: str = "pooled"
@@ -64,7 +67,7 @@ class Pooling:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """activation(x Wᵀ + b), and x or x Rᵀ more with a residual."""
+    """activation(x Wᵀ + b), to which a skip connection adds x ("plain") or x Rᵀ ("projected")."""
 
     weight: Float[Array, "E D"]
     bias: Float[Array, "E"] | None
@@ -74,7 +77,7 @@ class Dense:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """How many numbers it takes and gives."""
+        """The number of input and of output features."""
         return self.weight.shape[1], self.weight.shape[0]
 
     def __call__(self, x: Float[Array, "B D"]) -> Float[Array, "B E"]:
@@ -88,13 +91,14 @@ class Dense:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LayerNorm:
-    """Over the vector, with scale and bias; PyTorch's epsilon."""
+    """Layer normalisation of a vector, with scale and bias, and with PyTorch's default epsilon."""
 
     scale: Float[Array, "D"]
     bias: Float[Array, "D"]
 
     @property
     def widths(self) -> tuple[int, int]:
+        """The number of input and of output features."""
         return len(self.scale), len(self.scale)
 
     def __call__(self, x: Float[Array, "B D"]) -> Float[Array, "B D"]:
@@ -105,9 +109,9 @@ class LayerNorm:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Normalize:
-    """To length 1."""
+    """Scales a vector to length 1."""
 
-    widths = None  # takes and gives any number
+    widths = None  # any number of features
 
     def __call__(self, x: Float[Array, "B D"]) -> Float[Array, "B D"]:
         return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
@@ -115,13 +119,14 @@ class Normalize:
 
 @dataclasses.dataclass(frozen=True)
 class Modules:
-    """What the folder says.
+    """The content of a sentence encoder's folder.
 
-    encoder: the folder of the checkpoint.  pooling.  steps: what follows it, in order.
-    settings: config_sentence_transformers.json, or what stands for it.  max_length, lower: of the tokens.
-    texts: how they reach the tokeniser, as the release of sentence-transformers does that the folder was made with:
-    "stripped" of white space at both ends, and in Python's lower case if `lower`, up to release 5; from 6 on "whole",
-    lower case being the tokeniser's matter.
+    encoder: the folder of the checkpoint.  pooling: after the checkpoint.  steps: modules after the pooling, in order.
+    settings: of config_sentence_transformers.json.
+    max_length: the most tokens of a text; None if the folder does not say.  lower: whether texts are lower-cased.
+    texts: how texts are passed to the tokeniser, which depends on the release of sentence-transformers that wrote the
+    folder. Up to release 5 they are "stripped": white space at both ends is removed, and if `lower` Python lower-cases
+    them. From release 6 on they are "whole", and the tokeniser lower-cases them.
     """
 
     encoder: Path
@@ -133,15 +138,17 @@ class Modules:
     texts: str = "whole"
 
     def taken(self, text: str) -> str:
-        """A text as it reaches the tokeniser."""
+        """The text that is passed to the tokeniser."""
         if self.texts == "whole":
             return text
         return text.strip().lower() if self.lower else text.strip()
 
 
 def read_modules(folder: Path) -> Modules:
-    """The modules of a folder; mean pooling over a checkpoint that has no modules.json, or the last token's vector if
-    it is a causal language model's. XfmError for modules that xfm does not have.
+    """The modules of a folder. A checkpoint without modules.json gets mean pooling, or the last token's output if it is
+    a causal language model.
+
+    Raises XfmError for modules that xfm does not have, and for damaged files.
     """
     settings = _checked(folder / "config_sentence_transformers.json", SETTINGS)
     if not (folder / "modules.json").is_file():
@@ -153,10 +160,10 @@ def read_modules(folder: Path) -> Modules:
         names = ", ".join(name for name, _ in rows)
         raise XfmError(f"{folder / 'modules.json'} has the modules {names}; xfm needs Transformer and Pooling first")
     if extra := [name for name, _ in rows[2:] if name not in STEPS]:
-        raise XfmError(f"{folder / 'modules.json'} has a second {extra[0]}; xfm takes one, at the beginning")
+        raise XfmError(f"{folder / 'modules.json'} has a second {extra[0]}; xfm supports one, at the beginning")
     encoder = rows[0][1]
     own = _checked(encoder / LENGTHS, OWN) or _checked(folder / LENGTHS, OWN)
-    steps = [step for name, place in rows[2:] for step in STEPS[name](place)]
+    steps = [step for name, path in rows[2:] for step in STEPS[name](path)]
     return Modules(
         encoder=encoder,
         pooling=_pooling(rows[1][1] / "config.json"),
@@ -168,41 +175,41 @@ def read_modules(folder: Path) -> Modules:
     )
 
 
-WHOLE = 6  # the first release of sentence-transformers that takes texts as they are
+WHOLE = 6  # the first release of sentence-transformers that does not strip texts
 
 
 def _generation(settings: Mapping[str, Any]) -> int:
-    """The first number of the release that made a folder; 0 where it is not said, as no folder before 2.0 says it."""
+    """The major release of sentence-transformers that wrote a folder; 0 if it does not say, as before release 2."""
     said = (settings.get("__version__") or {}).get("sentence_transformers")
     number = str(said).split(".")[0]
     return int(number) if number.isdecimal() and len(number) < 4 else 0
 
 
 def _rows(path: Path) -> list[tuple[str, Path]]:
-    """Name and folder of each module."""
+    """The class and the folder of each module, in order. Raises XfmError for classes that xfm does not have."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         rows = [(str(row["type"]), str(row["path"])) for row in sorted(content, key=lambda row: row["idx"])]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise XfmError(f"{path} is no list of modules with idx, path and type") from error
+        raise XfmError(f"{path} is not a list of modules with idx, path and type") from error
     found = []
-    for type, place in rows:
+    for type, name in rows:
         if type not in TYPES:
             raise XfmError(
-                f"{path} names the module {type!r}{nearest(type, TYPES)}; xfm has {', '.join(PLACES)} of "
+                f"{path} names the module {type!r}{nearest(type, TYPES)}; xfm has {', '.join(NEW)} of "
                 "sentence-transformers and runs no code of a checkpoint"
             )
-        if not re.fullmatch(r"(?!\.)[\w.-]*", place):
-            raise XfmError(f"{path} gives the path {place!r}; a module's is a folder beside the file")
-        found.append((TYPES[type], path.parent / place))
+        if not re.fullmatch(r"(?!\.)[\w.-]*", name):
+            raise XfmError(f"{path} gives the path {name!r}; it must be a folder beside the file")
+        found.append((TYPES[type], path.parent / name))
     return found
 
 
 LENGTHS = "sentence_bert_config.json"
-ENDLESS = 10**9  # a max_seq_length from here on stands for none
-# Of a file, each key with what its value may be and the words for it; null stands for a key that is not there.
+ENDLESS = 10**9  # a max_seq_length from here on means that there is no limit
+# For each file: key -> (check of the value, description of legal values). null is equal to an absent key.
 OWN = {
-    "max_seq_length": (lambda x: _whole(x) and x > 0, "a whole number from 1"),
+    "max_seq_length": (lambda x: _whole(x) and x > 0, "a whole number from 1 up"),
     "do_lower_case": (lambda x: isinstance(x, bool), "true or false"),
 }
 SETTINGS = {
@@ -213,7 +220,7 @@ SETTINGS = {
     ),
     "default_prompt_name": (lambda x: isinstance(x, str), "a name"),
     "similarity_fn_name": (lambda x: isinstance(x, str), "a name"),
-    "truncate_dim": (lambda x: _whole(x) and x > 0, "a whole number from 1"),
+    "truncate_dim": (lambda x: _whole(x) and x > 0, "a whole number from 1 up"),
 }
 POOLING = {key: (lambda x: isinstance(x, bool), "true or false") for key in (*MODES.values(), "include_prompt")} | {
     "pooling_mode": (
@@ -233,7 +240,11 @@ def _whole(x: Any) -> bool:
 
 
 def _checked(path: Path, legal: Mapping[str, tuple], *, there: str = "maybe") -> dict[str, Any]:
-    """The object in a file without what is null; empty where there is no file, unless it is there "surely"."""
+    """The object in a file, without keys that are null.
+
+    legal: key -> (check, description).  there: if "maybe", an absent file counts as empty; if "surely", as an error.
+    Raises XfmError, naming the file and the key, for a value that its check refuses.
+    """
     if there == "maybe" and not path.is_file():
         return {}
     content = {key: value for key, value in read_json(path).items() if value is not None}
@@ -265,7 +276,8 @@ def _dense(folder: Path) -> list[Dense]:
         raise XfmError(f"{folder / 'config.json'} has the activation {name!r}; xfm has {', '.join(ACTIVATIONS)}")
     if content.get("module_input_name", "sentence_embedding") != "sentence_embedding":
         raise XfmError(
-            f"{folder / 'config.json'} takes {content['module_input_name']!r}; xfm's takes sentence_embedding"
+            f"{folder / 'config.json'} sets module_input_name to {content['module_input_name']!r}; xfm only supports "
+            "sentence_embedding"
         )
     E, D = content.get("out_features"), content.get("in_features")
     with_bias, skip = content.get("bias", True), "none"
@@ -288,11 +300,12 @@ def _arrays(folder: Path, wanted: Mapping[str, tuple]) -> dict[str, np.ndarray]:
     with tensors_of(folder) as tensors:
         if set(tensors) != set(wanted):
             raise XfmError(
-                f"{folder} holds the tensors {', '.join(tensors)}; its config.json asks for {', '.join(wanted)}"
+                f"{folder} has the tensors {', '.join(tensors)}; its config.json requires {', '.join(wanted)}"
             )
         for name, shape in wanted.items():
             if tuple(tensors.shape(name)) != shape:
-                raise XfmError(f"{name} in {folder} has shape {tensors.shape(name)}; its config.json makes it {shape}")
+                has = tensors.shape(name)
+                raise XfmError(f"{name} in {folder} has the shape {has}; its config.json requires {shape}")
             tensors.check(name)
         return {n: np.concatenate([block.astype(np.float32) for _, block in tensors.blocks(n)]) for n in wanted}
 
@@ -300,17 +313,19 @@ def _arrays(folder: Path, wanted: Mapping[str, tuple]) -> dict[str, np.ndarray]:
 STEPS = {
     "Dense": _dense,
     "LayerNorm": _layer_norm,
-    "Normalize": lambda folder: [Normalize()],  # its folder is empty, and so often absent
-    "Dropout": lambda folder: [],  # of no effect outside training
+    "Normalize": lambda folder: [Normalize()],  # its folder is empty, and therefore often absent
+    "Dropout": lambda folder: [],  # has no effect outside training
 }
 
 
 def write_modules(
     folder: Path, modules: Modules, width: int, settings: Mapping[str, Any], max_length: int | None
 ) -> None:
-    """Everything beside the checkpoint itself, as every release of sentence-transformers reads it.
+    """Writes the files of a sentence encoder beside its checkpoint, in a form that all releases can read.
 
-    width: of a token's vector.  settings: prompts, default_prompt_name, similarity_fn_name.
+    width: of the checkpoint's outputs.  settings: prompts, default_prompt_name, similarity_fn_name and truncate_dim.
+    max_length: the most tokens of a text.
+    Raises XfmError for pooling modes in an order that the older format cannot express.
     """
     import safetensors.numpy
 
@@ -319,37 +334,40 @@ def write_modules(
         shutil.rmtree(old)
 
     def sub(name, content):
-        place = folder / f"{len(rows)}_{name}"
-        place.mkdir(parents=True, exist_ok=True)
-        rows.append((name, place.name))
+        path = folder / f"{len(rows)}_{name}"
+        path.mkdir(parents=True, exist_ok=True)
+        rows.append((name, path.name))
         if content:
-            _write(place / "config.json", content)
-        return place
+            _write(path / "config.json", content)
+        return path
 
     pooling = {key: mode in modules.pooling.modes for mode, key in MODES.items()}
     keep = modules.pooling.prompt == "pooled"
     if list(modules.pooling.modes) != [mode for mode in MODES if mode in modules.pooling.modes]:
-        raise XfmError(f"the older folders have no pooling in the order {', '.join(modules.pooling.modes)}")
+        raise XfmError(
+            f"pooling modes in the order {', '.join(modules.pooling.modes)} cannot be saved; the format's order is "
+            f"{', '.join(MODES)}"
+        )
     sub("Pooling", {"word_embedding_dimension": width, **pooling, "include_prompt": keep})
     for step in modules.steps:
         if isinstance(step, Normalize):
             sub("Normalize", None)
         elif isinstance(step, LayerNorm):
-            place = sub("LayerNorm", {"dimension": len(step.scale)})
+            path = sub("LayerNorm", {"dimension": len(step.scale)})
             arrays = {"norm.weight": step.scale, "norm.bias": step.bias}
         else:
             E, D = step.weight.shape
             name = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == step.activation)
             config = {"in_features": D, "out_features": E, "bias": step.bias is not None, "activation_function": name}
-            place = sub("Dense", config | ({"use_residual": True} if step.skip != "none" else {}))
+            path = sub("Dense", config | ({"use_residual": True} if step.skip != "none" else {}))
             arrays = {"linear.weight": step.weight, "linear.bias": step.bias, "residual.weight": step.residual}
         if not isinstance(step, Normalize):
             arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
-            safetensors.numpy.save_file(arrays, place / "model.safetensors")
+            safetensors.numpy.save_file(arrays, path / "model.safetensors")
     listed = [dict(idx=i, name=str(i), path=path, type=OLD + name) for i, (name, path) in enumerate(rows)]
     _write(folder / "modules.json", listed)
     _write(folder / LENGTHS, {"max_seq_length": max_length, "do_lower_case": modules.lower})
-    release = "2.2.2" if modules.texts == "stripped" else f"{WHOLE}.0.0"  # says how texts are taken, and no more
+    release = "2.2.2" if modules.texts == "stripped" else f"{WHOLE}.0.0"  # only shows whether texts are stripped
     settings = {"__version__": {"sentence_transformers": release}, **settings}
     _write(folder / "config_sentence_transformers.json", settings)
 

@@ -1,4 +1,4 @@
-"""A sentence encoder as MTEB (Muennighoff et al. 2023) calls one: `mteb.evaluate(MtebEncoder(encoder), tasks)`."""
+"""An adapter from sentence encoders to MTEB (Muennighoff et al. 2023): `mteb.evaluate(MtebEncoder(encoder), tasks)`."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -13,16 +13,16 @@ from xfm.hub.sentence.encoder import SentenceEncoder, sentence_encoder
 
 
 class MtebEncoder:
-    """Satisfies `mteb.EncoderProtocol`; the package mteb itself is needed for `mteb_model_meta` only.
+    """A sentence encoder that satisfies `mteb.EncoderProtocol`; only `mteb_model_meta` needs the package mteb.
 
-    model_name: a sentence encoder, or the folder or name of one.
+    model_name: a sentence encoder, or the folder or Hub name of one.  revision: of the Hub's repository.
     """
 
     def __init__(
         self, model_name: SentenceEncoder | str | Path, revision: str | None = None, *, device: str | None = None
     ):
         if device is not None:
-            raise XfmError(f"device={device!r} is PyTorch's; JAX chooses by the environment variable JAX_PLATFORMS")
+            raise XfmError(f"device={device!r} has no meaning in JAX; set the environment variable JAX_PLATFORMS")
         given = isinstance(model_name, SentenceEncoder)
         self.encoder = model_name if given else sentence_encoder(model_name, revision=revision)
         folder = self.encoder.modules.encoder
@@ -39,17 +39,18 @@ class MtebEncoder:
         prompt_type: Any = None,
         **more: Any,
     ) -> Float[np.ndarray, "N D"]:
-        """The vectors of all texts in batches that each hold them under "text".
+        """The vectors of all texts in `inputs`, batches that hold them under the key "text".
 
-        The prompt is the first that there is of: task and kind of text, task, type of task and kind, type of task,
-        kind ("query" or "document").  more: batch_size and show_progress_bar count, other keywords are PyTorch's.
+        With prompt_type P ("query" or "document"), the prompt is the first one that the encoder has of
+        "<task name>-P", "<task name>", "<task type>-P", "<task type>" and "P".
+        more: batch_size and show_progress_bar are used, other keywords are ignored.
         """
         kind = None if prompt_type is None else getattr(prompt_type, "value", str(prompt_type))
         ours = {key: more[key] for key in ("batch_size", "show_progress_bar") if more.get(key) is not None}
         return self.encoder.encode(list(_texts(inputs)), prompt_name=self._prompt_name(task_metadata, kind), **ours)
 
     def similarity(self, embeddings1, embeddings2) -> Float[np.ndarray, "N M"]:
-        """`SentenceEncoder.similarity`; one number for two single vectors, which MTEB turns into a float."""
+        """`SentenceEncoder.similarity`; for two single vectors an array [], which MTEB turns into a float."""
         found = self.encoder.similarity(embeddings1, embeddings2)
         return found.reshape(()) if np.ndim(embeddings1) == np.ndim(embeddings2) == 1 else found
 
@@ -59,7 +60,7 @@ class MtebEncoder:
 
     @cached_property
     def mteb_model_meta(self) -> Any:
-        """What is known of the model, as MTEB's own record."""
+        """The description of the model in MTEB's own class."""
         import mteb
         import mteb.models.model_meta
 
@@ -82,7 +83,5 @@ class MtebEncoder:
 def _texts(batches: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for batch in batches:
         if "text" not in batch:
-            raise XfmError(
-                f"a batch of MTEB's holds {', '.join(batch)} and no text, which is all that this encoder reads"
-            )
+            raise XfmError(f"a batch of MTEB has {', '.join(batch)}, but no text; this encoder reads nothing else")
         yield from batch["text"]

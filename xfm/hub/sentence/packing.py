@@ -1,8 +1,9 @@
-"""Which texts go into which row of which batch: few shapes, little padding.
+"""Packs texts into the rows of batches, with few shapes and little padding.
 
-Texts of one chunk are taken from the longest to the shortest, each into the fullest row that has room for it (best fit
-decreasing; Johnson 1974), so that short ones fill what long ones leave. A network is compiled once per shape (rows,
-width), and shapes are few: widths of a short list, and rows of a full batch or a round number.
+The texts of a chunk are taken from the longest to the shortest, and each is put into the row with the least sufficient
+room (best fit decreasing; Johnson 1974), so that short texts fill the room that long ones leave. A network is compiled
+once per shape (rows, width). There are few shapes: widths are from a short list, and a batch is full or has a round
+number of rows.
 """
 
 import dataclasses
@@ -12,14 +13,15 @@ import numpy as np
 from jaxtyping import Int
 
 WIDTHS = (16, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192)
-ROW = 128  # tokens of a row that holds short texts
+ROW = 128  # the width of rows for short texts
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """`rows` rows of `width` tokens, with room for `slots` texts each.
+    """A batch of `rows` rows of `width` tokens, each with at most `slots` texts.
 
-    text: which texts; row, start: where each of them lies; slot: its number in the row, from 0.
+    text: the indices of its texts.  row: the row of each.  start: its first position there.
+    slot: its number in the row, from 0.
     """
 
     rows: int
@@ -32,15 +34,15 @@ class Batch:
 
 
 def slots_of(width: int) -> int:
-    """Texts that a packed row may hold."""
+    """The largest number of texts in a packed row of `width` tokens."""
     return max(1, width // 8)
 
 
 def plan(lengths: Int[np.ndarray, "n"], tokens: int, longest: int, layout: str = "packed") -> list[Batch]:
-    """The batches of texts with so many tokens each, the longest first.
+    """The batches for texts of these lengths in tokens, the widest first.
 
-    tokens: of a full batch, about.  longest: the largest width, at least that of the longest text.
-    layout: "packed", several texts to a row, or "separate".
+    tokens: the approximate size of a full batch.  longest: the largest width, at least the largest length.
+    layout: "packed", with several texts in a row, or "separate", with one.
     """
     widths = [width for width in WIDTHS if width < longest] + [longest]
     order = np.argsort(-np.asarray(lengths), kind="stable")
@@ -61,7 +63,10 @@ def plan(lengths: Int[np.ndarray, "n"], tokens: int, longest: int, layout: str =
 
 
 def _least(total: int, texts: int, widths: list[int]) -> int:
-    """The width of rows for short texts: ROW, or less where all of them fit into less."""
+    """The smallest width of packed rows: ROW, or less if all texts fit into a single shorter row.
+
+    total: tokens of all texts.  texts: their number.
+    """
     fits = [width for width in widths if width >= total and slots_of(width) >= texts]
     return min([ROW, *fits, widths[-1]])
 
@@ -71,9 +76,9 @@ def _width(length: int, widths: list[int]) -> int:
 
 
 def _pack(lengths: list[int], widths: list[int]) -> list[tuple[int, list[tuple[int, int]]]]:
-    """(width, [(text, start), …]) of each row.
+    """The width of each row, and its texts with their first positions: (width, [(text, start), …]).
 
-    Rows with room wait in one list per amount of room; the bits of `waiting` tell which lists are not empty.
+    Rows are kept in one list per amount of room left; bit r of `waiting` is set if the list for room r is not empty.
     """
     rows: list[tuple[int, list[tuple[int, int]]]] = []
     lists: list[list[int]] = [[] for _ in range(widths[-1] + 1)]
@@ -105,7 +110,7 @@ def _batch(alike, width: int, full: int, order, layout: str) -> Batch:
 
 
 def _rounded(rows: int) -> int:
-    """1, 2, 3, 4, 6, 8, 12, 16, …: the next of these."""
+    """The smallest number from 1, 2, 3, 4, 6, 8, 12, 16, … that is at least `rows`."""
     power = 1 << (rows - 1).bit_length()
     return power * 3 // 4 if power >= 4 and rows <= power * 3 // 4 else power
 
@@ -113,15 +118,18 @@ def _rounded(rows: int) -> int:
 def lay(
     batch: Batch, sizes: Int[np.ndarray, "n"], flat: Mapping[str, Int[np.ndarray, "t"]]
 ) -> dict[str, Int[np.ndarray, "rows width"]]:
-    """Arrays of one number per token, text after text, laid into the rows of a batch; 0 where no text lies."""
-    place = np.repeat(batch.row * batch.width + batch.start, sizes) + ramp(sizes)
+    """Arrays with one number per token, moved from flat order (text after text) to the rows of a batch.
+
+    sizes: tokens of each text.  Cells without a token are 0.
+    """
+    cells = np.repeat(batch.row * batch.width + batch.start, sizes) + ramp(sizes)
     laid = {}
     for name, values in flat.items():
         laid[name] = np.zeros((batch.rows, batch.width), np.int32)
-        laid[name].reshape(-1)[place] = values
+        laid[name].reshape(-1)[cells] = values
     return laid
 
 
 def ramp(sizes: Int[np.ndarray, "n"]) -> Int[np.ndarray, "t"]:
-    """0, 1, … size - 1 for each size, one after the other."""
+    """The numbers 0, 1, … size - 1 for each size, concatenated."""
     return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -44,7 +44,7 @@ class Position(nn.Module):
         return None
 
     def share(self, ctx: Context) -> dict[str, Any]:
-        """In a stack: what all layers find in ctx.shared, where one position serves them all."""
+        """In a stack: what all layers find in ctx.relative, where one position serves them all."""
         raise SpecError(f"a {type(self).__name__} has nothing that layers could share; give it to each attention")
 
 

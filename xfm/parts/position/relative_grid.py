@@ -26,5 +26,5 @@ class RelativeGrid(Position):
                 f"position 'relative_grid' holds the offsets within a grid of {H} x {W}, and the attention sees "
                 f"{'no grid' if ctx.grid is None else ' x '.join(map(str, ctx.grid))}; set position.size to its grid"
             )
-        table = self.param("table", nn.initializers.truncated_normal(0.02), (2 * H - 1, 2 * W - 1, heads))
+        table = self.param("table", nn.initializers.normal(0.02), (2 * H - 1, 2 * W - 1, heads))
         return GridTable(table[H - h : H + h - 1, W - w : W + w - 1], (h, w))

@@ -1,1 +1,1 @@
-"""The tokeniser that lies with a checkpoint, read from whichever of its files are there."""
+"""The tokeniser of a checkpoint, read from whichever of its files are there."""

@@ -1,6 +1,8 @@
-"""What a tokeniser's files may ask for: they come from strangers, and the library that reads them takes them at their
-word. What makes much of little (a letter that becomes a million, a text that stands in its row ten thousand times) and
-what makes the library end the process is refused before it reads the file.
+"""Limits on what a tokeniser's files may contain, because they may come from anyone.
+
+The library `tokenizers` follows whatever a file says. Files that amplify their input (a letter that becomes a million,
+a text that is in its row ten thousand times) or that make the library abort the process are refused before it reads
+them.
 """
 
 import base64
@@ -13,25 +15,25 @@ from typing import Any
 
 from xfm.errors import XfmError
 
-BYTES = 100_000_000  # of a file; the largest tokenizer.json known has 35 million
-STEPS = 256  # of a normaliser, of what cuts, of what stands around a text
-GROWTH = 4096  # characters that one may become, all steps together
-LIGATURE = 256  # bytes that one may become by a table of characters; U+FDFA, the longest, becomes 33
+BYTES = 100_000_000  # of a file; the largest known tokenizer.json has 35 million
+STEPS = 256  # of a normaliser, a pre-tokeniser or a decoder; and special tokens around a text
+GROWTH = 4096  # characters that one character may become after all steps
+LIGATURE = 256  # bytes that one character may become by a table of characters; U+FDFA becomes 33, the most
 ADDED = 100_000  # tokens beside the vocabulary
-SPANS = 10_000  # names of masked spans that T5 and ByT5 have ("extra_ids")
-INSIDE = ("normalizers", "pretokenizers", "processors", "decoders")  # of a Sequence
+SPANS = 10_000  # names of masked spans in T5 and ByT5 ("extra_ids")
+INSIDE = ("normalizers", "pretokenizers", "processors", "decoders")  # keys of the steps of a Sequence
 
 
 def text_of(path: Path) -> str:
-    """A file of text, unless it is too large."""
+    """The text of a file. Raises XfmError if it has more than BYTES bytes."""
     size = path.stat().st_size
     if size > BYTES:
-        raise XfmError(f"{path} has {size} bytes, and at most {BYTES} of a tokeniser's file are read")
+        raise XfmError(f"{path} has {size} bytes; a tokeniser's file may have at most {BYTES}")
     return path.read_text(encoding="utf-8")
 
 
 def check_content(path: Path, content: Any) -> None:
-    """Raises XfmError where a tokenizer.json asks for too much; what is of a wrong type is left to the library."""
+    """Checks a tokenizer.json. Raises XfmError if it exceeds a limit; the library checks the types of its values."""
     if not isinstance(content, Mapping):
         return
     growth = 1.0
@@ -39,7 +41,7 @@ def check_content(path: Path, content: Any) -> None:
         steps = _steps(path, part, content.get(part))
         growth = math.prod((_growth(path, step) for step in steps), start=growth if part == "pre_tokenizer" else 1.0)
         if growth > GROWTH:
-            raise XfmError(f"{path} has a {part} that makes more than {GROWTH} characters of one")
+            raise XfmError(f"{path} has a {part} that can turn one character into more than {GROWTH}")
     for step in _steps(path, "post_processor", content.get("post_processor")):
         for side in ("single", "pair"):
             _check_pieces(path, step.get(side), step.get("special_tokens"))
@@ -49,24 +51,25 @@ def check_content(path: Path, content: Any) -> None:
 
 
 def check_count(where: Path, what: str, count: int, most: int = ADDED) -> None:
+    """Checks a number of things. Raises XfmError, naming `where` and `what`, if it is larger than `most`."""
     if count > most:
-        raise XfmError(f"{where} has {count} {what}, and at most {most} are read")
+        raise XfmError(f"{where} has {count} {what}; it may have at most {most}")
 
 
 def check_charsmap(where: Path, charsmap: bytes) -> None:
-    """Raises XfmError for a table of characters (SentencePiece's) that is not as long as it says, or makes much of one.
+    """Checks a table of characters of SentencePiece. Raises XfmError if it is damaged or a replacement is too long.
 
-    It is the size of a trie, the trie in words of four bytes, and the texts that characters become, each ended by 0.
+    The table consists of the size of a trie, the trie in words of four bytes, and the replacements, each ended by 0.
     """
     size = struct.unpack("<I", charsmap[:4])[0] if len(charsmap) >= 4 else None
     if size is None or size % 4 or not 0 < size <= len(charsmap) - 4:
         raise XfmError(f"{where} has a damaged table of characters (precompiled_charsmap)")
     if max(map(len, charsmap[4 + size :].split(b"\0"))) > LIGATURE:
-        raise XfmError(f"{where} has a table of characters that makes more than {LIGATURE} bytes of one")
+        raise XfmError(f"{where} has a table of characters that turns one character into more than {LIGATURE} bytes")
 
 
 def _steps(path: Path, part: str, content: Any) -> list[Mapping[str, Any]]:
-    """The steps of a part, those of sequences inside sequences too."""
+    """The steps of a part, including those in nested sequences. Raises XfmError if there are more than STEPS."""
     found, waiting = [], [content]
     while waiting:
         step = waiting.pop()
@@ -81,19 +84,19 @@ def _steps(path: Path, part: str, content: Any) -> list[Mapping[str, Any]]:
 
 
 def _growth(path: Path, step: Mapping[str, Any]) -> float:
-    """How many characters a step may make of one."""
+    """The largest number of characters into which a step can turn one. Raises XfmError for a damaged table."""
     kind = step.get("type")
     if kind == "Precompiled" and isinstance(step.get("precompiled_charsmap"), str):
         try:
             check_charsmap(path, base64.b64decode(step["precompiled_charsmap"], validate=True))
         except (binascii.Error, ValueError):
-            raise XfmError(f"{path} has a table of characters that is no base64 (precompiled_charsmap)") from None
+            raise XfmError(f"{path} has a table of characters that is not base64 (precompiled_charsmap)") from None
     if kind == "ByteLevel":
         return 2.0
     if kind == "Replace" and isinstance(step.get("content"), str):
         pattern = step.get("pattern")
-        told = pattern.get("String") if isinstance(pattern, Mapping) else pattern
-        return max(1.0, len(step["content"]) / max(len(told), 1) if isinstance(told, str) else len(step["content"]))
+        given = pattern.get("String") if isinstance(pattern, Mapping) else pattern
+        return max(1.0, len(step["content"]) / max(len(given), 1) if isinstance(given, str) else len(step["content"]))
     longest = max((len(text) for text in _texts(step)), default=0)
     return 1.0 if longest <= LIGATURE else float(longest)
 
@@ -111,7 +114,7 @@ def _check_pieces(path: Path, pieces: Any, special: Any) -> None:
         raise XfmError(f"{path} puts more than {STEPS} tokens around a text")
     texts = [piece["Sequence"].get("id") for piece in pieces if isinstance(piece, Mapping) and _of_text(piece)]
     if len(texts) != len(set(map(str, texts))):
-        raise XfmError(f"{path} puts a text into its row twice")
+        raise XfmError(f"{path} has a post_processor that puts the same text into a row twice")
 
 
 def _of_text(piece: Mapping[str, Any]) -> bool:
@@ -119,8 +122,11 @@ def _of_text(piece: Mapping[str, Any]) -> bool:
 
 
 def extra_ids(settings: Mapping[str, Any], usual: int) -> int:
-    """How many names of masked spans T5 and ByT5 have after their other tokens."""
+    """The number of names of masked spans that T5 and ByT5 have after their other tokens.
+
+    settings: of tokenizer_config.json.  usual: the number if they do not say.  Raises XfmError if it is out of range.
+    """
     count = settings.get("extra_ids", usual)
     if not isinstance(count, int) or not 0 <= count <= SPANS:
-        raise XfmError(f"extra_ids in tokenizer_config.json is {count!r}; it is a whole number up to {SPANS}")
+        raise XfmError(f"extra_ids in tokenizer_config.json is {count!r}; it must be a whole number from 0 to {SPANS}")
     return count

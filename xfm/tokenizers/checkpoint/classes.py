@@ -1,5 +1,5 @@
-"""The classes of tokenisers that xfm reads, by the names that transformers 4 and 5 give them, and what each does by
-itself. A class that is not here is refused by its name: what it does to a text is not known.
+"""The classes of tokenisers that xfm reads, by their names in transformers 4 and 5, with the behaviour that belongs to
+the class and not to its files. Other classes are refused by name, since what they do to a text is not known.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ MIXED = BRACKETS | dict(pad="<pad>", unk="<unk>")
 XLNET = dict(pad="<pad>", unk="<unk>", cls="<cls>", sep="<sep>", mask="<mask>", bos="<s>", eos="</s>")
 ENDS = dict(pad="<pad>", unk="<unk>", eos="</s>")
 
-# Where special tokens go around one text (A) and around two (B); `:1` is the token type, 0 where none stands.
+# Rows of one text (A) and of two (A, B), in the template language of the library; `:1` is a token type, by default 0.
 TEMPLATES = {
     "bert": ("{cls} $A {sep}", "{cls} $A {sep} $B:1 {sep}:1"),
     "funnel": ("{cls}:2 $A {sep}", "{cls}:2 $A {sep} $B:1 {sep}:1"),
@@ -30,17 +30,19 @@ TEMPLATES = {
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What the tokenisers of a class have in common.
+    """The behaviour that all tokenisers of a class share.
 
-    template: of TEMPLATES, or "none".  special: role -> token, unless the files say otherwise.
-    files: what it is made of where there is no tokenizer.json: "words" (vocab.txt), "merges" (vocab.json and
+    template: a name of TEMPLATES, or "none".  special: role -> token, if the files do not say otherwise.
+    files: what the tokeniser is built from if there is no tokenizer.json: "words" (vocab.txt), "merges" (vocab.json and
     merges.txt), "sentencepiece", or "none".
-    overrules: what of a tokenizer.json the class sets anew from its own arguments: "case" (BERT's normaliser),
-    "prefix" (whether a blank goes before a text), or "nothing".
-    pieces: how ids follow from the pieces of a SentencePiece model, and clean: what is done to a text before; both of
-    `sentencepiece.py`.  lower, accents: what "do_lower_case" and "keep_accents" are if not given.
-    side, pad_type: of the padding.  odd: of two texts that are cut to an odd number of tokens, which keeps one more:
-    "longer" (the second of two as long; the library `tokenizers`), or "first" (tokenisers that are Python).
+    overrules: the part of a tokenizer.json that the class replaces according to its own arguments: "case" (BERT's
+    normaliser), "prefix" (whether a blank is put before a text), or "nothing".
+    pieces: how the pieces of a SentencePiece model become ids, a name of `sentencepiece.PIECES`.
+    clean: how a text is cleaned before SentencePiece reads it, "albert" or "none".
+    lower, accents: the defaults of "do_lower_case" and "keep_accents".
+    side, pad_type: the side and the token type of padding.
+    odd: when a pair is truncated to an odd number of tokens, which text keeps one more: "longer" (of two equally long
+    ones the second; as the library `tokenizers` does), or "first" (as tokenisers written in Python do).
     """
 
     template: str
@@ -68,7 +70,7 @@ def _pieces(template: str, special: Mapping[str, str], **more: Any) -> Kind:
     return Kind(template, special, files="sentencepiece", **more)
 
 
-# By the name of the class, without "Tokenizer", "Fast", marks and capitals.
+# Keys are names of classes in lower case, without "Tokenizer", "Fast" and punctuation.
 KINDS = {
     "bert": _words("bert", BRACKETS),
     "funnel": _words("funnel", XLNET),
@@ -94,11 +96,11 @@ KINDS = {
     "canine": Kind(
         "bert",
         dict(pad="\0", cls=chr(CLS), sep=chr(SEP), mask=chr(MASK), bos=chr(CLS), eos=chr(SEP)),
-        files="none",  # and its backend cuts by itself
+        files="none",  # its backend, CodePoints, truncates pairs itself
     ),
 }
-STORED = Kind("none", {}, files="none")  # all that it is stands in its tokenizer.json
-# Other names of the same: of classes, and of model types whose class these are.
+STORED = Kind("none", {}, files="none")  # tokenisers that are completely described by their tokenizer.json
+# Other classes with the same behaviour, and model types whose default class it is.
 SAME = dict.fromkeys(
     ("distilbert", "electra", "convbert", "mobilebert", "squeezebert", "retribert", "layoutlm", "nomicbert", "ernie",
      "megatronbert", "qdqbert", "nezha", "visualbert", "dprquestionencoder", "dprcontextencoder", "dprreader"), "bert",
@@ -106,26 +108,27 @@ SAME = dict.fromkeys(
     "xmod": "xlmroberta", "xlmrobertaxl": "xlmroberta", "mt5": "t5", "umt5": "t5", "opt": "gpt2",
     "nystromformer": "albert", "yoso": "albert", "cliptextmodel": "clip",
 }  # fmt: skip
-# Classes that add nothing to a tokenizer.json, and model types that have no class of their own.
+# Classes that add nothing to a tokenizer.json, and model types without a tokeniser class of their own.
 GENERIC = ("pretrained", "tokenizersbackend", "pythonbackend")
 WHOLE = ("modernbert", "modernbertdecoder", "eurobert")
 
 
 def kind_of(folder: Path, settings: Mapping[str, Any], config: Mapping[str, Any]) -> Kind:
-    """What the class does that the files name, tokenizer_config.json before config.json; if none, the model type's.
+    """The kind of the tokeniser class named in tokenizer_config.json, else in config.json, else that of the model type.
 
-    Where neither names anything, a tokenizer.json is all there is, and other files are read as BERT's. Raises XfmError,
-    with its name, for a class that xfm does not have, and for one whose code is in the repository (auto_map).
+    If nothing is named, a tokenizer.json is taken as the complete description, and other files are read as BERT's.
+    settings: of tokenizer_config.json.  config: of config.json.
+    Raises XfmError for a class that xfm does not have, and for one whose code is in the repository (auto_map).
     """
     _refuse_code(folder, settings, config)
     stored = (folder / "tokenizer.json").is_file()
-    told = settings.get("tokenizer_class") or config.get("tokenizer_class") or ""
+    given = settings.get("tokenizer_class") or config.get("tokenizer_class") or ""
     model = _plain(config.get("model_type"))
     if stored and model in WHOLE:  # whatever class they name
         return STORED
-    name = _plain(str(told).removesuffix("Fast").removesuffix("Tokenizer"))
+    name = _plain(str(given).removesuffix("Fast").removesuffix("Tokenizer"))
     if name and name not in GENERIC:
-        return _known(folder, name, f"the tokeniser class {told!r}")
+        return _known(folder, name, f"the tokeniser class {given!r}")
     if stored and (name or not model or model in WHOLE):
         return STORED
     if not model:
@@ -137,8 +140,8 @@ def _known(folder: Path, name: str, what: str) -> Kind:
     kind = KINDS.get(SAME.get(name, name))
     if kind is None:
         raise XfmError(
-            f"{folder} names {what}, and what that does to a text xfm does not know; it reads the tokenisers of "
-            f"{', '.join(KINDS)}, and a PreTrainedTokenizerFast, which is whole in its tokenizer.json"
+            f"{folder} names {what}, which xfm does not know; it reads the tokenisers of {', '.join(KINDS)}, and a "
+            "PreTrainedTokenizerFast, which its tokenizer.json describes completely"
         )
     return kind
 
@@ -150,8 +153,9 @@ def _refuse_code(folder: Path, *contents: Mapping[str, Any]) -> None:
         names = [name for name in (given if isinstance(given, list) else [given]) if name]
         if names:
             raise XfmError(
-                f"{folder} has a tokeniser of its own code, {names[-1]} (auto_map), and xfm runs no code of a "
-                "checkpoint; if its tokenizer.json is all of it, name PreTrainedTokenizerFast in tokenizer_config.json"
+                f"{folder} has a tokeniser with code of its own, {names[-1]} (auto_map), and xfm runs no code of a "
+                "checkpoint; if its tokenizer.json describes it completely, name PreTrainedTokenizerFast in "
+                "tokenizer_config.json"
             )
 
 

@@ -1,4 +1,4 @@
-"""The files of a tokeniser, in the forms that the Hub has, as one object of the library `tokenizers`."""
+"""Reads the files of a tokeniser, in any format of the Hub, into one object of the library `tokenizers`."""
 
 import dataclasses
 import json
@@ -9,14 +9,14 @@ from typing import Any
 from xfm.errors import XfmError
 from xfm.folders import read_json
 from xfm.tokenizers.checkpoint.bounds import check_content, check_count, extra_ids, text_of
-from xfm.tokenizers.checkpoint.characters import Characters
+from xfm.tokenizers.checkpoint.characters import CodePoints
 from xfm.tokenizers.checkpoint.classes import ANGLES, BRACKETS, KINDS, STORED, TEMPLATES, Kind
 
 MODELS = ("spm.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model")
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
          "vocab.txt", "vocab.json", "merges.txt", *MODELS)  # fmt: skip
-ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # in this order new ones get their ids
-# What such tokens are mostly called, the likeliest first.
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # in the order in which new tokens get their ids
+# The usual names of special tokens, the most likely first.
 USUAL = {
     "pad": ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>", "</s>", "[SEP]"),
     "unk": ("[UNK]", "<unk>", "<|unk|>"),
@@ -27,7 +27,7 @@ USUAL = {
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """tokenizer_config.json over special_tokens_map.json; whatever of the two is there."""
+    """The settings in special_tokens_map.json, updated with tokenizer_config.json; either file may be absent."""
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).is_file():
@@ -36,9 +36,13 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def backend_of(folder: Path, settings: Mapping[str, Any], kind: Kind, config: Mapping[str, Any]) -> Any:
-    """The `tokenizers.Tokenizer` of a folder's files; XfmError where those of its class are not there."""
+    """The `tokenizers.Tokenizer` of a folder's files (for CANINE, CodePoints in its place).
+
+    settings: from `read_settings`.  kind: of its class.  config: of config.json.
+    Raises XfmError if the files that the class needs are not there.
+    """
     if kind is KINDS["canine"]:
-        return Characters()
+        return CodePoints()
     stored = folder / "tokenizer.json"
     backend = _stored(stored, settings, kind) if stored.is_file() else _built(folder, settings, kind, config)
     add_tokens(backend, folder, settings, kind if not stored.is_file() else _there(backend, kind))
@@ -49,7 +53,7 @@ def backend_of(folder: Path, settings: Mapping[str, Any], kind: Kind, config: Ma
 
 
 def _there(backend: Any, kind: Kind) -> Kind:
-    """The kind with those of its special tokens that the vocabulary has: a file with others is whole without them."""
+    """A copy of `kind` with only those special tokens that the vocabulary has; a tokenizer.json needs no others."""
     return dataclasses.replace(
         kind, special={r: t for r, t in kind.special.items() if backend.token_to_id(t) is not None}
     )
@@ -67,13 +71,13 @@ def _built(folder: Path, settings: Mapping[str, Any], kind: Kind, config: Mappin
         return sentencepiece(models[0], settings, kind, config)
     if kind is KINDS["byt5"]:
         return every_byte(settings)
-    made_of = dict(words="vocab.txt", merges="vocab.json with merges.txt", sentencepiece=" or ".join(MODELS))
-    either = "no tokenizer.json" + (f", and no {made_of[kind.files]}" if kind.files in made_of else "")
-    raise XfmError(f"{folder} has no tokeniser that belongs to the class it names: {either}")
+    needed = dict(words="vocab.txt", merges="vocab.json with merges.txt", sentencepiece=" or ".join(MODELS))
+    either = "tokenizer.json" + (f", or {needed[kind.files]}" if kind.files in needed else "")
+    raise XfmError(f"{folder} has no file for the tokeniser class that it names; it needs {either}")
 
 
 def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
-    """The tokeniser of a tokenizer.json that asks for nothing that it should not, and what the file says."""
+    """The tokeniser in a tokenizer.json, and the content of the file. Raises XfmError if it exceeds a limit."""
     from tokenizers import Tokenizer
 
     text = text_of(path)
@@ -82,12 +86,12 @@ def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
     backend = Tokenizer.from_str(text)
     for token in content.get("added_tokens") or ():
         if backend.token_to_id(token["content"]) != token["id"]:
-            raise XfmError(f"{path} says that {token['content'][:80]!r} is the token {token['id']}, and it cannot be")
+            raise XfmError(f"{path} lists {token['content'][:80]!r} as token {token['id']}, but reads it as another id")
     return backend, content
 
 
 def _stored(path: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
-    """The tokeniser of a tokenizer.json; what its class sets anew is as the settings, or the class, have it."""
+    """The tokeniser in a tokenizer.json, with the parts that its class replaces set from the settings or the class."""
     from tokenizers import normalizers, pre_tokenizers
 
     backend, content = _opened(path)
@@ -107,7 +111,10 @@ def _stored(path: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
 
 
 def wordpiece(path: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
-    """BERT's: white space and marks cut, then the longest pieces from the left. Devlin et al. 2019."""
+    """A WordPiece tokeniser with the vocabulary file `path`, as in BERT (Devlin et al. 2019).
+
+    Texts are split at white space and punctuation; each word is then divided into the longest pieces from its left.
+    """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     lines = text_of(path).replace("\r\n", "\n").split("\n")
@@ -129,7 +136,7 @@ CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def byte_pairs(folder: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
-    """Byte-level BPE, as GPT-2 (Radford et al. 2019) and RoBERTa have it; CLIP's marks the ends of words."""
+    """A byte-level BPE tokeniser, as in GPT-2 (Radford et al. 2019) and RoBERTa; CLIP's also marks ends of words."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     lines = text_of(folder / "merges.txt").split("\n")
@@ -152,7 +159,7 @@ def byte_pairs(folder: Path, settings: Mapping[str, Any], kind: Kind) -> Any:
 
 
 def every_byte(settings: Mapping[str, Any]) -> Any:
-    """ByT5's (Xue et al. 2022): three special tokens, the 256 bytes, and names for masked spans."""
+    """ByT5's tokeniser (Xue et al. 2022): three special tokens, the 256 bytes, and names for masked spans."""
     from tokenizers import AddedToken, Tokenizer, decoders, models
 
     vocab = {"<pad>": 0, "</s>": 1, "<unk>": 2} | {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
@@ -164,13 +171,13 @@ def every_byte(settings: Mapping[str, Any]) -> Any:
 
 
 def special_tokens(backend: Any, settings: Mapping[str, Any], kind: Kind) -> dict[str, str]:
-    """Role -> token: what the files say, else what the class has or what such tokens are mostly called."""
+    """Role -> special token that the vocabulary has: the one in the settings, else the usual one of the class."""
     found = {}
     for role in ROLES:
         usual = [sort[role] for sort in (kind.special, BRACKETS, ANGLES) if role in sort]
         usual = usual if kind is STORED or role in kind.special else []
-        told = _token(settings, role)
-        names = [told] if told else usual
+        given = _token(settings, role)
+        names = [given] if given else usual
         there = next((name for name in names if backend.token_to_id(name) is not None), None)
         if there is not None:
             found[role] = there
@@ -178,14 +185,16 @@ def special_tokens(backend: Any, settings: Mapping[str, Any], kind: Kind) -> dic
 
 
 def usual_tokens(backend: Any) -> dict[str, str]:
-    """Role -> token, by the names that such tokens mostly have."""
+    """Role -> special token that the vocabulary has under one of the usual names."""
     there = {role: [name for name in names if backend.token_to_id(name) is not None] for role, names in USUAL.items()}
     return {role: names[0] for role, names in there.items() if names}
 
 
 def whole_file(path: Path) -> Any:
-    """The `tokenizers.Tokenizer` of a tokenizer.json alone. Where the file does not say how it joins texts, they are
-    joined as BERT's are, as they are once a run with it is converted; or not at all without tokens for both ends.
+    """The `tokenizers.Tokenizer` of a tokenizer.json that is read without other files.
+
+    If the file does not say how texts are joined, they are joined as BERT's are, as they will be after the run is
+    converted; if the vocabulary lacks tokens for that, no special tokens are added.
     """
     from tokenizers import processors
 
@@ -199,16 +208,18 @@ def whole_file(path: Path) -> Any:
 
 
 def _token(settings: Mapping[str, Any], role: str) -> str | None:
-    """A special token as the files name it: plain, or an object with its content."""
+    """The special token of a role in the settings, which hold a string or an object with `content`; None if absent."""
     value = settings.get(f"{role}_token")
     return value.get("content") if isinstance(value, Mapping) else value
 
 
 def add_tokens(backend: Any, folder: Path, settings: Mapping[str, Any], kind: Kind) -> None:
-    """Tokens beside the vocabulary: those with an id in the files, in their order, and before the first for which there
-    would be a gap, or else after them, the special ones that are not yet there: of the roles, and others named beside.
+    """Adds tokens beside the vocabulary to `backend`: those that the files list with ids, and missing special tokens.
 
-    A mask takes the blank before it along, in the families that write it with angles.
+    Listed tokens are added in the order of their ids. Special tokens that the files or the class name, but do not list,
+    fill gaps between these ids, or else follow them. A mask token written "<mask>" includes the blank before it.
+
+    Raises XfmError if there are too many, or if a listed token gets another id than it should.
     """
     numbered = _numbered(folder, settings)
     there = {token["content"] for token in numbered.values()}
@@ -226,12 +237,12 @@ def add_tokens(backend: Any, folder: Path, settings: Mapping[str, Any], kind: Ki
         has = backend.token_to_id(token["content"])
         if has != i:
             raise XfmError(
-                f"{folder} says that {token['content']!r} is the token {i}, and in the vocabulary it is {has}"
+                f"{folder} lists {token['content']!r} as token {i}, but the vocabulary has it as {has}; correct either"
             )
 
 
 def _added(token: Mapping[str, Any]) -> Any:
-    """One token as the library wants it; one that is special is looked for before a text is normalised."""
+    """One token as an object of the library."""
     from tokenizers import AddedToken
 
     known = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
@@ -239,7 +250,7 @@ def _added(token: Mapping[str, Any]) -> Any:
 
 
 def _numbered(folder: Path, settings: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
-    """Id -> token: added_tokens_decoder, or in older folders added_tokens.json."""
+    """Id -> token, from added_tokens_decoder in the settings or, in older folders, from added_tokens.json."""
     if "added_tokens_decoder" in settings:
         return {int(i): token for i, token in settings["added_tokens_decoder"].items()}
     path = folder / "added_tokens.json"
@@ -251,13 +262,13 @@ def _numbered(folder: Path, settings: Mapping[str, Any]) -> dict[int, Mapping[st
 
 
 def _special(settings: Mapping[str, Any], kind: Kind) -> Iterator[dict[str, Any]]:
-    """The special tokens that the files or the class name: of the roles, and others beside them."""
+    """The special tokens that the settings or the class name: those with a role, then others."""
     for role in ROLES:
-        told, usual = settings.get(f"{role}_token"), kind.special.get(role)
-        if isinstance(told, Mapping):
-            yield dict(told, special=True)
-        elif told or usual:
-            token = told or usual
+        given, usual = settings.get(f"{role}_token"), kind.special.get(role)
+        if isinstance(given, Mapping):
+            yield dict(given, special=True)
+        elif given or usual:
+            token = given or usual
             yield dict(content=token, lstrip=role == "mask" and token == "<mask>", normalized=False, special=True)
     for name in ("additional_special_tokens", "extra_special_tokens"):
         more = settings.get(name) or ()
@@ -267,6 +278,7 @@ def _special(settings: Mapping[str, Any], kind: Kind) -> Iterator[dict[str, Any]
 
 
 def _around(backend: Any, settings: Mapping[str, Any], kind: Kind) -> Any:
+    """The post-processor that puts special tokens around texts, or None if the class adds none."""
     from tokenizers import processors
 
     special = {role: _token(settings, role) or token for role, token in kind.special.items()}

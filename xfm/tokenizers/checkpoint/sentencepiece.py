@@ -1,9 +1,9 @@
-"""Unigram models of SentencePiece (`spm.model`, `spiece.model`, …) as an object of the library `tokenizers`.
+"""Reads unigram models of SentencePiece (`spm.model`, `spiece.model`, …) into objects of the library `tokenizers`.
 
 Kudo 2018, "Subword Regularization"; Kudo and Richardson 2018, "SentencePiece". Covered: DeBERTa v2, v3, ALBERT, FNet,
-RemBERT, BigBird, XLNet, XLM-RoBERTa, CamemBERT, T5 and mT5. The result is what the package `sentencepiece` makes of a
-text, special tokens apart, which are recognised where a text has them. The file is a protocol buffer of which a few
-fields are needed; the package keeps one of them, the table of characters, to itself, and so the file is read here.
+RemBERT, BigBird, XLNet, XLM-RoBERTa, CamemBERT, T5 and mT5. Ids equal those of the package `sentencepiece`, except
+that special tokens in a text are recognised. The file is a protocol buffer, of which a few fields are needed; it is
+parsed here because the package does not give access to one of them, the table of characters.
 """
 
 import dataclasses
@@ -17,16 +17,19 @@ from xfm.errors import XfmError
 from xfm.tokenizers.checkpoint.bounds import check_charsmap, extra_ids
 from xfm.tokenizers.checkpoint.classes import KINDS, Kind
 
-UNIGRAM = 1  # a trainer's model_type
-UNKNOWN, CONTROL, USER = 2, 3, 4  # types of a piece
+UNIGRAM = 1  # a value of the trainer's field model_type
+UNKNOWN, CONTROL, USER = 2, 3, 4  # types of pieces
 BLANK = "▁"
-NEVER = -100.0  # added to a score: the piece is taken only where there is no other way
+NEVER = -100.0  # added to the score of a piece that shall only be used if there is no other way
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """pieces: (text, score, type) by id.  charsmap: the compiled table of characters, empty for none.
-    prefix: whether a blank is put before a text.  squeeze: whether runs of blanks become one and ends are trimmed.
+    """The content of a SentencePiece model.
+
+    pieces: (text, score, type) by id.  charsmap: the compiled table of characters, empty if there is none.
+    kind: the model type.  bytes: whether unknown characters are divided into bytes.
+    prefix: whether a blank is put before a text.  squeeze: whether runs of blanks become one and both ends are trimmed.
     """
 
     pieces: list[tuple[str, float, int]]
@@ -38,11 +41,12 @@ class Model:
 
     @property
     def unknown(self) -> int:
+        """The id of the unknown piece."""
         return next(i for i, (_, _, kind) in enumerate(self.pieces) if kind == UNKNOWN)
 
 
 def read_model(path: Path) -> Model:
-    """The pieces and the normaliser in a file; XfmError where it is damaged or of another kind."""
+    """The model in a file. Raises XfmError if it is damaged or not a unigram model."""
     try:
         fields = list(_fields(path.read_bytes()))
         pieces = [_piece(value) for number, value in fields if number == 1]
@@ -58,21 +62,21 @@ def read_model(path: Path) -> Model:
         )
         model.unknown  # noqa: B018 (there must be one)
     except (ValueError, IndexError, struct.error, TypeError, StopIteration, UnicodeDecodeError) as error:
-        raise XfmError(f"{path} is damaged or no model of SentencePiece") from error
+        raise XfmError(f"{path} is damaged or is not a SentencePiece model") from error
     if not all(math.isfinite(score) for _, score, _ in model.pieces):
-        raise XfmError(f"{path} has pieces whose scores are no numbers")
+        raise XfmError(f"{path} has pieces whose scores are not finite numbers")
     if model.charsmap:
         check_charsmap(path, model.charsmap)
     if model.kind != UNIGRAM:
         raise XfmError(
-            f"{path} is a model of SentencePiece that is not of the unigram kind; xfm reads it from a tokenizer.json, "
-            "which save_pretrained of transformers writes"
+            f"{path} is a SentencePiece model, but not a unigram one; xfm can only read it from a tokenizer.json, as "
+            "save_pretrained of transformers writes it"
         )
     return model
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """(number, value) of each field of a protocol buffer: an int, four or eight bytes, or bytes."""
+    """(number, value) of each field of a protocol buffer; a value is an int, or a view of bytes."""
     view, at = memoryview(data), 0
     while at < len(view):
         tag, at = _varint(view, at)
@@ -107,7 +111,10 @@ def _piece(data: memoryview) -> tuple[str, float, int]:
 
 
 def sentencepiece(path: Path, settings: Mapping[str, Any], kind: Kind, config: Mapping[str, Any]) -> Any:
-    """The `tokenizers.Tokenizer` of a model, without special tokens around the text."""
+    """The `tokenizers.Tokenizer` of the model file `path`, which adds no special tokens around a text.
+
+    settings: from tokenizer_config.json.  kind: of the class.  config: from config.json.
+    """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     model = read_model(path)
@@ -153,7 +160,7 @@ def _number_comma(piece: str) -> bool:
 
 
 def _extra(settings: Mapping[str, Any], config: Mapping[str, Any]) -> int:
-    """How many names of masked spans T5 has after its pieces; mT5 has none."""
+    """The number of names of masked spans that T5 has after its pieces (mT5 has none)."""
     return extra_ids(settings, 0 if config.get("model_type") in ("mt5", "umt5") else 100)
 
 
@@ -171,13 +178,13 @@ def _t5(model: Model, extra: int):
 
 
 def _xlm_roberta(model: Model, extra: int):
-    """fairseq's four special tokens in place of the model's three."""
+    """The pieces with fairseq's four special tokens in place of the model's three, and the id of the unknown token."""
     first = [(text, 0.0) for text in ("<s>", "<pad>", "</s>", "<unk>")]
     return [*first, *_plain(model, extra)[0][3:], ("<mask>", 0.0)], 3
 
 
 def _camembert(model: Model, extra: int):
-    """fairseq's four before the model's own, whose unknown piece is not used."""
+    """The pieces after fairseq's four special tokens, and the id of the unknown token; the model's own is not used."""
     first = [("<s>NOTUSED", 0.0), ("<pad>", 0.0), ("</s>NOTUSED", 0.0), ("<unk>", 0.0), ("<unk>NOTUSED", NEVER)]
     return [*first, *_plain(model, extra)[0][1:], ("<mask>", 0.0)], 3
 

@@ -1,0 +1,39 @@
+"""How parameters start: the mean and the deviation of each leaf, declared once more beside EXAMPLES.
+
+A rule is a regex on slot/kind/path and (mean, deviation), numbers or a function of the part and the leaf's shape; the
+first rule that is found in the path holds. A parameter that no rule matches fails.
+"""
+
+import math
+
+import numpy as np
+
+
+def fan_in(*axes: int, times: float = 1.0):
+    """Mean 0 and variance `times` over the number of inputs, which lie along these axes."""
+    return lambda part, shape: (0.0, math.sqrt(times / math.prod(shape[axis] for axis in axes)))
+
+
+def of(values):
+    """The mean and deviation of equally likely numbers."""
+    return float(values.mean()), float(values.std())
+
+
+SHARE = (np.arange(100_000) + 0.5) / 100_000  # a uniform variable
+SMALL, ONES, ZEROS = (0.0, 0.02), (1.0, 0.0), (0.0, 0.0)
+
+STARTS = (
+    (r"/(key|distance|type)_bias$", SMALL),
+    (r"/dt_bias$", of(np.log(np.expm1(1e-3 * 100**SHARE)))),  # the inverse softplus of a log-uniform step
+    (r"/a_log$", of(np.log(1 + 15 * SHARE))),
+    (r"bias$|/(sink|shift)$", ZEROS),
+    (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
+    (r"/scale$|/d$|/temperature$", ONES),
+    (r"/(embedding|table|cls|registers|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
+    (r"^pool/attention/query$", (0.0, 1.0)),
+    (r"^mixer/(mamba2|bidirectional)/.*kernel$", fan_in(0, times=1 / 3)),  # PyTorch's uniform start
+    (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),
+    (r"^ffn/grouped_mlp/", fan_in(1)),
+    (r"^down/strided_conv/conv/kernel$", fan_in(0, 1, 2)),
+    (r"/kernel$", fan_in(0)),
+)

@@ -1,0 +1,100 @@
+"""What each `drop` of a part does: on differs from off, keys differ, the mean is kept, and so is the rate.
+
+Layers and loops are asked of the parts within a stack in tests/structures/test_drops.py, microbatches of the step in
+tests/train/test_step.py.
+"""
+
+import dataclasses
+import functools
+import typing
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.parts.cases import case_of
+from tests.parts.examples import EXAMPLES
+from xfm.fields import Rate
+from xfm.parts import SLOTS
+from xfm.spec import schema
+
+KEYS, RATE = 256, 0.4
+DROPS = [
+    pytest.param(slot, kind, field, id=f"{slot}-{kind}-{field}")
+    for slot, table in SLOTS.items()
+    for kind, cls in table.items()
+    for field in schema(cls)
+    if "drop" in field
+]
+# What makes an answer linear in what is dropped.
+LINEAR = {
+    ("pool", "dense", "drop"): dict(activation="identity"),
+    ("head", "ffn", "drop"): dict(ffn=dict(kind="mlp", hidden=24, activation="identity"), norm=None),
+}
+# Answers that no setting makes linear: a norm or a softmax follows.
+CURVED = {
+    ("residual", "convolved", "drop"),
+    ("head", "enhanced_mlm", "drop"),
+    ("head", "latent_queries", "drop"),
+    ("mixer", "disentangled", "position_drop"),
+    ("mixer", "relative", "position_drop"),
+}
+
+
+@pytest.mark.parametrize("slot,kind,field", DROPS)
+def test_drop(slot, kind, field):
+    spec = EXAMPLES[slot][kind][0] | {"drop": 0.0} | LINEAR.get((slot, kind, field), {}) | {field: RATE}
+    one = case_of(slot, kind, spec)
+    *given, ctx = one.inputs
+
+    @jax.jit
+    def answers(keys):
+        def answer(key, train):
+            here = ctx.replace(train=train, depth=jnp.float32(1.0))
+            return counted(one, one.apply(one.params, *given, here, rngs={"dropout": key}))
+
+        return answer(keys[0], False), jax.vmap(functools.partial(answer, train=True))(keys)
+
+    off, on = jax.tree.map(lambda a: np.asarray(a, np.float64), answers(jax.random.split(jax.random.key(11), KEYS)))
+    scale = np.abs(off).max()
+    assert np.abs(on[0] - off).max() > 0.01 * scale, "nothing is dropped"
+    assert np.abs(on[0] - on[1]).max() > 0.01 * scale, "two keys drop alike"
+    if (slot, kind, field) in CURVED:
+        return
+    error = on.std(axis=0) / np.sqrt(KEYS)
+    far = np.abs(on.mean(axis=0) - off) / (error + 1e-5 * scale)
+    assert far.max() < 6 and np.sqrt(np.mean(far**2)) < 1.3, "the mean moves"
+
+
+def counted(one, y):
+    """The answer, with zeros for padding."""
+    if one.slot in ("pool", "head") or one.kind == "patches":
+        return y
+    real = one.inputs[-1].segments > 0
+    real = jnp.pad(real, ((0, 0), (0, y.shape[1] - real.shape[1])), constant_values=True)
+    return jnp.where(real[..., None], y, 0)
+
+
+@pytest.mark.parametrize("slot,kind,field", [one for one in DROPS if one.values[0] == "residual"])
+def test_what_a_residual_drops(slot, kind, field):
+    """Single units, or of `drop_path` whole rows, at the rate times the depth."""
+    if kind == "convolved":
+        pytest.skip("a norm hides what is dropped")
+    one = case_of(slot, kind, {field: RATE})
+    ctx, y = one.inputs[-1].replace(segments=None, train=True, depth=jnp.float32(0.5)), jnp.ones((2000, 3, 2))
+    out = np.asarray(one.apply(one.params, 0 * y, y, ctx, rngs={"dropout": jax.random.key(3)}))
+    rate = RATE / 2 if field == "drop_path" else RATE
+    assert set(np.unique(out.round(5))) == {0.0, np.float32(1 / (1 - rate)).round(5)}
+    alike = (out == out[:, :1, :1]).all(axis=(1, 2))
+    dropped = out[:, 0, 0] == 0 if field == "drop_path" else out == 0
+    assert alike.all() == (field == "drop_path")
+    assert abs(dropped.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / dropped.size)
+
+
+def test_every_rate_of_a_part_drops_something():
+    """So that none escapes this suite by its name."""
+    for slot, table in SLOTS.items():
+        for kind, cls in table.items():
+            rates = {f.name for f in dataclasses.fields(cls) if Rate in (f.type, *typing.get_args(f.type))}
+            assert rates == {name for name in schema(cls) if "drop" in name}, f"{slot} '{kind}'"
