@@ -15,7 +15,7 @@ from flax.core import FrozenDict
 
 from xfm.errors import SpecError, nearest
 from xfm.fields import NotEmpty, fault, shown
-from xfm.moved import moved
+from xfm.moved import moved, moved_field
 from xfm.outside import imported, is_outside, unfit_class, unfit_function
 
 Spec = Mapping[str, Any]
@@ -61,7 +61,8 @@ def build(table: Table, spec: Spec, **given: Any) -> Any:
     slot, fields = _slot({kind: cls}) if kind in table else slot, schema(cls)
     for field in spec:
         if field not in fields:
-            raise SpecError(f"{slot} '{kind}' has no field {field!r}{nearest(field, fields)}; it has {_listed(fields)}")
+            instead = moved_field(slot, kind, field, spec[field]) or f"it has {_listed(fields)}"
+            raise SpecError(f"{slot} '{kind}' has no field {field!r}{nearest(field, fields)}; {instead}")
         if field in given:
             raise SpecError(f"{slot} '{kind}': {field} cannot be set by a spec, because xfm sets it; leave it out")
     taken = {field.name for field in dataclasses.fields(cls) if field.init}

@@ -132,7 +132,7 @@ class Objective(abc.ABC):
             if name not in self.sown:
                 raise XfmError(
                     f"a part of the network sows the loss {name!r}, and config.objective.sown gives no weight for "
-                    f"it{nearest(name, self.sown)}; set config.objective.sown.{name}, to 0 to leave it out"
+                    f"it{nearest(name, self.sown)}; set it, as in {{{name!r}: 0.01}}, to 0 to leave the loss out"
                 )
         for name in self.sown:
             if name not in found:
