@@ -15,8 +15,9 @@ from tests.docs.pages import ROOT, block
 from tests.drawn import spread
 from tests.evaluators import test_evaluators
 from tests.objectives import test_rows
-from tests.parts import examples, formulas, test_owed
+from tests.parts import examples, formulas, test_owed, test_starts
 from tests.parts.formulas import FORMULAS
+from tests.parts.starts import STARTS
 from xfm.catalogue import find
 from xfm.cli import main
 from xfm.evaluators import EVALUATORS
@@ -83,6 +84,12 @@ def test_the_suite_accepts_the_part(part, monkeypatch):
         with pytest.raises((AssertionError, AttributeError)):
             test_owed.test_formula("norm", part, number)
         monkeypatch.setitem(FORMULAS["norm"], *entry('line: FORMULAS["norm"]', names))
+        with pytest.raises(AssertionError, match="norm/dyt/alpha is not declared"):
+            test_starts.test_start("norm", part, number)
+        (rule,) = eval(f"[{block(PAGE, 'line: STARTS')}]")
+        with monkeypatch.context() as declared:
+            declared.setattr(test_starts, "STARTS", (rule, *STARTS))
+            test_starts.test_start("norm", part, number)
         for test in (test_owed.test_formula, test_owed.test_dtype, test_owed.test_gradients):
             test("norm", part, number)
 

@@ -93,7 +93,7 @@ def test_texts_encoded_in_pieces_sow_what_they_sow_together():
 
 
 MISTAKES = {
-    "no weight": (routed(stack(mlm=MLM)), {}, r"sows the loss 'router', .*set config\.objective\.sown\.router"),
+    "no weight": (routed(stack(mlm=MLM)), {}, r"sows the loss 'router', .* for it; set it, as in {'router': 0\.01}"),
     "a typo": (routed(stack(mlm=MLM)), dict(rooter=1.0), r"sows the loss 'router', .*\(did you mean 'rooter'\?\)"),
     "nobody sows": (stack(mlm=MLM), dict(router=1.0), "gives a weight for 'router', and no part .*; sown are none"),
     "both forms": (

@@ -9,13 +9,13 @@ import numpy as np
 
 from xfm.evaluators.base import Evaluator
 from xfm.evaluators.rows import predict
-from xfm.evaluators.text import guesses, put
+from xfm.evaluators.text import predictions, put
 from xfm.fields import Count, CountOrZero, Name
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedWords(Evaluator):
-    """`shown` rows with one word masked: its surroundings, the three likeliest words by the head `head`, the truth.
+    """For `shown` rows with one word masked: its context, the three likeliest words by the head `head`, and the truth.
 
     excerpt: tokens shown on either side.
     """
@@ -29,12 +29,12 @@ class MaskedWords(Evaluator):
             return {**row, "tokens": put(row["tokens"], place, data.vocabulary.mask), "at": np.int32([place])}
 
         chances = partial(_chances, forward, self.head, params, mesh, self.batch)
-        return guesses(data, chances, masked, self.shown, self.excerpt, "[MASK]")
+        return predictions(data, chances, masked, self.shown, self.excerpt, "[MASK]")
 
 
 @dataclasses.dataclass(frozen=True)
 class PermutedWords(Evaluator):
-    """The same of a model that predicts tokens in any order: the word comes last in the order of reading."""
+    """The same for a model that reads tokens in any order: the word is read last."""
 
     head: Name = "lm"
     shown: CountOrZero = 3
@@ -45,7 +45,7 @@ class PermutedWords(Evaluator):
             return {**row, "order": put(np.zeros_like(row["tokens"]), place, 1), "asked": np.int32([place])}
 
         chances = partial(_chances, forward, self.head, params, mesh, self.batch)
-        return guesses(data, chances, last, self.shown, self.excerpt, "[____]")
+        return predictions(data, chances, last, self.shown, self.excerpt, "[____]")
 
 
 def _chances(forward: Callable, head: str, params, mesh, batch: int, rows):

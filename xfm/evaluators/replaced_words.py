@@ -1,4 +1,4 @@
-"""Words of validation texts replaced by a generator's, and where a detector sees it, for people to read."""
+"""Words of validation texts replaced by those of a generator, and how a detector judges them, for people to read."""
 
 import dataclasses
 
