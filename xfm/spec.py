@@ -8,7 +8,7 @@ The fields of that dataclass are the whole schema. A kind "package.module:Class"
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from flax.core import FrozenDict
@@ -157,6 +157,12 @@ def schema(cls: type) -> dict[str, bool]:
     }
 
 
+def defaults(cls: type) -> dict[str, Any]:
+    """The specs that fields have where a spec leaves them out, as plain data."""
+    found = {field.name: plain(field.default) for field in dataclasses.fields(cls) if field.name in schema(cls)}
+    return {name: value for name, value in found.items() if isinstance(value, Mapping) and "kind" in value}
+
+
 def plain(value: Any) -> Any:
     """The value with all mappings as dicts and sequences as lists; ml_collections.ConfigDict counts as a mapping."""
     if hasattr(value, "to_dict"):
@@ -166,6 +172,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(item) for item in value]
     return value
+
+
+def nested(spec: Any, but: Sequence[str] = ()) -> Iterator[Spec]:
+    """Every spec with a kind in plain data, itself included, the outer ones first.  but: fields to pass over."""
+    if isinstance(spec, Mapping):
+        yield from [spec] if "kind" in spec else []
+        for name, value in spec.items():
+            yield from nested(value, but) if name not in but else ()
+    elif isinstance(spec, Sequence) and not isinstance(spec, str):
+        for one in spec:
+            yield from nested(one, but)
 
 
 def freeze(value: Any) -> Any:

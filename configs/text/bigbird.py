@@ -16,6 +16,7 @@ from xfm.configs.text import bert
 
 PAPER = "Zaheer et al. 2020, Big Bird: Transformers for Longer Sequences"
 ORACLE = "transformers BigBirdForMaskedLM with copied weights, in evaluation (goldens)"
+MARGIN = 0.15  # nats
 SIZES = {"base": (12, 768, 12), "large": (24, 1024, 16)}  # layers, width, heads
 VARIANTS = ("tiny", *SIZES)
 PARAMETERS = {"base": 127_520_694, "large": 359_176_374}  # counted in the transformers model, without its pooler

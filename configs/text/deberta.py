@@ -17,6 +17,7 @@ from xfm.configs.text import bert
 
 PAPER = "He et al. 2021, DeBERTa: Decoding-Enhanced BERT with Disentangled Attention"
 ORACLE = "transformers DebertaModel, DebertaV2Model and heads (goldens); published sizes; the mask decoder in loops"
+MARGIN = 1.0  # nats
 
 V1 = dict(embed=dict(vocab=50265), attention={})
 V2 = dict(embed=dict(vocab=128100), attention=dict(maps="apart", keys="shared", buckets=256, norm_table=True))

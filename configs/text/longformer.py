@@ -14,6 +14,7 @@ from xfm.configs.text import roberta
 
 PAPER = "Beltagy et al. 2020, Longformer: The Long-Document Transformer"
 ORACLE = "transformers LongformerForMaskedLM with copied weights (goldens)"
+MARGIN = 0.3  # nats
 SIZES = {"base": (12, 768, 12), "large": (24, 1024, 16)}  # layers, width, heads
 VARIANTS = ("tiny", *SIZES)
 PARAMETERS = {"base": 148_711_257, "large": 434_653_273}  # counted in the transformers model

@@ -185,14 +185,9 @@ def write_pooling(folder: Path, spec: Mapping[str, Any], name: str) -> bool:
     """The files of sentence-transformers for a head that only pools; False for any other."""
     found = pooling(complete(spec)["heads"][name])
     if found is not None:
-        write_modules(folder, Modules(folder, found), spec["embed"]["width"], {}, places(complete(spec)))
+        model = build(spec)
+        write_modules(folder, Modules(folder, found), model.width, {}, model.most())
     return found is not None
-
-
-def places(spec: Mapping[str, Any]) -> int | None:
-    """How many tokens a network has places for, None if any number."""
-    position = spec["embed"].get("position") or {}
-    return position["length"] - position["first"] if position.get("kind") == "learned" else None
 
 
 def swapped_ids(m: Match, pad: int | None) -> tuple[int, int] | None:
@@ -256,7 +251,7 @@ def write_tokenizer(run: Run, folder: Path, m: Match | None) -> dict[str, Any]:
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {SPECIALS[role]: word for role, word in words.items()}
     settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if (most := places(complete(spec))) is not None:
+    if (most := build(spec).most()) is not None:
         settings["model_max_length"] = most
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     return known

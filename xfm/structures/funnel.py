@@ -15,8 +15,8 @@ from xfm.context import Context
 from xfm.errors import nearest
 from xfm.fields import Count, CountOrZero
 from xfm.spec import Pattern, Spec, SpecError
-from xfm.structures.base import Structure
-from xfm.structures.period import Period, depths_of, repeated, sublayers_of
+from xfm.structures.base import Layer, Structure
+from xfm.structures.period import Period, alone, depths_of, repeated, stacked, sublayers_of
 from xfm.structures.stack import NO_HEADS, answers, dtype_of, one_text
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 
@@ -115,6 +115,15 @@ class Funnel(Structure):
                 x = Block(layers, self.remat, name="decoder")(x, inner, depths[-1])
             whole = whole.replace(positions=places)
         return {"hidden": x, **answers(self.heads, x, whole.replace(at=batch.get("at")), batch)}
+
+    @nn.nowrap
+    def layers(self) -> list[Layer]:
+        sublayers, found = sublayers_of(self.pattern, self.norms, self.residual), []
+        for i, periods in enumerate(self.blocks):
+            block = f"block_{i}"
+            found += alone(f"{block}/first", sublayers, block) if i else []
+            found += stacked(f"{block}/layers", sublayers, periods - bool(i), block)
+        return found + stacked("decoder/layers", sublayers, self.decoder or 0, "decoder")
 
     def _half(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B S D"], Context]:
         """Pairs as tokens: where their first one stood, of its type, and real where both are."""

@@ -17,8 +17,9 @@ from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Pattern, Spec, SpecError, build, freeze
-from xfm.structures.base import Structure
-from xfm.structures.period import Period, depths_of, repeated, sublayers_of
+from xfm.structures.base import Layer, Structure
+from xfm.structures.heads import heads_read
+from xfm.structures.period import Period, alone, depths_of, repeated, stacked, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN, Sublayer
 from xfm.structures.tokens import check_unpadded, laid, repad
 
@@ -101,6 +102,14 @@ class Stack(Structure):
         return {"hidden": x, **{f"layer_{i}": a for i, a in zip(self._taps(), taps, strict=True)}, **out}
 
     @nn.nowrap
+    def layers(self) -> list[Layer]:
+        first, last = (
+            alone(name, self._sublayers(specs), "layer")
+            for name, specs in (("prologue", self.prologue), ("epilogue", self.epilogue))
+        )
+        return [*first, *stacked("layers", self._sublayers(self.pattern), self.repeats, "layer"), *last]
+
+    @nn.nowrap
     def init_state(self, batch: int, length: int) -> dict[str, Any]:
         """An empty state for reading up to `length` tokens piece by piece; the mask must be causal."""
         if self.loops != 1:
@@ -116,8 +125,8 @@ class Stack(Structure):
                 Sublayer(**s, parent=None).init_state(batch, length, self.width, self._dtype()) for s in sublayers
             )
 
-        stacked = jax.tree.map(lambda a: jnp.repeat(a[None], self.repeats, axis=0), empty(self.pattern))
-        return dict(prologue=empty(self.prologue), layers=stacked, epilogue=empty(self.epilogue))
+        layers = jax.tree.map(lambda a: jnp.repeat(a[None], self.repeats, axis=0), empty(self.pattern))
+        return dict(prologue=empty(self.prologue), layers=layers, epilogue=empty(self.epilogue))
 
     def _laid(self, batch, state):
         """The batch as embedding and layers take it; the batch itself where it lies in padded rows."""
@@ -158,7 +167,7 @@ def answers(
     made: by heads that ran before, over something else than x; it is part of the answer.
     """
     out = dict(made)
-    for name, spec in sorted(heads.items(), key=lambda head: _takes_a_head(head[1])):
+    for name, spec in sorted(heads.items(), key=lambda head: bool(heads_read(head[1]))):
         seen = ctx.replace(tokens=batch.get("tokens"), heads=dict(out))
         out[name] = build(HEADS, spec, name=f"head_{name}")(x, seen)
     return out
@@ -180,12 +189,6 @@ def dtype_of(name: str | None) -> jnp.dtype:
     if name not in DTYPES:
         raise SpecError(f"a stack's dtype is one of {', '.join(DTYPES)}, not {name!r}")
     return jnp.dtype(name)
-
-
-def _takes_a_head(spec: Spec) -> bool:
-    """Whether a head pools what another head made, and so runs after it."""
-    pool = spec.get("pool")
-    return isinstance(pool, Mapping) and (pool.get("kind") == "of_head" or _takes_a_head(pool))
 
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")

@@ -32,6 +32,7 @@ class Questions(Embed):
     """
 
     whole_row: ClassVar[str | None] = "puts questions behind a whole row"
+    types: ClassVar[None] = None  # which layers compare, and no table has
 
     vocab: Count
     width: Count

@@ -12,6 +12,11 @@ class OfHead(nn.Module):
 
     head: str
 
+    @property
+    def reads(self) -> str:
+        """The head that has to run before."""
+        return self.head
+
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
         if self.head not in ctx.heads:
             raise SpecError(
