@@ -194,7 +194,7 @@ def test_adapter_bias_trains_as_many_numbers_as_the_paper():
 
 
 def test_several_act_in_their_order():
-    """The second LoRA has a name of its own; AdapterBias stands around the map that both change."""
+    """The second LoRA has a name and parameters of its own; AdapterBias stands around the map that both change."""
     plain, one, params = drawn(
         [
             dict(kind="lora", rank=2, paths="/down$"),
@@ -203,7 +203,13 @@ def test_several_act_in_their_order():
         ]
     )
     assert {path.rsplit("/", 2)[1] for path in flatten(params["own"])} == {"lora", "adapter_bias", "lora_1"}
-    assert_close(output(plain, one.merged(params)), output(one, params))
+    merged = one.merged(params)
+    assert_close(output(plain, merged), output(one, params))
+    down, own = (tree["prologue"]["mlp_1"]["part"]["down"] for tree in (params, params["own"]))
+    change = np.outer(own["adapter_bias"]["kernel"], own["adapter_bias"]["vector"])
+    for name, rank in (("lora", 2), ("lora_1", 1)):
+        change = change + 8.0 / rank * np.asarray(own[name]["in"]) @ np.asarray(own[name]["out"])
+    assert_close(merged["prologue"]["mlp_1"]["part"]["down"]["kernel"], np.asarray(down["kernel"]) + change)
 
 
 @dataclasses.dataclass(frozen=True)
