@@ -8,7 +8,7 @@ import numpy as np
 
 from xfm.evaluators.base import Evaluator
 from xfm.evaluators.rows import predict
-from xfm.evaluators.text import excerpt, put, word_rows
+from xfm.evaluators.text import excerpt, long_word, put, word_rows
 from xfm.fields import Count, CountOrZero
 
 
@@ -23,7 +23,7 @@ class ReplacedWords(Evaluator):
     excerpt: Count = 12
 
     def examples(self, forward, params, extra, data, mesh):
-        chosen = list(word_rows(data, self.shown))
+        chosen = list(word_rows(data, self.shown, long_word(data)))
         if not chosen:
             return []
 
