@@ -1,9 +1,9 @@
-"""Kinds of earlier versions, each with the spec that says the same today, for the error that names it."""
+"""Kinds of earlier versions, and the specs that replace them, for error messages."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# Mixers that are sights of an attention, each with the fields that went along.
+# Earlier mixers that are now sights of an attention, with the fields that belong to the sight.
 SIGHTS = {
     "block_local": ("block",),
     "block_sparse": ("block", "again", "dense"),
@@ -12,9 +12,9 @@ SIGHTS = {
 
 
 def moved(slot: str, kind: Any, spec: Mapping[str, Any]) -> str | None:
-    """In words, what to write in place of a kind that a slot no longer has; None for any other kind.
+    """Words that say what replaces a kind that a slot no longer has; None for other kinds.
 
-    slot: as `build` names it.  spec: the fields that were given.
+    slot: its name in `build`.  spec: the given fields.
     """
     if "mixer" not in slot or not isinstance(kind, str) or kind not in SIGHTS:
         return None
