@@ -1,4 +1,4 @@
-"""Kinds of earlier versions, and the specs that replace them, for error messages."""
+"""Kinds and fields of earlier versions, and what replaces them, for error messages."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,3 +21,31 @@ def moved(slot: str, kind: Any, spec: Mapping[str, Any]) -> str | None:
     sight = {"kind": kind} | {name: spec[name] for name in SIGHTS[kind] if name in spec}
     part = {"kind": "attention"} | {name: value for name, value in spec.items() if name not in sight} | {"sight": sight}
     return f"it is a sight of an attention now: write {part}, in a pattern {{'part': …, 'label': {kind!r}}}"
+
+
+# Fields of objectives that are an evaluator's, each with the kind of that.
+MEASURED = {
+    ("classification", "scores"): "classes",
+    ("regression", "scores"): "numbers",
+    ("tagging", "scores"): "tags",
+    ("span", "longest"): "spans",
+    ("span", "threshold"): "spans",
+}
+
+
+def moved_field(slot: str, kind: Any, field: str, value: Any) -> str | None:
+    """In words, where a field is set that a class no longer has; None for any other field."""
+    evaluator = MEASURED.get((kind, field)) if slot == "objective" else None
+    spec = {"kind": evaluator, field: value}
+    return None if evaluator is None else f"it is a field of an evaluator now: set config.evals=[{spec}]"
+
+
+def renewed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a run of an earlier version with the fields that are an evaluator's in its `evals`."""
+    objective = config.get("objective")
+    kind = objective.get("kind") if isinstance(objective, Mapping) else None
+    fields = {name: objective[name] for name in objective or () if (kind, name) in MEASURED}
+    if not fields or "evals" in config:
+        return dict(config)
+    rest = {name: value for name, value in objective.items() if name not in fields}
+    return {**config, "objective": rest, "evals": [{"kind": MEASURED[kind, next(iter(fields))], **fields}]}

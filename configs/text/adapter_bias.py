@@ -20,6 +20,7 @@ from xfm.configs.text import finetune_classification as single
 
 PAPER = "Fu et al. 2022, AdapterBias"
 ORACLE = "its formula in NumPy; what BERT-large trains, 0.17 million numbers; the same outputs after merging"
+MARGIN = 1.0  # nats
 SCORES = single.SCORES
 VARIANTS = single.VARIANTS
 PARAMETERS = {variant: count + 12 * (768 + 3072 + 1) for variant, count in single.PARAMETERS.items()}

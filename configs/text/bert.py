@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Devlin et al. 2019, BERT: Pre-training of Deep Bidirectional Transformers"
 ORACLE = "transformers BertForPreTraining with copied weights (goldens); parameter counts of Turc et al. 2019"
+MARGIN = 0.5  # nats
 
 # layers, width, heads
 SIZES = {

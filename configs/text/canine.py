@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Clark et al. 2021, CANINE: Pre-training an Efficient Tokenization-Free Encoder for Language Representation"
 ORACLE = "transformers CanineModel and its heads with copied weights (goldens); its parameter count"
+MARGIN = 1.0  # nats
 VARIANTS = ("tiny", "base")
 PARAMETERS = {"base": 183_073_794}  # 132,082,944 as counted in the transformers model, plus the heads mlm and nsp
 

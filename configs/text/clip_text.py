@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Radford et al. 2021, Learning Transferable Visual Models From Natural Language Supervision"
 ORACLE = "transformers CLIPTextModelWithProjection and SiglipTextModel with copied weights (goldens); parameter counts"
+MARGIN = 0.9  # nats
 
 # layers, width, heads, hidden, projected width, vocab
 CLIP = {

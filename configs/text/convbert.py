@@ -14,6 +14,7 @@ from xfm.configs.text import bert, electra
 
 PAPER = "Jiang et al. 2020, ConvBERT: Improving BERT with Span-based Dynamic Convolution"
 ORACLE = "transformers ConvBertModel and its heads with copied weights (goldens); published sizes (14M, 17M, 106M)"
+MARGIN = 1.0  # nats
 
 # layers, width, heads before they are halved, width of the embedding, groups; width and heads of the generator
 SIZES = {

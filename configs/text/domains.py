@@ -25,6 +25,7 @@ PAPER = (
     "2025; Tiny-Toxic-Detector 2024"
 )
 ORACLE = "published parameter counts: Bioformer-8L 42,820,610 to the last digit; PyTorch's TransformerEncoder (golden)"
+MARGIN = 0.5  # nats
 
 BASE, LARGE = (12, 768, 12), (24, 1024, 16)  # layers, width, heads
 WHOLE_WORDS = dict(objective=dict(units=dict(kind="whole_word")))

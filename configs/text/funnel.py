@@ -17,6 +17,7 @@ from xfm.configs.text import bert
 
 PAPER = "Dai et al. 2020, Funnel-Transformer: Filtering out Sequential Redundancy for Efficient Language Processing"
 ORACLE = "transformers FunnelModel, FunnelBaseModel and heads (goldens); sizes of the published files (115.6M to 441M)"
+MARGIN = 0.8  # nats
 
 # layers of each block, how often each of them runs, width, heads
 SIZES = {

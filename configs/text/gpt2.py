@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Radford et al. 2019, Language Models are Unsupervised Multitask Learners"
 ORACLE = "transformers GPT2LMHeadModel and its other heads with copied weights (goldens); its parameter count"
+MARGIN = 1.0  # nats
 
 # layers, width, heads
 SIZES = {"small": (12, 768, 12), "medium": (24, 1024, 16), "large": (36, 1280, 20), "xl": (48, 1600, 25)}

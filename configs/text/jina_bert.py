@@ -13,6 +13,7 @@ from xfm.configs.text import bert
 
 PAPER = "Günther et al. 2023, Jina Embeddings 2: 8192-Token General-Purpose Text Embeddings for Long Documents"
 ORACLE = "transformers' BertModel with ALiBi as its mask and gated units (goldens); 33M, 137M and 435M of the paper"
+MARGIN = 1.0  # nats
 # layers, width, heads, activation
 SIZES = {"small": (4, 512, 8, "gelu"), "base": (12, 768, 12, "gelu"), "large": (24, 1024, 16, "relu")}
 VARIANTS = ("tiny", *SIZES)

@@ -15,6 +15,7 @@ from xfm.configs.text import bert
 
 PAPER = "Xiong et al. 2021, Nyströmformer: A Nyström-based Algorithm for Approximating Self-Attention"
 ORACLE = "transformers NystromformerForMaskedLM with copied weights (goldens)"
+MARGIN = 0.8  # nats
 VARIANTS = ("tiny", "base", "base_4096")
 # Counted in the transformers model; for the longer network, with the table of positions for its length.
 PARAMETERS = {"base": 109_122_240, "base_4096": 111_876_288}

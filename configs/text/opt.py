@@ -17,6 +17,7 @@ from xfm.configs.text import gpt2
 
 PAPER = "Zhang et al. 2022, OPT: Open Pre-trained Transformer Language Models"
 ORACLE = "transformers OPTForCausalLM and its other heads with copied weights (goldens); its parameter count"
+MARGIN = 1.0  # nats
 
 # layers, width, heads, the rate's peak, tokens in a batch
 SIZES = {

@@ -13,6 +13,7 @@ from xfm.configs.text import bert
 
 PAPER = "Su et al. 2021, RoFormer: Enhanced Transformer with Rotary Position Embedding"
 ORACLE = "transformers RoFormerModel and its heads with copied weights (goldens), and its count without the sines"
+MARGIN = 1.0  # nats
 # layers, width, heads, rows of the table of sines in the files
 SIZES = {"base": (12, 768, 12, 1536), "small": (6, 384, 6, 512)}
 VARIANTS = ("tiny", *SIZES)

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Raffel et al. 2020, Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer"
 ORACLE = "transformers T5EncoderModel with copied weights (goldens); its parameter count"
+MARGIN = 0.25  # nats
 
 # layers, width, heads, hidden, width of a head
 SIZES = {

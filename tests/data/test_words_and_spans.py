@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from xfm.batch import part_of, prefixes, texts_of_row
 from xfm.data import open_data
 from xfm.data.tagged import aligned_words, owners
 from xfm.errors import XfmError
@@ -147,8 +148,10 @@ def test_pairs_and_triples(tmp_path):
     spec = dict(kind="pairs", path=str(tmp_path), validation=0.4, tokenizer=dict(kind="bytes"), length=12)
     data = open_data({**spec, "texts": ("query", "positive", "negative"), "prompts": ("ask: ", "", "")}, tmp_path)
     row = data.train[0]
-    assert row["tokens"].shape == (3, 12) and set(row) == {"tokens", "segments", "types"}
-    texts = [data.tokenizer.decode(tokens) for tokens in row["tokens"]]
+    assert prefixes(row) == ("", "negative", "positive") and len(row) == 9
+    parts = [part_of(row, prefix) for prefix in texts_of_row(3)]
+    assert all(part["tokens"].shape == (12,) and set(part) == {"tokens", "segments", "types"} for part in parts)
+    texts = [data.tokenizer.decode(part["tokens"]) for part in parts]
     assert [t[:-1] for t in texts] == ["ask: q", "p", "n"] and len({t[-1] for t in texts}) == 1
     scored = open_data({**spec, "label": "score", "scale": 5.0}, tmp_path).train[0]
     assert scored["labels"].dtype == np.float32 and 0 <= scored["labels"] <= 1

@@ -21,7 +21,8 @@ ROWS = {
 }
 LONG_ROWS = {  # long enough for scores to be left out
     "long": [[1] * 140 + [0] * 10, [1] * 150],
-    "long, interrupted": [[1] * 60 + [0] * 3 + [1] * 87, [1] * 90 + [2] * 60],
+    "long, interrupted": [[1] * 60 + [0] * 3 + [1] * 87, [1] * 150],
+    "long, of two texts": [[1] * 150, [1] * 90 + [2] * 60],
 }
 
 

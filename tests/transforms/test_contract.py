@@ -73,7 +73,8 @@ def test_every_transform_has_examples():
 
 def test_the_network_is_drawn_as_without_them():
     """Its parameters have the same paths and values, the own ones lie at own/PATH/NAME/LEAF, and no output changes."""
-    plain, one = xfm.build(spec()), network(dict(model=spec(), transforms=LAST))
+    model = spec(prologue=[])
+    plain, one = xfm.build(model), network(dict(model=model, transforms=LAST))
     params, alone = (jax.jit(net.init)(jax.random.key(0), BATCH)["params"] for net in (one, plain))
     jax.tree.map(np.testing.assert_array_equal, without_own(params), alone)
     for path in flatten(params["own"]):

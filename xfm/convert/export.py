@@ -193,14 +193,9 @@ def write_pooling(folder: Path, spec: Mapping[str, Any], name: str) -> bool:
     """Writes the files of sentence-transformers for a head that is a pooling; returns whether it is one."""
     found = pooling(complete(spec)["heads"][name])
     if found is not None:
-        write_modules(folder, Modules(folder, found), spec["embed"]["width"], {}, positions_of(complete(spec)))
+        model = build(spec)
+        write_modules(folder, Modules(folder, found), model.width, {}, model.most())
     return found is not None
-
-
-def positions_of(spec: Mapping[str, Any]) -> int | None:
-    """The number of positions in a network's table; None if it has no table."""
-    position = spec["embed"].get("position") or {}
-    return position["length"] - position["first"] if position.get("kind") == "learned" else None
 
 
 def swapped_ids(m: Match, pad: int | None) -> tuple[int, int] | None:
@@ -268,7 +263,7 @@ def write_tokenizer(run: OpenedRun, folder: Path, m: Match | None) -> dict[str, 
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {SPECIALS[role]: word for role, word in words.items()}
     settings |= {"tokenizer_class": "PreTrainedTokenizerFast"}
-    if (most := positions_of(complete(spec))) is not None:
+    if (most := build(spec).most()) is not None:
         settings["model_max_length"] = most
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     return known

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from xfm.convert.export import OpenedRun, exported, positions_of, read_run, write_tokenizer
+from xfm.convert.export import OpenedRun, exported, read_run, write_tokenizer
 from xfm.errors import XfmError
 from xfm.hub.checkpoint import Checkpoint
 from xfm.hub.family import Calling, Family, Head, counted
@@ -50,7 +50,8 @@ def load_run(
 def as_it_is(run: OpenedRun, m: Match | None, folder: Path) -> Checkpoint:
     """A run whose network no family has, with the inputs of the nearest family `m`, if there is one."""
     spec = complete(run.config["model"])
-    if (spec.get("embed") or {}).get("vocab") is None:
+    model = build(spec)
+    if getattr(model, "vocab", None) is None:
         raise XfmError(f"{run.workdir} has a network that reads no tokens; xfm.train.evaluate returns its state")
     heads = {TASKS.get(name, name): Head(name, lambda c, one=one: one, {}) for name, one in spec["heads"].items()}
     family = Family(
@@ -63,14 +64,14 @@ def as_it_is(run: OpenedRun, m: Match | None, folder: Path) -> Checkpoint:
     )
     config = (m.settings.content if m else {}) | {
         "model_type": "xfm",
-        "vocab_size": spec["embed"]["vocab"],
-        "type_vocab_size": run.config["data"].get("kinds", spec["embed"].get("types")) or 0,
-        "max_position_embeddings": positions_of(spec),
+        "vocab_size": model.vocab,
+        "type_vocab_size": run.config["data"].get("kinds", model.types) or 0,
+        "max_position_embeddings": model.most(),
         **labels_of(spec["heads"], run.classes),
     }
     config |= write_tokenizer(run, folder, None)
     params = traverse_util.unflatten_dict(dict(run.weights), sep="/")
-    return Checkpoint(build(spec), params, config, spec, family, heads, folder)
+    return Checkpoint(model, params, config, spec, family, heads, folder)
 
 
 @functools.cache

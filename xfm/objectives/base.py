@@ -120,7 +120,7 @@ class Objective(abc.ABC):
         Raises XfmError for a loss that is sown and has no weight in config.objective.sown, and the other way round.
         """
         weights = batch.get("weights")
-        if weights is not None and (weights.ndim != 1 or "cells" in batch):
+        if weights is not None and (weights.ndim != 1 or any(name.endswith("cells") for name in batch)):
             weights = None  # of tokens, not of rows; or no row of the network is one of the batch
         found = means([one.get("losses", {}) for one in sown], weights)
         self._check_sown(list(found))
@@ -132,7 +132,7 @@ class Objective(abc.ABC):
             if name not in self.sown:
                 raise XfmError(
                     f"a part of the network sows the loss {name!r}, and config.objective.sown gives no weight for "
-                    f"it{nearest(name, self.sown)}; set config.objective.sown.{name}, to 0 to leave it out"
+                    f"it{nearest(name, self.sown)}; set it, as in {{{name!r}: 0.01}}, to 0 to leave the loss out"
                 )
         for name in self.sown:
             if name not in found:

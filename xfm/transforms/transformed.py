@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Key
 
 from xfm.errors import XfmError
-from xfm.transforms.base import SITES, Interceptor, OwnAt, Params, Site, Transform
+from xfm.transforms.base import SITES, Interceptor, OwnAt, Params, Site, Transform, merges
 
 OWN = "own"  # the subtree of the parameters that holds what the transforms add
 
@@ -54,7 +54,7 @@ class Transformed:
         Raises XfmError, naming it, for a transform that cannot be written into them.
         """
         params, own = separated(params)
-        if lasting := [name for name, transform in self.transforms if not transform.merges]:
+        if lasting := [name for name, transform in self.transforms if not merges(transform)]:
             raise XfmError(f"transform {lasting[0]!r} cannot be merged into the weights of the network")
         for name, transform in self.transforms:
             params = transform.merged(params, own_of(own, name, params))
