@@ -23,7 +23,7 @@ def moved(slot: str, kind: Any, spec: Mapping[str, Any]) -> str | None:
     return f"it is a sight of an attention now: write {part}, in a pattern {{'part': …, 'label': {kind!r}}}"
 
 
-# Fields of objectives that are an evaluator's, each with the kind of that.
+# Earlier fields of objectives -> the kind of the evaluator that has them now.
 MEASURED = {
     ("classification", "scores"): "classes",
     ("regression", "scores"): "numbers",
@@ -34,14 +34,14 @@ MEASURED = {
 
 
 def moved_field(slot: str, kind: Any, field: str, value: Any) -> str | None:
-    """In words, where a field is set that a class no longer has; None for any other field."""
+    """Words that say where a field is set that a class no longer has; None for other fields."""
     evaluator = MEASURED.get((kind, field)) if slot == "objective" else None
     spec = {"kind": evaluator, field: value}
     return None if evaluator is None else f"it is a field of an evaluator now: set config.evals=[{spec}]"
 
 
 def renewed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a run of an earlier version with the fields that are an evaluator's in its `evals`."""
+    """The config of a run of an earlier version, with the fields that now belong to an evaluator moved to `evals`."""
     objective = config.get("objective")
     kind = objective.get("kind") if isinstance(objective, Mapping) else None
     fields = {name: objective[name] for name in objective or () if (kind, name) in MEASURED}
