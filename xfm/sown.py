@@ -3,8 +3,8 @@
     self.sow("losses", "router", per_token(values, ctx))
     self.sow("intermediates", "load", shares)
 
-An objective adds the losses by name and weight, as in `sown={"router": 0.01}`; probes are returned to the caller of its
-`forward`. (A sown name must differ from the names of the part's submodules, since Flax has one namespace for both.)
+An objective adds the losses by name, `sown={"router": 0.01}`; probes are for whoever calls its `forward`. (A part that
+sows must not have a submodule of that name; Flax keeps both in one namespace.)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,30 +24,30 @@ Metric = tuple[Float[Array, ""], Float[Array, ""]]
 
 @struct.dataclass
 class RowLoss:
-    """An auxiliary loss for each row: the sum and the number of its values; layers and loops are leading axes."""
+    """An auxiliary loss of each row: the sum of its values and their number. Loops and layers add leading axes."""
 
     sums: Float[Array, "*layers B"]
     counts: Float[Array, "*layers B"]
 
 
 def per_token(values: Float[Array, "B T"], ctx: Context) -> RowLoss:
-    """The loss that is the mean of `values` over all tokens that are not padding. Values may depend on other tokens."""
+    """The loss whose mean is taken over all tokens that are not padding; a value may depend on other tokens."""
     real = ctx.real(values)
     return RowLoss(jnp.where(real, values.astype(jnp.float32), 0.0).sum(1), real.sum(1).astype(jnp.float32))
 
 
 def per_row(values: Float[Array, "B"]) -> RowLoss:
-    """The loss that is the mean of `values` over the rows."""
+    """The loss whose mean is taken over the rows."""
     return RowLoss(values.astype(jnp.float32), jnp.ones(values.shape))
 
 
 def means(losses: Sequence[Mapping[str, Any]], weights: Float[Array, "B"] | None = None) -> dict[str, Metric]:
-    """The (sum, count) of each sown loss, by name; losses of several layers are added.
+    """By name, the (sum, count) of the losses that networks sowed; those of several layers are added up.
 
-    losses: the collection of each network, as `apply` returns it, whose leaves are RowLoss or numbers. A number has the
-    count 1 for any batch, so over microbatches it is averaged.
-    weights: of the batch's rows; if a row of the batch is n rows of the network, each of these has its weight.
-    Raises XfmError for a name that one part sows as a number and another as a RowLoss.
+    losses: the collection of each network, as `apply` returns it, each leaf a RowLoss or a number. A number counts
+    once for each microbatch, so that the loss is its mean over microbatches.
+    weights: of the batch's rows; where a row of the batch is n rows of the network, each of these has its weight.
+    Raises XfmError for a name that one part sows as a number and another for each row.
     """
     found: dict[str, list] = {}
     for name, value in (leaf for one in losses for leaf in _leaves(one)):
@@ -56,8 +56,9 @@ def means(losses: Sequence[Mapping[str, Any]], weights: Float[Array, "B"] | None
 
 
 def gathered(sown: Any) -> Any:
-    """What was sown for n chunks of a batch, stacked along a first axis, as for the whole batch, in which row i · n + c
-    is row i of chunk c. Numbers are averaged.
+    """What the whole batch sows, from what its pieces sowed, stacked along a first axis.
+
+    Row i of piece c of n is row i · n + c of the batch. Numbers are averaged.
     """
 
     def whole(x: Shaped[Array, "n *layers b"]):
@@ -71,7 +72,7 @@ def gathered(sown: Any) -> Any:
 
 def _joined(name: str, values: list, weights: Float[Array, "B"] | None) -> Metric:
     if len({_is_loss(value) for value in values}) > 1:
-        raise XfmError(f"the loss {name!r} is sown as a number by one part and per row by another; use one form")
+        raise XfmError(f"the loss {name!r} is sown as a number by one part and for each row by another; sow it alike")
     if not _is_loss(values[0]):
         return sum(jnp.sum(value, dtype=jnp.float32) for value in values), jnp.float32(1.0)
     parts = [_counted(value, weights) for value in values]
