@@ -62,7 +62,7 @@ class Rows(Arrays):
     def start(self, index):
         return 1
 
-    def places(self, index):
+    def characters(self, index):
         return index, np.stack([np.arange(4), np.arange(1, 5)], 1)
 
 
