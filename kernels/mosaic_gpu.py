@@ -129,15 +129,15 @@ def index(shape: tuple[int, int], axis: int, start) -> jax.Array:
     It is kept inside the loop that uses it, since the numbers of all columns would otherwise occupy registers.
     """
     numbers = plgpu.broadcasted_iota(jnp.int32, (shape[axis],), 0, layout=_MATRIX.reduce(1 - axis)) + start
-    return spread(*settle(numbers), shape, axis)
+    return broadcast(*settle(numbers), shape, axis)
 
 
 def along(ref, axis: int) -> jax.Array:
-    """A vector of shared memory in the layout of a matrix along `axis`, ready for `spread` over the other axis."""
+    """A vector of shared memory in the layout of a matrix along `axis`, ready for `broadcast` over the other axis."""
     return plgpu.load(ref, layout=_MATRIX.reduce(1 - axis))
 
 
-def spread(vector: jax.Array, shape: tuple[int, int], axis: int) -> jax.Array:
+def broadcast(vector: jax.Array, shape: tuple[int, int], axis: int) -> jax.Array:
     """The matrix whose entries along `axis` are those of the vector, and constant along the other axis."""
     return lax.broadcast_in_dim(vector, shape, (axis,))
 

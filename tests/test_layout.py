@@ -123,3 +123,56 @@ def test_a_circle_and_an_import_inside_a_function_are_found(tmp_path):
     known = {"xfm.a": file, "xfm.b": file, "xfm.c": file}
     assert imports("xfm.a", file, known) == {"xfm.b", "xfm.c"}
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c"]]
+
+
+# Fields by which a spec names parts and layers. What another room must know of these, a part or a structure says by a
+# method, such as `Structure.ids` and `Structure.layers`. (`heads` is a field of every structure, and free to be read.)
+OF_SPECS = {
+    "embed", "position", "mixer", "ffn", "norm", "norms", "residual", "sight", "down", "pattern", "prologue",
+    "epilogue", "repeats", "loops", "stages", "blocks", "decoder", "before", "after", "part", "drop_path",
+}  # fmt: skip
+# A family of the Hub reads the spec that it wrote itself; configs change one another's; tokenisers know no network.
+FREE = ("xfm.parts", "xfm.configs", "xfm.kernels", "xfm.hub.families", "xfm.hub.keys", "xfm.tokenizers")
+NOT_SPECS = {"params", "made", "own", "kept", "state", "sublayer"}  # parameters, outputs, a Sublayer's own fields
+
+
+def peeks(tree: ast.AST) -> list[str]:
+    """Where a file asks a mapping for one of these fields, as `spec["embed"]` and `spec.get("embed")` do."""
+    found = []
+    for node in ast.walk(tree):
+        key = node.slice if isinstance(node, ast.Subscript) else None
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            key, node = next(iter(node.args), None), node.func
+        if isinstance(key, ast.Constant) and key.value in OF_SPECS:
+            root = node.value
+            while isinstance(root, ast.Subscript | ast.Attribute | ast.Call):
+                root = root.func if isinstance(root, ast.Call) else root.value
+            if not isinstance(root, ast.Name) or root.id not in NOT_SPECS:
+                found.append(f"line {node.lineno}: {ast.unparse(node)} {key.value}")
+    return found
+
+
+def test_no_room_looks_into_the_spec_of_another():
+    found = {name: peeks(ast.parse(path.read_text())) for name, path in modules().items() if not name.startswith(FREE)}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_a_look_into_a_spec_is_found():
+    lines = ('config["model"]["embed"].get("vocab")', '(spec or {}).get("pattern", ())', 'params["embed"]', "x.get(i)")
+    assert [len(peeks(ast.parse(line))) for line in lines] == [1, 1, 0, 0]
+
+
+MOST = 12  # arguments of a function, and of a class that the kernels pass around
+
+
+def test_no_signature_is_long():
+    long = []
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            count = 0
+            if isinstance(node, ast.FunctionDef):
+                count = sum(map(len, (node.args.posonlyargs, node.args.args, node.args.kwonlyargs)))
+            elif isinstance(node, ast.ClassDef) and name.startswith("xfm.kernels"):
+                count = sum(isinstance(field, ast.AnnAssign) for field in node.body)
+            long += [f"{name}: {node.name} has {count}"] if count > MOST else []
+    assert not long, f"more than {MOST} arguments: {'; '.join(long)}"

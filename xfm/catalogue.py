@@ -1,8 +1,8 @@
 """The catalogue of configs: lists them, and loads one by its path or name.
 
 A config is a module with `get_config(variant)` and the constants PAPER and ORACLE (what it reproduces, and what proves
-it), VARIANTS (the legal arguments) and PARAMETERS (variant -> published or counted number of parameters). Its family is
-its folder.
+it), VARIANTS (the legal arguments), PARAMETERS (variant -> published or counted number of parameters) and MARGIN (how
+far the validation loss of `tiny` ends below its baseline). Its family is its folder.
 """
 
 import dataclasses
@@ -35,6 +35,7 @@ class Entry:
 
     config: its name, `family/paper`.  file: its path.  variants: the legal arguments of `get_config`.
     default: the variant if none is named.  paper, oracle, parameters: the constants of the module.
+    margin: nats by which the validation loss of `tiny` must end below its baseline; None if the module does not say.
     error: why the file cannot be read, in which case the fields above have their defaults; None if it can.
     """
 
@@ -46,6 +47,7 @@ class Entry:
     paper: str = ""
     oracle: str = ""
     parameters: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    margin: float | None = None
     error: str | None = None
 
 
@@ -149,8 +151,10 @@ def check(config: ConfigDict) -> Any:
 
 def _check_ids(config: Mapping[str, Any]) -> None:
     """Raises XfmError if the run trains a tokeniser that may have more ids than the embedding has rows."""
+    from xfm.structures import build
+
     size = (plain(config["data"]).get("tokenizer") or {}).get("size")
-    rows = (plain(config["model"]).get("embed") or {}).get("vocab")
+    rows = getattr(build(plain(config["model"])), "vocab", None)
     if size is not None and rows is not None and size > rows:
         raise XfmError(
             f"config.data.tokenizer.size is {size}, but config.model.embed.vocab only has rows for {rows} ids; set it, "
@@ -188,6 +192,7 @@ def _entry(name: str, file: Path) -> Entry:
             paper=module.PAPER,
             oracle=module.ORACLE,
             parameters=dict(module.PARAMETERS),
+            margin=getattr(module, "MARGIN", None),
         )
     except (XfmError, AttributeError, TypeError, ValueError) as error:
         return Entry(config=name, family=family, file=str(file), error=str(error))

@@ -60,7 +60,10 @@ class Context:
     mask: what a token may attend to within its segment, as a description (see `xfm.kernels.attention.Mask`).
     at: the positions where heads that predict per token do so; None means everywhere.
     depth: how deep in the whole network a sublayer stands, from 0 at the bottom to 1 at the top.
-    shared: what the embedding or the prologue gives to all later parts, by name.
+    embedding: the embedding's word table, for heads that are tied to it.
+    relative: by name, what a stack's own position makes once for all layers (T5's bias, DeBERTa's table).
+    tokens: the batch's ids, for heads.  heads: by name, what the heads made that ran before.
+    shared: by name, what the parts of one paper tell each other; what a second family reads is a field.
     grid: (h, w) or (t, h, w) of the patches of a vision input, after any leading tokens that are not patches.
     train: whether dropout and its like are on.   dtype: in which parts compute.
     """
@@ -73,6 +76,10 @@ class Context:
     mask: Mask = Mask.full()
     at: Int[Array, "B K"] | None = None
     depth: Float[Array, ""] | float = 0.0
+    embedding: Float[Array, "V D"] | None = None
+    relative: dict[str, Any] = struct.field(default_factory=dict)
+    tokens: Int[Array, "B T"] | None = None
+    heads: dict[str, Array] = struct.field(default_factory=dict)
     shared: dict[str, Any] = struct.field(default_factory=dict)
     padding: Literal["unknown", "finite", "text"] = struct.field(pytree_node=False, default="unknown")
     grid: tuple[int, ...] | None = struct.field(pytree_node=False, default=None)
@@ -103,7 +110,7 @@ class Context:
 
     @property
     def keys(self) -> Int[Array, "B T"] | None:
-        """The segments as those see them who attend: 0 where a token is not attended to."""
+        """The segments of the tokens as keys: 0 where a token is not attended to."""
         if self.heard is None:
             return self.segments
         return jnp.where(self.heard, 1 if self.segments is None else self.segments, 0)

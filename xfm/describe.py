@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from xfm.batch import part_of
 from xfm.errors import XfmError
 from xfm.kernels.platform import compiling_for
 from xfm.outside import is_outside
@@ -116,7 +117,7 @@ def _row_of_source(data: Mapping[str, Any]) -> Mapping[str, Any]:
             f"data {data['kind']!r} does not say what a row of it holds; give its class a method row(), "
             "which returns the shape and the dtype of each array by name"
         )
-    return source.row()
+    return part_of(source.row(), "")  # of several texts or towers the first
 
 
 def _row_of_model(spec: Mapping[str, Any], length: Any) -> Mapping[str, Any]:

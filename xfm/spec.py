@@ -8,14 +8,14 @@ The fields of that dataclass are the whole schema. A kind "package.module:Class"
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from flax.core import FrozenDict
 
 from xfm.errors import SpecError, nearest
 from xfm.fields import NotEmpty, fault, shown
-from xfm.moved import moved
+from xfm.moved import moved, moved_field
 from xfm.outside import imported, is_outside, unfit_class, unfit_function
 
 Spec = Mapping[str, Any]
@@ -61,7 +61,8 @@ def build(table: Table, spec: Spec, **given: Any) -> Any:
     slot, fields = _slot({kind: cls}) if kind in table else slot, schema(cls)
     for field in spec:
         if field not in fields:
-            raise SpecError(f"{slot} '{kind}' has no field {field!r}{nearest(field, fields)}; it has {_listed(fields)}")
+            instead = moved_field(slot, kind, field, spec[field]) or f"it has {_listed(fields)}"
+            raise SpecError(f"{slot} '{kind}' has no field {field!r}{nearest(field, fields)}; {instead}")
         if field in given:
             raise SpecError(f"{slot} '{kind}': {field} cannot be set by a spec, because xfm sets it; leave it out")
     taken = {field.name for field in dataclasses.fields(cls) if field.init}
@@ -156,6 +157,12 @@ def schema(cls: type) -> dict[str, bool]:
     }
 
 
+def defaults(cls: type) -> dict[str, Any]:
+    """The default values of a class's fields that are specs, as plain data."""
+    found = {field.name: plain(field.default) for field in dataclasses.fields(cls) if field.name in schema(cls)}
+    return {name: value for name, value in found.items() if isinstance(value, Mapping) and "kind" in value}
+
+
 def plain(value: Any) -> Any:
     """The value with all mappings as dicts and sequences as lists; ml_collections.ConfigDict counts as a mapping."""
     if hasattr(value, "to_dict"):
@@ -165,6 +172,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(item) for item in value]
     return value
+
+
+def nested(spec: Any, but: Sequence[str] = ()) -> Iterator[Spec]:
+    """All specs (mappings with a kind) nested in plain data, outer ones first.  but: fields that are not entered."""
+    if isinstance(spec, Mapping):
+        yield from [spec] if "kind" in spec else []
+        for name, value in spec.items():
+            yield from nested(value, but) if name not in but else ()
+    elif isinstance(spec, Sequence) and not isinstance(spec, str):
+        for one in spec:
+            yield from nested(one, but)
 
 
 def freeze(value: Any) -> Any:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Waleffe et al. 2024, An Empirical Study of Mamba-based Language Models"
 ORACLE = "transformers Mamba2ForCausalLM and a hybrid of it with copied weights (goldens); the published layer order"
+MARGIN = 1.0  # nats
 VARIANTS = ("tiny", "8B")
 PARAMETERS = {"8B": 8_654_517_248}  # published as 8B
 

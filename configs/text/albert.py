@@ -15,6 +15,7 @@ from xfm.configs.text import bert
 
 PAPER = "Lan et al. 2020, ALBERT: A Lite BERT for Self-supervised Learning of Language Representations"
 ORACLE = "transformers AlbertForPreTraining with copied weights (goldens); published sizes (12M, 18M, 60M)"
+MARGIN = 0.3  # nats
 
 # layers, width, heads
 SIZES = {"base": (12, 768, 12), "large": (24, 1024, 16), "xlarge": (24, 2048, 16), "xxlarge": (12, 4096, 64)}

@@ -16,21 +16,22 @@ from xfm.configs.text import bert
 
 PAPER = "Zaheer et al. 2020, Big Bird: Transformers for Longer Sequences"
 ORACLE = "transformers BigBirdForMaskedLM with copied weights, in evaluation (goldens)"
+MARGIN = 0.15  # nats
 SIZES = {"base": (12, 768, 12), "large": (24, 1024, 16)}  # layers, width, heads
 VARIANTS = ("tiny", *SIZES)
 PARAMETERS = {"base": 127_520_694, "large": 359_176_374}  # counted in the transformers model, without its pooler
+SPARSE = dict(block=64, again=0, dense=704)
 
 
 def network(layers, width, heads, vocab=50358, length=4096, hidden=None, types=2, activation="gelu_tanh", eps=1e-12,
-            drop=0.0, block=64, again=0, dense=704):  # fmt: skip
+            drop=0.0, sight=SPARSE):  # fmt: skip
     """The spec of the encoder with both heads, in BERT's layout.
 
-    block: tokens of a block; None for full attention.  again, dense: as in the sight `block_sparse`.
+    sight: the fields of the sight `block_sparse`; None for full attention.
     """
     model = bert.network(layers, width, heads, vocab, length, hidden, types, activation, eps, drop)
-    if block is not None:
-        sight = dict(kind="block_sparse", block=block, again=again, dense=dense)
-        mixer = dict(kind="attention", heads=heads, sight=sight, drop=drop)
+    if sight is not None:
+        mixer = dict(kind="attention", heads=heads, sight=dict(sight, kind="block_sparse"), drop=drop)
         model["pattern"][0] = dict(part=mixer, label="block_sparse")
     return model
 
@@ -39,7 +40,7 @@ def get_config(arg="base"):
     c = bert.get_config("tiny" if arg == "tiny" else "base")
     c.objective.pairs = "none"
     if arg == "tiny":
-        c.model = network(2, 128, 4, vocab=2048, length=64, block=4, dense=0)
+        c.model = network(2, 128, 4, vocab=2048, length=64, sight=dict(block=4))
         c.data.tokenizer.size = 2048
         c.steps, c.schedule = 400, dict(kind="linear", peak=5e-3, warmup=40)
     else:

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Radford et al. 2021, Learning Transferable Visual Models From Natural Language Supervision"
 ORACLE = "transformers CLIPTextModelWithProjection and SiglipTextModel with copied weights (goldens); parameter counts"
+MARGIN = 0.9  # nats
 
 # layers, width, heads, hidden, projected width, vocab
 CLIP = {
@@ -48,13 +49,13 @@ def network(
     project: width of the final projection; None for none, which only CLIP's tower can have.
     """
     norm = dict(kind="layernorm", eps=eps)
-    place = {"clip": dict(kind="at_token", token=end), "siglip": dict(kind="last")}[kind]
+    pool = {"clip": dict(kind="at_token", token=end), "siglip": dict(kind="last")}[kind]
     vector = dict(kind="dense", width=project, activation="identity")
     if kind == "siglip":
-        answers = dict(pooled=dict(kind="vector", pool=dict(vector, pool=place)))
+        answers = dict(pooled=dict(kind="vector", pool=dict(vector, pool=pool)))
     else:
         projected = dict(vector, bias=False, pool=dict(kind="of_head", head="pooled"))
-        answers = dict(pooled=dict(kind="vector", pool=place))
+        answers = dict(pooled=dict(kind="vector", pool=pool))
         answers |= dict(embeds=dict(kind="vector", pool=projected)) if project else {}
     return dict(
         kind="stack",

@@ -17,9 +17,10 @@ from xfm.configs.text import bert
 
 PAPER = "He et al. 2021, DeBERTa: Decoding-Enhanced BERT with Disentangled Attention"
 ORACLE = "transformers DebertaModel, DebertaV2Model and heads (goldens); published sizes; the mask decoder in loops"
+MARGIN = 1.0  # nats
 
-V1 = dict(version=1, vocab=50265)
-V2 = dict(version=2, vocab=128100, keys="shared", buckets=256, norm_table=True)
+V1 = dict(embed=dict(vocab=50265), attention={})
+V2 = dict(embed=dict(vocab=128100), attention=dict(maps="apart", keys="shared", buckets=256, norm_table=True))
 CONV = dict(conv=dict(width=3, activation="gelu"))
 SIZES = {
     "base": dict(V1, layers=12, width=768, heads=12),
@@ -31,7 +32,7 @@ SIZES = {
     "v3_small": dict(V2, layers=6, width=768, heads=12),
     "v3_base": dict(V2, layers=12, width=768, heads=12),
     "v3_large": dict(V2, layers=24, width=1024, heads=16),
-    "v3_multilingual": dict(V2, layers=12, width=768, heads=12) | dict(vocab=251000),
+    "v3_multilingual": dict(V2, layers=12, width=768, heads=12) | dict(embed=dict(vocab=251000)),
 }
 VARIANTS = ("tiny", *SIZES)
 # Counted in transformers' masked language models, plus the mask decoder's 512 positions, which these do not have.
@@ -41,29 +42,31 @@ PARAMETERS = {
     "v3_xsmall": 70_958_820 + 512 * 384, "v3_small": 142_024_548 + 512 * 768, "v3_base": 184_551_780 + 512 * 768,
     "v3_large": 435_191_908 + 512 * 1024, "v3_multilingual": 279_061_880 + 512 * 768,
 }  # fmt: skip
+EMBED = dict(length=None, types=0, factor=None)
+ATTENTION = dict(
+    maps="fused", terms=("c2p", "p2c"), keys="own", width=None, reach=512, buckets=None, norm_table=False
+)  # fmt: skip
 
 
-def network(
-    version, layers, width, heads, vocab, hidden=None, length=None, types=0, factor=None, head_width=None,
-    terms=("c2p", "p2c"), keys="own", reach=512, buckets=None, norm_table=False, conv=None, decoder=None,
-    activation="gelu", eps=1e-7, drop=0.0,
-):  # fmt: skip
+def network(layers, width, heads, embed, attention, hidden=None, conv=None, decoder=None, activation="gelu", eps=1e-7,
+            drop=0.0):  # fmt: skip
     """The spec of the encoder with its head for masked tokens: post-norm, relative positions in the attention.
 
-    length: rows of a table of absolute positions at the input; None for no table.
-    reach: the largest distance of the table of distances; None for no table.
-    buckets: of a logarithmic table, on either side.
+    embed: vocab; length, the rows of a table of absolute positions at the input (None for no table); types, the number
+    of token types; factor, the width of the embedding if it differs from the model's.
+    attention: maps, terms, keys and width of the part `disentangled`; and for its table of distances reach, the largest
+    distance (None for no table), buckets, those of a logarithmic table on either side, and norm_table.
     decoder: positions of the enhanced mask decoder, which then has the last layer; None for a plain head.
     """
+    embed, attention = EMBED | embed, ATTENTION | attention
+    vocab, factor, length = (embed.pop(name) for name in ("vocab", "factor", "length"))
+    reach, buckets, norm_table = (attention.pop(name) for name in ("reach", "buckets", "norm_table"))
     norm = dict(kind="layernorm", eps=eps)
     position = dict(kind="none") if length is None else dict(kind="learned", length=length)
-    embed = dict(kind="tokens", vocab=vocab, width=width, types=types, position=position, norm=norm, drop=drop)
+    embed |= dict(kind="tokens", vocab=vocab, width=width, position=position, norm=norm, drop=drop)
     if factor not in (None, width):
         embed |= dict(kind="projected", factor=factor)
-    mixer = dict(
-        kind="disentangled", heads=heads, width=head_width, terms=tuple(terms), keys=keys, drop=drop,
-        maps="fused" if version == 1 else "apart", position_drop=drop,
-    )  # fmt: skip
+    mixer = dict(attention, kind="disentangled", heads=heads, drop=drop, position_drop=drop)
     ffn = dict(kind="mlp", hidden=hidden or 4 * width, activation=activation)
     table = dict(
         kind="relative_table", span=buckets or reach, width=width, reach=reach if buckets else None,
@@ -93,15 +96,15 @@ def get_config(arg="base"):
     c = bert.get_config("tiny" if arg == "tiny" else "base")
     c.objective.pairs = "none"
     if arg == "tiny":
-        sizes = dict(V2, **CONV) | dict(layers=3, width=64, heads=2, vocab=2048, buckets=16, reach=64)
-        c.model = network(**sizes, decoder=64)
+        attention = dict(V2["attention"], buckets=16, reach=64)
+        c.model = network(3, 64, 2, dict(vocab=2048), attention, **CONV, decoder=64)
         c.data.tokenizer.size = 2048
         c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.1))]
         c.batch, c.steps, c.schedule = 32, 300, dict(kind="linear", peak=6e-3, warmup=30)
         return c
     c.model = network(**SIZES[arg], decoder=512, drop=0.1)
     c.init = [(r"(kernel|embedding|table)$", dict(kind="normal", std=0.02))]
-    c.data.tokenizer = dict(kind="bpe", size=SIZES[arg]["vocab"])
+    c.data.tokenizer = dict(kind="bpe", size=SIZES[arg]["embed"]["vocab"])
     c.batch, c.steps = 2048, 1_000_000
     c.schedule = dict(kind="linear", peak=1.5e-4 if SIZES[arg]["width"] > 1024 else 2e-4, warmup=10_000)
     return c

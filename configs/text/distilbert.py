@@ -14,6 +14,7 @@ from xfm.configs.text import bert
 
 PAPER = "Sanh et al. 2019, DistilBERT, a distilled version of BERT"
 ORACLE = "transformers DistilBertForMaskedLM with copied weights (goldens); published size (66M)"
+MARGIN = 0.3  # nats
 
 VOCABULARIES = {"base": 30522, "cased": 28996, "multilingual": 119547}
 VARIANTS = ("tiny", *VOCABULARIES)

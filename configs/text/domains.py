@@ -25,6 +25,7 @@ PAPER = (
     "2025; Tiny-Toxic-Detector 2024"
 )
 ORACLE = "published parameter counts: Bioformer-8L 42,820,610 to the last digit; PyTorch's TransformerEncoder (golden)"
+MARGIN = 0.5  # nats
 
 BASE, LARGE = (12, 768, 12), (24, 1024, 16)  # layers, width, heads
 WHOLE_WORDS = dict(objective=dict(units=dict(kind="whole_word")))
@@ -94,8 +95,8 @@ RECIPES = {
     )),
     # Alabi, Adelani, Mosbach, Klakow, "Adapting Pre-trained Language Models to African Languages via Multilingual
     # Adaptive Fine-Tuning", 2022. [card] sizes; they start from XLM-R (small: with 70k of its tokens; mini: from a
-    # MiniLM of it). [code] rows of a batch; the rest as in SCRIPT. Assumed: steps; the paper has 3 epochs, and a run's
-    # header has the number of rows. Languages by weight: data.kind="mixture", parts and power.
+    # MiniLM of it). [code] rows of a batch; the rest as in SCRIPT. Assumed: steps; the paper has 3 epochs, which is 0.3
+    # times the number of rows in a run's header. Languages by weight: data.kind="mixture", parts and power.
     "afro_xlmr_base": ("roberta", BASE, 250_002, dict(CONTINUED, **SCRIPT, batch=10, steps=300_000)),
     "afro_xlmr_large": ("roberta", LARGE, 250_002, dict(CONTINUED, **SCRIPT, batch=10, steps=300_000)),
     "afro_xlmr_small": ("roberta", BASE, 70_000, dict(CONTINUED, **SCRIPT, batch=10, steps=300_000)),
@@ -166,9 +167,9 @@ FAMILIES = dict(
 )
 
 
-def torch_encoder(layers, width, heads, hidden, vocab, places, drop=0.0):
+def torch_encoder(layers, width, heads, hidden, vocab, length, drop=0.0):
     """The spec of PyTorch's TransformerEncoder with its defaults, and a head with one logit of the tokens' mean."""
-    spec = bert.network(layers, width, heads, vocab, places, hidden, types=0, activation="relu", eps=1e-5, drop=drop)
+    spec = bert.network(layers, width, heads, vocab, length, hidden, types=0, activation="relu", eps=1e-5, drop=drop)
     spec["embed"].update(norm=None, drop=0.0)
     spec["heads"] = dict(label=dict(kind="classification", classes=1, pool=dict(kind="mean")))
     return spec
@@ -182,7 +183,7 @@ def tiny_toxic():
     """
     c = finetune_classification.get_config("base")
     del c.start
-    c.model = torch_encoder(4, 64, 2, 128, vocab=30_522, places=512, drop=0.1)
+    c.model = torch_encoder(4, 64, 2, 128, vocab=30_522, length=512, drop=0.1)
     c.init = [(r"(kernel|embedding|table)$", dict(kind="normal", std=0.02))]
     c.steps = 100_000
     c.schedule.update(peak=1e-4, warmup=10_000)

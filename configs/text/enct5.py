@@ -16,6 +16,7 @@ from xfm.configs.text import finetune_classification, t5_encoder
 
 PAPER = "Liu et al. 2021, EncT5: A Framework for Fine-tuning T5 as Non-autoregressive Models"
 ORACLE = "the encoder: transformers T5EncoderModel (goldens); the head: its formula in float64, its size in closed form"
+MARGIN = 0.7  # nats
 SIZES = {name: t5_encoder.SIZES[name] for name in ("small", "base", "large", "3B", "11B")}
 VARIANTS = ("tiny", *SIZES)
 

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Boizard et al. 2025, EuroBERT: Scaling Multilingual Encoders for European Languages"
 ORACLE = "transformers EuroBertModel and its heads with copied weights (goldens); 210M, 610M and 2.1B of the paper"
+MARGIN = 1.0  # nats
 # layers, width, heads, key-value heads, hidden
 SIZES = {"210m": (12, 768, 12, 12, 3072), "610m": (26, 1152, 18, 6, 4096), "2.1b": (32, 2304, 18, 6, 6144)}
 VARIANTS = ("tiny", *SIZES)

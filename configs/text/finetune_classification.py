@@ -21,6 +21,7 @@ from xfm.structures.pretrained import network
 
 PAPER = "Devlin et al. 2019, BERT, section 4.1: GLUE's single sentences"
 ORACLE = "sequence classification of transformers (goldens of tests/hub); scores by scikit-learn"
+MARGIN = 1.0  # nats
 SCORES = {"cola": ("accuracy", "matthews"), "sst2": ("accuracy",)}
 VARIANTS = ("tiny", "base", *SCORES)
 PARAMETERS = dict.fromkeys(("base", *SCORES), 109_483_778)  # those of transformers' classifier with two classes

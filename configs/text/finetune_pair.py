@@ -18,6 +18,7 @@ from xfm.data.glue import LAYOUTS
 
 PAPER = "Devlin et al. 2019, BERT, section 4.1: GLUE's sentence pairs"
 ORACLE = "sequence classification of transformers (goldens of tests/hub); scores by scikit-learn and SciPy"
+MARGIN = 0.3  # nats
 SCORES = {
     "mrpc": ("accuracy", "f1"), "stsb": ("pearson", "spearman"), "qqp": ("accuracy", "f1"), "mnli": ("accuracy",),
     "mnli_mismatched": ("accuracy",), "qnli": ("accuracy",), "rte": ("accuracy",), "wnli": ("accuracy",),

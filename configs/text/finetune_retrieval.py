@@ -19,6 +19,7 @@ from xfm.configs.text import finetune_classification as single
 
 PAPER = "Karpukhin et al. 2020, Dense Passage Retrieval; Reimers, Gurevych 2019, Sentence-BERT"
 ORACLE = "the losses' formulas row by row; the cached gradient equals the plain one; eight devices equal one"
+MARGIN = 1.2  # nats
 FORMS = {
     "base": dict(kind="infonce", temperature=0.05, ways="query"),
     "triplet": dict(kind="triplet", margin=1.0, distance="euclidean"),

@@ -15,6 +15,7 @@ from xfm.configs.text import finetune_classification as single
 
 PAPER = "Devlin et al. 2019, BERT, sections 4.2 and 4.3: SQuAD"
 ORACLE = "question answering of transformers (goldens of tests/hub); exact match and F1 as SQuAD defines them"
+MARGIN = 0.9  # nats
 # The number of rows of 384 tokens in the training files, rounded, which determines the number of steps.
 ROWS = {"squad": 88_600, "squad2": 132_000}
 VARIANTS = ("tiny", "squad", "squad2")

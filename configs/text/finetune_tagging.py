@@ -17,6 +17,7 @@ from xfm.configs.text import finetune_classification as single
 
 PAPER = "Devlin et al. 2019, BERT, section 5.3: CoNLL-2003"
 ORACLE = "token classification of transformers (goldens of tests/hub); entities counted as conlleval's worked examples"
+MARGIN = 1.2  # nats
 VARIANTS = ("tiny", "base", "conll2003")
 PARAMETERS = {"conll2003": 108_898_569}  # those of transformers' token classifier with nine tags
 CONLL2003 = tuple(["O", *(f"{prefix}-{kind}" for kind in ("LOC", "MISC", "ORG", "PER") for prefix in "BI")])

@@ -14,6 +14,7 @@ from xfm.configs.text import bert
 
 PAPER = "Lee-Thorp et al. 2021, FNet: Mixing Tokens with Fourier Transforms"
 ORACLE = "transformers FNetForPreTraining with copied weights (goldens); published sizes (83M base, 238M large)"
+MARGIN = 0.3  # nats
 SIZES = {"base": (12, 768), "large": (24, 1024)}  # layers, width
 VARIANTS = ("tiny", *SIZES)
 PARAMETERS = {"base": 83_486_722, "large": 238_031_106}  # counted in the transformers model

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Radford et al. 2019, Language Models are Unsupervised Multitask Learners"
 ORACLE = "transformers GPT2LMHeadModel and its other heads with copied weights (goldens); its parameter count"
+MARGIN = 1.0  # nats
 
 # layers, width, heads
 SIZES = {"small": (12, 768, 12), "medium": (24, 1024, 16), "large": (36, 1280, 20), "xl": (48, 1600, 25)}
@@ -63,18 +64,18 @@ def get_config(arg="small"):
     return tiny(c) if arg == "tiny" else c
 
 
-def init(layers, std=0.02, places=0.01):
+def init(layers, std=0.02, positions=0.01):
     """The initial values. Kernels whose outputs are added to the residual stream shrink with depth (section 2.3)."""
     return [
         (r"part/(o|down)/kernel$", dict(kind="normal", std=std * (2 * layers) ** -0.5)),
         (r"(kernel|embedding)$", dict(kind="normal", std=std)),
-        (r"table$", dict(kind="normal", std=places)),
+        (r"table$", dict(kind="normal", std=positions)),
     ]
 
 
 def tiny(c):
     c.model = network(2, 128, 4, vocab=2048, length=64, hidden=256)
-    c.init = init(2, std=0.08, places=0.04)
+    c.init = init(2, std=0.08, positions=0.04)
     c.data.update(length=64, tokenizer=dict(kind="bpe", size=2048))
     c.batch, c.steps = 32, 300
     c.schedule = dict(kind="cosine", peak=4e-3, warmup=30)

@@ -13,6 +13,7 @@ from xfm.configs.text import bert
 
 PAPER = "Günther et al. 2023, Jina Embeddings 2: 8192-Token General-Purpose Text Embeddings for Long Documents"
 ORACLE = "transformers' BertModel with ALiBi as its mask and gated units (goldens); 33M, 137M and 435M of the paper"
+MARGIN = 1.0  # nats
 # layers, width, heads, activation
 SIZES = {"small": (4, 512, 8, "gelu"), "base": (12, 768, 12, "gelu"), "large": (24, 1024, 16, "relu")}
 VARIANTS = ("tiny", *SIZES)
@@ -33,7 +34,7 @@ def get_config(arg="base"):
     c = bert.get_config("tiny" if arg == "tiny" else "base")
     c.objective.update(rate=0.3, pairs="none")
     if arg == "tiny":
-        c.model = network(layers=2, width=128, heads=4, vocab=4096, hidden=256)
+        c.model = network(layers=2, width=128, heads=4, vocab=1024, hidden=256)
         c.steps = 450
         c.schedule.update(warmup=45)
         return c

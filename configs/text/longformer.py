@@ -14,22 +14,22 @@ from xfm.configs.text import roberta
 
 PAPER = "Beltagy et al. 2020, Longformer: The Long-Document Transformer"
 ORACLE = "transformers LongformerForMaskedLM with copied weights (goldens)"
+MARGIN = 0.3  # nats
 SIZES = {"base": (12, 768, 12), "large": (24, 1024, 16)}  # layers, width, heads
 VARIANTS = ("tiny", *SIZES)
 PARAMETERS = {"base": 148_711_257, "large": 434_653_273}  # counted in the transformers model
 
 
 def network(layers, width, heads, windows, vocab=50265, length=4098, hidden=None, types=1, activation="gelu",
-            eps=1e-5, drop=0.0, first=2, everyone="given"):  # fmt: skip
+            eps=1e-5, drop=0.0, first=2):  # fmt: skip
     """The spec of the encoder with its head, in RoBERTa's layout.
 
     windows: W of each layer; if all are equal, the layers are one scanned loop.
-    everyone: which tokens are global, as in the sight `global_window`.
     """
     model = roberta.network(layers, width, heads, vocab, length, hidden, types, activation, eps, drop, first)
     ffn = model["pattern"][1]
     period = 1 if len(set(windows)) == 1 else layers
-    sights = [dict(kind="global_window", window=window, everyone=everyone) for window in windows]
+    sights = [dict(kind="global_window", window=window) for window in windows]
     mixers = [dict(kind="attention", heads=heads, sight=sight, drop=drop) for sight in sights]
     pattern = [one for mixer in mixers[:period] for one in (dict(part=mixer, label="global_window"), ffn)]
     return model | {"pattern": pattern, "repeats": layers // period}
@@ -38,7 +38,8 @@ def network(layers, width, heads, windows, vocab=50265, length=4098, hidden=None
 def get_config(arg="base"):
     c = roberta.get_config(arg)
     if arg == "tiny":
-        c.model = network(2, 128, 4, [16, 16], vocab=2048, length=66, everyone="first")
+        c.model = network(2, 128, 4, [16, 16], vocab=2048, length=66)
+        c.model.pattern[0]["part"]["sight"]["everyone"] = "first"
         c.steps = 250
         return c
     layers = SIZES[arg][0]

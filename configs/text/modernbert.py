@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Warner et al. 2024, Smarter, Better, Faster, Longer: A Modern Bidirectional Encoder (ModernBERT)"
 ORACLE = "transformers ModernBertModel and all its heads with copied weights (goldens); 149M and 395M of the paper"
+MARGIN = 1.0  # nats
 # width, heads, hidden, layers; rows of a batch and learning rate at 1,024 tokens and at 8,192
 SIZES = {
     "base": ((768, 12, 1152, 22), (4608, 8e-4), (72, 3e-4)),

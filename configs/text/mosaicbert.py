@@ -14,6 +14,7 @@ from xfm.configs.text import bert
 
 PAPER = "Portes et al. 2023, MosaicBERT: A Bidirectional Encoder Optimized for Fast Pretraining"
 ORACLE = "published size (137M base, 434M large); ALiBi slopes against transformers (goldens)"
+MARGIN = 0.4  # nats
 VARIANTS = ("tiny", "base", "large", "base_h128", "large_h128")
 PARAMETERS = {"base": 137_400_384, "large": 435_221_312}  # large: others print 434M; this is the published formula
 PARAMETERS |= {f"{size}_h128": count for size, count in PARAMETERS.items()}
@@ -22,7 +23,7 @@ PARAMETERS |= {f"{size}_h128": count for size, count in PARAMETERS.items()}
 def get_config(arg="base"):
     c = bert.get_config(arg)
     tiny = arg == "tiny"
-    vocab = 4096 if tiny else 30528  # 30522, rounded up to a multiple of 64
+    vocab = 1024 if tiny else 30528  # 30522, rounded up to a multiple of 64
     width, heads = c.model.embed.width, c.model.pattern[0]["heads"]
     drop = 0.0 if tiny else 0.1
 

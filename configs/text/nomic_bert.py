@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Nussbaum et al. 2024, Nomic Embed: Training a Reproducible Long Context Text Embedder"
 ORACLE = "transformers NomicBertModel and its heads with copied weights (goldens); 137M of the paper"
+MARGIN = 1.0  # nats
 VARIANTS = ("tiny", "base")
 # transformers' model has 137,354,304, because of two biases in the head that the published files do not have.
 PARAMETERS = {"base": 137_354_304 - 768 - 30_528}

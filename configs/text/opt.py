@@ -17,6 +17,7 @@ from xfm.configs.text import gpt2
 
 PAPER = "Zhang et al. 2022, OPT: Open Pre-trained Transformer Language Models"
 ORACLE = "transformers OPTForCausalLM and its other heads with copied weights (goldens); its parameter count"
+MARGIN = 1.0  # nats
 
 # layers, width, heads, the rate's peak, tokens in a batch
 SIZES = {
@@ -68,7 +69,7 @@ def get_config(arg="125m"):
     released = dict(table=512, norms="out", last=None) if arg == "350m" else {}
     c = ConfigDict()
     c.model = network(layers, width, heads, vocab=50_272, length=2048, drop=0.1, **released)
-    c.init = gpt2.init(layers, std=0.006, places=0.006)
+    c.init = gpt2.init(layers, std=0.006, positions=0.006)
     c.objective = dict(kind="causal_lm")
     c.evals = [dict(kind="continuations")]
     c.data = dict(kind="text", path=None, length=2048, packing="stream", tokenizer=dict(kind="bpe", size=50_272))
@@ -82,7 +83,7 @@ def get_config(arg="125m"):
 
 def tiny(c):
     c.model = network(2, 128, 4, vocab=2048, length=64, hidden=256)
-    c.init = gpt2.init(2, std=0.08, places=0.04)
+    c.init = gpt2.init(2, std=0.08, positions=0.04)
     c.data.update(length=64, tokenizer=dict(kind="bpe", size=2048))
     c.batch, c.steps = 32, 300
     c.optimiser.update(weight_decay=0.01)

@@ -14,6 +14,7 @@ from xfm.configs.text import bert
 
 PAPER = "Chung et al. 2021, Rethinking Embedding Coupling in Pre-trained Language Models"
 ORACLE = "transformers RemBertForMaskedLM with copied weights (goldens); published size (995M, 575M without its head)"
+MARGIN = 0.3  # nats
 VARIANTS = ("tiny", "base")
 # Counted in the transformers model without its pooler; the paper prints 995M, and 575M without the output embedding.
 PARAMETERS = {"base": 993_263_548}

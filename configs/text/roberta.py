@@ -17,6 +17,7 @@ from xfm.configs.text import bert
 
 PAPER = "Liu et al. 2019, RoBERTa: A Robustly Optimized BERT Pretraining Approach"
 ORACLE = "transformers RobertaForMaskedLM with copied weights (goldens); published sizes (125M base, 355M large)"
+MARGIN = 0.4  # nats
 
 # layers, width, heads, vocabulary
 SIZES = {

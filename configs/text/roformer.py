@@ -13,6 +13,7 @@ from xfm.configs.text import bert
 
 PAPER = "Su et al. 2021, RoFormer: Enhanced Transformer with Rotary Position Embedding"
 ORACLE = "transformers RoFormerModel and its heads with copied weights (goldens), and its count without the sines"
+MARGIN = 1.0  # nats
 # layers, width, heads, rows of the table of sines in the files
 SIZES = {"base": (12, 768, 12, 1536), "small": (6, 384, 6, 512)}
 VARIANTS = ("tiny", *SIZES)
@@ -36,7 +37,7 @@ def get_config(arg="base"):
     c = bert.get_config("tiny" if arg == "tiny" else "base")
     c.objective.pairs = "none"
     if arg == "tiny":
-        c.model = network(layers=2, width=128, heads=4, vocab=4096)
+        c.model = network(layers=2, width=128, heads=4, vocab=1024)
         c.steps = 450
         c.schedule.update(warmup=45)
         return c

@@ -17,6 +17,7 @@ from xfm.configs.text import bert
 
 PAPER = "Yang et al. 2019, XLNet: Generalized Autoregressive Pretraining for Language Understanding"
 ORACLE = "transformers XLNetLMHeadModel and its other heads with copied weights (goldens); its parameter count"
+MARGIN = 0.7  # nats
 
 # layers, width, heads
 SIZES = {"base": (12, 768, 12), "large": (24, 1024, 16)}

@@ -15,6 +15,7 @@ from xfm.configs.vision import vit
 
 PAPER = "Liu et al. 2021, Swin Transformer: Hierarchical Vision Transformer using Shifted Windows"
 ORACLE = "transformers SwinModel with copied weights (goldens); published parameter counts (29M, 50M, 88M, 197M)"
+MARGIN = 1.5  # nats
 
 # layers of each stage, width of the first, heads of each stage, rate of stochastic depth (appendix A2.1)
 SIZES = {

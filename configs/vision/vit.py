@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 PAPER = "Dosovitskiy et al. 2021, An Image is Worth 16x16 Words; Touvron et al. 2021, DeiT"
 ORACLE = "transformers ViTForImageClassification with copied weights (goldens); published parameter counts"
+MARGIN = 1.5  # nats
 
 # layers, width, heads
 SIZES = {"Ti": (12, 192, 3), "S": (12, 384, 6), "B": (12, 768, 12), "L": (24, 1024, 16), "H": (32, 1280, 16)}

@@ -35,7 +35,6 @@ __all__ = [
     "Slopes",
     "Softmax",
     "attention",
-    "attention_with_lse",
     "gathers",
 ]
 
@@ -109,34 +108,16 @@ def attention(
     Raises ValueError for what does not fit or does not exist; NotImplementedError for an implementation that was named
     and cannot honour an argument or run on this platform.
     """
-    return _attend(q, k, v, segments, mask, bias, scale, softmax, dropout, implementation)[0]
+    given = dict(segments=segments, mask=mask, bias=bias, scale=scale, softmax=softmax, dropout=dropout)
+    return values_and_lse(q, k, v, implementation=implementation, **given)[0]
 
 
-def attention_with_lse(
-    q: Float[Array, "B T N H"],
-    k: Float[Array, "B S K H"],
-    v: Float[Array, "B S K H"],
-    *,
-    segments: Segments | None = None,
-    mask: Mask = Mask.full(),  # noqa: B008 (frozen)
-    bias: Bias | None = None,
-    scale: float | None = None,
-    softmax: str | Softmax = "softmax",
-    dropout: Dropout | None = None,
-    implementation: str | None = None,
-) -> tuple[Float[Array, "B T N H"], Float[Array, "B T N"]]:
-    """`attention`, and the logarithm of its softmax's denominator, a sink included; both have gradients.
+def values_and_lse(q, k, v, *, segments, mask, bias, scale, softmax, dropout, implementation):
+    """`attention`, and the logarithm of its softmax's denominator [B T N], a sink included, which sinks are made of.
 
-    The log-sum-exp is float32; -inf for a query that sees nothing, where there is no sink. With it, results over parts
-    of the keys merge into the whole (`xfm.kernels.attention.decode.merge`). A sigmoid has none: ValueError.
+    Both have gradients. The logarithm is float32, -inf for a query that attends to nothing, where there is no sink, and
+    None for a sigmoid.
     """
-    y, lse = _attend(q, k, v, segments, mask, bias, scale, softmax, dropout, implementation)
-    if lse is None:
-        raise ValueError("softmax of kind sigmoid has no denominator, so no log-sum-exp; call `attention`")
-    return y, lse
-
-
-def _attend(q, k, v, segments, mask, bias, scale, softmax, dropout, implementation):
     softmax = described(softmax, q.shape[2] if q.ndim == 4 else 1)
     segments = _checked(q, k, v, segments, mask, bias, dropout)
     scale = q.shape[-1] ** -0.5 if scale is None else scale

@@ -142,18 +142,22 @@ def test_attention_costs_the_keys_it_sees(T, mask, implementation):
     assert cost(position=dict(kind="alibi")) == cost()
 
 
-SPARSE = {
-    "global_window": (dict(window=8), 9),
-    "block_local": (dict(block=8), 8),
+SPARSE = {  # the sight, how many maps of D to D the attention has, and how many keys a query attends to in the mean
+    "window": (dict(kind="global_window", window=8), 4, 9),
+    # each query attends to the first token too, and one of T queries to all
+    "window and first": (dict(kind="global_window", window=8, everyone="first"), 7, 9 + 2),
+    "blocks": (dict(kind="block_local", block=8), 4, 8),
+    # 75 blocks, of which the first and the last attend to all, their neighbours to 4 and the others to 5
+    "sparse blocks": (dict(kind="block_sparse", block=8), 4, 8 * (2 * 75 + 2 * 4 + 71 * 5) / 75),
 }
 
 
-@pytest.mark.parametrize("kind", SPARSE)
-def test_windows_and_blocks_cost_what_they_show(kind):
-    fields, seen = SPARSE[kind]
-    model, T = stack(dict(kind="attention", heads=N, sight=dict(fields, kind=kind)), repeats=2), 600
+@pytest.mark.parametrize("name", SPARSE)
+def test_sights_cost_what_they_show(name):
+    sight, maps, seen = SPARSE[name]
+    model, T = stack(dict(kind="attention", heads=N, sight=sight), repeats=2), 600
     cost = parts(describe(config(model, length=T)))["layers/attention_0/part"].flops
-    assert cost == 2 * (8 * T * D * D + 4 * T * seen * D)
+    assert cost == pytest.approx(2 * (2 * maps * T * D * D + 4 * T * seen * D), rel=1e-6)
 
 
 @pytest.mark.parametrize("remat", ["full", "dots"])

@@ -212,7 +212,7 @@ def test_the_trainer_accepts_it(name, variant):
 
 def words(config):
     """How many ids the tests draw from: 2048, or all where there are fewer."""
-    return min(2048, (config.model.get("embed") or {}).get("vocab") or 2048)
+    return min(2048, network(config).vocab or 2048)
 
 
 def real_batch(config, rows=4):

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from xfm.batch import part_of, with_prefix
 from xfm.data import Batches, prefetch
 from xfm.data.balance import deal, work
 from xfm.data.layout import Padded, Tokens, rounded, spans
@@ -57,7 +58,7 @@ def test_uneven_numbers_cannot_be_dealt():
         deal(np.ones(10), 4)
 
 
-def real_tokens(batch, group, groups, accumulate=1):
+def real_tokens(batch, group, groups, accumulate=1, length=T):
     """label -> tokens, of the texts of a group, read through its cells."""
     per = len(batch["labels"]) // groups
     first, micro = divmod(group, accumulate)
@@ -68,10 +69,10 @@ def real_tokens(batch, group, groups, accumulate=1):
     assert len(set(cells)) == len(cells)
     of = {}
     for cell in cells.tolist():
-        of.setdefault(cell // T, []).append(cell)
+        of.setdefault(cell // length, []).append(cell)
     found = {}
     for text, own in sorted(of.items()):
-        label = int(batch["labels"][rows][text * T // (tokens.size // per)])
+        label = int(batch["labels"][rows][text * length // (tokens.size // per)])
         found[label] = found.get(label, []) + tokens[own].tolist()
     return found
 
@@ -100,6 +101,39 @@ def test_every_text_is_there_once_and_whole(ways, accumulate, texts):
         some = loads[4 * groups * window : 4 * groups * (window + 1)]
         assert max(some) - min(some) <= T * (texts or 1)
     assert sorted(labels) == list(range(288))
+
+
+@pytest.mark.parametrize("ways,accumulate", [(1, 1), (2, 3)])
+def test_texts_with_prefixes_have_cells_of_their_own(ways, accumulate):
+    """Rows are dealt by all their tokens; the texts of each prefix lie in rows of that prefix, as they would alone."""
+    query, answer = source(96), source(96, seed=1)
+    short = {name: x[:, :20] for name, x in answer.arrays.items() if name != "labels"}
+    data = Arrays({**query.arrays, **with_prefix("answer", short)})
+    made = Tokens(window=2).over(Batches(data, 24, 7), ways, accumulate)
+    labels, loads, groups = [], [], ways * accumulate
+    for step in range(4):
+        batch = made.rows(step)
+        assert {name: (a.shape, a.dtype) for name, a in batch.items()} == made.spec(step=step)
+        assert batch["cells"].shape[2] == 32 and batch["answer/cells"].shape[2] == 20
+        labels += batch["labels"].tolist()
+        for group in range(groups):
+            load = 0
+            for prefix, length in (("", 32), ("answer", 20)):
+                part = {**part_of(batch, prefix), "labels": batch["labels"]}
+                found = real_tokens(part, group, groups, accumulate, length)
+                assert len(found) == 24 // groups
+                for label, tokens in found.items():
+                    own = part_of(data.arrays, prefix)["tokens"][label]
+                    assert tokens == own[own > 0].tolist()
+                load += sum(map(len, found.values()))
+            loads.append(load)
+    assert sorted(labels) == list(range(96))
+    assert max(loads[: 2 * groups]) - min(loads[: 2 * groups]) <= 52
+    devices = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with prefetch(made, devices) as stream:
+        assert set(next(stream)[1]) == set(made.rows(0))
+    with pytest.raises(XfmError, match="rows of length=30 cannot hold texts of up to 32 tokens"):
+        Tokens(length=30).over(Batches(data, 24, 7))
 
 
 def test_no_text_crosses_a_row():

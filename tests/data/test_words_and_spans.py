@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from xfm.batch import part_of, prefixes, texts_of_row
 from xfm.data import open_data
 from xfm.data.tagged import aligned_words, owners
 from xfm.errors import XfmError
@@ -110,12 +111,12 @@ def test_answers_stand_in_the_windows_that_hold_them(tmp_path):
     source, held, seen = data.train, 0, {0: set(), 1: set()}
     for i in range(len(source)):
         row = source[i]
-        number, places = source.places(i)
+        number, characters = source.characters(i)
         start = source.start(i)
         assert row["types"][start] == 1 and row["tokens"][start - 1] == 3
-        text = CONTEXT[places[0, 0] : places[-1, 1]]
-        assert data.tokenizer.decode(row["tokens"][start : start + len(places)]).strip("\ufffd") in text
-        seen[number] |= set(range(places[0, 0], places[-1, 1]))
+        text = CONTEXT[characters[0, 0] : characters[-1, 1]]
+        assert data.tokenizer.decode(row["tokens"][start : start + len(characters)]).strip("\ufffd") in text
+        seen[number] |= set(range(characters[0, 0], characters[-1, 1]))
         first, last = row["labels"]
         if first:
             held += 1
@@ -147,8 +148,10 @@ def test_pairs_and_triples(tmp_path):
     spec = dict(kind="pairs", path=str(tmp_path), validation=0.4, tokenizer=dict(kind="bytes"), length=12)
     data = open_data({**spec, "texts": ("query", "positive", "negative"), "prompts": ("ask: ", "", "")}, tmp_path)
     row = data.train[0]
-    assert row["tokens"].shape == (3, 12) and set(row) == {"tokens", "segments", "types"}
-    texts = [data.tokenizer.decode(tokens) for tokens in row["tokens"]]
+    assert prefixes(row) == ("", "negative", "positive") and len(row) == 9
+    parts = [part_of(row, prefix) for prefix in texts_of_row(3)]
+    assert all(part["tokens"].shape == (12,) and set(part) == {"tokens", "segments", "types"} for part in parts)
+    texts = [data.tokenizer.decode(part["tokens"]) for part in parts]
     assert [t[:-1] for t in texts] == ["ask: q", "p", "n"] and len({t[-1] for t in texts}) == 1
     scored = open_data({**spec, "label": "score", "scale": 5.0}, tmp_path).train[0]
     assert scored["labels"].dtype == np.float32 and 0 <= scored["labels"] <= 1

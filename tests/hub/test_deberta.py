@@ -50,7 +50,7 @@ def test_two_heads_for_words_in_one_file(tmp_path):
 @pytest.mark.parametrize(
     "changes,message",
     [
-        (dict(pos_att_type="c2p|p2p"), "sets pos_att_type to c2p, p2p; xfm has c2p and p2c"),
+        (dict(pos_att_type="c2p|p2p"), "sets pos_att_type to c2p, p2p; xfm supports c2p and p2c"),
         (dict(relative_attention=False), "sets pos_att_type without relative_attention"),
         (dict(talking_head=True), "sets talking_head"),
     ],

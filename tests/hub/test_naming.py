@@ -7,12 +7,14 @@ import pytest
 from xfm.errors import XfmError
 from xfm.folders import WANTED
 from xfm.hub.naming import pieces
+from xfm.structures.base import Layer
 
-SPEC = dict(pattern=[{}, {}], repeats=2)
+LAYERS = [Layer(f"layers/{kind}_{i}", True, repeat, "layer")
+          for repeat in range(2) for i, kind in enumerate(("attention", "glu"))]  # fmt: skip
 
 
 def names(paths, table):
-    return {piece.path: piece.at.name for piece in pieces(paths, table, 2, SPEC)}
+    return {piece.path: piece.at.name for piece in pieces(paths, table, 2, LAYERS)}
 
 
 def test_a_kind_falls_back_on_all_kinds():

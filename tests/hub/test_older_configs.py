@@ -62,10 +62,10 @@ def test_is_read(config):
 @pytest.mark.parametrize(
     "config,said",
     [
-        (ROBERTA | dict(pad_token_id=None), "pad_token_id to None; positions of this family are counted from a number"),
+        (ROBERTA | dict(pad_token_id=None), "pad_token_id to None; this family counts positions from it"),
         (XLM | dict(position_embedding_type="relative_key"), "position_embedding_type to 'relative_key'"),
         (MPNET | dict(relative_attention_num_buckets=64), "relative_attention_num_buckets to 64"),
-        (ALBERT | dict(num_hidden_groups=3), "num_hidden_groups to 3; xfm has groups of equal size"),
+        (ALBERT | dict(num_hidden_groups=3), "num_hidden_groups to 3; xfm needs groups of equal size"),
         (ALBERT | dict(inner_group_num=2), "inner_group_num to 2"),
         (DISTILBERT | dict(activation="geglu"), "activation to 'geglu'"),
         (ELECTRA | dict(embedding_dim=64), "sets embedding_dim, which xfm does not know"),

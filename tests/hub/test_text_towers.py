@@ -70,7 +70,7 @@ def test_mt5_is_gated_where_config_is_silent():
 
 @pytest.mark.parametrize(
     "said,reason",
-    [({"feed_forward_proj": "gated-gelu-new"}, "an activation's name or 'gated-' with one"),
+    [({"feed_forward_proj": "gated-gelu-new"}, "an activation, or 'gated-' and an activation"),
      ({"feed_forward_proj": "gated-sine"}, "xfm knows"), ({"is_gated_act": True}, "is_gated_act")],
 )  # fmt: skip
 def test_what_t5_cannot_be(said, reason):

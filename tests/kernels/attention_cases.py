@@ -29,9 +29,17 @@ from xfm.kernels.attention import (
     Slopes,
     Softmax,
     attention,
-    attention_with_lse,
+    values_and_lse,
 )
 from xfm.kernels.platform import interpreting
+
+DEFAULTS = dict(segments=None, mask=Mask.full(), bias=None, scale=None, softmax="softmax", dropout=None)
+
+
+def with_lse(q, k, v, implementation=None, **given):
+    """Values, and the log-sum-exp of which sinks are made, and by which pieces of the keys are joined."""
+    return values_and_lse(q, k, v, implementation=implementation, **DEFAULTS | given)
+
 
 xla_module = importlib.import_module("xfm.kernels.attention.xla")
 
@@ -160,7 +168,7 @@ def values_and_gradients(case, implementation, dtype=jnp.float32, exact=False):
     arrays, (bias, softmax), arguments = case.arrays(dtype), case.extra(), case.arguments()
     if exact:
         arrays = tuple(a.astype(jnp.float32) for a in arrays)
-    with_lse = not isinstance(softmax, Sigmoid) and softmax != "sigmoid"
+    summed = not isinstance(softmax, Sigmoid) and softmax != "sigmoid"
     leaves, tree = jax.tree.flatten((bias, None if isinstance(softmax, str) else softmax))
     learned = [i for i, a in enumerate(leaves) if isinstance(a, jax.Array) and jnp.issubdtype(a.dtype, jnp.floating)]
     rng, wide = np.random.default_rng(9), jnp.promote_types(arrays[0].dtype, jnp.float32)
@@ -170,10 +178,10 @@ def values_and_gradients(case, implementation, dtype=jnp.float32, exact=False):
         found = dict(zip(learned, numbers, strict=True))
         bias, described = jax.tree.unflatten(tree, [found.get(i, a) for i, a in enumerate(leaves)])
         given = dict(arguments, bias=bias, softmax=softmax if isinstance(softmax, str) else described)
-        if not with_lse:
+        if not summed:
             y = attention(*arrays, implementation=implementation, **given)
             return (y.astype(wide) * of_y).sum(), (y,)
-        y, lse = attention_with_lse(*arrays, implementation=implementation, **given)
+        y, lse = with_lse(*arrays, implementation=implementation, **given)
         nothing = jnp.isneginf(lse)
         lse = jnp.where(nothing, 0, lse)
         return (y.astype(wide) * of_y).sum() + (lse * of_lse).sum(), (y, lse, nothing.astype(wide))

@@ -20,6 +20,7 @@ from tests.kernels.attention_cases import (
     of_texts,
     relative,
     values_and_gradients,
+    with_lse,
 )
 from tests.kernels.test_ssd import float64
 from xfm.kernels.attention import (
@@ -36,7 +37,6 @@ from xfm.kernels.attention import (
     Slopes,
     Softmax,
     attention,
-    attention_with_lse,
 )
 from xfm.kernels.platform import compiling_for, interpreted, interpreting, matrix_unit, platform
 
@@ -97,7 +97,7 @@ def test_a_row_with_more_tokens_than_promised_is_nan(implementation):
     q, k, v = Case(T=12).arrays()
     everyone = jnp.arange(12)[None] < jnp.array([[2], [3]])
     mask = Mask(before=1, after=1, everyone=everyone, most=2)
-    y, lse = attention_with_lse(q, k, v, mask=mask, implementation=implementation)
+    y, lse = with_lse(q, k, v, mask=mask, implementation=implementation)
     assert jnp.isfinite(y[0]).all() and jnp.isnan(y[1]).all() and jnp.isnan(lse[1]).all()
 
 
@@ -190,7 +190,7 @@ def test_softmax_kinds_equal_their_formulas():
     ):
         assert_close(weights(softmax), formula, rtol=1e-5)
     assert (np.clip(1.3 * plain - 0.2, 0, 1) == 0).any(), "the clip is met"
-    lse = attention_with_lse(q, k, v, softmax=Softmax(0.7, 2.0, 0.5))[1]
+    lse = with_lse(q, k, v, softmax=Softmax(0.7, 2.0, 0.5))[1]
     assert math.isclose(lse[0, 0, 0], math.log(math.exp(0.5) + np.exp(z).sum()), rel_tol=1e-6)
 
 
@@ -210,6 +210,7 @@ LINEAR = {
     "slopes": lambda T: dict(bias=Slopes(jnp.ones(2))),
     "window": lambda T: dict(mask=Mask.window(64, 64)),
     "everyone": lambda T: dict(mask=Mask.window(64, 64, everyone=jnp.arange(T)[None] % 999 == 0)),
+    "everyone, few": lambda T: dict(mask=Mask(before=64, after=64, everyone=jnp.arange(T)[None] % 999 == 0, most=16)),
     "pattern": lambda T: dict(mask=Mask(pattern=Pattern(T // 16, jnp.eye(16, dtype=bool)[None]))),
     "buckets": lambda T: dict(bias=Buckets(jnp.ones((32, 2)))),
     "grid table": lambda T: dict(bias=GridTable(jnp.ones((127, T // 32 - 1, 2)), (64, T // 64))),
@@ -312,8 +313,7 @@ def test_bad_arrays():
     ):
         with pytest.raises(ValueError, match=said):
             attention(*arrays)
-    with pytest.raises(ValueError, match="sigmoid has no denominator"):
-        attention_with_lse(q, k, v, softmax="sigmoid")
+    assert with_lse(q, k, v, softmax="sigmoid")[1] is None
     with pytest.raises(TypeError, match="sink"):
         Sigmoid(sink=0.0)
 

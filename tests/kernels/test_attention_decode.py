@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.kernels.attention_cases import BIASES, MASKS, SOFTMAXES, Case, expected, values_and_gradients
+from tests.kernels.attention_cases import BIASES, MASKS, SOFTMAXES, Case, expected, values_and_gradients, with_lse
 from xfm.context import Context, Mask
-from xfm.kernels.attention import IMPLEMENTATIONS, Implementation, Slopes, attention, attention_with_lse
+from xfm.kernels.attention import IMPLEMENTATIONS, Implementation, Slopes, attention
 from xfm.kernels.attention.decode import merge
 from xfm.kernels.platform import compiling_for
 from xfm.parts import SLOTS
@@ -41,8 +41,8 @@ def parts():
             found.append((jnp.zeros(q.shape), jnp.full(q.shape[:3], -jnp.inf)))
             continue
         segments = (jnp.ones((2, 3), jnp.int32), hidden[:, start:end])
-        found.append(attention_with_lse(q, k[:, start:end], v[:, start:end], segments=segments))
-    return found, attention_with_lse(q, k, v, segments=(jnp.ones((2, 3), jnp.int32), hidden))
+        found.append(with_lse(q, k[:, start:end], v[:, start:end], segments=segments))
+    return found, with_lse(q, k, v, segments=(jnp.ones((2, 3), jnp.int32), hidden))
 
 
 def joined(*sets):

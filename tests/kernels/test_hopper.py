@@ -21,8 +21,8 @@ import pytest
 
 from tests.close import assert_close
 from tests.kernels import attention_cases, hopper
-from tests.kernels.attention_cases import Form, expected, packed, values_and_gradients
-from xfm.kernels.attention import Dense, Dropout, Mask, Slopes, Softmax, attention, attention_with_lse
+from tests.kernels.attention_cases import Form, expected, packed, values_and_gradients, with_lse
+from xfm.kernels.attention import Dense, Dropout, Mask, Slopes, Softmax, attention
 from xfm.kernels.attention.hopper.blocks import diagonals, ids, skew, spans
 from xfm.kernels.platform import compiling_for, interpreting
 
@@ -208,7 +208,7 @@ def test_nan_in_padding_reaches_nobody_and_every_bit_comes_again():
 
     @jax.jit
     def run(q, k, v, dy, dlse):
-        attend = functools.partial(attention_with_lse, segments=segments, mask=Mask.window(20, 30))
+        attend = functools.partial(with_lse, segments=segments, mask=Mask.window(20, 30))
         with races_detected():
             (y, _), back = jax.vjp(functools.partial(attend, implementation="hopper"), q, k, v)
             return y, *back((dy, dlse))

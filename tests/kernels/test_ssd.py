@@ -264,7 +264,7 @@ def test_unknown_implementation_is_refused():
     [
         ("dt", np.ones((2, 7, 3), np.float32), r"dt has shape \(2, 7, 3\).*must be \(2, 7, 2\)"),
         ("a", np.ones(3, np.float32), r"a has shape \(3,\).*must be \(2,\)"),
-        ("b", np.ones((2, 7, 3, 8), np.float32), "G has to divide N"),
+        ("b", np.ones((2, 7, 3, 8), np.float32), "G must divide N"),
         ("c", np.ones((2, 7, 1, 9), np.float32), r"c has shape .*must be \(2, 7, 1, 8\)"),
         ("d", np.ones(1, np.float32), r"d has shape \(1,\).*must be \(2,\)"),
         ("x", np.ones((2, 7, 32), np.float32), r"x \(2, 7, 32\) must be \[B T N H\]"),

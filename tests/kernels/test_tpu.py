@@ -17,7 +17,7 @@ from jax.sharding import Mesh as Chips
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.close import assert_close
-from tests.kernels.attention_cases import Case, blocks, drawn, marks, packed, relative, values_and_gradients
+from tests.kernels.attention_cases import Case, blocks, drawn, marks, packed, relative, values_and_gradients, with_lse
 from xfm.kernels.attention import (
     Buckets,
     Dense,
@@ -29,7 +29,6 @@ from xfm.kernels.attention import (
     Slopes,
     Softmax,
     attention,
-    attention_with_lse,
 )
 from xfm.kernels.attention.tpu import coding, entry
 from xfm.kernels.attention.tpu import plan as planning
@@ -186,7 +185,7 @@ def test_negative_segments_are_padding(H, dtype):
     segments = case.arguments()["segments"]
     marked = jnp.where(segments == 0, -1, segments).astype(dtype)
     with interpreting("tpu"):
-        run = functools.partial(attention_with_lse, *case.arrays(), implementation="tpu")
+        run = functools.partial(with_lse, *case.arrays(), implementation="tpu")
         y, lse = run(segments=marked)
         assert_close(y, run(segments=segments)[0], rtol=0)
     assert (jnp.isneginf(lse) == (segments == 0)[..., None]).all()

@@ -41,6 +41,12 @@ def tokens(*shape):
     return jax.random.randint(jax.random.key(0), (*shape, T), 0, V)
 
 
+def pairs(rows):
+    """Rows of two texts."""
+    both = np.asarray(tokens(rows, 2))
+    return {"tokens": both[:, 0], "positive/tokens": both[:, 1]}
+
+
 def test_tagging_counts_judged_tokens_only():
     one = Tagging(model=model(tags=dict(kind="tagging", classes=3)), classes=3)
     batch = {"tokens": tokens(2), "labels": jnp.ones((2, T), jnp.int32).at[:, 3].set(2)}
@@ -146,8 +152,8 @@ def retrieval(**fields):
 
 @pytest.mark.parametrize("form", [dict(kind="infonce"), dict(kind="infonce", ways="both"), dict(kind="cosent")])
 def test_cached_gradients_are_the_gradients(form):
-    batch = {"tokens": tokens(16, 2), "labels": jnp.linspace(0, 1, 16)}
-    batch["segments"] = (jnp.arange(T) < 5) * jnp.ones((16, 2, 1), jnp.int32)
+    batch = {**pairs(16), "labels": jnp.linspace(0, 1, 16)}
+    batch["segments"] = batch["positive/segments"] = (jnp.arange(T) < 5) * jnp.ones((16, 1), jnp.int32)
     params, extra = begun(retrieval(), batch)
     results = []
     for chunks in (1, 4, 8):
@@ -164,10 +170,10 @@ def test_cached_gradients_are_the_gradients(form):
 
 def test_the_cache_holds_one_piece_at_a_time():
     """What the backward pass keeps of the layers does not grow with the batch."""
-    params, extra = begun(retrieval(), {"tokens": tokens(4, 2)})
+    params, extra = begun(retrieval(), pairs(4))
 
     def kept(rows, chunks):
-        one, batch = retrieval(chunks=chunks), {"tokens": tokens(rows, 2)}
+        one, batch = retrieval(chunks=chunks), pairs(rows)
         step = jax.jit(jax.grad(lambda p: one.loss(p, extra, batch, jax.random.key(2))[0]))
         return step.lower(params).compile().memory_analysis().temp_size_in_bytes
 
@@ -177,7 +183,7 @@ def test_the_cache_holds_one_piece_at_a_time():
 @pytest.mark.parametrize("chunks", [1, 2])
 def test_eight_devices_see_all_rows(chunks):
     """A batch over eight devices gives the loss and the gradient of one device: negatives are of the global batch."""
-    one, batch = retrieval(chunks=chunks), {"tokens": tokens(16, 2)}
+    one, batch = retrieval(chunks=chunks), pairs(16)
     params, extra = begun(one, batch)
     step = jax.jit(jax.value_and_grad(lambda p, b: one.loss(p, extra, b, jax.random.key(2))[0]))
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
@@ -186,14 +192,14 @@ def test_eight_devices_see_all_rows(chunks):
     alone, slope = step(params, batch)
     assert_close(loss, alone)
     assert_close(gradient, slope)
-    halves = [step(params, {"tokens": batch["tokens"][part]})[0] for part in (slice(0, 8), slice(8, 16))]
+    halves = [step(params, {name: x[part] for name, x in batch.items()})[0] for part in (slice(0, 8), slice(8, 16))]
     assert abs(sum(halves) / 2 - alone) > 0.1, "fewer negatives would be another loss"
 
 
 def test_retrieval_report_and_what_is_refused():
     one = retrieval(among=4)
-    rows = Arrays({"tokens": np.asarray(tokens(9, 2))})
-    params, extra = begun(one, {"tokens": tokens(9, 2)})
+    rows = Arrays(pairs(9))
+    params, extra = begun(one, pairs(9))
     data = Data(rows, rows, None, None, "")
     x = np.asarray(one.vectors(params, rows.arrays))
     x = cosines(x)
@@ -205,6 +211,10 @@ def test_retrieval_report_and_what_is_refused():
     assert ranks(np.array([[1.0, 1.0], [0.0, 2.0]]), [0, 1]).tolist() == [2, 1]
     key = jax.random.key(0)
     for fields, words in (
+        (
+            dict(texts=3),
+            "with texts=3 a row has tokens, positive/tokens, negative/tokens, and this data has tokens, pos",
+        ),
         (dict(form=dict(kind="infonse")), "no loss of retrieval 'infonse' .did you mean 'infonce'"),
         (
             dict(form=dict(kind="triplet", margn=2)),

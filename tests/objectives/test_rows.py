@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from tests.close import assert_close
+from xfm.batch import texts_of_row, with_prefix
 from xfm.objectives import OBJECTIVES, build_objective
 from xfm.objectives.base import total
 from xfm.paths import flatten
@@ -41,6 +42,17 @@ def texts(*shape):
     lengths = np.where(np.arange(shape[0]) % 2, 4, T).reshape(-1, *(1,) * len(shape))
     segments = np.broadcast_to(np.arange(T) < lengths, tokens.shape).astype(np.int32)
     return {"tokens": np.where(segments > 0, tokens, 0), "segments": segments}
+
+
+def several(rows, count):
+    """Rows of `count` texts, with the prefixes of `texts_of_row`."""
+    return in_parts(texts(rows, count), count)
+
+
+def in_parts(batch, count):
+    """Arrays [B n ...] as the parts of n texts."""
+    parts = enumerate(texts_of_row(count))
+    return {name: x for i, p in parts for name, x in with_prefix(p, {k: v[:, i] for k, v in batch.items()}).items()}
 
 
 def running(*shape):
@@ -100,11 +112,11 @@ EXAMPLES = {
     "regression": ("regression", {}, stack(label=dict(LABEL, classes=1)), {**texts(B), "labels": SCORES}),
     "tagging": ("tagging", dict(classes=3), stack(tags=dict(kind="tagging", classes=3)), {**texts(B), **TAGS}),
     "span": ("span", {}, stack(span=dict(kind="span")), {**texts(B), **ANSWERS}),
-    "retrieval": ("retrieval", dict(form=NEAREST, among=4), VECTOR, texts(B, 2)),
-    "retrieval, routed": ("retrieval", dict(form=NEAREST, among=4, sown=SOWN), routed(VECTOR), texts(B, 2)),
-    "retrieval by order": ("retrieval", dict(form=ORDERED), VECTOR, {**texts(B, 2), "labels": SCORES}),
-    "retrieval of scores": ("retrieval", dict(form=dict(kind="cosine")), VECTOR, {**texts(B, 2), "labels": SCORES}),
-    "retrieval of three": ("retrieval", dict(form=dict(kind="triplet"), texts=3), VECTOR, texts(B, 3)),
+    "retrieval": ("retrieval", dict(form=NEAREST, among=4), VECTOR, several(B, 2)),
+    "retrieval, routed": ("retrieval", dict(form=NEAREST, among=4, sown=SOWN), routed(VECTOR), several(B, 2)),
+    "retrieval by order": ("retrieval", dict(form=ORDERED), VECTOR, {**several(B, 2), "labels": SCORES}),
+    "retrieval of scores": ("retrieval", dict(form=dict(kind="cosine")), VECTOR, {**several(B, 2), "labels": SCORES}),
+    "retrieval of three": ("retrieval", dict(form=dict(kind="triplet"), texts=3), VECTOR, several(B, 3)),
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 from tests.close import assert_close
 from tests.drawn import loss_of
 from tests.objectives.routed import penalty
-from tests.objectives.test_rows import EMBED, MLM, ROUTED, VECTOR, VOCABULARY, routed, stack, texts
+from tests.objectives.test_rows import EMBED, MLM, ROUTED, VECTOR, VOCABULARY, routed, several, stack, texts
 from xfm.errors import XfmError
 from xfm.objectives import build_objective
 from xfm.paths import flatten
@@ -63,9 +63,9 @@ def test_a_sown_loss_gives_the_router_its_gradient_and_probes_come_out(network):
 
 def test_the_layers_losses_are_added_up():
     one = objective(routed(stack(vector=VECTOR["heads"]["vector"])), "retrieval", sown=dict(router=1.0))
-    batch = texts(2, 2)
+    batch = several(2, 2)
     params = started(one, batch)
-    flat = {name: x.reshape(4, -1) for name, x in batch.items()}
+    flat = {name: x.reshape(4, -1) for name, x in texts(2, 2).items()}
     chances = chances_of(one, params, flat)
     total, count = loss_of(one, params, {}, batch, KEY, train=False)[1]["sown/router"]
     means = [penalty(layer)[flat["segments"] > 0].mean() for layer in chances]
@@ -83,7 +83,7 @@ def test_a_number_is_the_mean_of_the_microbatches():
 
 
 def test_texts_encoded_in_pieces_sow_what_they_sow_together():
-    batch = {**texts(4, 2), "weights": np.float32([1, 0, 1, 1])}
+    batch = {**several(4, 2), "weights": np.float32([1, 0, 1, 1])}
     losses = []
     for chunks in (1, 4):
         one = objective(routed(VECTOR), "retrieval", sown=dict(router=0.5), chunks=chunks)
@@ -93,7 +93,7 @@ def test_texts_encoded_in_pieces_sow_what_they_sow_together():
 
 
 MISTAKES = {
-    "no weight": (routed(stack(mlm=MLM)), {}, r"sows the loss 'router', .*set config\.objective\.sown\.router"),
+    "no weight": (routed(stack(mlm=MLM)), {}, r"sows the loss 'router', .* for it; set it, as in {'router': 0\.01}"),
     "a typo": (routed(stack(mlm=MLM)), dict(rooter=1.0), r"sows the loss 'router', .*\(did you mean 'rooter'\?\)"),
     "nobody sows": (stack(mlm=MLM), dict(router=1.0), "gives a weight for 'router', and no part .*; sown are none"),
     "both forms": (

@@ -56,14 +56,15 @@ def packed(**known: Any) -> Context:
     return Context.of({"segments": jnp.asarray(PACKED), "types": TOKENS % 3}, **known)
 
 
-def shared() -> dict[str, Any]:
-    """What parts find in ctx.shared."""
+def known() -> dict[str, Any]:
+    """What parts find in their context beside segments and positions."""
     return dict(
         tokens=TOKENS,
+        types=TOKENS % 3,
         heads=dict(pooled=normal(3, B, D)),
         embedding=normal(4, 11, D),
-        embedded=stream(5),
-        bias=Slopes(np.float32(SLOPES)),
+        relative=dict(bias=Slopes(np.float32(SLOPES))),
+        shared=dict(embedded=stream(5)),
     )
 
 
@@ -78,7 +79,7 @@ def batch(kind: str) -> dict[str, np.ndarray]:
 
 def position_inputs(kind: str) -> tuple:
     on_grid = kind.endswith("_2d") or kind == "relative_grid"
-    ctx = Context(grid=GRID, shared=shared()) if on_grid else packed(shared=shared())
+    ctx = Context(grid=GRID, **known()) if on_grid else packed(**known())
     ctx = ctx.replace(grid=(2, 7)) if kind == "grid_decay" else ctx
     return (stream(), *(normal(seed, B, T, N, 8) for seed in (8, 9, 10)), ctx)
 
@@ -93,9 +94,9 @@ def sight_inputs(kind: str) -> tuple:
 # What the method of each slot takes, by kind.
 INPUTS: dict[str, Callable[[str], tuple]] = {
     "norm": lambda kind: (3 * stream() + 1,),
-    "residual": lambda kind: (stream(0), stream(1), packed(shared=shared())),
+    "residual": lambda kind: (stream(0), stream(1), packed(**known())),
     "ffn": lambda kind: (stream(), packed()),
-    "mixer": lambda kind: (stream(), packed(shared=shared(), types=TOKENS % 3)),
+    "mixer": lambda kind: (stream(), packed(**known())),
     "sight": sight_inputs,
     "embed": lambda kind: (batch(kind), Context() if kind == "patches" else packed()),
     "position": position_inputs,
@@ -103,8 +104,8 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
         normal(0, B, 24, D),
         Context(grid=(4, 6), segments=jnp.asarray(np.repeat(PADDED[:, :12], 2, 1))),
     ),
-    "pool": lambda kind: (stream(), Context(segments=PADDED, shared=shared())),
-    "head": lambda kind: (stream(), Context.of({"segments": jnp.asarray(PADDED)}, shared=shared())),
+    "pool": lambda kind: (stream(), Context(segments=PADDED, **known())),
+    "head": lambda kind: (stream(), Context.of({"segments": jnp.asarray(PADDED)}, **known())),
 }
 
 

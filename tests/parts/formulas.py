@@ -341,7 +341,7 @@ def one_of_each(choose):
 
 
 def at_token(s, b, own, ctx):
-    ids = ctx.shared["tokens"][b, own]
+    ids = ctx.tokens[b, own]
     wanted = max(ids, default=0) if s.token is None else s.token
     return next((t for t, one in zip(own, ids, strict=True) if one == wanted), 0 if len(own) else None)
 
@@ -372,7 +372,7 @@ def activated(s, p, x, ctx):
 
 
 def mlm(s, p, x, ctx):
-    table = p["table"] if s.table == "own" else ctx.shared["embedding"]
+    table = p["table"] if s.table == "own" else ctx.embedding
     x = clean(x, ctx)
     x = x if s.activation is None else ACTIVATIONS[s.activation](linear(p["dense"], x))
     return normed(s, p, x) @ table.T + p.get("bias", 0.0)
@@ -449,7 +449,7 @@ def bidirectional(s, p, x, ctx):
     onward, backward = (
         value("mixer", s.mixer, p, x, ctx) for p, x, ctx in ((ahead, x, ctx), (behind, x[:, ::-1], turned))
     )
-    return onward + backward[:, ::-1]
+    return (onward + backward[:, ::-1]) / dict(sum=1, mean=2)[s.merge]
 
 
 def fourier(s, p, x, ctx):
@@ -501,7 +501,7 @@ FORMULAS = {
         "attention": attention_pool,
         "dense": dense_pool,
         "activated": activated,
-        "of_head": lambda s, p, x, ctx: ctx.shared["heads"][s.head],
+        "of_head": lambda s, p, x, ctx: ctx.heads[s.head],
     },
     "head": {
         "mlm": mlm,

@@ -192,7 +192,7 @@ def test_enhanced_mask_decoder_equals_its_description():
     )  # fmt: skip
     head, x = build(SLOTS["head"], spec), stream()
     words = jax.random.normal(jax.random.key(4), (11, 16))
-    ctx = Context.of({"segments": SEGMENTS}).replace(shared={"embedding": words})
+    ctx = Context.of({"segments": SEGMENTS}).replace(embedding=words)
     params = drawn(head, x, ctx)
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params["params"])
     query = np.asarray(x) + p["position"]["table"][np.asarray(ctx.positions)]

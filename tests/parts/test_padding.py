@@ -82,9 +82,9 @@ HEADS = {case.values[0]: case for case in reversed(examples("head"))}.values()  
 def test_pools_and_heads(slot, kind, spec):
     """Of a row that is all padding too, whose answer is a number."""
     tokens = jnp.arange(SEGMENTS.size).reshape(SEGMENTS.shape) % 11
-    shared = {"tokens": tokens, "heads": {"pooled": stream(3)[:, 0]}, "embedding": stream(4)[0, :, :].repeat(2, 0)[:11]}
+    known = dict(tokens=tokens, heads=dict(pooled=stream(3)[:, 0]), embedding=stream(4)[0, :, :].repeat(2, 0)[:11])
     positions = jnp.where(SEGMENTS > 0, jnp.arange(T), 10**6)
-    ctx = Context(segments=SEGMENTS, positions=positions, shared=shared)
+    ctx = Context(segments=SEGMENTS, positions=positions, **known)
     assert_padding_stays_away(build(SLOTS[slot], spec), streams(1), ctx)
 
 

@@ -131,9 +131,9 @@ def test_a_tied_head_says_what_does_not_fit():
     with pytest.raises(SpecError, match="set table='own'"):
         head.init(jax.random.key(0), x, Context())
     with pytest.raises(SpecError, match="vocab=12, the table it is tied to 11 rows"):
-        head.init(jax.random.key(0), x, Context(shared={"embedding": jnp.ones((11, D))}))
+        head.init(jax.random.key(0), x, Context(embedding=jnp.ones((11, D))))
     with pytest.raises(SpecError, match="needs an activation"):
-        head.init(jax.random.key(0), x, Context(shared={"embedding": jnp.ones((12, 8))}))
+        head.init(jax.random.key(0), x, Context(embedding=jnp.ones((12, 8))))
 
 
 def test_attention_says_what_does_not_fit():

@@ -12,9 +12,9 @@ from xfm.kernels.ssd import ssd
 
 def test_what_a_caller_shares_stands_beside_the_batch():
     given = jnp.ones((1, 3))
-    ctx = Context.of({"global": jnp.array([[1, 0]])}, shared={"memory": given})
-    assert ctx.shared.keys() == {"global", "memory"} and ctx.shared["memory"] is given
-    assert Context.of({}, shared={"memory": given}, train=True).shared.keys() == {"memory"}
+    ctx = Context.of({"global": jnp.array([[1, 0]])}, shared={"mine": given})
+    assert ctx.shared.keys() == {"global", "mine"} and ctx.shared["mine"] is given
+    assert Context.of({}, shared={"mine": given}, train=True).shared.keys() == {"mine"}
 
 
 def test_some_tokens_may_only_attend():

@@ -1,4 +1,4 @@
-"""Within a network each layer, each loop of a layer and each sublayer drops units of its own."""
+"""Within a network each layer, each loop of a layer and each sublayer draws numbers of its own."""
 
 import itertools
 
@@ -82,3 +82,12 @@ def test_residuals_drop_anew_in_each_layer_loop_and_sublayer(residual):
     for one, other in itertools.combinations(range(len(dropped)), 2):
         alike = (dropped[one] <= dropped[other]).all() or (dropped[other] <= dropped[one]).all()
         assert not alike, f"runs {one} and {other} drop by the same numbers"
+
+
+def test_layers_start_apart():
+    embed = dict(kind="tokens", vocab=13, width=16)
+    model = xfm.build(dict(kind="stack", embed=embed, pattern=[CONSTANT, CONSTANT], repeats=2))
+    layers = jax.jit(model.init)(jax.random.key(0), BATCH)["params"]["layers"]
+    kernels = [layer for sublayer in layers.values() for layer in np.asarray(sublayer["part"]["up"]["kernel"])]
+    for one, other in itertools.combinations(kernels, 2):
+        assert np.abs(one - other).min() > 0

@@ -10,6 +10,7 @@ import pytest
 import xfm
 from tests.close import assert_close
 from tests.drawn import begun, drawn
+from tests.objectives.test_rows import in_parts
 from xfm.catalogue import entries
 from xfm.data import Batches
 from xfm.data.layout import Tokens, spans
@@ -58,7 +59,7 @@ def ragged(texts, length, rng):
 def batch_of(config, rows=8):
     """Random texts of random lengths, of the config's shapes."""
     rng, batch = np.random.default_rng(0), {}
-    words = min(2048, (config.model.get("embed") or {}).get("vocab") or 2048)
+    words = min(2048, xfm.build(config.model).vocab or 2048)
     for name, leaf in example_batch(config, rows).items():
         limit = {"tokens": words, "labels": config.objective.get("classes", 4), "types": 2}.get(name, 2)
         draw = rng.integers(5 if name == "tokens" else 0, limit, leaf.shape)
@@ -75,7 +76,7 @@ def batch_of(config, rows=8):
     batch.pop("positions", None)
     if "weights" in batch:
         batch["weights"] *= batch["segments"]
-    return batch
+    return in_parts(batch, 2) if config.objective.kind == "retrieval" else batch
 
 
 def with_cells(batch, groups=1, **how):
@@ -86,7 +87,7 @@ def with_cells(batch, groups=1, **how):
 
 
 def objective_of(config):
-    words = min(2048, (config.model.get("embed") or {}).get("vocab") or 2048)
+    words = min(2048, xfm.build(config.model).vocab or 2048)
     config.model.dtype = "float32"
     return build_objective(config, Vocabulary(size=words, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3)))
 
@@ -237,7 +238,7 @@ def test_refusals(key):
         check_unpadded([dict(part=[nested, dict(kind="mlp", hidden=3)])])
     check_unpadded(dict(heads=dict(label=dict(kind="funnel"))))  # heads read rows of one text
     model, batch = network(residual=dict(kind="plain", drop_path=0.1)), with_cells(texts())
-    with pytest.raises(SpecError, match="drop_path drops whole rows; set drop_path=0"):
+    with pytest.raises(SpecError, match="'plain' drops whole rows by drop_path, which 0 turns off; set layout"):
         model.init(key, batch)
     model = network(mask="causal")
     with pytest.raises(SpecError, match="piece by piece from padded rows only"):

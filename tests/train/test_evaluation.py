@@ -57,7 +57,7 @@ def test_weights_that_rows_have_already_stay():
 
 
 def test_no_rows_are_an_error():
-    with pytest.raises(XfmError, match="holds no rows"):
+    with pytest.raises(XfmError, match="has no rows"):
         evaluate_on(None, None, Arrays({"x": np.zeros((0, 2))}), 8, None, batch_sharding(mesh(1)))
 
 

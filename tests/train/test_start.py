@@ -132,7 +132,7 @@ def test_what_cannot_start_is_said(tmp_path):
     folder = checkpoint(tmp_path / "hub", "bert_pretraining")
     c = config(tmp_path, folder)
     c.data.length = 40
-    with pytest.raises(XfmError, match="config.data.length is 40, and .*hub has places for 19 tokens"):
+    with pytest.raises(XfmError, match="config.data.length is 40, and .*hub has positions for 19 tokens"):
         started(c, tmp_path / "run")
     with pytest.raises(XfmError, match="config.start has no key 'sorce' .did you mean 'source'"):
         started(config(tmp_path, folder, start=dict(sorce="x")), tmp_path / "run")

@@ -11,6 +11,7 @@ import xfm
 from tests.close import assert_close
 from tests.drawn import run
 from tests.train.test_start import checkpoint, config, started
+from xfm.convert import export
 from xfm.convert.command import convert
 from xfm.errors import XfmError
 from xfm.paths import flatten
@@ -89,6 +90,12 @@ def test_going_on_is_exact(root, trained, tmp_path):
     assert more.valid == whole.valid == evaluate(tmp_path / "run").valid
 
 
+def test_other_transforms_need_another_workdir(root, trained):
+    other = [dict(kind="lora", rank=3), TRANSFORMS[1]]
+    with pytest.raises(XfmError, match=r"was trained with another config \(transforms\[0\].rank: 2 -> 3, transforms"):
+        started(adapted(root, transforms=other), trained[0])
+
+
 def test_it_opens_and_leaves_merged(trained, tmp_path):
     """xfm.load and xfm convert give a plain BERT, whose logits are those of the transformed network."""
     workdir, result = trained
@@ -110,7 +117,7 @@ def test_it_leaves_alone(root, trained, tmp_path):
     assert one == network(read_record(workdir).config)
     with np.load(file) as archive:
         assert all(name == "config" or name.startswith(("own/", "head_label/")) for name in archive.files)
-    with pytest.raises(XfmError, match="a file .npz takes what a run with transforms trained; .* is no such run"):
+    with pytest.raises(XfmError, match="a file .npz is for what a run with transforms trained; .* is not such a run"):
         convert(root / "hub", tmp_path / "other.npz")
 
 
@@ -129,6 +136,17 @@ def test_another_run_starts_from_it(root, trained, tmp_path):
     again.start.source = str(workdir)
     _, state = started(again, tmp_path / "second")
     jax.tree.map(np.testing.assert_array_equal, state.params["own"], result.state.params["own"])
+
+
+def test_surgery_is_done_on_the_checkpoint(root, tmp_path):
+    """Two of three layers, with their parameters; the run keeps the whole spec, and leaves as the short network."""
+    c = adapted(root, transforms=[dict(kind="tests.transforms.test_contract:Shorter", keep=2)], train_only=())
+    begun, state = started(c, tmp_path / "run")
+    known, here = flatten(xfm.load(root / "hub").params), flatten(state.params)
+    assert begun.config["model"]["repeats"] == 3
+    for path in (path for path in here if path.startswith("layers/")):
+        np.testing.assert_array_equal(here[path], known[path][:2], err_msg=path)
+    assert export.match_of(begun.config).settings.content["num_hidden_layers"] == 2
 
 
 def test_what_cannot_be_merged_stays_a_run(root, trained, tmp_path):

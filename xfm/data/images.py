@@ -148,7 +148,7 @@ class Images:
 
 
 def _classes(folder: Any, files) -> list[str]:
-    """Class names, sorted. Raises XfmError if an image lies beside the class folders, or if one holds no images."""
+    """Class names, sorted. Raises XfmError if an image is beside the class folders, or if one holds no images."""
     if loose := [file for file in files if "/" not in file.name]:
         raise XfmError(f"{loose[0].path} is in no class folder; {folder} should hold one folder per class")
     names = sorted({file.name.partition("/")[0] for file in files})

@@ -10,10 +10,12 @@ A text never continues in another row, so with every implementation attention co
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Int
 
+from xfm.batch import part_of, prefixed, prefixes
 from xfm.data.balance import deal, work
 from xfm.data.batches import Batches, stacked
 from xfm.data.packing import best_fit, ramp
@@ -60,6 +62,7 @@ class Tokens:
 
 class Unpadded:
     """Batches with an additional array `cells` [G R L]: for each of G groups of texts, R rows of L cells.
+    Texts with a prefix have cells of their own, such as `positive/cells`.
 
     A cell holds the index of its token among the tokens of the group's texts, flattened (text · T + token), or a
     number beyond them if the cell is empty. Without gradient accumulation, group g has the g-th of G equal parts of the
@@ -69,9 +72,10 @@ class Unpadded:
     """
 
     def __init__(self, batches: Batches, layout: Tokens, groups: int = 1, accumulate: int = 1):
-        shape = batches.spec()["tokens"][0] if "tokens" in batches.spec() else ()
-        if not shape:
-            names = ", ".join(batches.spec())
+        spec = batches.spec()
+        shapes = {prefix: spec[name][0] for prefix in prefixes(spec) if (name := prefixed(prefix, "tokens")) in spec}
+        if not shapes:
+            names = ", ".join(spec)
             raise XfmError(f"layout 'tokens' needs rows with 'tokens', but this data has {names}; set layout 'padded'")
         if batches.batch % groups:
             raise XfmError(
@@ -84,14 +88,17 @@ class Unpadded:
         self.batches, self.batch, self.layout = batches, batches.batch, layout
         self.groups, self.accumulate = groups, accumulate
         self.source, self.seed = batches.source, batches.seed
-        self.tokens, self.length = shape[-1], shape[-1] if layout.length is None else layout.length
-        if self.length < self.tokens:
+        longest = max(shape[-1] for shape in shapes.values())
+        if layout.length is not None and layout.length < longest:
             raise XfmError(
-                f"layout 'tokens': rows of length={self.length} cannot hold texts of up to {self.tokens} tokens; "
-                f"give {self.tokens} or more"
+                f"layout 'tokens': rows of length={layout.length} cannot hold texts of up to {longest} tokens; "
+                f"give {longest} or more"
             )
-        texts = int(np.prod(shape[1:-1], dtype=int))
-        self._known = np.full((len(batches.source), texts, 2), -1, np.int32)
+        self.tokens = {prefix: shape[-1] for prefix, shape in shapes.items()}
+        self.lengths = {prefix: layout.length or tokens for prefix, tokens in self.tokens.items()}
+        counts = np.cumsum([0, *(int(np.prod(shape[1:-1], dtype=int)) for shape in shapes.values())]).tolist()
+        self._own = dict(zip(shapes, map(slice, counts[:-1], counts[1:]), strict=True))  # the texts of each prefix
+        self._known = np.full((len(batches.source), counts[-1], 2), -1, np.int32)
         self._assignments: dict[int, Assignment] = {}
 
     def epoch(self, step: int) -> int:
@@ -108,13 +115,15 @@ class Unpadded:
         if not 0 <= start <= stop <= self.batch or start % per or stop % per:
             raise ValueError(f"rows {start}..{stop} are not whole groups of {per} rows of a batch of {self.batch}")
         out = stacked([self.batches.at(position) for position in assigned.positions[own][start:stop].tolist()])
-        return {**out, "cells": assigned.cells(own, range(start // per, stop // per), self.length)}
+        groups = range(start // per, stop // per)
+        return {**out, **{prefixed(name, "cells"): one.cells(own, groups) for name, one in assigned.texts.items()}}
 
     def spec(self, rows: int | None = None, step: int = 0) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and dtype of each array of a batch of `step`; `rows` rows of texts, by default the global batch."""
         assigned, _ = self._of(step)
-        shape = (self.groups, assigned.rows, self.length)
-        return {**self.batches.spec(rows), "cells": (shape, np.dtype(np.int32))}
+        shapes = {name: (self.groups, one.rows, one.length) for name, one in assigned.texts.items()}
+        cells = {prefixed(name, "cells"): (shape, np.dtype(np.int32)) for name, shape in shapes.items()}
+        return {**self.batches.spec(rows), **cells}
 
     def _of(self, step: int) -> tuple["Assignment", int]:
         """The assignment of the window that contains `step`, and the index of `step` in that window."""
@@ -137,17 +146,23 @@ class Unpadded:
             of = deal(work(sizes, self.layout.width).sum(1), W * G).reshape(W, G, per)
         positions = np.empty((W, B), np.int64)
         positions[:, mine] = first + of
-        fits = [_laid(sizes[texts].ravel(), self.length) for texts in of.reshape(W * G, per)]
-        starts = np.stack([start for start, _ in fits]).reshape(W, G, -1)
-        spans = spans[of].reshape(W, G, -1, 2)
-        return Assignment(positions, starts, spans, self._capacity(max(rows for _, rows in fits)), self.tokens)
+        return Assignment(positions, {name: self._laid(name, spans[:, own], of) for name, own in self._own.items()})
 
-    def _capacity(self, needed: int) -> int:
+    def _laid(self, prefix: str, spans: Int[np.ndarray, "W*B texts 2"], of: Int[np.ndarray, "W G rows"]) -> "Laid":
+        """The cells of the texts of one prefix.  of: the rows of each group, counted over the window."""
+        W, G, per = of.shape
+        sizes, length = spans[..., 1] - spans[..., 0], self.lengths[prefix]
+        fits = [_laid(sizes[rows].ravel(), length) for rows in of.reshape(W * G, per)]
+        starts = np.stack([start for start, _ in fits]).reshape(W, G, -1)
+        rows = self._capacity(max(rows for _, rows in fits), length)
+        return Laid(starts, spans[of].reshape(W, G, -1, 2), rows, length, self.tokens[prefix])
+
+    def _capacity(self, needed: int, length: int) -> int:
         if self.layout.rows is None:
             return rounded(needed)
         if needed > self.layout.rows:
             raise XfmError(
-                f"layout 'tokens': the texts of a step need {needed} rows of {self.length} tokens, but rows="
+                f"layout 'tokens': the texts of a step need {needed} rows of {length} tokens, but rows="
                 f"{self.layout.rows}; raise it, or leave it out"
             )
         return self.layout.rows
@@ -156,7 +171,9 @@ class Unpadded:
         """The first and last + 1 token of each text in row `index` of the source; computed once."""
         if self._known[index, 0, 0] < 0:
             row = self.source[index]
-            self._known[index] = spans(row.get("segments", np.ones_like(row["tokens"])))
+            parts = (part_of(row, prefix) for prefix in self._own)
+            found = [spans(part.get("segments", np.ones_like(part["tokens"]))) for part in parts]
+            self._known[index] = np.concatenate(found)
         return self._known[index]
 
 
@@ -164,20 +181,30 @@ class Unpadded:
 class Assignment:
     """Which rows and cells the texts of a window of W steps are assigned to.
 
-    positions: the position in the endless sequence of each row of each step.  rows: R, rows of cells for each group.
-    starts: the cell where each text of a group begins.  spans: the first and last + 1 real token of each text.
-    tokens: T of the source's rows.
+    positions: the position in the endless sequence of each row of each step.  texts: prefix -> the cells of its texts.
     """
 
     positions: Int[np.ndarray, "W B"]
+    texts: Mapping[str, "Laid"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Laid:
+    """The cells of the texts of one prefix in a window of W steps.
+
+    starts: the cell where each text of a group begins.  spans: the first and last + 1 real token of each text.
+    rows: R, rows of cells for each group.  length: L, cells of a row.  tokens: T of the source's rows.
+    """
+
     starts: Int[np.ndarray, "W G texts"]
     spans: Int[np.ndarray, "W G texts 2"]
     rows: int
+    length: int
     tokens: int
 
-    def cells(self, step: int, groups: range, length: int) -> Int[np.ndarray, "g R L"]:
-        """The cells of some groups of one step of the window, in rows of `length` (see Unpadded)."""
-        texts = self.starts.shape[-1]
+    def cells(self, step: int, groups: range) -> Int[np.ndarray, "g R L"]:
+        """The cells of some groups of one step of the window (see Unpadded)."""
+        texts, length = self.starts.shape[-1], self.length
         out = np.empty((len(groups), self.rows * length), np.int32)
         # Every empty cell has a number of its own, so that all indices are distinct.
         out[:] = texts * self.tokens + np.arange(self.rows * length)

@@ -8,12 +8,12 @@ another (Krell et al., "Efficient Sequence Packing without Cross-contamination",
 import numpy as np
 from jaxtyping import Int
 
-Tokens = Int[np.ndarray, "n"]
+Ids = Int[np.ndarray, "n"]
 Lengths = Int[np.ndarray, "docs"]
 
 
 def stream(
-    tokens: Tokens, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
+    tokens: Ids, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
 ) -> dict[str, Int[np.ndarray, "rows T"]]:
     """Rows of `tokens` only: documents, each followed by `sep`, cut into rows of `length` tokens that begin with `cls`.
 
@@ -30,13 +30,14 @@ def stream(
 
 
 def documents(
-    tokens: Tokens, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
+    tokens: Ids, lengths: Lengths, length: int, *, cls: int | None, sep: int | None, pad: int = 0
 ) -> dict[str, Int[np.ndarray, "rows T"]]:
     """Rows of several documents: `tokens`, `segments` (1..k, and 0 for padding at the end) and `positions`, which
     begin at 0 in every segment.
 
-    Arguments as in `stream`. A segment is `cls`, a document, `sep`; a document too long for a row is split into
-    several segments. In order, each piece goes to the row with the least sufficient room (online best fit).
+    Arguments as in `stream`; `pad` is the id of padding. A segment is `cls`, a document, `sep`; a document too long for
+    a row is split into several segments. In order, each piece goes to the row with the least sufficient room (online
+    best fit).
     """
     ends = (cls is not None) + (sep is not None)
     starts, sizes = _pieces(np.asarray(lengths, np.int64), length - ends)

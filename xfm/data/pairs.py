@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from xfm import locations
+from xfm.batch import texts_of_row, with_prefix
 from xfm.data import stdlib
 from xfm.data.corpus import check_length
 from xfm.data.labelled import fitted_to, one_of, score_of
@@ -51,11 +52,15 @@ class Pairs:
     PATHS: ClassVar = {"path": locations.path, "tokenizer": locations.spec(TOKENIZERS)}
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """Shape and dtype of each array of one text, which is what the network reads."""
-        return dict.fromkeys(("tokens", "segments", "types"), ((self.length,), np.int32))
+        """Shape and dtype of each array of a row."""
+        text = dict.fromkeys(("tokens", "segments", "types"), ((self.length,), np.int32))
+        whole = {name: x for prefix in texts_of_row(len(self.texts)) for name, x in with_prefix(prefix, text).items()}
+        return whole if self.label is None else {**whole, "labels": ((), np.float32)}
 
     def open(self, workdir: Path) -> Data:
-        """Both splits as rows of `tokens`, `segments`, `types` [n T], and `labels` [] if `label` names a column.
+        """Both splits as rows of `tokens`, `segments`, `types` [T] of each text, and `labels` [] if there is a `label`.
+
+        The first text's arrays have these names, the others' the prefixes of `texts_of_row`, such as `positive/tokens`.
 
         Raises XfmError for fields that do not fit together and for records that cannot be used.
         """
@@ -93,7 +98,7 @@ class Pairs:
 
 @dataclasses.dataclass(frozen=True)
 class PairRows:
-    """The rows of one split: `tokens`, `segments` and `types` [n T] of n texts, and `labels` [] if there are scores.
+    """The rows of one split: `tokens`, `segments` and `types` [T] of each text, and `labels` [] if there are scores.
 
     texts: the encoded texts of each column.  length: T.  pad: the id of padding.  kinds: number of token types.
     """
@@ -108,7 +113,8 @@ class PairRows:
         return len(self.texts[0])
 
     def __getitem__(self, index: int) -> Row:
-        joined = [texts[index] for texts in self.texts]
-        rows = [laid(ids, types, self.length, self.pad, self.kinds) for ids, types, _ in joined]
-        out = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        out = {}
+        for prefix, texts in zip(texts_of_row(len(self.texts)), self.texts, strict=True):
+            ids, types, _ = texts[index]
+            out |= with_prefix(prefix, laid(ids, types, self.length, self.pad, self.kinds))
         return out if self.labels is None else {**out, "labels": self.labels[index]}

@@ -168,7 +168,7 @@ class SpanRows:
         """The position in the row of the first token of the context."""
         return self.template.start("b", len(self.windows[index].asked))
 
-    def places(self, index: int) -> tuple[int, Int[np.ndarray, "n 2"]]:
+    def characters(self, index: int) -> tuple[int, Int[np.ndarray, "n 2"]]:
         """The index of the question of a row, and for each token of its window the characters [start, stop) of the
         context.
         """

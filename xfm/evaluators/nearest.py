@@ -1,10 +1,12 @@
-"""Whether texts that belong together have vectors near each other: among all validation texts, or by their scores."""
+"""Whether texts that belong together have similar vectors: among all validation texts, or by their scores."""
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from xfm.batch import over_parts, part_of, texts_of_row
 from xfm.evaluators.base import Evaluator
 from xfm.evaluators.rows import predict
 from xfm.evaluators.scores import NUMBERS, ranks, scored
@@ -14,18 +16,19 @@ from xfm.objectives.contrast import unit
 
 @dataclasses.dataclass(frozen=True)
 class Nearest(Evaluator):
-    """Rows are texts [n T]: query, positive and any negatives; the vectors of the head `head` are compared by cosine.
+    """Rows have a query, a positive and any negatives (see `texts_of_row`), compared by the cosine of their vectors.
 
-    shown: examples.
+    head: which gives these.  shown: examples.
     """
 
     head: Name = "vector"
     shown: CountOrZero = 3
 
     def run(self, forward, params, extra, data, mesh):
-        """With labels: how the cosine of each pair goes with them. Without: each validation query's positive among all.
+        """If rows have labels, the correlations of each pair's cosine with them; else the ranks of the positives.
 
-        recall_at_k: share of the queries whose own is among the k nearest.  mrr: mean of 1 / rank.
+        A query's positive is ranked among those of all validation rows. recall_at_k: share of the queries whose own
+        positive is among the k nearest.  mrr: mean of 1 / rank.
         """
         x = self.vectors(forward, params, data, mesh)
         if "labels" in data.valid[0]:
@@ -41,21 +44,22 @@ class Nearest(Evaluator):
     def vectors(self, forward, params, data, mesh) -> Float[np.ndarray, "rows n D"]:
         """The vector of each text, of length 1."""
 
+        prefixes = texts_of_row(len({name.rpartition("/")[0] for name in data.valid[0]}))
+
         def encode(params, batch):
-            rows, texts = batch["tokens"].shape[:2]
-            flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if x.ndim > 2}
-            vectors = unit(forward("model", params, flat)[0][self.head])
-            return vectors.reshape(rows, texts, -1)
+            parts = [part_of(batch, prefix) for prefix in prefixes]
+            done = over_parts(lambda part, _: unit(forward("model", params, part)[0][self.head]), parts)
+            return jnp.stack(done, 1) if isinstance(done, list) else done.reshape(-1, len(parts), done.shape[-1])
 
         return predict(encode, params, data.valid, mesh, self.batch)
 
     def examples(self, forward, params, extra, data, mesh):
-        """Validation queries: the nearest of all positives, and the rank of their own."""
+        """A few validation queries, each with the nearest of all positives, and its own positive with its rank."""
         x = self.vectors(forward, params, data, mesh) if self.shown else ()
 
         def text(index, which):
-            row = data.valid[index]
-            return " ".join(data.tokenizer.decode(row["tokens"][which][row["segments"][which] > 0]).split())
+            one = part_of(data.valid[index], texts_of_row(2)[which])
+            return " ".join(data.tokenizer.decode(one["tokens"][one["segments"] > 0]).split())
 
         lines = []
         for i in np.linspace(0, len(data.valid) - 1, self.shown).astype(int).tolist():

@@ -15,13 +15,16 @@ Row = Mapping[str, np.ndarray]
 
 
 def even(rows: int, batch: int) -> Int[np.ndarray, "count_and_one"]:
-    """Where each of the fewest batches of at most `batch` rows begins, and the end; sizes differ by one at most."""
+    """The first row of each batch, and the number of rows, for as few batches of at most `batch` rows as possible.
+
+    Their sizes differ by one at most.
+    """
     count = -(-rows // batch)
     return np.arange(count + 1) * rows // max(count, 1)
 
 
 class EvenBatches:
-    """A source of rows for batches of one size, so that one compilation serves: each row of `source` once, and filling.
+    """A source of rows for batches of one size, for which one compilation is enough: each row once, and filling.
 
     chosen: the rows that are taken, all if None. They are dealt in order to batches of almost equal size, and each
     batch is filled up to `size`, a multiple of `ways`, with rows of zeros. Their `weights` are 0 and those of the

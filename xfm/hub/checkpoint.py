@@ -96,9 +96,14 @@ class Checkpoint:
         choices = given[0].shape[1] if given[0].ndim == 3 else None
         given = [a if a is None else a.reshape(-1, a.shape[-1]) for a in given]
         batch = self.batch(*given[:4], **dict(zip(more, given[4:], strict=True)), **pairs)
-        check_ids(batch, self.spec["embed"])
+        check_ids(batch, self.network.ids())
         out = self._run(self.params, batch, output_hidden_states)
         return self._answer(self.family.calling.outputs(batch, out), choices)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The structure that `spec` describes, without the transforms that `model` may have."""
+        return build(self.spec)
 
     def batch(
         self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **more
@@ -256,7 +261,7 @@ def prepared(
         except Exception as error:  # a number in place of a string, a negative size, …
             reason = f"{type(error).__name__}: {line(error)}"
             raise XfmError(f"{settings.path} does not describe a valid network: {reason}") from error
-        assigned, unused = assign(family, heads, spec, shapes, tensors)
+        assigned, unused = assign(family, heads, model.layers(), shapes, tensors)
         check_buffers(family, settings, spec, unused, tensors)
         known = dict(dtypes=dtypes_in(family, tensors), prefixes=prefixes_of(family, heads, assigned, tensors))
         checkpoint = Checkpoint(model, {}, config, spec, family, heads, folder, tuple(ignore), **known)

@@ -51,23 +51,19 @@ def of_pairs(shape: tuple[int, ...], arrays: Mapping[str, Any]) -> dict[str, np.
     return found
 
 
-def check_ids(batch: Mapping[str, np.ndarray], embed: Mapping[str, Any]) -> None:
+def check_ids(batch: Mapping[str, np.ndarray], ids: Mapping[str, tuple[int, int]]) -> None:
     """Checks the ids of a batch. Raises XfmError for a token, type or position without a row in its embedding table.
 
-    embed: the spec of the embedding.
+    ids: see `Structure.ids`.
     """
-    _check("input_ids", batch["tokens"], 0, embed.get("vocab"))
-    types = None if embed.get("kind") == "questions" else embed.get("types", 0)  # None: types have no table
-    _check("token_type_ids", batch.get("types"), 0, types if types is None else max(types, 1))
-    position = embed.get("position") or {}
-    if position.get("kind") == "learned" and "positions" in batch:
-        first, positions = position.get("first", 0), batch["positions"]
-        real = np.where(batch.get("segments", 1) > 0, positions, 0)  # positions of padding are not checked
-        _check("positions", real, -first, position["length"] - first)
+    for name, called in (("tokens", "input_ids"), ("types", "token_type_ids"), ("positions", "positions")):
+        if name in batch and name in ids:
+            checked = batch.get("segments", 1) > 0 if name == "positions" else True  # not those of padding
+            _check(called, np.where(checked, batch[name], 0), *ids[name])
 
 
-def _check(name: str, ids: np.ndarray | None, first: int, end: int | None) -> None:
-    if ids is None or end is None or not ids.size:
+def _check(name: str, ids: np.ndarray, first: int, end: int) -> None:
+    if not ids.size:
         return
     low, high = int(ids.min()), int(ids.max())
     if low < first or high >= end:

@@ -106,7 +106,7 @@ def written(
     again = complete(dict(family.network(settings)) | {"heads": {h.name: h.spec(settings) for h in heads.values()}})
     settings.finish()
     differ = list(differences(spec, again))
-    fields = [place.rpartition(".")[2] for place, _, _ in differ]
+    fields = [path.rpartition(".")[2] for path, _, _ in differ]
     near = dict.fromkeys(family.near[field] for field in fields if field in family.near)
     differ = [one for one, field in zip(differ, fields, strict=True) if field not in family.near]
     return Match(family, settings, heads, again, moved, left, tuple(near)), differ

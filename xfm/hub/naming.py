@@ -16,19 +16,19 @@ Below a module, the leaves `kernel`, `scale`, `embedding` and `table` are called
 have the same name.
 """
 
+import collections
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from xfm.errors import XfmError
+from xfm.structures.base import Layer
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "table": "weight"}
-IN_STACK = re.compile(r"(prologue|layers|epilogue)/(\w*?)_(\d+)/(.*)")
-IN_FUNNEL = re.compile(r"(block|decoder)_?(\d*)/(first|layers)/(\w*?)_(\d+)/(.*)")
+GROUP = re.compile(r"([a-z]+)_?(\d*)")  # a set of layers that are numbered together: "layer", "block_1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,46 +98,33 @@ class Piece:
         return 1 if self.ins and self.at.layout == "in_out" else 0
 
 
-def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, spec: Mapping[str, Any]) -> list[Piece]:
+def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, layers: Sequence[Layer]) -> list[Piece]:
     """All parameters as pieces of a file.
 
-    shapes: path of a parameter -> its shape.  names: the table.  spec: of the network.
+    shapes: path of a parameter -> its shape.  names: the table.  layers: of the network; see `Structure.layers`.
     sublayers: the number of xfm's sublayers that make one layer of the file.
     Raises XfmError for a parameter that the table does not name.
     """
-    period, before = len(spec["pattern"]) // sublayers, len(spec.get("prologue", ())) // sublayers
-    after = before + spec.get("repeats", 1) * period
-    first = {"prologue": 0, "layers": before, "epilogue": after}
-    above = after + len(spec.get("epilogue", ())) // sublayers
-    found = []
+    modules: dict[str, list[tuple[Layer, int]]] = {}
+    counts: collections.Counter[str] = collections.Counter()
+    for layer in layers:
+        modules.setdefault(layer.path, []).append((layer, counts[layer.group]))
+        counts[layer.group] += 1
+    above, found = counts["layer"] // sublayers, []
     for path, shape in shapes.items():
-        stacked = IN_STACK.fullmatch(path)
-        if (inside := IN_FUNNEL.fullmatch(path)) is not None:
-            found += _in_funnel(path, shape, inside, names, sublayers, period)
-            continue
-        if stacked is None:
+        names_above = path.split("/")
+        module = next((m for i in range(len(names_above)) if (m := "/".join(names_above[:i])) in modules), None)
+        if module is None:
             found.append(_piece(path, None, shape, (path,), names, above))
             continue
-        where, kind, index, rest = stacked[1], stacked[2], int(stacked[3]), stacked[4]
-        keys = tuple(f"layer/{name}{index % sublayers}/{rest}" for name in (f"{kind}_", ""))
-        layer = first[where] + index // sublayers
-        if where != "layers":
-            found.append(_piece(path, None, shape, keys, names, layer))
-            continue
-        for repeat in range(shape[0]):
-            found.append(_piece(path, repeat, shape[1:], keys, names, layer + repeat * period))
+        kind, rest = module.rpartition("/")[2].rpartition("_")[0], path[len(module) + 1 :]
+        for layer, number in modules[module]:
+            root, inside = GROUP.fullmatch(layer.group).groups()
+            keys = tuple(f"{root}/{name}{number % sublayers}/{rest}" for name in (f"{kind}_", ""))
+            numbers = (*([int(inside)] if inside else []), number // sublayers)
+            own, index = (shape[1:], layer.index) if layer.stacked else (shape, None)
+            found.append(_piece(path, index, own, keys, names, *numbers))
     return found
-
-
-def _in_funnel(path: str, shape, match: re.Match, names: Names, sublayers: int, period: int) -> list[Piece]:
-    """The pieces of a parameter of a funnel. It is stacked, except for the first period of blocks after the first."""
-    root, block, where, kind, index, rest = match.groups()
-    keys = tuple(f"{root}/{name}{int(index) % sublayers}/{rest}" for name in (f"{kind}_", ""))
-    numbers, layer = ((int(block),) if block else ()), int(index) // sublayers
-    if where == "first":
-        return [_piece(path, None, shape, keys, names, *numbers, layer)]
-    layer += period if block not in ("", "0") else 0
-    return [_piece(path, i, shape[1:], keys, names, *numbers, layer + i * period) for i in range(shape[0])]
 
 
 def _row(key: str, names: Names) -> At | None:

@@ -1,7 +1,7 @@
 """Reads parameters from files, after checking that every parameter has a tensor and every tensor has a use."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from xfm.errors import XfmError
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors
 from xfm.hub.naming import At, Piece, pieces
+from xfm.structures.base import Layer
 
 ALIGNED = 64  # bytes: the alignment with which XLA uses an array of the host without copying it
 SHOWN = 8  # the number of names that an error lists
@@ -34,14 +35,14 @@ def held(family: Family, tensors: Tensors) -> dict[str, Head]:
 
 
 def assign(
-    family: Family, heads: Mapping[str, Head], spec: Mapping[str, Any], shapes: Mapping[str, Any], tensors: Tensors
+    family: Family, heads: Mapping[str, Head], layers: Sequence[Layer], shapes: Mapping[str, Any], tensors: Tensors
 ) -> tuple[dict[str, list[Piece]], dict[str, str]]:
     """The pieces of each parameter, by its path, with names as in the file; and for each unused tensor the reason.
 
-    heads: those to load.  spec: of the network.  shapes: path of a parameter -> its shape.  tensors: the file's.
+    heads: those to load.  layers: of the network.  shapes: path of a parameter -> its shape.  tensors: the file's.
     Raises XfmError if tensors are missing, are there without a use, or have another shape.
     """
-    wanted = pieces({p: x.shape for p, x in shapes.items()}, family.rows(heads), family.sublayers, spec)
+    wanted = pieces({p: x.shape for p, x in shapes.items()}, family.rows(heads), family.sublayers, layers)
     known = {}
     for name in tensors:
         if (today := family.today(name)) in known:
@@ -161,28 +162,28 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def file_arrays(
-    family: Family, heads: Mapping[str, Head], spec: Mapping[str, Any], params: Mapping[str, Any]
+    family: Family, heads: Mapping[str, Head], layers: Sequence[Layer], params: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """The arrays of a file of this family, by name, from parameters: the exact inverse of `fill`."""
     flat = traverse_util.flatten_dict(params, sep="/")
-    named = file_pieces(family, heads, spec, {path: x.shape for path, x in flat.items()})
+    named = file_pieces(family, heads, layers, {path: x.shape for path, x in flat.items()})
     return {name: joined(found, flat) for name, found in named.items()}
 
 
 def file_pieces(
     family: Family,
     heads: Mapping[str, Head],
-    spec: Mapping[str, Any],
+    layers: Sequence[Layer],
     shapes: Mapping[str, tuple[int, ...]],
     prefixes: tuple[str, str] | None = None,
 ) -> dict[str, list[Piece]]:
     """The pieces of each tensor of a file, in the order in which they are concatenated.
 
-    spec: of the network.  shapes: path of a parameter -> its shape.  prefixes: as in `before_names`.
+    layers: of the network.  shapes: path of a parameter -> its shape.  prefixes: as in `before_names`.
     """
     found: dict[str, list[Piece]] = {}
     before = before_names(family, heads, prefixes)
-    for piece in pieces(shapes, family.rows(heads), family.sublayers, spec):
+    for piece in pieces(shapes, family.rows(heads), family.sublayers, layers):
         head = next((h for h in heads.values() if piece.path.startswith(f"head_{h.name}/")), None)
         inside = head is None or head.of_encoder
         found.setdefault(f"{before}{piece.at.name}" if inside else piece.at.name, []).append(piece)

@@ -1,4 +1,4 @@
-"""Vectors of texts, near where texts belong together: one encoder for queries and for what answers them.
+"""Vectors of texts that are close if the texts belong together, by one encoder for queries and for their answers.
 
 Reimers, Gurevych, "Sentence-BERT" (2019); Karpukhin et al., "Dense Passage Retrieval" (2020); large batches in little
 memory: Gao, Zhang, Han, Callan, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (2021).
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
 
+from xfm.batch import over_parts, part_of, prefixed, prefixes, texts_of_row
 from xfm.errors import XfmError
 from xfm.fields import Count, TwoOrMore
 from xfm.objectives.base import Objective, row_weights, weighted
@@ -26,12 +27,12 @@ from xfm.spec import lookup
 class Retrieval(Objective):
     """The loss `form`, {"kind": "infonce" | "cosine" | "triplet" | "cosent", …} (see contrast.py), over head "vector".
 
-    texts: n, in a row: query, positive and any negatives; batch["tokens"] is [B n T].
-    chunks: how many pieces the texts of a batch are encoded in, one after another; the backward pass encodes each
-      again, so that the layers' activations of one piece alone are held while the loss still sees the whole batch:
-      Gao et al.'s gradient cache, with the same gradient as without. (`accumulate` would shrink the batch instead.)
-    among: with infonce, how many rows a validation query chooses among, so that its loss does not depend on the batch;
-      where that is more than the smallest evaluated batch holds, as many as that.
+    texts: n, in a row: query, positive and any negatives, whose arrays have the prefixes of `texts_of_row`.
+    chunks: the number of pieces in which the texts of a batch are encoded, one after another. The backward pass encodes
+      each piece again, so that the layers' activations of a single piece are kept while the loss sees the whole batch:
+      Gao et al.'s gradient cache, with the same gradient as without it. (`accumulate` would shrink the batch instead.)
+    among: with infonce, the number of rows among which a validation query chooses, so that its loss does not depend on
+      the batch; at most as many as the smallest evaluated batch has.
     """
 
     evaluated: ClassVar[tuple[str, ...]] = ("among",)
@@ -45,7 +46,7 @@ class Retrieval(Objective):
         loss_of(self.form)
 
     def init(self, rng, batch):
-        return super().init(rng, self._flat(batch))
+        return super().init(rng, part_of(batch, ""))
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         kind, settings = loss_of(self.form)
@@ -58,7 +59,7 @@ class Retrieval(Objective):
         each, right = lookup(LOSSES, kind)(vectors, batch.get("labels"), real, **settings)
         weights = row_weights(batch, each.shape)
         metrics = {"loss": weighted(each, weights), "accuracy": weighted(right, weights)}
-        return *self.summed(metrics, batch, sown), extra
+        return *self.summed(metrics, batch, *sown), extra
 
     def evaluated_in(self, rows):
         if loss_of(self.form)[0] != "infonce" or self.among <= rows:
@@ -78,30 +79,50 @@ class Retrieval(Objective):
         return self.encoded(params, batch)[0]
 
     def encoded(self, params, batch, rng=None, train=False):
-        """The vector of each text [B n D], and what the network sowed."""
-        flat = self._flat(batch)
-        count = flat["tokens"].shape[0]
+        """The vector of each text [B n D], and what the network sowed in each forward pass.
+
+        Texts of one length are one batch of the network, unless cells say how each prefix's lie.
+        """
+        done = over_parts(lambda part, number: self._encode(params, part, rng, number, train), self.parts(batch))
+        if isinstance(done, list):
+            return jnp.stack([vectors for vectors, _ in done], axis=1), [sown for _, sown in done]
+        vectors, sown = done
+        return vectors.reshape(-1, self.texts, vectors.shape[-1]), [sown]
+
+    def _encode(self, params, part, rng, number, train):
+        """The vectors of one batch of the network, and what it sowed.  number: which of the forward passes it is."""
+        rng = rng if rng is None or number == 0 else jax.random.fold_in(rng, number)
 
         def encode(part, rng):
             out, sown = self.forward("model", params, part, rng, train)
             return out["vector"], sown
 
         if self.chunks == 1 or not train:
-            out, sown = encode(flat, rng)
-        else:
-            if "cells" in flat:
-                raise XfmError(
-                    f"retrieval: chunks={self.chunks} would tear apart what layout 'tokens' laid out; set chunks=1 or "
-                    "layout 'padded'"
-                )
-            if count % self.chunks:
-                raise XfmError(f"retrieval: chunks={self.chunks} does not divide {count} texts of a batch")
-            # Dealt out rather than cut, so that each device keeps its own texts.
-            dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, self.chunks, *x.shape[1:]), 0, 1), flat)
-            keys = jax.random.split(rng, self.chunks)
-            out, sown = jax.lax.map(jax.checkpoint(lambda item: encode(*item)), (dealt, keys))
-            out, sown = jnp.swapaxes(out, 0, 1).reshape(count, -1), gathered(sown)
-        return out.reshape(-1, self.texts, out.shape[-1]), sown
+            return encode(part, rng)
+        if "cells" in part:
+            raise XfmError(
+                f"retrieval: chunks={self.chunks} would tear apart what layout 'tokens' laid out; set chunks=1 or "
+                "layout 'padded'"
+            )
+        count = part["tokens"].shape[0]
+        if count % self.chunks:
+            raise XfmError(f"retrieval: chunks={self.chunks} does not divide {count} texts of a batch")
+        # Dealt out rather than cut, so that each device keeps its own texts.
+        dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, self.chunks, *x.shape[1:]), 0, 1), part)
+        keys = jax.random.split(rng, self.chunks)
+        out, sown = jax.lax.map(jax.checkpoint(lambda item: encode(*item)), (dealt, keys))
+        return jnp.swapaxes(out, 0, 1).reshape(count, -1), gathered(sown)
+
+    def parts(self, batch):
+        """The batch of each text of a row."""
+        given, wanted = prefixes(batch), texts_of_row(self.texts)
+        if set(given) != set(wanted) or "tokens" not in batch:
+            names = ", ".join(prefixed(prefix, "tokens") for prefix in wanted)
+            raise XfmError(
+                f"retrieval: with texts={self.texts} a row has {names}, and this data has {', '.join(batch)}; set "
+                "config.objective.texts to the number of config.data.texts"
+            )
+        return [part_of(batch, prefix) for prefix in wanted]
 
     def baseline(self, data):
         kind, settings = loss_of(self.form)
@@ -115,12 +136,3 @@ class Retrieval(Objective):
             known, seen = (np.array([s[i]["labels"] for i in range(len(s))]) for s in (data.train, data.valid))
             return {"mean": float(((seen - known.mean()) ** 2).mean())}
         return {}
-
-    def _flat(self, batch):
-        """Of [B n …] arrays [B·n …]; those of whole rows are left out."""
-        if "tokens" not in batch:
-            raise XfmError(f"retrieval: a row is {self.texts} texts, and this data has {', '.join(batch)}")
-        if batch["tokens"].ndim == 2:
-            return batch
-        flat = {name: x.reshape(-1, *x.shape[2:]) for name, x in batch.items() if x.ndim > 2}
-        return {**flat, **{name: x for name, x in batch.items() if name == "cells"}}  # of all texts of a group already

@@ -1,7 +1,7 @@
 """What every structure owes the rooms above it, so that none of them reads its spec."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -10,6 +10,19 @@ from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.parts.embed import EMBEDS
 from xfm.spec import SpecError, build
+
+
+class Layer(NamedTuple):
+    """A sublayer's place among the parameters.
+
+    path: of its module.  stacked: whether its parameters have a leading axis of repeats.  index: along that axis.
+    group: what it is counted in, such as "layer" for all of a Stack's and "block_1" for those of a Funnel's block.
+    """
+
+    path: str
+    stacked: bool
+    index: int
+    group: str
 
 
 class Structure(nn.Module):
@@ -32,6 +45,27 @@ class Structure(nn.Module):
     def width(self) -> int:
         """D of the stream."""
         return self._embedding().width
+
+    @property
+    def types(self) -> int | None:
+        """How many token types the embedding has; None where it has no table of them."""
+        types = getattr(self._embedding(), "types", None)
+        return types if isinstance(types, int) else None
+
+    @nn.nowrap
+    def ids(self) -> dict[str, tuple[int, int]]:
+        """The ids that the embedding's tables have rows for; see `Embed.ids`."""
+        return getattr(self._embedding(), "ids", dict)()
+
+    @nn.nowrap
+    def most(self) -> int | None:
+        """How many tokens a row may have, None for any number."""
+        return getattr(self._embedding(), "most", lambda: None)()
+
+    @nn.nowrap
+    def layers(self) -> list[Layer]:
+        """Where each of its sublayers keeps its parameters, in the order of the run; each once, if it loops as well."""
+        return []
 
     @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:

@@ -15,8 +15,8 @@ from xfm.context import Context
 from xfm.errors import nearest
 from xfm.fields import Count, CountOrZero
 from xfm.spec import Pattern, Spec, SpecError
-from xfm.structures.base import Structure
-from xfm.structures.period import Period, depths_of, repeated, sublayers_of
+from xfm.structures.base import Layer, Structure
+from xfm.structures.period import Period, alone, depths_of, repeated, stacked, sublayers_of
 from xfm.structures.stack import NO_HEADS, answers, dtype_of, one_text
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 
@@ -93,7 +93,7 @@ class Funnel(Structure):
         x, whole = self._embedded(batch, whole)
         x = one_text(x, whole, REFUSAL)
         places = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2]) if whole.positions is None else whole.positions
-        inner = ctx = whole.replace(positions=places, at=None, shared={})
+        inner = ctx = whole.replace(positions=places, at=None, embedding=None, shared={})
         layers = sublayers_of(self.pattern, self.norms, self.residual)
 
         loops = (1,) * len(self.blocks) if self.loops is None else self.loops
@@ -108,13 +108,22 @@ class Funnel(Structure):
             x = Block(layers, self.remat, name=f"block_{i}")(x, ctx, depths[i], entry, i > 0)
             start = x if i == 0 else start
         if self.decoder is None:
-            whole = ctx.replace(shared=whole.shared)
+            whole = ctx.replace(embedding=whole.embedding, shared=whole.shared)
         else:
             x = Spread(2 ** (len(self.blocks) - 1), self.first, name="spread")(x, start)
             if self.decoder:
                 x = Block(layers, self.remat, name="decoder")(x, inner, depths[-1])
             whole = whole.replace(positions=places)
         return {"hidden": x, **answers(self.heads, x, whole.replace(at=batch.get("at")), batch)}
+
+    @nn.nowrap
+    def layers(self) -> list[Layer]:
+        sublayers, found = sublayers_of(self.pattern, self.norms, self.residual), []
+        for i, periods in enumerate(self.blocks):
+            block = f"block_{i}"
+            found += alone(f"{block}/first", sublayers, block) if i else []
+            found += stacked(f"{block}/layers", sublayers, periods - bool(i), block)
+        return found + stacked("decoder/layers", sublayers, self.decoder or 0, "decoder")
 
     def _half(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B S D"], Context]:
         """Pairs as tokens: where their first one stood, of its type, and real where both are."""

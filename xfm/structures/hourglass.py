@@ -14,9 +14,9 @@ from jaxtyping import Array, Bool
 from xfm.context import Context
 from xfm.fields import Count, Rate
 from xfm.spec import Pattern, Spec, SpecError, freeze
-from xfm.structures.base import Structure
+from xfm.structures.base import Layer, Structure
 from xfm.structures.coarse import Down, Slots, Up, slots
-from xfm.structures.period import Period, depths_of, repeated, sublayers_of
+from xfm.structures.period import Period, alone, depths_of, repeated, stacked, sublayers_of
 from xfm.structures.stack import NO_HEADS, answers, dtype_of, one_text
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 
@@ -84,9 +84,17 @@ class Hourglass(Structure):
         made = answers(coarse, y, inner.replace(heard=None, at=None), {})
         return {"hidden": x, "coarse": y, **answers(others, x, ctx, batch, made)}
 
+    @nn.nowrap
+    def layers(self) -> list[Layer]:
+        before, pattern, after = (
+            sublayers_of(specs, self.norms, self.residual) for specs in (self.before, self.pattern, self.after)
+        )
+        middle = stacked("layers", pattern, self.repeats, "layer")
+        return [*alone("before", before, "before"), *middle, *alone("after", after, "after")]
+
     def _contexts(self, ctx: Context, texts, where: Slots, real: Bool[Array, "B T"]) -> tuple[Context, Context]:
         """What the layers know, of tokens and of coarse places."""
-        ctx = ctx.replace(shared={name: a for name, a in ctx.shared.items() if name != "embedding"})
+        ctx = ctx.replace(embedding=None)
         inner = ctx.replace(segments=where.segments, positions=where.place)
         if self.cut == "text" or ctx.segments is None:
             return ctx, inner

@@ -14,6 +14,7 @@ from xfm.context import Context
 from xfm.errors import nearest
 from xfm.outside import in_path
 from xfm.spec import Spec, SpecError, freeze, schema
+from xfm.structures.base import Layer
 from xfm.structures.sublayer import Sublayer
 
 # What the backward pass keeps of each period; it computes the rest again.
@@ -60,8 +61,8 @@ class Period(nn.Module):
     @nn.compact
     def once(self, x, ctx: Context, states):
         after = []
-        for i, (sublayer, state) in enumerate(zip(self.sublayers, states, strict=True)):
-            x, state = Sublayer(**sublayer, name=f"{_label(sublayer)}_{i}")(x, ctx, state)
+        for name, sublayer, state in zip(names(self.sublayers), self.sublayers, states, strict=True):
+            x, state = Sublayer(**sublayer, name=name)(x, ctx, state)
             after.append(state)
         return x, tuple(after)
 
@@ -134,6 +135,21 @@ def depths_of(*stages: tuple[int, int]) -> list[Float[Array, "R L"]]:
     depths = jnp.linspace(0.0, 1.0, ends[-1]) if ends[-1] > 1 else jnp.ones(1)
     pieces = jnp.split(depths, ends[:-1])
     return [piece.reshape(stage) for piece, stage in zip(pieces, stages, strict=True)]
+
+
+def names(sublayers: Sequence[Spec]) -> list[str]:
+    """The names of a period's sublayers in parameter paths."""
+    return [f"{_label(sublayer)}_{i}" for i, sublayer in enumerate(sublayers)]
+
+
+def alone(path: str, sublayers: Sequence[Spec], group: str) -> list[Layer]:
+    """Where the sublayers of a period, which is no loop's, keep their parameters."""
+    return [Layer(f"{path}/{name}", False, 0, group) for name in names(sublayers)]
+
+
+def stacked(path: str, sublayers: Sequence[Spec], repeats: int, group: str) -> list[Layer]:
+    """Where those of a loop of periods keep theirs."""
+    return [Layer(f"{path}/{name}", True, i, group) for i in range(repeats) for name in names(sublayers)]
 
 
 def _parts(part: Spec | Sequence[Spec]) -> Sequence[Spec]:

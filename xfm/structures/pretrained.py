@@ -12,6 +12,7 @@ from typing import Any
 
 from xfm.parts.head import HEADS
 from xfm.spec import Spec, SpecError, named, plain, schema
+from xfm.structures.heads import heads_read
 
 KIND = "pretrained"
 OWN = ("kind", "default", "heads")
@@ -62,10 +63,8 @@ def with_heads(wanted: Heads, known: Heads, own: OwnHead) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, head in wanted.items():
         found = own_head(name, head, own) if is_pretrained(head) else {name: head}
-        read = (found[name].get("pool") or {}).get("head")
         there = {**known, **found}
-        if read in there and read not in wanted:
-            made[read] = there[read]
+        made |= {read: there[read] for read in heads_read(found[name]) if read in there and read not in wanted}
         made[name] = found[name]
     return made
 

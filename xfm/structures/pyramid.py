@@ -14,8 +14,8 @@ from xfm.fields import Count, NotEmpty
 from xfm.parts.down import DOWNS
 from xfm.parts.norm import NORMS
 from xfm.spec import Pattern, Spec, SpecError, build
-from xfm.structures.base import Structure
-from xfm.structures.period import depths_of, repeated, sublayers_of
+from xfm.structures.base import Layer, Structure
+from xfm.structures.period import depths_of, repeated, stacked, sublayers_of
 from xfm.structures.stack import NO_HEADS, answers, dtype_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 
@@ -39,8 +39,12 @@ class Stage(nn.Module):
     ) -> tuple[Float[Array, "B S E"], Context]:
         if self.down is not None:
             x, ctx = build(DOWNS, self.down, name="down")(x, ctx)
-        sublayers = sublayers_of(self.pattern, self.norms, self.residual)
-        return repeated(sublayers, depths, remat)(x, ctx).x, ctx
+        return repeated(self.sublayers(), depths, remat)(x, ctx).x, ctx
+
+    @nn.nowrap
+    def sublayers(self) -> tuple[Spec, ...]:
+        """Those of one period."""
+        return sublayers_of(self.pattern, self.norms, self.residual)
 
 
 class Pyramid(Structure):
@@ -74,18 +78,27 @@ class Pyramid(Structure):
         whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))
         x, whole = self._embedded(batch, whole)
         stages = [self._stage(i, spec) for i, spec in enumerate(self.stages)]
-        ctx, features = whole.replace(at=None, shared={}), {}
+        ctx, features = whole.replace(at=None, embedding=None, shared={}), {}
         for stage, depths in zip(stages, depths_of(*((stage.repeats, 1) for stage in stages)), strict=True):
             x, ctx = stage(x, ctx, depths, self.remat)
             features[stage.name] = x
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
-        ctx = ctx.replace(at=whole.at, shared=whole.shared)
+        ctx = ctx.replace(at=whole.at, embedding=whole.embedding, shared=whole.shared)
         return {"hidden": x, **features, **answers(self.heads, x, ctx, batch)}
 
-    def _stage(self, i: int, spec: Spec) -> Stage:
+    @nn.nowrap
+    def layers(self) -> list[Layer]:
+        found = []
+        for i, spec in enumerate(self.stages):
+            stage = self._stage(i, spec, parent=None)
+            found += stacked(f"stage_{i}/layers", stage.sublayers(), stage.repeats, f"stage_{i}")
+        return found
+
+    @nn.nowrap
+    def _stage(self, i: int, spec: Spec, **how: Any) -> Stage:
         """Stage i, with the pyramid's norms and residual where it has none."""
         if not isinstance(spec, Mapping) or "kind" in spec:
             raise SpecError(f"stage {i} of a pyramid is a mapping with a 'pattern' and no 'kind', not {spec!r}")
         own = {"norms": self.norms, "residual": self.residual, **{k: v for k, v in spec.items() if v is not None}}
-        return build({f"stage {i}": Stage}, {"kind": f"stage {i}", **own}, name=f"stage_{i}")
+        return build({f"stage {i}": Stage}, {"kind": f"stage {i}", **own}, name=f"stage_{i}", **how)

@@ -17,8 +17,9 @@ from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Pattern, Spec, SpecError, build, freeze
-from xfm.structures.base import Structure
-from xfm.structures.period import Period, depths_of, repeated, sublayers_of
+from xfm.structures.base import Layer, Structure
+from xfm.structures.heads import heads_read
+from xfm.structures.period import Period, alone, depths_of, repeated, stacked, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN, Sublayer
 from xfm.structures.tokens import check_unpadded, laid, repad
 
@@ -34,8 +35,7 @@ class Stack(Structure):
     has one repeat and 12 loops). norm: after the last layer.  out: width to which a linear map then leads, none if None
     (Zhang et al. 2022, OPT-350M).  heads: by name.
     position: a spec of that slot of which all layers share what it makes (T5); theirs is then of kind "shared".
-    Beside that, ctx.shared gives layers the embedding's output, "embedded", and heads the word table, "embedding",
-    and the ids, "tokens".
+    ctx.shared gives layers the embedding's output as "embedded".
     mask: "full", or "causal", in which batch["prefix"] [B T] may mark tokens that all see.
     Where a batch says in batch["cells"] how its texts lie without padding (see xfm.data.layout), embedding and layers
     compute rows of these; hidden and what heads see is laid back, zeros standing before and behind each text.
@@ -73,8 +73,8 @@ class Stack(Structure):
         x, ctx = self._embedded(batch, ctx)
         if self.position is not None:
             made = build(POSITIONS, self.position, name="position").share(ctx)
-            ctx = ctx.replace(shared={**ctx.shared, **made})
-        inner = ctx.replace(shared={**{k: v for k, v in ctx.shared.items() if k != "embedding"}, "embedded": x})
+            ctx = ctx.replace(relative=made)
+        inner = ctx.replace(embedding=None, shared={**ctx.shared, "embedded": x})
         state = state or dict.fromkeys(("prologue", "layers", "epilogue"))
 
         def run(name, specs, x, depth, states):
@@ -94,11 +94,20 @@ class Stack(Structure):
         if "cells" in given:
             x, *taps = (repad(a, given["cells"], given["tokens"].shape) for a in (x, *taps))
             own = self._context(given, train)
-            ctx = own.replace(shared={**ctx.shared, **own.shared}, padding=ctx.padding)
+            known = dict(embedding=ctx.embedding, relative=ctx.relative, padding=ctx.padding)
+            ctx = own.replace(shared={**ctx.shared, **own.shared}, **known)
         out = answers(self.heads, x, ctx, given)
         if state["layers"] is not None:
             out["state"] = dict(prologue=first, layers=middle, epilogue=last)
         return {"hidden": x, **{f"layer_{i}": a for i, a in zip(self._taps(), taps, strict=True)}, **out}
+
+    @nn.nowrap
+    def layers(self) -> list[Layer]:
+        first, last = (
+            alone(name, self._sublayers(specs), "layer")
+            for name, specs in (("prologue", self.prologue), ("epilogue", self.epilogue))
+        )
+        return [*first, *stacked("layers", self._sublayers(self.pattern), self.repeats, "layer"), *last]
 
     @nn.nowrap
     def init_state(self, batch: int, length: int) -> dict[str, Any]:
@@ -116,8 +125,8 @@ class Stack(Structure):
                 Sublayer(**s, parent=None).init_state(batch, length, self.width, self._dtype()) for s in sublayers
             )
 
-        stacked = jax.tree.map(lambda a: jnp.repeat(a[None], self.repeats, axis=0), empty(self.pattern))
-        return dict(prologue=empty(self.prologue), layers=stacked, epilogue=empty(self.epilogue))
+        layers = jax.tree.map(lambda a: jnp.repeat(a[None], self.repeats, axis=0), empty(self.pattern))
+        return dict(prologue=empty(self.prologue), layers=layers, epilogue=empty(self.epilogue))
 
     def _laid(self, batch, state):
         """The batch as embedding and layers take it; the batch itself where it lies in padded rows."""
@@ -158,8 +167,8 @@ def answers(
     made: by heads that ran before, over something else than x; it is part of the answer.
     """
     out = dict(made)
-    for name, spec in sorted(heads.items(), key=lambda head: _takes_a_head(head[1])):
-        seen = ctx.replace(shared={**ctx.shared, "tokens": batch.get("tokens"), "heads": dict(out)})
+    for name, spec in sorted(heads.items(), key=lambda head: bool(heads_read(head[1]))):
+        seen = ctx.replace(tokens=batch.get("tokens"), heads=dict(out))
         out[name] = build(HEADS, spec, name=f"head_{name}")(x, seen)
     return out
 
@@ -180,12 +189,6 @@ def dtype_of(name: str | None) -> jnp.dtype:
     if name not in DTYPES:
         raise SpecError(f"a stack's dtype is one of {', '.join(DTYPES)}, not {name!r}")
     return jnp.dtype(name)
-
-
-def _takes_a_head(spec: Spec) -> bool:
-    """Whether a head pools what another head made, and so runs after it."""
-    pool = spec.get("pool")
-    return isinstance(pool, Mapping) and (pool.get("kind") == "of_head" or _takes_a_head(pool))
 
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")

@@ -5,7 +5,7 @@ Warner et al., "Smarter, Better, Faster, Longer" (ModernBERT, 2024), section 2.1
 embedding, and not again in each layer. Where texts are laid is data, `cells`, made on the host by `xfm.data.layout`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, Shaped
 
 from xfm.context import positions_within
-from xfm.spec import SpecError, named
+from xfm.outside import is_outside
+from xfm.spec import SpecError, build, named, nested
 from xfm.structures.base import refusal
 
 Cells = Int[Array, "G R L"]
@@ -60,17 +61,12 @@ def laid(batch: Mapping[str, Array]) -> dict[str, Array]:
 
 def check_unpadded(*specs: Any) -> None:
     """SpecError for a part, anywhere in the specs but in their heads, that cannot do without padding, by its name."""
-    for spec in specs:
-        if isinstance(spec, Mapping):
-            _check_kind(spec.get("kind"))
-            if spec.get("drop_path"):
-                raise SpecError(
-                    "layout 'tokens' puts several texts into a row, and drop_path drops whole rows; set drop_path=0 "
-                    "or layout 'padded'"
-                )
-            check_unpadded(*(value for name, value in spec.items() if name != "heads"))
-        elif isinstance(spec, Sequence) and not isinstance(spec, str):
-            check_unpadded(*spec)
+    for spec in nested(specs, but=("heads",)):
+        _check_kind(spec["kind"])
+        if named(spec["kind"], "residual") and not is_outside(spec["kind"]):
+            why = getattr(build("residual", spec, parent=None), "whole_row", None)
+            if why is not None:
+                raise SpecError(refusal(spec["kind"], why))
 
 
 def _check_kind(kind: Any) -> None:

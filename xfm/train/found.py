@@ -13,13 +13,15 @@ from flax.traverse_util import unflatten_dict
 from xfm.errors import XfmError
 from xfm.folders import is_run
 from xfm.paths import flatten
-from xfm.spec import plain
+from xfm.spec import nested, plain
+from xfm.structures import build
 from xfm.structures.pretrained import OwnHead
 from xfm.train.kept import require_whole
 from xfm.train.record import read_record
 from xfm.transforms import lasting, merged, operated, transforms_of
 from xfm.transforms.base import Transform
 
+Ids = Mapping[str, tuple[int, int]]
 NUMBER = re.compile(r"(LABEL_)?\d+")  # a class name that says no more than the class's number
 
 
@@ -30,8 +32,8 @@ class Found:
     asked: name of the one that config.start.head asks for, which must go along.  own: see `xfm.structures.pretrained`.
     tokenizer: spec of its tokeniser.  kinds: token types that its texts have.
     family: the Hub's model_type, None where it is of none.  labels: names of the classes of each head that has some.
-    shapes, weights: of its parameters by path.  inputs: from a row of the data and the spec of the network's embedding
-    to a row as its network takes it; None where rows are as they are.
+    shapes, weights: of its parameters by path.  inputs: from a row of the data and the ids that the network has rows
+    for (`Structure.ids`) to a row as its network takes it; None where rows are as they are.
     transforms: specs of those that its network has, whose own parameters are among the weights.
     """
 
@@ -46,7 +48,7 @@ class Found:
     labels: Mapping[str, tuple[str, ...]]
     shapes: Callable[[], Mapping[str, tuple[int, ...]]]
     weights: Callable[[], Mapping[str, np.ndarray]]
-    inputs: Callable[[Mapping[str, np.ndarray], Mapping[str, Any]], dict[str, np.ndarray]] | None = None
+    inputs: Callable[[Mapping[str, np.ndarray], Ids], dict[str, np.ndarray]] | None = None
     transforms: Sequence[Mapping[str, Any]] = ()
 
 
@@ -72,12 +74,12 @@ def of_hub(source: str, head: str | None, revision: str | None) -> Found:
     def weights():
         return flatten(load(source, head=head, revision=revision, place=lambda path, array: array).params)
 
-    def inputs(row, embed):
+    def inputs(row, ids):
         tokens = row["tokens"].reshape(-1, row["tokens"].shape[-1])
         typed = ("segments", "types") if kinds > 1 else ("segments",)
         mask, types = (row[n].reshape(tokens.shape) if n in typed and n in row else None for n in ("segments", "types"))
         made = checkpoint.batch(tokens, mask, types, None)
-        check_ids(made, embed)
+        check_ids(made, ids)
         lead = row["tokens"].shape[:-1]
         return {**row, **{n: x.reshape(*lead, *x.shape[1:]) for n, x in made.items() if n != "segments"}}
 
@@ -130,7 +132,7 @@ def of_run(workdir: Path, head: str | None) -> Found:
         asked=head,
         own=own,
         tokenizer=tokenizer,
-        kinds=data.get("kinds") or spec.get("embed", {}).get("types") or 0,
+        kinds=data.get("kinds") or getattr(build(spec), "types", None) or 0,
         family=family,
         labels={name: names for name, one in spec.get("heads", {}).items() if names and classes_of(one) == len(names)},
         shapes=lambda: {path: tuple(x.shape) for path, x in weights().items()},
@@ -198,8 +200,7 @@ def own_heads(family: Any, config: Mapping[str, Any]) -> OwnHead:
 
 def classes_of(head: Mapping[str, Any]) -> int | None:
     """How many classes a head has, or the head inside it; None for one without."""
-    inner = head.get("head")
-    return head.get("classes") or (classes_of(inner) if isinstance(inner, Mapping) else None)
+    return next((one["classes"] for one in nested(head) if one.get("classes")), None)
 
 
 def class_names(labels: Mapping[int, str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from xfm.errors import XfmError
 from xfm.files import replacing
 from xfm.locations import expanded
 from xfm.locations import folder as if_folder
+from xfm.moved import renewed
 from xfm.train.settings import MAY_CHANGE
 
 FILE = "config.json"
@@ -115,7 +116,7 @@ def read_record(workdir: Path) -> Record | None:
         if content.keys() != {"config", "data"}:  # as runs before checksums have it
             if content.pop("crc32") != _crc(content):
                 raise ValueError("its checksum is wrong")
-        return Record(**content)
+        return Record(**{**content, "config": renewed(content["config"])})
     except OSError as error:
         raise XfmError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -102,10 +102,11 @@ def header(name: str, config: Mapping, params: Any, frozen, data: Any, settings:
 
 def share_of_padding(source: Any, most: int = 256) -> float:
     """The share of padding in the rows of a source, or in `most` of them, spread over it; 0 where none is marked."""
-    if "segments" not in source[0]:
+    names = [name for name in source[0] if name.rpartition("/")[2] == "segments"]
+    if not names:
         return 0.0
-    some = np.linspace(0, len(source) - 1, min(len(source), most)).astype(int)
-    return padding_share({"segments": np.stack([source[i]["segments"] for i in some.tolist()])})
+    some = [source[i] for i in np.linspace(0, len(source) - 1, min(len(source), most)).astype(int).tolist()]
+    return padding_share({"segments": np.concatenate([np.ravel(row[name]) for row in some for name in names])})
 
 
 def summary(result: Any) -> list[str]:

@@ -93,7 +93,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         data = open_data(config["data"], folder)
     if found is not None:
         start.check_labels(data.classes, config, found)
-        data = taken.adapted(data, found, config["model"]["embed"])
+        data = taken.adapted(data, found, config["model"])
     if begun:
         require_same_data(workdir, data.fingerprint)
     record = Record(

@@ -12,10 +12,14 @@ from typing import Any, Literal
 from xfm.errors import XfmError, nearest
 from xfm.fields import Name, Rate
 from xfm.folders import is_run
-from xfm.spec import build, named, plain, schema
+from xfm.spec import build, defaults, named, plain, schema
+from xfm.structures import STRUCTURES
+from xfm.structures import build as structure
 from xfm.structures.pretrained import is_pretrained, network
 from xfm.train.found import NUMBER, Found, carried, classes_of, find, same_names
 from xfm.transforms import lasting, operated
+
+HEADS_AND_NORMS = ("heads", "norms", "norm")  # fields of a network that nothing is dropped in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,21 +89,21 @@ def _with(config: dict[str, Any], start: Start, found: Found) -> dict[str, Any]:
         along = {name: found.spec["heads"][name] for name in found.heads if name not in given.get("heads", {})}
         given = {**given, "heads": {**along, **given.get("heads", {})}}
     model = network(given, _dropping(found.spec, start.drop), found.own)
+    asked = structure(model)
     data = dict(config["data"])
     fields = {name: one for source in named(data.get("kind"), SOURCES) for name, one in schema(source).items()}
     if "tokenizer" in fields:
         data["tokenizer"] = found.tokenizer
     if "kinds" in fields:
-        types = model["embed"].get("types")
+        types = getattr(asked, "types", None)
         data["kinds"] = max(min(found.kinds, types) if types else found.kinds, 1)
     for name in _taken_labels(model, start, found):
         _check_classes(found.spec["heads"][name], config["objective"], start)
         if "classes" in fields and name in found.labels:
             data["classes"] = _in_order(data, found.labels[name], found.source)
-    position = model["embed"].get("position") or {}
-    places = position.get("length", 0) - position.get("first", 0) if position.get("kind") == "learned" else None
-    if places is not None and data.get("length", 0) > places:
-        raise XfmError(f"config.data.length is {data['length']}, and {start.source} has places for {places} tokens")
+    most = getattr(asked, "most", lambda: None)()
+    if most is not None and data.get("length", 0) > most:
+        raise XfmError(f"config.data.length is {data['length']}, and {start.source} has positions for {most} tokens")
     if data.get("packing") == "documents" and found.inputs is not None:
         raise XfmError(
             "config.data.packing='documents' restarts positions in a row, which this start cannot; use 'stream'"
@@ -182,13 +186,13 @@ def _dropping(spec: Any, rate: float) -> Any:
         return [_dropping(one, rate) for one in spec]
     if not isinstance(spec, Mapping):
         return spec
-    out = {key: value if key in ("heads", "norms", "norm") else _dropping(value, rate) for key, value in spec.items()}
+    if not rate:
+        return spec
+    for cls in named(spec.get("kind"), STRUCTURES):  # what it leaves to a default drops as well
+        spec = {**{name: one for name, one in defaults(cls).items() if name not in HEADS_AND_NORMS}, **spec}
+    out = {key: value if key in HEADS_AND_NORMS else _dropping(value, rate) for key, value in spec.items()}
     classes = named(spec.get("kind"), *(table for slot, table in SLOTS.items() if slot != "head"))
-    if rate and any("drop" in schema(cls) for cls in classes):
-        out["drop"] = rate
-    if "pattern" in spec and rate:
-        out["residual"] = {"kind": "plain", **plain(spec.get("residual") or {}), "drop": rate}
-    return out
+    return out | ({"drop": rate} if any("drop" in schema(cls) for cls in classes) else {})
 
 
 def require_way_out(config: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
+from xfm.batch import part_of, prefixes
 from xfm.objectives.base import total
 from xfm.paths import map_by_path
 from xfm.sharding import on_mesh
@@ -138,10 +139,15 @@ def _with_loss(metrics: Metrics, loss: Float[Array, ""]) -> Metrics:
 
 
 def _size(batch: dict) -> Metrics:
-    """How much the batch holds: tokens that are not padding, and how many places are; or examples."""
-    text = next((batch[name] for name in ("segments", "tokens") if name in batch), None)
-    if text is not None:
-        places = float(batch.get("cells", text).size)
-        real = (text > 0).sum() if "segments" in batch else text.size
+    """How much the batch holds: tokens that are not padding, and how many positions are computed; or examples."""
+    parts = [part_of(batch, prefix) for prefix in prefixes(batch)]
+    texts = [part for part in parts if "segments" in part or "tokens" in part]
+    if texts:
+        places = float(sum(part.get("cells", _text(part)).size for part in texts))
+        real = sum((part["segments"] > 0).sum() if "segments" in part else part["tokens"].size for part in texts)
         return {"tokens": (real, 1.0), "padding": (places - real, places)}
     return {"examples": (jax.tree.leaves(batch)[0].shape[0], 1.0)}
+
+
+def _text(part: dict) -> Array:
+    return part["segments"] if "segments" in part else part["tokens"]

@@ -9,8 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from xfm.batch import part_of, prefixes, with_prefix
 from xfm.errors import XfmError
 from xfm.paths import flatten, map_by_path, require_matches
+from xfm.structures import build
 from xfm.train.found import Found
 from xfm.train.start import heads_along, of, require_way_out
 from xfm.train.state import State
@@ -102,13 +104,16 @@ class Rows:
         return getattr(object.__getattribute__(self, "source"), name)
 
 
-def adapted(data: Any, found: Found, embed: Mapping[str, Any]) -> Any:
-    """The data with both sources as the checkpoint's network takes them.  embed: spec of the embedding."""
+def adapted(data: Any, found: Found, model: Mapping[str, Any]) -> Any:
+    """The data with both sources as the checkpoint's network takes them.  model: spec of the network."""
     if found.inputs is None:
         return data
 
+    ids = build(model).ids()
+
     def inputs(row):
-        return found.inputs(row, embed)
+        of = {prefix: found.inputs(part_of(row, prefix), ids) for prefix in prefixes(row)}
+        return {name: x for prefix, part in of.items() for name, x in with_prefix(prefix, part).items()}
 
     return dataclasses.replace(data, train=Rows(data.train, inputs), valid=Rows(data.valid, inputs))
 

@@ -12,7 +12,7 @@ from xfm.spec import Spec, SpecError, plain
 from xfm.spec import build as build_from
 from xfm.structures import build
 from xfm.transforms.adapter_bias import AdapterBias
-from xfm.transforms.base import Params, Transform
+from xfm.transforms.base import Params, Transform, merges
 from xfm.transforms.lora import LoRA
 from xfm.transforms.transformed import Transformed
 
@@ -51,7 +51,7 @@ def transformed(network: nn.Module, specs: Sequence[Spec]) -> nn.Module | Transf
 
 def lasting(specs: Sequence[Spec]) -> str | None:
     """The name of the first transform that cannot be merged into the weights; None where all can."""
-    return next((name for name, transform in transforms_of(specs) if not transform.merges), None)
+    return next((name for name, transform in transforms_of(specs) if not merges(transform)), None)
 
 
 def merged(config: Mapping[str, Any], params: Params) -> tuple[Mapping[str, Any], Params]:

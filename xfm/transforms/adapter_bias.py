@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import zlib
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +31,6 @@ class AdapterBias(Transform):
     Own parameters of each: vector [*stack, *outs], kernel [*stack, *ins], bias [*stack]; D + F + 1 numbers a layer.
     Dropout on the part's output falls on the shift as well; in the authors' release the shift comes after it.
     """
-
-    merges: ClassVar[bool] = True
 
     paths: Regex = r"(^|/)down$"
 

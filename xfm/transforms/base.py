@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import flax.linen as nn
 from jaxtyping import Array, Key
@@ -40,12 +40,7 @@ class Site:
 
 
 class Transform:
-    """Abstract. A dataclass whose fields are what a spec may set; a subclass overrides the faces that it has.
-
-    merges: whether `merged` writes everything that the transform does into the network's own parameters.
-    """
-
-    merges: ClassVar[bool] = False
+    """Abstract. A dataclass whose fields are what a spec may set; a subclass overrides the faces that it has."""
 
     def surgery(self, spec: Mapping[str, Any], params: Params | None) -> tuple[Mapping[str, Any], Params | None]:
         """The network's spec and parameters changed for good, before it is built: pruned, grown, merged, folded.
@@ -75,8 +70,21 @@ class Transform:
         return None
 
     def merged(self, params: Params, own: Own) -> Params:
-        """The parameters with which the plain network computes what the transformed one does, if `merges`."""
+        """The parameters with which the plain network computes in evaluation what the transformed one does.
+
+        A transform that acts around modules overrides it, or else cannot be merged (see `merges`).
+        """
         return self.weights(params, own, None)
+
+
+def acts_around(transform: Transform) -> bool:
+    """Whether a transform has the face `around`."""
+    return type(transform).around is not Transform.around
+
+
+def merges(transform: Transform) -> bool:
+    """Whether all that a transform does in evaluation can be written into the network's own parameters."""
+    return not acts_around(transform) or type(transform).merged is not Transform.merged
 
 
 def chosen(sites: Mapping[str, Site], regex: str, module: type = Linear) -> dict[str, Site]:

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import zlib
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +29,9 @@ class LoRA(Transform):
     paths: regex of the linear maps, found anywhere in their paths; the paper's choice, queries and values, by default.
     rank: r.  alpha: the update's scale times r.
     Own parameters of each: in [*stack, *ins, r] and out [*stack, r, *outs], the fan-in being the product of `ins`.
-    The paper's dropout of the update's input is left out, because it is no function of the weights.
+    The paper's dropout of the update's input is left out, because it is no function of the weights. A step forms W and
+    its gradient, so that memory is saved in the optimiser's state and not in the step.
     """
-
-    merges: ClassVar[bool] = True
 
     paths: Regex = r"(^|/)(q|v)$"
     rank: Count = 8

@@ -27,7 +27,7 @@ def forward(plan: Call, tiling: Tiling, arrays: dict) -> tuple[jax.Array, jax.Ar
         nothing = gpu.full((ROWS, H), 0.0), gpu.full((ROWS,), -jnp.inf, 1), gpu.full((ROWS,), 0.0, 1)
         total, top, weight = task.each(functools.partial(_attend, turns), nothing)
         norm = jnp.where(weight == 0.0, 0.0, 1.0 / (weight * (1.0 - plan.dropout)))
-        task.send(y=total * gpu.spread(norm, total.shape, 0), lse=top + jnp.log2(weight))
+        task.send(y=total * gpu.broadcast(norm, total.shape, 0), lse=top + jnp.log2(weight))
         turns.end()
 
     T_padded = -(-plan.lengths[0] // ALIGN) * ALIGN
@@ -52,10 +52,10 @@ def _attend(turns, at: WorkerBlock, carry):
     higher = jnp.maximum(top, x.max(axis=1) * factor)
     level = jnp.where(higher == -jnp.inf, 0.0, higher)
     decay = jnp.exp2(top - level)
-    p = jnp.exp2(x * factor - gpu.spread(level, x.shape, 0))
+    p = jnp.exp2(x * factor - gpu.broadcast(level, x.shape, 0))
     weight = weight * decay + p.sum(axis=1)
     p = dropping(at)(p).astype(at["q"].dtype)
-    total = total * gpu.spread(decay, total.shape, 0)
+    total = total * gpu.broadcast(decay, total.shape, 0)
     total, weight, p = gpu.settle(total, weight, p)
     turns.arrive()
     at.take("v")

@@ -250,7 +250,7 @@ class WorkerBlock:
         """For each score the index in the row of its query ("t") or its key ("s")."""
         return gpu.index(self.shape, self._axis(side), self.start[side])
 
-    def spread(self, name: str):
+    def broadcast(self, name: str):
         """For each score the number of its query or key in a vector."""
         axis = self._axis(AXES[name][-1])
-        return gpu.spread(gpu.along(self[name], axis), self.shape, axis)
+        return gpu.broadcast(gpu.along(self[name], axis), self.shape, axis)

@@ -44,8 +44,8 @@ def _hide(at, x):
     is a row of the block ends in a gradient that nobody takes."""
     plan, rules = at.plan, []
     if plan.marks:
-        k_ids = at.spread("k_ids")
-        rules.append(at.spread("q_ids") == lax.shift_right_logical(k_ids, jnp.full_like(k_ids, 1)))
+        k_ids = at.broadcast("k_ids")
+        rules.append(at.broadcast("q_ids") == lax.shift_right_logical(k_ids, jnp.full_like(k_ids, 1)))
     elif at.rows == "t":
         rules.append(at.index("s") < plan.lengths[1])
     if plan.prefix or plan.before is not None or plan.after is not None:
@@ -90,7 +90,7 @@ def weights(at: WorkerBlock, products):
     The latter is made at once: where a cap makes the two differ, often one of them alone is wanted from here on.
     """
     x, factor, slant = logits(at, products)
-    p = jnp.exp2(visible(at, x) * factor - at.spread("lse"))
+    p = jnp.exp2(visible(at, x) * factor - at.broadcast("lse"))
     return p, p if slant is None else p * slant
 
 
@@ -100,4 +100,4 @@ def score_gradient(at: WorkerBlock, steep, dp):
     dp is already rid of what dropout takes, and grows here.
     """
     grown = dp if at.plan.dropout == 0 else dp * (1.0 / (1.0 - at.plan.dropout))
-    return steep * (grown - at.spread("delta"))
+    return steep * (grown - at.broadcast("delta"))

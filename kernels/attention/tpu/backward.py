@@ -36,23 +36,23 @@ def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dic
     )
     outputs = dict(dq=jax.ShapeDtypeStruct(q.shape, q.dtype), dk=of_keys, dv=of_keys)
     of_column = (plan.B, plan.columns, plan.heads)
-    match how.bias:
+    match how.bias.form:
         case "decay":
             outputs["d_heads"] = jax.ShapeDtypeStruct((*of_column, LANES), jnp.float32)
         case "line":
             outputs["d_line"] = jax.ShapeDtypeStruct((*of_column, *operands["bias"].shape[1:]), jnp.float32)
         case "plane" if plan.one_block:
             outputs["d_plane"] = jax.ShapeDtypeStruct(operands["bias"].shape, jnp.float32)
-    if how.kind == "sigmoid":
+    if how.softmax.kind == "sigmoid":
         outputs["d_shift"] = jax.ShapeDtypeStruct((*of_column, LANES), jnp.float32)
     scratch = dict(
         dq_sum=pltpu.VMEM((plan.width, plan.q_blocks * plan.q_block), jnp.float32),
         dk_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
         dv_sum=pltpu.VMEM((plan.width, plan.k_block), jnp.float32),
     )
-    if how.bias == "line":
+    if how.bias.form == "line":
         scratch |= line.kept(plan)
-    if how.bias == "relative":
+    if how.bias.form == "relative":
         learned, sums = relative.gradients(operands, plan)
         outputs, scratch = outputs | learned, scratch | sums
     kernel = functools.partial(_kernel, plan, how, visits)
@@ -72,7 +72,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         pl.when(_first_of_plane(plan, refs, column, row_block) & first_of_row)(lambda: _clear(refs, "d_plane"))
     if "tiles" in refs:
         pl.when((row_block == 0) & first_of_row)(lambda: line.lay_out(plan, refs))
-    if how.bias == "relative":
+    if how.bias.form == "relative":
         pl.when((row_block == 0) & first_of_row)(lambda: relative.clear(refs, "d_of_key", "d_of_query"))
 
     def rows(rows):
@@ -85,14 +85,14 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         i, state = (step, ALL) if visits is None else visits.at(refs.get("visits"), b, j, step)
         pl.when(first)(lambda: _clear(refs, "dk_sum", "dv_sum"))
         pl.when(first_of_row)(lambda: _clear(refs, "dq_sum"))
-        if how.bias == "relative":
+        if how.bias.form == "relative":
             pl.when(first)(lambda: relative.clear(refs, "d_relative_k_sum"))
             pl.when(first_of_row)(lambda: relative.clear(refs, "d_relative_q_sum"))
         for one, masked in ((ALL, False), (SOME, True)):
             when(state, one)(lambda masked=masked: _add(Block(plan, how, refs, BlockIndex(column, b, r, i, j), masked)))
         pl.when(last)(lambda: _write(refs, r, dk=refs["dk_sum"][...], dv=refs["dv_sum"][...]))
         pl.when(last_of_row)(lambda: _write(refs, r, dq=refs["dq_sum"][:, : plan.T]))
-        if how.bias == "relative":
+        if how.bias.form == "relative":
             pl.when(last)(lambda: relative.write(refs, r, "d_relative_k"))
             pl.when(last_of_row)(lambda: relative.write(refs, r, "d_relative_q"))
 
@@ -158,21 +158,21 @@ def _gradients(block: Block) -> list[Generator]:
         yield
         kept = block.kept(head)
         d_weights = d_weights if kept is None else d_weights * kept
-        if how.kind == "sigmoid":
+        if how.softmax.kind == "sigmoid":
             weights = sigmoid(scores + refs["shift"][head.n] * LOG2E)
             d_scores = weights * (1 - weights) * d_weights
             if "d_shift" in refs:
                 _add_to_head("d_shift", head, d_scores)
         else:
             shares = weights = jnp.exp2(scores - lse[own])
-            if how.kind == "clipped":
-                weights, slopes = clipped(shares, how.clip)
+            if how.softmax.kind == "clipped":
+                weights, slopes = clipped(shares, how.softmax.clip)
                 d_weights = d_weights * slopes
             gained = (y_t[lanes].astype(jnp.float32) * dy_t[lanes].astype(jnp.float32)).sum(0, keepdims=True)
             d_scores = shares * (d_weights - (gained - dlse[own]))
         d_scores = d_scores if slope is None else d_scores * slope
         others = []
-        match how.bias:
+        match how.bias.form:
             case "decay":
                 _add_to_head("d_heads", head, d_scores * block.nearness())
             case "line":

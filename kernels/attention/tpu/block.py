@@ -21,19 +21,13 @@ HIDDEN = -1e30  # the score of what is not seen: finite, so that the difference 
 
 
 @dataclasses.dataclass(frozen=True)
-class How:
-    """All that is known of a call before it runs, beside its sizes.
+class MaskForm:
+    """What is known of the mask and the segments before a call runs.
 
     order, before, after: of the mask.  marks: which of "prefix", "everyone" and "pattern" it has.  segments: whether
-    there are such.  start: whether the first query stands elsewhere than at 0.  pattern: tokens of its blocks.
-    codes, folded: whether segments, and what else `coding` can, are left to the matrix unit, which adds up `unit`;
-    until a chip has its heads, whether they may be.
-    bias: its form, whose numbers are an operand: "line" one per head and distance, "decay" one per head, "plane" all of
-    them, "relative" what `relative` reads.  across: tokens in a row of the grid of "decay".
-    kind: "denominator" is a softmax of which only the logarithm is wanted.  clip: of "clipped".
+    there are such.  start: whether the first query has another row index than 0.  pattern: tokens of a block.
     """
 
-    scale: float
     order: Literal["full", "causal"] = "full"
     before: int | None = None
     after: int | None = None
@@ -41,15 +35,56 @@ class How:
     segments: bool = False
     start: bool = False
     pattern: int = 0
-    bias: Literal["none", "line", "decay", "plane", "relative"] = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class BiasForm:
+    """In which form a bias reaches the kernels as an operand.
+
+    form: "line" is one number per head and distance, "decay" one per head, "plane" one per score, "relative" what
+    `relative` reads.  across: tokens in a row of the grid of "decay".
+    """
+
+    form: Literal["none", "line", "decay", "plane", "relative"] = "none"
     across: int = 0
-    cap: float | None = None
-    rate: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SoftmaxForm:
+    """How scores become weights.
+
+    kind: "denominator" is a softmax of which only the logarithm is wanted.  cap: bound of the scores, None without.
+    clip: of "clipped".  rate: of dropout.
+    """
+
     kind: Literal["softmax", "sigmoid", "clipped", "denominator"] = "softmax"
+    cap: float | None = None
     clip: tuple[float, float] | None = None
+    rate: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class CodingForm:
+    """What is left to the matrix unit. Before partitioning this is a request, afterwards a decision.
+
+    codes: whether segments are masked inside the product of queries and keys.  folded: whether that product applies the
+    scale and subtracts the reference too.  unit: how many products the matrix unit adds up at once.
+    """
+
     codes: bool = False
     folded: bool = False
     unit: int = LANES
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """All that is known of a call before it runs, beside its sizes."""
+
+    scale: float
+    mask: MaskForm = MaskForm()
+    bias: BiasForm = BiasForm()
+    softmax: SoftmaxForm = SoftmaxForm()
+    coding: CodingForm = CodingForm()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +116,7 @@ class Block:
             Head(place.column * plan.heads + g, g, slice(g * plan.H, (g + 1) * plan.H)) for g in range(plan.heads)
         ]
         self.query = place.i * plan.q_block + iota((1, plan.q_block), 1)
-        if how.start:
+        if how.mask.start:
             self.query = self.query + refs["start"][0]
         self.key = place.j * plan.k_block + iota((plan.k_block, 1), 0)
         self.visible = self._visible() if masked else None
@@ -89,27 +124,27 @@ class Block:
     def _visible(self):
         """What is seen, [s t] or of a shape that broadcasts to it; None where all is, but for the pattern."""
         how, rules = self.how, []
-        if how.codes:
+        if how.coding.codes:
             pass  # the matrix unit hides other segments, and what lies beyond the row's end
-        elif how.segments:
+        elif how.mask.segments:
             keys, queries = column(self._marks("k_segments")), self._marks("q_segments")
             if self.plan.ragged:
                 keys = jnp.where(self.key < self.plan.S, keys, 0)
             rules.append(keys == jnp.where(queries > 0, queries, jnp.iinfo(jnp.int32).min))  # which no key is of
         elif self.plan.ragged:
             rules.append(self.key < self.plan.S)
-        if how.order == "causal":
+        if how.mask.order == "causal":
             rules.append(self.key <= self.query)
-            if "prefix" in how.marks:
+            if "prefix" in how.mask.marks:
                 rules[-1] |= column(self._marks("prefix")) > 0
         near = self._near()
-        if near is not None and "pattern" not in how.marks:  # a pattern is of one head, and joins there
+        if near is not None and "pattern" not in how.mask.marks:  # a pattern is of one head, and joins there
             rules.append(self._lifted(near))
         return _all(rules)
 
     def _near(self):
         """What the window shows; None without one."""
-        before, after = self.how.before, self.how.after
+        before, after = self.how.mask.before, self.how.mask.after
         if before is not None and after is not None:  # one comparison: what lies before the window wraps around
             return (self.key - (self.query - before)).astype(jnp.uint32) <= jnp.uint32(before + after)
         if before is not None:
@@ -118,7 +153,7 @@ class Block:
 
     def _lifted(self, near):
         """`near`, or what everyone sees and is seen by."""
-        if "everyone" not in self.how.marks:
+        if "everyone" not in self.how.mask.marks:
             return near
         return near | (column(self._marks("k_everyone")) > 0) | (self._marks("q_everyone") > 0)
 
@@ -128,8 +163,8 @@ class Block:
         shown = shown[0 if shown.shape[0] == 1 else g]
         keys, queries = shown.shape
         place = self.place.i * self.plan.q_block + iota((1, self.plan.q_block), 1)
-        keys = div(self.key, self.how.pattern) == iota((1, keys), 1)
-        queries = div(place, self.how.pattern) == iota((queries, 1), 0)
+        keys = div(self.key, self.how.mask.pattern) == iota((1, keys), 1)
+        queries = div(place, self.how.mask.pattern) == iota((queries, 1), 0)
         # products with one 1 in each row lay the blocks out, token by token
         rows = dot(keys.astype(shown.dtype), shown, 1, 0).astype(shown.dtype)
         rules = [dot(rows, queries.astype(shown.dtype), 1, 0) > 0.5, self._near()]
@@ -166,7 +201,7 @@ class Block:
         """q [t width] and its codes [t 128], or those of k; the codes are None where there are no such."""
         real = self.real_queries() if side == "q" else self.real_keys()
         tokens = zeroed(self.refs[side][self.place.r], real)
-        if not self.how.codes:
+        if not self.how.coding.codes:
             return tokens, None
         if not self.masked:
             return tokens, jnp.zeros((1, LANES), tokens.dtype)
@@ -176,7 +211,7 @@ class Block:
 
     def finished(self, scores, head: Head):
         """Scaled products [s t] with bias, cap and mask."""
-        match self.how.bias:
+        match self.how.bias.form:
             case "line":
                 scores += line.laid_out(self, head.g)
             case "relative":
@@ -186,12 +221,12 @@ class Block:
             case "plane":
                 scores += self.refs["bias"][self.plane_of(head.g)]
         slope = None
-        if self.how.cap is not None:
-            cap = self.how.cap * LOG2E
+        if self.how.softmax.cap is not None:
+            cap = self.how.softmax.cap * LOG2E
             part = jnp.tanh(scores / cap)
             scores, slope = cap * part, 1 - part * part
         visible = self.visible
-        if self.masked and "pattern" in self.how.marks:
+        if self.masked and "pattern" in self.how.mask.marks:
             visible = _all([rule for rule in (visible, self._patterned(head.g)) if rule is not None])
         return (scores if visible is None else jnp.where(visible, scores, HIDDEN)), slope
 
@@ -202,16 +237,16 @@ class Block:
 
     def nearness(self):
         """[s t]: minus the distance of key and query on the grid, in steps along its axes."""
-        lines, places = (of(self.key, self.how.across) - of(self.query, self.how.across) for of in (div, rem))
+        lines, places = (of(self.key, self.how.bias.across) - of(self.query, self.how.bias.across) for of in (div, rem))
         return -(jnp.abs(lines) + jnp.abs(places)).astype(jnp.float32)
 
     def kept(self, head: Head):
         """[s t]: by what dropout multiplies the weights; None without dropout."""
-        if not self.how.rate:
+        if not self.how.softmax.rate:
             return None
         b, n = self.place.b + self.refs["origin"][0], head.n + self.refs["origin"][1]
-        keep = Dropout(self.how.rate, self.refs["seed"][0]).keep_at(b, n, self.query, self.key)
-        return jnp.where(keep, 1 / (1 - self.how.rate), 0.0)
+        keep = Dropout(self.how.softmax.rate, self.refs["seed"][0]).keep_at(b, n, self.query, self.key)
+        return jnp.where(keep, 1 / (1 - self.how.softmax.rate), 0.0)
 
 
 def _all(rules):

@@ -20,7 +20,7 @@ from ..mask import Mask, Pattern
 from ..softmax import Sigmoid
 from . import coding, line, relative
 from .backward import backward, backward_of_planes
-from .block import HIDDEN, LOG2E, How
+from .block import HIDDEN, LOG2E, BiasForm, CodingForm, How, MaskForm, SoftmaxForm
 from .forward import forward
 from .partition import on_each_chip, unknown
 from .plan import LANES, Plan, plan, seen, visits
@@ -68,23 +68,23 @@ def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     kind = "sigmoid" if sigmoid else "softmax" if softmax.clip is None else "clipped"
     left = softmax.cap is None  # to the matrix unit: what it has hidden or subtracted, a cap would bring near again
     how = How(
-        scale=scale,
-        order=mask.order,
-        before=mask.before,
-        after=mask.after,
-        marks=tuple(name for name in ("prefix", "everyone", "pattern") if getattr(mask, name) is not None),
-        segments=segments is not None,
-        start=mask.offset is not None,
-        pattern=0 if mask.pattern is None else mask.pattern.size,
-        bias=form,
-        across=bias.grid[1] if isinstance(bias, GridDecay) else 0,
-        cap=softmax.cap,
-        rate=0.0 if dropout is None else dropout.rate,
-        kind=kind,
-        clip=getattr(softmax, "clip", None),
-        codes=segments is not None and left and form not in ("relative", "plane"),  # whose numbers may be anything
-        folded=kind == "softmax" and left and q.dtype == jnp.bfloat16,
-        unit=matrix_unit(),
+        scale,
+        MaskForm(
+            order=mask.order,
+            before=mask.before,
+            after=mask.after,
+            marks=tuple(name for name in ("prefix", "everyone", "pattern") if getattr(mask, name) is not None),
+            segments=segments is not None,
+            start=mask.offset is not None,
+            pattern=0 if mask.pattern is None else mask.pattern.size,
+        ),
+        BiasForm(form, bias.grid[1] if isinstance(bias, GridDecay) else 0),
+        SoftmaxForm(kind, softmax.cap, getattr(softmax, "clip", None), 0.0 if dropout is None else dropout.rate),
+        CodingForm(
+            codes=segments is not None and left and form not in ("relative", "plane"),  # whose numbers may be anything
+            folded=kind == "softmax" and left and q.dtype == jnp.bfloat16,
+            unit=matrix_unit(),
+        ),
     )
     if segments is not None and form == "relative":
         own = dict(relative_q=segments[0], relative_k=segments[1])
@@ -101,7 +101,7 @@ def _attend(how: How, q, k, v, numbers, shift, fixed):
 
 def _attend_forward(how, q, k, v, numbers, shift, fixed):
     q, k, v = _of_tokens(q, k, v, fixed)
-    y, lse, gained_from = _run_forward(how, q, k, v, numbers, shift, fixed, sloped=how.kind == "clipped")
+    y, lse, gained_from = _run_forward(how, q, k, v, numbers, shift, fixed, sloped=how.softmax.kind == "clipped")
     return (y, lse), (q, k, v, numbers, shift, fixed, gained_from, lse)
 
 
@@ -110,7 +110,7 @@ def _run_forward(how, q, k, v, numbers, shift, fixed, sloped=False):
 
     def run(q, k, v, numbers, shift, fixed, *, rows, heads):
         segments, mask, _ = fixed
-        cut = plan(q.shape, k.shape, mask, how.bias)
+        cut = plan(q.shape, k.shape, mask, how.bias.form)
         here = _settled(how, cut)
         operands = _operands(here, cut, q, k, v, numbers, shift, fixed, rows, heads)
         out = forward(cut, here, operands, visits(cut, mask, segments, by="queries"), sloped)
@@ -126,7 +126,7 @@ def _attend_backward(how, saved, gradients):
     def run(q, k, v, numbers, shift, fixed, y, lse, dy, dlse, *, rows, heads):
         """One chip's rows and heads."""
         segments, mask, _ = fixed
-        cut = plan(q.shape, k.shape, mask, how.bias)
+        cut = plan(q.shape, k.shape, mask, how.bias.form)
         lse, dlse = (a.swapaxes(1, 2).reshape(cut.B, cut.columns, cut.heads, cut.T) for a in (lse, dlse))
         blind = lse == -jnp.inf
         here = _settled(how, cut)
@@ -137,12 +137,12 @@ def _attend_backward(how, saved, gradients):
             dlse=jnp.where(blind, 0.0, dlse),
         )
         out = backward(cut, here, operands, visits(cut, mask, segments, by="keys"))
-        if how.bias == "plane" and "d_plane" not in out:
+        if how.bias.form == "plane" and "d_plane" not in out:
             shape = (*numbers.shape[:2], cut.S, cut.T)
             out["d_plane"] = backward_of_planes(cut, here, operands, seen(cut, mask, segments), shape)
         dk, dv = (out[name].reshape(cut.B, cut.S, cut.K, -1, cut.H) for name in ("dk", "dv"))
         dk, dv = (a[:, :, :, 0] if cut.N == cut.K else a.sum(3).astype(k.dtype) for a in (dk, dv))
-        if how.bias == "relative":
+        if how.bias.form == "relative":
             out |= {f"d_{name}": out[f"d_{name}"].reshape(a.shape) for name, a in numbers.items()}
         names = ("d_heads", "d_line", "d_plane", *relative.GRADIENTS, "d_shift")
         learned = [out[name] for name in names if name in out]
@@ -160,11 +160,9 @@ _attend.defvjp(_attend_forward, _attend_backward)
 
 def _settled(how: How, cut: Plan) -> How:
     """Leaves to the matrix unit what it may take and the heads of this chip have lanes for."""
-    return dataclasses.replace(
-        how,
-        codes=how.codes and coding.codes_fit(cut, how.scale, how.unit),
-        folded=how.folded and coding.fold_fits(cut, how.scale, how.unit),
-    )
+    codes = how.coding.codes and coding.codes_fit(cut, how.scale, how.coding.unit)
+    folded = how.coding.folded and coding.fold_fits(cut, how.scale, how.coding.unit)
+    return dataclasses.replace(how, coding=dataclasses.replace(how.coding, codes=codes, folded=folded))
 
 
 def _spread(run, given, results: list[str]) -> tuple:
@@ -208,10 +206,10 @@ def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) 
     if segments is not None:
         own = (a.astype(jnp.int32)[:, None] for a in segments)
         operands |= dict(zip(("q_segments", "k_segments"), own, strict=True))
-    if how.codes:
+    if how.coding.codes:
         operands["q_codes"] = coding.codes(segments[0], "queries", q.dtype)
         operands["k_codes"] = coding.codes(segments[1], "keys", k.dtype)
-    if how.start:
+    if how.mask.start:
         operands["start"] = jnp.asarray(mask.start, jnp.int32).reshape(1)
     if mask.prefix is not None:
         operands["prefix"] = mask.prefix[:, None].astype(jnp.int32)
@@ -223,11 +221,11 @@ def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) 
         operands["q_everyone"] = (of_queries if mask.lifts != "keys" else jnp.zeros_like(of_queries))[:, None]
     if mask.pattern is not None:
         operands["pattern"] = mask.pattern.shown.swapaxes(1, 2).astype(jnp.bfloat16)
-    if how.bias == "relative":
+    if how.bias.form == "relative":
         operands |= relative.operands(numbers, cut)
     elif numbers is not None:
         operands["bias"] = numbers * LOG2E
-    if how.bias == "plane":
+    if how.bias.form == "plane":
         operands["bias"] = _to_whole_blocks(operands["bias"], cut)
     if shift is not None:
         operands["shift"] = shift

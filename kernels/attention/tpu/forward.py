@@ -37,7 +37,7 @@ def forward(plan: Plan, how: How, operands: dict, visits: Visits | None, sloped:
     sloped: of clipped weights also "sloped", the values gathered with share times slope, whose product with y's
     gradient is what all scores of a query share of theirs.
     """
-    lanes = coding.taken(plan.H, how.codes, how.folded)
+    lanes = coding.taken(plan.H, how.coding.codes, how.coding.folded)
     scratch = dict(
         stationary=pltpu.VMEM((plan.heads, lanes, plan.q_block), operands["q"].dtype),
         reference=pltpu.VMEM((plan.heads, plan.q_block), jnp.float32),
@@ -50,15 +50,20 @@ def forward(plan: Plan, how: How, operands: dict, visits: Visits | None, sloped:
     )
     if sloped:
         outputs["sloped"], scratch["gathered_sloped"] = outputs["y"], scratch["gathered"]
-    if how.bias == "line":
+    if how.bias.form == "line":
         scratch |= line.kept(plan)
     known, name = {}, "attention_forward"
-    if how.kind == "denominator":
+    if how.softmax.kind == "denominator":
         del outputs["y"], scratch["gathered"]
         name = "attention_denominator"
-    elif how.kind == "clipped" and not plan.short:
+    elif how.softmax.kind == "clipped" and not plan.short:
         del outputs["lse"]
-        known = forward(plan, dataclasses.replace(how, kind="denominator"), operands, visits)
+        known = forward(
+            plan,
+            dataclasses.replace(how, softmax=dataclasses.replace(how.softmax, kind="denominator")),
+            operands,
+            visits,
+        )
         operands = operands | dict(lse=jnp.where(known["lse"] == -jnp.inf, -HIDDEN, known["lse"]))
     kernel = functools.partial(_kernel, plan, how, visits)
     return known | call(kernel, plan, operands, visits, "queries", outputs, scratch, name)
@@ -86,7 +91,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
                     refs[name][...] = jnp.zeros_like(refs[name])
             _lay_out_queries(block(r, b, 0, True))
 
-        gather = dict(sigmoid=_gather_sigmoid, clipped=_gather_clipped).get(how.kind, _gather)
+        gather = dict(sigmoid=_gather_sigmoid, clipped=_gather_clipped).get(how.softmax.kind, _gather)
         for one, masked in ((ALL, False), (SOME, True)):
             when(state, one)(lambda masked=masked: gather(block(r, b, j, masked)))
 
@@ -104,7 +109,7 @@ def _whole(blocks: list[Block]):
         """The head's values and logarithms, pausing where another head's work may stand between."""
         scores = block.scores(head)[0]
         yield
-        if block.how.kind == "sigmoid":
+        if block.how.softmax.kind == "sigmoid":
             weights = sigmoid(scores + block.refs["shift"][head.n] * LOG2E)
             yield
             return _gathered(block, head, weights, values[block]), jnp.zeros_like(scores[:1])
@@ -114,9 +119,9 @@ def _whole(blocks: list[Block]):
         total = weights.sum(0, keepdims=True)
         yield
         lse = jnp.where(seen, top + jnp.log2(total), -jnp.inf)
-        if block.how.kind == "clipped":
+        if block.how.softmax.kind == "clipped":
             shares = weights / jnp.where(seen, total, 1.0)
-            weights, slopes = clipped(shares, block.how.clip)
+            weights, slopes = clipped(shares, block.how.softmax.clip)
             found = _gathered(block, head, weights, values[block]), lse
             yield
             return (*found, _gathered(block, head, shares * slopes, values[block])) if "sloped" in block.refs else found
@@ -137,7 +142,7 @@ def _whole(blocks: list[Block]):
 
 def _gather(block: Block):
     """Adds the block's values, weighted, to what the queries have gathered, or weights alone to the denominators."""
-    refs, valued = block.refs, block.how.kind == "softmax"
+    refs, valued = block.refs, block.how.softmax.kind == "softmax"
     v = block.values() if valued else None
 
     def attempt(_):
@@ -171,7 +176,7 @@ def _gather(block: Block):
 def _lay_out_queries(block: Block):
     """Makes of a block of queries what the matrix unit meets all keys with."""
     for head in block.heads:
-        if block.how.folded:
+        if block.how.coding.folded:
             laid = coding.folded_queries(*block.coded("q"), head.lanes, block.how.scale * LOG2E)
         else:
             laid = block.met("q", head.lanes)
@@ -186,7 +191,7 @@ def _scores(block: Block, head: Head):
 
 def _beyond(block: Block, head: Head, reference):
     """[s t]: scores minus the reference [1 t]."""
-    if not block.how.folded:
+    if not block.how.coding.folded:
         return _scores(block, head) - reference
     queries, at = block.refs["stationary"], coding.rows_of_reference(head.lanes)
     left = 1.0 if coding.scales(head.lanes) else block.how.scale * LOG2E
@@ -208,7 +213,7 @@ def _gather_clipped(block: Block):
     refs, v = block.refs, block.values()
     for head in block.heads:
         shares = jnp.exp2(_scores(block, head) - refs["lse"][block.place.r, 0, head.g : head.g + 1])
-        weights, slopes = clipped(shares, block.how.clip)
+        weights, slopes = clipped(shares, block.how.softmax.clip)
         refs["gathered"][head.lanes] += _gathered(block, head, weights, v)
         if "sloped" in refs:
             refs["gathered_sloped"][head.lanes] += _gathered(block, head, shares * slopes, v)
@@ -223,20 +228,20 @@ def _gathered(block: Block, head: Head, weights, v):
 
 def _finish(plan: Plan, how: How, refs: dict, r):
     """Writes what a block of queries has gathered from all keys."""
-    if how.kind == "clipped":
+    if how.softmax.kind == "clipped":
         refs["y"][r] = refs["gathered"][...].T.astype(refs["y"].dtype)
         if "sloped" in refs:
             refs["sloped"][r] = refs["gathered_sloped"][...].T.astype(refs["sloped"].dtype)
         return
     total = refs["total"][...]
-    real = refs["q_segments"][r] > 0 if how.codes else None  # which hide nothing from padding
+    real = refs["q_segments"][r] > 0 if how.coding.codes else None  # which hide nothing from padding
     total = total if real is None else jnp.where(real, total, 0.0)
-    if how.kind == "denominator":
+    if how.softmax.kind == "denominator":
         refs["lse"][r, 0] = jnp.where(total == 0, -jnp.inf, refs["reference"][...] + jnp.log2(total))
         return
     gathered = refs["gathered"][...]
     gathered = gathered if real is None else jnp.where(real, gathered, 0.0)
-    if how.kind == "softmax":
+    if how.softmax.kind == "softmax":
         share = jnp.broadcast_to(1 / jnp.where(total == 0, 1.0, total)[:, None], (plan.heads, plan.H, plan.q_block))
         gathered = gathered * share.reshape(plan.width, plan.q_block)
         refs["lse"][r, 0] = jnp.where(total == 0, -jnp.inf, refs["reference"][...] + jnp.log2(total))

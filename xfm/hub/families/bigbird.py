@@ -39,9 +39,7 @@ def network(c: Settings) -> dict:
         types=bert.types(c),
         activation=activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
-        block=block if kind == "sparse" else None,
-        again=drawn,
-        dense=(5 + 2 * drawn) * block,
+        sight=dict(block=block, again=drawn, dense=(5 + 2 * drawn) * block) if kind == "sparse" else None,
     ) | {"heads": {}}
 
 

@@ -86,9 +86,10 @@ def at_last(c: Settings) -> dict:
 
 
 def whole_rows(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
-    """The batch of a tower that is read at the last place of its rows, padding or not.
+    """The batch of a tower that pools the last position of a row, even if it is padding.
 
-    Its authors give no mask. Where there is one, padding listens to the text, is not listened to, and is read.
+    The authors use no mask. With attention_mask, padding attends to the text, but the text does not attend to padding.
+    Raises XfmError for a row without tokens.
     """
     batch = counted(c, input_ids, None, token_type_ids, position_ids)
     if attention_mask is None:

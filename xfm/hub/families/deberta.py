@@ -27,20 +27,24 @@ def whole(c: Settings, version: int, decoder: int | None = None) -> dict:
         c.get(name)  # read by a head, or without effect
     c.only("pooler_hidden_size", width)
     return deberta.network(
-        version=version,
         layers=c["num_hidden_layers"],
         width=width,
         heads=c["num_attention_heads"],
-        head_width=c.get("attention_head_size") if version == 2 else None,
+        embed=dict(
+            vocab=c["vocab_size"],
+            factor=c.get("embedding_size"),
+            types=c.get("type_vocab_size", 0),
+            length=length if c.get("position_biased_input", True) else None,
+        ),
+        attention=dict(
+            relative(c, version),
+            maps="fused" if version == 1 else "apart",
+            width=c.get("attention_head_size") if version == 2 else None,
+        ),
         hidden=c["intermediate_size"],
-        vocab=c["vocab_size"],
-        factor=c.get("embedding_size"),
-        types=c.get("type_vocab_size", 0),
-        length=length if c.get("position_biased_input", True) else None,
         activation=activation(c),
         eps=c.get("layer_norm_eps", 1e-7),
         decoder=decoder,
-        **relative(c, version),
         **conv(c) if version == 2 else {},
     )
 

@@ -22,6 +22,7 @@ from xfm.hub.sentence.modules import Modules, read_modules, write_modules
 from xfm.hub.sentence.packing import ROW, Batch, lay, plan, ramp
 from xfm.hub.sentence.pooling import pooled
 from xfm.kernels.platform import platform
+from xfm.spec import named, nested
 from xfm.structures import build
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -31,8 +32,9 @@ CHUNK = 4096  # texts that are tokenised, sorted and packed together
 CHARACTERS = 8_000_000  # the most characters of a chunk, which has fewer texts if they are long
 CACHED = 1024  # the most tokens of a batch on a CPU; 4096 take 1.4 times as long with MiniLM
 AHEAD = 3  # batches that are dispatched before the first result is awaited
-# Kinds of parts for which a text has the same result in a packed row as in one of its own.
-PACKED = {"attention", "mlp", "glu"}
+# Kinds of parts for which a text has the same result in a packed row as in one of its own; and the slots to check.
+SLOTS_THAT_MIX = ("embed", "mixer", "ffn", "sight", "residual")
+PACKED = {("embed", "tokens"), ("mixer", "attention"), ("ffn", "mlp"), ("ffn", "glu"), ("residual", "plain")}
 
 
 @dataclasses.dataclass
@@ -69,7 +71,7 @@ class SentenceEncoder:
     @cached_property
     def width(self) -> int:
         """D of the vectors, before any truncation. Raises XfmError if the widths of the modules do not fit."""
-        width = self.checkpoint.spec["embed"]["width"] * len(self.modules.pooling.modes)
+        width = self.checkpoint.network.width * len(self.modules.pooling.modes)
         for step in self.modules.steps:
             takes, gives = step.widths or (width, width)
             if takes != width:
@@ -181,7 +183,7 @@ class SentenceEncoder:
         )
         if self.truncate_dim is not None:
             settings["truncate_dim"] = self.truncate_dim
-        width = self.checkpoint.spec["embed"]["width"]
+        width = self.checkpoint.network.width
         write_modules(Path(path).expanduser(), self.modules, width, settings, self.max_seq_length)
 
     def _prompt(self, name: str | None, prompt: str | None) -> str:
@@ -249,12 +251,9 @@ class SentenceEncoder:
 
     @cached_property
     def _layout(self) -> str:
-        spec = self.checkpoint.spec
-        parts = [one.get("part", one) for name in ("prologue", "pattern", "epilogue") for one in spec.get(name, ())]
-        plainly = [isinstance(part, Mapping) and part.get("sight") is None for part in parts]
-        kinds = {part["kind"] if whole else "several" for part, whole in zip(parts, plainly, strict=True)}
-        plain = spec["embed"]["kind"] == "tokens" and spec.get("residual", {}).get("kind", "plain") == "plain"
-        return "packed" if kinds <= PACKED and plain else "separate"
+        used = {(slot, one["kind"]) for one in nested(self.checkpoint.spec, but=("heads",)) for slot in SLOTS_THAT_MIX
+                if named(one["kind"], slot)}  # fmt: skip
+        return "packed" if used <= PACKED else "separate"
 
     @cached_property
     def _params(self):

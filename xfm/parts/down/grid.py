@@ -55,4 +55,4 @@ def coarser(ctx: Context, real: Array | None, grid: tuple[int, int]) -> Context:
     positions = None if segments is None else positions_within(segments)
     if positions is not None:
         positions = jnp.where(segments > 0, positions, 0)
-    return ctx.replace(grid=grid, segments=segments, positions=positions, at=None, shared={})
+    return ctx.replace(grid=grid, segments=segments, positions=positions, types=None, at=None, shared={})

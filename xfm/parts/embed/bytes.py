@@ -37,7 +37,7 @@ class Bytes(Embed):
     """One row per byte value and special id, plus the mean of one hashed row per n-gram length.
 
     vocab: 256 bytes and the special ids.  width: D.  ngrams: lengths n, none by default.  buckets: rows per length.
-    The byte table is given to later parts as ctx.shared["embedding"], for heads that are tied to it.
+    The byte table is given to later parts as ctx.embedding, for heads that are tied to it.
     """
 
     width: Count
@@ -64,4 +64,4 @@ class Bytes(Embed):
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         x = nn.Dropout(self.drop)(x, deterministic=not ctx.train)
-        return x, ctx.replace(shared={**ctx.shared, "embedding": byte.embedding})
+        return x, ctx.replace(embedding=byte.embedding)

@@ -32,6 +32,7 @@ class Questions(Embed):
     """
 
     whole_row: ClassVar[str | None] = "puts questions behind a whole row"
+    types: ClassVar[None] = None  # which layers compare, and no table has
 
     vocab: Count
     width: Count
@@ -43,7 +44,7 @@ class Questions(Embed):
         question = self.param("question", SMALL, (1, 1, self.width))
         x = ctx.clean(word(batch["tokens"]))
         given = {name: batch[name] for name in GIVEN if name in batch}
-        ctx = ctx.replace(shared={**ctx.shared, "embedding": word.embedding, **given})
+        ctx = ctx.replace(embedding=word.embedding, shared={**ctx.shared, **given})
         if "asked" in given:
             x, ctx = self._asked(x, question.astype(x.dtype), given["asked"], ctx)
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx

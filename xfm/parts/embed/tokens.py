@@ -24,7 +24,7 @@ class Tokens(Embed):
     vocab: V.  width: D.  types: number of token types, 0 for none, None where only layers read them.
     position: spec of the position slot.  norm, drop: after the sum, no norm if None.  factor: width of the tables
     where it is less than D, a linear map leading from it to D (Lan et al. 2020 (ALBERT), section 3.1).
-    The word table is given to later parts as ctx.shared["embedding"], for heads that are tied to it.
+    The word table is given to later parts as ctx.embedding, for heads that are tied to it.
     """
 
     vocab: Count
@@ -50,4 +50,4 @@ class Tokens(Embed):
         x = nn.Dropout(self.drop)(x, deterministic=not ctx.train)
         if self.factor is not None:
             x = Linear(self.width, name="up")(x)
-        return x, ctx.replace(shared={**ctx.shared, "embedding": word.embedding})
+        return x, ctx.replace(embedding=word.embedding)

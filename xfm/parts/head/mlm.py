@@ -47,9 +47,9 @@ class MLM(nn.Module):
             return self._fits(table, D)
         if self.width is not None:
             raise SpecError("head 'mlm' takes a width for its own table only; this one is tied to the embedding's")
-        if "embedding" not in ctx.shared:
+        if ctx.embedding is None:
             raise SpecError("head 'mlm' is tied to an embedding table, and this embedding has none; set table='own'")
-        table = ctx.shared["embedding"]
+        table = ctx.embedding
         if table.shape[0] != self.vocab:
             raise SpecError(f"head 'mlm' has vocab={self.vocab}, the table it is tied to {table.shape[0]} rows")
         return self._fits(table, D)

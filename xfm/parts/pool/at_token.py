@@ -21,8 +21,7 @@ class AtToken(nn.Module):
     token: CountOrZero | None = None
 
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
-        tokens = ctx.shared.get("tokens")
-        if tokens is None:
+        if ctx.tokens is None:
             raise SpecError("pool 'at_token' needs the ids of the tokens, and this batch has none")
-        index = place_of(tokens, ctx.real(x), self.token)
+        index = place_of(ctx.tokens, ctx.real(x), self.token)
         return jnp.take_along_axis(ctx.clean(x), index[:, None, None], axis=1)[:, 0]

@@ -12,10 +12,14 @@ class OfHead(nn.Module):
 
     head: str
 
+    @property
+    def reads(self) -> str:
+        """The head that has to run before."""
+        return self.head
+
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
-        made = ctx.shared.get("heads", {})
-        if self.head not in made:
+        if self.head not in ctx.heads:
             raise SpecError(
                 f"pool 'of_head' takes the output of head {self.head!r}, and there is none that runs before"
             )
-        return made[self.head]
+        return ctx.heads[self.head]

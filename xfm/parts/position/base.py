@@ -15,9 +15,15 @@ class Position(nn.Module):
     """Abstract. A part opens one door, at most."""
 
     @nn.nowrap
-    def most(self) -> int | None:
-        """How many positions there are, None for any number."""
+    def bounds(self) -> tuple[int, int] | None:
+        """The first position that there is and the one after the last, None for any number."""
         return None
+
+    @nn.nowrap
+    def most(self) -> int | None:
+        """How many tokens a row may have, None for any number."""
+        bounds = self.bounds()
+        return None if bounds is None else bounds[1]
 
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
         """In the embedding: x with its places marked."""
@@ -38,7 +44,7 @@ class Position(nn.Module):
         return None
 
     def share(self, ctx: Context) -> dict[str, Any]:
-        """In a stack: what all layers find in ctx.shared, where one position serves them all."""
+        """In a stack: what all layers find in ctx.relative, where one position serves them all."""
         raise SpecError(f"a {type(self).__name__} has nothing that layers could share; give it to each attention")
 
 

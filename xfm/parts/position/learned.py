@@ -20,9 +20,9 @@ class Learned(Position):
     first: CountOrZero = 0
 
     @nn.nowrap
-    def most(self) -> int:
-        """Rows of the table from `first` on."""
-        return self.length - self.first
+    def bounds(self) -> tuple[int, int]:
+        """Those of the table's rows, the one of position 0 being `first`."""
+        return -self.first, self.length - self.first
 
     @nn.compact
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:

@@ -20,7 +20,7 @@ from xfm.parts.position.sinusoidal import sinusoids
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Sines:
-    """What layers find in ctx.shared as "relative".  reach: distance beyond which all are alike, None for none."""
+    """What layers find in ctx.relative as "relative".  reach: distance beyond which all are alike, None for none."""
 
     reach: int | None
 

@@ -37,7 +37,7 @@ def row(distance: Int[np.ndarray, "n"], span: int, reach: int | None) -> Int[np.
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["table"], meta_fields=["reach"])
 @dataclasses.dataclass(frozen=True)
 class Distances:
-    """What layers find in ctx.shared as "relative": the table, and which row of it is of which distance."""
+    """What layers find in ctx.relative as "relative": the table, and which row of it is of which distance."""
 
     table: Float[Array, "rows D"]
     reach: int | None

@@ -12,10 +12,10 @@ class Shared(Position):
     """Opens the third door with the bias that the stack's `position` shares."""
 
     def bias(self, heads: int, ctx: Context) -> Bias:
-        if "bias" not in ctx.shared:
+        if "bias" not in ctx.relative:
             raise SpecError("position 'shared' takes its bias from the stack's own `position`, and this stack has none")
-        return ctx.shared["bias"]
+        return ctx.relative["bias"]
 
     def share(self, ctx: Context) -> dict[str, Any]:
         """What the stack's position gave to its layers, handed on."""
-        return ctx.shared
+        return ctx.relative

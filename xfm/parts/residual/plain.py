@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Rate
-from xfm.parts.residual.thinning import thinned
+from xfm.parts.residual.thinning import thinned, whole_row
 
 
 class Plain(nn.Module):
@@ -13,6 +13,11 @@ class Plain(nn.Module):
 
     drop: Rate = 0.0
     drop_path: Rate = 0.0
+
+    @property
+    def whole_row(self) -> str | None:
+        """See `xfm.structures.tokens`."""
+        return whole_row(self.drop_path)
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Number, Rate
-from xfm.parts.residual.thinning import thinned
+from xfm.parts.residual.thinning import thinned, whole_row
 
 
 class Scaled(nn.Module):
@@ -25,6 +25,11 @@ class Scaled(nn.Module):
     learn: Literal["none", "scalar", "channel"] = "none"
     drop: Rate = 0.0
     drop_path: Rate = 0.0
+
+    @property
+    def whole_row(self) -> str | None:
+        """See `xfm.structures.tokens`."""
+        return whole_row(self.drop_path)
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], y: Float[Array, "B T D"], ctx: Context):

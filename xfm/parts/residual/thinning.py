@@ -8,6 +8,11 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 
 
+def whole_row(drop_path: float) -> str | None:
+    """Why a part with this rate is not for rows that hold several texts, None where it is."""
+    return "drops whole rows by drop_path, which 0 turns off" if drop_path else None
+
+
 def thinned(
     module: nn.Module, y: Float[Array, "B T D"], ctx: Context, drop: float, drop_path: float
 ) -> Float[Array, "B T D"]:

@@ -83,7 +83,8 @@ class BlockSparse(Sight):
         bias = Again(~everyone, number == 0, jnp.full(N, np.log1p(self.again))) if self.again else attend.bias
         i = np.arange(-(-T // size))
         near = abs(i[:, None] - i[None, :]) <= 1
-        whole = Mask(pattern=Pattern(size, jnp.asarray(near)[None], number), everyone=everyone)
+        at = None if ctx.segments is None else number  # else blocks are those of the row, as every kernel counts them
+        whole = Mask(pattern=Pattern(size, jnp.asarray(near)[None], at), everyone=everyone)
         reach = 2 * size - 1  # of neighbouring blocks, in a text without gaps
         few = dataclasses.replace(whole, before=reach, after=reach, most=min(2 * size, T))
 

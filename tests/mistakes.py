@@ -1,0 +1,303 @@
+"""Mistakes that the fast tests must catch, for tests/planted.py to plant one at a time.
+
+Each is one replacement of text that stands once in its file, and the tests that are to fail by it.
+"""
+
+from typing import NamedTuple
+
+
+class Mistake(NamedTuple):
+    """What is wrong, in which file, the text and what stands in its place, and pytest's arguments."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+OWED, STARTS, DROPS = (f"tests/parts/test_{name}.py" for name in ("owed", "starts", "drops"))
+OPTIMISER, STEP = "tests/train/test_optimiser.py", "tests/train/test_step.py"
+EMBED, RESIDUAL, POSITION, MIXER = (f"xfm/parts/{slot}" for slot in ("embed", "residual", "position", "mixer"))
+
+MISTAKES = (
+    # --- parts
+    Mistake(
+        "an embedding adds its positions after its norm instead of before it",
+        f"{EMBED}/tokens.py",
+        """        x = build(POSITIONS, self.position, name="position").add(x, ctx)
+        if self.types:
+            types = batch.get("types", jnp.zeros_like(batch["tokens"]))
+            x += nn.Embed(self.types, E, dtype=ctx.dtype, embedding_init=SMALL, name="type")(types)
+        x = ctx.clean(x)
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+""",
+        """        if self.types:
+            types = batch.get("types", jnp.zeros_like(batch["tokens"]))
+            x += nn.Embed(self.types, E, dtype=ctx.dtype, embedding_init=SMALL, name="type")(types)
+        x = ctx.clean(x)
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        x = build(POSITIONS, self.position, name="position").add(x, ctx)
+""",
+        f"{OWED} -k formula and embed",
+    ),
+    Mistake(
+        "an embedding stays float32",
+        f"{EMBED}/tokens.py",
+        "word = nn.Embed(self.vocab, E, dtype=ctx.dtype",
+        "word = nn.Embed(self.vocab, E, dtype=jnp.float32",
+        f"{OWED} -k dtype and embed",
+    ),
+    Mistake(
+        "a residual adds gate · x instead of gate · y",
+        f"{RESIDUAL}/scaled.py",
+        "gate * thinned(self, y, ctx",
+        "gate * thinned(self, x, ctx",
+        f"{OWED} -k formula and residual",
+    ),
+    Mistake(
+        "dropout of attention weights has a constant key",
+        f"{MIXER}/attention.py",
+        'Dropout.of(self.drop, self.make_rng("dropout"))',
+        "Dropout.of(self.drop, jax.random.key(0))",
+        f"{DROPS} -k attention",
+    ),
+    Mistake(
+        "the dropout of an MLP is never applied",
+        "xfm/parts/ffn/mlp.py",
+        "deterministic=not ctx.train",
+        "deterministic=True",
+        f"{DROPS} -k mlp",
+    ),
+    Mistake(
+        "stochastic depth does not make up for the rows that it drops",
+        f"{RESIDUAL}/thinning.py",
+        "jnp.where(kept, y / stay, 0.0)",
+        "jnp.where(kept, y, 0.0)",
+        f"{DROPS} -k residual",
+    ),
+    Mistake(
+        "an embedding starts ten times too wide",
+        f"{EMBED}/tokens.py",
+        "SMALL = nn.initializers.normal(0.02)",
+        "SMALL = nn.initializers.normal(0.2)",
+        f"{STARTS} -k embed",
+    ),
+    Mistake(
+        "the fan-in of o counts the heads and not their width",
+        "xfm/parts/linear.py",
+        "ins, outs = tuple(range(self.axes)), tuple(range(self.axes, len(shape)))",
+        "ins, outs = (0,), tuple(range(1, len(shape)))",
+        f"{STARTS} -k mixer-attention",
+    ),
+    Mistake(
+        "the mean of a row that is all padding is NaN",
+        "xfm/parts/pool/mean.py",
+        "jnp.maximum(real.sum(axis=1), 1)",
+        "real.sum(axis=1)",
+        f"{OWED} -k mean",
+    ),
+    Mistake(
+        "the last token of a row is that of the row's end, padding or not",
+        "xfm/parts/pool/last.py",
+        "jnp.where(ctx.real(x), jnp.arange(T), 0)",
+        "jnp.broadcast_to(jnp.arange(T), x.shape[:2])",
+        f"{OWED} -k pool-last",
+    ),
+    Mistake(
+        "the gate of a gated part and what it gates change places",
+        "xfm/parts/ffn/glu.py",
+        'activation(self.activation)(gate) * Linear(self.hidden, self.bias, name="up")(x)',
+        'gate * activation(self.activation)(Linear(self.hidden, self.bias, name="up")(x))',
+        f"{OWED} -k formula and glu",
+    ),
+    Mistake(
+        "an MLM head has its norm before the activation's map",
+        "xfm/parts/head/mlm.py",
+        """        if self.activation is not None:
+            x = activation(self.activation)(Linear(table.shape[1], name="dense")(x))
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+""",
+        """        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        if self.activation is not None:
+            x = activation(self.activation)(Linear(table.shape[1], name="dense")(x))
+""",
+        f"{OWED} -k formula and mlm",
+    ),
+    # --- positions and masks
+    Mistake(
+        "the wavelengths of rotary positions are off by one pair",
+        f"{POSITION}/rope.py",
+        "np.arange(0, width, 2) / width",
+        "np.arange(2, width + 2, 2) / width",
+        f"{OWED} -k rope",
+    ),
+    Mistake(
+        "rotary positions turn q and k in opposite directions",
+        f"{POSITION}/rope.py",
+        "return rotate(q, turn, self.pairs), rotate(k, turn, self.pairs)",
+        "return rotate(q, turn, self.pairs), rotate(k, -turn, self.pairs)",
+        f"{OWED} -k rope",
+    ),
+    Mistake(
+        "the slopes of ALiBi begin one step too steep",
+        f"{POSITION}/alibi.py",
+        "2 ** (-8 * i / n)",
+        "2 ** (-8 * (i - 1) / n)",
+        f"{OWED} -k alibi",
+    ),
+    Mistake(
+        "positions go on from one text of a row to the next",
+        "xfm/context.py",
+        "first = jnp.diff(segments, axis=1, prepend=segments[:, :1] - 1) != 0",
+        "first = jnp.diff(segments > 0, axis=1, prepend=segments[:, :1] < 0)",
+        "tests/parts/test_mixers.py -k packed and attention",
+    ),
+    Mistake(
+        "a window reaches one token too far",
+        f"{MIXER}/attention.py",
+        "Mask.window(self.window // 2, self.window // 2)",
+        "Mask.window(self.window // 2, self.window // 2 + 1)",
+        f"{OWED} -k formula and mixer-attention-2",
+    ),
+    Mistake(
+        "a causal mask shows the next token",
+        "kernels/attention/mask.py",
+        "near.append(ahead <= 0 if prefix is None",
+        "near.append(ahead <= 1 if prefix is None",
+        "tests/parts/test_mixers.py -k causal_means and attention-0",
+    ),
+    # --- networks
+    Mistake(
+        "all loops of a layer drop the same units",
+        "xfm/structures/period.py",
+        'split_rngs={"params": False, "dropout": True}',
+        'split_rngs={"params": False, "dropout": False}',
+        "tests/structures/test_drops.py -k residuals",
+    ),
+    Mistake(
+        "all layers start alike",
+        "xfm/structures/period.py",
+        'split_rngs={"params": True, "dropout": True}',
+        'split_rngs={"params": False, "dropout": True}',
+        "tests/structures/test_drops.py -k apart",
+    ),
+    Mistake(
+        "the norm of a sublayer's output stands after the residual connection",
+        "xfm/structures/sublayer.py",
+        'build(RESIDUALS, self.residual, name="skip")(x, norm("residual", y), ctx)',
+        'norm("residual", build(RESIDUALS, self.residual, name="skip")(x, y, ctx))',
+        "tests/structures/test_stack.py -k norms",
+    ),
+    # --- optimiser and step
+    Mistake(
+        "a freeze regex that matches nothing is no error",
+        "xfm/train/optimiser.py",
+        '    require_matches("freeze", freeze, paths)\n',
+        "",
+        f"{OPTIMISER} -k unmatched",
+    ),
+    Mistake(
+        "the cooldown of rsqrt ends a step early",
+        "xfm/train/schedules.py",
+        "left = jnp.clip((length - step) / self.cooldown",
+        "left = jnp.clip((length - 1 - step) / self.cooldown",
+        f"{OPTIMISER} -k schedule",
+    ),
+    Mistake(
+        "the warm-up is a step too long",
+        "xfm/train/schedules.py",
+        "rule.after_warmup()], [rule.warmup]",
+        "rule.after_warmup()], [rule.warmup + 1]",
+        f"{OPTIMISER} -k schedule",
+    ),
+    Mistake(
+        "the default decay no longer reaches the tables of heads",
+        "xfm/train/optimiser.py",
+        r"(^|/)(kernel|embedding)$|(^|/)head[^/]*/table$",
+        r"(^|/)(kernel|embedding)$",
+        f"{OPTIMISER} -k decay",
+    ),
+    Mistake(
+        "the default decay comes before the config's own rules",
+        "xfm/train/optimiser.py",
+        "(*decay, *DECAY)",
+        "(*DECAY, *decay)",
+        f"{OPTIMISER} -k decay",
+    ),
+    Mistake(
+        "the decay of AdamW goes through the moments",
+        "xfm/train/optimiser.py",
+        "return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps), decay)",
+        "return optax.chain(decay, optax.scale_by_adam(self.b1, self.b2, self.eps))",
+        f"{OPTIMISER} -k equals_optax",
+    ),
+    Mistake(
+        "all accumulated parts have one dropout key",
+        "xfm/train/step.py",
+        "rows, jax.random.fold_in(rng, index), state.step",
+        "rows, rng, state.step",
+        f"{STEP} -k draws",
+    ),
+    Mistake(
+        "the gradient of accumulated parts is the mean of their means",
+        "xfm/train/step.py",
+        "total({name: (metrics[name][0], counts[name]) for name in terms}, terms)",
+        "total({name: metrics[name] for name in terms}, terms) / accumulate",
+        f"{STEP} -k weighs",
+    ),
+    Mistake(
+        "the moving average moves by the share that it should keep",
+        "xfm/train/step.py",
+        "ema * a + (1 - ema) * p",
+        "(1 - ema) * a + ema * p",
+        f"{STEP} -k average",
+    ),
+    # --- objectives and data
+    Mistake(
+        "a causal model is asked for the first token of the next text",
+        "xfm/objectives/causal_lm.py",
+        "weights *= (following > 0) & (here == following)",
+        "weights *= following > 0",
+        "tests/objectives/test_others.py -k causal",
+    ),
+    Mistake(
+        "a masked model reads the tokens that it predicts",
+        "xfm/objectives/masked_lm.py",
+        "seen = jnp.where(weights > 0, replaced(labels, self.split, self.vocabulary, what), labels)",
+        "seen = labels",
+        "tests/objectives/test_masked_lm.py -k surprise or reads",
+    ),
+    Mistake(
+        "a generator's right guesses count as replaced",
+        "xfm/objectives/replaced_token.py",
+        "swapped, judged = filled != tokens,",
+        "swapped, judged = written(jnp.zeros_like(tokens), at, (weights > 0).astype(tokens.dtype)) > 0,",
+        "tests/objectives/test_replaced_token.py -k losses",
+    ),
+    Mistake(
+        "masked tokens that should become random ones stay as they are",
+        "xfm/objectives/corruption.py",
+        "jnp.where(u < masked + random, other, tokens)",
+        "jnp.where(u < random, other, tokens)",
+        "tests/objectives/test_masked_lm.py -k seen_in_place",
+    ),
+    Mistake(
+        "packed documents keep their positions of the row",
+        "xfm/data/packing.py",
+        'out["positions"][whole] = within',
+        'out["positions"][whole] = whole % length',
+        "tests/data/test_packing.py -k documents",
+    ),
+    Mistake(
+        "two documents of a row share a segment",
+        "xfm/data/packing.py",
+        'out["segments"][whole] = np.repeat(segment, sizes + ends)',
+        'out["segments"][whole] = 1',
+        "tests/data/test_packing.py -k documents",
+    ),
+)
