@@ -49,7 +49,7 @@ def test_mistakes(refused, tmp_path):
 
 
 def test_a_run(run, refused, trained, tmp_path):
-    assert "a run is converted as it is" in refused("convert", trained, tmp_path / "out", "--head", "masked_lm")
+    assert "a run is converted as a whole" in refused("convert", trained, tmp_path / "out", "--head", "masked_lm")
     before = {path: path.stat().st_mtime_ns for path in (trained, *trained.rglob("*"))}
     code, out, err = run("convert", trained, "--dry-run")
     assert before == {path: path.stat().st_mtime_ns for path in (trained, *trained.rglob("*"))}  # it may be read-only
@@ -75,7 +75,7 @@ def test_a_run(run, refused, trained, tmp_path):
     (trained / "tokenizer.json").write_text(damaged)
     assert "tokenizer.json is damaged" in refused("convert", trained, tmp_path / "again")
     (trained / "tokenizer.json").unlink()
-    assert "lost its tokenizer.json" in refused("convert", trained, tmp_path / "again")
+    assert "no tokenizer.json" in refused("convert", trained, tmp_path / "again")
     ids = tokenizer.encode("the quick fox").ids
     assert ids[0] == config["cls_token_id"] and ids[-1] == config["sep_token_id"] and len(ids) > 4
     assert np.isfinite(np.asarray(m([ids])["masked_lm"])).all()

@@ -18,16 +18,20 @@ from tests.objectives import test_rows
 from tests.parts import examples, formulas, test_owed, test_starts
 from tests.parts.formulas import FORMULAS
 from tests.parts.starts import STARTS
+from tests.structures import examples as networks
+from tests.structures import test_layers, test_structures
 from xfm.catalogue import find
 from xfm.cli import main
 from xfm.evaluators import EVALUATORS
 from xfm.objectives import OBJECTIVES
 from xfm.parts.norm import NORMS
 from xfm.sharding import RULES, rule_of
+from xfm.structures import STRUCTURES
 from xfm.train.logs import read_metrics
 
 PAGE = "CONTRIBUTING.md"
 PART, CONFIG = "xfm/parts/norm/dyt.py", "configs/vision/dyt.py"
+STRUCTURE = "xfm/structures/averaging.py"
 OBJECTIVE, EVALUATOR = "xfm/objectives/sentence_order.py", "xfm/evaluators/calibration.py"
 
 
@@ -56,7 +60,7 @@ def config(part, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("file", [PART, CONFIG, OBJECTIVE, EVALUATOR])
+@pytest.mark.parametrize("file", [PART, CONFIG, STRUCTURE, OBJECTIVE, EVALUATOR])
 @pytest.mark.parametrize("command", [("check",), ("format", "--check")], ids=lambda c: c[0])
 def test_the_style_is_kept(file, command):
     words = [sys.executable, "-m", "ruff", *command, "--stdin-filename", file, "-"]
@@ -146,6 +150,22 @@ def made(file, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(block(PAGE, f"file: {file}"), module.__dict__)
     return vars(module)
+
+
+def test_the_suite_accepts_the_structure(monkeypatch):
+    kind = "averaging"
+    names = made(STRUCTURE, monkeypatch)
+    monkeypatch.setitem(STRUCTURES, kind, names["Averaging"])
+    with pytest.raises(AssertionError, match="structure 'averaging' has no example"):
+        test_structures.network(kind)
+    monkeypatch.setitem(networks.NETWORKS, *entry("line: NETWORKS of structures", vars(networks)))
+    test_layers.test_layers_are_where_the_parameters_are(kind)
+    test_structures.test_every_parameter_has_a_gradient_which_recomputation_keeps(kind)
+    test_structures.test_parts_compute_in_the_dtype_that_is_asked_for(kind)
+    test_structures.test_without_training_the_answer_is_the_same_whatever_drops(kind)
+    model = xfm.build(dict(kind=kind, embed=networks.EMBED, pattern=[networks.MLP]))
+    with pytest.raises(xfm.XfmError, match="row 0 holds several texts"):
+        model.init(jax.random.key(0), {"tokens": np.ones((1, 4), int), "segments": np.array([[1, 1, 2, 2]])})
 
 
 def test_the_suite_accepts_the_objective(monkeypatch):

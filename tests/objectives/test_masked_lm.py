@@ -119,6 +119,27 @@ def test_loss_is_the_mean_surprise_of_what_was_hidden():
     assert loss == again != loss_of(one, params, extra, batch, jax.random.key(3))[0]
 
 
+def test_the_network_reads_masks_where_it_predicts_and_the_text_elsewhere():
+    read = {}
+
+    class Recording(MaskedLM):
+        def forward(self, name, params, batch, rng=None, train=False, **inputs):
+            read.update(batch)
+            return {"mlm": jnp.zeros((*batch["at"].shape, V))}, {}
+
+    @jax.jit
+    def reading(key):
+        one = Recording(model=None, vocabulary=VOCABULARY, split=(1.0, 0.0, 0.0))
+        one.loss({}, {}, {"tokens": tokens()}, key)
+        return read["tokens"], read["at"]
+
+    seen, at = map(np.asarray, reading(jax.random.key(2)))
+    chosen = np.zeros((B, T), bool)
+    np.put_along_axis(chosen, at, True, axis=1)
+    assert chosen.sum() == B * 10
+    np.testing.assert_array_equal(seen, np.where(chosen, VOCABULARY.mask, tokens()))
+
+
 def test_padding_is_never_guessed():
     one = objective()
     segments = jnp.broadcast_to((jnp.arange(T) < 20).astype(jnp.int32), (B, T))
