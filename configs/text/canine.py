@@ -21,16 +21,19 @@ ORACLE = "transformers CanineModel and its heads with copied weights (goldens); 
 MARGIN = 1.0  # nats
 VARIANTS = ("tiny", "base")
 PARAMETERS = {"base": 183_073_794}  # 132,082,944 as counted in the transformers model, plus the heads mlm and nsp
+EMBED = dict(vocab=0x110000, types=16, hashes=8, buckets=16384)
+COARSE = dict(rate=4, width=4, cut="text")
 
 
 def network(
-    layers, width, heads, hidden=None, length=16384, types=16, hashes=8, buckets=16384, rate=4, taps=4, block=128,
-    activation="gelu", eps=1e-12, drop=0.0, cut="text", vocab=0x110000, predicted=0x10000,
+    layers, width, heads, hidden=None, length=16384, embed=EMBED, coarse=COARSE, block=128, activation="gelu",
+    eps=1e-12, drop=0.0, predicted=0x10000,
 ):  # fmt: skip
     """The spec of the encoder with its heads.
 
-    length: rows of the table of positions.  taps: width of the convolution that upsamples.  cut: as in Hourglass.
-    vocab: the number of ids that can be read.  predicted: the number of ids, from 0, that can be predicted.
+    length: rows of the table of positions.  embed: fields of the embedding `hashed`.  coarse: rate, width (of the
+    convolution that upsamples) and cut of the structure `hourglass`.
+    predicted: the number of ids, from 0, that can be predicted.
     """
     norm = dict(kind="layernorm", eps=eps)
     mlp = dict(kind="mlp", hidden=hidden or 4 * width, activation=activation)
@@ -38,27 +41,25 @@ def network(
     return dict(
         kind="hourglass",
         embed=dict(
-            kind="hashed", vocab=vocab, width=width, hashes=hashes, buckets=buckets, types=types, norm=norm, drop=drop,
+            EMBED | embed, kind="hashed", width=width, norm=norm, drop=drop,
             position=dict(kind="learned", length=length),
         ),
         before=[dict(part=dict(attention, sight=dict(kind="block_local", block=block)), label="block_local"), mlp],
-        rate=rate,
         pattern=[attention, mlp],
         repeats=layers,
-        width=taps,
         after=[attention, mlp],
         activation=activation,
         norm=norm,
         drop=drop,
         norms={"out": norm},
         residual=dict(kind="plain", drop=drop),
-        cut=cut,
         heads=dict(
             mlm=dict(kind="mlm", vocab=predicted, table="own", activation=activation, norm=norm),
             pooled=dict(kind="vector", pool=dict(kind="dense")),
             nsp=dict(kind="classification", classes=2, pool=dict(kind="of_head", head="pooled")),
         ),
         coarse=["pooled"],
+        **COARSE | coarse,
     )  # fmt: skip
 
 
@@ -79,8 +80,8 @@ def get_config(arg="base"):
 
 def tiny(c):
     c.model = network(
-        layers=2, width=128, heads=4, hidden=256, length=512, types=1, hashes=4, buckets=512, block=32, vocab=261,
-        predicted=261,
+        layers=2, width=128, heads=4, hidden=256, length=512, embed=dict(types=1, hashes=4, buckets=512, vocab=261),
+        block=32, predicted=261,
     )  # fmt: skip
     del c.model.heads["pooled"], c.model.heads["nsp"]
     c.init[0][1].update(std=0.08)

@@ -25,23 +25,29 @@ SIZES = {
 VARIANTS = ("tiny", *SIZES)
 # Counted in the transformers model, with ELECTRA's detection head; ELECTRA's small is also printed as 14M (13.5M).
 PARAMETERS = {"small": 13_209_817, "medium_small": 17_624_113, "base": 106_271_881}
+OWN = dict(groups=1, conv=9, ratio=2)
 
 
-def network(layers, width, heads, vocab, factor, groups=1, conv=9, ratio=2, length=512, hidden=None, types=2,
-            activation="gelu", eps=1e-12, drop=0.0):  # fmt: skip
-    """The spec of an encoder with ELECTRA's two heads.  heads: before division by `ratio`, γ of section 4.3."""
+def network(layers, width, heads, vocab, factor, own=OWN, length=512, hidden=None, types=2, activation="gelu",
+            eps=1e-12, drop=0.0):  # fmt: skip
+    """The spec of an encoder with ELECTRA's two heads.  heads: before division by the ratio.
+
+    own: groups of the feed-forward layers, width of the convolution, and the ratio of heads, γ of section 4.3.
+    """
+    own = OWN | own
     model = electra.network(layers, width, heads, vocab, length, factor, hidden, types, activation, eps, drop)
     ffn = model["pattern"][1]
-    if groups > 1:
-        ffn = dict(ffn, kind="grouped_mlp", groups=groups)
-    mixer = dict(kind="mixed_attention", heads=max(heads // ratio, 1), conv=conv, drop=drop)
+    if own["groups"] > 1:
+        ffn = dict(ffn, kind="grouped_mlp", groups=own["groups"])
+    mixer = dict(kind="mixed_attention", heads=max(heads // own["ratio"], 1), conv=own["conv"], drop=drop)
     return model | {"pattern": [mixer, ffn]}
 
 
 def pair(layers, width, heads, factor, groups, small_width, small_heads, **shared):
     """The specs of the discriminator and its generator, each with its own head."""
-    large = network(layers, width, heads, factor=factor, groups=groups, **shared)
-    small = network(layers, small_width, small_heads, factor=factor, groups=groups, **shared)
+    shared = dict(shared, factor=factor, own=dict(groups=groups))
+    large = network(layers, width, heads, **shared)
+    small = network(layers, small_width, small_heads, **shared)
     del large["heads"]["mlm"], small["heads"]["replaced"]
     return large, small
 
@@ -58,7 +64,7 @@ def get_config(arg="base"):
 
 
 def tiny(c):
-    c.model = network(2, 96, 6, vocab=2048, factor=96, groups=2, length=64)
+    c.model = network(2, 96, 6, vocab=2048, factor=96, own=dict(groups=2), length=64)
     del c.model.heads["replaced"]
     c.data.tokenizer.size = 2048
     c.steps, c.schedule = 250, dict(kind="linear", peak=6e-3, warmup=30)

@@ -37,22 +37,25 @@ PARAMETERS = {
     "small_base": 116_203_778, "medium_base": 116_203_778, "intermediate_base": 162_288_386,
     "large_base": 359_881_730, "xlarge_base": 441_775_106,
 }  # fmt: skip
+POOLING = dict(pool="mean", first="apart", end="cut", keys="before")
 
 
 def network(
-    blocks, loops, width, heads, vocab, head_width=None, hidden=None, decoder=2, pool="mean", first="apart", end="cut",
-    keys="before", activation="gelu_tanh", eps=1e-9, drop=0.0,
+    blocks, loops, width, heads, vocab, head_width=None, hidden=None, decoder=2, pooling=POOLING,
+    activation="gelu_tanh", eps=1e-9, drop=0.0,
 ):  # fmt: skip
     """The spec of the post-norm encoder, with a decoder unless that is None; the embedding has no positions.
 
-    first, end: as in the structure `funnel`.
-    keys: whether the keys of a block's first layer are the tokens "before" pooling, or "after".
+    pooling: pool, first and end of the structure `funnel`, and keys: whether the keys of a block's first layer are the
+    tokens "before" pooling, or "after".
     """
+    pooling = POOLING | pooling
+    keys = pooling.pop("keys")
     norm = dict(kind="layernorm", eps=eps)
     mixer = dict(
         kind="pooled_relative", heads=heads, width=None if head_width == width / heads else head_width,
         reads="before" if keys == "before" else None,
-        cls="free" if first == "apart" else "counted", drop=drop,
+        cls="free" if pooling["first"] == "apart" else "counted", drop=drop,
     )  # fmt: skip
     return dict(
         kind="funnel",
@@ -61,9 +64,7 @@ def network(
         blocks=tuple(blocks),
         loops=tuple(loops),
         decoder=decoder,
-        pool=pool,
-        first=first,
-        end=end,
+        **pooling,
         norms={"out": norm},
         residual=dict(kind="plain", drop=drop),
         heads=dict(mlm=dict(kind="mlm", vocab=vocab)) if decoder is not None else dict(label=classifier(2)),

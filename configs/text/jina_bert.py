@@ -34,7 +34,7 @@ def get_config(arg="base"):
     c = bert.get_config("tiny" if arg == "tiny" else "base")
     c.objective.update(rate=0.3, pairs="none")
     if arg == "tiny":
-        c.model = network(layers=2, width=128, heads=4, vocab=4096, hidden=256)
+        c.model = network(layers=2, width=128, heads=4, vocab=1024, hidden=256)
         c.steps = 450
         c.schedule.update(warmup=45)
         return c

@@ -23,7 +23,7 @@ PARAMETERS |= {f"{size}_h128": count for size, count in PARAMETERS.items()}
 def get_config(arg="base"):
     c = bert.get_config(arg)
     tiny = arg == "tiny"
-    vocab = 4096 if tiny else 30528  # 30522, rounded up to a multiple of 64
+    vocab = 1024 if tiny else 30528  # 30522, rounded up to a multiple of 64
     width, heads = c.model.embed.width, c.model.pattern[0]["heads"]
     drop = 0.0 if tiny else 0.1
 

@@ -19,17 +19,19 @@ MARGIN = 0.8  # nats
 VARIANTS = ("tiny", "base", "base_4096")
 # Counted in the transformers model; for the longer network, with the table of positions for its length.
 PARAMETERS = {"base": 109_122_240, "base_4096": 111_876_288}
+MIXER = dict(landmarks=64, conv=65, start="matrix", texts=None)
 
 
-def network(layers, width, heads, vocab, length, landmarks=64, conv=65, hidden=None, types=2, activation="gelu_tanh",
-            eps=1e-5, drop=0.0, start="matrix", texts=None):  # fmt: skip
+def network(layers, width, heads, vocab, length, mixer=MIXER, hidden=None, types=2, activation="gelu_tanh", eps=1e-5,
+            drop=0.0):  # fmt: skip
     """The spec of the encoder with its head, in BERT's layout.
 
     length: of a text. The table of positions has two unused rows before that of position 0.
+    mixer: the fields of `nystrom` beside its heads.
     """
     model = bert.network(layers, width, heads, vocab, length + 2, hidden, types, activation, eps, drop)
     model["embed"]["position"]["first"] = 2
-    mixer = dict(kind="nystrom", heads=heads, landmarks=landmarks, conv=conv, texts=texts, start=start)
+    mixer = dict(MIXER | mixer, kind="nystrom", heads=heads)
     return model | {"pattern": [mixer, model["pattern"][1]], "heads": {"mlm": model["heads"]["mlm"]}}
 
 
@@ -37,7 +39,7 @@ def get_config(arg="base"):
     c = bert.get_config("tiny" if arg == "tiny" else "base")
     c.objective.pairs = "none"
     if arg == "tiny":
-        c.model = network(2, 128, 4, vocab=2048, length=64, landmarks=16, conv=9)
+        c.model = network(2, 128, 4, vocab=2048, length=64, mixer=dict(landmarks=16, conv=9))
         c.data.tokenizer.size = 2048
         c.init.append((r"conv$", dict(kind="normal", std=0.3)))  # about 1 / sqrt(9)
         c.steps, c.schedule = 300, dict(kind="linear", peak=4e-3, warmup=30)

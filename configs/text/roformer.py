@@ -37,7 +37,7 @@ def get_config(arg="base"):
     c = bert.get_config("tiny" if arg == "tiny" else "base")
     c.objective.pairs = "none"
     if arg == "tiny":
-        c.model = network(layers=2, width=128, heads=4, vocab=4096)
+        c.model = network(layers=2, width=128, heads=4, vocab=1024)
         c.steps = 450
         c.schedule.update(warmup=45)
         return c

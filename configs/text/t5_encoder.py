@@ -41,18 +41,20 @@ PARAMETERS = {
     "mt5_xl": 1_669_958_656, "mt5_xxl": 5_655_173_120, "byt5_small": 217_657_472, "byt5_base": 414_703_488,
     "byt5_large": 864_204_800, "byt5_xl": 2_614_091_264, "byt5_xxl": 8_990_317_632,
 }  # fmt: skip
+DISTANCES = dict(buckets=32, reach=128)
 
 
 def network(
     layers, width, heads, hidden, head_width, vocab, ffn, activation,
-    buckets=32, reach=128, table="one", eps=1e-6, drop=0.0,
+    distances=DISTANCES, table="one", eps=1e-6, drop=0.0,
 ):  # fmt: skip
     """The spec of the encoder with a head tied to its embedding.
 
-    ffn: "mlp" or "glu".  table: "one" table of distances for all layers, or one for "each".
+    ffn: "mlp" or "glu".  distances: buckets and reach of a table of distances.  table: "one" of them for all layers, or
+    one for "each".
     """
     norm = dict(kind="rmsnorm", eps=eps)
-    distances = dict(kind="relative_buckets", buckets=buckets, reach=reach)
+    distances = dict(distances, kind="relative_buckets")
     position = {"one": dict(kind="shared"), "each": distances}[table]
     return dict(
         kind="stack",
@@ -109,7 +111,9 @@ def init(width, inner, hidden, head_width):
 
 
 def tiny(c):
-    c.model = network(2, 128, 4, 256, 32, vocab=2048, ffn="glu", activation="gelu_tanh", reach=64)
+    c.model = network(
+        2, 128, 4, 256, 32, vocab=2048, ffn="glu", activation="gelu_tanh", distances=dict(buckets=32, reach=64)
+    )
     # From the start each head prefers other distances, which saves most of the steps.
     c.init = [(r"position/table$", dict(kind="normal", std=1.0)), *init(128, 128, 256, 32)]
     c.objective.units, c.objective.rate = dict(kind="token"), 0.3

@@ -103,7 +103,7 @@ def test_broken_files(tmp_path, text, words):
         ("model.pattern.0={'kind':'attention','heads':4,'hads':1}", ("'hads'", "'heads'")),
         ("model.norms.inn={'kind':'layernorm'}", ("'inn'", "in, residual, out")),
         ("model.embed.width=102", ("102", "4 heads")),
-        ("model.heads.mlm.vocab=100", ("100", "4096")),
+        ("model.heads.mlm.vocab=100", ("100", "1024")),
         ("model.remat=ful", ("'ful'", "did you mean 'full'", "dots")),
         ("model.pattern.0.implementation=best", ("'best'", "naive, xla")),
         ("model.repeats=0", ("config.model.repeats", "at least 1", "not '0'")),

@@ -23,12 +23,12 @@ def test_the_functional_example_runs():
     names = {}
     exec(block("README.md", "example: functional"), names)
     depth, (B, T) = names["config"].model.repeats, names["batch"]["tokens"].shape
-    assert names["out"]["hidden"].shape == (B, T, 128) and names["out"]["mlm"].shape == (B, T, 4096)
+    assert names["out"]["hidden"].shape == (B, T, 128) and names["out"]["mlm"].shape == (B, T, 1024)
     assert {path: a.shape for path, a in names["seen"].items()} == {
         "layers/attention_0/part": (depth, B, T, 128),
         "layers/mlp_1/part": (depth, B, T, 128),
     }
-    assert abs(float(names["loss"]) - jnp.log(4096)) < 1  # a fresh network knows nothing
+    assert abs(float(names["loss"]) - jnp.log(1024)) < 1  # a fresh network knows nothing
     assert int(names["state"].step) == 1 and float(names["metrics"]["skipped"][0]) == 0
     moved = jax.tree.map(lambda a: bool(jnp.isfinite(a).all()), names["state"].params)
     assert all(jax.tree.leaves(moved))

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from xfm.evaluators.text import word_rows
+from xfm.evaluators.text import common_words, long_word, one_of, ranks, word_rows
 from xfm.vocabulary import Vocabulary
 
 TEXT = ["def", " ", "open", "(", "path", ")", ":"]
@@ -36,10 +36,26 @@ def data(words):
     ],
 )
 def test_examples_show_a_word_of_the_second_half(words, word):
-    found = list(word_rows(data(words), 3))
+    found = list(word_rows(data(words), 3, long_word(data(words))))
     assert len(found) == 3
     assert [words[place] for _, place in found] == [word] * 3
 
 
 def test_no_word_no_example():
-    assert not list(word_rows(data(["", "(", ")", " ", ":"]), 3))
+    marks = data(["", "(", ")", " ", ":"])
+    assert not list(word_rows(marks, 3, long_word(marks)))
+
+
+def test_common_words_are_those_of_the_training_rows():
+    some = data(["", "for", "def", "self", "in", "("])
+    some.train = [{"tokens": np.array([3, 3, 3, 2, 2, 4, 4, 4, 4, 5, 5, 5, 5, 5, 0, 0, 0, 0, 0, 0])}]
+    assert common_words(some, 8) == [3, 2], "words of three letters that occur, the commonest first"
+    assert common_words(some, 1) == [3]
+    found = list(word_rows(some, 2, one_of([3])))
+    assert [position for _, position in found] == [3, 3]
+    assert not list(word_rows(some, 2, one_of([1]))), "the first half of a row is left to the context"
+
+
+def test_the_rank_of_the_likeliest_is_one():
+    likely = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
+    assert ranks(likely, np.array([1, 1])).tolist() == [1, 3]

@@ -17,7 +17,7 @@ EXAMPLES = {
             dict(vocab=11, width=16, factor=8, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal")),
         ],
         "projected": [
-            dict(vocab=11, width=16, factor=8, types=2, norm=dict(kind="layernorm")),
+            dict(vocab=11, width=16, factor=8, types=2, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal")),
             dict(vocab=11, width=16, factor=8, norm=dict(kind="rmsnorm"), places=dict(kind="learned", length=32)),
         ],
         "questions": [dict(vocab=11, width=16)],
@@ -40,16 +40,16 @@ EXAMPLES = {
     "position": {
         "none": [dict()],
         "learned": [dict(length=32), dict(length=34, first=2)],
-        "sinusoidal": [dict()],
-        "sinusoidal_2d": [dict()],
+        "sinusoidal": [dict(base=100.0)],
+        "sinusoidal_2d": [dict(base=100.0)],
         "rope": [dict(), dict(theta=100.0, share=0.5), dict(theta=100.0, share=0.8, pairs="neighbours", turns="qkv")],
-        "rope_2d": [dict()],
+        "rope_2d": [dict(theta=50.0)],
         "alibi": [dict()],
         "grid_decay": [dict(), dict(first=1.0, spread=3.0)],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "relative_grid": [dict(size=(3, 5))],
-        "relative_sines": [dict()],
+        "relative_sines": [dict(reach=5)],
         "shared": [dict()],
     },
     "mixer": {
@@ -76,7 +76,7 @@ EXAMPLES = {
             dict(heads=4, head_width=8, state=4, chunk=4),
             dict(heads=4, head_width=8, state=4, groups=2, norm_groups=2, conv=3, chunk=8),
         ],
-        "bidirectional": [dict(mixer=MAMBA), dict(mixer=MAMBA, share="all")],
+        "bidirectional": [dict(mixer=MAMBA), dict(mixer=MAMBA, share="all", merge="mean")],
         "fourier": [dict()],
         "mixed_attention": [dict(heads=2, conv=3), dict(heads=1, conv=7)],
         "nystrom": [
@@ -85,7 +85,7 @@ EXAMPLES = {
             dict(heads=4, landmarks=None, conv=3),
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
-        "pooled_relative": [dict(heads=2), dict(heads=4, width=8)],
+        "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
         "windowed": [
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
@@ -103,12 +103,12 @@ EXAMPLES = {
     },
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
-        "rmsnorm": [dict()],
+        "rmsnorm": [dict(), dict(eps=0.1)],
     },
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
         "scaled": [dict(skip=2.0, gate=0.5), dict(gate=1e-2, learn="channel"), dict(gate=0.3, learn="scalar")],
-        "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu")],
+        "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu", norm=dict(kind="rmsnorm"))],
     },
     "down": {
         "patch_merging": [dict(), dict(width=24, norm=dict(kind="rmsnorm"))],
@@ -125,12 +125,12 @@ EXAMPLES = {
         "last": [dict()],
         "at_token": [dict(), dict(token=9)],
         "first": [dict()],
-        "attention": [dict(heads=2), dict(heads=2, ffn=dict(kind="mlp", hidden=24))],
+        "attention": [dict(heads=2), dict(heads=2, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"))],
         "dense": [
             dict(),
             dict(pool=dict(kind="mean"), width=16, activation="relu", bias=False, norm=dict(kind="rmsnorm")),
         ],
-        "activated": [dict(activation="tanh")],
+        "activated": [dict(activation="silu", pool=dict(kind="mean"))],
         "of_head": [dict(head="pooled")],
     },
     "head": {
@@ -160,7 +160,7 @@ EXAMPLES = {
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),
-            dict(bias=False, head=dict(kind="vector")),
+            dict(activation="relu", bias=False, head=dict(kind="vector")),
         ],
         "ffn": [
             dict(ffn=dict(kind="mlp", hidden=24), head=dict(kind="vector")),

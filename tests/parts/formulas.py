@@ -449,7 +449,7 @@ def bidirectional(s, p, x, ctx):
     onward, backward = (
         value("mixer", s.mixer, p, x, ctx) for p, x, ctx in ((ahead, x, ctx), (behind, x[:, ::-1], turned))
     )
-    return onward + backward[:, ::-1]
+    return (onward + backward[:, ::-1]) / dict(sum=1, mean=2)[s.merge]
 
 
 def fourier(s, p, x, ctx):

@@ -1,12 +1,14 @@
 """Cross-attention: what `Attention(memory=...)` reads, in packed rows and in streams, and what it refuses."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import xfm
 from tests.close import assert_close
-from tests.drawn import drawn, run
+from tests.drawn import drawn, run, spread
 from xfm.context import Context, Mask, Memory
 from xfm.parts import SLOTS
 from xfm.spec import SpecError, build
@@ -105,3 +107,43 @@ def test_disentangled_attention_reads_memories_of_its_own_row_only():
     ):
         with pytest.raises(SpecError, match=said):
             jax.eval_shape(mixer.init, jax.random.key(0), stream(T, D), Context(memory=memory))
+
+
+class WithText(nn.Module):
+    """An embedding of batch["x"] that remembers batch["text"], as a decoder finds its encoder's tokens."""
+
+    width: int = D
+
+    def __call__(self, batch, ctx):
+        return batch["x"], ctx.remember("text", batch["text"])
+
+
+def test_repeated_layers_read_a_memory(monkeypatch):
+    """Under scan and remat, with gradients to the memory; each layer has maps of its own."""
+    monkeypatch.setitem(SLOTS["embed"], "with_text", WithText)
+    cross = dict(kind="attention", heads=N, memory="text")
+    spec = dict(kind="stack", embed=dict(kind="with_text"), pattern=[cross], repeats=2, dtype="float32")
+    batch = dict(x=stream(T, D), text=stream(S, E, seed=1))
+    shapes = jax.eval_shape(xfm.build(spec).init, jax.random.key(0), batch)
+    params = spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.3)
+    assert params["params"]["layers"]["attention_0"]["part"]["k"]["kernel"].shape == (2, E, N, D // N)
+
+    def answer(remat):
+        model = xfm.build(dict(spec, remat=remat))
+
+        @jax.jit
+        def of(text):
+            return jnp.square(model.apply(params, dict(batch, text=text))["hidden"]).sum()
+
+        return jax.value_and_grad(of)(batch["text"])
+
+    y, gradient = answer("none")
+    assert_close(answer("full"), (y, gradient))
+    one = jax.tree.map(lambda a: a[0], params["params"]["layers"]["attention_0"]["part"])
+    two = jax.tree.map(lambda a: a[1], params["params"]["layers"]["attention_0"]["part"])
+    layer, x = build(SLOTS["mixer"], cross), batch["x"]
+    ctx = Context().remember("text", batch["text"])
+    for own in (one, two):
+        x = x + run(layer, {"params": own}, x, ctx)[0]
+    assert_close(y, jnp.square(x).sum())
+    assert jnp.abs(gradient).min() > 0

@@ -15,10 +15,11 @@ from tests.close import assert_close
 from tests.parts.cases import INPUTS, Case, case
 from tests.parts.examples import EXAMPLES, every_example
 from tests.parts.formulas import ACTIVATIONS, FORMULAS, Elsewhere, Given, value
+from xfm.parts import SLOTS
 from xfm.parts.activation import ACTIVATIONS as OURS
 from xfm.parts.activation import activation
 from xfm.paths import first_match, flatten
-from xfm.spec import SpecError
+from xfm.spec import SpecError, schema
 
 owed = pytest.mark.parametrize("slot,kind,number", every_example())
 # Heads that score in float32 whatever the stream's dtype; of a beam the chances, not the score that there is no answer.
@@ -96,6 +97,26 @@ def test_gradients(slot, kind, number):
         assert jnp.isfinite(leaf).all(), path
         if first_match(f"{slot}/{kind}/{path}", [(regex, True) for regex in UNSEEN]) is None:
             assert jnp.abs(leaf).max() > 1e-6, path
+
+
+# Fields that no example sets, since a test of their own does, or since they change no arithmetic.
+UNSET = (
+    r"/implementation$",
+    r"^[^/]*/[^/]*/[a-z_]*drop[a-z_]*$",  # of test_drops.py
+    r"^embed/(bytes|hashed)/vocab$",
+    r"^position/relative_buckets/heads$|/(memory|reads)$",  # of a stack, and of what it remembers
+    r"^mixer/mamba2/(expand|epsilon)$|^mixer/nystrom/start$|^mixer/relative/width$",
+    r"^head/(enhanced_mlm|span_beam|latent_queries)/",
+)
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_every_field_is_set_by_an_example(slot):
+    for kind, cls in SLOTS[slot].items():
+        used = set().union(*EXAMPLES[slot][kind])
+        unset = [f"{slot}/{kind}/{field}" for field in schema(cls) if field not in used]
+        missing = [path for path in unset if first_match(path, [(regex, True) for regex in UNSET]) is None]
+        assert not missing, f"no example in tests/parts/examples.py sets {', '.join(missing)}"
 
 
 def test_activations():

@@ -90,6 +90,12 @@ def test_going_on_is_exact(root, trained, tmp_path):
     assert more.valid == whole.valid == evaluate(tmp_path / "run").valid
 
 
+def test_other_transforms_need_another_workdir(root, trained):
+    other = [dict(kind="lora", rank=3), TRANSFORMS[1]]
+    with pytest.raises(XfmError, match=r"was trained with another config \(transforms\[0\].rank: 2 -> 3, transforms"):
+        started(adapted(root, transforms=other), trained[0])
+
+
 def test_it_opens_and_leaves_merged(trained, tmp_path):
     """xfm.load and xfm convert give a plain BERT, whose logits are those of the transformed network."""
     workdir, result = trained
@@ -111,7 +117,7 @@ def test_it_leaves_alone(root, trained, tmp_path):
     assert one == network(read_record(workdir).config)
     with np.load(file) as archive:
         assert all(name == "config" or name.startswith(("own/", "head_label/")) for name in archive.files)
-    with pytest.raises(XfmError, match="a file .npz takes what a run with transforms trained; .* is no such run"):
+    with pytest.raises(XfmError, match="a file .npz is for what a run with transforms trained; .* is not such a run"):
         convert(root / "hub", tmp_path / "other.npz")
 
 

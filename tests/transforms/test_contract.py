@@ -18,7 +18,6 @@ from xfm.errors import XfmError
 from xfm.paths import flatten
 from xfm.sharding import RULES, rule_of
 from xfm.spec import SpecError
-from xfm.structures.sublayer import Sublayer
 from xfm.train.optimiser import frozen_paths
 from xfm.transforms import TRANSFORMS, network, operated, transformed
 from xfm.transforms.adapter_bias import shift
@@ -194,7 +193,7 @@ def test_adapter_bias_trains_as_many_numbers_as_the_paper():
 
 
 def test_several_act_in_their_order():
-    """The second LoRA has a name of its own; AdapterBias stands around the map that both change."""
+    """The second LoRA has a name and parameters of its own; AdapterBias stands around the map that both change."""
     plain, one, params = drawn(
         [
             dict(kind="lora", rank=2, paths="/down$"),
@@ -203,7 +202,13 @@ def test_several_act_in_their_order():
         ]
     )
     assert {path.rsplit("/", 2)[1] for path in flatten(params["own"])} == {"lora", "adapter_bias", "lora_1"}
-    assert_close(output(plain, one.merged(params)), output(one, params))
+    merged = one.merged(params)
+    assert_close(output(plain, merged), output(one, params))
+    down, own = (tree["prologue"]["mlp_1"]["part"]["down"] for tree in (params, params["own"]))
+    change = np.outer(own["adapter_bias"]["kernel"], own["adapter_bias"]["vector"])
+    for name, rank in (("lora", 2), ("lora_1", 1)):
+        change = change + 8.0 / rank * np.asarray(own[name]["in"]) @ np.asarray(own[name]["out"])
+    assert_close(merged["prologue"]["mlp_1"]["part"]["down"]["kernel"], np.asarray(down["kernel"]) + change)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,14 +224,26 @@ class Shorter(Transform):
 
 @dataclasses.dataclass(frozen=True)
 class Doubling(Transform):
-    """A face without parameters of its own: the output of sublayers, twice."""
+    """A face without parameters of its own: the output of sublayers or of linear maps, twice."""
+
+    module: str = "Sublayer"
 
     def around(self, own):
         def run(call, args, kwargs, context):
             out = call(*args, **kwargs)
-            return (2 * out[0], *out[1:]) if isinstance(context.module, Sublayer) else out
+            if type(context.module).__name__ != self.module:
+                return out
+            return (2 * out[0], *out[1:]) if isinstance(out, tuple) else 2 * out
 
         return run
+
+
+@dataclasses.dataclass(frozen=True)
+class Rectified(Transform):
+    """Weights below zero are zero."""
+
+    def weights(self, params, own, rng):
+        return jax.tree.map(lambda x: jnp.maximum(x, 0), params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,6 +282,18 @@ def test_a_face_around_modules_without_own_parameters():
     np.testing.assert_array_equal(output(one, params), expected)
     with pytest.raises(XfmError, match="transform 'doubling' cannot be merged into the weights"):
         one.merged(params)
+
+
+def test_weights_come_before_interceptors_and_each_in_their_order():
+    """AdapterBias reads what a later transform made of the weights; what is listed last is the outermost."""
+    bias, double = dict(kind="adapter_bias"), dict(kind=f"{HERE}:Doubling", module="Linear")
+    plain, one, params = drawn([bias, dict(kind=f"{HERE}:Rectified")])
+    assert_close(output(plain, one.merged(params)), output(one, params))
+    alone, outer = (network(dict(model=spec(), transforms=cases)) for cases in ([bias], [bias, double]))
+    inner = network(dict(model=spec(), transforms=[double, bias]))
+    doubled = transformed(plain, [double])
+    assert_close(output(outer, params), output(doubled, alone.merged(params)), rtol=1e-4)
+    assert np.abs(np.asarray(output(inner, params) - output(outer, params))).max() > 1e-2
 
 
 def test_what_is_random_is_so_in_training_only():

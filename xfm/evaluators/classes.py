@@ -41,7 +41,7 @@ class Classes(Evaluator):
         return of_classes(forward("model", params, batch)[0][self.head])
 
     def examples(self, forward, params, extra, data, mesh):
-        """Validation inputs: the likeliest class, its probability, the truth."""
+        """Of a few validation inputs the likeliest class, its probability, and the truth."""
         lines = []
         names = data.classes if data.tokenizer is not None else ()
         few = np.linspace(0, len(data.valid) - 1, self.shown).astype(int).tolist()

@@ -1,4 +1,4 @@
-"""Entities in a sequence of tags, and how many of them were found, as the CoNLL shared tasks count.
+"""Entities in a sequence of tags, and how many of them are found, as the CoNLL shared tasks count them.
 
 Tjong Kim Sang, De Meulder, "Introduction to the CoNLL-2003 Shared Task" (2003), section 2.3: an entity is right when
 its type and both its ends are. Tags are O, or a prefix and a type: B- I- (IOB1, IOB2), with E- and S- as well (IOBES),

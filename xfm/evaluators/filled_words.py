@@ -1,54 +1,90 @@
-"""Words of validation texts that a model fills in from both sides, for people to read."""
+"""Words of validation texts that a model fills in from both sides: scores, and examples for people to read."""
 
 import dataclasses
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 
 from xfm.evaluators.base import Evaluator
 from xfm.evaluators.rows import predict
-from xfm.evaluators.text import guesses, put
+from xfm.evaluators.text import Row, common_words, long_word, one_of, predictions, put, ranks, truths_of, word_rows
 from xfm.fields import Count, CountOrZero, Name
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedWords(Evaluator):
-    """`shown` rows with one word masked: its surroundings, the three likeliest words by the head `head`, the truth.
+    """Gaps of one masked word each, filled in by the head `head`.
 
-    excerpt: tokens shown on either side.
+    common: from how many of the training text's most frequent words gaps are made. If None, a gap may be any word of
+    four letters or more, and nothing is scored.
+    gaps: how many are scored: "word_accuracy", the share of gaps whose likeliest word is the true one,
+    "word_accuracy_top5", whose five likeliest hold it, and "commonest_word", which the most frequent word would get.
+    shown: how many are shown, spread over the validation data, with the five likeliest words and the rank of the true
+    one.  excerpt: tokens shown on either side.
     """
 
     head: Name = "mlm"
+    common: Count | None = None
+    gaps: Count = 256
     shown: CountOrZero = 3
     excerpt: Count = 12
 
-    def examples(self, forward, params, extra, data, mesh):
-        def masked(row, place):
-            return {**row, "tokens": put(row["tokens"], place, data.vocabulary.mask), "at": np.int32([place])}
+    def run(self, forward, params, extra, data, mesh):
+        if self.common is None:
+            return {}
+        words = common_words(data, self.common)
+        gaps = list(word_rows(data, self.gaps, one_of(words)))
+        if not gaps:
+            return {}
+        truths = truths_of(gaps)
+        rank = ranks(self._chances(forward, params, data, mesh, gaps), truths)
+        return {
+            "word_accuracy": float(np.mean(rank == 1)),
+            "word_accuracy_top5": float(np.mean(rank <= 5)),
+            "commonest_word": float(np.mean(truths == words[0])),
+        }
 
-        chances = partial(_chances, forward, self.head, params, mesh, self.batch)
-        return guesses(data, chances, masked, self.shown, self.excerpt, "[MASK]")
+    def examples(self, forward, params, extra, data, mesh):
+        find = long_word(data) if self.common is None else one_of(common_words(data, self.common))
+        gaps = list(word_rows(data, self.shown, find))
+        if not gaps:
+            return []
+        return predictions(data, gaps, self._chances(forward, params, data, mesh, gaps), self.excerpt, "[MASK]")
+
+    def _chances(self, forward, params, data, mesh, gaps):
+        def masked(row, position):
+            return {**row, "tokens": put(row["tokens"], position, data.vocabulary.mask), "at": np.int32([position])}
+
+        return chances(forward, self.head, params, mesh, self.batch, [masked(*gap) for gap in gaps])
 
 
 @dataclasses.dataclass(frozen=True)
 class PermutedWords(Evaluator):
-    """The same of a model that predicts tokens in any order: the word comes last in the order of reading."""
+    """Words filled in by a model that predicts tokens in any order: the word comes last in the order of reading.
+
+    shown: rows with one such word.  excerpt: tokens shown on either side.
+    """
 
     head: Name = "lm"
     shown: CountOrZero = 3
     excerpt: Count = 12
 
     def examples(self, forward, params, extra, data, mesh):
-        def last(row, place):
-            return {**row, "order": put(np.zeros_like(row["tokens"]), place, 1), "asked": np.int32([place])}
+        def last(row, position):
+            return {**row, "order": put(np.zeros_like(row["tokens"]), position, 1), "asked": np.int32([position])}
 
-        chances = partial(_chances, forward, self.head, params, mesh, self.batch)
-        return guesses(data, chances, last, self.shown, self.excerpt, "[____]")
+        gaps = list(word_rows(data, self.shown, long_word(data)))
+        if not gaps:
+            return []
+        likely = chances(forward, self.head, params, mesh, self.batch, [last(*gap) for gap in gaps])
+        return predictions(data, gaps, likely, self.excerpt, "[____]")
 
 
-def _chances(forward: Callable, head: str, params, mesh, batch: int, rows):
+def chances(
+    forward: Callable, head: str, params: object, mesh: jax.sharding.Mesh, batch: int, rows: Sequence[Row]
+) -> Float[Array, "n V"]:
     """The probability of each id at the one position that each row asks for."""
 
     def first(params, batch):

@@ -1,4 +1,4 @@
-"""Whether texts that belong together have vectors near each other: among all validation texts, or by their scores."""
+"""Whether texts that belong together have similar vectors: among all validation texts, or by their scores."""
 
 import dataclasses
 
@@ -25,9 +25,10 @@ class Nearest(Evaluator):
     shown: CountOrZero = 3
 
     def run(self, forward, params, extra, data, mesh):
-        """With labels: how the cosine of each pair goes with them. Without: each validation query's positive among all.
+        """If rows have labels, the correlations of each pair's cosine with them; else the ranks of the positives.
 
-        recall_at_k: share of the queries whose own is among the k nearest.  mrr: mean of 1 / rank.
+        A query's positive is ranked among those of all validation rows. recall_at_k: share of the queries whose own
+        positive is among the k nearest.  mrr: mean of 1 / rank.
         """
         x = self.vectors(forward, params, data, mesh)
         if "labels" in data.valid[0]:
@@ -53,7 +54,7 @@ class Nearest(Evaluator):
         return predict(encode, params, data.valid, mesh, self.batch)
 
     def examples(self, forward, params, extra, data, mesh):
-        """Validation queries: the nearest of all positives, and the rank of their own."""
+        """A few validation queries, each with the nearest of all positives, and its own positive with its rank."""
         x = self.vectors(forward, params, data, mesh) if self.shown else ()
 
         def text(index, which):

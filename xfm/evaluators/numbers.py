@@ -1,4 +1,4 @@
-"""How predicted numbers go with the true ones, such as how alike two sentences are. Cer et al. 2017 (STS-B)."""
+"""How predicted numbers correlate with the true ones, such as the similarity of sentences. Cer et al. 2017 (STS-B)."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Words of validation texts replaced by a generator's, and where a detector sees it, for people to read."""
+"""Words of validation texts replaced by those of a generator, and how a detector judges them, for people to read."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from xfm.evaluators.base import Evaluator
 from xfm.evaluators.rows import predict
-from xfm.evaluators.text import excerpt, put, word_rows
+from xfm.evaluators.text import excerpt, long_word, put, word_rows
 from xfm.fields import Count, CountOrZero
 
 
@@ -23,7 +23,7 @@ class ReplacedWords(Evaluator):
     excerpt: Count = 12
 
     def examples(self, forward, params, extra, data, mesh):
-        chosen = list(word_rows(data, self.shown))
+        chosen = list(word_rows(data, self.shown, long_word(data)))
         if not chosen:
             return []
 

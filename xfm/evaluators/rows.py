@@ -15,13 +15,16 @@ Row = Mapping[str, np.ndarray]
 
 
 def even(rows: int, batch: int) -> Int[np.ndarray, "count_and_one"]:
-    """Where each of the fewest batches of at most `batch` rows begins, and the end; sizes differ by one at most."""
+    """The first row of each batch, and the number of rows, for as few batches of at most `batch` rows as possible.
+
+    Their sizes differ by one at most.
+    """
     count = -(-rows // batch)
     return np.arange(count + 1) * rows // max(count, 1)
 
 
 class EvenBatches:
-    """A source of rows for batches of one size, so that one compilation serves: each row of `source` once, and filling.
+    """A source of rows for batches of one size, for which one compilation is enough: each row once, and filling.
 
     chosen: the rows that are taken, all if None. They are dealt in order to batches of almost equal size, and each
     batch is filled up to `size`, a multiple of `ways`, with rows of zeros. Their `weights` are 0 and those of the
@@ -65,16 +68,18 @@ def predict(
     """
     dealt, run, found = EvenBatches(rows, batch, mesh.shape["data"]), jax.jit(on_mesh(mesh, function)), []
     for index, real in enumerate(dealt.real):
-        part = run(params, _on_devices([dealt[index * dealt.size + i] for i in range(dealt.size)], mesh))
+        part = run(params, spread([dealt[index * dealt.size + i] for i in range(dealt.size)], mesh))
         found.append(jax.tree.map(lambda x, real=real: _host(x)[:real], part))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
-def _on_devices(rows: Sequence[Row], mesh: Mesh) -> dict[str, Array]:
+def spread(rows: Sequence[Row], mesh: Mesh) -> dict[str, Array]:
+    """A batch of these rows, of which each device of the mesh's data axis holds an equal part."""
     stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    spread = batch_sharding(mesh)
+    sharding = batch_sharding(mesh)
     return {
-        name: jax.make_array_from_callback(x.shape, spread, lambda index, x=x: x[index]) for name, x in stacked.items()
+        name: jax.make_array_from_callback(x.shape, sharding, lambda index, x=x: x[index])
+        for name, x in stacked.items()
     }
 
 

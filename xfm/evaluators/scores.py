@@ -1,4 +1,4 @@
-"""Scores that people report, from all true and guessed labels at once, by well-kept libraries where they have them."""
+"""Scores of all true and predicted labels together, by scikit-learn and SciPy."""
 
 from collections.abc import Mapping, Sequence
 
@@ -41,14 +41,14 @@ NUMBERS = {
 
 
 def check_scores(kind: str, names: Sequence[str], table: Mapping) -> None:
-    """Raises XfmError for a score that the evaluator `kind` does not have."""
+    """Raises XfmError for a name that is no score of the evaluator `kind`."""
     for name in names:
         if name not in table:
             raise XfmError(f"{kind}: no score {name!r}{nearest(name, table)}; there are {', '.join(table)}")
 
 
 def scored(names: Sequence[str], table: Mapping, truth: Labels, guess: Labels) -> dict[str, float]:
-    """name -> score; XfmError for one that these labels do not have, such as "f1" of three classes."""
+    """The scores by name.  Raises XfmError for one that these labels do not have, such as "f1" for three classes."""
 
     def score(name):
         try:
@@ -60,6 +60,6 @@ def scored(names: Sequence[str], table: Mapping, truth: Labels, guess: Labels) -
 
 
 def ranks(similarity: Float[np.ndarray, "Q N"], right: Sequence[int]) -> np.ndarray:
-    """For each query the place, from 1, of its right one among all N, the best of equals counted last."""
+    """The rank of each query's right candidate among all N, from 1; candidates of the same score come before it."""
     own = similarity[np.arange(len(right)), right]
     return (similarity >= own[:, None]).sum(axis=1)

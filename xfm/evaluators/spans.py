@@ -34,7 +34,7 @@ class Spans(Evaluator):
         }
 
     def answers(self, forward, params, data, mesh) -> list[str]:
-        """The answer to each validation question: the best of all its rows; "" for none."""
+        """The answer to each validation question, the best of all its rows; "" if there is none."""
 
         def both(params, batch):
             return forward("model", params, batch)[0][self.head]
@@ -58,7 +58,7 @@ class Spans(Evaluator):
         ]
 
     def examples(self, forward, params, extra, data, mesh):
-        """Validation questions: what was asked, the answer, the truth."""
+        """A few validation questions, each with its answer and the truth."""
         few = np.linspace(0, len(data.valid.questions) - 1, self.shown).astype(int)
         guesses = self.answers(forward, params, data, mesh) if self.shown else []
         return [
@@ -84,12 +84,12 @@ def normalised(text: str) -> str:
 
 
 def exact_match(guess: str, truths: list[str]) -> float:
-    """1 where the guess equals one of the truths, both normalised."""
+    """1 if the answer equals one of the truths, both normalised, else 0."""
     return float(any(normalised(guess) == normalised(truth) for truth in truths))
 
 
 def word_f1(guess: str, truths: list[str]) -> float:
-    """The largest F1, over the truths, of the words that guess and truth share; of nothing and nothing it is 1."""
+    """The largest F1, over the truths, of the words that answer and truth share; 1 if both are empty."""
 
     def one(truth):
         a, b = normalised(guess).split(), normalised(truth).split()

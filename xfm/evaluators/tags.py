@@ -1,4 +1,4 @@
-"""Scores of a class for each word: of whole entities, or of single words."""
+"""Scores of a tagger, which predicts a class for each word: of whole entities, or of single words."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ class Tags(Evaluator):
         return predict(likeliest, params, rows, mesh, self.batch)
 
     def examples(self, forward, params, extra, data, mesh):
-        """Validation rows: the text, and the words whose tags were predicted wrong."""
+        """A few validation rows: the text, and the words whose tags were predicted wrong."""
         lines = []
         rows = [data.valid[int(i)] for i in np.linspace(0, len(data.valid) - 1, self.shown)]
         every = self._classes(forward, params, rows, mesh) if rows else ()

@@ -1,71 +1,108 @@
 """What evaluators of text show: words of validation rows, their surroundings, what is predicted for them."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
 
 Row = Mapping[str, np.ndarray]
+Find = Callable[[Sequence[int]], int | None]  # from a row's tokens to the position of a word, None without one
+ROWS = 1024  # of the training data, in which common words are counted
 
 
-def word_rows(data, count: int):
-    """`count` (row, place) pairs spread over the validation data.
+def word_rows(data, count: int, find: Find) -> Iterator[tuple[Row, int]]:
+    """At most `count` pairs (row, position of a word in it), spread over the validation data.
 
-    A place is the first, from the row's middle on, to hold a word of four letters or more, or else (bytes, characters)
-    the first to hold the longest word there is.
+    Of no more than 8 · count rows, those in which `find` finds a position.
     """
     found = 0
     for i in np.linspace(0, len(data.valid) - 1, min(len(data.valid), 8 * count)).astype(int):
         row = data.valid[int(i)]
-        tokens = [int(token) for token in row["tokens"]]
-        letters = {}
-        for place in range(len(tokens) // 2, len(tokens) - 1):
-            text = data.tokenizer.decode([tokens[place]]).strip()
-            if text.isalpha() and tokens[place] not in data.vocabulary.special:
-                letters[place] = min(len(text), 4)
-        if letters:
-            yield row, max(letters, key=letters.get)
+        position = find([int(token) for token in row["tokens"]])
+        if position is not None:
+            yield row, position
             found += 1
         if found == count:
             return
 
 
-def excerpt(tokens, place: int, shown: int, tokenizer, blank: str) -> str:
-    """`shown` tokens on either side of a place, decoded, on one line, with `blank` at the place."""
-    before = tokenizer.decode([int(t) for t in tokens[max(place - shown, 0) : place]])
-    after = tokenizer.decode([int(t) for t in tokens[place + 1 : place + 1 + shown]])
+def long_word(data) -> Find:
+    """Finds the first word of four letters or more in a row's second half, or else (bytes, characters) the longest."""
+
+    def find(tokens):
+        letters = {}
+        for position in range(len(tokens) // 2, len(tokens) - 1):
+            text = data.tokenizer.decode([tokens[position]]).strip()
+            if text.isalpha() and tokens[position] not in data.vocabulary.special:
+                letters[position] = min(len(text), 4)
+        return max(letters, key=letters.get, default=None)
+
+    return find
+
+
+def one_of(words: Collection[int]) -> Find:
+    """Finds the first of these ids in a row's second half."""
+    return lambda tokens: next((i for i in range(len(tokens) // 2, len(tokens) - 1) if tokens[i] in words), None)
+
+
+def common_words(data, count: int) -> list[int]:
+    """The ids of the `count` most frequent words of three letters or more in ROWS training rows, the commonest first.
+
+    Only words that are a single token count; among bytes there are none.
+    """
+    times = np.zeros(data.vocabulary.size)
+    for i in np.linspace(0, len(data.train) - 1, min(len(data.train), ROWS)).astype(int):
+        times += np.bincount(np.asarray(data.train[int(i)]["tokens"]).reshape(-1), minlength=times.size)[: times.size]
+    times[list(data.vocabulary.special)] = 0
+
+    def is_word(token):
+        text = data.tokenizer.decode([token]).strip()
+        return text.isalpha() and len(text) >= 3
+
+    ordered = (int(token) for token in np.argsort(-times, kind="stable") if times[token])
+    return list(itertools.islice(filter(is_word, ordered), count))
+
+
+def excerpt(tokens, position: int, shown: int, tokenizer, blank: str) -> str:
+    """`shown` tokens on either side of a position, decoded, on one line, with `blank` at the position."""
+    before = tokenizer.decode([int(t) for t in tokens[max(position - shown, 0) : position]])
+    after = tokenizer.decode([int(t) for t in tokens[position + 1 : position + 1 + shown]])
     return " ".join(f"… {before} {blank} {after} …".split())
 
 
-def put(tokens: Int[np.ndarray, "T"], place: int, token: int) -> Int[np.ndarray, "T"]:
-    """A copy of `tokens` with `token` at that place."""
+def put(tokens: Int[np.ndarray, "T"], position: int, token: int) -> Int[np.ndarray, "T"]:
+    """A copy of `tokens` with `token` at that position."""
     out = np.array(tokens)
-    out[place] = token
+    out[position] = token
     return out
 
 
-def guesses(
-    data,
-    chances: Callable[[Sequence[Row]], Float[np.ndarray, "n V"]],
-    hidden: Callable[[Row, int], Row],
-    count: int,
-    shown: int,
-    blank: str,
-) -> list[str]:
-    """`count` validation rows with a word left out: its surroundings, the three likeliest words, the truth.
+def ranks(likely: Float[np.ndarray, "n V"], truths: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """The rank of each true id among all ids, 1 for the likeliest."""
+    return 1 + (likely > np.take_along_axis(likely, truths[:, None], axis=1)).sum(axis=1)
 
-    hidden: a row as a model reads it that is to predict one position.  chances: from n of those to the probability of
-    each id at the hidden position.
+
+def truths_of(gaps: Sequence[tuple[Row, int]]) -> Int[np.ndarray, "n"]:
+    """The ids at the positions of (row, position) pairs."""
+    return np.array([row["tokens"][position] for row, position in gaps])
+
+
+def predictions(
+    data, gaps: Sequence[tuple[Row, int]], likely: Float[np.ndarray, "n V"], shown: int, blank: str, best: int = 5
+) -> list[str]:
+    """A paragraph for each gap: `shown` tokens on either side, the `best` likeliest words, the true one and its rank.
+
+    likely: the probability of each id at each gap.  blank: what stands at the gap.
     """
 
     def word(token):
         text = data.tokenizer.decode([int(token)])
         return repr(text.strip() or text)  # a line break is a token too
 
-    lines, chosen = [], list(word_rows(data, count))
-    every = chances([hidden(row, place) for row, place in chosen]) if chosen else []
-    for (row, place), likely in zip(chosen, every, strict=True):
-        best = ", ".join(f"{word(i)} {likely[i]:.0%}" for i in np.argsort(-likely)[:3])
-        text = excerpt(row["tokens"], place, shown, data.tokenizer, blank)
-        lines.append(f"{text}\n    predictions: {best}; it was {word(row['tokens'][place])}")
+    lines, truths = [], truths_of(gaps)
+    for (row, position), chances, truth, rank in zip(gaps, likely, truths, ranks(likely, truths), strict=True):
+        words = ", ".join(f"{word(i)} {chances[i]:.0%}" for i in np.argsort(-chances)[:best])
+        text = excerpt(row["tokens"], position, shown, data.tokenizer, blank)
+        lines.append(f"{text}\n    predictions: {words}; it was {word(truth)}, rank {rank}")
     return lines

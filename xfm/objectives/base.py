@@ -27,7 +27,7 @@ class Objective(abc.ABC):
 
     model: the network that is kept (an objective that trains several builds the others from specs of its own).
     vocabulary: of the data's tokeniser, None without one.
-    initial: rules (regex on the path, spec) by which parameters are drawn anew after the parts drew them.
+    initial: rules (regex on the path, spec) by which parameters are drawn anew after the parts have drawn them.
     sown: weights of the auxiliary losses that parts of the networks sow, by name; see xfm/sown.py.
     unit: of the loss.
     evaluated: fields that only evaluation reads, so that they may change between runs of one workdir.
@@ -61,17 +61,17 @@ class Objective(abc.ABC):
         train: bool = False,
         **inputs: Any,
     ) -> tuple[dict[str, Any], Mapping[str, Any]]:
-        """What the network `name` makes of a batch, and what its parts sowed: "losses" and "intermediates".
+        """The outputs of the network `name` for a batch, and what its parts sowed: "losses" and "intermediates".
 
-        Nothing else of an objective runs a network. params: of all networks, or for a teacher its own.  rng: of dropout
-        and its like, needed in training.  inputs: what the network takes beside the batch.
+        Nothing else in an objective runs a network. params: of all networks, or for a teacher its own.  rng: for
+        dropout and the like, needed in training.  inputs: what the network takes beside the batch.
         """
         rngs = {} if rng is None else {"dropout": rng}
         network, own = self.networks[name], self.params_of(name, params)
         return network.apply({"params": own}, batch, train=train, rngs=rngs, mutable=list(COLLECTIONS), **inputs)
 
     def params_of(self, name: str, params: Params) -> Params:
-        """Of all parameters, those with which the network `name` runs."""
+        """The parameters with which the network `name` runs, out of all."""
         return params
 
     @property
@@ -92,22 +92,21 @@ class Objective(abc.ABC):
     def loss(
         self, params: Params, extra: Any, batch: Mapping[str, Array], rng: Array, *, step: Any = 0, train: bool = True
     ) -> tuple[Float[Array, ""], Metrics, Any]:
-        """The loss to descend, `total` of all terms; metrics as (sum, count), which add up over batches; the new extra.
+        """The loss to descend, metrics as (sum, count), which add up over batches, and the new extra.
 
-        It ends in `return *self.summed(metrics, batch, sown), extra`, with what its calls of `forward` gave as sown.
-        Whatever is random, corruption included, follows from `rng`. metrics["loss"] is what validation watches.
-        Where the batch has `weights` [B], each row counts by its weight. A row of weight 0 fills up a batch of an
-        evaluation; it holds zeros and neither counts nor changes what other rows count.
-        step: the number of the optimiser's steps before this one, for what changes in the course of a run. It is an
-        array under jit.
+        It ends in `return *self.summed(metrics, batch, sown), extra`, where sown is what `forward` returned as such.
+        Everything random, corruption included, follows from `rng`. metrics["loss"] is the validation loss.
+        If the batch has `weights` [B], each row counts by its weight. Rows of weight 0 fill up the batch of an
+        evaluation; they hold zeros, do not count, and do not change what other rows count.
+        step: the number of the optimiser's steps before this one, an array under jit, for what changes during a run.
         extra: with accumulated gradients, each microbatch is given what the one before it returned.
         """
 
     def after_update(self, params: Params, extra: Any, step: Any) -> Any:
         """The new extra after an update of the optimiser, such as a teacher that follows the parameters.
 
-        It runs once for each update, whatever the number of microbatches, and not where an update is skipped because it
-        is not finite. params: after the update.  step: the number of the optimiser's steps before it.
+        It runs once for each update, whatever the number of microbatches, and has no effect if the update is skipped
+        because it is not finite. params: after the update.  step: the number of the optimiser's steps before it.
         """
         return extra
 
@@ -142,14 +141,14 @@ class Objective(abc.ABC):
                 )
 
     def evaluated_in(self, rows: int) -> tuple["Objective", str | None]:
-        """The objective for evaluations in batches of at least so many rows, and a sentence where that changes it.
+        """The objective for evaluations in batches of at least `rows` rows, and a sentence if it differs from this one.
 
-        Raises XfmError where it cannot be evaluated so.
+        Raises XfmError if it cannot be evaluated in such batches.
         """
         return self, None
 
     def baseline(self, data: Any) -> dict[str, float]:
-        """By name, what a predictor that learned almost nothing would score on the validation data."""
+        """By name, the validation loss of a predictor that has learned almost nothing."""
         return {}
 
 
@@ -161,13 +160,13 @@ def cross_entropy(logits: Float[Array, "*any V"], labels: Int[Array, "*any"]) ->
 
 
 def weighted(values: Float[Array, "*any"], weights: Float[Array, "*any"]) -> tuple[Array, Array]:
-    """(sum of weights · values, sum of weights): a metric. What has weight 0 does not count, even if it is NaN."""
+    """A metric: (sum of weights · values, sum of weights). A value of weight 0 does not count, even if it is NaN."""
     weights = weights.astype(jnp.float32)
     return jnp.where(weights != 0, values * weights, 0.0).sum(), weights.sum()
 
 
 def row_weights(batch: Mapping[str, Array], shape: Sequence[int]) -> Float[Array, "B *any"]:
-    """batch["weights"] [B] for each entry of an array of that shape [B …]; ones where the batch has no weights."""
+    """batch["weights"] [B], broadcast to an array of that shape [B …]; ones if the batch has no weights."""
     if "weights" not in batch:
         return jnp.ones(shape)
     weights = batch["weights"].astype(jnp.float32)
@@ -175,7 +174,7 @@ def row_weights(batch: Mapping[str, Array], shape: Sequence[int]) -> Float[Array
 
 
 def mean(metric: tuple[Array, Array]) -> Float[Array, ""]:
-    """The metric's value; 0 of nothing is 0."""
+    """The metric's mean, 0 if its count is 0."""
     total, count = metric
     return total / jnp.maximum(count, 1e-6)
 

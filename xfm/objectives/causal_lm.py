@@ -1,4 +1,4 @@
-"""Causal language modelling: guess each token from those before it. Bengio et al. 2003; Radford et al. 2018."""
+"""Causal language modelling: each token is predicted from those before it. Bengio et al. 2003; Radford et al. 2018."""
 
 import dataclasses
 

@@ -17,9 +17,9 @@ from xfm.objectives.mix import cutmix, mixup
 class Classification(Objective):
     """Cross-entropy, in nats, of the head "label" with batch["labels"], of `classes` classes.
 
-    A head of one number for two classes gives the log-odds of the second, as behind a logistic function.
-    smoothing: share of a label's weight spread over all classes (Szegedy et al. 2016, section 7).
-    mixup, cutmix: alpha of their Beta distributions, 0 for neither; with both, each batch takes one by even chance.
+    For two classes the head may give one number, the log-odds of the second, as the input of a logistic function.
+    smoothing: share of a label's weight that is spread over all classes (Szegedy et al. 2016, section 7).
+    mixup, cutmix: alpha of their Beta distributions, 0 to leave one out; with both, each batch takes one at random.
     """
 
     classes: CountOrZero = 0
@@ -73,12 +73,12 @@ class Classification(Objective):
 
 
 def of_classes(logits: Float[Array, "B n"]) -> Float[Array, "B classes"]:
-    """Logits of all classes; one alone is that of the second of two, the first having 0."""
+    """Logits of all classes; a single one is that of the second of two classes, whose first has the logit 0."""
     return jnp.pad(logits, ((0, 0), (1, 0))) if logits.shape[-1] == 1 else logits
 
 
 def require_classes(logits: Float[Array, "*any n"], classes: int) -> None:
-    """Raises XfmError where a head has another number of classes than the objective."""
+    """Raises XfmError if the head has another number of classes than the objective."""
     if logits.shape[-1] != classes:
         raise XfmError(
             f"the head has {logits.shape[-1]} classes and config.objective.classes is {classes}; set both to the "
@@ -87,7 +87,7 @@ def require_classes(logits: Float[Array, "*any n"], classes: int) -> None:
 
 
 def check_classes(classes: int, data) -> None:
-    """Raises XfmError where the data has another number of classes than the objective."""
+    """Raises XfmError if the data has another number of classes than the objective."""
     known = len(getattr(data, "classes", ()))
     if known and known != classes:
         raise XfmError(

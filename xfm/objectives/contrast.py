@@ -1,8 +1,8 @@
 """Losses over the vectors of texts that belong together, as functions of arrays.
 
-Each takes vectors [B n D] of B rows of n texts: query, positive, then negatives; the rows' scores, if any; and which
-rows are real, all if None: the others are no candidates, and their own losses mean nothing. They see all rows of the
-batch at once; under jit with the rows spread over devices that is the global batch, and the compiler gathers.
+Each takes the vectors [B n D] of B rows of n texts (query, positive, then negatives), the rows' scores if they have
+some, and which rows are real, all if None. Rows that are not real are no candidates, and their losses mean nothing. The
+functions see all rows of the batch: under jit, with the rows spread over devices, that is the global batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ Loss = tuple[Float[Array, "B"], Float[Array, "B"]]  # of each row: the loss, and
 
 
 def unit(x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:
-    """Vectors of length 1, in float32; zero stays zero."""
+    """The vectors scaled to length 1, in float32; zero stays zero."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
@@ -39,7 +39,7 @@ def infonce(
 
     van den Oord et al. 2018 (InfoNCE), equation 4; negatives of the batch: Henderson et al. 2017, Karpukhin et al.
     2020. ways: "query", or "both" for the mean with that of each positive among all queries.
-    among: a query chooses among its own texts and those of the among - 1 rows after it only, or of all rows where there
+    among: the candidates of a query are its own texts and those of the among - 1 rows after it, or of all rows if there
     are fewer.
     """
     x = unit(vectors)
@@ -90,7 +90,7 @@ def triplet(
 def cosent(vectors: Vectors, labels: Float[Array, "B"], real: Real = None, scale: Positive = 20.0) -> Loss:
     """log(1 + Σ exp(scale · (cosine of i - cosine of j))) over all pairs of rows where i's score is below j's.
 
-    Su, "CoSENT: a more efficient sentence vector scheme than Sentence-BERT" (2022). A loss of the batch as a whole.
+    Su, "CoSENT: a more efficient sentence vector scheme than Sentence-BERT" (2022). It is one loss for the whole batch.
     """
     x = unit(vectors)
     guess = (x[:, 0] * x[:, 1]).sum(-1)
@@ -114,5 +114,5 @@ SCORED = ("cosine", "cosent")  # those that need a score for each pair
 
 
 def loss_of(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The kind and the settings of {"kind": a name of LOSSES, …}; XfmError for what that loss does not have."""
+    """The kind and the settings of {"kind": a name of LOSSES, …}.  Raises XfmError for settings that it lacks."""
     return function_of(LOSSES, spec, "loss of retrieval", given=("real", "among"))

@@ -1,7 +1,7 @@
-"""Which tokens a masked language model must guess, and what it sees in their place. All shapes are static.
+"""Which tokens a masked language model predicts, and what its input has at their positions. All shapes are static.
 
-Tokens are grouped into units (single tokens, whole words, spans of random length). Units come in random order and
-are taken until the row's budget is spent, so one chooser serves all kinds.
+Tokens are grouped into units: single tokens, whole words, or spans of random length. Units are taken in random order
+until the row's budget is spent, so that one function chooses for all kinds.
 """
 
 from collections.abc import Mapping
@@ -20,19 +20,19 @@ Tokens = Int[Array, "B T"]
 
 
 def single(tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
-    """Each token a unit. Devlin et al. 2019, section 3.1."""
+    """Makes each token a unit. Devlin et al. 2019, section 3.1."""
     return jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
 
 
 def whole_word(tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
-    """Each word a unit: a token that starts a word, and those that continue it. (BERT's release of May 2019.)"""
+    """Makes each word a unit, with all tokens that continue it. (BERT's release of May 2019.)"""
     if vocabulary.starts_word is None:
         raise XfmError("masking by whole word needs a tokeniser whose ids tell where words start; bytes do not")
     return jnp.cumsum(jnp.asarray(vocabulary.starts_word)[tokens], axis=1)
 
 
 def span(tokens: Tokens, vocabulary: Vocabulary, rng, end: Fraction = 0.2, longest: Count = 10) -> Tokens:
-    """The row cut into spans of geometric length, clipped at `longest`. Joshi et al. 2020 (SpanBERT), section 3.1."""
+    """Divides the row into spans of geometric length, at most `longest`. Joshi et al. 2020 (SpanBERT), section 3.1."""
     B, T = tokens.shape
     # Inverse of the geometric distribution; T spans are always enough to cover T tokens.
     u = jax.random.uniform(rng, (B, T), minval=jnp.finfo(jnp.float32).tiny)
@@ -44,10 +44,10 @@ def span(tokens: Tokens, vocabulary: Vocabulary, rng, end: Fraction = 0.2, longe
 def choose(
     units: Int[Array, "B T"], allowed: Bool[Array, "B T"], rate: float, most: int, rng
 ) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
-    """Places to predict [B K = most], and weights, 1 where a place counts and 0 where the row had fewer to give.
+    """Positions to predict [B K = most], and their weights: 1, or 0 where the row has fewer positions.
 
-    A row's budget is round(rate · allowed tokens), at least 1 where any is allowed. A unit that would overrun it is
-    left out and ends the row, unless it is the row's first, of which then a part is taken.
+    A row's budget is round(rate · allowed tokens), at least 1 if any is allowed. Units are taken until one would exceed
+    the budget; if that is the first, a part of it is taken.
     """
     B, T = units.shape
     order = jax.random.uniform(rng, (B, T))
@@ -68,7 +68,7 @@ def choose(
 def replaced(
     tokens: Int[Array, "B K"], split: tuple[float, float, float], vocabulary: Vocabulary, rng
 ) -> Int[Array, "B K"]:
-    """What is seen in place of chosen tokens: the mask, a random id, or the token itself, with those probabilities."""
+    """The input at chosen positions: the mask, a random id, or the token itself, with the probabilities of `split`."""
     masked, random, _ = split
     first, second = jax.random.split(rng)
     u = jax.random.uniform(first, tokens.shape)
@@ -83,12 +83,12 @@ def units_of(spec: Mapping[str, Any], tokens: Tokens, vocabulary: Vocabulary, rn
 
 
 def unit_of(spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The kind and the settings of {"kind": a name of UNITS, …}; XfmError for what that unit does not have."""
+    """The kind and the settings of {"kind": a name of UNITS, …}.  Raises XfmError for settings that it lacks."""
     return function_of(UNITS, spec, "masking unit")
 
 
 def check_corruption(kind: str, split: tuple[float, float, float], units: Mapping[str, Any]) -> None:
-    """Raises XfmError, for the objective `kind`, where the three shares are not a whole or there are no such units."""
+    """Raises XfmError if the shares of the objective `kind` do not add up to 1, and for an unknown kind of unit."""
     if abs(sum(split) - 1) > 1e-6:
         raise XfmError(f"{kind}: split is three shares that add up to 1, not {tuple(split)}")
     unit_of(units)

@@ -1,4 +1,4 @@
-"""Masked language modelling: guess tokens from both sides. Devlin et al. 2019 (BERT), section 3.1."""
+"""Masked language modelling: tokens are predicted from both sides. Devlin et al. 2019 (BERT), section 3.1."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,11 +20,11 @@ from xfm.objectives.text import is_special, unigram
 class MaskedLM(Objective):
     """Cross-entropy, in nats per predicted token, of the head "mlm".
 
-    rate: share of a row's tokens to guess.  split: how they appear, as (mask, random token, unchanged).
-    units: what is chosen together, {"kind": "token" | "whole_word" | "span", …} (see corruption.py).
-    pairs: "next" adds next-sentence prediction by the head "nsp", on rows of running text.
+    rate: share of a row's tokens that are predicted.  split: probabilities with which the input has the mask, a random
+    token, or the token itself there.  units: what is chosen as a whole, {"kind": "token" | "whole_word" | "span", …}
+    (see corruption.py).  pairs: "next" adds next-sentence prediction by the head "nsp", on rows of running text.
 
-    The choice is made anew at each step, from the step's key, and the head is computed at chosen places only.
+    Positions are chosen anew at each step, from the step's key, and the head is computed at these only.
     """
 
     rate: Fraction = 0.15

@@ -1,4 +1,4 @@
-"""Two images made one, and their labels with them."""
+"""Two images mixed into one, and their labels alike."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def mixup(
 def cutmix(
     images: Float[Array, "B h w C"], labels: Float[Array, "B classes"], alpha: float, rng
 ) -> tuple[Float[Array, "B h w C"], Float[Array, "B classes"]]:
-    """A box of each image replaced by another's; labels share by area. Yun et al. 2019, section 3.1."""
+    """A box of each image is taken from another image, and labels are mixed by area. Yun et al. 2019, section 3.1."""
     B, h, w, _ = images.shape
     first, second = jax.random.split(rng)
     side = jnp.sqrt(1 - jax.random.beta(first, alpha, alpha, (B, 1)))

@@ -10,9 +10,9 @@ from xfm.vocabulary import Vocabulary
 def strangers(
     tokens: Int[Array, "B T"], start: int, rng, weights: Float[Array, "B"] | None = None
 ) -> tuple[Int[Array, "B T"], Bool[Array, "B"]]:
-    """For half of the rows, at random, all from `start` on is swapped for that of the row before; and which they are.
+    """The rows with everything from `start` on taken from the row before, in a random half of them, and which they are.
 
-    A row of weight 0 is no row, and the row before the first is the last one; a single row has no other to swap with.
+    The row before the first is the last one. Rows of weight 0 are passed over, and a single row stays as it is.
     """
     B = len(tokens)
     before, several = jnp.roll(tokens, 1, axis=0), B > 1
@@ -27,10 +27,10 @@ def strangers(
 def pair_up(
     tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng, weights: Float[Array, "B"] | None = None
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"], Int[Array, "B"]]:
-    """[CLS] A [SEP] B [SEP], the types (0 for A, 1 for B), and labels: 0 where B follows A, 1 where it does not.
+    """The ids of [CLS] A [SEP] B [SEP], their types (0 for A, 1 for B), and labels: 0 if B follows A, else 1.
 
-    Rows hold running text. Its second half follows the first; for half of the rows it is swapped for another row's.
-    The paper cuts A and B at random lengths; here each is half of the row. A batch of one row has no other to swap in.
+    Rows hold running text, of which A and B are the two halves. In half of the rows B is that of another row. The paper
+    cuts A and B at random lengths; here each is half of the row.
     """
     T = tokens.shape[1]
     half = T // 2

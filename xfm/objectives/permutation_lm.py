@@ -1,4 +1,4 @@
-"""Permutation language modelling: guess the last tokens of a random order of reading, each from those before it.
+"""Permutation language modelling: tokens are read in a random order, and the last ones predicted from those before.
 
 Yang et al. 2019 (XLNet), sections 2.2 (the order), 2.3 (its prediction, partial), 2.5 (pairs) and appendix A.4.
 """
@@ -21,11 +21,11 @@ from xfm.vocabulary import Vocabulary
 def last_in_order(
     allowed: Bool[Array, "B T"], share: int, longest: int, rng
 ) -> tuple[Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B T"]]:
-    """Places to guess, K = T / share rounded up; weights, 0 where a row has fewer; and each token's rank in the order.
+    """Positions to predict, K = T / share rounded up, their weights, 0 where a row has fewer, and all tokens' ranks.
 
-    The row falls into windows of `share` · L tokens, L drawn from 1 to `longest`, and somewhere in each L tokens side
-    by side are to guess, but those not allowed. They are ranked 1, 2, … at random. All others come first, with rank 0,
-    and see each other, as in the authors' code.
+    The row is divided into windows of `share` · L tokens, with L drawn from 1 to `longest`. In each window L
+    consecutive tokens are predicted, except those that are not allowed. These have the ranks 1, 2, … in random order.
+    All other tokens have rank 0: they come first and attend to each other, as in the authors' code.
     """
     B, T = allowed.shape
     first, second, third = jax.random.split(rng, 3)
@@ -35,22 +35,22 @@ def last_in_order(
     starts = ends - share * lengths + jax.random.randint(second, (B, count), 0, (share - 1) * lengths + 1)
     window = jax.vmap(lambda e: jnp.searchsorted(e, jnp.arange(T), side="right"))(ends)
     start, length = (jnp.take_along_axis(a, window, axis=1) for a in (starts, lengths))
-    guessed = allowed & (start <= jnp.arange(T)) & (jnp.arange(T) < start + length)
-    guessed &= jnp.cumsum(guessed, axis=1) <= most  # the last window may reach beyond the row with all but its span
+    predicted = allowed & (start <= jnp.arange(T)) & (jnp.arange(T) < start + length)
+    predicted &= jnp.cumsum(predicted, axis=1) <= most  # the last window may reach beyond the row with all but its span
 
-    at = jnp.argsort(~guessed, axis=1, stable=True)[:, :most]
-    draws = jnp.where(guessed, jax.random.uniform(third, (B, T)), 2.0)
+    at = jnp.argsort(~predicted, axis=1, stable=True)[:, :most]
+    draws = jnp.where(predicted, jax.random.uniform(third, (B, T)), 2.0)
     rank = jnp.argsort(jnp.argsort(draws, axis=1), axis=1)
-    weights = jnp.take_along_axis(guessed, at, axis=1).astype(jnp.float32)
-    return at, weights, jnp.where(guessed, 1 + rank, 0)
+    weights = jnp.take_along_axis(predicted, at, axis=1).astype(jnp.float32)
+    return at, weights, jnp.where(predicted, 1 + rank, 0)
 
 
 def typed_pair(
     tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng, weights: Float[Array, "B"] | None = None
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
-    """A [SEP] B [SEP] [CLS] and the types, 0 of A, 1 of B and 2 of [CLS].
+    """The ids of A [SEP] B [SEP] [CLS], and their types: 0 for A, 1 for B and 2 for [CLS].
 
-    Rows hold running text. A and B are half of it each; for half of the rows B is swapped for another row's.
+    Rows hold running text, of which A and B are the two halves. In half of the rows B is that of another row.
     """
     T = tokens.shape[1]
     half = (T - 1) // 2
@@ -62,12 +62,12 @@ def typed_pair(
 
 @dataclasses.dataclass(frozen=True)
 class PermutationLM(Objective):
-    """Cross-entropy, in nats per predicted token, of the head "lm" over questions (embedding "questions").
+    """Cross-entropy, in nats per predicted token, of the head "lm" at the queries of the embedding "questions".
 
-    share: one token in so many is guessed.  longest: side by side, at most.  pairs: "typed" makes of each row two
-    segments and a class token, with types; it needs a tokeniser that has the two tokens.
+    share: one token in `share` is predicted.  longest: how many consecutive tokens are predicted at most.
+    pairs: "typed" makes two segments and a class token of each row, with types; the tokeniser must have both tokens.
 
-    Order and choice are drawn anew at each step, from the step's key.
+    The order and the predicted tokens are drawn anew at each step, from the step's key.
     """
 
     share: TwoOrMore = 6

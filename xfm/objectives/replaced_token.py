@@ -1,4 +1,4 @@
-"""Replaced-token detection: a small network fills gaps, a larger one tells where. Clark et al. 2020 (ELECTRA)."""
+"""Replaced-token detection: a small network fills gaps, a larger one detects where. Clark et al. 2020 (ELECTRA)."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ OWN = "up"  # of the embedding: the map from the shared tables' width to the net
 
 
 def detection_loss(odds: Float[Array, "*any"], put: Bool[Array, "*any"]) -> Float[Array, "*any"]:
-    """-log of the chance given to the truth by log odds, in nats and float32. Section 2, the second loss."""
+    """-log of the probability that log odds give to the truth, in nats and float32. Section 2, the second loss."""
     odds = odds.astype(jnp.float32)
     return jax.nn.softplus(jnp.where(put, -odds, odds))
 
@@ -35,11 +35,12 @@ class ReplacedToken(Objective):
 
     The model is the discriminator, which is what is kept. generator: spec of a network with a head "mlm", whose
     embedding has the model's tables (its `factor` is their width where that is not its own); the two share them.
-    rate: share of a row's tokens that the generator fills.  split: how it sees them, as (mask, random token,
-    unchanged).  units: as in masked_lm.  weight: λ of section 2.
+    rate: share of a row's tokens that the generator fills.  split: probabilities with which its input has the mask, a
+    random token, or the token itself there.  units: as in masked_lm.  weight: λ of section 2.
 
-    Parameters are the model's own, so that they serve it as they are, and beside them "generator". No gradient
-    passes through the sampled tokens. metrics["loss"] is that of detection, in nats per token that is not padding.
+    Parameters are the model's own, so that it can be used with them as they are, and beside them "generator". No
+    gradient passes through the sampled tokens. metrics["loss"] is that of detection, in nats per token that is not
+    padding.
     """
 
     generator: Mapping[str, Any] = FrozenDict()
@@ -120,7 +121,7 @@ class ReplacedToken(Objective):
         return *self.summed(metrics, batch, from_generator, from_model), extra
 
     def _gaps(self, tokens: Int[Array, "B T"], real: Bool[Array, "B T"], rng):
-        """Places to fill [B K], their weights, and the tokens as the generator sees them."""
+        """Positions to fill [B K], their weights, and the generator's input."""
         unit, order, what = jax.random.split(rng, 3)
         allowed = real & ~is_special(tokens, self.vocabulary)
         most = max(1, round(self.rate * tokens.shape[1]))
@@ -130,7 +131,7 @@ class ReplacedToken(Objective):
         return at, weights, written(tokens, at, seen)
 
     def baseline(self, data):
-        """Of one who knows only how many tokens a generator without context would replace."""
+        """The loss of a detector that knows only how many tokens a generator without context replaces."""
         counts = np.zeros(data.vocabulary.size)
         for i in range(min(len(data.train), ROWS)):
             counts += np.bincount(data.train[i]["tokens"], minlength=len(counts))[: len(counts)]
@@ -141,7 +142,7 @@ class ReplacedToken(Objective):
 
 
 def written(tokens: Int[Array, "B T"], at: Int[Array, "B K"], new: Int[Array, "B K"]) -> Int[Array, "B T"]:
-    """tokens with `new` at the places `at`."""
+    """tokens with `new` at the positions `at`."""
     return jax.vmap(lambda row, i, value: row.at[i].set(value))(tokens, at, new)
 
 

@@ -1,4 +1,4 @@
-"""Vectors of texts, near where texts belong together: one encoder for queries and for what answers them.
+"""Vectors of texts that are close if the texts belong together, by one encoder for queries and for their answers.
 
 Reimers, Gurevych, "Sentence-BERT" (2019); Karpukhin et al., "Dense Passage Retrieval" (2020); large batches in little
 memory: Gao, Zhang, Han, Callan, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (2021).
@@ -28,11 +28,11 @@ class Retrieval(Objective):
     """The loss `form`, {"kind": "infonce" | "cosine" | "triplet" | "cosent", …} (see contrast.py), over head "vector".
 
     texts: n, in a row: query, positive and any negatives, whose arrays have the prefixes of `texts_of_row`.
-    chunks: how many pieces the texts of a batch are encoded in, one after another; the backward pass encodes each
-      again, so that the layers' activations of one piece alone are held while the loss still sees the whole batch:
-      Gao et al.'s gradient cache, with the same gradient as without. (`accumulate` would shrink the batch instead.)
-    among: with infonce, how many rows a validation query chooses among, so that its loss does not depend on the batch;
-      where that is more than the smallest evaluated batch holds, as many as that.
+    chunks: the number of pieces in which the texts of a batch are encoded, one after another. The backward pass encodes
+      each piece again, so that the layers' activations of a single piece are kept while the loss sees the whole batch:
+      Gao et al.'s gradient cache, with the same gradient as without it. (`accumulate` would shrink the batch instead.)
+    among: with infonce, the number of rows among which a validation query chooses, so that its loss does not depend on
+      the batch; at most as many as the smallest evaluated batch has.
     """
 
     evaluated: ClassVar[tuple[str, ...]] = ("among",)

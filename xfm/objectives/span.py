@@ -1,4 +1,4 @@
-"""Where in a text the answer to a question stands. Devlin et al. 2019 (BERT), sections 4.2 and 4.3."""
+"""The first and last token of an answer in a text. Devlin et al. 2019 (BERT), sections 4.2 and 4.3."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ class Span(Objective):
         return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
-        """The cross-entropy of always answering with the places' shares in the training data, one added per place."""
+        """The cross-entropy of always answering with the training data's shares of positions, one added to each."""
 
         def counts(source):
             rows = [source[i] for i in range(min(len(source), 4096))]

@@ -10,7 +10,7 @@ ROWS = 4096  # of a source that the baseline reads at most
 
 
 def is_special(tokens: Int[Array, "B T"], vocabulary: Vocabulary) -> Bool[Array, "B T"]:
-    """Which ids are special, and so neither guessed nor counted."""
+    """Which ids are special, and so neither predicted nor counted."""
     return jnp.isin(tokens, jnp.array(vocabulary.special or (-1,)))
 
 

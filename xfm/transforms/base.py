@@ -77,10 +77,14 @@ class Transform:
         return self.weights(params, own, None)
 
 
+def acts_around(transform: Transform) -> bool:
+    """Whether a transform has the face `around`."""
+    return type(transform).around is not Transform.around
+
+
 def merges(transform: Transform) -> bool:
     """Whether all that a transform does in evaluation can be written into the network's own parameters."""
-    kind = type(transform)
-    return kind.around is Transform.around or kind.merged is not Transform.merged
+    return not acts_around(transform) or type(transform).merged is not Transform.merged
 
 
 def chosen(sites: Mapping[str, Site], regex: str, module: type = Linear) -> dict[str, Site]:

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Key
 
 from xfm.errors import XfmError
-from xfm.transforms.base import SITES, Interceptor, OwnAt, Params, Site, Transform, merges
+from xfm.transforms.base import SITES, Interceptor, OwnAt, Params, Site, Transform, acts_around, merges
 
 OWN = "own"  # the subtree of the parameters that holds what the transforms add
 
@@ -22,8 +22,8 @@ OWN = "own"  # the subtree of the parameters that holds what the transforms add
 class Transformed:
     """`network` with `transforms`, pairs of a name and a transform. It has the network's other attributes as well.
 
-    Transforms act in their order: the second one's weights are made of the first one's, and the second one's
-    interceptor runs around the first one's.
+    All weights are made before any interceptor runs. Among the weights, as among the interceptors, transforms act in
+    their order: the second one's weights are made of the first one's, and its interceptor runs around the first one's.
     """
 
     network: nn.Module
@@ -56,7 +56,7 @@ class Transformed:
         params, own = separated(params)
         if lasting := [name for name, transform in self.transforms if not merges(transform)]:
             raise XfmError(f"transform {lasting[0]!r} cannot be merged into the weights of the network")
-        for name, transform in self.transforms:
+        for name, transform in sorted(self.transforms, key=lambda one: acts_around(one[1])):
             params = transform.merged(params, own_of(own, name, params))
         return dict(params)
 

@@ -24,15 +24,15 @@ def network(c: Settings) -> dict:
         heads=c["num_attention_heads"],
         hidden=c["intermediate_size"],
         length=c.get("num_hash_buckets", 16384),
-        types=c.get("type_vocab_size", 16),
-        hashes=c.get("num_hash_functions", 8),
-        buckets=c.get("num_hash_buckets", 16384),
-        rate=c.get("downsampling_rate", 4),
-        taps=c.get("upsampling_kernel_size", 4),
+        embed=dict(
+            types=c.get("type_vocab_size", 16),
+            hashes=c.get("num_hash_functions", 8),
+            buckets=c.get("num_hash_buckets", 16384),
+        ),
+        coarse=dict(rate=c.get("downsampling_rate", 4), width=c.get("upsampling_kernel_size", 4), cut="row"),
         block=c.get("local_transformer_stride", 128),
         activation=bert.activation(c),
         eps=c.get("layer_norm_eps", 1e-12),
-        cut="row",
     ) | {"heads": {}}
 
 

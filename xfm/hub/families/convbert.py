@@ -21,9 +21,7 @@ def network(c: Settings) -> dict:
     return convbert.network(
         **bert.sizes(c),
         factor=c.get("embedding_size", 768),
-        groups=c.get("num_groups", 1),
-        conv=c.get("conv_kernel_size", 9),
-        ratio=c.get("head_ratio", 2),
+        own=dict(groups=c.get("num_groups", 1), conv=c.get("conv_kernel_size", 9), ratio=c.get("head_ratio", 2)),
         types=bert.types(c),
     ) | {"heads": {}}
 

@@ -44,10 +44,12 @@ def network(c: Settings) -> dict:
         hidden=c["d_inner"],
         vocab=c["vocab_size"],
         decoder=decoder,
-        pool=c.choose("pooling_type", {"mean": "mean", "max": "max"}, "mean"),
-        first=apart,
-        end=c.choose("truncate_seq", {True: "cut", False: "kept"}, True),
-        keys=c.choose("pool_q_only", {True: "before", False: "after"}, True),
+        pooling=dict(
+            pool=c.choose("pooling_type", {"mean": "mean", "max": "max"}, "mean"),
+            first=apart,
+            end=c.choose("truncate_seq", {True: "cut", False: "kept"}, True),
+            keys=c.choose("pool_q_only", {True: "before", False: "after"}, True),
+        ),
         activation=activation(c),
         eps=c.get("layer_norm_eps", 1e-9),
     ) | {"heads": {}}

@@ -24,14 +24,16 @@ def network(c: Settings) -> dict:
         heads=c["num_attention_heads"],
         vocab=c["vocab_size"],
         length=c["max_position_embeddings"],
-        landmarks=None if landmarks == tokens else landmarks,
-        conv=c.get("conv_kernel_size", 65),
+        mixer=dict(
+            landmarks=None if landmarks == tokens else landmarks,
+            conv=c.get("conv_kernel_size", 65),
+            start="batch",
+            texts=1,
+        ),
         hidden=c["intermediate_size"],
         types=bert.types(c),
         activation=activation(c),
         eps=eps(c),
-        start="batch",
-        texts=1,
     ) | {"heads": {}}
 
 

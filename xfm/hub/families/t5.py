@@ -52,8 +52,10 @@ def network(c: Settings, ffn: str = "relu", table: str = "one") -> dict:
         vocab=c["vocab_size"],
         ffn="glu" if gated else "mlp",
         activation=ACTIVATIONS[activation],
-        buckets=c.get("relative_attention_num_buckets", 32),
-        reach=c.get("relative_attention_max_distance", 128),
+        distances=dict(
+            buckets=c.get("relative_attention_num_buckets", 32),
+            reach=c.get("relative_attention_max_distance", 128),
+        ),
         table=table,
         eps=c.get("layer_norm_epsilon", 1e-6),
     ) | {"heads": {}}
