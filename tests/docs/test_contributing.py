@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import xfm
-from tests.configs.test_configs import shapes, size
+from tests.configs.test_configs import shapes_of, size
 from tests.docs.pages import ROOT, block
-from tests.drawn import spread
+from tests.drawn import drawn
 from tests.evaluators import test_evaluators
 from tests.objectives import test_rows
 from tests.parts import examples, formulas, test_owed, test_starts
@@ -112,7 +112,7 @@ def test_a_stack_takes_the_part_wherever_a_norm_stands(part):
         )
     )
     batch = {"tokens": jnp.arange(22).reshape(2, 11) % 13}
-    params = spread(jax.jit(model.init)(jax.random.key(0), batch)["params"])
+    params = drawn(model, batch)["params"]
     weights = jax.random.normal(jax.random.key(1), (2, 11, 16))
 
     @jax.jit
@@ -129,7 +129,7 @@ def test_the_config_has_its_sizes_and_shards(config):
     module, _, default = find(str(config))
     assert default == "B/16" and module.PAPER and module.ORACLE and "tiny" in module.VARIANTS
     for variant in module.VARIANTS:
-        params = shapes(xfm.load_config(f"{config}:{variant}"))
+        params = shapes_of(xfm.load_config(f"{config}:{variant}"))
         assert variant not in module.PARAMETERS or size(params) == module.PARAMETERS[variant]
         assert all(rule_of(path, rules) is not None for rules in RULES.values() for path in params)
 
