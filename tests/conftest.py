@@ -3,28 +3,18 @@
 import gc
 import os
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
+from tests.switches import DEVICES, PLAIN, UNOPTIMISED
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests compile far more than they compute: without optimisation compiling takes 60 % of the time, without the fusion
-# emitters half of that again, and in one piece two thirds of what remains. jaxlib 0.11.1 and later lack the second
-# switch, libtpu the last two, and each aborts at one that it does not know. What XLA_FLAGS says itself comes last and
-# wins; the commands of the slow suite run as users run them.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-        *["--xla_cpu_use_fusion_emitters=false"]
-        * (tuple(map(int, version("jaxlib").split(".")[:3])) < (0, 11, 1) and find_spec("libtpu") is None),
-        *["--xla_cpu_parallel_codegen_split_count=1"] * (find_spec("libtpu") is None),
-        os.environ.get("XLA_FLAGS", ""),
-    ]
-)
+# What XLA_FLAGS says itself comes last and wins; the commands of the slow suite run as users run them.
+os.environ["XLA_FLAGS"] = " ".join([DEVICES, UNOPTIMISED, *PLAIN, os.environ.get("XLA_FLAGS", "")])
 
 import jax
 import pytest
 
-from tests.costs import by_file, cpu, note
+from tests.costs import DEFAULT, above, by_file, by_folder, cpu, note, table, with_start
 from tests.rotation import keeps
 
 # In the user's cache folder, so that a fresh clone finds what an older one compiled; one folder for each compiler.
@@ -66,11 +56,28 @@ def pytest_runtest_makereport():
     outcome.get_result().cpu, SPENT[0] = now - SPENT[0], now
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    file = os.environ.get("XFM_COSTS")
-    if file and not hasattr(config, "workerinput"):
-        found = [report for reports in terminalreporter.stats.values() for report in reports]
-        note(Path(file), by_file(report for report in found if hasattr(report, "cpu")))
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_sessionfinish(session):
+    """The default run prints what it cost, and fails above its budget; any run notes it where XFM_COSTS says."""
+    yield
+    if hasattr(session.config, "workerinput"):
+        return
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    reports = [report for reports in terminal.stats.values() for report in reports if hasattr(report, "cpu")]
+    files = with_start(by_file(reports), cpu())  # the workers have ended, so their seconds are in
+    if file := os.environ.get("XFM_COSTS"):
+        note(Path(file), files)
+    if is_default(session.config):
+        terminal.write_line(table(by_folder(files)))
+        if sentence := above(files, DEFAULT):
+            terminal.write_line(sentence, red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def is_default(config):
+    """Whether all tests but the slow ones run: no file and no option chooses among them."""
+    chosen = config.option.keyword or config.option.maxfail or config.getoption("--third") is not None
+    return config.args_source == config.ArgsSource.TESTPATHS and config.option.markexpr == "not slow" and not chosen
 
 
 @pytest.fixture

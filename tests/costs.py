@@ -1,6 +1,6 @@
 """What each file of tests costs, in CPU seconds: noted by every run of pytest that finds XFM_COSTS set.
 
-python -m tests.costs FILE     prints the tables of the runs that were noted in FILE
+python -m tests.costs FILE [BUDGET]     prints the tables of the runs that were noted in FILE; fails above a budget
 
 CPU seconds are those of the process that runs a test, of its threads and of the processes that it starts and waits
 for. Unlike the clock they hardly depend on what else the machine does.
@@ -12,6 +12,10 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+# CPU seconds of the default run, all processes together. Two cores have 960 in eight minutes, less the installation.
+DEFAULT = 1300
+START = "(imports and collection)"
 
 
 def cpu() -> float:
@@ -29,11 +33,16 @@ def by_file(reports: Iterable) -> dict[str, tuple[int, float]]:
     return {file: (len(tests[file]), seconds[file]) for file in seconds}
 
 
+def with_start(files: Mapping[str, tuple[int, float]], total: float) -> dict[str, tuple[int, float]]:
+    """With a line for what a run took beside its tests; total: its CPU seconds, worker processes included."""
+    return {**files, START: (0, total - sum(seconds for _, seconds in files.values()))}
+
+
 def by_folder(files: Mapping[str, tuple[int, float]]) -> dict[str, tuple[int, float]]:
     """Folder -> (tests, CPU seconds) of what `by_file` gives."""
     tests, seconds = Counter(), Counter()
     for file, (count, cost) in files.items():
-        folder = "/".join(file.split("/")[:-1][:2]) or file
+        folder = "/".join(file.split("/")[:-1][:2]) or file  # START stays as it is
         tests[folder] += count
         seconds[folder] += cost
     return {folder: (tests[folder], seconds[folder]) for folder in seconds}
@@ -64,6 +73,19 @@ def table(costs: Mapping[str, tuple[int, float]], most: int | None = None) -> st
     return "\n".join([*lines, f"{'all':44}{tests:8}{seconds:10.1f}"])
 
 
-if __name__ == "__main__":
-    files = added(map(json.loads, Path(sys.argv[1]).read_text().splitlines()))
+def above(costs: Mapping[str, tuple[int, float]], budget: float) -> str | None:
+    """The sentence that says by how much a budget is exceeded; None where it is kept."""
+    spent = sum(seconds for _, seconds in costs.values())
+    if spent <= budget:
+        return None
+    return f"these tests took {spent:.0f} CPU seconds and may take {budget:.0f}; make the costliest cheaper"
+
+
+def main(file: str, budget: str | None = None) -> str | None:
+    files = added(map(json.loads, Path(file).read_text().splitlines()))
     print(table(by_folder(files)), table(files, 25), sep="\n\n")
+    return None if budget is None else above(files, float(budget))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

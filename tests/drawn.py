@@ -10,7 +10,6 @@ import zlib
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 
 def _of_size(rng, shape):
@@ -43,20 +42,26 @@ def shapes(init, *inputs, method=None):
 
 def values(tree, by: float = 0.1, seed: int = 0):
     """Arrays in the place of shapes: each path has its own draw, `by` away from where such a parameter starts."""
-    found = {}
-    for path, leaf in flatten_dict(tree, keep_empty_nodes=True).items():
-        if not hasattr(leaf, "shape"):
-            found[path] = leaf  # an empty node
-            continue
-        rng = np.random.default_rng([seed, zlib.crc32("/".join(path).encode())])
-        start = next(draw for name, draw in STARTS if re.fullmatch(name or ".*", path[-1]))
-        found[path] = (start(rng, leaf.shape) + by * rng.standard_normal(leaf.shape)).astype(leaf.dtype)
-    return jax.device_put(unflatten_dict(found))
+
+    def value(path, leaf):
+        names = [str(getattr(key, "key", key)) for key in path]
+        rng = np.random.default_rng([seed, zlib.crc32("/".join(names).encode())])
+        start = next(draw for name, draw in STARTS if re.fullmatch(name or ".*", names[-1]))
+        return (start(rng, leaf.shape) + by * rng.standard_normal(leaf.shape)).astype(leaf.dtype)
+
+    return jax.device_put(jax.tree_util.tree_map_with_path(value, tree))
 
 
 def drawn(module, *inputs, by: float = 0.1, method=None):
     """A module's variables for these inputs, by NumPy."""
     return values(shapes(module, *inputs, method=method), by)
+
+
+def begun(objective, batch, by: float = 0.1):
+    """An objective's parameters, by NumPy, and its extra state, which may hold no arrays."""
+    params, extra = jax.eval_shape(objective.init, jax.random.key(1), batch)
+    assert not jax.tree.leaves(extra), "an extra state that holds arrays must be initialised"
+    return values(params, by), extra
 
 
 def spread(params, by: float = 0.1):

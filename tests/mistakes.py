@@ -169,7 +169,7 @@ MISTAKES = (
         "kernels/attention/mask.py",
         "near.append(ahead <= 0 if prefix is None",
         "near.append(ahead <= 1 if prefix is None",
-        "tests/parts/test_mixers.py -k causal and mixer0",
+        "tests/parts/test_mixers.py -k causal_means and attention-0",
     ),
     # --- networks
     Mistake(
@@ -270,7 +270,7 @@ MISTAKES = (
         "xfm/objectives/masked_lm.py",
         "seen = jnp.where(weights > 0, replaced(labels, self.split, self.vocabulary, what), labels)",
         "seen = labels",
-        "tests/objectives/test_masked_lm.py -k surprise or seen",
+        "tests/objectives/test_masked_lm.py -k surprise or reads",
     ),
     Mistake(
         "a generator's right guesses count as replaced",

@@ -3,7 +3,7 @@
 import json
 from types import SimpleNamespace
 
-from tests.costs import added, by_file, by_folder, note, table
+from tests.costs import START, above, added, by_file, by_folder, main, note, table, with_start
 from tests.rotation import STAGES, keeps, related, third_of
 
 FILES = [f"tests/train/test_{i}.py" for i in range(50)]
@@ -60,3 +60,7 @@ def test_costs_are_added_up_by_file_and_by_folder(tmp_path):
     twice = added([json.loads(line) for line in (tmp_path / "costs").read_text().splitlines()])
     lines = table(by_folder(twice), most=1).splitlines()
     assert lines[1].split() == ["tests/hub", "2", "8.0"] and lines[2].split() == ["all", "6", "15.0"]
+    assert with_start(files, 10.0)[START] == (0, 2.5) and by_folder(with_start(files, 10.0))[START] == (0, 2.5)
+    assert above(files, 7.5) is None
+    assert "took 8 CPU seconds and may take 7;" in above(files, 7.4)
+    assert main(tmp_path / "costs", "15") is None and "may take 14" in main(tmp_path / "costs", "14")

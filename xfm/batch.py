@@ -1,4 +1,4 @@
-"""The names of a batch's arrays: a second text or tower has a prefix, `target/tokens`; `part_of` gives its batch."""
+"""The names of a batch's arrays: those of a second text or tower have a prefix, as in `target/tokens`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,19 +12,19 @@ Batch = Mapping[str, Any]
 
 
 def prefixed(prefix: str, name: str) -> str:
-    """The name of an array of the part with that prefix, "" for what has none."""
+    """The name of an array of the part with a prefix, which is "" for arrays without one."""
     return f"{prefix}/{name}" if prefix else name
 
 
 def prefixes(batch: Batch) -> tuple[str, ...]:
-    """The prefixes of a batch or a row in alphabetical order, first "" where some array has none."""
+    """The prefixes of a batch or a row, sorted; the first is "" if an array has none."""
     return tuple(sorted({name.rpartition("/")[0] for name in batch}))
 
 
 def part_of(batch: Batch, prefix: str) -> dict[str, Any]:
-    """The batch of one text or tower, its arrays without the prefix; of "" those that have none.
+    """The batch of one text or tower: the arrays with this prefix, under their names without it.
 
-    Raises XfmError where the batch has no arrays of that prefix.
+    prefix: "" for the arrays without one.  Raises XfmError if the batch has no arrays with this prefix.
     """
     found = {name.rpartition("/")[2]: x for name, x in batch.items() if name.rpartition("/")[0] == prefix}
     if not found:
@@ -33,22 +33,20 @@ def part_of(batch: Batch, prefix: str) -> dict[str, Any]:
 
 
 def with_prefix(prefix: str, part: Batch) -> dict[str, Any]:
-    """The arrays of a part under their names in the whole batch: what `part_of` undoes."""
+    """The arrays of a part under their names in the whole batch; the inverse of `part_of`."""
     return {prefixed(prefix, name): x for name, x in part.items()}
 
 
 def texts_of_row(count: int) -> tuple[str, ...]:
-    """The prefixes of a row of `count` texts that are compared: "" for the query, then "positive", "negative",
-    "negative_2", "negative_3", ….
-    """
+    """The prefixes of a row of `count` texts: "" for the query, then "positive", "negative", "negative_2", …."""
     return ("", "positive", "negative", *(f"negative_{i}" for i in range(2, count - 1)))[:count]
 
 
 def over_parts(run: Callable[[Batch, int], Any], parts: Sequence[Batch]) -> Any:
-    """run(batch, 0) of all parts as one batch, row i · n + k being row i of part k of n, where their shapes agree.
+    """run(batch, 0) on all parts as one batch, in which row i · n + k is row i of part k of n.
 
-    Otherwise, and where cells say how the texts of a part lie, a list of run(part, k). Arrays that not every part has
-    are left out.
+    If the shapes of the parts differ, or if they have `cells` (see `xfm.data.layout`), the result is a list of
+    run(part, k) instead. Arrays that not all parts have are left out.
     """
     shared = [name for name in parts[0] if all(name in part for part in parts)]
     parts = [{name: part[name] for name in shared} for part in parts]

@@ -110,7 +110,7 @@ class Context:
 
     @property
     def keys(self) -> Int[Array, "B T"] | None:
-        """The segments as those see them who attend: 0 where a token is not attended to."""
+        """The segments of the tokens as keys: 0 where a token is not attended to."""
         if self.heard is None:
             return self.segments
         return jnp.where(self.heard, 1 if self.segments is None else self.segments, 0)

@@ -1,9 +1,9 @@
-"""Kinds and fields of earlier versions, each with what says the same today, for the error that names it."""
+"""Kinds and fields of earlier versions, and what replaces them, for error messages."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# Mixers that are sights of an attention, each with the fields that went along.
+# Earlier mixers that are now sights of an attention, with the fields that belong to the sight.
 SIGHTS = {
     "block_local": ("block",),
     "block_sparse": ("block", "again", "dense"),
@@ -12,9 +12,9 @@ SIGHTS = {
 
 
 def moved(slot: str, kind: Any, spec: Mapping[str, Any]) -> str | None:
-    """In words, what to write in place of a kind that a slot no longer has; None for any other kind.
+    """Words that say what replaces a kind that a slot no longer has; None for other kinds.
 
-    slot: as `build` names it.  spec: the fields that were given.
+    slot: its name in `build`.  spec: the given fields.
     """
     if "mixer" not in slot or not isinstance(kind, str) or kind not in SIGHTS:
         return None
@@ -23,7 +23,7 @@ def moved(slot: str, kind: Any, spec: Mapping[str, Any]) -> str | None:
     return f"it is a sight of an attention now: write {part}, in a pattern {{'part': …, 'label': {kind!r}}}"
 
 
-# Fields of objectives that are an evaluator's, each with the kind of that.
+# Earlier fields of objectives -> the kind of the evaluator that has them now.
 MEASURED = {
     ("classification", "scores"): "classes",
     ("regression", "scores"): "numbers",
@@ -34,14 +34,14 @@ MEASURED = {
 
 
 def moved_field(slot: str, kind: Any, field: str, value: Any) -> str | None:
-    """In words, where a field is set that a class no longer has; None for any other field."""
+    """Words that say where a field is set that a class no longer has; None for other fields."""
     evaluator = MEASURED.get((kind, field)) if slot == "objective" else None
     spec = {"kind": evaluator, field: value}
     return None if evaluator is None else f"it is a field of an evaluator now: set config.evals=[{spec}]"
 
 
 def renewed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a run of an earlier version with the fields that are an evaluator's in its `evals`."""
+    """The config of a run of an earlier version, with the fields that now belong to an evaluator moved to `evals`."""
     objective = config.get("objective")
     kind = objective.get("kind") if isinstance(objective, Mapping) else None
     fields = {name: objective[name] for name in objective or () if (kind, name) in MEASURED}

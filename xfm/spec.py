@@ -158,7 +158,7 @@ def schema(cls: type) -> dict[str, bool]:
 
 
 def defaults(cls: type) -> dict[str, Any]:
-    """The specs that fields have where a spec leaves them out, as plain data."""
+    """The default values of a class's fields that are specs, as plain data."""
     found = {field.name: plain(field.default) for field in dataclasses.fields(cls) if field.name in schema(cls)}
     return {name: value for name, value in found.items() if isinstance(value, Mapping) and "kind" in value}
 
@@ -175,7 +175,7 @@ def plain(value: Any) -> Any:
 
 
 def nested(spec: Any, but: Sequence[str] = ()) -> Iterator[Spec]:
-    """Every spec with a kind in plain data, itself included, the outer ones first.  but: fields to pass over."""
+    """All specs (mappings with a kind) nested in plain data, outer ones first.  but: fields that are not entered."""
     if isinstance(spec, Mapping):
         yield from [spec] if "kind" in spec else []
         for name, value in spec.items():

@@ -1,17 +1,19 @@
-"""AdapterBias: a frozen encoder fine-tuned by one vector per layer, added to each token by an amount of its own.
+"""AdapterBias: fine-tuning of a frozen encoder by one vector per layer, added to each token with a weight of its own.
 
 Fu, Chen, Lee, Lee, "AdapterBias: Parameter-efficient Token-dependent Representation Shift for Adapters in NLP Tasks",
-2022, section 3; what trains, and the recipe, are those of the authors' release: the vectors and the maps that give the
-amounts, the norms after the embedding and after each feed-forward part, and the classifier over the frozen pooler.
+2022, section 3. The trained parameters and the recipe are those of the authors' release: the vectors, the linear layers
+that compute the weights, the norms after the embedding and after each feed-forward part, and the classifier on the
+frozen pooler.
 
-Reproduced: the network and the recipe (AdamW at 1e-4, 32 rows, 100 epochs, 512 tokens, dropout of a half before the
-classifier). Not as there: dropout falls on the shift as well, and the best of the epochs is not sought.
+Reproduced: the network and the recipe (AdamW at 1e-4, 32 rows, 100 epochs, 512 tokens, dropout of 0.5 before the
+classifier). Different from the paper: dropout is also applied to the added vector, and the last epoch is taken instead
+of the best one.
 Command: xfm train text/adapter_bias:cola --workdir runs/cola --config.data.path=GLUE/CoLA \
   --config.start.source=FOLDER_OR_NAME_OF_A_CHECKPOINT
 Own data: variant `base`, as in text/finetune_classification.
 Cost: hours on one accelerator.  Result: not run at scale.
-`tiny` is for two CPU cores and starts from nothing, so that its embedding trains too, and the layers stay as they were
-drawn: which module a paragraph of a docstring comes from.
+`tiny` is for two CPU cores and starts from random weights, so its embedding is also trained, and the layers keep their
+random weights: which module a paragraph of a docstring comes from.
 """
 
 from xfm.configs.text import finetune_classification as single

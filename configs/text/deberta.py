@@ -52,10 +52,10 @@ def network(layers, width, heads, embed, attention, hidden=None, conv=None, deco
             drop=0.0):  # fmt: skip
     """The spec of the encoder with its head for masked tokens: post-norm, relative positions in the attention.
 
-    embed: vocab, and length, types and factor: rows of a table of absolute positions at the input, None for no table;
-    token types; width of the table of words if it is not the stream's.
-    attention: maps, terms, keys and width of the part `disentangled`; and of its table of distances the reach (the
-    largest distance; None for no table), the buckets of a logarithmic one, on either side, and norm_table.
+    embed: vocab; length, the rows of a table of absolute positions at the input (None for no table); types, the number
+    of token types; factor, the width of the embedding if it differs from the model's.
+    attention: maps, terms, keys and width of the part `disentangled`; and for its table of distances reach, the largest
+    distance (None for no table), buckets, those of a logarithmic table on either side, and norm_table.
     decoder: positions of the enhanced mask decoder, which then has the last layer; None for a plain head.
     """
     embed, attention = EMBED | embed, ATTENTION | attention

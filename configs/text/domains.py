@@ -95,8 +95,8 @@ RECIPES = {
     )),
     # Alabi, Adelani, Mosbach, Klakow, "Adapting Pre-trained Language Models to African Languages via Multilingual
     # Adaptive Fine-Tuning", 2022. [card] sizes; they start from XLM-R (small: with 70k of its tokens; mini: from a
-    # MiniLM of it). [code] rows of a batch; the rest as in SCRIPT. Assumed: steps; the paper has 3 epochs, and a run's
-    # header has the number of rows. Languages by weight: data.kind="mixture", parts and power.
+    # MiniLM of it). [code] rows of a batch; the rest as in SCRIPT. Assumed: steps; the paper has 3 epochs, which is 0.3
+    # times the number of rows in a run's header. Languages by weight: data.kind="mixture", parts and power.
     "afro_xlmr_base": ("roberta", BASE, 250_002, dict(CONTINUED, **SCRIPT, batch=10, steps=300_000)),
     "afro_xlmr_large": ("roberta", LARGE, 250_002, dict(CONTINUED, **SCRIPT, batch=10, steps=300_000)),
     "afro_xlmr_small": ("roberta", BASE, 70_000, dict(CONTINUED, **SCRIPT, batch=10, steps=300_000)),

@@ -9,32 +9,12 @@ from pathlib import Path
 import pytest
 
 import xfm.catalogue as catalogue
+from tests.cli.conftest import SMALL, TINY
 from xfm.listing import folded
 
-TINY = "text/bert:tiny"
-SMALL = [
-    f"--config.{setting}"
-    for setting in (
-        "data.length=32",
-        "data.validation=0.2",
-        "data.tokenizer.size=200",
-        "model.embed.vocab=200",
-        "model.heads.mlm.vocab=200",
-        "model.embed.width=16",
-        "model.pattern.1.hidden=16",
-        "model.repeats=1",
-        "batch=8",
-        "steps=2",
-        "schedule.warmup=1",
-    )
-]
 
-
-def test_train_then_eval(run, refused, documents, tmp_path):
-    workdir = tmp_path / "run"
-    data = f"--config.data.path={documents}"
-    code, out, err = run("train", TINY, "--workdir", workdir, *SMALL, data)
-    assert code == 0, err
+def test_train_then_eval(run, refused, trained_once):
+    workdir, words, out, err = trained_once
     assert "text/bert:tiny: masked_lm" in err and "unigram baseline" in err
     assert json.loads((workdir / "config.json").read_text())["config"]["steps"] == 2
     code, out, err = run("eval", workdir, "--json")
@@ -42,7 +22,7 @@ def test_train_then_eval(run, refused, documents, tmp_path):
     assert code == 0 and found["step"] == 2 and found["valid"]["loss"] > 0
     assert set(found["baseline"]) == {"unigram"}
 
-    sentence = refused("train", TINY, "--workdir", workdir, *SMALL, data, "--config.seed=1")
+    sentence = refused("train", "--workdir", workdir, *words, "--config.seed=1")
     assert "seed: 'absent' -> 1" in sentence and str(workdir) in sentence
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import xfm.catalogue as catalogue
 import xfm.failures as failures
-from tests.cli.test_cli import TINY
+from tests.cli.conftest import TINY
 from xfm.errors import XfmError
 from xfm.tokenizers import TOKENIZERS
 

@@ -8,6 +8,7 @@ from nbclient import NotebookClient
 
 from tests.colab.pair import SCRIPTS, paired
 from tests.conftest import CACHE
+from tests.switches import PLAIN
 
 NOTEBOOKS = [script.with_suffix(".ipynb") for script in SCRIPTS]
 SMALL = dict(
@@ -55,7 +56,8 @@ def test_notebook_runs(path, tmp_path):
             cell.source += "".join(f"\n{name} = {changes.pop(name)!r}" for name in list(changes))
     assert not changes, f"{path.name} has no cell tagged 'parameters'"
     env = {
-        **{name: value for name, value in os.environ.items() if name != "XLA_FLAGS"},
+        **os.environ,
+        "XLA_FLAGS": " ".join(PLAIN),
         "JAX_COMPILATION_CACHE_DIR": str(CACHE),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
     }

@@ -10,24 +10,28 @@ import numpy as np
 import pytest
 
 import xfm
-from tests.configs.test_configs import shapes, size
+from tests.configs.test_configs import shapes_of, size
 from tests.docs.pages import ROOT, block
-from tests.drawn import spread
+from tests.drawn import drawn
 from tests.evaluators import test_evaluators
 from tests.objectives import test_rows
 from tests.parts import examples, formulas, test_owed, test_starts
 from tests.parts.formulas import FORMULAS
 from tests.parts.starts import STARTS
+from tests.structures import examples as networks
+from tests.structures import test_layers, test_structures
 from xfm.catalogue import find
 from xfm.cli import main
 from xfm.evaluators import EVALUATORS
 from xfm.objectives import OBJECTIVES
 from xfm.parts.norm import NORMS
 from xfm.sharding import RULES, rule_of
+from xfm.structures import STRUCTURES
 from xfm.train.logs import read_metrics
 
 PAGE = "CONTRIBUTING.md"
 PART, CONFIG = "xfm/parts/norm/dyt.py", "configs/vision/dyt.py"
+STRUCTURE = "xfm/structures/averaging.py"
 OBJECTIVE, EVALUATOR = "xfm/objectives/sentence_order.py", "xfm/evaluators/calibration.py"
 
 
@@ -56,7 +60,7 @@ def config(part, tmp_path):
     return path
 
 
-@pytest.mark.parametrize("file", [PART, CONFIG, OBJECTIVE, EVALUATOR])
+@pytest.mark.parametrize("file", [PART, CONFIG, STRUCTURE, OBJECTIVE, EVALUATOR])
 @pytest.mark.parametrize("command", [("check",), ("format", "--check")], ids=lambda c: c[0])
 def test_the_style_is_kept(file, command):
     words = [sys.executable, "-m", "ruff", *command, "--stdin-filename", file, "-"]
@@ -108,7 +112,7 @@ def test_a_stack_takes_the_part_wherever_a_norm_stands(part):
         )
     )
     batch = {"tokens": jnp.arange(22).reshape(2, 11) % 13}
-    params = spread(jax.jit(model.init)(jax.random.key(0), batch)["params"])
+    params = drawn(model, batch)["params"]
     weights = jax.random.normal(jax.random.key(1), (2, 11, 16))
 
     @jax.jit
@@ -125,7 +129,7 @@ def test_the_config_has_its_sizes_and_shards(config):
     module, _, default = find(str(config))
     assert default == "B/16" and module.PAPER and module.ORACLE and "tiny" in module.VARIANTS
     for variant in module.VARIANTS:
-        params = shapes(xfm.load_config(f"{config}:{variant}"))
+        params = shapes_of(xfm.load_config(f"{config}:{variant}"))
         assert variant not in module.PARAMETERS or size(params) == module.PARAMETERS[variant]
         assert all(rule_of(path, rules) is not None for rules in RULES.values() for path in params)
 
@@ -146,6 +150,22 @@ def made(file, monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(block(PAGE, f"file: {file}"), module.__dict__)
     return vars(module)
+
+
+def test_the_suite_accepts_the_structure(monkeypatch):
+    kind = "averaging"
+    names = made(STRUCTURE, monkeypatch)
+    monkeypatch.setitem(STRUCTURES, kind, names["Averaging"])
+    with pytest.raises(AssertionError, match="structure 'averaging' has no example"):
+        test_structures.network(kind)
+    monkeypatch.setitem(networks.NETWORKS, *entry("line: NETWORKS of structures", vars(networks)))
+    test_layers.test_layers_are_where_the_parameters_are(kind)
+    test_structures.test_every_parameter_has_a_gradient_which_recomputation_keeps(kind)
+    test_structures.test_parts_compute_in_the_dtype_that_is_asked_for(kind)
+    test_structures.test_without_training_the_answer_is_the_same_whatever_drops(kind)
+    model = xfm.build(dict(kind=kind, embed=networks.EMBED, pattern=[networks.MLP]))
+    with pytest.raises(xfm.XfmError, match="row 0 holds several texts"):
+        model.init(jax.random.key(0), {"tokens": np.ones((1, 4), int), "segments": np.array([[1, 1, 2, 2]])})
 
 
 def test_the_suite_accepts_the_objective(monkeypatch):

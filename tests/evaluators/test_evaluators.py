@@ -15,6 +15,7 @@ from tests.objectives.test_rows import VOCABULARY, B, V, example
 from xfm.data.source import Arrays
 from xfm.errors import XfmError
 from xfm.evaluators import EVALUATORS, build_evaluators
+from xfm.evaluators.rows import spread
 from xfm.evaluators.scores import CLASSES, scored
 from xfm.moved import MEASURED, renewed
 from xfm.objectives import OBJECTIVES
@@ -98,6 +99,14 @@ def test_eight_devices_find_what_one_finds(kind, fields, name):
     assert alone or shown, "it finds nothing"
     assert all(np.isfinite(value) for value in alone.values()) and all(isinstance(line, str) for line in shown)
     assert len(shown) == getattr(evaluator, "shown", 0)
+
+
+@pytest.mark.skipif(jax.device_count() != 8, reason="needs eight (fake) devices")
+def test_each_device_holds_its_share_of_the_rows():
+    batch = spread([{"x": np.full(3, i)} for i in range(16)], mesh(8))
+    assert [shard.data.tolist() for shard in batch["x"].addressable_shards] == [
+        [[i] * 3, [i + 1] * 3] for i in range(0, 16, 2)
+    ]
 
 
 def test_continuations_are_the_likeliest_tokens():

@@ -13,7 +13,7 @@ import xfm
 import xfm.configs.text
 from tests.hub import small
 from xfm.configs.text import gpt2
-from xfm.convert.export import Run, checkpoint_of, write_tokenizer
+from xfm.convert.export import OpenedRun, checkpoint_of, write_tokenizer
 from xfm.errors import XfmError
 from xfm.hub import keys
 from xfm.hub.checkpoint import family_of
@@ -227,7 +227,7 @@ def test_texts_end_after_conversion_as_they_did_in_training(objective, ends, tmp
     trained = TOKENIZERS["wordpiece"](size=40).fit(lambda: iter(["some words of a text"]), "corpus", tmp_path / "run")
     data, model = dict(tokenizer=dict(kind="wordpiece")), plain(gpt2.get_config("tiny").model)
     config = dict(model=model, objective=dict(kind=objective), data=data)
-    run = Run(tmp_path / "run", config, (), trained.vocabulary, {}, None, config, {})
+    run = OpenedRun(tmp_path / "run", config, (), trained.vocabulary, {}, None, config, {})
     (tmp_path / "out").mkdir()
     write_tokenizer(run, tmp_path / "out", None)
     again = TOKENIZERS["file"](str(tmp_path / "out" / "tokenizer.json")).fit(tuple, "", tmp_path)

@@ -210,6 +210,7 @@ LINEAR = {
     "slopes": lambda T: dict(bias=Slopes(jnp.ones(2))),
     "window": lambda T: dict(mask=Mask.window(64, 64)),
     "everyone": lambda T: dict(mask=Mask.window(64, 64, everyone=jnp.arange(T)[None] % 999 == 0)),
+    "everyone, few": lambda T: dict(mask=Mask(before=64, after=64, everyone=jnp.arange(T)[None] % 999 == 0, most=16)),
     "pattern": lambda T: dict(mask=Mask(pattern=Pattern(T // 16, jnp.eye(16, dtype=bool)[None]))),
     "buckets": lambda T: dict(bias=Buckets(jnp.ones((32, 2)))),
     "grid table": lambda T: dict(bias=GridTable(jnp.ones((127, T // 32 - 1, 2)), (64, T // 64))),

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import loss_of
+from tests.drawn import begun, loss_of
 from xfm.data.source import Arrays, Data
 from xfm.errors import XfmError
 from xfm.evaluators.nearest import Nearest
@@ -51,7 +51,7 @@ def test_tagging_counts_judged_tokens_only():
     one = Tagging(model=model(tags=dict(kind="tagging", classes=3)), classes=3)
     batch = {"tokens": tokens(2), "labels": jnp.ones((2, T), jnp.int32).at[:, 3].set(2)}
     batch["weights"] = jnp.zeros((2, T), jnp.int32).at[0, 3].set(1).at[1, 5].set(1)
-    params, extra = jax.jit(one.init)(jax.random.key(1), batch)
+    params, extra = begun(one, batch)
     loss, metrics, _ = loss_of(one, params, extra, batch, jax.random.key(2))
     logs = jax.nn.log_softmax(one.model.apply({"params": params}, batch)["tags"])
     assert metrics["loss"][1] == 2
@@ -75,7 +75,7 @@ def test_span_ignores_padding():
     one = Span(model=model(span=dict(kind="span")))
     batch = {"tokens": tokens(2), "labels": jnp.array([[2, 4], [0, 0]])}
     batch["segments"] = jnp.ones((2, T), jnp.int32).at[:, 6:].set(0)
-    params, extra = jax.jit(one.init)(jax.random.key(1), batch)
+    params, extra = begun(one, batch)
     loss, metrics, _ = loss_of(one, params, extra, batch, jax.random.key(2))
     logs = jax.nn.log_softmax(one.model.apply({"params": params}, batch)["span"][:, :6], axis=1)
     assert_close(loss, -(logs[0, 2, 0] + logs[0, 4, 1] + logs[1, 0].sum()) / 4)
@@ -87,7 +87,7 @@ def test_regression_and_its_scores():
     one = Regression(model=model(label=dict(kind="classification", classes=1)))
     labels = np.linspace(0, 5, 6).astype(np.float32)
     rows = Arrays({"tokens": np.asarray(tokens(6)), "labels": labels})
-    params, extra = jax.jit(one.init)(jax.random.key(1), rows.arrays)
+    params, extra = begun(one, rows.arrays)
     loss, _, _ = loss_of(one, params, extra, rows.arrays, jax.random.key(2))
     guess = np.asarray(one.model.apply({"params": params}, rows.arrays)["label"][:, 0])
     assert_close(loss, ((guess - labels) ** 2).mean())
@@ -154,7 +154,7 @@ def retrieval(**fields):
 def test_cached_gradients_are_the_gradients(form):
     batch = {**pairs(16), "labels": jnp.linspace(0, 1, 16)}
     batch["segments"] = batch["positive/segments"] = (jnp.arange(T) < 5) * jnp.ones((16, 1), jnp.int32)
-    params, extra = jax.jit(retrieval().init)(jax.random.key(1), batch)
+    params, extra = begun(retrieval(), batch)
     results = []
     for chunks in (1, 4, 8):
         one = retrieval(form=form, chunks=chunks)
@@ -170,7 +170,7 @@ def test_cached_gradients_are_the_gradients(form):
 
 def test_the_cache_holds_one_piece_at_a_time():
     """What the backward pass keeps of the layers does not grow with the batch."""
-    params, extra = jax.jit(retrieval().init)(jax.random.key(1), pairs(4))
+    params, extra = begun(retrieval(), pairs(4))
 
     def kept(rows, chunks):
         one, batch = retrieval(chunks=chunks), pairs(rows)
@@ -184,7 +184,7 @@ def test_the_cache_holds_one_piece_at_a_time():
 def test_eight_devices_see_all_rows(chunks):
     """A batch over eight devices gives the loss and the gradient of one device: negatives are of the global batch."""
     one, batch = retrieval(chunks=chunks), pairs(16)
-    params, extra = jax.jit(one.init)(jax.random.key(1), batch)
+    params, extra = begun(one, batch)
     step = jax.jit(jax.value_and_grad(lambda p, b: one.loss(p, extra, b, jax.random.key(2))[0]))
     mesh = Mesh(np.array(jax.devices()[:8]), ("data",))
     spread = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
@@ -199,7 +199,7 @@ def test_eight_devices_see_all_rows(chunks):
 def test_retrieval_report_and_what_is_refused():
     one = retrieval(among=4)
     rows = Arrays(pairs(9))
-    params, extra = jax.jit(one.init)(jax.random.key(1), pairs(9))
+    params, extra = begun(one, pairs(9))
     data = Data(rows, rows, None, None, "")
     x = np.asarray(one.vectors(params, rows.arrays))
     x = cosines(x)

@@ -7,7 +7,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import loss_of
+from tests.drawn import begun, loss_of
 from xfm.errors import XfmError
 from xfm.objectives.corruption import choose, replaced, units_of
 from xfm.objectives.masked_lm import MaskedLM
@@ -106,7 +106,7 @@ def test_loss_is_the_mean_surprise_of_what_was_hidden():
     """With all chosen tokens masked and a model that ignores its input, the loss is that of its bias alone."""
     one = objective(split=(1.0, 0.0, 0.0), rate=0.25)
     batch = {"tokens": tokens()}
-    params, extra = jax.jit(one.init)(jax.random.key(0), batch)
+    params, extra = begun(one, batch)
     params = jax.tree.map(jnp.zeros_like, params)
     bias = jax.random.normal(jax.random.key(1), (V,))
     params["head_mlm"]["bias"] = bias
@@ -119,11 +119,32 @@ def test_loss_is_the_mean_surprise_of_what_was_hidden():
     assert loss == again != loss_of(one, params, extra, batch, jax.random.key(3))[0]
 
 
+def test_the_network_reads_masks_where_it_predicts_and_the_text_elsewhere():
+    read = {}
+
+    class Recording(MaskedLM):
+        def forward(self, name, params, batch, rng=None, train=False, **inputs):
+            read.update(batch)
+            return {"mlm": jnp.zeros((*batch["at"].shape, V))}, {}
+
+    @jax.jit
+    def reading(key):
+        one = Recording(model=None, vocabulary=VOCABULARY, split=(1.0, 0.0, 0.0))
+        one.loss({}, {}, {"tokens": tokens()}, key)
+        return read["tokens"], read["at"]
+
+    seen, at = map(np.asarray, reading(jax.random.key(2)))
+    chosen = np.zeros((B, T), bool)
+    np.put_along_axis(chosen, at, True, axis=1)
+    assert chosen.sum() == B * 10
+    np.testing.assert_array_equal(seen, np.where(chosen, VOCABULARY.mask, tokens()))
+
+
 def test_padding_is_never_guessed():
     one = objective()
     segments = jnp.broadcast_to((jnp.arange(T) < 20).astype(jnp.int32), (B, T))
     batch = {"tokens": tokens(), "segments": segments}
-    params, extra = jax.jit(one.init)(jax.random.key(0), batch)
+    params, extra = begun(one, batch)
     _, metrics, _ = loss_of(one, params, extra, batch, jax.random.key(2))
     assert metrics["loss"][1] == B * 3
 
@@ -131,7 +152,7 @@ def test_padding_is_never_guessed():
 def test_next_sentence_adds_its_loss():
     one = objective(pairs="next")
     batch = {"tokens": tokens()}
-    params, extra = jax.jit(one.init)(jax.random.key(0), batch)
+    params, extra = begun(one, batch)
     loss, metrics, _ = loss_of(one, params, extra, batch, jax.random.key(2))
     parts = [float(total / count) for total, count in (metrics["loss"], metrics["nsp_loss"])]
     assert_close(loss, np.float32(sum(parts)))

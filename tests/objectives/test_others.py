@@ -7,7 +7,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import loss_of
+from tests.drawn import begun, loss_of
 from xfm.errors import XfmError
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
@@ -29,7 +29,7 @@ def test_causal_lm_counts_the_next_token_of_the_same_segment():
     one = causal()
     tokens = jax.random.randint(jax.random.key(0), (B, T), 0, V)
     segments = jnp.broadcast_to(jnp.array([1] * 5 + [2] * 4 + [0] * 3), (B, T))
-    params, extra = jax.jit(one.init)(jax.random.key(1), {"tokens": tokens})
+    params, extra = begun(one, {"tokens": tokens})
     loss, metrics, _ = loss_of(one, params, extra, {"tokens": tokens, "segments": segments}, jax.random.key(2))
     assert metrics["loss"][1] == B * (4 + 3)
     total = 0.0
@@ -55,7 +55,7 @@ def batch():
 
 def test_label_smoothing_spreads_weight_in_training_only():
     one = classifier(smoothing=0.3)
-    params, extra = jax.jit(one.init)(jax.random.key(1), batch())
+    params, extra = begun(one, batch())
     logits = one.model.apply({"params": params}, batch())["label"]
     logs, hard = jax.nn.log_softmax(logits), jax.nn.one_hot(batch()["labels"], 3)
     key = jax.random.key(2)
@@ -100,7 +100,7 @@ def test_cutmix_shares_labels_by_area():
 
 def test_mixing_happens_in_training_only_and_wants_images():
     one = classifier(mixup=0.8, cutmix=1.0)
-    params, extra = jax.jit(one.init)(jax.random.key(1), batch())
+    params, extra = begun(one, batch())
     losses = {float(loss_of(one, params, extra, batch(), jax.random.key(i))[0]) for i in range(6)}
     assert len(losses) == 6
     plain = loss_of(classifier(), params, extra, batch(), jax.random.key(2), train=False)[0]

@@ -7,7 +7,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import loss_of
+from tests.drawn import begun, loss_of
 from xfm.errors import XfmError
 from xfm.objectives.permutation_lm import PermutationLM, last_in_order, typed_pair
 from xfm.vocabulary import Vocabulary
@@ -28,11 +28,6 @@ def objective(**fields):
         heads=dict(lm=dict(kind="mlm", vocab=V)),
     )  # fmt: skip
     return PermutationLM(**dict(model=xfm.build(spec), vocabulary=VOCABULARY) | fields)
-
-
-def drawn(one, batch):
-    params, extra = jax.jit(one.init)(jax.random.key(0), batch)
-    return jax.tree.map(lambda a: a + 0.1 * jax.random.normal(jax.random.key(a.size), a.shape), params), extra
 
 
 def test_one_in_six_is_guessed_in_spans_of_up_to_five():
@@ -72,7 +67,7 @@ def test_padding_and_special_tokens_are_never_guessed():
     for row in range(B):
         assert allowed[row][at[row][weights[row] > 0]].all() and not order[row][~allowed[row]].any()
     batch = {"tokens": x, "segments": segments}
-    params, extra = drawn(one, batch)
+    params, extra = begun(one, batch)
     loss, metrics, _ = loss_of(one, params, extra, batch, jax.random.key(2))
     assert np.isfinite(loss) and 0 < metrics["loss"][1] <= B * 8
 
@@ -81,7 +76,7 @@ def test_no_answer_knows_its_own_token_or_a_later_one():
     """Changing a guessed token changes the answers about those behind it in the order, and no other."""
     one, x = objective(), tokens()
     at, weights, order = last_in_order(jnp.ones((B, T), bool), 6, 5, jax.random.key(1))
-    params, _ = drawn(one, {"tokens": x})
+    params, _ = begun(one, {"tokens": x})
 
     @jax.jit
     def logits(x):
@@ -98,7 +93,7 @@ def test_no_answer_knows_its_own_token_or_a_later_one():
 
 def test_loss_is_the_surprise_of_the_answers():
     one, batch = objective(pairs="typed"), {"tokens": tokens()}
-    params, extra = drawn(one, batch)
+    params, extra = begun(one, batch)
     key = jax.random.key(3)
     loss, metrics, _ = loss_of(one, params, extra, batch, key)
     pair, order, _ = jax.random.split(key, 3)

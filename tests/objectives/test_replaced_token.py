@@ -8,7 +8,7 @@ from flax.traverse_util import flatten_dict
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import loss_of
+from tests.drawn import begun, drawn, loss_of
 from xfm.errors import XfmError
 from xfm.objectives.replaced_token import ReplacedToken, detection_loss
 from xfm.spec import freeze
@@ -39,7 +39,7 @@ def tokens(seed=0):
 
 def started(one, **batch):
     batch = {"tokens": tokens(), **batch}
-    return jax.jit(one.init)(jax.random.key(0), batch)[0], batch
+    return begun(one, batch)[0], batch
 
 
 def test_both_networks_read_one_embedding():
@@ -47,7 +47,7 @@ def test_both_networks_read_one_embedding():
     params, batch = started(one)
     own = flatten_dict(params["generator"], sep="/")
     assert "embed/up/kernel" in own and not any("word" in path or "position" in path for path in own)
-    alone = jax.jit(one.model.init)(jax.random.key(0), batch)["params"]
+    alone = drawn(one.model, batch)["params"]
     assert jax.tree.structure({k: v for k, v in params.items() if k != "generator"}) == jax.tree.structure(alone)
     gradient = jax.jit(jax.grad(lambda p: one.loss(p, {}, batch, jax.random.key(1))[1]["generator_loss"][0]))(params)
     assert jnp.abs(gradient["embed"]["word"]["embedding"]).max() > 0
@@ -57,7 +57,7 @@ def test_both_networks_read_one_embedding():
 def test_detection_teaches_the_generator_nothing():
     """No gradient passes through what was sampled: the generator's is that of its own loss, whatever the weight."""
     batch = {"tokens": tokens()}
-    params, _ = jax.jit(objective().init)(jax.random.key(0), batch)
+    params, _ = begun(objective(), batch)
 
     def gradient(weight):
         return jax.jit(jax.grad(lambda p: objective(weight=weight).loss(p, {}, batch, jax.random.key(1))[0]))(params)
@@ -99,7 +99,7 @@ def test_the_model_sees_the_text_with_samples_in_it_and_no_mask():
     """What it reads differs from the text where the generator was to fill, special tokens and padding never."""
     one = objective(rate=0.3)
     batch = {"tokens": tokens().at[:, 0].set(2), "segments": jnp.broadcast_to(jnp.arange(T) < 30, (B, T)).astype(int)}
-    params, _ = jax.jit(one.init)(jax.random.key(0), batch)
+    params, _ = begun(one, batch)
     at, weights, seen = one._gaps(batch["tokens"], batch["segments"] > 0, jax.random.key(3))
     changed = np.asarray(seen != batch["tokens"])
     assert (np.asarray(seen)[changed] == 4).all() and changed.sum() == weights.sum()

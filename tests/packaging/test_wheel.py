@@ -32,7 +32,7 @@ from xfm.catalogue import load
 config = load("text/bert:tiny")
 model = xfm.build(config.model)
 batch = {"tokens": jnp.ones((2, 16), jnp.int32)}
-out = model.apply(model.init(jax.random.key(0), batch), batch)
+out = jax.jit(lambda key: model.apply(model.init(key, batch), batch))(jax.random.key(0))
 assert out["mlm"].shape == (2, 16, 4096) and jnp.isfinite(out["mlm"]).all()
 print(xfm.__file__)
 """
@@ -84,9 +84,9 @@ def test_forward_pass_in_a_clean_environment(wheel, tmp_path):
 
 
 def installed(wheel, tmp_path, *options):
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "-q", *options, wheel, cwd=tmp_path)
+    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", *options, wheel, cwd=tmp_path)
     return python
 
 

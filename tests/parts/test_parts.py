@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.drawn import run, spread
+from tests.drawn import drawn, run
 from tests.parts.cases import case
 from tests.parts.examples import examples
 from xfm.context import Context
@@ -40,7 +40,7 @@ def batch_for(kind):
 @pytest.mark.parametrize("kind,spec", [e for e in examples("embed") if e.values[0] != "patches"])
 def test_embeddings_of_packed_rows_equal_those_of_separate_ones(kind, spec):
     embed, batch = made("embed", kind, spec), batch_for(kind)
-    params = spread(embed.init(jax.random.key(1), batch, Context()))
+    params = drawn(embed, batch, Context())
     segments = jnp.array([[1] * 5 + [2] * 8] * B)
     packed, _ = run(embed, params, batch, Context.of({**batch, "segments": segments}))
     alone, _ = run(embed, params, {k: v[:, 5:] for k, v in batch.items()}, Context())

@@ -84,6 +84,11 @@ def test_a_table_of_offsets_serves_smaller_grids():
     [
         (dict(), dict(grid=(5, 5)), r"the grid is \(5, 5\), and the row has 30 tokens; embed images, with embed.cls=0"),
         (dict(shift=(0, 4)), dict(grid=GRID), r"by less than their size; \(0, 4\) is not less than \(2, 4\)"),
+        (
+            dict(mixer=dict(kind="attention", heads=2, memory="text")),
+            dict(grid=GRID),
+            "with memory='text' reads others",
+        ),
         (dict(window=3), dict(grid=GRID), "offsets within a grid of 2 x 4, and the attention sees 3 x 3; set position"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
+from tests.drawn import drawn
 from xfm.errors import XfmError
 
 NORM = dict(kind="layernorm")
@@ -35,7 +36,7 @@ def stack(**changes):
         heads=dict(lm=dict(kind="mlm", vocab=13)),
     )
     model = xfm.build(spec | changes)
-    return model, jax.jit(model.init)(jax.random.key(0), BATCH)
+    return model, drawn(model, BATCH)
 
 
 @pytest.mark.parametrize("kind", MIXERS)

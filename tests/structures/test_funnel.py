@@ -7,6 +7,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
+from tests.drawn import drawn as variables
 from xfm.errors import XfmError
 from xfm.parts.mixer.pooled_relative import sides
 from xfm.spec import SpecError
@@ -35,7 +36,7 @@ def run(model, params, batch):
 
 
 def drawn(model, batch):
-    return jax.jit(model.init)(jax.random.key(0), batch)["params"]
+    return variables(model, batch)["params"]
 
 
 def members(length, first, end):

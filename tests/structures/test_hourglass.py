@@ -7,6 +7,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
+from tests.drawn import drawn
 from xfm.errors import XfmError
 from xfm.kernels.conv import neighbours
 from xfm.spec import SpecError
@@ -33,7 +34,7 @@ def made(segments=None, seed=0, **changes):
     model = xfm.build(SPEC | changes)
     tokens = jax.random.randint(jax.random.key(seed), (2, 23), 0, 0x110000)
     batch = {"tokens": tokens} if segments is None else {"tokens": tokens, "segments": segments}
-    params = jax.jit(model.init)(jax.random.key(1), batch)
+    params = drawn(model, batch)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(2), len(leaves))
     params = tree.unflatten([a + 0.2 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)])

@@ -6,34 +6,12 @@ import jax.numpy as jnp
 import pytest
 
 import xfm
+from tests.structures.examples import EMBED, MLP, NETWORKS, TOKENS
 from xfm.catalogue import check
 from xfm.configs.text import bert
 from xfm.parts.embed import EMBEDS
 from xfm.paths import flatten
 from xfm.structures import STRUCTURES
-
-MLP, ATTENTION = dict(kind="mlp", hidden=8), dict(kind="attention", heads=2)
-TOKENS = {"tokens": jnp.zeros((1, 8), jnp.int32)}
-EMBED = dict(kind="tokens", vocab=7, width=8, types=3, position=dict(kind="learned", length=12, first=2))
-# A network of each kind; what its layers are called, in the order of the run.
-NETWORKS = {
-    "stack": (
-        dict(prologue=[MLP], pattern=[ATTENTION, MLP], repeats=2, epilogue=[MLP]),
-        "prologue/mlp_0 layers/attention_0:0 layers/mlp_1:0 layers/attention_0:1 layers/mlp_1:1 epilogue/mlp_0",
-    ),
-    "funnel": (
-        dict(blocks=[1, 2], decoder=1, pattern=[MLP]),
-        "block_0/layers/mlp_0:0 block_1/first/mlp_0 block_1/layers/mlp_0:0 decoder/layers/mlp_0:0",
-    ),
-    "hourglass": (
-        dict(before=[MLP], pattern=[dict(part=[ATTENTION, MLP])], repeats=2, after=[MLP]),
-        "before/mlp_0 layers/attention_mlp_0:0 layers/attention_mlp_0:1 after/mlp_0",
-    ),
-    "pyramid": (
-        dict(stages=[dict(pattern=[MLP], repeats=2), dict(pattern=[ATTENTION, MLP])]),
-        "stage_0/layers/mlp_0:0 stage_0/layers/mlp_0:1 stage_1/layers/attention_0:0 stage_1/layers/mlp_1:0",
-    ),
-}
 
 
 @pytest.mark.parametrize("kind", STRUCTURES)

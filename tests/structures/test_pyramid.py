@@ -27,7 +27,7 @@ def pyramid(**changes):
         embed=EMBED,
         stages=[
             dict(pattern=[WINDOWED, MLP], repeats=2),
-            dict(down=DOWN, pattern=[ATTENTION, MLP], repeats=3),
+            dict(down=DOWN, pattern=[ATTENTION, MLP]),
             dict(down=dict(kind="pool"), pattern=[MLP], norms={"out": NORM}, residual=dict(kind="scaled", gate=0.5)),
         ],
         norms={"in": NORM},

@@ -8,6 +8,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
+from tests.drawn import drawn
 from xfm.parts.ffn import FFNS
 from xfm.spec import SpecError
 
@@ -46,7 +47,7 @@ def sown(model, params, batch=BATCH):
 def test_what_is_sown_survives_both_scans_in_order(key, remat):
     """3 repeats of 2 loops of 2 sublayers sow what 12 sublayers written out sow, one after the other."""
     looped, written = network(repeats=3, loops=2, remat=remat), network(pattern=[dict(kind="sowing")] * 12)
-    params = jax.jit(looped.init)(key, BATCH)["params"]
+    params = drawn(looped, BATCH)["params"]
     layers = {
         f"sowing_{4 * r + 2 * loop + i}": jax.tree.map(lambda a, r=r: a[r : r + 1], params["layers"][f"sowing_{i}"])
         for r in range(3)

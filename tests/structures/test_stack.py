@@ -7,6 +7,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
+from tests.drawn import drawn
 from xfm.context import Context
 from xfm.spec import SpecError, freeze
 from xfm.structures.sublayer import Sublayer
@@ -51,7 +52,7 @@ def loss_and_gradient(model, params, batch=BATCH, **how):
 
 def test_scan_equals_loop(key):
     scanned, looped = stack(), stack(pattern=[ATTENTION, MLP] * 3, repeats=1)
-    params = jax.jit(scanned.init)(key, BATCH)["params"]
+    params = drawn(scanned, BATCH)["params"]
     loss, gradient = loss_and_gradient(scanned, params)
     loop_loss, loop_gradient = loss_and_gradient(looped, unrolled(params, 3, 2))
     assert_close((loop_loss, loop_gradient), (loss, unrolled(gradient, 3, 2)))
@@ -60,7 +61,7 @@ def test_scan_equals_loop(key):
 def test_loops_run_the_same_parameters_again(key):
     """3 repeats of 2 loops are 6 layers of which each two are alike."""
     looped = stack(pattern=[ATTENTION, MLP], repeats=3, loops=2)
-    params = jax.jit(looped.init)(key, BATCH)["params"]
+    params = drawn(looped, BATCH)["params"]
     written_out = stack(pattern=[ATTENTION, MLP] * 6, repeats=1)
     layers = unrolled(params, 3, 2)["layers"]
     twice = {f"{n.rpartition('_')[0]}_{(i // 2) * 4 + i % 2 + 2 * again}": x for again in (0, 1)
@@ -80,7 +81,7 @@ def test_layers_share_the_position_of_the_stack(key):
     buckets = dict(kind="relative_buckets", buckets=8, reach=16)
     shares = stack(position=dict(buckets, heads=2), pattern=[dict(ATTENTION, position=dict(kind="shared")), MLP])
     owns = stack(pattern=[dict(ATTENTION, position=buckets), MLP])
-    params = jax.jit(shares.init)(key, BATCH)["params"]
+    params = drawn(shares, BATCH)["params"]
     table = jax.random.normal(key, (8, 2))
     mixer = params["layers"]["attention_0"]
     part = {**mixer["part"], "position": {"table": jnp.stack([table] * 3)}}
@@ -104,7 +105,7 @@ def test_remat_changes_nothing(key, remat):
     how = dict(pattern=[attention, MLP], residual=dict(kind="plain", drop=0.2, drop_path=0.3))
     train = dict(train=True, rngs={"dropout": jax.random.key(7)})
     kept, forgotten = stack(**how), stack(**how, remat=remat)
-    params = jax.jit(kept.init)(key, BATCH)["params"]
+    params = drawn(kept, BATCH)["params"]
     assert_close(loss_and_gradient(forgotten, params, **train), loss_and_gradient(kept, params, **train), rtol=1e-6)
 
 
@@ -120,7 +121,7 @@ def test_compiled_program_does_not_grow_with_depth(key):
 def test_depth_runs_from_0_to_1(key):
     """Stochastic depth at rate 1 keeps the first layer always and the last never."""
     model = stack(prologue=[], epilogue=[], pattern=[MLP], repeats=3, residual=dict(kind="plain", drop_path=0.999999))
-    params = jax.jit(model.init)(key, BATCH)["params"]
+    params = drawn(model, BATCH)["params"]
     _, seen = model.apply({"params": params}, BATCH, train=True, rngs={"dropout": key}, capture_intermediates=True)
     streams = seen["intermediates"]["layers"]["mlp_0"]["skip"]["__call__"][0]
     embedded = seen["intermediates"]["embed"]["__call__"][0][0]
@@ -146,7 +147,7 @@ def test_norms_stand_where_they_are_put(key, name):
     places, equation = PLACEMENTS[name]
     sublayer = Sublayer(part=freeze(MLP), norms=freeze({place: NORM for place in places}))
     x = jax.random.normal(key, (2, 5, 16))
-    params = jax.jit(sublayer.init)(key, x, Context())["params"]
+    params = drawn(sublayer, x, Context(), by=0.0)["params"]  # norms that scale nothing
     y, _ = sublayer.apply({"params": params}, x, Context())
     p = jax.tree.map(np.asarray, params["part"])
 
@@ -160,7 +161,7 @@ def test_norms_stand_where_they_are_put(key, name):
 def test_parallel_parts_share_one_normed_input(key):
     both = Sublayer(part=freeze([ATTENTION, MLP]), norms=freeze({"in": NORM}))
     x = jax.random.normal(key, (2, 5, 16))
-    params = jax.jit(both.init)(key, x, Context())["params"]
+    params = drawn(both, x, Context())["params"]
     y, _ = both.apply({"params": params}, x, Context())
     total = x
     for i, part in enumerate((ATTENTION, MLP)):
@@ -172,7 +173,7 @@ def test_parallel_parts_share_one_normed_input(key):
 
 def test_a_sublayer_may_differ_from_the_stack(key):
     model = stack(prologue=[dict(part=MLP, norms={}, residual=dict(kind="plain"))], epilogue=[])
-    params = jax.jit(model.init)(key, BATCH)["params"]
+    params = drawn(model, BATCH)["params"]
     assert set(params["prologue"]["mlp_0"]) == {"part"}
     assert set(params["layers"]["mlp_1"]) == {"part", "in_norm", "skip"}
 
@@ -180,7 +181,7 @@ def test_a_sublayer_may_differ_from_the_stack(key):
 @pytest.mark.parametrize("pieces", [(1,) * 11, (5, 1, 5)], ids=["steps", "pieces"])
 def test_a_causal_stack_reads_piece_by_piece(key, pieces):
     model = stack(mask="causal", pattern=[MAMBA, dict(ATTENTION, position=dict(kind="rope")), MLP])
-    params = jax.jit(model.init)(key, BATCH)["params"]
+    params = drawn(model, BATCH)["params"]
     whole = model.apply({"params": params}, BATCH)["lm"]
     step = jax.jit(lambda batch, state: model.apply({"params": params}, batch, state=state))
     state, ys, start = model.init_state(2, 11), [], 0
@@ -197,7 +198,7 @@ def test_a_causal_stack_reads_piece_by_piece(key, pieces):
 def test_prefix_tokens_see_each_other_and_no_more(key):
     model = stack(mask="causal")
     batch = {**BATCH, "prefix": jnp.broadcast_to(jnp.arange(11) < 4, (2, 11))}
-    params = jax.jit(model.init)(key, batch)["params"]
+    params = drawn(model, batch)["params"]
     y = model.apply({"params": params}, batch)["lm"]
 
     def moved(t):
@@ -210,7 +211,7 @@ def test_prefix_tokens_see_each_other_and_no_more(key):
 
 def test_bfloat16_computes_in_bfloat16_with_float32_parameters(key):
     model = stack(dtype="bfloat16", pattern=[ATTENTION, MAMBA, MLP])
-    params = jax.jit(model.init)(key, BATCH)["params"]
+    params = drawn(model, BATCH)["params"]
     assert {a.dtype for a in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     out = model.apply({"params": params}, BATCH)
     exact = stack(pattern=[ATTENTION, MAMBA, MLP]).apply({"params": params}, BATCH)

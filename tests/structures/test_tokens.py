@@ -9,7 +9,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import spread
+from tests.drawn import begun, drawn
 from tests.objectives.test_rows import in_parts
 from xfm.catalogue import entries
 from xfm.data import Batches
@@ -30,7 +30,7 @@ COVERING = ("text/modernbert", "text/finetune_classification", "text/finetune_ta
 REFUSED = ("text/fnet", "text/nystromformer", "text/bigbird", "text/canine", "text/funnel", "text/xlnet")
 
 
-PARTS = {**SLOTS["embed"], **SLOTS["mixer"], **STRUCTURES}
+PARTS = {**SLOTS["embed"], **SLOTS["mixer"], **SLOTS["sight"], **STRUCTURES}
 WHOLE = [kind for kind, part in PARTS.items() if getattr(part, "whole_row", None) is not None]
 
 
@@ -105,8 +105,7 @@ def test_unpadded_equals_padded(name, key):
     check_unpadded(plain(config.model), plain(config.objective))
     batch = batch_of(config)
     objective = objective_of(config)
-    params, extra = jax.jit(objective.init)(key, batch)
-    params = spread(params, 0.02)
+    params, extra = begun(objective, batch, by=0.02)
 
     @jax.jit
     def run(batch):
@@ -168,7 +167,7 @@ def test_pools_places_types_and_marks(mask, groups, length, key):
     heads = {**network().heads, "tags": dict(kind="tagging", classes=3)}
     model = network(mask=mask, heads=heads)
     batch = batch | dict(at=np.tile(np.arange(3), (8, 1)))
-    params = jax.jit(model.init)(key, batch)
+    params = drawn(model, batch)
     run = jax.jit(lambda batch: model.apply(params, batch))
     real = batch["segments"] > 0
     some, kept = real.any(1), real[:, :3, None]
@@ -210,7 +209,7 @@ def test_texts_of_a_row_stay_apart():
 def test_cost_falls_with_the_real_tokens(key):
     """Of the compiled program, FLOPs are as the share of rows that are computed (Zhai et al. 2023)."""
     model, batch = network(heads={}), texts(rows=32)
-    params = jax.jit(model.init)(key, batch)
+    params = drawn(model, batch)
     laid_out = with_cells(batch)
 
     def flops(batch):
@@ -225,7 +224,7 @@ def test_devices_keep_their_texts(key):
     """On eight devices no token is exchanged, and the answer is that of one."""
     sharding = batch_sharding(make_mesh({"data": 8}))
     model, batch = network(heads={}), with_cells(texts(rows=32), 8)
-    params = jax.jit(model.init)(key, batch)
+    params = drawn(model, batch)
     run = jax.jit(lambda params, batch: model.apply(params, batch)["hidden"], out_shardings=sharding)
     split = jax.device_put(batch, sharding)
     program = run.lower(params, split).compile().as_text()

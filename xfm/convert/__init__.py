@@ -1,1 +1,1 @@
-"""From a run of xfm to files that other libraries read."""
+"""Converts runs of xfm to files that other libraries can read."""

@@ -1,4 +1,4 @@
-"""From one checkpoint to another on disk, and what would become of each tensor."""
+"""The command `xfm convert`: writes a checkpoint or a run as a folder, or lists what would become of each tensor."""
 
 from pathlib import Path
 
@@ -17,9 +17,10 @@ def convert(
     revision: str | None = None,
     dtype: str | None = None,
 ) -> Path:
-    """Writes the checkpoint `source`, or the run of which it is the workdir, as the folder `dest`.
+    """Writes a checkpoint or a run to the folder `dest`, and returns it.
 
-    A `dest` that ends in .npz takes what a run with transforms trained, alone (see `xfm.transforms.saved`).
+    source: a folder or a name on the Hub, or the workdir of a run.  head, revision, dtype: as in `load` and `save`.
+    If `dest` ends in .npz, only what a run with transforms trained is written (see `xfm.transforms.saved`).
     """
     if Path(dest).suffix == ".npz":
         _whole_run(head, revision)
@@ -32,7 +33,7 @@ def convert(
 
 
 def mapping(source: str | Path, *, head: str | None = None, revision: str | None = None) -> str:
-    """A line per tensor: its name in the file, the parameter, shape and dtype there, or why it is not used."""
+    """A table with a line per tensor: its name in the file, shape, dtype, and parameter, or why it is not used."""
     if is_run(source):
         _whole_run(head, revision)
         with run_checkpoint(source) as (checkpoint, about):
@@ -68,7 +69,7 @@ def _where(piece) -> str:
 
 
 def _table(rows) -> str:
-    rows = [(name, place, "×".join(map(str, shape)) or "1", str(dtype)) for name, place, shape, dtype in rows]
+    rows = [(name, path, "×".join(map(str, shape)) or "1", str(dtype)) for name, path, shape, dtype in rows]
     rows.insert(0, ("tensor", "parameter", "shape", "dtype"))
     wide = [max(len(row[i]) for row in rows) for i in range(4)]
     return "\n".join(f"{n:{wide[0]}}  {s:{wide[2]}}  {d:{wide[3]}}  {p}" for n, p, s, d in rows)
@@ -76,4 +77,4 @@ def _table(rows) -> str:
 
 def _whole_run(head: str | None, revision: str | None) -> None:
     if head is not None or revision is not None:
-        raise XfmError("a run is converted as it is; --head and --revision are for checkpoints of the Hub")
+        raise XfmError("a run is converted as a whole; --head and --revision are for checkpoints of the Hub only")

@@ -1,4 +1,4 @@
-"""A run of xfm's trainer as a checkpoint of the Hub, where its network is one that a family there has."""
+"""Exports a run of xfm's trainer as a checkpoint of the Hub, if a family there has its network."""
 
 import contextlib
 import dataclasses
@@ -29,16 +29,18 @@ from xfm.vocabulary import Vocabulary
 
 SPECIALS = {"pad": "pad_token", "unknown": "unk_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
 IDS = {"pad": "pad_token_id", "cls": "cls_token_id", "sep": "sep_token_id", "mask": "mask_token_id"}
-WORDS = re.compile(r"embed/(tokens/)?word/embedding|head_mlm/(bias|table)")  # with a row for each id
+WORDS = re.compile(r"embed/(tokens/)?word/embedding|head_mlm/(bias|table)")  # parameters with a row for each id
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """What a workdir holds. config: as it was trained with, but that transforms are merged into its network and weights
-    where they can be.  classes: names of the labels.  vocabulary: of its texts.
+class OpenedRun:
+    """The content of a workdir.
 
-    weights: the parameters that evaluation uses, by path.  family: the Hub's that it started from.
-    typed: the config with paths as they were typed.  metrics: of the last validation, None where they are damaged.
+    config: of the training, but with transforms merged into network and weights if possible.
+    classes: names of the labels.  vocabulary: of its tokeniser.
+    weights: the parameters that evaluation uses, by path.  family: the Hub's family that it started from.
+    typed: the config with paths as the user typed them.
+    metrics: of the last validation; None if they are damaged.
     """
 
     workdir: Path
@@ -56,12 +58,15 @@ class Run:
         return self.config["data"].get("tokenizer") or {}
 
     def match(self) -> Match:
-        """How the Hub has its network; XfmError where it does not."""
+        """How a family of the Hub expresses its network. Raises XfmError if none does."""
         return match_of(self.config, self.classes)
 
 
 def match_of(config: Mapping[str, Any], classes: tuple[str, ...] = ()) -> Match:
-    """How the Hub has the network of a run's config, with its transforms merged; XfmError where it does not."""
+    """How a family of the Hub expresses the network of a run's config, with transforms merged.
+
+    Raises XfmError if none does, or if a transform cannot be merged.
+    """
     transforms = config.get("transforms") or ()
     if name := lasting(transforms):
         raise XfmError(f"the transform {name!r} of this run cannot be merged into the weights of a network of the Hub")
@@ -69,8 +74,8 @@ def match_of(config: Mapping[str, Any], classes: tuple[str, ...] = ()) -> Match:
     return match(spec, classes, (config.get("start") or {}).get("family"))
 
 
-def read_run(workdir: str | Path) -> Run:
-    """The newest good checkpoint of a run, without its data. Raises XfmError where its tokeniser is damaged or lost."""
+def read_run(workdir: str | Path) -> OpenedRun:
+    """The newest valid checkpoint of a run, without its data. Raises XfmError if its tokeniser is damaged or absent."""
     from xfm.tokenizers import TOKENIZERS
     from xfm.train.checkpoint import Checkpoints
     from xfm.train.kept import require_whole
@@ -84,13 +89,13 @@ def read_run(workdir: str | Path) -> Run:
     if file.is_file():
         tokenizer = {"kind": "file", "path": str(file)}
     elif tokenizer and tokenizer["kind"] in ("wordpiece", "bpe"):
-        raise XfmError(f"{workdir} has lost its tokenizer.json; bring back a copy, or run `xfm train` there to make it")
+        raise XfmError(f"{workdir} has no tokenizer.json any more; restore it, or run `xfm train` there to remake it")
     with contextlib.closing(Checkpoints(workdir, mode="read")) as checkpoints:
         if not checkpoints.steps():
-            raise XfmError(f"{workdir} holds no checkpoint yet; train it first")
+            raise XfmError(f"{workdir} has no checkpoint yet; train it first")
         step, weights, notes = checkpoints.newest()
     config, weights = without_transforms(config, weights)
-    return Run(
+    return OpenedRun(
         workdir=workdir,
         config=config,
         classes=tuple(record.classes),
@@ -103,14 +108,17 @@ def read_run(workdir: str | Path) -> Run:
 
 
 def trained_alone(workdir: str | Path, file: Path) -> Path:
-    """Writes what a run with transforms trained: their own parameters, and the others that its settings let train."""
+    """Writes what a run with transforms trained to a file: the transforms' parameters, and others that were trained.
+
+    Raises XfmError if `workdir` is not a run with transforms.
+    """
     from xfm.train.checkpoint import Checkpoints
     from xfm.train.optimiser import frozen_paths
     from xfm.train.record import open_run
 
     config = open_run(workdir)[1].config if is_run(workdir) else {}
     if not config.get("transforms"):
-        raise XfmError(f"a file .npz takes what a run with transforms trained; {workdir} is no such run")
+        raise XfmError(f"a file .npz is for what a run with transforms trained; {workdir} is not such a run")
     with contextlib.closing(Checkpoints(Path(workdir), mode="read")) as checkpoints:
         weights = checkpoints.weights()
     still = frozen_paths(weights, config.get("freeze") or (), config.get("train_only") or ())
@@ -121,7 +129,7 @@ def trained_alone(workdir: str | Path, file: Path) -> Path:
 def without_transforms(
     config: Mapping[str, Any], weights: Mapping[str, np.ndarray]
 ) -> tuple[Mapping[str, Any], Mapping[str, np.ndarray]]:
-    """A run's config and weights with its transforms merged; as they are where there are none or one cannot be."""
+    """A run's config and weights with its transforms merged; unchanged if there are none or one cannot be merged."""
     transforms = config.get("transforms") or ()
     if not transforms or lasting(transforms):
         return config, weights
@@ -131,9 +139,9 @@ def without_transforms(
 
 
 def last_metrics(workdir: Path, step: int, marks: tuple[list[int] | None, ...]) -> dict[str, float] | None:
-    """The metrics of the last validation up to a step, none before the first; None where metrics.jsonl is damaged.
+    """The metrics of the last validation up to `step`, empty if there was none; None if metrics.jsonl is damaged.
 
-    marks: of the file, at times when it was whole.
+    marks: of the file, from when it was not damaged.
     """
     from xfm.train.logs import changed_since, read_metrics
 
@@ -145,9 +153,9 @@ def last_metrics(workdir: Path, step: int, marks: tuple[list[int] | None, ...]) 
 
 @contextlib.contextmanager
 def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, Any]]]:
-    """The newest good checkpoint of a run, and what the card says of it: data, training, metrics and notes.
+    """The newest valid checkpoint of a run, and facts for its card: data, training, metrics and notes.
 
-    Raises XfmError where the family that the run started from, or no family, has such a network.
+    Raises XfmError if no family has the network, or not the family that the run started from.
     """
     from xfm.train.record import open_run
 
@@ -165,15 +173,15 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
         yield c, {"data": run.typed["data"], "training": training, "metrics": metrics, "notes": notes}
 
 
-def exported(run: Run, m: Match, folder: Path) -> Checkpoint:
-    """A run as the checkpoint that it is written as, its tokeniser's files being put into `folder`."""
+def exported(run: OpenedRun, m: Match, folder: Path) -> Checkpoint:
+    """The checkpoint of the Hub that a run is written as; the tokeniser's files are written to `folder`."""
     pad = None if run.vocabulary is None or run.tokenizer.get("kind") == "checkpoint" else run.vocabulary.pad
     c = checkpoint_of(m, traverse_util.unflatten_dict(dict(run.weights), sep="/"), folder, pad)
     return c.replace(config=write_tokenizer(run, folder, m) | c.config)
 
 
 def checkpoint_of(m: Match, params: Mapping[str, Any], folder: Path, pad: int | None = None) -> Checkpoint:
-    """A run's parameters as the checkpoint that they are written as.  pad: the run's id of padding."""
+    """The checkpoint of the Hub that a run's parameters are written as.  pad: the run's id of padding."""
     model = build(m.spec)
     shapes = flat_shapes(model, example_of(m.family, m.settings))
     made = parameters(params, shapes, m.moved, swapped_ids(m, pad))
@@ -182,7 +190,7 @@ def checkpoint_of(m: Match, params: Mapping[str, Any], folder: Path, pad: int | 
 
 
 def write_pooling(folder: Path, spec: Mapping[str, Any], name: str) -> bool:
-    """The files of sentence-transformers for a head that only pools; False for any other."""
+    """Writes the files of sentence-transformers for a head that is a pooling; returns whether it is one."""
     found = pooling(complete(spec)["heads"][name])
     if found is not None:
         model = build(spec)
@@ -191,7 +199,7 @@ def write_pooling(folder: Path, spec: Mapping[str, Any], name: str) -> bool:
 
 
 def swapped_ids(m: Match, pad: int | None) -> tuple[int, int] | None:
-    """Two ids to be exchanged, where a family counts its places from an id for padding that the run's is not."""
+    """Two ids to exchange, if the family counts positions from another id of padding than the run has; else None."""
     wanted = m.settings.content.get("pad_token_id")
     return None if wanted is None or pad is None or wanted == pad else (pad, wanted)
 
@@ -199,7 +207,10 @@ def swapped_ids(m: Match, pad: int | None) -> tuple[int, int] | None:
 def parameters(
     params: Mapping[str, Any], shapes: Mapping[str, Any], moved: Mapping[str, str], swap: tuple[int, int] | None
 ) -> dict[str, Any]:
-    """Those of a run that the written network has, where it has them; zeros for biases that the run does without."""
+    """The parameters of the written network, from those of a run; biases that the run does not have are zero.
+
+    shapes: of the written network, by path.  moved: prefixes of paths that change.  swap: ids to exchange.
+    """
     flat = {path: np.zeros(shape.shape, shape.dtype) for path, shape in shapes.items() if path.endswith("bias")}
     for path, array in traverse_util.flatten_dict(params, sep="/").items():
         start = next((one for one in moved if path.startswith(one)), "")
@@ -210,15 +221,16 @@ def parameters(
 
 
 def swapped_rows(array: Any, a: int, b: int) -> np.ndarray:
+    """A copy of an array with rows a and b exchanged."""
     array = np.array(array)
     array[[a, b]] = array[[b, a]]
     return array
 
 
-def write_tokenizer(run: Run, folder: Path, m: Match | None) -> dict[str, Any]:
-    """The run's tokeniser made ready for whole texts, with its settings; gives what config.json says of it.
+def write_tokenizer(run: OpenedRun, folder: Path, m: Match | None) -> dict[str, Any]:
+    """Writes the run's tokeniser to a folder, with a template for texts and with its settings.
 
-    m: how the network is written, None where it stays as it is.
+    m: how the network is written; None if it is not written.  Returns the keys of config.json about the tokeniser.
     """
     vocabulary = run.vocabulary
     if vocabulary is None:
@@ -242,7 +254,7 @@ def write_tokenizer(run: Run, folder: Path, m: Match | None) -> dict[str, Any]:
     words = {role: tokenizer.id_to_token(i) for role, i in ids.items()}
     if tokenizer.post_processor is None and {"cls", "sep"} <= words.keys():
         cls, sep = words["cls"], words["sep"]
-        end = "" if run.config["objective"]["kind"] == "causal_lm" else f" {sep}"  # that goes on where a text stops
+        end = "" if run.config["objective"]["kind"] == "causal_lm" else f" {sep}"  # a causal model continues the text
         tokenizer.post_processor = TemplateProcessing(
             single=f"{cls} $A{end}",
             pair=f"{cls} $A {sep} $B:1 {sep}:1",
@@ -258,10 +270,10 @@ def write_tokenizer(run: Run, folder: Path, m: Match | None) -> dict[str, Any]:
 
 
 def copy_tokenizer(source: Path, folder: Path, pad: int) -> dict[str, Any]:
-    """A checkpoint's tokeniser as it is; gives what its config.json says of it.
+    """Copies a checkpoint's tokeniser to `folder`; returns the keys of its config.json about the tokeniser.
 
-    pad: the id that rows were filled up with. Where the files leave something to the family, such as the class, or do
-    not name a token for padding, as GPT-2's, tokenizer_config.json says it.
+    pad: the id of padding in training. If the files do not name the class or a padding token (as GPT-2's), they are
+    added to tokenizer_config.json.
     """
     from xfm.tokenizers.checkpoint.files import read_settings
     from xfm.tokenizers.checkpoint.tokenizer import read_tokenizer
@@ -289,10 +301,12 @@ def copy_tokenizer(source: Path, folder: Path, pad: int) -> dict[str, Any]:
 
 
 def renumbered(content: dict[str, Any], change: Mapping[int, int]) -> dict[str, Any]:
-    """A tokenizer.json in which ids are exchanged."""
+    """The content of a tokenizer.json after exchanging ids.  change: id -> new id."""
     vocab = content["model"]["vocab"]
     if change and not isinstance(vocab, dict):
-        raise XfmError("the ids of this tokeniser cannot be exchanged, and its family counts places from another one's")
+        raise XfmError(
+            "the ids of this tokeniser cannot be exchanged, but its family counts positions from another id of padding"
+        )
     if change:
         content["model"]["vocab"] = {token: change.get(i, i) for token, i in vocab.items()}
         added = [token | {"id": change.get(token["id"], token["id"])} for token in content.get("added_tokens") or ()]

@@ -1,4 +1,4 @@
-"""A run of xfm's trainer opened like a checkpoint of the Hub: `xfm.load("runs/first")`."""
+"""Opens a run of xfm's trainer like a checkpoint of the Hub: `xfm.load("runs/first")`."""
 
 import atexit
 import functools
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from xfm.convert.export import Run, exported, read_run, write_tokenizer
+from xfm.convert.export import OpenedRun, exported, read_run, write_tokenizer
 from xfm.errors import XfmError
 from xfm.hub.checkpoint import Checkpoint
 from xfm.hub.family import Calling, Family, Head, counted
@@ -20,7 +20,7 @@ from xfm.hub.matching import Match, labels_of
 from xfm.structures import build
 from xfm.transforms import network
 
-# The Hub's names for what these heads of xfm's do.
+# Names of heads in xfm -> the Hub's names of their tasks.
 TASKS = {"label": "sequence_classification", "tags": "token_classification", "span": "question_answering",
          "mlm": "masked_lm", "lm": "causal_lm"}  # fmt: skip
 
@@ -28,11 +28,11 @@ TASKS = {"label": "sequence_classification", "tags": "token_classification", "sp
 def load_run(
     workdir: str | Path, dtype: str | None = None, place: Callable[[str, np.ndarray], Any] | None = None
 ) -> Checkpoint:
-    """A run's newest good checkpoint, with the weights that evaluation uses, its tokeniser and its classes.
+    """The newest valid checkpoint of a run, with the weights that evaluation uses, its tokeniser and its classes.
 
-    It is a checkpoint of the Hub's family where one has the network and all its heads, and can be saved. Where none
-    has, it is called alike, each head under its own name, and stays a run: its family is "xfm". Raises XfmError for a
-    network that reads no tokens.
+    If a family of the Hub has the network and all its heads, it is a checkpoint of that family, which can be saved.
+    Otherwise it is called in the same way, with heads under their own names, but cannot be saved; its family is "xfm".
+    dtype, place: as in `xfm.hub.load`.  Raises XfmError for a network that does not read tokens.
     """
     run, folder = read_run(workdir), kept_folder()
     try:
@@ -47,12 +47,12 @@ def load_run(
     return made.replace(model=model, spec=spec, params=traverse_util.unflatten_dict(params, sep="/"))
 
 
-def as_it_is(run: Run, m: Match | None, folder: Path) -> Checkpoint:
-    """A run whose network is no family's, with the inputs of the family that is nearest (`m`), if there is one."""
+def as_it_is(run: OpenedRun, m: Match | None, folder: Path) -> Checkpoint:
+    """A run whose network no family has, with the inputs of the nearest family `m`, if there is one."""
     spec = complete(run.config["model"])
     model = build(spec)
     if getattr(model, "vocab", None) is None:
-        raise XfmError(f"{run.workdir} holds a network that reads no tokens; xfm.train.evaluate gives its state")
+        raise XfmError(f"{run.workdir} has a network that reads no tokens; xfm.train.evaluate returns its state")
     heads = {TASKS.get(name, name): Head(name, lambda c, one=one: one, {}) for name, one in spec["heads"].items()}
     family = Family(
         "xfm",
@@ -76,11 +76,12 @@ def as_it_is(run: Run, m: Match | None, folder: Path) -> Checkpoint:
 
 @functools.cache
 def folders() -> Path:
-    """A folder for the tokenisers of opened runs, which goes when the process ends."""
+    """A folder for the tokenisers of opened runs, which is removed when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="xfm-runs-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 def kept_folder() -> Path:
+    """A new folder inside `folders()`."""
     return Path(tempfile.mkdtemp(dir=folders()))

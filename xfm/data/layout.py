@@ -181,7 +181,7 @@ class Unpadded:
 class Assignment:
     """Which rows and cells the texts of a window of W steps are assigned to.
 
-    positions: the position in the endless sequence of each row of each step.  texts: by prefix, their cells.
+    positions: the position in the endless sequence of each row of each step.  texts: prefix -> the cells of its texts.
     """
 
     positions: Int[np.ndarray, "W B"]

@@ -68,16 +68,18 @@ def predict(
     """
     dealt, run, found = EvenBatches(rows, batch, mesh.shape["data"]), jax.jit(on_mesh(mesh, function)), []
     for index, real in enumerate(dealt.real):
-        part = run(params, _on_devices([dealt[index * dealt.size + i] for i in range(dealt.size)], mesh))
+        part = run(params, spread([dealt[index * dealt.size + i] for i in range(dealt.size)], mesh))
         found.append(jax.tree.map(lambda x, real=real: _host(x)[:real], part))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
 
-def _on_devices(rows: Sequence[Row], mesh: Mesh) -> dict[str, Array]:
+def spread(rows: Sequence[Row], mesh: Mesh) -> dict[str, Array]:
+    """A batch of these rows, of which each device of the mesh's data axis holds an equal part."""
     stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    spread = batch_sharding(mesh)
+    sharding = batch_sharding(mesh)
     return {
-        name: jax.make_array_from_callback(x.shape, spread, lambda index, x=x: x[index]) for name, x in stacked.items()
+        name: jax.make_array_from_callback(x.shape, sharding, lambda index, x=x: x[index])
+        for name, x in stacked.items()
     }
 
 

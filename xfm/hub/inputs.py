@@ -58,7 +58,7 @@ def check_ids(batch: Mapping[str, np.ndarray], ids: Mapping[str, tuple[int, int]
     """
     for name, called in (("tokens", "input_ids"), ("types", "token_type_ids"), ("positions", "positions")):
         if name in batch and name in ids:
-            checked = batch.get("segments", 1) > 0 if name == "positions" else True  # positions of padding are not
+            checked = batch.get("segments", 1) > 0 if name == "positions" else True  # not those of padding
             _check(called, np.where(checked, batch[name], 0), *ids[name])
 
 

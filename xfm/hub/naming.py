@@ -28,7 +28,7 @@ from xfm.errors import XfmError
 from xfm.structures.base import Layer
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "table": "weight"}
-GROUP = re.compile(r"([a-z]+)_?(\d*)")  # of layers that are counted together: "layer", "block_1"
+GROUP = re.compile(r"([a-z]+)_?(\d*)")  # a set of layers that are numbered together: "layer", "block_1"
 
 
 @dataclasses.dataclass(frozen=True)

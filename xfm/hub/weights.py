@@ -39,7 +39,7 @@ def assign(
 ) -> tuple[dict[str, list[Piece]], dict[str, str]]:
     """The pieces of each parameter, by its path, with names as in the file; and for each unused tensor the reason.
 
-    heads: those to load.  spec: of the network.  shapes: path of a parameter -> its shape.  tensors: the file's.
+    heads: those to load.  layers: of the network.  shapes: path of a parameter -> its shape.  tensors: the file's.
     Raises XfmError if tensors are missing, are there without a use, or have another shape.
     """
     wanted = pieces({p: x.shape for p, x in shapes.items()}, family.rows(heads), family.sublayers, layers)
@@ -179,7 +179,7 @@ def file_pieces(
 ) -> dict[str, list[Piece]]:
     """The pieces of each tensor of a file, in the order in which they are concatenated.
 
-    spec: of the network.  shapes: path of a parameter -> its shape.  prefixes: as in `before_names`.
+    layers: of the network.  shapes: path of a parameter -> its shape.  prefixes: as in `before_names`.
     """
     found: dict[str, list[Piece]] = {}
     before = before_names(family, heads, prefixes)

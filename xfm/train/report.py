@@ -79,12 +79,12 @@ def header(name: str, config: Mapping, params: Any, frozen, data: Any, settings:
     sizes = {path: leaf.size for path, leaf in flatten(params).items()}
     still = sum(size for path, size in sizes.items() if path in frozen)
     network = f" with a {config['model']['kind']}" if "model" in config else ""
-    shape = np.shape(data.train[0].get("tokens", ()))
-    length = math.prod(shape)
+    shapes = [np.shape(x) for name, x in data.train[0].items() if name.rpartition("/")[2] == "tokens"]
+    length = sum(map(math.prod, shapes))
     rows = f"{len(data.train):,} training rows"
     padding = share_of_padding(data.train)
     padded = f", {padding:.0%} padding" if padding else ""
-    tokens = f" of {' × '.join(map(str, shape))} tokens ({_short(len(data.train) * length)}{padded})" if length else ""
+    tokens = f" of {_sizes(shapes)} tokens ({_short(len(data.train) * length)}{padded})" if length else ""
     epochs = settings.steps * settings.batch / len(data.train)
     devices = jax.devices()
     kind = getattr(devices[0], "device_kind", devices[0].platform)
@@ -98,6 +98,13 @@ def header(name: str, config: Mapping, params: Any, frozen, data: Any, settings:
         f"sharding {settings.sharding}{processes}",
         *data.notes,
     ]
+
+
+def _sizes(shapes: Sequence[tuple[int, ...]]) -> str:
+    """In words, the tokens of a row: 128; of three texts 3 × 128, or 32 + 128 + 128 if their lengths differ."""
+    if len(set(shapes)) == 1:
+        shapes = [shapes[0] if len(shapes) == 1 else (len(shapes), *shapes[0])]
+    return " + ".join(" × ".join(map(str, shape)) for shape in shapes)
 
 
 def share_of_padding(source: Any, most: int = 256) -> float:

@@ -32,7 +32,7 @@ CHUNK = 4096  # texts that are tokenised, sorted and packed together
 CHARACTERS = 8_000_000  # the most characters of a chunk, which has fewer texts if they are long
 CACHED = 1024  # the most tokens of a batch on a CPU; 4096 take 1.4 times as long with MiniLM
 AHEAD = 3  # batches that are dispatched before the first result is awaited
-# Kinds of parts for which a text has the same result in a packed row as in one of its own, and the slots asked about.
+# Kinds of parts for which a text has the same result in a packed row as in one of its own; and the slots to check.
 SLOTS_THAT_MIX = ("embed", "mixer", "ffn", "sight", "residual")
 PACKED = {("embed", "tokens"), ("mixer", "attention"), ("ffn", "mlp"), ("ffn", "glu"), ("residual", "plain")}
 

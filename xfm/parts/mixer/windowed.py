@@ -63,7 +63,8 @@ class Windowed(nn.Module):
     mixer: spec of a mixer.  window: rows and columns, or one number for both.  shift: rows and columns, or one number,
     by which the windows are moved; less than the window.  Along an axis that one window covers, the window is the grid
     and there is no shift. Windows that reach beyond the grid hold padding there. A row without a grid is one of 1 x T.
-    Raises SpecError for a stream that holds other tokens than the grid's, and for a shift that does not fit.
+    Raises SpecError for a stream that holds other tokens than the grid's, for a shift that does not fit, and for a
+    mixer that reads a memory.
     """
 
     whole_row: ClassVar[str | None] = "cuts a whole row into windows"
@@ -84,7 +85,13 @@ class Windowed(nn.Module):
             positions=None,
             grid=windows.size,
         )
-        y, _ = build("mixer", self.mixer, name="mixer")(windows.cut(x), inner)
+        mixer = build("mixer", self.mixer, name="mixer")
+        if getattr(mixer, "memory", None) is not None:
+            raise SpecError(
+                f"mixer 'windowed' mixes the tokens of a window, and {self.mixer['kind']!r} with "
+                f"memory={mixer.memory!r} reads others; let it stand in the pattern by itself"
+            )
+        y, _ = mixer(windows.cut(x), inner)
         return windows.join(y), None
 
     @nn.nowrap

@@ -20,7 +20,7 @@ def blocks(segments: Int[Array, "B T"], size: int) -> Int[Array, "B T"]:
     return jnp.where(segments > 0, number, 0)
 
 
-def deaf(number: Int[Array, "B T"], heard: Bool[Array, "B T"]) -> Bool[Array, "B T"]:
+def without_keys(number: Int[Array, "B T"], heard: Bool[Array, "B T"]) -> Bool[Array, "B T"]:
     """Which tokens are in a block none of whose keys may be attended to."""
     most = number.shape[1] + 1
     count = jax.vmap(lambda n, h: jax.ops.segment_sum(h.astype(jnp.int32), n, most)[n])(number, heard)
@@ -43,7 +43,7 @@ class BlockLocal(Sight):
         number = blocks(texts(ctx, own.q), self.block)
         segments = number
         if ctx.heard is not None:
-            silent = deaf(number, ctx.heard)
+            silent = without_keys(number, ctx.heard)
             own = own._replace(q=jnp.where(silent[..., None, None], 0, own.q))
             segments = number, jnp.where(ctx.heard | silent, number, 0)
         with included():

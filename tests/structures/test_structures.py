@@ -1,0 +1,71 @@
+"""What every structure owes, whatever its layers: gradients, the dtype asked for, recomputation, and dropout."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import xfm
+from tests.drawn import drawn
+from tests.structures.examples import EMBED, NETWORKS
+from xfm.paths import flatten
+from xfm.structures import STRUCTURES
+
+NORM = dict(kind="layernorm")
+BATCH = {"tokens": np.arange(16).reshape(2, 8) % 7, "types": np.arange(16).reshape(2, 8) % 3}
+
+
+def network(kind, **fields):
+    """The example of a kind, with norms, and a head over what it returns."""
+    assert kind in NETWORKS, f"structure {kind!r} has no example in tests/structures/examples.py"
+    head = dict(kind="classification", classes=3, pool=dict(kind="mean"))
+    spec = NETWORKS[kind][0]
+    return xfm.build(dict(kind=kind, embed=EMBED, norms={"in": NORM}, heads=dict(label=head)) | spec | fields)
+
+
+def gradients(model, variables):
+    weights = jnp.cos(jnp.arange(6.0)).reshape(2, 3)
+
+    @jax.jit
+    @jax.grad
+    def gradient(params):
+        return (weights * model.apply({"params": params}, BATCH)["label"]).sum()
+
+    return flatten(gradient(variables["params"]))
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_every_parameter_has_a_gradient_which_recomputation_keeps(kind):
+    model = network(kind)
+    variables = drawn(model, BATCH)
+    found = gradients(model, variables)
+    for path, leaf in found.items():
+        if not path.endswith("/k/bias"):  # a softmax does not change by what is added to all scores
+            assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
+    again = gradients(network(kind, remat="full"), variables)
+    for path, leaf in found.items():
+        np.testing.assert_allclose(again[path], leaf, rtol=1e-5, atol=1e-6 * (1 + np.abs(leaf).max()), err_msg=path)
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_parts_compute_in_the_dtype_that_is_asked_for(kind):
+    model = network(kind, dtype="bfloat16")
+    params = jax.eval_shape(model.init, jax.random.key(0), BATCH)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    out = jax.eval_shape(model.apply, params, BATCH)
+    assert out["hidden"].dtype == jnp.bfloat16, kind
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_without_training_the_answer_is_the_same_whatever_drops(kind):
+    """And in training it is not: what drops is on, and one key gives one answer."""
+    model = network(kind, residual=dict(kind="plain", drop=0.5))
+    variables = drawn(model, BATCH)
+
+    @jax.jit
+    def run(seed):
+        return model.apply(variables, BATCH, train=True, rngs={"dropout": jax.random.key(seed)})["hidden"]
+
+    still = jax.jit(lambda: model.apply(variables, BATCH)["hidden"])()
+    assert jnp.array_equal(run(0), run(0)) and not jnp.allclose(run(0), run(1)) and not jnp.allclose(run(0), still)
+    assert jnp.array_equal(still, jax.jit(lambda: network(kind).apply(variables, BATCH)["hidden"])())
