@@ -10,8 +10,8 @@ from xfm.spec import SpecError
 def both_ways(kind: str, ctx: Context, state: Any) -> None:
     """Raises SpecError where the context's mask hides any token, and XfmError where a state is given."""
     if state is not None:
-        raise XfmError(f"mixer {kind!r} mixes whole segments and keeps no state; give it state=None")
+        raise XfmError(f"mixer {kind!r} reads whole segments and keeps no state; give it state=None")
     if not ctx.mask.shows_all:
         raise SpecError(
-            f"mixer {kind!r} mixes whole segments and cannot be causal or windowed; use it with mask='full'"
+            f"mixer {kind!r} reads whole segments and cannot be causal or windowed; use it with mask='full'"
         )

@@ -72,8 +72,8 @@ class Disentangled(nn.Module):
             source, segments = memory.x, memory.segments_for(x, ctx)
             if source.shape != x.shape:
                 raise SpecError(
-                    f"disentangled: a memory of shape {source.shape} does not stand for a stream of shape {x.shape}; the "
-                    "distances are between tokens of one row"
+                    f"disentangled: a memory of shape {source.shape} does not stand for a stream of shape {x.shape}; "
+                    "the distances are between tokens of one row"
                 )
         if self.maps == "fused":
             qkv = Linear((N, 3 * H), bias=False, name="qkv")

@@ -9,7 +9,7 @@ from xfm.parts.residual.thinning import thinned, whole_row
 
 
 class Plain(nn.Module):
-    """x + y.  drop: rate of dropout on y.  drop_path: rate of stochastic depth at the top of the network, less below."""
+    """x + y.  drop: of y.  drop_path: rate of stochastic depth at the top of the network, less below."""
 
     drop: Rate = 0.0
     drop_path: Rate = 0.0
