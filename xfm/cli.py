@@ -35,6 +35,15 @@ examples:
 DIR will hold config.json, metrics.jsonl, the checkpoints and a picture of the losses. After an
 interruption the same command continues the run, exactly as if it had not been interrupted."""
 
+EVAL = """\
+examples:
+  xfm eval runs/first
+  xfm eval runs/sst2 --json --config.evals="[{'kind': 'classes', 'scores': ['macro_f1']}]"
+
+Of the run's config mesh, eval_steps and evals can be set."""
+
+EVALUATION = ("mesh", "eval_steps", "evals")  # what `xfm eval` can set
+
 DESCRIBE = """\
 examples:
   xfm describe text/bert:base --config.data.length=128
@@ -81,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, overrides = split_overrides(sys.argv[1:] if argv is None else argv)
         arguments = parser().parse_args(words)
         if overrides and not arguments.takes_config:
-            raise XfmError(f"--config.{overrides[0]} has no effect here; only train and describe take a config")
+            raise XfmError(f"--config.{overrides[0]} has no effect here; only train, eval and describe take settings")
         arguments.overrides = overrides
         arguments.run(arguments)
         sys.stdout.flush()
@@ -125,7 +134,13 @@ def parser() -> Parser:
     )
     takes_config(train)
     train.add_argument("--workdir", metavar="DIR", required=True, type=a_name, help="folder of the run")
-    evaluate = command(run_eval, "eval DIR [--json]", "evaluate a run's newest checkpoint on its validation data")
+    evaluate = command(
+        run_eval,
+        "eval DIR [--json] [--config.KEY=VALUE ...]",
+        "evaluate a run's newest checkpoint on its validation data",
+        epilog=EVAL,
+    )
+    evaluate.set_defaults(takes_config=True)
     evaluate.add_argument("workdir", metavar="DIR", type=a_name, help="folder of the run")
     prints_json(evaluate)
     describe = command(
@@ -225,11 +240,29 @@ def run_train(arguments: argparse.Namespace) -> None:
     train(config, arguments.workdir)
 
 
+def evaluation_settings(workdir: str, overrides: Sequence[str]) -> dict:
+    """The keys of a run's config that the overrides change; XfmError for one that an evaluation does not set."""
+    if not overrides:
+        return {}
+    from xfm.overrides import apply_overrides
+    from xfm.spec import plain
+    from xfm.train.record import open_run
+
+    before = open_run(workdir)[1].config
+    after = plain(apply_overrides(before, overrides))
+    changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
+    if wrong := [key for key in changed if key not in EVALUATION]:
+        raise XfmError(
+            f"xfm eval does not set config.{wrong[0]}, which is the run's own; it sets {', '.join(EVALUATION)}"
+        )
+    return changed
+
+
 def run_eval(arguments: argparse.Namespace) -> None:
     """Prints the validation metrics of a run's newest checkpoint."""
     from xfm.train import evaluate
 
-    result = evaluate(arguments.workdir)
+    result = evaluate(arguments.workdir, changes=evaluation_settings(arguments.workdir, arguments.overrides))
     if arguments.json:
         found = {"step": result.step, "valid": result.valid, "baseline": result.baseline, "scores": result.report}
         print(json.dumps(found, indent=2))

@@ -81,7 +81,6 @@ ANSWERS = {"labels": np.stack([CLASSES, CLASSES], 1)}
 # name -> (kind, fields of the objective, network, batch)
 EXAMPLES = {
     "masked_lm": ("masked_lm", {}, stack(mlm=MLM), texts(B)),
-    "masked_lm, routed": ("masked_lm", dict(sown=SOWN), routed(stack(mlm=MLM)), texts(B)),
     "masked_lm of running text": ("masked_lm", dict(units=dict(kind="span")), stack(mlm=MLM), running(B)),
     "masked_lm in pairs": (
         "masked_lm", dict(pairs="next"), stack(dict(EMBED, types=2), mlm=MLM, nsp=dict(LABEL, classes=2)), running(B)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from linear_regression import Rows
 from ml_collections import ConfigDict
 
+from xfm.cli import main
 from xfm.data.layout import Padded
 from xfm.data.source import Arrays
 from xfm.errors import XfmError
@@ -124,7 +125,7 @@ def classes(folder):
 
 
 @eight
-def test_a_run_scores_all_rows_alike_on_one_device_and_eight(tmp_path):
+def test_a_run_scores_all_rows_alike_on_one_device_and_eight(tmp_path, capsys):
     config = classes(tmp_path / "data")
     spread = train(config, tmp_path / "run")
     alone = evaluate(tmp_path / "run", changes=dict(mesh=dict(data=1, model=8)))
@@ -132,6 +133,14 @@ def test_a_run_scores_all_rows_alike_on_one_device_and_eight(tmp_path):
     assert spread.valid["accuracy"] == spread.report["accuracy"] == alone.report["accuracy"]
     assert round(15 * spread.valid["accuracy"], 4) in range(16)
     assert spread.examples == alone.examples and len(spread.examples) == 3
+
+    other = "--config.evals=[{'kind': 'classes', 'scores': ['macro_f1'], 'shown': 0}]"
+    capsys.readouterr()
+    assert main(["eval", str(tmp_path / "run"), "--json", other, "--config.eval_steps=1"]) == 0
+    out, err = capsys.readouterr()
+    assert set(json.loads(out)["scores"]) == {"macro_f1"} and "examples:" not in err
+    assert main(["eval", str(tmp_path / "run"), "--config.steps=3"]) == 2
+    assert "xfm eval does not set config.steps, which is the run's own; it sets mesh, " in capsys.readouterr().err
 
 
 def pairs(folder, train_rows=32, valid=10):
