@@ -61,14 +61,14 @@ def test_list(run, monkeypatch):
     code, out, err = run("list", "--json")
     found = {row["config"]: row for row in json.loads(out)}
     assert found["vision/vit"]["family"] == "vision" and "B/16" in found["vision/vit"]["variants"]
-    keys = {"config", "family", "file", "variants", "default", "paper", "oracle", "parameters"}
+    keys = {"config", "family", "file", "variants", "default", "paper", "oracle", "parameters", "margin"}
     assert all(set(row) == keys for row in found.values())
 
 
 @pytest.mark.parametrize(
     "filters,configs,words",
     [
-        (["--family", "vision"], {"vision/vit"}, ("B/16",)),
+        (["--family", "vision"], {"vision/vit", "vision/swin"}, ("B/16",)),
         (["--paper", "LONG-document"], {"text/longformer"}, ("Beltagy",)),
         (["--slot", "mixer=mamba2"], {"sequence/mamba2_hybrid"}, ("mamba2, attention",)),
         (["--slot", "position=alibi"], {"text/mosaicbert", "text/jina_bert"}, ("alibi",)),
