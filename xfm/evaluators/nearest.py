@@ -16,7 +16,7 @@ from xfm.objectives.contrast import unit
 
 @dataclasses.dataclass(frozen=True)
 class Nearest(Evaluator):
-    """How similar, by the cosine of their vectors, the query and the positive of a row are (see `texts_of_row`).
+    """Similarity of each row's query and positive, by the cosine of their vectors (rows: see `texts_of_row`).
 
     head: the head that gives the vectors.  shown: the number of examples.
     """

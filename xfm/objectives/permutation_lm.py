@@ -36,9 +36,8 @@ def last_in_order(
     window = jax.vmap(lambda e: jnp.searchsorted(e, jnp.arange(T), side="right"))(ends)
     start, length = (jnp.take_along_axis(a, window, axis=1) for a in (starts, lengths))
     predicted = allowed & (start <= jnp.arange(T)) & (jnp.arange(T) < start + length)
-    predicted &= (
-        jnp.cumsum(predicted, axis=1) <= most
-    )  # the row may end right after the tokens predicted in its last window
+    # The row may end right after the predicted tokens of its last window; then there can be more than `most`.
+    predicted &= jnp.cumsum(predicted, axis=1) <= most
 
     at = jnp.argsort(~predicted, axis=1, stable=True)[:, :most]
     draws = jnp.where(predicted, jax.random.uniform(third, (B, T)), 2.0)

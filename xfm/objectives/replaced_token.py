@@ -37,7 +37,7 @@ class ReplacedToken(Objective):
     """The generator's masked-language-modelling loss + weight · the detection loss of the model's head "replaced".
 
     The model is the discriminator, and it is the network that is kept. generator: spec of a network with a head "mlm".
-    The two share the tables of their embeddings; a network of another width than these has that width as `factor`.
+    The two share the tables of their embeddings; if these are not as wide as a network, its `factor` is their width.
     rate: share of a row's tokens that the generator fills.  split: probabilities with which its input has the mask, a
     random token, or the token itself there.  units: as in masked_lm.  weight: λ of section 2.
 
