@@ -68,8 +68,10 @@ def _key(inside: Any, step: str, where: str, root: str) -> Any:
     if not isinstance(inside, Mapping):
         raise XfmError(f"{where} is {inside!r} and has no parts, so no key {step!r}")
     if step not in inside:
-        if step in (_hints(inside, where, root) or {}):
-            raise XfmError(f"{where} does not set {step!r}; give it whole, as in {where}.{step}={{…}}")
+        hints = _hints(inside, where, root) or {}
+        if step in hints:
+            whole = "[…]" if Sequence in options(hints[step]) else "{…}"
+            raise XfmError(f"{where} does not set {step!r}; give it whole, as in {where}.{step}={whole}")
         raise _unknown(inside, step, where, root)
     return step
 

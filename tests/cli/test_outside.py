@@ -20,6 +20,7 @@ from xfm.parts import SLOTS
 from xfm.spec import SpecError, build
 from xfm.structures import STRUCTURES
 from xfm.train.record import read_record
+from xfm.transforms import TRANSFORMS
 from xfm.transforms.redraw import redraw
 from xfm.vocabulary import Vocabulary
 
@@ -231,7 +232,9 @@ def test_a_part_is_not_found_from_another_folder(project, tmp_path, monkeypatch,
 
 
 def test_what_a_class_owes_is_read_off_its_table():
-    found = {slot: owed(list(table.values())) for slot, table in {**SLOTS, "structure": STRUCTURES}.items()}
+    found = {slot: owed(list(table.values())) for slot, table in SLOTS.items()}
     assert found["position"] >= {"add", "rotate", "bias"}
-    assert {slot for slot, methods in found.items() if methods == {"__call__"}} == {*SLOTS, "structure"} - {"position"}
+    assert {slot for slot, methods in found.items() if methods == {"__call__"}} == {*SLOTS} - {"position"}
+    assert owed(list(STRUCTURES.values())) == {"__call__", "layers"}
+    assert owed(list(TRANSFORMS.values())) == {"start"}
     assert owed(list(OBJECTIVES.values())) >= {"loss"}

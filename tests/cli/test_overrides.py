@@ -163,7 +163,9 @@ def test_sets_what_a_checkpoint_has_otherwise(key, text, value):
     ("model.residul.drop=0.2", "config.model has no key 'residul' .did you mean 'residual'"),
     ("model.residual.drp=1", "config.model.residual has no key 'drp' .did you mean 'drop'"),
     ("model.heads.label.clases=5", "config.model.heads.label has no key 'clases' .did you mean 'classes'"),
-    ("model.pattern.0.heads=3", "config.model does not set 'pattern'; give it whole"),
+    ("model.pattern.0.heads=3", "does not set 'pattern'; give it whole, as in config.model.pattern=\\[…\\]"),
+    ("transforms.0.rank=3", "config does not set .transforms.; give it whole, as in config.transforms=\\[…\\]"),
+    ("transforms=lora", "config.transforms takes a list, each item a mapping, not .lora."),
 ])  # fmt: skip
 def test_refuses_what_no_structure_has(override, said):
     with pytest.raises(XfmError, match=said):

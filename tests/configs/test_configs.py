@@ -21,10 +21,11 @@ from flax.traverse_util import flatten_dict
 from tests import keys
 from tests.configs.covering import covering, needs
 from xfm.catalogue import check, entries
+from xfm.data import SOURCES
 from xfm.describe import example_batch
 from xfm.objectives import build_objective
 from xfm.sharding import RULES, rule_of
-from xfm.spec import plain
+from xfm.spec import build, plain
 from xfm.transforms import network
 from xfm.vocabulary import Vocabulary
 
@@ -216,20 +217,19 @@ def words(config):
 
 
 def real_batch(config, rows=4):
-    """Random data of the config's shapes."""
+    """Random data of the shapes that the config's source has, of all texts of a row."""
     rng = np.random.default_rng(0)
     batch = {}
-    for key, leaf in example_batch(config, rows).items():
-        limit = {"tokens": words(config), "labels": config.objective.get("classes", 10), "types": 2}.get(key, 1)
-        integers = jnp.issubdtype(leaf.dtype, jnp.integer)
-        batch[key] = rng.integers(0, limit, leaf.shape) if integers else rng.normal(size=leaf.shape)
-        batch[key] = jnp.asarray(batch[key], leaf.dtype)
-    if "segments" in batch:
-        T = batch["segments"].shape[1]
-        batch["segments"] = jnp.broadcast_to(1 + (jnp.arange(T) > T // 2), (rows, T)).at[:, -3:].set(0)
-        batch.pop("positions", None)
-    if "weights" in batch:
-        batch["weights"] = jnp.ones_like(batch["weights"])
+    for key, (shape, dtype) in build(SOURCES, plain(config.data)).row().items():
+        _, _, name = key.rpartition("/")
+        limit = {"tokens": words(config), "labels": config.objective.get("classes", 10), "types": 2}.get(name, 1)
+        shape = (rows, *shape)
+        numbers = rng.integers(0, limit, shape) if jnp.issubdtype(dtype, jnp.integer) else rng.normal(size=shape)
+        if name == "segments":
+            numbers = np.broadcast_to(1 + (np.arange(shape[1]) > shape[1] // 2), shape).copy()
+            numbers[:, -3:] = 0
+        if name != "positions":
+            batch[key] = jnp.ones(shape, dtype) if name == "weights" else jnp.asarray(numbers, dtype)
     if "labels" not in batch and "images" in batch:
         batch["labels"] = jnp.arange(rows) % 10
     return batch

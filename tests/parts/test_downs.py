@@ -1,5 +1,7 @@
 """What a part between two stages owes: its formula written in loops, its context, padding, gradients, refusals."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,10 +104,12 @@ def test_formula_and_context(kind, spec):
 @downs
 def test_padding_stays_away_and_every_parameter_is_trained(kind, spec):
     part, params = made(kind, spec)
-    ctx, real = Context(grid=GRID, segments=jnp.asarray(SEGMENTS)), (SEGMENTS > 0)[..., None]
+    known, real = Context(grid=GRID, segments=jnp.asarray(SEGMENTS)), (SEGMENTS > 0)[..., None]
 
-    @jax.jit
-    def seen(filling):
+    @functools.partial(jax.jit, static_argnums=1)
+    def seen(filling, padding="unknown"):
+        ctx = known.replace(padding=padding)
+
         def loss(params, x):
             y, after = part.apply(params, x, ctx)
             y = jnp.where(after.real(y)[..., None], y, 0.0)
@@ -118,6 +122,7 @@ def test_padding_stays_away_and_every_parameter_is_trained(kind, spec):
     assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(expected))
     for filling in (jnp.nan, 1e30):
         assert_close(seen(filling), expected, rtol=0)
+    assert_close(seen(3.0, "finite"), expected, rtol=0)  # which other parts may leave as it is
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ T = GRID[0] * GRID[1]
 MIXER = dict(kind="attention", heads=2, position=dict(kind="relative_grid", size=(2, 4)))
 
 
-def made(**changes):
+def made(grid=GRID, **changes):
     """A windowed mixer, parameters away from their start, and a stream."""
     mixer = build(SLOTS["mixer"], dict(kind="windowed", mixer=MIXER, window=(2, 4)) | changes)
-    x = jax.random.normal(jax.random.key(0), (B, T, D))
-    shapes = jax.eval_shape(mixer.init, jax.random.key(0), x, Context(grid=GRID))
+    x = jax.random.normal(jax.random.key(0), (B, grid[0] * grid[1], D))
+    shapes = jax.eval_shape(mixer.init, jax.random.key(0), x, Context(grid=grid))
     return mixer, spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.5), x
 
 
@@ -34,15 +34,20 @@ def test_join_undoes_cut():
     assert tokens.tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
 
 
-@pytest.mark.parametrize("shift", [0, (1, 2), (0, 3)])
-@pytest.mark.parametrize("segments", [None, np.array([[1] * T, [2] * 22 + [0] * 8])], ids=["whole", "padded"])
-def test_a_token_sees_its_window_and_no_more(shift, segments):
-    """Token by token: two tokens meet where the same window, moved over the plane, holds both."""
-    mixer, params, x = made(shift=shift)
-    y = np.asarray(run(mixer, params, x, Context(grid=GRID, segments=segments))[0])
+@pytest.mark.parametrize("grid,shift", [(GRID, 0), (GRID, (1, 2)), ((4, 8), (1, 2)), ((4, 8), (0, 3))])
+@pytest.mark.parametrize("padding", [0, 8], ids=["whole", "padded"])
+def test_a_token_sees_its_window_and_no_more(grid, shift, padding):
+    """Token by token: two tokens meet where the same window, moved over the plane, holds both.
+
+    One grid is filled up to whole windows; in the other a shift brings opposite sides together.
+    """
+    T = grid[0] * grid[1]
+    segments = np.array([[1] * T, [2] * (T - padding) + [0] * padding]) if padding else None
+    mixer, params, x = made(grid, shift=shift)
+    y = np.asarray(run(mixer, params, x, Context(grid=grid, segments=segments))[0])
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params["params"]["mixer"])
     moved = (shift, shift) if isinstance(shift, int) else shift
-    place = np.stack(np.divmod(np.arange(T), GRID[1]), axis=1)
+    place = np.stack(np.divmod(np.arange(T), grid[1]), axis=1)
     window = (place - moved) // np.array([2, 4])  # before the first window there are the shift's rows: window -1
     together = (window[:, None] == window[None]).all(-1)
     offset = place[:, None] - place[None] + np.array([1, 3])

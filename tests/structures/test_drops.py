@@ -12,6 +12,7 @@ from tests.parts.cases import away
 from tests.parts.examples import EXAMPLES
 from xfm.parts import SLOTS
 from xfm.spec import schema
+from xfm.structures import STRUCTURES
 
 BATCH = {"tokens": jnp.arange(16).reshape(2, 8) % 13}
 PARTS = [
@@ -91,3 +92,27 @@ def test_layers_start_apart():
     kernels = [layer for sublayer in layers.values() for layer in np.asarray(sublayer["part"]["up"]["kernel"])]
     for one, other in itertools.combinations(kernels, 2):
         assert np.abs(one - other).min() > 0
+
+
+# Structures that drop something themselves, by kind and field: a small one of each.
+SMALL = dict(embed=dict(kind="tokens", vocab=13, width=16), pattern=[CONSTANT])
+STRUCTURES_THAT_DROP = {("hourglass", "drop"): dict(SMALL, rate=2, width=2)}
+
+
+def test_what_structures_drop():
+    """On differs from off, and two keys differ."""
+    fields = {(kind, field) for kind, cls in STRUCTURES.items() for field in schema(cls) if "drop" in field}
+    assert fields == set(STRUCTURES_THAT_DROP), "give each structure that drops something an example here"
+    for (kind, field), spec in STRUCTURES_THAT_DROP.items():
+        model = xfm.build(dict(spec, kind=kind, **{field: 0.5}))
+        params = away(jax.eval_shape(model.init, jax.random.key(0), BATCH))
+
+        @jax.jit
+        def hidden(keys, model=model, params=params):
+            def run(key, train):
+                return model.apply(params, BATCH, train=train, rngs={"dropout": key})["hidden"]
+
+            return run(keys[0], False), run(keys[0], True), run(keys[1], True)
+
+        for one, other in itertools.combinations(hidden(jax.random.split(jax.random.key(3))), 2):
+            assert jnp.abs(one - other).max() > 1e-3 * jnp.abs(one).max(), f"{kind}: {field}"

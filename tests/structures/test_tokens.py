@@ -30,7 +30,7 @@ COVERING = ("text/modernbert", "text/finetune_classification", "text/finetune_ta
 REFUSED = ("text/fnet", "text/nystromformer", "text/bigbird", "text/canine", "text/funnel", "text/xlnet")
 
 
-PARTS = {**SLOTS["embed"], **SLOTS["mixer"], **STRUCTURES}
+PARTS = {**SLOTS["embed"], **SLOTS["mixer"], **SLOTS["sight"], **STRUCTURES}
 WHOLE = [kind for kind, part in PARTS.items() if getattr(part, "whole_row", None) is not None]
 
 
