@@ -101,7 +101,7 @@ def test_causal_means_that_the_future_does_not_matter(mixer, kind, spec):
         params = drawn(mixer, x, ctx)
     except SpecError as refusal:
         kind = spec["sight"]["kind"] if spec.get("sight") else kind
-        assert f"{kind!r} sees whole segments and cannot be causal" in str(refusal)
+        assert f"{kind!r} reads whole segments and cannot be causal" in str(refusal)
         return
     y, moved = run(mixer, params, x, ctx), run(mixer, params, x.at[:, t].add(1.0), ctx)
     assert jnp.abs(y[:, t] - moved[:, t]).max() > 1e-3

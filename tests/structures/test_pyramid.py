@@ -11,6 +11,7 @@ from tests.drawn import spread
 from xfm.context import Context
 from xfm.parts import SLOTS
 from xfm.spec import SpecError, build
+from xfm.structures.sublayer import Sublayer
 
 NORM = dict(kind="layernorm")
 MLP = dict(kind="mlp", hidden=24)
@@ -42,52 +43,31 @@ def drawn(model):
     return spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.3)
 
 
-def test_stages_are_what_their_parts_make_one_after_the_other():
-    """Written out: stacks of one stage each, on the stream that the down before it makes."""
-    model = pyramid()
-    params = drawn(model)
-    out = jax.jit(model.apply)({"params": params}, BATCH)
-    x, ctx = build(SLOTS["embed"], EMBED).apply({"params": params["embed"]}, BATCH, Context())
+def written_out(model, params):
+    """The stream after each stage: every sublayer by itself, on what the one before it gives."""
+    x, ctx = build(SLOTS["embed"], model.embed).apply({"params": params["embed"]}, BATCH, Context())
+    found = []
     for i, stage in enumerate(model.stages):
         own = params[f"stage_{i}"]
         if "down" in stage:
-            down = build(SLOTS["down"], stage["down"])
-            x, ctx = down.apply({"params": own.get("down", {})}, x, ctx)
+            x, ctx = build(SLOTS["down"], stage["down"]).apply({"params": own.get("down", {})}, x, ctx)
+        norms, residual = stage.get("norms", model.norms), stage.get("residual", model.residual)
         for repeat in range(stage.get("repeats", 1)):
             for j, part in enumerate(stage["pattern"]):
-                name, (h, w), D = f"{part['kind']}_{j}", ctx.grid, x.shape[-1]
-                one = jax.tree.map(lambda a, r=repeat: a[r : r + 1], own["layers"][name])
-                given = dict(kind="given", grid=(h, w), width=D)
-                alone = xfm.build(
-                    dict(
-                        kind="stack",
-                        embed=given,
-                        pattern=[part],
-                        norms=stage.get("norms", model.norms),
-                        residual=stage.get("residual", model.residual),
-                    )
-                )
-                x = alone.apply({"params": {"layers": {f"{part['kind']}_0": one}}}, {"x": x})["hidden"]
-        assert_close(out[f"stage_{i}"], x, of=f"stage {i}")
+                one = jax.tree.map(lambda a, repeat=repeat: a[repeat], own["layers"][f"{part['kind']}_{j}"])
+                x, _ = Sublayer(part, norms, residual).apply({"params": one}, x, ctx)
+        found.append(x)
+    return found
+
+
+def test_stages_are_what_their_parts_make_one_after_the_other():
+    model = pyramid()
+    params = drawn(model)
+    out, expected = jax.jit(lambda p: (model.apply({"params": p}, BATCH), written_out(model, p)))(params)
+    assert_close([out[f"stage_{i}"] for i in range(3)], expected)
     assert [out[f"stage_{i}"].shape for i in range(3)] == [(2, 64, 16), (2, 16, 24), (2, 4, 24)]
     assert set(out) == {"hidden", "stage_0", "stage_1", "stage_2", "label"}
     assert out["hidden"].shape == (2, 4, 24) and out["label"].shape == (2, 3)
-
-
-@pytest.fixture(autouse=True)
-def given(monkeypatch):
-    """An embedding that hands on batch["x"] as a grid."""
-    import flax.linen as nn
-
-    class Given(nn.Module):
-        grid: tuple
-        width: int
-
-        @nn.compact
-        def __call__(self, batch, ctx):
-            return batch["x"], ctx.replace(grid=self.grid)
-
-    monkeypatch.setitem(SLOTS["embed"], "given", Given)
 
 
 def test_remat_changes_nothing():
