@@ -180,7 +180,7 @@ class Relative:
     rows: Int[Array, "T+S-1"]
 
     def block(self, b, n, query, key):
-        """[t s]: each vector times the block's t + s distances in one product, whose rows are then shifted to the keys."""
+        """[t s]: each vector times the block's t + s distances in one product, whose rows are then shifted to keys."""
         t, s = query.shape[0], key.shape[0]
         T, S = self.q.shape[1], self.k.shape[1]
         distance = query[0] - key[0] + (t - 1) - jnp.arange(t + s)  # column m of a product is that distance

@@ -27,8 +27,8 @@ def merge(
 ) -> tuple[Float[Array, "*any H"], Float[Array, "*any"]]:
     """Values and log-sum-exps over the union of P disjoint sets of keys, from those over each.
 
-    Associative and commutative. A set in which a query attends to nothing has log-sum-exp -inf
-    and no weight.
+    Associative and commutative. A set in which a query attends to nothing has log-sum-exp -inf and no
+    weight.
     """
     top = jax.lax.stop_gradient(lses.max(axis=0))
     top = jnp.maximum(top, jnp.finfo(top.dtype).min)  # where all are -inf, so that no infinities are subtracted

@@ -80,7 +80,7 @@ class Mask:
 
     @classmethod
     def window(cls, before: int, after: int, everyone: Bool[Array, "B S"] | None = None) -> "Mask":
-        """A query attends to its own position, `before` keys before and `after` keys after it; `everyone` lifts this."""
+        """A query attends to its own position, `before` keys before and `after` after it; `everyone` lifts this."""
         return cls(before=before, after=after, everyone=everyone)
 
     def __and__(self, other: "Mask") -> "Mask":
