@@ -93,7 +93,7 @@ def predictions(
 ) -> list[str]:
     """A paragraph for each gap: `shown` tokens on either side, the `best` likeliest words, the true one and its rank.
 
-    likely: the probability of each id at each gap.  blank: what stands at the gap.
+    likely: the probability of each id at each gap.  blank: the text that is shown at the gap.
     """
 
     def word(token):

@@ -39,7 +39,7 @@ def evaluated_keys(spec: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) -> Objective:
-    """The objective `config.objective` over `config.model` with `config.transforms`; `config.init` redraws some of it.
+    """The objective `config.objective` over `config.model` with `config.transforms`; `config.init` redraws parameters.
 
     Raises XfmError if the tokeniser has more ids than the embedding has rows.
     """
