@@ -244,7 +244,7 @@ class WorkerBlock:
         return self.near[name]
 
     def factors(self, query: str, key: str):
-        """The factors of the product that gives this block: the operand of its rows, and that of its columns, transposed."""
+        """The factors of this block's product: the operand of its rows, and that of its columns, transposed."""
         left, right = (query, key) if self.rows == "t" else (key, query)
         return self[left], gpu.transposed(self[right])
 
