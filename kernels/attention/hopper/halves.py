@@ -116,6 +116,7 @@ class Copier(Half):
     """The warpgroup that fetches the operands in the order in which the workers take them."""
 
     def copy(self, turn, tile: Tile, met):
+        """Fetches a tile's operands and those of its blocks; returns the number of blocks visited so far."""
         for ring in self.kept:
             ring.fill(turn, tile.place)
 
@@ -143,6 +144,7 @@ class Worker(Half):
         self.seed = refs.seed[0] if kernel.plan.dropout else None
 
     def work(self, compute: Callable, turn, tile: Tile, met):
+        """Computes a tile; returns the number of blocks visited so far."""
         task = Task(self, turn, tile, met)
         compute(task)
         return task.met
@@ -157,6 +159,7 @@ class Worker(Half):
         self.hand_back(turns - 1)
 
     def slope(self, n):
+        """The slope of head n; None without a bias of slopes."""
         return self.refs.slopes[n] if self.kernel.plan.bias == "slopes" else None
 
 

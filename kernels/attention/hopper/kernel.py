@@ -84,6 +84,7 @@ class Kernel:
         return ROWS, self.tiling.columns
 
     def present(self, groups: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
+        """The groups of operands without those that `arrays` lacks."""
         return [tuple(name for name in names if name in self.arrays) for names in groups]
 
     def own(self, name: str) -> bool:

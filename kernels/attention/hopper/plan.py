@@ -34,6 +34,7 @@ class Call:
 
     @property
     def masked(self) -> bool:
+        """Whether any mask beside the row's end may apply."""
         return self.marks or self.before is not None or self.after is not None
 
     @property
@@ -43,6 +44,7 @@ class Call:
 
     @property
     def group(self) -> int:
+        """Query heads per head of keys."""
         return self.heads[0] // self.heads[1]
 
 
@@ -59,6 +61,7 @@ class Tiling:
 
     @property
     def rows(self) -> int:
+        """Rows of a tile."""
         return self.workers * ROWS
 
 

@@ -63,6 +63,7 @@ def zeroed(a, real):
 
 
 def iota(shape, axis):
+    """The index along an axis, in an int32 array of this shape."""
     return jax.lax.broadcasted_iota(jnp.int32, shape, axis)
 
 
@@ -72,8 +73,10 @@ def column(row):
 
 
 def div(index, by: int):
+    """index // by, for indices that are not negative."""
     return jax.lax.div(index, jnp.int32(by))
 
 
 def rem(index, by: int):
+    """index % by, for indices that are not negative."""
     return jax.lax.rem(index, jnp.int32(by))

@@ -43,22 +43,27 @@ class Plan:
 
     @property
     def width(self) -> int:
+        """Lanes in a column of heads."""
         return self.heads * self.H
 
     @property
     def columns(self) -> int:
+        """The number of columns of heads."""
         return self.N // self.heads
 
     @property
     def row_blocks(self) -> int:
+        """The number of steps over the rows of the batch."""
         return _blocks(self.B, self.rows)
 
     @property
     def q_blocks(self) -> int:
+        """Blocks of queries in a row."""
         return _blocks(self.T, self.q_block)
 
     @property
     def k_blocks(self) -> int:
+        """Blocks of keys in a row."""
         return _blocks(self.S, self.k_block)
 
     @property

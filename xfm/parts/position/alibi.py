@@ -22,7 +22,7 @@ def slopes(heads: int) -> Float[Array, "N"]:
 
 
 class Alibi(Position):
-    """A bias on scores: the distance times a slope per head."""
+    """A bias on scores: minus the distance times a slope for each head."""
 
     def bias(self, heads: int, ctx: Context) -> Slopes:
         return Slopes(slopes(heads))

@@ -20,7 +20,7 @@ from xfm.parts.position.sinusoidal import sinusoids
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Sines:
-    """What layers find in ctx.relative as "relative".  reach: larger distances count as this one, none if None."""
+    """What layers find in ctx.relative as "relative".  reach: larger distances count as it; no limit if None."""
 
     reach: int | None
 

@@ -63,4 +63,5 @@ class Rope(Position):
         return rotate(v, self.angles(v, ctx), self.pairs) if self.turns == "qkv" else v
 
     def angles(self, x: Float[Array, "B T N H"], ctx: Context) -> Float[Array, "#B T half"]:
+        """The angles by which the channel pairs of x turn."""
         return angles(positions(x, ctx), int(x.shape[-1] * self.share) // 2 * 2, self.theta)

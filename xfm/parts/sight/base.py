@@ -56,7 +56,7 @@ class Sight(nn.Module):
 
     projections: by name, "" for the attention's own q, k and v, and one for each name in `further`, whose maps belong
     to the attention and are called q_NAME, k_NAME and v_NAME.
-    whole_row: None, or why the answer for a text depends on the row that it stands in, as in a mixer.
+    whole_row: None, or why the output for a text depends on the rest of its row, as in a mixer.
     """
 
     further: ClassVar[tuple[str, ...]] = ()
