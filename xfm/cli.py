@@ -40,7 +40,7 @@ examples:
   xfm eval runs/first
   xfm eval runs/sst2 --json --config.evals="[{'kind': 'classes', 'scores': ['macro_f1']}]"
 
-Of the run's config mesh, eval_steps and evals can be set."""
+Of the run's config, only mesh, eval_steps and evals can be set."""
 
 EVALUATION = ("mesh", "eval_steps", "evals")  # what `xfm eval` can set
 
@@ -158,7 +158,7 @@ def parser() -> Parser:
         epilog=EMBED,
     )
     embed.add_argument("model", metavar="MODEL", type=a_name, help="folder, or name on the Hub")
-    embed.add_argument("--revision", metavar="NAME", help="of the Hub's repository")
+    embed.add_argument("--revision", metavar="NAME", help="revision of the Hub's repository")
     embed.add_argument("--prompt-name", metavar="NAME", help="one of the model's prompts, a prefix for each text")
     embed.add_argument("--prompt", metavar="TEXT", help="a prefix for each text")
     embed.add_argument("--batch-size", metavar="N", type=a_count, default=32, help="rows of 128 tokens at once (32)")
@@ -177,8 +177,8 @@ def parser() -> Parser:
     )
     convert.add_argument("--dry-run", action="store_true", help="write nothing, print the mapping")
     convert.add_argument("--head", help="the only head to keep; by default all heads are kept")
-    convert.add_argument("--revision", metavar="NAME", help="of the Hub's repository")
-    convert.add_argument("--dtype", help="of the weights in DEST: float32, float16 or bfloat16")
+    convert.add_argument("--revision", metavar="NAME", help="revision of the Hub's repository")
+    convert.add_argument("--dtype", help="dtype of the weights in DEST: float32, float16 or bfloat16")
     listed = command(
         run_list,
         "list [--family NAME] [--slot SLOT[=KIND]] [--paper TEXT] [--papers] [--json]",
@@ -241,7 +241,7 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 
 def evaluation_settings(workdir: str, overrides: Sequence[str]) -> dict:
-    """The keys of a run's config that the overrides change; XfmError for one that an evaluation does not set."""
+    """The keys of a run's config that the overrides change.  Raises XfmError for one that `xfm eval` cannot set."""
     if not overrides:
         return {}
     from xfm.overrides import apply_overrides
@@ -253,7 +253,7 @@ def evaluation_settings(workdir: str, overrides: Sequence[str]) -> dict:
     changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
     if wrong := [key for key in changed if key not in EVALUATION]:
         raise XfmError(
-            f"xfm eval does not set config.{wrong[0]}, which is the run's own; it sets {', '.join(EVALUATION)}"
+            f"xfm eval cannot set config.{wrong[0]}, which training has fixed; it can set {', '.join(EVALUATION)}"
         )
     return changed
 

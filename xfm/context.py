@@ -1,4 +1,4 @@
-"""What every part may know beside its input."""
+"""The context: what every part may know in addition to its input."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -18,10 +18,10 @@ Segments = Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B S"]] | Non
 
 @struct.dataclass
 class Memory:
-    """What cross-attention reads: a stream, of any length, with what attention has to know of its tokens.
+    """What cross-attention reads: a stream of any length, with what attention has to know about its tokens.
 
     x: finite in padding too, as `Context.remember` leaves it.  positions: None means 0, 1, 2, ….  types: as in Context.
-    segments: a token reads those of its own segment, and nobody those of segment 0; None means 1 everywhere.
+    segments: a token attends to those of its own segment, and none to segment 0; None means 1 everywhere.
     """
 
     x: Float[Array, "B S D"]
@@ -30,7 +30,7 @@ class Memory:
     types: Int[Array, "B S"] | None = None
 
     def segments_for(self, x: Shaped[Array, "B T *any"], ctx: "Context") -> Segments:
-        """Segments as `xfm.kernels.attention` takes them where the tokens of x, whose context is ctx, read these."""
+        """The segments of x, whose context is ctx, and of this memory, as `xfm.kernels.attention` takes them."""
         if ctx.segments is None and self.segments is None:
             return None
         pairs = (ctx.segments, x), (self.segments, self.x)
@@ -39,7 +39,7 @@ class Memory:
 
 @struct.dataclass
 class Context:
-    """The circumstances of a batch, frozen; a part that learns more returns `ctx.replace(...)`.
+    """What is known about a batch, frozen; a part that adds to it returns `ctx.replace(...)`.
 
     positions: of each token in its own text; None means 0, 1, 2, … along the row.
     segments: which text of the row a token belongs to, 0 being padding; None means one text without padding. A token
@@ -49,13 +49,13 @@ class Context:
       stand; a recurrence starts anew where another text lies between, so of ids that alternate (1 2 1) the second run
       of 1 does not depend on the first.
     heard: which tokens are attended to, where the others only attend (SigLIP's padding, Hourglass); None means all.
-      No token attends to one that only attends, not even that token itself. Pools and heads read both sorts. A part
+      No token attends to one that only attends, not even that token itself. Pools and heads read both kinds. A part
       that mixes tokens in any other way than by attention refuses such a context by `refuse_heard`.
     padding: what may stand in the stream where segments are 0, and so what `clean` does. "unknown": anything, NaN
       included, so each part replaces it by zeros, since in a gradient 0 · NaN is NaN. "text": it takes part in the
       arithmetic (Funnel, Hourglass cut by "row"), so only what is not finite is replaced. "finite": a structure has
       done one or the other, once, after the embedding, and parts need not.
-    types: which of a few sorts each token is of, where layers tell them apart (XLNet, Funnel).
+    types: the type of each token, where layers distinguish a few (XLNet, Funnel).
     memory: by name, what cross-attention reads, such as an encoder's tokens; see `Memory`.
     mask: what a token may attend to within its segment, as a description (see `xfm.kernels.attention.Mask`).
     at: the positions where heads that predict per token do so; None means everywhere.
@@ -63,9 +63,9 @@ class Context:
     embedding: the embedding's word table, for heads that are tied to it.
     relative: by name, what a stack's own position makes once for all layers (T5's bias, DeBERTa's table).
     tokens: the batch's ids, for heads.  heads: by name, what the heads made that ran before.
-    shared: by name, what the parts of one paper tell each other; what a second family reads is a field.
+    shared: by name, what the parts of one paper pass to each other; what a second family reads becomes a field.
     grid: (h, w) or (t, h, w) of the patches of a vision input, after any leading tokens that are not patches.
-    train: whether dropout and its like are on.   dtype: in which parts compute.
+    train: whether dropout and its like are on.   dtype: the dtype in which parts compute.
     """
 
     positions: Int[Array, "B T"] | None = None
@@ -128,7 +128,7 @@ class Context:
         return self.replace(memory={**self.memory, name: own})
 
     def remembered(self, name: str, part: str) -> Memory:
-        """The memory of that name; SpecError where nobody made it, for the part that asks (such as "attention")."""
+        """The memory of that name; raises SpecError if there is none, for the part that asks (such as "attention")."""
         if name not in self.memory:
             made = ", ".join(sorted(self.memory)) or "none"
             raise SpecError(
@@ -138,24 +138,25 @@ class Context:
         return self.memory[name]
 
     def apart(self, **rows: Float[Array, "B T D"]) -> "Context":
-        """The context of queries that are no tokens of the batch: its positions and segments say nothing of them.
+        """The context of queries that are not tokens of the batch, so that its positions and segments do not apply.
 
-        rows: what they read, by name; all tokens of a row that are not padding as one text, those that only attend too.
+        rows: the memories that they read, by name. All tokens of a row that are not padding are one text, those that
+        only attend included.
         """
         segments = None if self.segments is None else (self.segments > 0).astype(jnp.int32)
         memory = {name: Memory(self.clean(x), segments, self.positions) for name, x in rows.items()}
         return Context(memory=memory, train=self.train, dtype=self.dtype)
 
     def refuse_heard(self, part: str) -> None:
-        """SpecError where some tokens only attend, for a part (such as "mixer 'fourier'") that cannot hide them."""
+        """Raises SpecError where some tokens only attend, for a part ("mixer 'fourier'") that cannot mask them."""
         if self.heard is not None:
             raise SpecError(
-                f"{part} mixes tokens without attention and cannot hide those that only attend (batch['heard'], or the "
+                f"{part} mixes tokens without attention and cannot mask those that only attend (batch['heard'], or the "
                 "padding of an hourglass cut by 'row'); leave them out, or use parts that mix tokens by attention alone"
             )
 
     def clean(self, x: Shaped[Array, "B T *any"]) -> Shaped[Array, "B T *any"]:
-        """x with zeros in padding, or where that is text, with zeros for what is not finite there; see `padding`."""
+        """x with zeros in padding, or only for what is not finite there where `padding` is "text"."""
         if self.segments is None or self.padding == "finite":
             return x
         real = self.real(x)

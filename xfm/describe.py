@@ -1,6 +1,6 @@
 """A network from top to bottom: each part's shape, parameters and FLOPs, by tracing alone.
 
-Nothing is computed and no parameter exists, so a model of billions is described in seconds on any
+Nothing is computed and no parameter is allocated, so a model with billions of them is described in seconds on any
 machine.
 """
 
@@ -31,9 +31,8 @@ COUNTS = "kMBT"  # parameters are counted in billions, operations in giga
 class Part:
     """A part as it runs.
 
-    path: of its parameters.  kind: in its slot's table, or the class of a module outside the slots.
-    shape: of its output in one repeat.  repeats: how often it runs.  parameters, flops: of all
-    repeats together.
+    path: that of its parameters.  kind: its name in the table of its slot, or the class of a module outside the slots.
+    shape: that of its output in one repeat.  repeats: how often it runs.  parameters, flops: sums over all repeats.
     """
 
     path: str
@@ -46,9 +45,10 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """parameters: of the whole network, the sum over `parts`.  flops_forward: of one row, likewise.
+    """A network and its parts.
 
-    batch: the shape of each array of that row.
+    batch: the shape of each array of a batch of one row.  parameters: the sum over `parts`.
+    flops_forward: FLOPs of a forward pass over that batch, the sum over `parts`.
     """
 
     name: str
@@ -66,13 +66,13 @@ class Description:
 
 
 def describe(config: Mapping[str, Any]) -> Description:
-    """What `config.model` is, in the order in which it runs.
+    """The network `config.model`, with its parts in the order in which they run.
 
-    FLOPs are those of the matrix products and convolutions (`xfm.plan.flops`) of a forward pass over one row, heads at
-    every token, the same on every machine. Attention counts 4 · T · S · D, S being all keys, or those of its window or
-    its pattern of blocks; causal order does not halve them, as in most papers. Tokens that a batch marks as global add
-    keys that are not counted, because their number is data. A recurrence in chunks counts what its chunked form
-    computes.
+    FLOPs are those of the matrix products and convolutions (`xfm.plan.flops`) of a forward pass over one row, with
+    heads at every token. They are the same on every machine. Attention counts 4 · T · S · D, where S is the number of
+    all keys, or of those in its window or its pattern of blocks; a causal mask does not halve it, as in most papers.
+    Keys of tokens that a batch marks as global are not counted, because their number depends on the data. A recurrence
+    in chunks counts what its chunked form computes.
     Raises XfmError for a model that cannot be built, or cannot read the rows of `config.data`.
     """
     config = _started(config)
@@ -98,10 +98,10 @@ def describe(config: Mapping[str, Any]) -> Description:
 
 
 def example_batch(config: Mapping[str, Any], rows: int = 1) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a batch for `config.model`: of rows as the source in config.data says that it holds them.
+    """The shapes of a batch for `config.model`, with rows as the source in config.data describes them.
 
-    Without a source, of what the embedding reads: config.data.length tokens, or as many as it has positions for; an
-    image of 224 x 224. Raises XfmError for a source or an embedding that does not say what its rows are.
+    Without a source, they are what the network reads: config.data.length tokens, or as many as it has positions for;
+    or an image of 224 x 224. Raises XfmError if the source, or the network, does not describe its rows.
     """
     data = plain(config.get("data") or {})
     row = _row_of_source(data) if "kind" in data else _row_of_model(config["model"], data.get("length"))
@@ -109,7 +109,7 @@ def example_batch(config: Mapping[str, Any], rows: int = 1) -> dict[str, jax.Sha
 
 
 def _row_of_source(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    from xfm.data import SOURCES  # what reads data is not needed to build a network
+    from xfm.data import SOURCES  # building a network does not need what reads data
 
     source = build_from(SOURCES, data)
     if not hasattr(source, "row"):
@@ -117,7 +117,7 @@ def _row_of_source(data: Mapping[str, Any]) -> Mapping[str, Any]:
             f"data {data['kind']!r} does not say what a row of it holds; give its class a method row(), "
             "which returns the shape and the dtype of each array by name"
         )
-    return part_of(source.row(), "")  # of several texts or towers the first
+    return part_of(source.row(), "")  # the first of several texts or towers
 
 
 def _row_of_model(spec: Mapping[str, Any], length: Any) -> Mapping[str, Any]:
@@ -133,7 +133,7 @@ def _row_of_model(spec: Mapping[str, Any], length: Any) -> Mapping[str, Any]:
 
 
 def _started(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """With the network that is meant, which may be that of a checkpoint."""
+    """The config with the network of the checkpoint that it starts from, if it is of kind "pretrained"."""
     from xfm.train.start import resolved
 
     return resolved(config)
@@ -166,7 +166,7 @@ def _recorder(calls: list[_Call]) -> Callable:
 
 
 def _costs(calls: list[_Call], jaxpr: Any) -> tuple[dict[tuple, int], dict[tuple, int]]:
-    """path -> FLOPs of the module itself, submodules left out; path -> how often it runs."""
+    """path -> FLOPs of the module itself, without submodules; path -> how often it runs."""
     flops: dict[tuple, int] = {}
     repeats: dict[tuple, int] = {}
     for work in walk(jaxpr):
@@ -196,9 +196,9 @@ def _outside(spec: Any) -> dict[type, str]:
 
 
 def _parts(calls, params, kinds, flops, repeats) -> tuple[Part, ...]:
-    """One per outermost part, and per module outside parts with parameters or FLOPs of its own.
+    """A Part for each outermost part, and for each module outside parts that has parameters or FLOPs of its own.
 
-    kinds: of the classes that are parts.
+    kinds: class -> kind, for the classes that are parts.
     """
     modules = {call.path: call.module for call in calls}
     shapes = {call.path: call.shape for call in calls if call.shape}
@@ -249,14 +249,14 @@ def table(description: Description, width: int = 100) -> str:
     head = (
         f"{description.name}: {description.parameters:,} parameters",
         f"{description.flops_forward:,} FLOPs forward, of one row: {given}",
-        "FLOPs are those of matrix products, an addition and a multiplication being two;",
-        "what is given of parts that repeat (×) is the sum over their repeats",
+        "FLOPs are those of matrix products and convolutions; an addition and a multiplication count as two.",
+        "Parameters and FLOPs of parts that repeat (×) are sums over their repeats.",
     )
     return "\n".join([*head, "", lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
 def human(number: float, units: str = "kMGT") -> str:
-    """110106428 -> 110.1M; units: of thousands, millions and so on."""
+    """A number in short, such as 110.1M for 110106428.  units: letters for thousands, millions and so on."""
     for unit, size in reversed(list(zip(units, (1e3, 1e6, 1e9, 1e12), strict=True))):
         if number >= size:
             return f"{number / size:.1f}{unit}"

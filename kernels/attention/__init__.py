@@ -1,4 +1,4 @@
-"""Attention of queries over keys and values: packed, masked and biased by description, any length."""
+"""Attention of queries over keys and values, packed, masked and biased by descriptions, for any length."""
 
 import dataclasses
 import importlib
@@ -43,11 +43,12 @@ Segments = Int[Array, "B T"] | tuple[Int[Array, "B T"], Int[Array, "B S"]]
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
-    """run(q, k, v, *, segments, mask, bias, scale, softmax, dropout) -> (y, lse), all arguments checked and present.
+    """One way to compute attention, a value of IMPLEMENTATIONS.
 
-    segments are a pair or None; softmax has no temperature and no sink (but for the definition, which has both); lse
-    is None for a sigmoid. refuses(q, k, v, *, segments, mask, bias, softmax, dropout): None, or in words what it
-    cannot honour, from shapes, dtypes and types alone. platforms: where it runs.
+    run(q, k, v, *, segments, mask, bias, scale, softmax, dropout) -> (y, lse), with all arguments checked and present:
+    segments are a pair or None; softmax has no temperature and no sink, except for the definition, "naive", which
+    handles both; lse is None for a sigmoid. refuses(q, k, v, *, segments, mask, bias, softmax, dropout) returns None,
+    or in words the argument that it cannot honour, from shapes, dtypes and types alone. platforms: where it runs.
     """
 
     run: Callable
@@ -56,11 +57,11 @@ class Implementation:
 
 
 def _nothing(*arrays, **described) -> None:
-    """What an implementation refuses that honours every argument."""
+    """The `refuses` of an implementation that honours every argument."""
 
 
 def _imported_when_used(path: str, platforms: tuple[str, ...]) -> Implementation:
-    """That of the module at `path`, whose imports take a while."""
+    """The implementation in the module at `path`, which is imported on first use, since its imports take a while."""
 
     def module():
         return importlib.import_module(path, __name__)
@@ -101,7 +102,8 @@ def attention(
     """softmax(scale · q kᵀ + bias) v within segments, in q's dtype, scores and sums in float32 (float64 for float64).
 
     N query heads share K heads of keys and values, N a multiple of K. segments: one array for queries and keys, or a
-    pair; 0 is padding, which sees nothing, is seen by nobody and gives zeros. scale: 1 / sqrt(H) if None.
+    pair; 0 is padding. A query attends to keys of its own segment, and padding neither attends nor is attended to. A
+    query that attends to nothing returns zeros. scale: 1 / sqrt(H) if None.
     softmax: how scores become weights, "softmax", "off_by_one", "sigmoid", or a description of more.
     implementation: a name of IMPLEMENTATIONS, or None for the best that honours the arguments on this platform.
 
@@ -113,7 +115,7 @@ def attention(
 
 
 def values_and_lse(q, k, v, *, segments, mask, bias, scale, softmax, dropout, implementation):
-    """`attention`, and the logarithm of its softmax's denominator [B T N], a sink included, which sinks are made of.
+    """`attention`, and the logarithm of its softmax's denominator [B T N], in which a sink is included.
 
     Both have gradients. The logarithm is float32, -inf for a query that attends to nothing, where there is no sink, and
     None for a sigmoid.
@@ -136,7 +138,7 @@ def values_and_lse(q, k, v, *, segments, mask, bias, scale, softmax, dropout, im
 
 
 def _promised(y, lse, mask: Mask):
-    """NaN in rows with more tokens of `everyone` than the mask's `most` promises."""
+    """y and lse, with NaN in rows where `everyone` marks more tokens than the mask's `most` promises."""
     if mask.most is None or mask.most >= mask.everyone.shape[1]:
         return y, lse
     kept = (mask.everyone.sum(axis=1) <= mask.most)[:, None, None]
@@ -168,7 +170,7 @@ def _choice(name, q, k, v, given) -> Implementation:
 
 
 def _checked(q, k, v, segments, mask, bias, dropout):
-    """The segments as a pair or None; ValueError for what does not fit."""
+    """The segments as a pair or None; raises ValueError for arguments that do not fit."""
     for name, a in (("q", q), ("k", k), ("v", v)):
         if a.ndim != 4:
             raise ValueError(f"attention takes {name} of shape [batch, length, heads, width], not {a.shape}")

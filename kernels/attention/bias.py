@@ -1,8 +1,8 @@
 """Additive biases on attention scores, as descriptions that a kernel evaluates block by block.
 
-A bias has `block(b, n, query, key)`: the [t, s] bias of row b, head n, at those row indices, which are consecutive;
-`times(factor)`, the same bias with every value of head n times factor[n]; and `check(B, N, T, S)`, which raises
-ValueError where it does not fit scores of that shape.
+A bias has three methods: `block(b, n, query, key)` gives the [t, s] bias of row b and head n at those row indices,
+which are consecutive; `times(factor)` gives the same bias with every value of head n times factor[n]; and
+`check(B, N, T, S)` raises ValueError where the bias does not fit scores of that shape.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ class Slopes:
 @_describes(data_fields=["table"], meta_fields=["reach", "sides"])
 @dataclasses.dataclass(frozen=True)
 class Buckets:
-    """One learned number per head and bucket of the distance s - t, exact near by and logarithmic further off.
+    """One learned number per head and bucket of the distance s - t: a bucket each for small ones, logarithmic beyond.
 
     Raffel et al. 2020 (T5), section 2.1. sides: 2 where keys before and after get buckets of their own (encoders),
     1 where all later keys share the nearest bucket (decoders). reach: the distance from which on there is one bucket.
@@ -58,7 +58,7 @@ class Buckets:
     sides: int = 2
 
     def block(self, b, n, query, key):
-        """Each distance of the block is looked up once and the values laid along the diagonals."""
+        """The bias of a block: each distance is looked up once and its value repeated along its diagonal."""
         t, s = len(query), len(key)
         ahead = key[0] - query[0] + jnp.arange(1 - t, s + 1)
         return _along_diagonals(jnp.asarray(self.table)[self.bucket(ahead), n], t, s)
@@ -91,7 +91,7 @@ class Buckets:
 @_describes(data_fields=["values"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Dense:
-    """A bias written out, [B or 1, N or 1, T, S]: the last resort, since it takes memory quadratic in length."""
+    """A bias as an array [B or 1, N or 1, T, S]: a last resort, since its memory is quadratic in length."""
 
     values: Float[Array, "#B #N T S"]
 
@@ -115,7 +115,7 @@ class Dense:
 class GridTable:
     """One learned number per head and offset (dy, dx) = query - key between the tokens of a grid, in raster order.
 
-    Liu et al. 2021 (Swin), section 3.2; rows of the table are dy = 1 - h, …, h - 1, columns dx alike.
+    Liu et al. 2021 (Swin), section 3.2; rows of the table are dy = 1 - h, …, h - 1, columns dx = 1 - w, …, w - 1.
     """
 
     table: Float[Array, "2*h-1 2*w-1 N"]
@@ -167,7 +167,7 @@ class GridDecay:
 @_describes(data_fields=["q", "k", "of_key", "of_query", "rows"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Relative:
-    """q_t · of_key[row(t - s)] + k_s · of_query[row(t - s)], block by block; an absent table is an absent term.
+    """q_t · of_key[row(t - s)] + k_s · of_query[row(t - s)], block by block; a term whose table is None is left out.
 
     Shaw et al. 2018, Dai et al. 2019 (Transformer-XL), He et al. 2021 (DeBERTa). q and k may differ from those of the
     attention and are not scaled by it.  rows: of the tables, for the distances -(S - 1), …, T - 1.
@@ -180,7 +180,7 @@ class Relative:
     rows: Int[Array, "T+S-1"]
 
     def block(self, b, n, query, key):
-        """[t s]: each vector meets the block's t + s distances in one product, and the product is skewed into place."""
+        """[t s]: each vector times the block's t + s distances in one product, whose rows are then shifted to keys."""
         t, s = query.shape[0], key.shape[0]
         T, S = self.q.shape[1], self.k.shape[1]
         distance = query[0] - key[0] + (t - 1) - jnp.arange(t + s)  # column m of a product is that distance
@@ -217,11 +217,11 @@ class Relative:
             )
 
 
-OF_PLACES = (Dense, GridTable, Relative)  # read by place among the queries given, so that an offset would misread them
+OF_PLACES = (Dense, GridTable, Relative)  # read by index among the queries given, so an offset would misread them
 
 
 def check(bias: Bias | None, B: int, N: int, T: int, S: int, offset) -> None:
-    """ValueError where a bias does not fit scores of that shape."""
+    """Raises ValueError where a bias does not fit scores of this shape."""
     if bias is None:
         return
     if not hasattr(bias, "block"):
@@ -230,7 +230,7 @@ def check(bias: Bias | None, B: int, N: int, T: int, S: int, offset) -> None:
         bias.check(B, N, T, S)
     if offset is not None and isinstance(bias, OF_PLACES):
         raise ValueError(
-            f"a {type(bias).__name__} bias is read by place among the queries given, which mask.offset moves; give "
+            f"a {type(bias).__name__} bias is read by index among the queries given, which mask.offset moves; give "
             "Slopes or Buckets, or no offset"
         )
 

@@ -1,4 +1,4 @@
-"""One block of attention: some queries of one head of one row over some of its keys, in plain JAX."""
+"""One block of attention in plain JAX: some queries of one head of one row over some of its keys."""
 
 import dataclasses
 import functools
@@ -16,8 +16,8 @@ from .softmax import Softmax, capped
 class ScoreBlock:
     """Which scores a block holds: those of head n of row b, for some queries and keys.
 
-    place: of the queries among those given.  key: row index of each key.  exists: which of the keys there are, all if
-    None.  gathered: which of the keys stand in the block for having been gathered by `mask.everyone`, none if None.
+    place: index of each query among those given.  key: row index of each key.  exists: which of the keys exist, all if
+    None.  gathered: which of the keys are in the block because `mask.everyone` marks them, none if None.
     """
 
     b: Int[Array, ""]
@@ -29,7 +29,7 @@ class ScoreBlock:
 
 
 def tokens(segments, mask) -> dict:
-    """What the mask and the segments say of each token [B T or B S], by name; None is left out of a block's rules."""
+    """What the mask and the segments hold for each token [B T or B S], by name; None where they hold nothing."""
     q_segments, k_segments = (None, None) if segments is None else segments
     at = None if mask.pattern is None else mask.pattern.at
     return dict(q_segments=q_segments, k_segments=k_segments, prefix=mask.prefix, everyone=mask.everyone, at=at)
@@ -48,9 +48,9 @@ def attend(
     softmax,
     dropout,
 ) -> tuple[Float[Array, "t H"], Float[Array, "t"]]:
-    """Values and log-sum-exp over these keys, both in the wide dtype; the latter is 0 for a sigmoid.
+    """Values and log-sum-exp over these keys, both in float32 or wider; the latter is 0 for a sigmoid.
 
-    own: the `tokens` of the block's row: q_segments [t], k_segments and prefix [s] of the block, everyone and at [S]
+    own: `tokens` of the block's row: q_segments [t], k_segments and prefix [s] of the block, everyone and at [S]
     of the whole row.
     """
     b, n, key = block.b, block.n, block.key
@@ -86,7 +86,7 @@ def attend(
 
 
 def weighed(scores, visible, softmax, gathered, n):
-    """Scores and what is visible of them [t s] -> values, by way of `gathered(weights)`, and log-sum-exp."""
+    """Values, as `gathered(weights)` makes them, and log-sum-exp, of scores [t s] and which of them are visible."""
     if not isinstance(softmax, Softmax):
         shift = jnp.asarray(softmax.shift, scores.dtype)
         weights = jax.nn.sigmoid(scores + (shift if shift.ndim == 0 else shift[n]))
@@ -95,7 +95,7 @@ def weighed(scores, visible, softmax, gathered, n):
     if visible is not None:
         scores = jnp.where(visible, scores, -jnp.inf)
     top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
-    top = jnp.maximum(top, jnp.finfo(top.dtype).min)  # where all is -inf, so that no difference of infinities appears
+    top = jnp.maximum(top, jnp.finfo(top.dtype).min)  # where all are -inf, so that no infinities are subtracted
     weights = jnp.exp(scores - top)
     total = weights.sum(axis=-1, keepdims=True)
     some = jnp.where(total == 0, 1.0, total)

@@ -1,7 +1,7 @@
-"""Attention by NVIDIA's cuDNN, through jax.nn: where it computes exactly what was asked for, and only there.
+"""Attention by NVIDIA's cuDNN, through jax.nn, for the arguments that it honours exactly.
 
-Limits are those of jax.nn.dot_product_attention(implementation="cudnn"): even lengths, heads of a multiple of 8, a
-window only before the query and only in causal order, biases as whole arrays, no packing.
+Limits are those of jax.nn.dot_product_attention(implementation="cudnn"): even lengths, head widths that 8
+divides, a window only before the query and only in causal order, biases as whole arrays, no packing.
 """
 
 import jax
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from .bias import Dense
 from .softmax import Softmax
 
-WIDEST = 128  # on every machine; Hopper has 256, which cannot be known where the program is traced elsewhere
+WIDEST = 128  # on every GPU; Hopper allows 256, but the GPU may be unknown while tracing
 
 
 def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
-    """What of these arguments cuDNN does not honour exactly, in words, or None."""
+    """The argument that cuDNN does not honour exactly, in words, or None."""
     (B, T, N, H), S = q.shape, k.shape[1]
     before, after = mask.reach
     if q.dtype not in (jnp.bfloat16, jnp.float16):
@@ -50,10 +50,10 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
 
 
 def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
-    """(y, lse) of the public function's arguments, all of them checked and present.
+    """(y, lse) for the public function's arguments, all of them checked and present.
 
-    jax.nn would give the log-sum-exp too, but rounded to q's dtype and without a gradient: here it comes from the plain
-    form, which a compiled program that does not use it leaves out.
+    jax.nn would give the log-sum-exp too, but rounded to q's dtype and without a gradient. Here it comes from `xla`,
+    which is left out of a compiled program that does not use it.
     """
     from .xla import xla
 

@@ -1,11 +1,11 @@
-"""Few queries over many keys: the keys in equal pieces, each attended by itself, the results merged.
+"""Attention of few queries to many keys: the keys are cut into equal pieces, attended to separately, and merged.
 
 Sanovar, Bharadwaj, St. Amant, Rühle, Rajmohan, "Lean Attention: Hardware-Aware Scalable Attention Mechanism for the
-Decode-Phase of Transformers" (2024), section 3.2: merging is associative, so pieces may be of any number and go in any
-order, and all cores have the same amount to do however few queries there are.
+Decode-Phase of Transformers" (2024), section 3.2: merging is associative, so there may be any number of pieces in any
+order, and all cores have the same amount of work, however few queries there are.
 
-A TPU needs no pieces: XLA there reads keys and values once, as they lie, whatever their number. Pieces make it copy
-them, and a kernel that works on 128 queries at a time is idle with one (benchmarks/README.md).
+A TPU needs no pieces: XLA reads keys and values once there, in their own layout, whatever their number. Pieces would
+make it copy them, and a kernel for 128 queries at a time is mostly idle with one (benchmarks/README.md).
 """
 
 import jax
@@ -16,21 +16,22 @@ from ..platform import platform
 from .block import ScoreBlock, attend, tokens
 from .softmax import Softmax
 
-FEW = 8  # queries, at most
-LONG = 512  # keys, at least, of a row that is cut
-MANY = 128  # keys, at least, whose reading takes longer than all else with few queries
-PIECE = 1024  # keys of a piece, at most
+FEW = 8  # the most queries
+LONG = 512  # the fewest keys of a row that is cut
+MANY = 128  # the fewest keys whose reading takes most of the time with few queries
+PIECE = 1024  # the most keys in a piece
 
 
 def merge(
     ys: Float[Array, "P *any H"], lses: Float[Array, "P *any"]
 ) -> tuple[Float[Array, "*any H"], Float[Array, "*any"]]:
-    """Values and log-sum-exps over P disjoint sets of keys -> those over their union.
+    """Values and log-sum-exps over the union of P disjoint sets of keys, from those over each.
 
-    Associative and commutative. A set that shows a query nothing has log-sum-exp -inf there, and no weight.
+    Associative and commutative. A set in which a query attends to nothing has log-sum-exp -inf and no
+    weight.
     """
     top = jax.lax.stop_gradient(lses.max(axis=0))
-    top = jnp.maximum(top, jnp.finfo(top.dtype).min)  # where all is -inf, so that no difference of infinities appears
+    top = jnp.maximum(top, jnp.finfo(top.dtype).min)  # where all are -inf, so that no infinities are subtracted
     weights = jnp.exp(lses - top)
     total = weights.sum(axis=0)
     some = jnp.where(total == 0, 1.0, total)
@@ -39,18 +40,18 @@ def merge(
 
 
 def few(T: int, S: int) -> bool:
-    """Whether T queries over S keys are so few that reading keys and values is all that counts."""
+    """Whether T queries are so few that reading S keys and values takes most of the time."""
     return T <= FEW and S >= MANY
 
 
 def suits(T: int, S: int, softmax) -> bool:
-    """Whether to split the keys. Clipped weights need the whole denominator; sigmoids have none to merge by."""
+    """Whether to split the keys. Clipped weights need the whole denominator first; sigmoids have none."""
     merges = isinstance(softmax, Softmax) and softmax.clip is None
     return platform() != "tpu" and T <= FEW and S >= LONG and merges
 
 
 def split(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
-    """As `xla`. A CPU takes piece after piece, each of which stays in cache, and none later than all queries."""
+    """As `xla`, in pieces. A CPU takes one after the other, which stays in cache, and skips those after all queries."""
     (B, T, N, H), (_, S, K, _) = q.shape, k.shape
     pieces = -(-S // PIECE)
     size = -(-S // pieces)
@@ -59,7 +60,7 @@ def split(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     by_key = dict(k=k, v=v, k_segments=own["k_segments"], prefix=own["prefix"])
 
     def piece(i, start, near):
-        """Keys from `start` on; those before piece i begins are of the piece before it."""
+        """Values and log-sum-exp of piece i, read from key `start` on; keys before i · size are of the piece before."""
         key = start + jnp.arange(size)
         exists = (key >= i * size) & (key < S)
 

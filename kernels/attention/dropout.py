@@ -1,6 +1,6 @@
-"""Dropout of attention weights whose every bit follows from a seed and four indices, so no mask is ever stored.
+"""Dropout of attention weights, each decided by a seed and four indices, so that no mask is stored.
 
-Any implementation, in any order of blocks, drops the same weights, and a backward pass recomputes them.
+Every implementation drops the same weights, in any order of blocks, and a backward pass recomputes which.
 """
 
 import dataclasses
@@ -14,20 +14,20 @@ from jaxtyping import Array, Bool, Int, UInt32
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["seed"], meta_fields=["rate"])
 @dataclasses.dataclass(frozen=True)
 class Dropout:
-    """Each weight is zeroed with probability `rate`, the others grow by 1 / (1 - rate)."""
+    """Each weight is zeroed with probability `rate`; the others are multiplied by 1 / (1 - rate)."""
 
     rate: float
     seed: UInt32[Array, ""]
 
     @classmethod
     def of(cls, rate: float, key: Array) -> "Dropout":
-        """From a PRNG key."""
+        """The dropout of this rate whose seed is drawn with a PRNG key."""
         return cls(rate, jax.random.bits(key, dtype=jnp.uint32))
 
     def keep(
         self, b: Int[Array, ""], n: Int[Array, ""], query: Int[Array, "t"], key: Int[Array, "s"]
     ) -> Bool[Array, "t s"]:
-        """Which weights stay, for row b, head n, at those row indices."""
+        """Which weights of row b and head n stay, at these row indices."""
         return self.keep_at(b, n, query[:, None], key[None, :])
 
     def keep_at(
@@ -45,7 +45,7 @@ def _u32(index) -> Array:
 
 
 def _mix(h: UInt32[Array, "*any"]) -> UInt32[Array, "*any"]:
-    """A 32-bit finaliser (the constants of MurmurHash3): every input bit moves every output bit."""
+    """A 32-bit finaliser (the constants of MurmurHash3): every input bit affects every output bit."""
     h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
     h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
     return h ^ (h >> 16)

@@ -1,9 +1,9 @@
-"""Tokens that lift a window, gathered, so that no score outside the window is formed but theirs.
+"""Windowed attention with few tokens that lift the window: they are gathered, and no other score outside is formed.
 
 Beltagy, Peters, Cohan, "Longformer: The Long-Document Transformer" (2020), section 3.1; Zaheer et al., "Big Bird:
-Transformers for Longer Sequences" (2020), section 2. Each chunk of queries meets the keys of its window and, beside
-them, the keys that `mask.everyone` marks; then the queries that it marks meet all keys. A row has `mask.most` such
-tokens at most, which is what makes their number a shape.
+Transformers for Longer Sequences" (2020), section 2. Each chunk of queries attends to the keys of its window
+and to the keys that `mask.everyone` marks; then the marked queries attend to all keys. A row has at most `mask.most`
+marked tokens, so that their number is a static shape.
 """
 
 import dataclasses
@@ -17,27 +17,27 @@ from .bias import Bias, Relative
 from .block import ScoreBlock, attend
 from .mask import Mask
 
-SMALLEST = 64  # queries of a chunk, at least: shorter products leave a machine idle
+SMALLEST = 64  # queries in a chunk, at least: shorter products do not fill the processor
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Keys and values [s H] of one head of one row, and what is known of its tokens (see `block.tokens`)."""
+    """Keys and values [s H] of one head of one row, and what is known about its tokens (see `block.tokens`)."""
 
     k: Float[Array, "s H"]
     v: Float[Array, "s H"]
     own: dict
 
     def mapped(self, f: Callable) -> "Row":
-        """With f of all that belongs to the keys."""
+        """The row with f applied to everything that belongs to its keys."""
         return Row(f(self.k), f(self.v), self.own | {a: f(self.own[a]) for a in ("k_segments", "prefix")})
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Gathered:
-    """The tokens that `everyone` marks: their row indices, the row's length where there are fewer; and their row."""
+    """The tokens that `everyone` marks: row indices (the row's length where there are fewer), keys and values."""
 
     index: Int[Array, "G"]
     exists: Bool[Array, "G"]
@@ -46,7 +46,7 @@ class Gathered:
 
 @dataclasses.dataclass(frozen=True)
 class Singly:
-    """A bias of keys, or of queries, that are not consecutive: computed for each of them by itself.
+    """A bias at keys, or queries, that are not consecutive, computed for each of them separately.
 
     of: "keys" that follow `first` consecutive ones, or "queries", all of them.
     """
@@ -64,15 +64,15 @@ class Singly:
 
 
 def chunk(mask: Mask, longest: int) -> int:
-    """How many queries meet the keys of their windows at once: about as many as half a window holds."""
+    """The number of queries in a chunk: about half the number of keys in a window."""
     before, after = mask.near
     return min(longest, max(SMALLEST, (before + after + 1) // 2))
 
 
 def suits(mask: Mask, bias: Bias | None, T: int, S: int, longest: int) -> bool:
-    """Whether to gather: the window has an end, few tokens lift it, and that leaves something out.
+    """Whether to gather: the window is bounded, few tokens lift it, and fewer scores are formed.
 
-    A `Relative` bias computes whole diagonals, so that gathered keys would cost more than they save.
+    A `Relative` bias computes whole diagonals, so gathered keys would cost more than they save.
     """
     before, after = mask.near
     if mask.most is None or before is None or after is None or isinstance(bias, Relative):
@@ -81,7 +81,7 @@ def suits(mask: Mask, bias: Bias | None, T: int, S: int, longest: int) -> bool:
 
 
 def gathered(row: Row, most: int) -> Gathered:
-    """The marked tokens of a row, `most` at most, in order."""
+    """The marked tokens of a row, in order, at most `most` of them."""
     marks = row.own["everyone"]
     index = jnp.nonzero(marks, size=most, fill_value=marks.shape[0])[0]
 
@@ -92,7 +92,7 @@ def gathered(row: Row, most: int) -> Gathered:
 
 
 def beside(near: Row, far: Gathered, block: ScoreBlock, bias: Bias | None) -> tuple[Row, ScoreBlock, Bias | None]:
-    """The keys of a window with the gathered ones after them; each counts in one of the two."""
+    """The keys of a window followed by the gathered ones; a key in both counts once."""
     consecutive = block.key.shape[0]
 
     def joined(a, b):
@@ -111,7 +111,7 @@ def beside(near: Row, far: Gathered, block: ScoreBlock, bias: Bias | None) -> tu
 
 
 def answered(q: Float[Array, "T H"], row: Row, far: Gathered, *, mask: Mask, bias, b, n, **given):
-    """What the marked queries gather from all keys: values [G H] and log-sum-exp [G]."""
+    """The attention of the marked queries to all keys: values [G H] and log-sum-exp [G]."""
     place = jnp.where(far.exists, far.index - mask.start, 0)
 
     def taken(a):
@@ -125,8 +125,8 @@ def answered(q: Float[Array, "T H"], row: Row, far: Gathered, *, mask: Mask, bia
 
 
 def put(y, lse, y_far, lse_far, far: Gathered, mask: Mask):
-    """Values and log-sum-exp of all queries, those of the marked ones replaced; marked keys need not be queries."""
+    """Values and log-sum-exp of all queries, those of marked ones replaced; a marked key need not be a query."""
     T = y.shape[0]
     place = far.index - mask.start
-    place = jnp.where(far.exists & (place >= 0), place, T)  # T: of no query
+    place = jnp.where(far.exists & (place >= 0), place, T)  # T stands for no query
     return y.at[place].set(y_far.astype(y.dtype), mode="drop"), lse.at[place].set(lse_far, mode="drop")

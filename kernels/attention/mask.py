@@ -1,4 +1,4 @@
-"""What a token may see, described by a handful of numbers and never by a T × S array."""
+"""Which keys a query may attend to, described by a few numbers and never by a T × S array."""
 
 import dataclasses
 import functools
@@ -14,10 +14,10 @@ from jaxtyping import Array, Bool, Int
 class Pattern:
     """Which blocks of keys each block of queries attends to, per head or for all (BigBird and the like).
 
-    size: of a block, in tokens; the last may be shorter.  shown: by block of the queries given, the first of which is
-    in block 0 whatever the mask's offset, and by block of keys.
-    at: the block of each token, by index in the row of keys, where blocks are not counted along the row (those of
-    several texts, each from its own first token); queries are then looked up by their row index too.
+    size: tokens in a block; the last may be shorter.  shown: [head, block of queries, block of keys], true where
+    visible; the first query given is in block 0, whatever the mask's offset.
+    at: the block of each token, by its index in the row of keys, where blocks are not counted along the row (in rows of
+    several texts, each counted from its first token); queries are then looked up by their row index too.
     """
 
     size: int
@@ -27,7 +27,7 @@ class Pattern:
     def block(
         self, n: Int[Array, ""], place: Int[Array, "t"], query: Int[Array, "t"], key: Int[Array, "s"], at=None
     ) -> Bool[Array, "t s"]:
-        """For head n, the queries that are given as number `place` and have row index `query`, and the keys.
+        """What is visible to head n, for the `place`-th of the queries given, of row index `query`, and the keys.
 
         at [S]: the row of `self.at` that these tokens belong to.
         """
@@ -46,16 +46,16 @@ class Pattern:
 class Mask:
     """Query t attends to key s where order, window and pattern all allow it; `everyone` lifts window and pattern.
 
-    order: "full", or "causal": s <= t, except that keys of the `prefix` are visible to all.
-    before, after: how many keys on either side of t the window reaches, 0 being t alone; None is all of them.
-    prefix: keys [B S] that causal order does not hide (prefix language models; works packed, as it is per token).
-    offset: index in the row of keys at which the first query stands, 0 if None (a cache holds what came before).
+    order: "full", or "causal": s <= t, except that keys of the `prefix` are visible to all queries.
+    before, after: how many keys the window reaches before and after t, 0 for t alone; None for all of them.
+    prefix: keys [B S] that causal order does not mask (prefix language models; it is per token, so rows may be packed).
+    offset: index of the first query in the row of keys, 0 if None (a cache holds the tokens before it).
     everyone: tokens [B S] that attend to all and that all attend to (Longformer's global attention), by index in the
     row of keys.  They lift the window and the pattern, not the causal order.
     pattern: which blocks of keys each block of queries attends to.
-    most: how many tokens of a row `everyone` marks at most, None being any number. With this promise an implementation
-    can gather them and form no other score outside the window. A row that breaks it gives NaN.
-    lifts: whether tokens of `everyone` lift the rules as "keys", as "queries" or as "both".
+    most: the largest number of tokens that `everyone` marks in a row, None for any number. With this promise an
+    implementation can gather them and form no other score outside the window. A row that breaks it gives NaN.
+    lifts: whether tokens of `everyone` lift window and pattern as "keys", as "queries" or as "both".
     """
 
     order: Literal["full", "causal"] = "full"
@@ -70,22 +70,25 @@ class Mask:
 
     @classmethod
     def full(cls) -> "Mask":
+        """Every query attends to every key."""
         return cls()
 
     @classmethod
     def causal(cls, prefix: Bool[Array, "B S"] | None = None) -> "Mask":
+        """A query attends to its own and earlier positions, and to the keys of the prefix."""
         return cls(order="causal", prefix=prefix)
 
     @classmethod
     def window(cls, before: int, after: int, everyone: Bool[Array, "B S"] | None = None) -> "Mask":
+        """A query attends to its own position, `before` keys before and `after` after it; `everyone` lifts this."""
         return cls(before=before, after=after, everyone=everyone)
 
     def __and__(self, other: "Mask") -> "Mask":
-        """What both allow. At most one of them may have an offset; ValueError where no one Mask says it."""
+        """What both allow; at most one may have an offset. Raises ValueError where no single Mask describes that."""
         causal = [m for m in (self, other) if m.order == "causal"]
         prefixes = [m.prefix for m in causal if m.prefix is not None]
         if len(causal) == 2 and len(prefixes) == 1:
-            prefixes = []  # the one without a prefix hides all that comes later
+            prefixes = []  # the one without a prefix masks all later keys
         if len(prefixes) == 2:
             prefixes = [prefixes[0] & prefixes[1]]
         lifting = _lifting(self, other)
@@ -108,7 +111,7 @@ class Mask:
 
     @property
     def shows_all(self) -> bool:
-        """Whether nothing is hidden."""
+        """Whether no key is masked for any query."""
         return self.order == "full" and not self.is_local
 
     @property
@@ -118,17 +121,17 @@ class Mask:
 
     @property
     def reach(self) -> tuple[int | None, int | None]:
-        """How far before and after itself a query can see at most; None is without limit."""
+        """How many keys before and after its position a query can attend to at most; None for no limit."""
         return (None, self.near[1] if self.hides_later else None) if self.everyone is not None else self.near
 
     @property
     def near(self) -> tuple[int | None, int | None]:
-        """`reach` of a query but for what `everyone` lifts."""
+        """`reach` without the keys that `everyone` makes visible."""
         return self.before, 0 if self.hides_later else self.after
 
     @property
     def hides_later(self) -> bool:
-        """Whether causal order hides every later key."""
+        """Whether causal order masks every later key."""
         return self.order == "causal" and self.prefix is None
 
     def visible(
@@ -143,8 +146,8 @@ class Mask:
         """The block of the mask at these row indices, for one row of the batch; None where all is visible.
 
         prefix, everyone (of the queries, of the keys) and shown (by the pattern) are those of the block.
-        gathered: which of the keys lift the window and the pattern and stand in the block beside those of the window,
-        so that they count only where the window or the pattern hides them.
+        gathered: which of the keys lift the window and the pattern and are in the block in addition to the keys of the
+        window; they count only where the window or the pattern masks them, so that none counts twice.
         """
         ahead = key[None, :] - query[:, None]
         near = [] if shown is None else [shown]
@@ -163,7 +166,7 @@ class Mask:
         return functools.reduce(jnp.logical_and, near) if near else None
 
     def check(self, B: int, N: int, T: int, S: int) -> None:
-        """ValueError for what does not fit queries [B T N] and keys [B S]."""
+        """Raises ValueError for fields that do not fit queries [B T N] and keys [B S]."""
         if self.order not in ("full", "causal"):
             raise ValueError(f"mask.order is 'full' or 'causal', not {self.order!r}")
         for name, marks in (("prefix", self.prefix), ("everyone", self.everyone)):
@@ -194,7 +197,7 @@ def _least(a: int | None, b: int | None) -> int | None:
 
 
 def _lifting(a: Mask, b: Mask) -> Mask:
-    """The one of the two whose `everyone` is that of a & b: that of the window and pattern that it lifts."""
+    """The mask whose `everyone` is that of a & b: the one with the window or pattern that it lifts."""
     if a.everyone is b.everyone:
         if a.everyone is not None and (a.most, a.lifts) != (b.most, b.lifts):
             raise ValueError("two masks with one `everyone` combine where both have the same `most` and `lifts`")

@@ -1,4 +1,4 @@
-"""The definition of attention: every score formed, in float32 or float64, and nothing clever."""
+"""The definition of attention: every score is formed, in float32 or float64, without any optimisation."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,11 @@ from .softmax import Softmax, capped
 
 
 def naive(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
-    """(values, log-sum-exp or None): what each implementation must equal. Shapes as in the public function.
+    """(values, log-sum-exp or None), which each implementation must equal. Shapes are those of the public function.
 
-    A token sees what the mask shows it of its own segment; segment 0 is padding, sees nothing and gives zeros, and
-    whatever its queries, keys and values hold (NaN included) reaches nobody, forward or backward.
+    A query attends to the keys of its own segment that the mask leaves visible. Segment 0 is padding: it attends to
+    nothing and returns zeros, and nothing that its queries, keys and values hold, NaN included, affects other tokens or
+    gradients. A query that attends to nothing returns zeros.
     """
     (B, T, N, _), (_, S, K, _) = q.shape, k.shape
     out_dtype, wide = q.dtype, jnp.promote_types(q.dtype, jnp.float32)

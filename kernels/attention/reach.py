@@ -1,4 +1,4 @@
-"""How many keys a query attends to by the mask alone, for counts of operations."""
+"""The number of keys that a query attends to by the mask alone, for counts of operations."""
 
 import jax
 import numpy as np
@@ -7,11 +7,11 @@ from .mask import Mask
 
 
 def keys_of_a_query(mask: Mask, T: int, S: int) -> float:
-    """The mean number of keys that the window and the pattern show a query, at most S.
+    """The mean number of keys that the window and the pattern leave visible to a query, at most S.
 
     The count follows the custom of papers: causal order does not halve it, a window is as wide at the ends of a row as
-    inside, and segments hide nothing. `everyone`, and a pattern that is itself computed in the program, are data whose
-    values a trace does not know, and change nothing.
+    inside, and segments mask nothing. `everyone`, and a pattern computed in the program, have values that are unknown
+    while tracing, and do not change the count.
     """
     counts = [S]
     before, after = mask.near

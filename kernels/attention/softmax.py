@@ -13,12 +13,13 @@ PerHead = Float[Array, "N"] | float
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["temperature", "sink"], meta_fields=["cap", "clip"])
 @dataclasses.dataclass(frozen=True)
 class Softmax:
-    """weights = exp z / (exp sink + sum of exp z over the visible keys); what is None is left out.
+    """weights = exp z / (exp sink + sum of exp z over the visible keys); a field that is None is left out.
 
     temperature: divides the scores.  cap: bounds them, smoothly, to (-cap, cap) (Bello et al. 2017; Gemma 2).
-    sink: a score that takes weight and gives no value; 0.0 is softmax off by one (Miller 2023), one learned per head
-    is that of gpt-oss (OpenAI 2025).  clip: (gamma, zeta), weights stretched to that range and clipped to [0, 1], so
-    that they can be 0 and 1 (Bondarenko, Nagel, Blankevoort 2023, section 4.1); not together with a sink.
+    sink: a score that takes weight and gives no value; 0.0 is softmax off by one (Miller 2023), a learned one per
+    head is that of gpt-oss (OpenAI 2025).  clip: (gamma, zeta), the range to which weights are stretched before they
+    are clipped to [0, 1], so that they can be exactly 0 and 1 (Bondarenko, Nagel, Blankevoort 2023, section 4.1); not
+    together with a sink.
     """
 
     temperature: PerHead | None = None
@@ -30,7 +31,7 @@ class Softmax:
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["temperature", "shift"], meta_fields=["cap"])
 @dataclasses.dataclass(frozen=True)
 class Sigmoid:
-    """weights = sigmoid(z + shift), each by itself (Ramapuram et al. 2024, who take shift = -log S)."""
+    """weights = sigmoid(z + shift), each independent of the others (Ramapuram et al. 2024, who take shift = -log S)."""
 
     temperature: PerHead | None = None
     cap: float | None = None
@@ -41,7 +42,7 @@ NAMED = {"softmax": Softmax(), "off_by_one": Softmax(sink=0.0), "sigmoid": Sigmo
 
 
 def described(softmax: "str | Softmax | Sigmoid", heads: int) -> Softmax | Sigmoid:
-    """The description of that name, or the one given; ValueError for what it is not or does not fit."""
+    """The description of this name, or the one given; raises ValueError if there is none or it does not fit."""
     if isinstance(softmax, str):
         if softmax not in NAMED:
             raise ValueError(f"attention has no softmax {softmax!r}; it has {', '.join(NAMED)}, Softmax and Sigmoid")
@@ -74,9 +75,9 @@ def capped(scores: Float[Array, "*any"], cap: float | None) -> Float[Array, "*an
 
 
 def without_temperature(q, bias, scale, softmax):
-    """(q, bias, scale, softmax) that give the same z with no temperature: it went into what the scores are made of.
+    """(q, bias, scale, softmax) that give the same z without a temperature, which divides q or scale, and the bias.
 
-    One number goes into the scale and is exact; one per head multiplies q, in float32 and rounded to q's dtype once.
+    A single number divides the scale, which is exact; one per head divides q in float32, rounded once to q's dtype.
     """
     temperature = softmax.temperature
     if temperature is None:
@@ -94,7 +95,7 @@ def without_temperature(q, bias, scale, softmax):
 def with_sink(
     y: Float[Array, "B T N H"], lse: Float[Array, "B T N"], sink: PerHead
 ) -> tuple[Float[Array, "B T N H"], Float[Array, "B T N"]]:
-    """Values and log-sum-exp of a softmax without a sink -> with it: all weights shrink alike."""
+    """Values and log-sum-exp with a sink, from those without: the sink scales all weights of a query alike."""
     sink = jnp.asarray(sink, lse.dtype)
     share = jax.nn.sigmoid(lse - sink)
     return (y.astype(lse.dtype) * share[..., None]).astype(y.dtype), jnp.logaddexp(lse, sink)

@@ -1,8 +1,8 @@
-"""Attention in plain JAX: runs everywhere, honours every argument, takes memory linear in length.
+"""Attention in plain JAX: it runs everywhere, honours every argument, and takes memory linear in length.
 
-All of it is one function of one head of one row, `_head`, that takes its queries in chunks. Rows and heads are then
-vectorised where scores are small or the machine wants large batches of work, and walked one by one on a CPU above
-SHORT tokens: there a head's scores stay in cache (3.3 times faster at length 512 than all heads at once).
+The function `_head` computes one head of one row, its queries in chunks. Rows and heads are vectorised over, except on
+a CPU above SHORT tokens, where they are computed one after the other: a head's scores then stay in the cache (3.3 times
+faster at length 512 than all heads at once).
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from . import decode, everyone
 from .block import ScoreBlock, attend, tokens
 from .softmax import Softmax
 
-SHORT = 256  # up to here a CPU is as fast with all heads at once
+SHORT = 256  # tokens up to which a CPU is as fast with all heads at once
 CHUNK = 512  # queries whose scores exist at one time
 
 
 def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
-    """(values, log-sum-exp or None). The public function's arguments, all of them checked and present."""
+    """(values, log-sum-exp or None) for the public function's arguments, all of them checked and present."""
     (B, T, N, H), (_, S, K, _) = q.shape, k.shape
     given = dict(mask=mask, bias=bias, scale=scale, softmax=softmax, dropout=dropout)
     if decode.suits(T, _span(mask.reach, T) or S, softmax):
@@ -31,7 +31,7 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     head = functools.partial(_head, walk=walk, **given)
     heads = jnp.arange(N).reshape(K, G)
 
-    if walk == "heads":  # products of two axes: those of more make XLA turn the scores round
+    if walk == "heads":  # products of two axes: with more axes XLA transposes the scores
 
         def of_head(near, k, v):
             q, b, n = near
@@ -41,7 +41,7 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
             *q, k, v = near
             return jax.lax.map(functools.partial(of_head, k=k, v=v), tuple(q))
 
-        def of_row(near):  # b goes along with the heads, so that nothing can be computed once for all of them and kept
+        def of_row(near):  # b is an input of each head, so that nothing can be computed once for all heads and kept
             q, k, v, b = near
             q, k, v = q.transpose(1, 0, 2).reshape(K, G, T, H), k.transpose(1, 0, 2), v.transpose(1, 0, 2)
             y, lse = jax.lax.map(of_keys, (q, jnp.full((K, G), b), heads, k, v))
@@ -59,12 +59,12 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
 
 
 def gathers(mask, bias, T: int, S: int) -> bool:
-    """Whether `mask.most` spares this implementation scores, of T queries over S keys."""
+    """Whether `mask.most` lets this implementation form fewer scores for T queries over S keys."""
     return everyone.suits(mask, bias, T, S, CHUNK)
 
 
 def _span(reach, chunk: int) -> int | None:
-    """How many keys a chunk of consecutive queries can attend to at most; None is all."""
+    """The largest number of keys that a chunk of consecutive queries can attend to; None for all."""
     before, after = reach
     return None if before is None or after is None else before + chunk + after
 
@@ -80,13 +80,13 @@ def _head(q, k, v, own, b, n, *, walk, mask, bias, **given):
     sliced = span is not None and span < S
     whole = everyone.Row(k, v, own)
     far = everyone.gathered(whole, mask.most) if apart else None
-    if sliced:  # a window: each chunk of queries meets a slice of the keys only
+    if sliced:  # a window: each chunk of queries reads only a slice of the keys
         room = ((reach[0], chunk + reach[1]),)
         k, v = (jnp.pad(a, (*room, (0, 0))) for a in (k, v))
         own = own | {a: None if own[a] is None else jnp.pad(own[a], room) for a in ("k_segments", "prefix")}
 
     def part(start, q, q_segments):
-        """The chunk of queries from place `start` on."""
+        """Values and log-sum-exp of the chunk of queries from index `start` on."""
         near, block_bias = everyone.Row(k, v, own | dict(q_segments=q_segments)), bias
         block = ScoreBlock(b, n, start + jnp.arange(chunk), jnp.arange(S))
         if sliced:
@@ -105,7 +105,7 @@ def _head(q, k, v, own, b, n, *, walk, mask, bias, **given):
 
     long = max(T, S) > SHORT
     if long:
-        part = jax.checkpoint(part)  # backward recomputes the scores of a chunk: nothing of size T × S is kept
+        part = jax.checkpoint(part)  # backward recomputes the scores of a chunk, so nothing of size T × S is kept
     asking, q_segments = q, own["q_segments"]
     if chunks == 1:
         y, lse = part(0, q, q_segments)
@@ -115,8 +115,8 @@ def _head(q, k, v, own, b, n, *, walk, mask, bias, **given):
         if q_segments is not None:
             q_segments = jnp.pad(q_segments, tail).reshape(chunks, chunk)
         starts = jnp.arange(chunks) * chunk
-        if walk == "heads":  # ties masks and biases to the walks over rows and heads: what does not change along one
-            starts += 0 * (b + n)  # of them, JAX would compute before it for all chunks and keep, at T × S numbers
+        if walk == "heads":  # makes masks and biases depend on row and head: what does not depend on them JAX would
+            starts += 0 * (b + n)  # compute before the loops, for all chunks, and keep, which takes T × S numbers
         y, lse = jax.lax.map(lambda a: part(*a), (starts, q, q_segments))
         y, lse = y.reshape(chunks * chunk, H)[:T], lse.reshape(-1)[:T]
     if not apart or mask.lifts == "keys":

@@ -115,7 +115,7 @@ def test_broken_files(tmp_path, text, words):
         ("objective.rate=1.5", ("rate", "1.5")),
         ("optimiser.kind=adamv", ("'adamv'", "did you mean 'adam", "lion")),
         ("schedule.kind=lin", ("'lin'", "cosine")),
-        ("schedule.warmup=100000", ("warmup", "100000", "800")),
+        ("schedule.warmup=100000", ("warmup", "100000", "1000")),
         ("sharding=fdsp", ("'fdsp'", "did you mean 'fsdp'", "replicated")),
         ("freeze=['encoder.*']", ("config.freeze", "'encoder.*'")),
         ("batch=0", ("config.batch", "at least 1")),

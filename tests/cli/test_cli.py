@@ -61,7 +61,7 @@ def test_list(run, monkeypatch):
     code, out, err = run("list", "--json")
     found = {row["config"]: row for row in json.loads(out)}
     assert found["vision/vit"]["family"] == "vision" and "B/16" in found["vision/vit"]["variants"]
-    keys = {"config", "family", "file", "variants", "default", "paper", "oracle", "parameters"}
+    keys = {"config", "family", "file", "variants", "default", "paper", "oracle", "parameters", "margin"}
     assert all(set(row) == keys for row in found.values())
 
 
@@ -127,7 +127,7 @@ def test_a_broken_config_does_not_break_the_list(run, tmp_path, monkeypatch):
         (["describe", TINY, "--jsno"], ("--jsno",)),
         (["describe", TINY, "--config.batch"], ("--config.batch", "VALUE")),
         (["describe", TINY, "--config.batch", "--json"], ("--config.batch", "VALUE")),
-        (["list", "--config.batch=3"], ("--config.batch=3", "train and describe")),
+        (["list", "--config.batch=3"], ("--config.batch=3", "train, eval and describe")),
         (["describe", "text/bret:tiny"], ("'text/bret'", "'text/bert'", "vision/vit")),
         (["describe", "nowhere/at/all.py:tiny"], ("nowhere/at/all.py", "text/bert")),
         (["describe", "text/bert:tinny"], ("'tinny'", "'tiny'", "base")),

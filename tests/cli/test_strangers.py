@@ -135,6 +135,6 @@ def test_who_does_not_say_what_a_row_holds_is_asked_to():
 
 def test_who_does_not_say_whether_several_texts_in_a_row_are_for_it_is_refused_them():
     for spec, name in ((WAVES, "Waves"), (dict(kind="echo"), "Echo"), (dict(kind="alone"), "Alone")):
-        wanted = f"and '{spec['kind']}' does not say whether that is for it: {name} has no class attribute whole_row"
+        wanted = f"and '{spec['kind']}' does not say whether it allows that: {name} has no class attribute whole_row"
         with pytest.raises(SpecError, match=wanted):
             check_unpadded([dict(part=spec)])

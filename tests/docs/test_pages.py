@@ -64,7 +64,8 @@ def test_links_lead_somewhere(page):
 
 
 def links(markdown):
-    found = re.findall(r"\]\(([^)\s]+)\)", markdown)
+    """The files that a page links to; code is not read."""
+    found = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```", "", markdown, flags=re.DOTALL | re.MULTILINE))
     return [link.split("#")[0] for link in found if not link.startswith(("http", "#", "mailto:"))]
 
 
@@ -79,7 +80,7 @@ def test_commands_parse(line):
     words, overrides = split_overrides(list(said))
     overrides = [one for one in overrides if not one.startswith("start.source=")]  # it would be fetched
     arguments = parser().parse_args(words)
-    if arguments.takes_config and not any(name in line for name in OF_THE_EXAMPLE):
+    if hasattr(arguments, "config") and not any(name in line for name in OF_THE_EXAMPLE):
         config = xfm.load_config(arguments.config, overrides)
         for override in overrides:
             path, _, value = override.partition("=")

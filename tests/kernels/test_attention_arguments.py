@@ -269,7 +269,7 @@ def told(said, wrong=None, error=ValueError, **arguments):
         told("q of a relative bias has shape", bias=relative(2, 5, 5, 4)),
         told("of 9 distances; 37 queries and 37 keys have 73", bias=dataclasses.replace(RELATIVE, rows=jnp.arange(9))),
         told("rows of .4, 8. are needed", bias=dataclasses.replace(RELATIVE, of_key=jnp.ones((11, 4, 5)))),
-        told("read by place among the queries given", bias=Dense(jnp.ones((1, 1, 37, 37))), mask=Mask(offset=0)),
+        told("read by index among the queries given", bias=Dense(jnp.ones((1, 1, 37, 37))), mask=Mask(offset=0)),
         told("a bias with a `block`", bias=jnp.ones((37, 37))),
         told("reaches 0 or more tokens", mask=Mask.window(-1, 0)),
         told("'full' or 'causal', not 'past'", mask=Mask("past")),

@@ -125,7 +125,7 @@ def test_pairs_end_with_the_class_token():
 @pytest.mark.parametrize(
     "fields,said",
     [
-        (dict(pairs="typed", vocabulary=Vocabulary(size=V)), "this tokeniser has none"),
+        (dict(pairs="typed", vocabulary=Vocabulary(size=V)), "a class token and an end token"),
         (dict(model=xfm.build(PLAIN)), "'tokens'"),
     ],
 )

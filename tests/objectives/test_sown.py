@@ -95,7 +95,7 @@ def test_texts_encoded_in_pieces_sow_what_they_sow_together():
 MISTAKES = {
     "no weight": (routed(stack(mlm=MLM)), {}, r"sows the loss 'router', .* for it; set it, as in {'router': 0\.01}"),
     "a typo": (routed(stack(mlm=MLM)), dict(rooter=1.0), r"sows the loss 'router', .*\(did you mean 'rooter'\?\)"),
-    "nobody sows": (stack(mlm=MLM), dict(router=1.0), "gives a weight for 'router', and no part .*; sown are none"),
+    "nobody sows": (stack(mlm=MLM), dict(router=1.0), "gives a weight for 'router', but no part .*: none"),
     "both forms": (
         dict(stack(EMBED, mlm=MLM), pattern=[dict(kind=MIXED)]), dict(norm=1.0), "'norm' is sown as a number by one"
     ),

@@ -134,7 +134,7 @@ def test_padding_stays_away_and_every_parameter_is_trained(kind, spec):
         (dict(kind="pool", size=(2, 5)), dict(grid=GRID), "tiles of 2 x 5, which do not fill a grid of 4 x 6; choose"),
         (dict(kind="strided_conv", width=8, stride=4), dict(grid=GRID), "which do not cover a grid of 4 x 6"),
         (dict(kind="strided_conv", width=8, size=5), dict(grid=GRID), "which do not cover a grid of 4 x 6"),
-        (dict(kind="pool"), dict(grid=GRID, heard=jnp.ones((B, T), bool)), "cannot hide those that only attend"),
+        (dict(kind="pool"), dict(grid=GRID, heard=jnp.ones((B, T), bool)), "cannot mask those that only attend"),
     ],
 )
 def test_what_does_not_fit_is_refused(spec, ctx, said):

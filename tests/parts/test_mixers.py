@@ -74,13 +74,13 @@ HEARD = np.array([[1, 1, 0, 1, 1, 1, 0, 1, 0, 1, 1, 1, 1], [0, 1, 1, 1, 0, 1, 1,
 def test_a_token_that_only_attends_reaches_no_other(mixer):
     """What it holds, NaN included, moves no other token's output, while it has an output that the others move.
 
-    A mixer that cannot hide such a token says so.
+    A mixer that cannot mask such a token says so.
     """
     x, segments = np.asarray(stream()), np.array([[1] * 5 + [2] * 6 + [0] * 2, [1] * T])
     params, ctx = drawn(mixer, x, Context()), Context(segments=jnp.array(segments), heard=jnp.array(HEARD))
     inner = getattr(mixer, "mixer", None)  # of "bidirectional"
     if mixer.mixes_all or inner and SLOTS["mixer"][inner["kind"]].mixes_all:
-        with pytest.raises(SpecError, match="mixes tokens without attention and cannot hide those that only attend"):
+        with pytest.raises(SpecError, match="mixes tokens without attention and cannot mask those that only attend"):
             jax.eval_shape(mixer.apply, params, x, ctx)
         return
     y, others = np.asarray(run(mixer, params, x, ctx)), HEARD & (segments > 0)
@@ -101,7 +101,7 @@ def test_causal_means_that_the_future_does_not_matter(mixer, kind, spec):
         params = drawn(mixer, x, ctx)
     except SpecError as refusal:
         kind = spec["sight"]["kind"] if spec.get("sight") else kind
-        assert f"{kind!r} sees whole segments and cannot be causal" in str(refusal)
+        assert f"{kind!r} reads whole segments and cannot be causal" in str(refusal)
         return
     y, moved = run(mixer, params, x, ctx), run(mixer, params, x.at[:, t].add(1.0), ctx)
     assert jnp.abs(y[:, t] - moved[:, t]).max() > 1e-3

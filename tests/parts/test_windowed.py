@@ -94,7 +94,7 @@ def test_a_table_of_offsets_serves_smaller_grids():
             dict(grid=GRID),
             "with memory='text' reads others",
         ),
-        (dict(window=3), dict(grid=GRID), "offsets within a grid of 2 x 4, and the attention sees 3 x 3; set position"),
+        (dict(window=3), dict(grid=GRID), "offsets within a grid of 2 x 4, and the attention has 3 x 3; set position"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, ctx, said):

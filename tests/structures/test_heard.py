@@ -1,4 +1,4 @@
-"""Tokens that only attend, in whole networks: what cannot hide them from the others refuses the batch."""
+"""Tokens that only attend, in whole networks: what cannot mask them refuses the batch."""
 
 import re
 
@@ -21,7 +21,7 @@ EMBED, ATTENTION, MLP = (
 )
 STACK = dict(kind="stack", embed=EMBED, pattern=[ATTENTION, MLP])
 ROW = dict(STACK, kind="hourglass", cut="row", rate=2)
-CANNOT = "mixes tokens without attention and cannot hide those that only attend (batch['heard'], or the padding of an"
+CANNOT = "mixes tokens without attention and cannot mask those that only attend (batch['heard'], or the padding of an"
 
 
 class Silent(nn.Module):
@@ -43,7 +43,7 @@ def run(spec, batch):
         (
             dict(STACK, pattern=[dict(kind="silent")]),
             SOME,
-            "part 'silent' does not say whether it can hide tokens that",
+            "part 'silent' does not say whether it can mask tokens that",
         ),
         (dict(STACK, embed=dict(kind="bytes", width=16, ngrams=(2,))), SOME, f"embed 'bytes' with ngrams {CANNOT}"),
         (

@@ -57,7 +57,7 @@ def test_slots_and_windows_equal_loops(rate):
         for first, end in runs(row):
             count = max((end - first) // rate, 1)
             for place in range(count):
-                assert where.segments[b, slot + place] == row[first] and where.place[b, slot + place] == place
+                assert where.segments[b, slot + place] == row[first] and where.position[b, slot + place] == place
                 window = x[b, first + rate * (place - 1) : first + rate * place] if place else np.zeros((rate, 4))
                 np.testing.assert_array_equal(seen[b, slot + place], window)
             reads = [min(1 + t // rate, count - 1) for t in range(end - first)]

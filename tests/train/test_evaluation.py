@@ -140,7 +140,7 @@ def test_a_run_scores_all_rows_alike_on_one_device_and_eight(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert set(json.loads(out)["scores"]) == {"macro_f1"} and "examples:" not in err
     assert main(["eval", str(tmp_path / "run"), "--config.steps=3"]) == 2
-    assert "xfm eval does not set config.steps, which is the run's own; it sets mesh, " in capsys.readouterr().err
+    assert "xfm eval cannot set config.steps, which training has fixed; it can set mesh, " in capsys.readouterr().err
 
 
 def pairs(folder, train_rows=32, valid=10):

@@ -188,8 +188,8 @@ def test_a_changed_pattern_stands(tmp_path):
     assert np.abs(run.objective.model.apply({"params": state.params}, row)["hidden"] - hidden).max() > 1e-3
     said = taken.lines(one, found, resolved["model"])
     assert said[0].endswith("are taken (embed 5, head_pooled 2, layers 16)")
-    assert any("left behind there (head_mlm 5, head_nsp 2)" in line for line in said)
-    assert any("configured otherwise than there: model.pattern is" in line for line in said)
+    assert any("are not used (head_mlm 5, head_nsp 2)" in line for line in said)
+    assert any("differs from the checkpoint: model.pattern is" in line for line in said)
 
 
 def test_a_network_without_pretrained_stands_whole(tmp_path):

@@ -48,7 +48,7 @@ def load_run(
 
 
 def as_it_is(run: OpenedRun, m: Match | None, folder: Path) -> Checkpoint:
-    """A run whose network no family has, with the inputs of the nearest family `m`, if there is one."""
+    """A run whose network no family can express, with the inputs of the nearest family `m`, if there is one."""
     spec = complete(run.config["model"])
     model = build(spec)
     if getattr(model, "vocab", None) is None:

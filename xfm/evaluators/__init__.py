@@ -1,4 +1,4 @@
-"""What is measured at the end of a run and by `xfm eval`, and not descended: scores, and examples for people."""
+"""What is measured at the end of a run and by `xfm eval`, without training on it: scores, and examples to read."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +31,7 @@ EVALUATORS = {
 def build_evaluators(specs: Sequence[Mapping[str, Any]], batch: int) -> list[Evaluator]:
     """The evaluators of `config.evals`, in order; `batch` rows at once where a spec does not say how many.
 
-    Raises XfmError for what is no list of specs, and for a kind or a field that does not exist.
+    Raises XfmError if `specs` is not a list, and for a kind or a field that does not exist.
     """
     specs = plain(specs)
     if not isinstance(specs, list):
@@ -43,6 +43,6 @@ def build_evaluators(specs: Sequence[Mapping[str, Any]], batch: int) -> list[Eva
 
 
 def _rows(spec: Mapping[str, Any], batch: int) -> dict[str, int]:
-    """The field `batch`, of those that have one."""
+    """The value of the field `batch`, for an evaluator that has this field."""
     cls = lookup(EVALUATORS, spec.get("kind"))
     return {"batch": batch} if cls is not None and "batch" in schema(cls) else {}

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from xfm.fields import Count
 
 Params = Mapping[str, Any]
-# forward(name, params, batch): an objective's, which gives what a network of it makes of a batch and what it sowed.
+# An objective's `forward`(name, params, batch): a network's outputs for the batch, and what its parts sowed.
 Forward = Callable[..., tuple[dict[str, Any], Mapping[str, Any]]]
 
 
@@ -17,11 +17,11 @@ Forward = Callable[..., tuple[dict[str, Any], Mapping[str, Any]]]
 class Evaluator:
     """Abstract. A measurement of trained networks on validation data.
 
-    forward: of the objective that they were trained with.  params, extra: its parameters (their moving average where
+    forward: that of the objective they were trained with.  params, extra: its parameters (their moving average where
     the run has one) and what it keeps beside them.  data: with `train` and `valid` rows, a tokeniser and the names of
     classes.  mesh: over whose devices rows are spread; see rows.py.
 
-    batch: rows at once, config.batch if not set.
+    batch: the number of rows at once, config.batch if not set.
     """
 
     batch: Count = 32

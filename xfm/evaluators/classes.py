@@ -16,9 +16,9 @@ from xfm.objectives.classification import of_classes
 
 @dataclasses.dataclass(frozen=True)
 class Classes(Evaluator):
-    """scores: names of scores.CLASSES, of batch["labels"] and the likeliest class by the head `head`.
+    """Scores of the class that the head `head` finds likeliest, against batch["labels"].
 
-    shown: examples.
+    scores: names of scores.CLASSES.  shown: the number of examples.
     """
 
     scores: Sequence[str] = ()
@@ -41,16 +41,16 @@ class Classes(Evaluator):
         return of_classes(forward("model", params, batch)[0][self.head])
 
     def examples(self, forward, params, extra, data, mesh):
-        """Of a few validation inputs the likeliest class, its probability, and the truth."""
+        """A few validation inputs, each with its likeliest class, the probability of that class, and the true class."""
         lines = []
         names = data.classes if data.tokenizer is not None else ()
         few = np.linspace(0, len(data.valid) - 1, self.shown).astype(int).tolist()
         rows = [data.valid[i] for i in few]
         every = self._chances(forward, params, rows, mesh) if rows else ()
         for i, row, chances in zip(few, rows, every, strict=True):
-            guess = int(chances.argmax())
-            called = [names[c] if names else c for c in (guess, int(row["labels"]))]
-            lines.append(f"validation row {i}: class {called[0]} ({chances[guess]:.0%}); it is {called[1]}")
+            predicted = int(chances.argmax())
+            called = [names[c] if names else c for c in (predicted, int(row["labels"]))]
+            lines.append(f"validation row {i}: class {called[0]} ({chances[predicted]:.0%}); it is {called[1]}")
             if names:
                 lines[-1] = f"{excerpt(row['tokens'], 0, 24, data.tokenizer, '')}\n    {lines[-1]}"
         return lines

@@ -14,8 +14,9 @@ from xfm.fields import Count, CountOrZero, Name
 
 @dataclasses.dataclass(frozen=True)
 class Continuations(Evaluator):
-    """`shown` beginnings of at most `prompt` tokens, half of a row at most, each continued by its `length` likeliest
-    tokens of the head `head`, one after another.
+    """Beginnings of validation texts, each continued with the likeliest tokens of the head `head`, one by one.
+
+    shown: the number of texts.  prompt: tokens of a beginning, at most half of a row.  length: tokens that are added.
     """
 
     head: Name = "lm"
@@ -32,7 +33,7 @@ class Continuations(Evaluator):
         stop = start + min(self.length, len(rows[0]) - start)
 
         def continued(params, batch):
-            """Positions after the last known one hold zeros, on which nothing before them depends."""
+            """Positions that are not yet known hold zeros; in a causal model nothing before them depends on these."""
 
             def one_more(i, tokens):
                 logits = forward("model", params, {"tokens": tokens})[0][self.head]

@@ -7,7 +7,7 @@ or L- and U- for those (BILOU).
 
 from collections.abc import Sequence
 
-START, END = "BSU", "ESLU"  # prefixes that begin an entity whatever stands before, and that end it whatever follows
+START, END = "BSU", "ESLU"  # prefixes that begin an entity whatever comes before, and that end it whatever follows
 
 
 def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
@@ -24,12 +24,12 @@ def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     return found
 
 
-def entity_scores(truth: Sequence[Sequence[str]], guess: Sequence[Sequence[str]]) -> dict[str, float]:
+def entity_scores(truth: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
     """Precision, recall and F1 of the entities of all sentences together; 0 where there is nothing to divide by."""
     right = wanted = found = 0
-    for one, other in zip(truth, guess, strict=True):
-        known, guessed = entities(one), entities(other)
-        right, wanted, found = right + len(known & guessed), wanted + len(known), found + len(guessed)
+    for one, other in zip(truth, predicted, strict=True):
+        known, claimed = entities(one), entities(other)
+        right, wanted, found = right + len(known & claimed), wanted + len(known), found + len(claimed)
     return {
         "entity_precision": right / found if found else 0.0,
         "entity_recall": right / wanted if wanted else 0.0,

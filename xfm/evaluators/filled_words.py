@@ -17,10 +17,11 @@ from xfm.fields import Count, CountOrZero, Name
 class MaskedWords(Evaluator):
     """Gaps of one masked word each, filled in by the head `head`.
 
-    common: from how many of the training text's most frequent words gaps are made. If None, a gap may be any word of
-    four letters or more, and nothing is scored.
-    gaps: how many are scored: "word_accuracy", the share of gaps whose likeliest word is the true one,
-    "word_accuracy_top5", whose five likeliest hold it, and "commonest_word", which the most frequent word would get.
+    common: gaps are made only at this number of the training text's most frequent words. If None, a gap may be any word
+    of four letters or more, and nothing is scored.
+    gaps: how many are scored. The scores are "word_accuracy", the share of gaps whose likeliest word is the true one;
+    "word_accuracy_top5", the share where the true word is among the five likeliest; and "commonest_word", the accuracy
+    of always predicting the most frequent word.
     shown: how many are shown, spread over the validation data, with the five likeliest words and the rank of the true
     one.  excerpt: tokens shown on either side.
     """
@@ -64,7 +65,7 @@ class MaskedWords(Evaluator):
 class PermutedWords(Evaluator):
     """Words filled in by a model that predicts tokens in any order: the word comes last in the order of reading.
 
-    shown: rows with one such word.  excerpt: tokens shown on either side.
+    shown: the number of rows, with one such word each.  excerpt: tokens shown on either side.
     """
 
     head: Name = "lm"

@@ -16,9 +16,9 @@ from xfm.objectives.contrast import unit
 
 @dataclasses.dataclass(frozen=True)
 class Nearest(Evaluator):
-    """Rows have a query, a positive and any negatives (see `texts_of_row`), compared by the cosine of their vectors.
+    """Similarity of each row's query and positive, by the cosine of their vectors (rows: see `texts_of_row`).
 
-    head: which gives these.  shown: examples.
+    head: the head that gives the vectors.  shown: the number of examples.
     """
 
     head: Name = "vector"
@@ -65,12 +65,12 @@ class Nearest(Evaluator):
         for i in np.linspace(0, len(data.valid) - 1, self.shown).astype(int).tolist():
             scores = x[:, 1] @ x[i, 0]
             best = int(scores.argmax())
-            place = int((scores >= scores[i]).sum())
-            lines.append(f"{text(i, 0)}\n    nearest: {text(best, 1)}; its own, at place {place}: {text(i, 1)}")
+            rank = int((scores >= scores[i]).sum())
+            lines.append(f"{text(i, 0)}\n    nearest: {text(best, 1)}; its own, of rank {rank}: {text(i, 1)}")
         return lines
 
 
 def _ranks(x: Float[np.ndarray, "rows n D"], block: int = 1024) -> np.ndarray:
-    """The rank of each query's own positive among all, queries taken by the block."""
+    """The rank of each query's own positive among all, computed for `block` queries at a time."""
     found = [ranks(x[i : i + block, 0] @ x[:, 1].T, range(i, min(i + block, len(x)))) for i in range(0, len(x), block)]
     return np.concatenate(found)

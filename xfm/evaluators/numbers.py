@@ -11,7 +11,7 @@ from xfm.fields import Name
 
 @dataclasses.dataclass(frozen=True)
 class Numbers(Evaluator):
-    """scores: names of scores.NUMBERS, of batch["labels"] and the one output of the head `head`."""
+    """Scores of the single output of the head `head`, against batch["labels"].  scores: names of scores.NUMBERS."""
 
     scores: Sequence[str] = ("pearson", "spearman")
     head: Name = "label"

@@ -14,9 +14,10 @@ from xfm.fields import Count, CountOrZero
 
 @dataclasses.dataclass(frozen=True)
 class ReplacedWords(Evaluator):
-    """`shown` rows of an objective with the networks "generator" (head "mlm") and "model" (head "replaced").
+    """Words of texts and of the generator in the same positions, with the model's probability that they are replaced.
 
-    excerpt: tokens shown on either side.
+    It needs an objective with the networks "generator" (head "mlm") and "model" (head "replaced").
+    shown: the number of rows, with one such position each.  excerpt: tokens shown on either side.
     """
 
     shown: CountOrZero = 3
@@ -27,8 +28,8 @@ class ReplacedWords(Evaluator):
         if not chosen:
             return []
 
-        def with_token(row, place, token):
-            return {**row, "tokens": put(row["tokens"], place, token), "at": np.int32([place])}
+        def with_token(row, position, token):
+            return {**row, "tokens": put(row["tokens"], position, token), "at": np.int32([position])}
 
         def fill(params, batch):
             return forward("generator", params, batch)[0]["mlm"][:, 0]
@@ -37,9 +38,9 @@ class ReplacedWords(Evaluator):
             odds = forward("model", params, {k: v for k, v in batch.items() if k != "at"})[0]["replaced"]
             return jax.nn.sigmoid(jnp.take_along_axis(odds, batch["at"], axis=1)[:, 0])
 
-        gaps = [with_token(row, place, data.vocabulary.mask) for row, place in chosen]
+        gaps = [with_token(row, position, data.vocabulary.mask) for row, position in chosen]
         logits = predict(fill, params, gaps, mesh, self.batch)
-        truths = [int(row["tokens"][place]) for row, place in chosen]
+        truths = [int(row["tokens"][position]) for row, position in chosen]
         drawn = [
             int(jax.random.categorical(jax.random.key(i), jnp.asarray(one).at[truth].set(-jnp.inf)))
             for i, (one, truth) in enumerate(zip(logits, truths, strict=True))
@@ -48,10 +49,11 @@ class ReplacedWords(Evaluator):
         rows = [with_token(*one, token) for one, ids in zip(chosen, pairs, strict=True) for token in ids]
         chances = predict(judge, params, rows, mesh, self.batch).reshape(-1, 2)
         lines = []
-        for (row, place), ids, (before, after) in zip(chosen, pairs, chances, strict=True):
+        for (row, position), ids, (before, after) in zip(chosen, pairs, chances, strict=True):
             words = [repr(data.tokenizer.decode([i]).strip()) for i in ids]
             lines.append(
-                f"{excerpt(row['tokens'], place, self.excerpt, data.tokenizer, '[____]')}\n"
-                f"    replaced, it says: {words[1]}, put there, {after:.0%}; {words[0]}, the text's own, {before:.0%}"
+                f"{excerpt(row['tokens'], position, self.excerpt, data.tokenizer, '[____]')}\n"
+                f"    probability of being replaced: {after:.0%} for the generator's {words[1]}, "
+                f"{before:.0%} for the text's own {words[0]}"
             )
         return lines

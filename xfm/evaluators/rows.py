@@ -24,7 +24,7 @@ def even(rows: int, batch: int) -> Int[np.ndarray, "count_and_one"]:
 
 
 class EvenBatches:
-    """A source of rows for batches of one size, for which one compilation is enough: each row once, and filling.
+    """A source of rows for batches of one size, so that one compilation is enough: each row once, and rows of zeros.
 
     chosen: the rows that are taken, all if None. They are dealt in order to batches of almost equal size, and each
     batch is filled up to `size`, a multiple of `ways`, with rows of zeros. Their `weights` are 0 and those of the
@@ -63,8 +63,8 @@ def predict(
 ) -> Any:
     """function(params, batch) of every row, in order, as arrays of the host.
 
-    Rows come in batches of at most `batch`, but for filling up to the number of devices, and each device computes its
-    share of a batch. function: of one batch, each of its arrays with a first axis over rows; it is compiled once.
+    A batch has at most `batch` rows, and rows of zeros up to a multiple of the number of devices; each device computes
+    its share of a batch. function: it returns arrays with a first axis over the batch's rows, and is compiled once.
     """
     dealt, run, found = EvenBatches(rows, batch, mesh.shape["data"]), jax.jit(on_mesh(mesh, function)), []
     for index, real in enumerate(dealt.real):

@@ -12,22 +12,22 @@ Labels = Array | np.ndarray
 
 
 def _sklearn(name: str, **settings):
-    def score(truth: Labels, guess: Labels) -> float:
-        return getattr(optional("sklearn.metrics", "finetune"), name)(truth, guess, **settings)
+    def score(truth: Labels, predicted: Labels) -> float:
+        return getattr(optional("sklearn.metrics", "finetune"), name)(truth, predicted, **settings)
 
     return score
 
 
 def _scipy(name: str):
-    def score(truth: Labels, guess: Labels) -> float:
-        if np.ptp(truth) == 0 or np.ptp(guess) == 0:
-            return 0.0  # a constant goes with nothing
-        return getattr(optional("scipy.stats", "finetune"), name)(truth, guess).statistic
+    def score(truth: Labels, predicted: Labels) -> float:
+        if np.ptp(truth) == 0 or np.ptp(predicted) == 0:
+            return 0.0  # a constant correlates with nothing
+        return getattr(optional("scipy.stats", "finetune"), name)(truth, predicted).statistic
 
     return score
 
 
-# Of classes: F1 is of class 1 of two; macro_f1 is the mean over classes.
+# f1 is that of class 1 of two classes; macro_f1 is the mean over all classes.
 CLASSES = {
     "accuracy": _sklearn("accuracy_score"),
     "f1": _sklearn("f1_score", zero_division=0),
@@ -47,12 +47,12 @@ def check_scores(kind: str, names: Sequence[str], table: Mapping) -> None:
             raise XfmError(f"{kind}: no score {name!r}{nearest(name, table)}; there are {', '.join(table)}")
 
 
-def scored(names: Sequence[str], table: Mapping, truth: Labels, guess: Labels) -> dict[str, float]:
+def scored(names: Sequence[str], table: Mapping, truth: Labels, predicted: Labels) -> dict[str, float]:
     """The scores by name.  Raises XfmError for one that these labels do not have, such as "f1" for three classes."""
 
     def score(name):
         try:
-            return float(table[name](np.asarray(truth), np.asarray(guess)))
+            return float(table[name](np.asarray(truth), np.asarray(predicted)))
         except ValueError as error:
             raise XfmError(f"the score {name!r} cannot be computed: {' '.join(str(error).split())}") from None
 

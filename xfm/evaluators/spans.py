@@ -15,10 +15,10 @@ from xfm.fields import Count, CountOrZero, Name, Number
 
 @dataclasses.dataclass(frozen=True)
 class Spans(Evaluator):
-    """Exact match and F1 of the answers by the head `head`.  longest: tokens of an answer, at most.
+    """Exact match and F1 of the answers that the head `head` predicts.
 
-    threshold: by how much "there is no answer" must score better than the best answer to be given, where the data has
-    such questions.  shown: examples.
+    longest: the most tokens of an answer.  threshold: by how much "there is no answer" must score better than the best
+    answer to be given, if the data has questions without an answer.  shown: the number of examples.
     """
 
     longest: Count = 30
@@ -29,8 +29,8 @@ class Spans(Evaluator):
     def run(self, forward, params, extra, data, mesh):
         pairs = list(zip(self.answers(forward, params, data, mesh), data.valid.questions, strict=True))
         return {
-            "exact_match": float(np.mean([exact_match(guess, _accepted(one)) for guess, one in pairs])),
-            "f1": float(np.mean([word_f1(guess, _accepted(one)) for guess, one in pairs])),
+            "exact_match": float(np.mean([exact_match(answer, _accepted(one)) for answer, one in pairs])),
+            "f1": float(np.mean([word_f1(answer, _accepted(one)) for answer, one in pairs])),
         }
 
     def answers(self, forward, params, data, mesh) -> list[str]:
@@ -60,9 +60,9 @@ class Spans(Evaluator):
     def examples(self, forward, params, extra, data, mesh):
         """A few validation questions, each with its answer and the truth."""
         few = np.linspace(0, len(data.valid.questions) - 1, self.shown).astype(int)
-        guesses = self.answers(forward, params, data, mesh) if self.shown else []
+        answers = self.answers(forward, params, data, mesh) if self.shown else []
         return [
-            f"{one.text}\n    {guesses[i]!r}; it is {' or '.join(map(repr, dict.fromkeys(_accepted(one))))}"
+            f"{one.text}\n    {answers[i]!r}; it is {' or '.join(map(repr, dict.fromkeys(_accepted(one))))}"
             for i, one in ((int(i), data.valid.questions[int(i)]) for i in few)
         ]
 
@@ -83,16 +83,16 @@ def normalised(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
-def exact_match(guess: str, truths: list[str]) -> float:
+def exact_match(answer: str, truths: list[str]) -> float:
     """1 if the answer equals one of the truths, both normalised, else 0."""
-    return float(any(normalised(guess) == normalised(truth) for truth in truths))
+    return float(any(normalised(answer) == normalised(truth) for truth in truths))
 
 
-def word_f1(guess: str, truths: list[str]) -> float:
+def word_f1(answer: str, truths: list[str]) -> float:
     """The largest F1, over the truths, of the words that answer and truth share; 1 if both are empty."""
 
     def one(truth):
-        a, b = normalised(guess).split(), normalised(truth).split()
+        a, b = normalised(answer).split(), normalised(truth).split()
         if not a or not b:
             return float(a == b)
         return 2 * sum((collections.Counter(a) & collections.Counter(b)).values()) / (len(a) + len(b))

@@ -15,10 +15,10 @@ from xfm.fields import Count, CountOrZero, Name
 
 @dataclasses.dataclass(frozen=True)
 class Tags(Evaluator):
-    """The head `head` against data.valid.truth, word by word.
+    """Scores of the tags that the head `head` predicts, against data.valid.truth, word by word.
 
-    scores: names of scores.CLASSES, of single words; or "entities", for precision, recall and F1 of whole ones.
-    shown: examples.  excerpt: tokens shown of each.
+    scores: names of scores.CLASSES, for single words; or "entities", for precision, recall and F1 of whole entities.
+    shown: the number of examples.  excerpt: tokens shown of each.
     """
 
     scores: Sequence[str] = ("entities",)
@@ -30,10 +30,10 @@ class Tags(Evaluator):
         check_scores("tags", self.scores, {**CLASSES, "entities": None})
 
     def run(self, forward, params, extra, data, mesh):
-        truth, guess = data.valid.truth, self.predicted(forward, params, data, mesh)
-        out = entity_scores(truth, guess) if "entities" in self.scores else {}
+        truth, predicted = data.valid.truth, self.predicted(forward, params, data, mesh)
+        out = entity_scores(truth, predicted) if "entities" in self.scores else {}
         names = [name for name in self.scores if name != "entities"]
-        flat = [[data.classes.index(tag) for tags in side for tag in tags] for side in (truth, guess)]
+        flat = [[data.classes.index(tag) for tags in side for tag in tags] for side in (truth, predicted)]
         return out | scored(names, CLASSES, *flat)
 
     def predicted(self, forward, params, data, mesh) -> list[list[str]]:
@@ -43,8 +43,8 @@ class Tags(Evaluator):
         classes = self._classes(forward, params, data.valid, mesh)
         for i in range(len(data.valid)):
             sentence, words = data.valid.words(i)
-            for word, place in words.items():
-                tags[sentence][word] = data.classes[int(classes[i, place])]
+            for word, position in words.items():
+                tags[sentence][word] = data.classes[int(classes[i, position])]
         return tags
 
     def _classes(self, forward, params, rows, mesh):
@@ -58,13 +58,13 @@ class Tags(Evaluator):
         lines = []
         rows = [data.valid[int(i)] for i in np.linspace(0, len(data.valid) - 1, self.shown)]
         every = self._classes(forward, params, rows, mesh) if rows else ()
-        for row, guess in zip(rows, every, strict=True):
+        for row, predicted in zip(rows, every, strict=True):
             judged = np.flatnonzero(row["weights"])
             wrong = [
                 f"{data.tokenizer.decode(row['tokens'][p : p + 1])!r} is {data.classes[row['labels'][p]]}, "
-                f"not {data.classes[guess[p]]}"
+                f"not {data.classes[predicted[p]]}"
                 for p in judged
-                if guess[p] != row["labels"][p]
+                if predicted[p] != row["labels"][p]
             ]
             text = excerpt(row["tokens"], 0, self.excerpt, data.tokenizer, "")
             lines.append(f"{text}\n    {len(judged) - len(wrong)} of {len(judged)} right; {'; '.join(wrong[:3])}")

@@ -1,4 +1,4 @@
-"""What evaluators of text show: words of validation rows, their surroundings, what is predicted for them."""
+"""What evaluators of text show: words of validation rows, the text around them, and what is predicted for them."""
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -8,13 +8,13 @@ from jaxtyping import Float, Int
 
 Row = Mapping[str, np.ndarray]
 Find = Callable[[Sequence[int]], int | None]  # from a row's tokens to the position of a word, None without one
-ROWS = 1024  # of the training data, in which common words are counted
+ROWS = 1024  # the most training rows in which common words are counted
 
 
 def word_rows(data, count: int, find: Find) -> Iterator[tuple[Row, int]]:
     """At most `count` pairs (row, position of a word in it), spread over the validation data.
 
-    Of no more than 8 · count rows, those in which `find` finds a position.
+    They are the rows in which `find` finds a position, among at most 8 · count rows.
     """
     found = 0
     for i in np.linspace(0, len(data.valid) - 1, min(len(data.valid), 8 * count)).astype(int):
@@ -28,7 +28,7 @@ def word_rows(data, count: int, find: Find) -> Iterator[tuple[Row, int]]:
 
 
 def long_word(data) -> Find:
-    """Finds the first word of four letters or more in a row's second half, or else (bytes, characters) the longest."""
+    """Finds the first token of four letters or more in a row's second half, or else the one with most letters."""
 
     def find(tokens):
         letters = {}
@@ -49,7 +49,7 @@ def one_of(words: Collection[int]) -> Find:
 def common_words(data, count: int) -> list[int]:
     """The ids of the `count` most frequent words of three letters or more in ROWS training rows, the commonest first.
 
-    Only words that are a single token count; among bytes there are none.
+    Only words that are a single token count; a tokeniser of bytes has none.
     """
     times = np.zeros(data.vocabulary.size)
     for i in np.linspace(0, len(data.train) - 1, min(len(data.train), ROWS)).astype(int):
@@ -93,7 +93,7 @@ def predictions(
 ) -> list[str]:
     """A paragraph for each gap: `shown` tokens on either side, the `best` likeliest words, the true one and its rank.
 
-    likely: the probability of each id at each gap.  blank: what stands at the gap.
+    likely: the probability of each id at each gap.  blank: the text that is shown at the gap.
     """
 
     def word(token):

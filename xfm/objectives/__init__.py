@@ -39,16 +39,16 @@ def evaluated_keys(spec: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def build_objective(config: Mapping[str, Any], vocabulary: Vocabulary | None) -> Objective:
-    """The objective `config.objective` over `config.model` with `config.transforms`, drawn by the rules `config.init`.
+    """The objective `config.objective` over `config.model` with `config.transforms`; `config.init` redraws parameters.
 
-    Raises XfmError where the tokeniser has ids that the embedding has no row for.
+    Raises XfmError if the tokeniser has more ids than the embedding has rows.
     """
     config = plain(config)
     model = network(config)
     rows = getattr(model, "vocab", None)
     if vocabulary is not None and rows is not None and vocabulary.size > rows:
         raise XfmError(
-            f"the tokeniser has {vocabulary.size} ids, the model's embedding {rows} rows; "
+            f"the tokeniser has {vocabulary.size} ids, and the model's embedding has {rows} rows; "
             f"set config.model.embed.vocab (and that of heads) to {vocabulary.size} or more"
         )
     return build_from(

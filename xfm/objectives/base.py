@@ -26,10 +26,10 @@ class Objective(abc.ABC):
     """A loss over one network or several.
 
     model: the network that is kept (an objective that trains several builds the others from specs of its own).
-    vocabulary: of the data's tokeniser, None without one.
+    vocabulary: that of the data's tokeniser; None without a tokeniser.
     initial: rules (regex on the path, spec) by which parameters are drawn anew after the parts have drawn them.
     sown: weights of the auxiliary losses that parts of the networks sow, by name; see xfm/sown.py.
-    unit: of the loss.
+    unit: the unit of the loss.
     evaluated: fields that only evaluation reads, so that they may change between runs of one workdir.
     """
 
@@ -43,7 +43,7 @@ class Objective(abc.ABC):
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
-        """By name, every network that the objective runs."""
+        """Every network that the objective runs, by name."""
         return {"model": self.model}
 
     def init(self, rng: Array, batch: Mapping[str, Array]) -> tuple[Params, Any]:
@@ -63,15 +63,15 @@ class Objective(abc.ABC):
     ) -> tuple[dict[str, Any], Mapping[str, Any]]:
         """The outputs of the network `name` for a batch, and what its parts sowed: "losses" and "intermediates".
 
-        Nothing else in an objective runs a network. params: of all networks, or for a teacher its own.  rng: for
-        dropout and the like, needed in training.  inputs: what the network takes beside the batch.
+        Nothing else in an objective runs a network. params: those of all networks, or for a teacher its own.  rng: for
+        dropout and the like, needed in training.  inputs: what the network takes in addition to the batch.
         """
         rngs = {} if rng is None else {"dropout": rng}
         network, own = self.networks[name], self.params_of(name, params)
         return network.apply({"params": own}, batch, train=train, rngs=rngs, mutable=list(COLLECTIONS), **inputs)
 
     def params_of(self, name: str, params: Params) -> Params:
-        """The parameters with which the network `name` runs, out of all."""
+        """The parameters of the network `name`, out of those of all networks."""
         return params
 
     @property
@@ -92,9 +92,9 @@ class Objective(abc.ABC):
     def loss(
         self, params: Params, extra: Any, batch: Mapping[str, Array], rng: Array, *, step: Any = 0, train: bool = True
     ) -> tuple[Float[Array, ""], Metrics, Any]:
-        """The loss to descend, metrics as (sum, count), which add up over batches, and the new extra.
+        """The loss to minimise, metrics as (sum, count), which add up over batches, and the new extra.
 
-        It ends in `return *self.summed(metrics, batch, sown), extra`, where sown is what `forward` returned as such.
+        It ends in `return *self.summed(metrics, batch, sown), extra`, where `sown` is the second value of `forward`.
         Everything random, corruption included, follows from `rng`. metrics["loss"] is the validation loss.
         If the batch has `weights` [B], each row counts by its weight. Rows of weight 0 fill up the batch of an
         evaluation; they hold zeros, do not count, and do not change what other rows count.
@@ -115,12 +115,12 @@ class Objective(abc.ABC):
     ) -> tuple[Float[Array, ""], Metrics]:
         """The loss, and the metrics with "sown/NAME" for each auxiliary loss of the networks.
 
-        sown: what `forward` returned beside the outputs. Rows count by batch["weights"] here too.
-        Raises XfmError for a loss that is sown and has no weight in config.objective.sown, and the other way round.
+        sown: the second values that `forward` returned. Rows count by batch["weights"] here too.
+        Raises XfmError for a sown loss without a weight in config.objective.sown, and for a weight without such a loss.
         """
         weights = batch.get("weights")
         if weights is not None and (weights.ndim != 1 or any(name.endswith("cells") for name in batch)):
-            weights = None  # of tokens, not of rows; or no row of the network is one of the batch
+            weights = None  # they weigh tokens, or the network's rows are not those of the batch
         found = means([one.get("losses", {}) for one in sown], weights)
         self._check_sown(list(found))
         metrics = {**metrics, **{f"sown/{name}": metric for name, metric in found.items()}}
@@ -130,14 +130,14 @@ class Objective(abc.ABC):
         for name in found:
             if name not in self.sown:
                 raise XfmError(
-                    f"a part of the network sows the loss {name!r}, and config.objective.sown gives no weight for "
-                    f"it{nearest(name, self.sown)}; set it, as in {{{name!r}: 0.01}}, to 0 to leave the loss out"
+                    f"a part of the network sows the loss {name!r}, but config.objective.sown gives no weight for "
+                    f"it{nearest(name, self.sown)}; set it, as in {{{name!r}: 0.01}}, or to 0 to leave the loss out"
                 )
         for name in self.sown:
             if name not in found:
                 raise XfmError(
-                    f"config.objective.sown gives a weight for {name!r}{nearest(name, found)}, and no part of the "
-                    f"network sows a loss of that name; sown are {', '.join(found) or 'none'}"
+                    f"config.objective.sown gives a weight for {name!r}{nearest(name, found)}, but no part of the "
+                    f"network sows a loss of that name; the sown losses are: {', '.join(found) or 'none'}"
                 )
 
     def evaluated_in(self, rows: int) -> tuple["Objective", str | None]:
@@ -148,7 +148,7 @@ class Objective(abc.ABC):
         return self, None
 
     def baseline(self, data: Any) -> dict[str, float]:
-        """By name, the validation loss of a predictor that has learned almost nothing."""
+        """The validation losses, by name, of predictors that have learned almost nothing."""
         return {}
 
 

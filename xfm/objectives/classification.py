@@ -73,7 +73,7 @@ class Classification(Objective):
 
 
 def of_classes(logits: Float[Array, "B n"]) -> Float[Array, "B classes"]:
-    """Logits of all classes; a single one is that of the second of two classes, whose first has the logit 0."""
+    """The logits of all classes. A single logit is that of the second of two classes; that of the first is 0."""
     return jnp.pad(logits, ((0, 0), (1, 0))) if logits.shape[-1] == 1 else logits
 
 

@@ -1,8 +1,8 @@
 """Losses over the vectors of texts that belong together, as functions of arrays.
 
 Each takes the vectors [B n D] of B rows of n texts (query, positive, then negatives), the rows' scores if they have
-some, and which rows are real, all if None. Rows that are not real are no candidates, and their losses mean nothing. The
-functions see all rows of the batch: under jit, with the rows spread over devices, that is the global batch.
+some, and which rows are real, all if None. A row that is not real is never a candidate, and its loss has no meaning.
+The functions take all rows of the batch: under jit, with the rows spread over devices, that is the global batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from xfm.spec import function_of
 
 Vectors = Float[Array, "B n D"]
 Real = Bool[Array, "B"] | None
-Loss = tuple[Float[Array, "B"], Float[Array, "B"]]  # of each row: the loss, and whether the right one came first
+Loss = tuple[Float[Array, "B"], Float[Array, "B"]]  # each row's loss, and whether its prediction is right
 
 
 def unit(x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:
@@ -38,7 +38,7 @@ def infonce(
     """-log softmax of each query's own positive among all positives and negatives of the batch, by cosine.
 
     van den Oord et al. 2018 (InfoNCE), equation 4; negatives of the batch: Henderson et al. 2017, Karpukhin et al.
-    2020. ways: "query", or "both" for the mean with that of each positive among all queries.
+    2020. ways: "query" for this loss alone; "both" for its mean with the loss of each positive among all queries.
     among: the candidates of a query are its own texts and those of the among - 1 rows after it, or of all rows if there
     are fewer.
     """
@@ -61,8 +61,8 @@ def infonce(
 def cosine(vectors: Vectors, labels: Float[Array, "B"], real: Real = None) -> Loss:
     """Squared error of the cosine against the score. Reimers, Gurevych 2019 (Sentence-BERT), section 3."""
     x = unit(vectors)
-    guess = (x[:, 0] * x[:, 1]).sum(-1)
-    return (guess - labels) ** 2, jnp.abs(guess - labels) < 0.5
+    predicted = (x[:, 0] * x[:, 1]).sum(-1)
+    return (predicted - labels) ** 2, jnp.abs(predicted - labels) < 0.5
 
 
 def triplet(
@@ -83,7 +83,7 @@ def triplet(
         apart = 1 - jnp.einsum("bd,bnd->bn", x[:, 0], x[:, 1:])
     else:
         squares = ((x[:, 1:] - x[:, :1]) ** 2).sum(-1)
-        apart = jnp.sqrt(jnp.maximum(squares, 1e-12))  # the root has no slope at 0
+        apart = jnp.sqrt(jnp.maximum(squares, 1e-12))  # the square root has no finite derivative at 0
     return jnp.maximum(margin + apart[:, :1] - apart[:, 1:], 0).mean(-1), (apart[:, :1] < apart[:, 1:]).all(-1)
 
 
@@ -93,14 +93,14 @@ def cosent(vectors: Vectors, labels: Float[Array, "B"], real: Real = None, scale
     Su, "CoSENT: a more efficient sentence vector scheme than Sentence-BERT" (2022). It is one loss for the whole batch.
     """
     x = unit(vectors)
-    guess = (x[:, 0] * x[:, 1]).sum(-1)
-    wrong = scale * (guess[:, None] - guess[None])
+    predicted = (x[:, 0] * x[:, 1]).sum(-1)
+    wrong = scale * (predicted[:, None] - predicted[None])
     lower = labels[:, None] < labels[None]
     if real is not None:
         lower &= real[:, None] & real
     terms = jnp.where(lower, wrong, -jnp.inf)
     loss = jax.nn.logsumexp(jnp.concatenate([jnp.zeros(1), terms.reshape(-1)]))
-    ordered = jnp.where(lower, guess[:, None] < guess[None], True).all(1)
+    ordered = jnp.where(lower, predicted[:, None] < predicted[None], True).all(1)
     return jnp.broadcast_to(loss, labels.shape), ordered
 
 

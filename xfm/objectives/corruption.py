@@ -27,7 +27,9 @@ def single(tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
 def whole_word(tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
     """Makes each word a unit, with all tokens that continue it. (BERT's release of May 2019.)"""
     if vocabulary.starts_word is None:
-        raise XfmError("masking by whole word needs a tokeniser whose ids tell where words start; bytes do not")
+        raise XfmError(
+            "masking of whole words needs a tokeniser whose ids show where words start; those of bytes do not"
+        )
     return jnp.cumsum(jnp.asarray(vocabulary.starts_word)[tokens], axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Two images mixed into one, and their labels alike."""
+"""Mixtures of two images, with their labels mixed in the same proportion."""
 
 import jax
 import jax.numpy as jnp

@@ -10,7 +10,7 @@ from xfm.vocabulary import Vocabulary
 def strangers(
     tokens: Int[Array, "B T"], start: int, rng, weights: Float[Array, "B"] | None = None
 ) -> tuple[Int[Array, "B T"], Bool[Array, "B"]]:
-    """The rows with everything from `start` on taken from the row before, in a random half of them, and which they are.
+    """Rows that, each with probability 1/2, have the tokens of the row before from position `start` on; and which do.
 
     The row before the first is the last one. Rows of weight 0 are passed over, and a single row stays as it is.
     """

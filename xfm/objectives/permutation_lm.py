@@ -36,7 +36,8 @@ def last_in_order(
     window = jax.vmap(lambda e: jnp.searchsorted(e, jnp.arange(T), side="right"))(ends)
     start, length = (jnp.take_along_axis(a, window, axis=1) for a in (starts, lengths))
     predicted = allowed & (start <= jnp.arange(T)) & (jnp.arange(T) < start + length)
-    predicted &= jnp.cumsum(predicted, axis=1) <= most  # the last window may reach beyond the row with all but its span
+    # The row may end right after the predicted tokens of its last window; then there can be more than `most`.
+    predicted &= jnp.cumsum(predicted, axis=1) <= most
 
     at = jnp.argsort(~predicted, axis=1, stable=True)[:, :most]
     draws = jnp.where(predicted, jax.random.uniform(third, (B, T)), 2.0)
@@ -80,7 +81,9 @@ class PermutationLM(Objective):
             raise XfmError(f"permutation_lm needs an embedding of kind 'questions', not {embed!r}, and a head 'lm'")
         words = self.vocabulary
         if self.pairs == "typed" and (words is None or words.cls is None or words.sep is None):
-            raise XfmError("permutation_lm makes pairs with tokens that tell and end texts; this tokeniser has none")
+            raise XfmError(
+                "permutation_lm: pairs='typed' needs a tokeniser with a class token and an end token; set it to 'none'"
+            )
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         pair, order, drop = jax.random.split(rng, 3)

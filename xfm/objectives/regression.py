@@ -1,4 +1,4 @@
-"""A number for each input, such as how alike two sentences are. Cer et al. 2017 (STS-B), as in Devlin et al. 2019."""
+"""A number for each input, such as two sentences' similarity. Cer et al. 2017 (STS-B), as in Devlin et al. 2019."""
 
 import dataclasses
 from typing import ClassVar
@@ -17,8 +17,8 @@ class Regression(Objective):
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         out, sown = self.forward("model", params, batch, rng, train)
-        guess, labels = out["label"][:, 0].astype(jnp.float32), batch["labels"].astype(jnp.float32)
-        metrics = {"loss": weighted((guess - labels) ** 2, row_weights(batch, labels.shape))}
+        predicted, labels = out["label"][:, 0].astype(jnp.float32), batch["labels"].astype(jnp.float32)
+        metrics = {"loss": weighted((predicted - labels) ** 2, row_weights(batch, labels.shape))}
         return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):

@@ -20,25 +20,28 @@ from xfm.objectives.text import ROWS, is_special
 from xfm.structures import build
 from xfm.transforms.redraw import redraw
 
-OWN = "up"  # of the embedding: the map from the shared tables' width to the network's own
+OWN = "up"  # in the embedding, the map from the shared tables' width to the network's own
 
 
 def detection_loss(odds: Float[Array, "*any"], put: Bool[Array, "*any"]) -> Float[Array, "*any"]:
-    """-log of the probability that log odds give to the truth, in nats and float32. Section 2, the second loss."""
+    """-log of the probability of the truth, in nats and float32. Section 2, the second loss.
+
+    odds: log odds that a token is replaced.  put: whether it is.
+    """
     odds = odds.astype(jnp.float32)
     return jax.nn.softplus(jnp.where(put, -odds, odds))
 
 
 @dataclasses.dataclass(frozen=True)
 class ReplacedToken(Objective):
-    """Both losses at once: masked language modelling of the generator + weight · detection by the model's "replaced".
+    """The generator's masked-language-modelling loss + weight · the detection loss of the model's head "replaced".
 
-    The model is the discriminator, which is what is kept. generator: spec of a network with a head "mlm", whose
-    embedding has the model's tables (its `factor` is their width where that is not its own); the two share them.
+    The model is the discriminator, and it is the network that is kept. generator: spec of a network with a head "mlm".
+    The two share the tables of their embeddings; if these are not as wide as a network, its `factor` is their width.
     rate: share of a row's tokens that the generator fills.  split: probabilities with which its input has the mask, a
     random token, or the token itself there.  units: as in masked_lm.  weight: λ of section 2.
 
-    Parameters are the model's own, so that it can be used with them as they are, and beside them "generator". No
+    The parameters are the model's, which can be used with them as they are, and beside them "generator". No
     gradient passes through the sampled tokens. metrics["loss"] is that of detection, in nats per token that is not
     padding.
     """
@@ -78,11 +81,11 @@ class ReplacedToken(Objective):
         if ours != theirs:
             raise XfmError(
                 f"replaced_token: the model and the generator share their embedding; its shapes are {_listed(ours)} in "
-                f"the one and {_listed(theirs)} in the other"
+                f"the model and {_listed(theirs)} in the generator"
             )
 
     def params_of(self, name, params):
-        """The generator's are its own with the shared ones among them; the model takes its own out of all."""
+        """All for the model, which ignores what is not its own; for the generator its own and the shared ones."""
         if name == "model":
             return params
         shared = {name: p for name, p in params["embed"].items() if name != OWN}

@@ -81,7 +81,7 @@ class Retrieval(Objective):
     def encoded(self, params, batch, rng=None, train=False):
         """The vector of each text [B n D], and what the network sowed in each forward pass.
 
-        Texts of one length are one batch of the network, unless cells say how each prefix's lie.
+        Texts of the same length are one batch of the network, unless each prefix has `cells` of its own.
         """
         done = over_parts(lambda part, number: self._encode(params, part, rng, number, train), self.parts(batch))
         if isinstance(done, list):
@@ -101,7 +101,7 @@ class Retrieval(Objective):
             return encode(part, rng)
         if "cells" in part:
             raise XfmError(
-                f"retrieval: chunks={self.chunks} would tear apart what layout 'tokens' laid out; set chunks=1 or "
+                f"retrieval: chunks={self.chunks} would divide rows that layout 'tokens' has filled; set chunks=1 or "
                 "layout 'padded'"
             )
         count = part["tokens"].shape[0]

@@ -12,7 +12,7 @@ from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
 class Span(Objective):
     """Mean of the cross-entropies, in nats, of an answer's first and last token: head "span", batch["labels"] [B 2].
 
-    A row without the answer has it at its first token.
+    In a row that does not hold the answer, both labels are the first token.
     """
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
@@ -30,9 +30,9 @@ class Span(Objective):
 
         def counts(source):
             rows = [source[i] for i in range(min(len(source), 4096))]
-            places = np.array([row["labels"] for row in rows])
-            return np.stack([np.bincount(places[:, i], minlength=len(rows[0]["tokens"])) for i in (0, 1)])
+            positions = np.array([row["labels"] for row in rows])
+            return np.stack([np.bincount(positions[:, i], minlength=len(rows[0]["tokens"])) for i in (0, 1)])
 
         known, seen = counts(data.train) + 1, counts(data.valid)
         logs = np.log(known / known.sum(1, keepdims=True))
-        return {"place shares": float(-(seen * logs).sum() / seen.sum())}
+        return {"position shares": float(-(seen * logs).sum() / seen.sum())}

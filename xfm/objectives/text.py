@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Int
 
 from xfm.vocabulary import Vocabulary
 
-ROWS = 4096  # of a source that the baseline reads at most
+ROWS = 4096  # the most rows of a source that a baseline reads
 
 
 def is_special(tokens: Int[Array, "B T"], vocabulary: Vocabulary) -> Bool[Array, "B T"]:
@@ -15,7 +15,7 @@ def is_special(tokens: Int[Array, "B T"], vocabulary: Vocabulary) -> Bool[Array,
 
 
 def unigram(data) -> float:
-    """Nats per validation token of a model that knows only how often each id stands in the training data.
+    """Nats per validation token of a model that knows only how often each id occurs in the training data.
 
     Counts are over at most ROWS rows of each, with one added per id; special ids are left out.
     """

@@ -1,4 +1,4 @@
-"""The first floor: one slot per folder, one part per file, one table per slot."""
+"""The parts of a network: one folder per slot, one file per part, and for each slot a table of its kinds in `SLOTS`."""
 
 from xfm.parts.down import DOWNS
 from xfm.parts.embed import EMBEDS

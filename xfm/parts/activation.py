@@ -24,14 +24,14 @@ def gelu(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
 
 @gelu.defjvp
 def _gelu_slope(x, dx):
-    """Φ(x) + x φ(x): so the backward pass keeps one array instead of three."""
+    """The derivative Φ(x) + x φ(x), made from x alone, so that the backward pass keeps one array instead of three."""
     (x,), (dx,) = x, dx
     density = jnp.exp(-0.5 * jnp.square(x)) * (2 * math.pi) ** -0.5
     return gelu(x), dx * (normal_cdf(x) + x * density)
 
 
 def normal_cdf(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
-    """Φ(x), the share of a standard normal variable below x."""
+    """Φ(x), the probability that a standard normal variable is below x."""
     return 0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5))
 
 
@@ -41,7 +41,7 @@ def quick_gelu(x: Float[Array, "*any"]) -> Float[Array, "*any"]:
 
 
 def activation(name: str) -> Callable[[Float[Array, "*any"]], Float[Array, "*any"]]:
-    """The function of that name; SpecError names the legal ones."""
+    """The function of this name; raises SpecError, which lists the legal names, if there is none."""
     if name not in ACTIVATIONS:
         raise SpecError(f"no activation {name!r}{nearest(name, ACTIVATIONS)}; there are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]

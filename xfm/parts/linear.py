@@ -1,4 +1,4 @@
-"""The affine map of a token's features, of which the parts are made."""
+"""The affine map of a token's features, of which most parts are built."""
 
 import math
 
@@ -14,17 +14,18 @@ def linear(
 ) -> Float[Array, "*any_out"]:
     """The last `axes` axes of x contracted with the first of kernel, and the bias added.
 
-    On a CPU the tokens stand in one axis meanwhile: XLA writes the gradient of the kernel as one product then, where
-    it would copy both arrays for two axes of tokens (6 % of BERT-base's gradient). Elsewhere the axes stay apart,
-    since a mesh may split each of them.
+    On a CPU the token axes are joined into one for the product: XLA then computes the gradient of the kernel as one
+    product, where with two token axes it would copy both arrays (6 % of BERT-base's gradient). On other platforms they
+    stay separate, since a mesh may split each of them.
 
-    On a TPU the features do: several heads leave the product side by side, as the attention kernel reads them, and
-    come so to the product behind it. Apart, XLA would copy q, k, v and their gradients from one layout to another.
+    On a TPU the feature axes are joined: the heads leave the product side by side, as the attention kernel reads them,
+    and enter the product after it in the same layout. With separate axes XLA would copy q, k, v and their gradients
+    from one layout to another.
     """
     tokens, features = x.shape[:-axes], kernel.shape[axes:]
     if platform() == "tpu" and kernel.ndim > 2:
         x, kernel = x.reshape(*tokens, -1), kernel.reshape(math.prod(kernel.shape[:axes]), -1)
-        bias = None if bias is None else bias.reshape(-1)  # added to heads that are apart, it would move them apart
+        bias = None if bias is None else bias.reshape(-1)  # a bias with separate axes would separate the heads again
         return linear(x, kernel, bias=bias).reshape(*tokens, *features)
     flat = platform() == "cpu" and len(tokens) > 1
     if flat:
@@ -38,7 +39,7 @@ def linear(
 class Linear(nn.Module):
     """x W + b, in the dtype of x.
 
-    features: of the output, several axes if a tuple, as heads are [N H].  axes: how many last axes of x it consumes.
+    features: of the output; a tuple for several axes, such as [N H].  axes: of x, from the last, that are contracted.
     """
 
     features: int | tuple[int, ...]

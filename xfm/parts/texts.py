@@ -1,14 +1,14 @@
-"""Where each token stands in its own text, for parts that cut texts into pieces; linear in length but for a sort."""
+"""The position of each token in its own text, for parts that cut texts into pieces; linear in length but for a sort."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 
-def places_and_lengths(segments: Int[Array, "B T"]) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
-    """For each token how many of its segment stand before it, and how many there are; padding counts as one segment.
+def positions_and_lengths(segments: Int[Array, "B T"]) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
+    """For each token, how many of its segment are before it and how many there are in all; padding is one segment.
 
-    Segments may be torn apart by padding or by each other: 1 2 2 0 1 -> places 0 0 1 0 1, lengths 2 2 2 1 2.
+    Segments may be interrupted by padding or by each other: 1 2 2 0 1 -> positions 0 0 1 0 1, lengths 2 2 2 1 2.
     """
     T = segments.shape[1]
     order = jnp.argsort(segments, axis=1, stable=True)

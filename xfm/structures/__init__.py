@@ -1,4 +1,4 @@
-"""The middle floor: parts joined to a network."""
+"""Structures: the ways in which parts are joined to a network."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ STRUCTURES = {
 
 
 def build(spec: Spec) -> nn.Module:
-    """The network that a spec describes: `config.model`, or any mapping like it; of a "pretrained" one its default."""
+    """The network that a spec describes: `config.model`, or any mapping like it; for kind "pretrained" its default."""
     spec = network(spec)
     if isinstance(spec, Mapping) and spec.get("kind") == "pyramid" and "blocks" in spec:
         raise SpecError("the structure whose blocks halve the tokens is called 'funnel' now; set kind='funnel'")

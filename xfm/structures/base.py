@@ -1,4 +1,4 @@
-"""What every structure owes the rooms above it, so that none of them reads its spec."""
+"""The contract of a structure: what it states about itself, so that no other package reads its spec."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
@@ -13,10 +13,11 @@ from xfm.spec import SpecError, build
 
 
 class Layer(NamedTuple):
-    """A sublayer's place among the parameters.
+    """Where a sublayer keeps its parameters.
 
     path: of its module.  stacked: whether its parameters have a leading axis of repeats.  index: along that axis.
-    group: what it is counted in, such as "layer" for all of a Stack's and "block_1" for those of a Funnel's block.
+    group: the group of layers that it belongs to, such as "layer" for all of a Stack's and "block_1" for those of a
+    Funnel's block.
     """
 
     path: str
@@ -26,11 +27,11 @@ class Layer(NamedTuple):
 
 
 class Structure(nn.Module):
-    """Abstract. A network with a field `embed`, the spec of the part that reads the batch.
+    """Abstract base of networks, with a field `embed`, the spec of the part that reads the batch.
 
-    whole_row: why a text's answer depends on the row that it stands in, None where it does not; such a structure
-    refuses layout "tokens", which lays several texts into a row.
-    mixes_all: whether it mixes tokens in other ways than its layers do, and so refuses a batch where some only attend.
+    whole_row: why the output for a text depends on the rest of its row, None where it does not; a structure with a
+    reason refuses layout "tokens", which puts several texts into a row.
+    mixes_all: whether it mixes tokens outside its layers too, and so refuses a batch where some only attend.
     """
 
     whole_row: ClassVar[str | None] = None
@@ -38,17 +39,17 @@ class Structure(nn.Module):
 
     @property
     def vocab(self) -> int | None:
-        """How many ids the embedding reads; None where it reads none."""
+        """The number of ids that the embedding reads; None where it reads none."""
         return getattr(self._embedding(), "vocab", None)
 
     @property
     def width(self) -> int:
-        """D of the stream."""
+        """D, the width of the stream."""
         return self._embedding().width
 
     @property
     def types(self) -> int | None:
-        """How many token types the embedding has; None where it has no table of them."""
+        """The number of token types that the embedding has; None where it has no table of them."""
         types = getattr(self._embedding(), "types", None)
         return types if isinstance(types, int) else None
 
@@ -59,12 +60,12 @@ class Structure(nn.Module):
 
     @nn.nowrap
     def most(self) -> int | None:
-        """How many tokens a row may have, None for any number."""
+        """The largest number of tokens in a row, None for any number."""
         return getattr(self._embedding(), "most", lambda: None)()
 
     @nn.nowrap
     def layers(self) -> list[Layer]:
-        """Where each of its sublayers keeps its parameters, in the order of the run; each once, if it loops as well."""
+        """Where each sublayer keeps its parameters, in the order in which they run; one that loops is listed once."""
         return []
 
     @nn.nowrap
@@ -83,20 +84,20 @@ class Structure(nn.Module):
         return build(EMBEDS, self.embed, parent=None)
 
     def _embedded(self, batch: Mapping[str, Array], ctx: Context) -> tuple[Float[Array, "B T D"], Context]:
-        """The embedding's stream and context, with nothing left in padding that could spread."""
+        """The embedding's stream and context, with padding cleaned so that nothing in it can spread."""
         if self.mixes_all:
             ctx.refuse_heard(f"structure '{type(self).__name__.lower()}'")
         x, ctx = build(EMBEDS, self.embed, name="embed")(Given(batch, self.embed["kind"]), ctx)
         return ctx.clean(x), ctx.replace(padding="finite")
 
     def _refuse_cells(self, batch: Mapping[str, Array]) -> None:
-        """SpecError where a batch is laid out and this structure needs a row per text."""
+        """Raises SpecError where the batch is in layout "tokens" and this structure needs a row per text."""
         if "cells" in batch and self.whole_row is not None:
             raise SpecError(refusal(type(self).__name__.lower(), self.whole_row))
 
 
 class Given(dict):
-    """A batch, of which an array that is missing is an error that names the embedding and what there is."""
+    """A batch in which a missing array is an XfmError that names the embedding and the arrays that there are."""
 
     def __init__(self, batch: Mapping[str, Array], kind: str):
         super().__init__(batch)
@@ -111,5 +112,5 @@ class Given(dict):
 
 
 def refusal(kind: str, why: str) -> str:
-    """The words with which layout "tokens" is refused."""
+    """The sentence with which layout "tokens" is refused."""
     return f"layout 'tokens' puts several texts into a row, and {kind!r} {why}; set layout 'padded'"

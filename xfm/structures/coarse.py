@@ -1,7 +1,8 @@
-"""Fewer, coarser places for a row's tokens, and the way there and back.
+"""Fewer, coarser positions for the tokens of a row, and the maps to them and back.
 
 Clark, Garrette, Turc, Wieting, "CANINE: Pre-training an Efficient Tokenization-Free Encoder for Language
-Representation", 2021, sections 3.2 and 3.3; which window and which place meet is read off the authors' program.
+Representation", 2021, sections 3.2 and 3.3; which window belongs to which coarse position follows the
+authors' program.
 """
 
 from typing import NamedTuple
@@ -20,46 +21,46 @@ from xfm.spec import Spec, build
 
 
 class Slots(NamedTuple):
-    """Where the coarse places of a row are.
+    """The coarse positions of a row.
 
-    at: the token with which each begins, T where there is none.  segments: whose it is.  place: counted in its text.
-    of: the coarse place that each token reads, C where there was no room for one.
+    at: the index of the token with which each begins, T where there is none.  segments: of each.  position: of each in
+    its text, from 0.  of: the coarse position that each token reads, C where there was no room for one.
     """
 
     at: Int[Array, "B C"]
     segments: Int[Array, "B C"]
-    place: Int[Array, "B C"]
+    position: Int[Array, "B C"]
     of: Int[Array, "B T"]
 
 
 def slots(segments: Int[Array, "B T"], rate: int) -> Slots:
-    """L // rate coarse places for a text of L tokens, but 1 at least; C = T // rate in all, but 1 at least.
+    """max(L // rate, 1) coarse positions for a text of L tokens, and max(T // rate, 1) = C in all.
 
-    A text's place 0 is its first token alone; place i > 0 stands for window i - 1, the i-th `rate` tokens, so the last
-    window has none. Tokens of window i read place i + 1, and those behind the last place read that one. A text is a
-    run of tokens of one segment.
+    A text's coarse position 0 stands for its first token alone, and position i > 0 for window i - 1, the i-th `rate`
+    tokens of the text, so the last window has none. Tokens of window i read coarse position i + 1, or the last one
+    where there is no such. A text is a run of tokens of one segment.
     """
     T = segments.shape[1]
-    place, index = positions_within(segments), jnp.arange(T)
+    position, index = positions_within(segments), jnp.arange(T)
     ends = jnp.diff(segments, axis=1, append=segments[:, -1:] + 1) != 0
     last = jax.lax.cummin(jnp.where(ends, index, T), axis=1, reverse=True)
-    count = jnp.maximum((last - index + place + 1) // rate, 1)  # of the text's places
-    begins = (segments > 0) & (place % rate == 0) & (place // rate < count)
+    count = jnp.maximum((last - index + position + 1) // rate, 1)  # of the text's coarse positions
+    begins = (segments > 0) & (position % rate == 0) & (position // rate < count)
     at = jnp.sort(jnp.where(begins, index, T), axis=1)[:, : max(T // rate, 1)]
     own = jnp.where(at < T, taken(segments, at), 0)
-    of = jnp.cumsum(begins, axis=1) - 1 + (place // rate < count - 1)
-    return Slots(at, own, jnp.where(at < T, taken(place, at) // rate, 0), jnp.minimum(of, at.shape[1]))
+    of = jnp.cumsum(begins, axis=1) - 1 + (position // rate < count - 1)
+    return Slots(at, own, jnp.where(at < T, taken(position, at) // rate, 0), jnp.minimum(of, at.shape[1]))
 
 
 def taken(x: Array, index: Int[Array, "B I"]) -> Array:
-    """x[b, index[b, i]], an index outside the row being that of its last or first token."""
+    """x[b, index[b, i]]; an index outside the row takes its first or last token."""
     index = jnp.clip(index, 0, x.shape[1] - 1)
     return jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1)
 
 
 def windows(x: Float[Array, "B T D"], where: Slots, rate: int) -> Float[Array, "B C rate D"]:
-    """The tokens that each coarse place stands for; zeros for place 0 of a text and where there is none."""
-    (B, C), used = where.at.shape, (where.segments > 0) & (where.place > 0)
+    """The window of each coarse position; zeros for position 0 of a text and where there is no position."""
+    (B, C), used = where.at.shape, (where.segments > 0) & (where.position > 0)
     index = where.at[..., None] - rate + jnp.arange(rate)
     found = taken(x, index.reshape(B, C * rate)).reshape(B, C, rate, -1)
     return jnp.where(used[..., None, None], found, 0)
@@ -75,12 +76,12 @@ class Down(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], where: Slots) -> Float[Array, "B C D"]:
         y = activation(self.activation)(Linear(x.shape[-1], axes=2, name="conv")(windows(x, where, self.rate)))
-        first = ((where.segments > 0) & (where.place == 0))[..., None]
+        first = ((where.segments > 0) & (where.position == 0))[..., None]
         return build(NORMS, self.norm, name="norm")(jnp.where(first, taken(x, where.at), y))
 
 
 class Up(nn.Module):
-    """drop(norm(activation(W · [x, y read by each token] around it + b))); NaN where a token found no coarse place."""
+    """drop(norm(activation(W · [x, y read by each token] around it + b))); NaN where a token has no coarse position."""
 
     width: int
     activation: str

@@ -27,10 +27,10 @@ POOLS = {"mean": jnp.mean, "max": jnp.max}
 
 
 def pairs(x: Array, first: str, end: str) -> Array:
-    """[B T …] -> [B T/2 2 …], each token with the one behind it; a token without one stands twice.
+    """[B T …] -> [B T/2 2 …], each token with the one after it; a token without one is paired with itself.
 
-    first: "apart", the first token is a pair of its own, or "paired" as all others are.  end: "kept", or "cut", which
-    leaves the row's last token out where the first stands apart.
+    first: "apart", where the first token is paired with itself, or "paired" as all others are.  end: "kept", or "cut",
+    which leaves out the row's last token where the first is apart.
     """
     if first == "apart":
         x = jnp.concatenate([x[:, :1], x[:, :-1] if end == "cut" else x], axis=1)
@@ -40,9 +40,9 @@ def pairs(x: Array, first: str, end: str) -> Array:
 
 
 def spread(x: Float[Array, "B S D"], times: int, length: int, first: str) -> Float[Array, "B T D"]:
-    """The way back over several halvings: each token `times` times, zeros at the end where none is left.
+    """The inverse of several halvings: each token repeated `times` times, zeros at the end where none is left.
 
-    first: as in `pairs`; a first token that stands apart stands once.
+    first: as in `pairs`; a first token that is apart is not repeated.
     """
     lead, rest = (x[:, :1], x[:, 1:]) if first == "apart" and times > 1 else (x[:, :0], x)
     rest = jnp.repeat(rest, times, axis=1)[:, : length - lead.shape[1]]
@@ -54,17 +54,18 @@ class Funnel(Structure):
     """`pattern` × blocks[0], then half the tokens and `pattern` × blocks[1], and so on: {"hidden": [B T' D], heads}.
 
     blocks: periods in each.  loops: how often each period of a block runs, with the same parameters; once if None.
-    decoder: periods that follow at full length, over the first block's tokens plus the last one's, spread again over
-    those they were pooled from; if None there is no decoder, and the stream ends short.
-    pool, first, end: how a pair becomes one token; see `pairs`.  Rows of two tokens (one, if first="paired") stay.
-    embed, pattern, norms, residual, heads, remat, dtype: as in Stack; remat is of the periods that one loop compiles.
+    decoder: periods that follow at full length, over the first block's stream plus the last one's, each token of which
+    is repeated for those it was pooled from; if None there is no decoder, and the output is the short stream.
+    pool, first, end: how a pair becomes one token; see `pairs`.  Rows of two tokens (one, if first="paired") are not
+    halved.
+    embed, pattern, norms, residual, heads, remat, dtype: as in Stack; remat applies to the periods in a compiled loop.
 
-    A row is one text and starts with its first token. A pair of which one token is padding is padding, which nobody
-    attends to, and yet is spread over both: what the padding token embeds to enters the mean, as in the authors'
-    program, but for NaN and infinity, which enter as zeros.
-    Several texts in a row would be pooled into each other, and are refused: an error where segments are known, a row
-    of NaN inside jit.
-    The first layer of each shorter block finds what it was pooled from as the memory "before".
+    A row is one text and starts with its first token. A pair in which one token is padding counts as padding, which is
+    never attended to, but is still repeated for both tokens. The padding token's stream enters the pair's mean, as in
+    the authors' program, with zeros for NaN and infinity.
+    Several texts in a row would be pooled together and are refused: by an error where segments are known, and inside
+    jit by a row of NaN.
+    The first layer of each shorter block finds the stream before pooling as the memory "before".
     """
 
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
@@ -92,8 +93,9 @@ class Funnel(Structure):
         whole = Context.of(batch, padding="text", train=train, dtype=dtype_of(self.dtype))
         x, whole = self._embedded(batch, whole)
         x = one_text(x, whole, REFUSAL)
-        places = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2]) if whole.positions is None else whole.positions
-        inner = ctx = whole.replace(positions=places, at=None, embedding=None, shared={})
+        index = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
+        positions = index if whole.positions is None else whole.positions
+        inner = ctx = whole.replace(positions=positions, at=None, embedding=None, shared={})
         layers = sublayers_of(self.pattern, self.norms, self.residual)
 
         loops = (1,) * len(self.blocks) if self.loops is None else self.loops
@@ -113,7 +115,7 @@ class Funnel(Structure):
             x = Spread(2 ** (len(self.blocks) - 1), self.first, name="spread")(x, start)
             if self.decoder:
                 x = Block(layers, self.remat, name="decoder")(x, inner, depths[-1])
-            whole = whole.replace(positions=places)
+            whole = whole.replace(positions=positions)
         return {"hidden": x, **answers(self.heads, x, whole.replace(at=batch.get("at")), batch)}
 
     @nn.nowrap
@@ -126,7 +128,7 @@ class Funnel(Structure):
         return found + stacked("decoder/layers", sublayers, self.decoder or 0, "decoder")
 
     def _half(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B S D"], Context]:
-        """Pairs as tokens: where their first one stood, of its type, and real where both are."""
+        """Pairs as tokens: at the position of the first, of its type, and real where both are."""
 
         def pair(a):
             return pairs(a, self.first, self.end)
@@ -153,7 +155,7 @@ class Funnel(Structure):
 
 
 class Block(nn.Module):
-    """R periods, each run L times; if `alone` the first one keeps parameters of its own."""
+    """R periods, each run L times; with `alone` the first is not part of the compiled loop."""
 
     sublayers: tuple[Spec, ...]
     remat: str
@@ -167,7 +169,7 @@ class Block(nn.Module):
         entry: Context | None = None,
         alone: bool = False,
     ) -> Float[Array, "B T D"]:
-        """entry: the context of the first run of the first period, where it is not that of the others."""
+        """x after the periods.  entry: the context of the first run of the first period, ctx if None."""
         if alone:
             period = Period(self.sublayers, name="first")
             for i in range(depths.shape[1]):
@@ -180,7 +182,7 @@ class Block(nn.Module):
 
 
 class Spread(nn.Module):
-    """The last block's stream over the first one's tokens, added to it: what the decoder starts from."""
+    """The input of the decoder: the first block's stream plus the last one's at full length."""
 
     times: int
     first: str

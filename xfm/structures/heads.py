@@ -1,4 +1,4 @@
-"""What one head of a network reads of another."""
+"""Which heads of a network read the outputs of others."""
 
 from xfm.parts.pool import POOLS
 from xfm.spec import Spec, build, named, nested

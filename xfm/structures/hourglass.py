@@ -1,7 +1,7 @@
-"""Hourglass: a stack whose repeated layers run over fewer, coarser places than the layers before and after them.
+"""Hourglass: a stack whose repeated layers run over fewer, coarser positions than the layers before and after.
 
 Clark, Garrette, Turc, Wieting, "CANINE: Pre-training an Efficient Tokenization-Free Encoder for Language
-Representation", 2021, section 3; what padding does is read off the authors' program.
+Representation", 2021, section 3; the treatment of padding follows the authors' program.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,14 +27,15 @@ REFUSAL = "an hourglass cut by 'row' takes one text a row; set cut='text'"
 class Hourglass(Structure):
     """embed, `before`, down, `pattern` × `repeats`, up, `after`; the layers are data as they are in a Stack.
 
-    rate: tokens for which a coarse place stands.  width: tokens around each that the way up looks at.
-    norm, activation, drop: of the ways down and up.  heads: by name; those named in `coarse` read the coarse places.
-    norms, residual, remat, dtype: as a Stack has them.
-    cut: by "text", each of a packed row as if it stood alone, without its padding; one torn apart by padding is cut as
-    two are. A text of fewer than `rate` tokens has a coarse place too; a row without room for all of them gives NaN.
-    Or by "row", as the authors' program does: padding is text that only attends, but that windows and convolutions
-    reach into, so mixers must be of attention; whether a coarse position is attended to depends on the window after its
-    own; a row holds one text, and more are an error where segments are known, NaN inside jit.
+    rate: tokens per coarse position.  width: tokens that the convolution on the way up spans.
+    norm, activation, drop: of the ways down and up.  heads: by name; those named in `coarse` read the coarse positions.
+    norms, residual, remat, dtype: as in Stack.
+    cut: "text" cuts each text of a row into windows by itself, without padding. A text interrupted by padding counts as
+    two texts. A text of fewer than `rate` tokens has a coarse position too; a token for whose text the row has no room
+    gives NaN.
+    "row" cuts the whole row, as the authors' program does. Padding is then text that only attends, and that windows and
+    convolutions include, so all mixers must be attention. Whether a coarse position is attended to depends on the
+    window after its own. A row holds one text; several are an error where segments are known, and NaN inside jit.
     """
 
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
@@ -93,9 +94,9 @@ class Hourglass(Structure):
         return [*alone("before", before, "before"), *middle, *alone("after", after, "after")]
 
     def _contexts(self, ctx: Context, texts, where: Slots, real: Bool[Array, "B T"]) -> tuple[Context, Context]:
-        """What the layers know, of tokens and of coarse places."""
+        """The contexts of the layers: over tokens, and over coarse positions."""
         ctx = ctx.replace(embedding=None)
-        inner = ctx.replace(segments=where.segments, positions=where.place)
+        inner = ctx.replace(segments=where.segments, positions=where.position)
         if self.cut == "text" or ctx.segments is None:
             return ctx, inner
         C = where.at.shape[1]

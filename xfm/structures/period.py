@@ -25,7 +25,7 @@ REMAT = {
 }
 
 
-# What parts sow, by any collection, comes out of both loops along leading axes; only parameters are shared by loops.
+# What parts sow, in any collection, leaves both loops with leading axes; loops share nothing but parameters.
 SOWN = nn.DenyList(("params",))
 
 
@@ -35,10 +35,10 @@ class Period(nn.Module):
     sublayers: tuple[Spec, ...]
 
     def __call__(self, carried, ctx: Context, states, depths: Float[Array, "L"], rows: Int[Array, "L"] | None = None):
-        """(x, kept) after them, and the states; with several loops there are no states to continue.
+        """(x, kept) after the sublayers, and their states; with several loops states cannot be continued.
 
-        carried: x, and what was kept of the stream so far, None where nothing is.  rows: of what is kept, the row that
-        takes the stream after each loop.
+        carried: x, and the streams kept so far, None where none are.  rows: for each loop, the row of the kept streams
+        into which the stream after it is written.
         """
         if depths.shape[0] == 1:
             x, kept = carried
@@ -60,6 +60,7 @@ class Period(nn.Module):
 
     @nn.compact
     def once(self, x, ctx: Context, states):
+        """x after one run of the sublayers, and their states."""
         after = []
         for name, sublayer, state in zip(names(self.sublayers), self.sublayers, states, strict=True):
             x, state = Sublayer(**sublayer, name=name)(x, ctx, state)
@@ -68,7 +69,7 @@ class Period(nn.Module):
 
 
 def sublayers_of(specs: Sequence[Spec], norms: Mapping[str, Spec], residual: Spec) -> tuple[Spec, ...]:
-    """Each entry as a whole sublayer; SpecError for a field that sublayers do not have."""
+    """Each entry as a whole sublayer; raises SpecError for a field that sublayers do not have."""
     own = dict(norms=norms, residual=residual)
     sublayers = [{**own, **(spec if "part" in spec else {"part": spec})} for spec in specs]
     for part in (part for sublayer in sublayers for part in _parts(sublayer["part"])):
@@ -81,7 +82,7 @@ def sublayers_of(specs: Sequence[Spec], norms: Mapping[str, Spec], residual: Spe
 
 
 class Ran(NamedTuple):
-    """The stream after all periods, the states that they leave, and the stream after those that were tapped."""
+    """The stream after all periods, their states, and the stream after each run that is tapped."""
 
     x: Float[Array, "B T D"]
     states: Any
@@ -94,7 +95,7 @@ def repeated(
     """R periods of L loops each as one compiled loop, "layers" of the calling module: f(x, ctx, states).
 
     depths: of each loop of each period; see `depths_of`.  remat: what the backward pass keeps, a name of REMAT.
-    taps: which runs of the period, 1 to R · L, to return the stream after. It is kept for these alone.
+    taps: which runs of the period, 1 to R · L, to return the stream after. The other streams are not kept.
     """
     if remat not in REMAT:
         raise SpecError(f"no remat {remat!r}{nearest(remat, REMAT)}; there are {', '.join(REMAT)}")
@@ -110,7 +111,7 @@ def repeated(
         if not taps:
             (x, _), states = layers((x, None), ctx, states, depths, None)
             return Ran(x, states, [])
-        # Each run writes its stream into one row: its tap's, or the last, which nobody reads.
+        # Each run writes its stream into one row: its tap's, or the last one, which is not read.
         rows = np.full(depths.size, len(taps), np.int32)
         rows[np.asarray(taps) - 1] = np.arange(len(taps))
         kept = jnp.zeros((len(taps) + 1, *x.shape), x.dtype)
@@ -121,14 +122,14 @@ def repeated(
 
 
 def _keeping(kept: Float[Array, "taps+1 B T D"] | None, x: Float[Array, "B T D"], row: Int[Array, ""] | None):
-    """What is kept, with x in its row; None where nothing is kept."""
+    """The kept streams with x written into the row; None where none are kept."""
     return None if kept is None else jax.lax.dynamic_update_index_in_dim(kept, x, row, 0)
 
 
 def depths_of(*stages: tuple[int, int]) -> list[Float[Array, "R L"]]:
     """The depth of each loop of each period, from 0 for the network's first to 1 for its last.
 
-    stages: repeats and loops of each of the network's parts that run one after the other. A network of one period has
+    stages: (repeats, loops) of each stage of the network, in order. A network of one period has
     depth 1.
     """
     ends = list(itertools.accumulate(repeats * loops for repeats, loops in stages))
@@ -143,12 +144,12 @@ def names(sublayers: Sequence[Spec]) -> list[str]:
 
 
 def alone(path: str, sublayers: Sequence[Spec], group: str) -> list[Layer]:
-    """Where the sublayers of a period, which is no loop's, keep their parameters."""
+    """Where the sublayers of a period outside a compiled loop keep their parameters."""
     return [Layer(f"{path}/{name}", False, 0, group) for name in names(sublayers)]
 
 
 def stacked(path: str, sublayers: Sequence[Spec], repeats: int, group: str) -> list[Layer]:
-    """Where those of a loop of periods keep theirs."""
+    """Where the sublayers of a compiled loop of periods keep their parameters."""
     return [Layer(f"{path}/{name}", True, i, group) for i in range(repeats) for name in names(sublayers)]
 
 

@@ -3,8 +3,8 @@
 It stands for the network of `config.start.source`, with these heads, and with the other fields given here in place of
 the checkpoint's; without a source it stands for `default`. A head may be of the same kind: it is then the checkpoint's
 family's own head of that name, or `default` where there is none, with the other fields given.
-A field's mapping without a `kind` changes single fields of the part that is there (residual={"drop": 0.2}); anything
-else takes the field's place.
+A mapping without a `kind` changes single fields of the checkpoint's part (residual={"drop": 0.2}); any other value
+replaces the field.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ OwnHead = Callable[[str, int | None], Heads | None]
 
 
 def no_head(name: str, classes: int | None) -> Heads | None:
-    """Of no checkpoint: it has no head of any name."""
+    """None, for a network without a checkpoint, which has no heads of its own."""
     return None
 
 
@@ -32,7 +32,7 @@ def is_pretrained(spec: Any) -> bool:
 
 
 def network(spec: Spec, base: Spec | None = None, own: OwnHead = no_head) -> dict[str, Any]:
-    """The spec of the structure that is meant; one of another kind as it is.
+    """The spec of the structure that `spec` stands for; a spec of another kind is returned as it is.
 
     base: the checkpoint's network; `default` if None.  own: from a head's name and its number of classes to the
     checkpoint's family's head of that name, with the heads that it needs before it; None where it has none.
@@ -50,7 +50,7 @@ def network(spec: Spec, base: Spec | None = None, own: OwnHead = no_head) -> dic
 
 
 def changed(there: Any, given: Any) -> Any:
-    """`given`, or, if it names single fields of the part that is there, that part with these fields."""
+    """`given`, or, if that names single fields of the part in `there`, that part with these fields changed."""
     if not (isinstance(given, Mapping) and given and "kind" not in given):
         return given
     if not (isinstance(there, Mapping) and "kind" in there):
@@ -59,7 +59,7 @@ def changed(there: Any, given: Any) -> Any:
 
 
 def with_heads(wanted: Heads, known: Heads, own: OwnHead) -> dict[str, Any]:
-    """The heads asked for, each after those whose vectors it reads, which may be `known` ones."""
+    """The wanted heads, each after the heads that it reads, which may come from `known`."""
     made: dict[str, Any] = {}
     for name, head in wanted.items():
         found = own_head(name, head, own) if is_pretrained(head) else {name: head}
@@ -83,13 +83,13 @@ def own_head(name: str, head: Spec, own: OwnHead) -> dict[str, Any]:
 
 
 def _has(head: Spec, field: str) -> bool:
-    """Whether a head may have the field; a kind that does not exist is for `build` to refuse."""
+    """Whether a head may have the field; True for a kind that does not exist, which `build` refuses."""
     classes = named(head.get("kind"), HEADS)
     return not classes or field in schema(classes[0])
 
 
 def with_fields(name: str, head: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The head with these fields, in itself or in the head that it contains."""
+    """The head with these fields set, in itself or in the head that it contains."""
     for field, value in given.items():
         inner = head.get("head")
         if _has(head, field) and not (isinstance(inner, Mapping) and _has(inner, field)):

@@ -23,8 +23,8 @@ from xfm.structures.sublayer import NO_NORMS, PLAIN
 class Stage(nn.Module):
     """`down`, then `pattern` × `repeats` as one compiled loop.
 
-    down: spec of the slot that makes the grid coarser, None in a first stage that keeps the embedding's.
-    norms, residual: of its sublayers, those of the pyramid if None.
+    down: spec of the part that makes the grid coarser, None where a stage keeps the grid.
+    norms, residual: of the stage's sublayers, those of the pyramid if None.
     """
 
     pattern: Pattern
@@ -43,16 +43,16 @@ class Stage(nn.Module):
 
     @nn.nowrap
     def sublayers(self) -> tuple[Spec, ...]:
-        """Those of one period."""
+        """The sublayers of one period."""
         return sublayers_of(self.pattern, self.norms, self.residual)
 
 
 class Pyramid(Structure):
-    """embed, `stages` one after the other, norm, heads over the last stage's tokens.
+    """embed, then the `stages` in order, norm, and heads over the last stage's tokens.
 
-    stages: {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …} each;
-    the repeats of a stage are one compiled loop. A `down` owns the width, the grid, the positions and the segments from
-    there on.  norms, residual: of stages that have none of their own.  norm: after the last stage.
+    stages: each {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …};
+    the repeats of a stage are one compiled loop. A `down` sets the width, the grid, the positions and the segments of
+    its stage.  norms, residual: of stages that have none of their own.  norm: after the last stage.
     heads, remat, dtype: as in Stack.
     """
 
@@ -72,7 +72,7 @@ class Pyramid(Structure):
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
         """{"hidden": [B T D] of the last stage, "stage_0": [B T_0 D_0], … of each, and each head's output by name}.
 
-        hidden is normed; the stages' features are not.
+        The norm applies to hidden, not to the stages' features.
         """
         self._refuse_cells(batch)
         whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))

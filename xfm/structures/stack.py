@@ -1,4 +1,4 @@
-"""Stack: embedding, layers as data, norm, heads. Reads from top to bottom as the network runs."""
+"""Stack: embedding, layers as data, norm and heads, in the order in which the network runs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -32,15 +32,16 @@ class Stack(Structure):
     An entry may instead be a whole sublayer, {"part": spec, "norms": …, "residual": …}, to differ from the stack's
     own `norms` and `residual`. The repeats are one compiled loop (nn.scan) with parameters stacked along a leading
     axis; with repeats=1 the pattern is the network. loops: how often each repeat runs, with the same parameters (ALBERT
-    has one repeat and 12 loops). norm: after the last layer.  out: width to which a linear map then leads, none if None
+    has one repeat and 12 loops). norm: after the last layer.  out: width of a linear map after that, none if None
     (Zhang et al. 2022, OPT-350M).  heads: by name.
-    position: a spec of that slot of which all layers share what it makes (T5); theirs is then of kind "shared".
-    ctx.shared gives layers the embedding's output as "embedded".
-    mask: "full", or "causal", in which batch["prefix"] [B T] may mark tokens that all see.
-    Where a batch says in batch["cells"] how its texts lie without padding (see xfm.data.layout), embedding and layers
-    compute rows of these; hidden and what heads see is laid back, zeros standing before and behind each text.
-    taps: which layers to give the stream after as well, as "layer_3" for 3: runs of the pattern, counted from 1 to
-    repeats · loops. The stream of no other layer is kept for them.
+    position: spec of a position that all layers share (T5); their own position is then of kind "shared".
+    Layers find the embedding's output in ctx.shared as "embedded".
+    mask: "full", or "causal", in which batch["prefix"] [B T] may mark tokens that are visible to all.
+    Where batch["cells"] describes how its texts are laid out without padding (see xfm.data.layout), the embedding and
+    the layers compute the rows of that layout; hidden and the heads' input are put back into padded rows, with zeros in
+    padding.
+    taps: runs of the pattern, counted from 1 to repeats · loops, after which the stream is an output too, such as
+    "layer_3" for 3. No other stream is kept for this.
     remat: what the backward pass keeps of a period, a name of REMAT.
     dtype: in which parts compute; bfloat16 on accelerators and float32 on a CPU if None.
     """
@@ -66,7 +67,7 @@ class Stack(Structure):
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False, state: Any = None) -> dict[str, Any]:
         """{"hidden": [B T D], "layer_3": [B T D], … of the taps, and each head's output by its name}.
 
-        With a state {"state": …} is there as well.
+        With a state, the state after the batch is in "state".
         """
         given, batch = batch, self._laid(batch, state)
         ctx = self._context(batch, train)
@@ -129,7 +130,7 @@ class Stack(Structure):
         return dict(prologue=empty(self.prologue), layers=layers, epilogue=empty(self.epilogue))
 
     def _laid(self, batch, state):
-        """The batch as embedding and layers take it; the batch itself where it lies in padded rows."""
+        """The batch in the layout that the embedding and the layers read, unchanged where its rows are padded."""
         if "cells" not in batch:
             return batch
         if state is not None:
@@ -144,7 +145,7 @@ class Stack(Structure):
         return Context.of(batch, mask=mask, train=train, dtype=self._dtype())
 
     def _taps(self) -> list[int]:
-        """The taps in order; SpecError for one beyond the last layer."""
+        """The taps in order; raises SpecError for one beyond the last layer."""
         taps, last = sorted(set(self.taps)), self.repeats * self.loops
         if taps and taps[-1] > last:
             raise SpecError(
@@ -162,19 +163,19 @@ class Stack(Structure):
 def answers(
     heads: Mapping[str, Spec], x: Array, ctx: Context, batch: Mapping[str, Array], made: Mapping[str, Array] = NO_HEADS
 ) -> dict[str, Array]:
-    """What each head, "head_NAME" of the calling module, makes of x; those that read another head run last.
+    """The output of each head, "head_NAME" of the calling module, for x; those that read another head run last.
 
-    made: by heads that ran before, over something else than x; it is part of the answer.
+    made: outputs of heads that ran before, over another stream; they are included.
     """
     out = dict(made)
     for name, spec in sorted(heads.items(), key=lambda head: bool(heads_read(head[1]))):
-        seen = ctx.replace(tokens=batch.get("tokens"), heads=dict(out))
-        out[name] = build(HEADS, spec, name=f"head_{name}")(x, seen)
+        known = ctx.replace(tokens=batch.get("tokens"), heads=dict(out))
+        out[name] = build(HEADS, spec, name=f"head_{name}")(x, known)
     return out
 
 
 def one_text(x: Float[Array, "B T D"], ctx: Context, refusal: str) -> Float[Array, "B T D"]:
-    """x, but NaN in rows of several texts; XfmError, with the refusal's words, where that can be told."""
+    """x, with NaN in rows of several texts; raises XfmError with the refusal where values are known (outside jit)."""
     if ctx.segments is None:
         return x
     several = ctx.segments.max(axis=1) > 1

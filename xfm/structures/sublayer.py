@@ -1,4 +1,4 @@
-"""The one equation: how a part stands in the stream."""
+"""The sublayer: the one equation by which a part joins the stream."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ PLAIN = freeze(dict(kind="plain"))
 
 
 def parts() -> dict[str, type]:
-    """What may stand in a sublayer, by kind; asked anew each time, so that what is added to a slot's table is there."""
+    """The kinds that a sublayer may have; read anew each time, so that kinds added to a slot's table are found."""
     return {**MIXERS, **FFNS}
 
 
@@ -29,7 +29,7 @@ class Sublayer(nn.Module):
     part: one spec, or several that share the normed input and whose outputs are added (parallel blocks: Wang,
     Komatsuzaki 2021).  norms: pre-norm is {"in"}, post-norm {"out"}, sandwich and peri-norm {"in", "residual"}.
     residual: spec of the residual slot, which owns skip, gate and drop. No part knows any of this.
-    label: the word that the sublayer's name in parameter paths begins with, before its number; the part's kind if None.
+    label: the first word of the sublayer's name in parameter paths, before its number; the part's kind if None.
     """
 
     part: Spec | tuple[Spec, ...]
@@ -58,7 +58,7 @@ class Sublayer(nn.Module):
 
     @nn.nowrap
     def init_state(self, batch: int, length: int, width: int, dtype):
-        """What the parts keep between tokens, None for those that keep nothing."""
+        """The empty state of each part, None for a part that keeps none."""
         specs = self.part if isinstance(self.part, tuple) else (self.part,)
         states = tuple(
             part.init_state(batch, length, width, dtype) if hasattr(part, "init_state") else None
@@ -68,13 +68,13 @@ class Sublayer(nn.Module):
 
 
 def _part(spec: Spec, name: str, ctx: Context) -> nn.Module:
-    """The part; SpecError where some tokens only attend and it does not say by `mixes_all` whether it can hide them."""
+    """The part; raises SpecError where some tokens only attend and it cannot mask them or does not say so."""
     part = build(parts(), spec, name=name)
     if ctx.heard is None or spec["kind"] in FFNS:
         return part
     if not hasattr(part, "mixes_all"):
         raise SpecError(
-            f"part {spec['kind']!r} does not say whether it can hide tokens that only attend (batch['heard']); give "
+            f"part {spec['kind']!r} does not say whether it can mask tokens that only attend (batch['heard']); give "
             f"{type(part).__name__} a class attribute mixes_all, False where tokens meet in attention alone"
         )
     if part.mixes_all:

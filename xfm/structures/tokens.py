@@ -1,8 +1,8 @@
-"""Layers over real tokens only: texts of padded rows laid one behind the other, and laid back.
+"""Layers over real tokens only: texts of padded rows are laid one after the other, and put back afterwards.
 
-Zhai et al., "ByteTransformer" (2023), whose padding-free algorithm packs before the layers and unpacks behind them;
+Zhai et al., "ByteTransformer" (2023), whose padding-free algorithm packs before the layers and unpacks after them;
 Warner et al., "Smarter, Better, Faster, Longer" (ModernBERT, 2024), section 2.1.2, who unpad once, before the
-embedding, and not again in each layer. Where texts are laid is data, `cells`, made on the host by `xfm.data.layout`.
+embedding, and not again in each layer. Where each text is put is data, `cells`, made on the host by `xfm.data.layout`.
 """
 
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ from xfm.structures.base import refusal
 
 Cells = Int[Array, "G R L"]
 
-# Of a batch, what embeddings and layers read of each token.
+# The arrays of a batch that embeddings and layers read for each token.
 PER_TOKEN = ("tokens", "types", "positions", "segments", "global", "heard", "prefix")
 
 
 def unpad(x: Shaped[Array, "B T *any"], cells: Cells) -> Shaped[Array, "G*R L *any"]:
     """The tokens of x in their cells, and 0 in cells that hold none.
 
-    cells: of each of G equal parts of the batch, in R rows of L, which of its B/G · T tokens; B/G · T or more for none.
-    No token has two cells. With the parts on devices of their own no token leaves its device.
+    cells: for each of G equal parts of the batch R rows of L indices into its B/G · T tokens; B/G · T or more for none.
+    No token has two cells. If each part is on a device of its own, no token leaves its device.
     """
     G, R, L = cells.shape
     parts = x.reshape(G, -1, *x.shape[2:])
@@ -36,7 +36,7 @@ def unpad(x: Shaped[Array, "B T *any"], cells: Cells) -> Shaped[Array, "G*R L *a
 
 
 def repad(y: Shaped[Array, "G*R L *any"], cells: Cells, shape: tuple[int, int]) -> Shaped[Array, "B T *any"]:
-    """What `unpad` undoes: each token back in its row of `shape` (B, T), and 0 where the row holds padding."""
+    """The inverse of `unpad`: each token back in its row of `shape` (B, T), and 0 where the row holds padding."""
     (G, R, L), rest = cells.shape, y.shape[2:]
     empty = jnp.zeros((G, shape[0] * shape[1] // G, *rest), y.dtype)
     put = jax.vmap(lambda part, cell, token: part.at[cell].set(token, mode="drop", unique_indices=True))
@@ -44,7 +44,7 @@ def repad(y: Shaped[Array, "G*R L *any"], cells: Cells, shape: tuple[int, int]) 
 
 
 def laid(batch: Mapping[str, Array]) -> dict[str, Array]:
-    """The batch as embedding and layers take it: rows of several texts, each with segments and places of its own.
+    """The batch as embedding and layers read it: rows of several texts, each with its own segment and positions.
 
     Segments of a row that was packed before stay apart; they are numbers up to T, as packing makes them.
     """
@@ -60,7 +60,7 @@ def laid(batch: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def check_unpadded(*specs: Any) -> None:
-    """SpecError for a part, anywhere in the specs but in their heads, that cannot do without padding, by its name."""
+    """Raises SpecError for a part, anywhere in the specs but in their heads, that needs a row per text."""
     for spec in nested(specs, but=("heads",)):
         _check_kind(spec["kind"])
         if named(spec["kind"], "residual") and not is_outside(spec["kind"]):
@@ -70,13 +70,13 @@ def check_unpadded(*specs: Any) -> None:
 
 
 def _check_kind(kind: Any) -> None:
-    """SpecError for a mixer, sight, embedding or structure that needs whole rows, or does not say whether it does."""
+    """Raises SpecError for a mixer, sight, embedding or structure that needs a row per text, or does not say so."""
     part = next(iter(named(kind, "embed", "mixer", "sight", "structure")), None)
     if part is None:
         return
     if not hasattr(part, "whole_row"):
         raise SpecError(
-            refusal(kind, f"does not say whether that is for it: {part.__name__} has no class attribute whole_row")
+            refusal(kind, f"does not say whether it allows that: {part.__name__} has no class attribute whole_row")
         )
     if part.whole_row is not None:
         raise SpecError(refusal(kind, part.whole_row))

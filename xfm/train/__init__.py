@@ -1,7 +1,7 @@
 """Training: a loop that knows an objective and nothing else.
 
-`train(config, workdir)` and `evaluate(workdir)` are the whole of it for most; `make_step` and
-`make_eval` serve a loop of one's own.
+Most users need `train(config, workdir)` and `evaluate(workdir)` only; `make_step` and `make_eval` are for a loop of
+one's own.
 """
 
 from xfm.train.loop import Result, evaluate, train

@@ -1,10 +1,8 @@
-"""Checkpoints that are whole, proven and found again: Orbax, with checksums and a way back to the
-last good step.
+"""Checkpoints, written by Orbax, with checksums and with a way back to the last good step.
 
-Orbax writes a step atomically but does not notice a flipped bit when it reads one back; a failed
-save in the background is silent until the next; and the newest step may be a damaged one. Hence
-each step carries a JSON item with the layout and a checksum of every array, `check` asks after the
-last save, and `restore` walks back to a good step.
+Orbax writes a step atomically but does not notice a flipped bit when it reads one back; a failed save in the background
+is silent until the next; and the newest step may be a damaged one. Hence each step has a JSON item with the layout and
+a checksum of every array, `check` raises if the last save has failed, and `restore` goes back to a good step.
 """
 
 import contextlib
@@ -32,9 +30,9 @@ COMMIT = "commit_success.txt"  # Orbax's mark of a step that is whole
 
 
 class Checkpoints:
-    """The checkpoints of one workdir, `keep` (at least 2) newest steps of them.
+    """The checkpoints of one workdir, of which the `keep` (at least 2) newest stay.
 
-    mode: "write", or "read" to touch nothing, not even what a run that still goes on is writing.
+    mode: "write", or "read" to change nothing, not even the files of a run that is still writing.
     say: called with one sentence about each step that turns out damaged.
     """
 
@@ -61,11 +59,11 @@ class Checkpoints:
             return sorted(self._manager.all_steps())
 
     def path(self, step: int) -> Path:
+        """The folder of a step."""
         return self.folder / str(step)
 
     def save(self, state: State, notes: dict[str, Any]) -> None:
-        """Begins to save; the state may be donated at once. `notes` is JSON data that `restore`
-        gives back.
+        """Begins to save; the state may be donated at once. `notes` is JSON data that `restore` returns.
 
         Raises XfmError if this save or the one before fails.
         """
@@ -77,9 +75,7 @@ class Checkpoints:
         self._guarded(lambda: self._manager.save(step, args=items, force=True))
 
     def check(self) -> None:
-        """Raises XfmError if the save in the background has failed; costs nothing, so call it every
-        step.
-        """
+        """Raises XfmError if the save in the background has failed. It costs nothing, so call it after every step."""
         if self._saving is not None and not self._manager.is_saving_in_progress():
             self.wait()
 
@@ -91,9 +87,8 @@ class Checkpoints:
     def restore(self, like: State) -> tuple[State, dict[str, Any]] | None:
         """The newest good step and its notes, or None where nothing was saved yet.
 
-        like: State of ShapeDtypeStructs with shardings. Says a sentence for each damaged step and
-        goes on to the one before. Raises XfmError if every step is damaged, or if a step is whole
-        but of another model.
+        like: State of ShapeDtypeStructs with shardings. For each damaged step it says a sentence and tries the step
+        before it. Raises XfmError if every step is damaged, or if a step is whole but of another model.
         """
         bad, steps = [], self.steps()
         for step in sorted(self._uncommitted - set(steps), reverse=True):
@@ -118,7 +113,7 @@ class Checkpoints:
         return None
 
     def weights(self) -> dict[str, np.ndarray]:
-        """path -> parameter of the newest good step, the moving average where there is one.
+        """The parameters of the newest good step, by path; their moving average if there is one.
 
         Raises XfmError where no step is whole.
         """
@@ -157,7 +152,7 @@ class Checkpoints:
         return {path.removeprefix(f"{which}/"): np.asarray(x) for path, x in found.items()}, proof["notes"]
 
     def set_aside_after(self, step: int) -> None:
-        """Moves the steps after `step` to workdir/damaged: training may write them again."""
+        """Moves the steps after `step` to workdir/damaged, because training may write them again."""
         later = [s for s in self.steps() if s > step]
         ocp.multihost.sync_global_processes("xfm: steps listed")
         for old in later if jax.process_index() == 0 else ():
@@ -171,16 +166,16 @@ class Checkpoints:
         self._manager.reload()
 
     def close(self) -> None:
-        """Ends Orbax's work. Raises XfmError if a save fails only now; after one that has failed, no more is said."""
+        """Ends Orbax's work. Raises XfmError if a save fails only now, but not if one has failed before."""
         if not self._failed:
             self._guarded(self._manager.close)
             self._end_silence()
             return
-        with contextlib.suppress(Exception):  # what it says of the failed save is known
+        with contextlib.suppress(Exception):  # the failed save was reported before
             self._manager.close()
 
     def _attempt(self, step: int, like: State) -> tuple[State, dict[str, Any]] | str:
-        """What `_read` gives, or in a few words why the step is damaged."""
+        """What `_read` returns, or a few words that say why the step is damaged."""
         with _hushed():
             try:
                 return self._read(step, like)
@@ -216,9 +211,7 @@ class Checkpoints:
             )
 
     def _guarded(self, action) -> None:
-        """Runs a part of a save; whatever goes wrong there becomes one sentence and the manager
-        forgets the step.
-        """
+        """Runs a part of a save; any error in it becomes one sentence, and the manager forgets the step."""
         try:
             action()
         except Exception as error:
@@ -230,23 +223,19 @@ class Checkpoints:
             left = f"step {steps[-1]} is the newest that is whole" if steps else "no earlier one exists"
             raise XfmError(
                 f"the {what} could not be saved in {self.folder}: "
-                f"{_first_line(error)}; {left}: make room or mend the folder, then run again to go "
-                "on from there"
+                f"{_first_line(error)}; {left}: make room or repair the folder, then run again to "
+                "continue from there"
             ) from error
 
 
 def as_tree(state: State) -> dict[str, Any]:
-    """The state as a dict, without what is None; parameters first, so that they are named first in
-    messages.
-    """
+    """The state as a dict, without what is None; parameters come first, so that messages name them first."""
     names = ("params", "ema", "extra", "opt_state", "step", "rng")
     return {name: getattr(state, name) for name in names if getattr(state, name) is not None}
 
 
 def _atomic() -> dict:
-    """A step counts only once its commit file stands, on every file system, where this Orbax has
-    the option.
-    """
+    """Options by which a step counts only when it has its commit file, on every file system; none in older Orbax."""
     try:
         from orbax.checkpoint.options import AtomicityMode, AtomicityOptions
     except ImportError:
@@ -255,8 +244,9 @@ def _atomic() -> dict:
 
 
 def _folders_first() -> ocp.AsyncOptions:
-    """A step's folders are made before its threads start. Otherwise, when that fails, threads that no one can end
-    wait 300 s for the folders, and keep the program alive for as long.
+    """Options by which a step's folders are made before its threads start.
+
+    Otherwise, if the folders cannot be made, threads that cannot be ended wait 300 s for them, and the program with it.
     """
     return ocp.AsyncOptions(create_directories_asynchronously=False)
 
@@ -271,7 +261,7 @@ def _uncommitted(folder: Path) -> set[int]:
 
 @contextlib.contextmanager
 def _as_sentence(what: str):
-    """Whatever goes wrong inside is an XfmError that says `what`, and why."""
+    """Turns any error inside into an XfmError that says `what`, and why."""
     try:
         yield
     except Exception as error:
@@ -279,11 +269,11 @@ def _as_sentence(what: str):
 
 
 def _silence() -> Callable[[], None]:
-    """Silences Orbax's threads, which log tracebacks of what is told here in one sentence; gives what ends that."""
+    """Silences tracebacks that Orbax's threads log of errors reported here; returns what ends the silence."""
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
 
     def own(unraisable) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):  # as writers say whose save has failed
+        if "Event loop is closed" not in str(unraisable.exc_value):  # raised by the writers of a failed save
             hook(unraisable)
 
     def end() -> None:
@@ -302,7 +292,7 @@ def _not_orbax(record: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def _hushed():
-    """Silence for the coroutines that Orbax leaves behind when a read fails."""
+    """Silences warnings about the coroutines that Orbax does not await when a read fails."""
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
         with warnings.catch_warnings():

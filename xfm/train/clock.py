@@ -8,18 +8,18 @@ T = TypeVar("T")
 
 
 class Clock:
-    """`start(step)` once after the first step; then `lap(step)` is (steps, seconds) since the last
-    lap.
-    """
+    """A clock of steps: `start(step)` after the first step, then `lap(step)` whenever a rate is reported."""
 
     def __init__(self):
         self._step, self._mark, self._spent = None, 0.0, {}
 
     def start(self, step: int) -> None:
+        """Starts the clock after `step`; later calls have no effect."""
         if self._step is None:
             self._step, self._mark = step, time.perf_counter()
 
     def lap(self, step: int) -> tuple[int, float]:
+        """The steps and the seconds since the last lap."""
         now = time.perf_counter()
         steps, seconds = step - self._step, now - self._mark
         self._step, self._mark = step, now

@@ -9,9 +9,7 @@ FILE = "loss.png"
 
 
 def draw_curve(workdir: Path, title: str, baseline: Mapping[str, float], unit: str = "nats") -> Path | None:
-    """Draws workdir/loss.png from metrics.jsonl; None where matplotlib is not installed (extra:
-    xfm[log]).
-    """
+    """Draws workdir/loss.png from metrics.jsonl; returns None if matplotlib is not installed (extra: xfm[log])."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

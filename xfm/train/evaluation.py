@@ -1,5 +1,7 @@
-"""Validation: every row counts once, whatever the number of devices, or a sample that is the same every time; the same
-random numbers every time; so that numbers compare.
+"""Validation on all rows, or on a sample of them that is the same every time.
+
+Every row counts once, whatever the number of devices, and the random numbers are the same every time, so that results
+can be compared.
 """
 
 import contextlib
@@ -17,7 +19,7 @@ from xfm.data.layout import Padded, Tokens
 from xfm.evaluators.rows import EvenBatches, even
 from xfm.train.state import State
 
-SEED = 0  # of the evaluation's random numbers and of its sample of rows, whatever the run's seed
+SEED = 0  # that of the evaluation's random numbers and of its sample of rows, whatever the run's seed
 
 
 def weights_of(state: State) -> Any:
@@ -26,7 +28,7 @@ def weights_of(state: State) -> Any:
 
 
 def sample(rows: int, batch: int, eval_steps: int | None) -> Int[np.ndarray, "n"]:
-    """The rows that are evaluated: all, or `eval_steps` · batch of them at random, the same every time; in order."""
+    """The rows that are evaluated, in order: all, or `eval_steps` · batch random ones that are the same every time."""
     wanted = rows if eval_steps is None else min(eval_steps * batch, rows)
     if wanted == rows:
         return np.arange(rows)
@@ -41,7 +43,7 @@ def fewest_rows(rows: int, batch: int, eval_steps: int | None) -> int:
 def on_devices(
     rows: EvenBatches, sharding: NamedSharding, layout: Padded | Tokens
 ) -> Iterator[tuple[int, Mapping[str, Array]]]:
-    """(number, batch on the devices) of every batch, in order, each read by a thread while the one before computes."""
+    """(number, batch on the devices) for all batches in order; a thread reads each while the one before it computes."""
     batches = layout.over(Batches(rows, rows.size, None), sharding.mesh.shape["data"])
     with contextlib.closing(prefetch(batches, sharding, 0)) as stream:
         yield from itertools.islice(stream, len(rows.real))
@@ -56,11 +58,10 @@ def evaluate_on(
     sharding: NamedSharding,
     layout: Padded | Tokens = Padded(),  # noqa: B008 (frozen)
 ) -> dict[str, float]:
-    """metric -> mean over every row of the validation source, or over `eval_steps` batches of rows chosen at random,
-    the same every time.
+    """The mean of each metric over all rows of the validation source, or over the `sample` of `eval_steps` batches.
 
-    evaluate: what `make_eval` gives.  batch: rows of a batch, at most, but for filling up to the number of devices.
-    layout: of the batches' texts.
+    evaluate: what `make_eval` returns.  batch: the most rows of a batch, not counting those that fill it up to a
+    multiple of the number of devices.  layout: that of the batches' texts.
     """
     chosen = sample(len(source), batch, eval_steps)
     rows = EvenBatches(source, batch, sharding.mesh.shape["data"], chosen)

@@ -1,4 +1,4 @@
-"""What `config.start.source` names: a checkpoint of the Hub, or a run of xfm, before its numbers are read."""
+"""What `config.start.source` names: a checkpoint of the Hub, or a run of xfm, before its weights are read."""
 
 import dataclasses
 import functools
@@ -27,14 +27,16 @@ NUMBER = re.compile(r"(LABEL_)?\d+")  # a class name that says no more than the 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """source: its name.  spec: its network.  heads: names of those that go along to a network of kind "pretrained".
+    """A checkpoint that a network can start from.
 
-    asked: name of the one that config.start.head asks for, which must go along.  own: see `xfm.structures.pretrained`.
-    tokenizer: spec of its tokeniser.  kinds: token types that its texts have.
-    family: the Hub's model_type, None where it is of none.  labels: names of the classes of each head that has some.
-    shapes, weights: of its parameters by path.  inputs: from a row of the data and the ids that the network has rows
-    for (`Structure.ids`) to a row as its network takes it; None where rows are as they are.
-    transforms: specs of those that its network has, whose own parameters are among the weights.
+    source: its name.  spec: that of its network.  heads: names of those that a network of kind "pretrained" takes.
+    asked: the head that config.start.head names, which has to fit.  own: see `xfm.structures.pretrained`.
+    tokenizer: spec of its tokeniser.  kinds: the number of token types in its texts.
+    family: the Hub's model_type; None if it has none.  labels: the class names of each head that has such names.
+    shapes, weights: functions that return those of its parameters, by path.
+    inputs: a function from a row of the data, and the ids that the network has rows for (`Structure.ids`), to the row
+    that its network takes; None if rows need no change.
+    transforms: specs of its network's transforms, whose own parameters are among the weights.
     """
 
     source: str
@@ -53,12 +55,12 @@ class Found:
 
 
 def find(source: str, head: str | None = None, revision: str | None = None) -> Found:
-    """The checkpoint, with what can be known of it before its numbers are read."""
+    """The checkpoint of that name, without reading its weights."""
     return of_run(Path(source).expanduser(), head) if is_run(source) else of_hub(source, head, revision)
 
 
 def of_hub(source: str, head: str | None, revision: str | None) -> Found:
-    """A checkpoint in the Hub's format: config.json and the names of tensors are read, no numbers."""
+    """A checkpoint in the Hub's format: config.json and the names of tensors are read, no weights."""
     from xfm.hub.checkpoint import load, prepared
     from xfm.hub.inputs import check_ids
     from xfm.hub.settings import Settings
@@ -144,16 +146,16 @@ def of_run(workdir: Path, head: str | None) -> Found:
 def carried(found: Found, transforms: Sequence[Mapping[str, Any]]) -> Found:
     """The checkpoint as a network with these transforms starts from it.
 
-    From a run with the same transforms everything goes along. Those of any other run are merged into its weights first,
-    and the surgery of the new ones is done on these. Raises XfmError for a transform that cannot be merged.
+    From a run with the same transforms everything is taken. Those of any other run are merged into its weights first,
+    and then the new ones do their surgery on these. Raises XfmError for a transform that cannot be merged.
     """
     operates = any(type(one).surgery is not Transform.surgery for _, one in transforms_of(transforms))
     if plain(found.transforms) == plain(transforms) or not (found.transforms or operates):
         return found
     if name := lasting(found.transforms):
         raise XfmError(
-            f"{found.source} has the transform {name!r}, which cannot be merged into its weights; to start from it set "
-            "config.transforms as there"
+            f"{found.source} has the transform {name!r}, which cannot be merged into its weights; to start from it, "
+            "give config.transforms the same value as there"
         )
     there = {"model": found.spec, "transforms": found.transforms}
 
@@ -172,7 +174,7 @@ def carried(found: Found, transforms: Sequence[Mapping[str, Any]]) -> Found:
 
 
 def family_of_run(config: Mapping[str, Any]) -> tuple[str | None, OwnHead]:
-    """The family of the Hub that a run's network is written as, and its own heads; none where there is no family."""
+    """The family of the Hub that can express a run's network, and that family's own heads; (None, no heads) if none."""
     from xfm.hub.matching import match
     from xfm.structures.pretrained import no_head
 
@@ -184,7 +186,7 @@ def family_of_run(config: Mapping[str, Any]) -> tuple[str | None, OwnHead]:
 
 
 def own_heads(family: Any, config: Mapping[str, Any]) -> OwnHead:
-    """From a head's name and its number of classes to the family's own head of that name, with those that it needs."""
+    """From a head's name and number of classes to the specs of the family's head of that name and those it needs."""
     from xfm.hub.settings import Settings
 
     def own(name, classes):
@@ -199,7 +201,7 @@ def own_heads(family: Any, config: Mapping[str, Any]) -> OwnHead:
 
 
 def classes_of(head: Mapping[str, Any]) -> int | None:
-    """How many classes a head has, or the head inside it; None for one without."""
+    """How many classes a head has, or the head inside it; None if it has no classes."""
     return next((one["classes"] for one in nested(head) if one.get("classes")), None)
 
 

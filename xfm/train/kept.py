@@ -1,8 +1,8 @@
 """What a run keeps in its workdir for itself beside the checkpoints: its tokeniser and its encoded text.
 
-Size and checksum of each such file stand in the run's record (config.json), which is sealed itself. A file that is not
-what the record says would change the numbers of a run without a word; hence it is made again, where nothing else
-depends on it, or refused.
+The size and the checksum of each such file are in the run's record (config.json), which has a checksum itself. A file
+that does not match the record would change the results of a run unnoticed. Hence it is made again if nothing else
+depends on it, and is refused otherwise.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from orbax.checkpoint import multihost
 from xfm.errors import XfmError
 
 KEPT = ("*.npy", "tokenizer.*")
-CACHES = "*.npy"  # encoded text, which the data and the tokeniser give again
+CACHES = "*.npy"  # encoded text, which can be made again from the data and the tokeniser
 PIECE = 1 << 24
 
 Seals = Mapping[str, list[int]]  # name -> [bytes, crc32]
@@ -50,7 +50,7 @@ def whole(workdir: Path, sealed: Seals) -> Iterator[tuple[Path, bool]]:
 
 
 def require_whole(workdir: Path, sealed: Seals) -> None:
-    """Raises XfmError if a file that is not made again by itself is there and is not what was sealed."""
+    """Raises XfmError if a sealed file that cannot simply be made again has changed."""
     lasting = {name: one for name, one in sealed.items() if not Path(name).match(CACHES)}
     for path, same in whole(workdir, lasting):
         if not same:
@@ -65,8 +65,8 @@ def require_whole(workdir: Path, sealed: Seals) -> None:
 def opened(workdir: Path, sealed: Seals, mode: str, say: Callable[[str], None]) -> Iterator[tuple[Path, Seals]]:
     """The folder in which data finds what the run keeps, and the seals that hold: nothing in it is damaged.
 
-    mode: "write" gives the workdir, damaged caches being removed; "read" gives a folder for a while that shows the
-    workdir's good files and takes what has to be made again, so that nothing is written to the workdir.
+    mode: "write" gives the workdir after removing damaged caches; "read" gives a temporary folder that links to the
+    workdir's good files and holds what is made again, so that nothing is written to the workdir.
     Raises XfmError where the tokeniser is damaged.
     """
     require_whole(workdir, sealed)
@@ -92,5 +92,5 @@ def opened(workdir: Path, sealed: Seals, mode: str, say: Callable[[str], None]) 
                     (Path(made) / path.name).symlink_to(path)
         try:
             yield Path(made), good
-        except XfmError as error:  # it speaks of the folder that nobody knows
+        except XfmError as error:  # its sentence names the temporary folder
             raise XfmError(str(error).replace(made, str(workdir))) from error

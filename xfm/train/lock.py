@@ -27,10 +27,11 @@ RENEWED, STALE = 15.0, 120.0  # seconds between two renewals, and without one un
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """host: its name.  pid: of the process.  born: what tells it from a later process of the same number.
+    """The process that holds a lock.
 
-    space: in which processes are numbered; containers on one host number theirs each for itself.  since: date and
-    time.  token: of this lock, unlike any other.
+    host: the name of its machine.  pid: its number.  born: what distinguishes it from a later process of that number.
+    space: the namespace of process numbers; each container on a machine has its own.  since: date and time.
+    token: a text that no other lock has.
     """
 
     host: str
@@ -55,12 +56,12 @@ class Holder:
         except ProcessLookupError:
             return True
         except OSError:
-            return False  # it is there, of another user
+            return False  # it exists and belongs to another user
         return self.born != _born(self.pid)
 
 
 class Lock:
-    """`with Lock(workdir) as lock:`, held by process 0 of a run; `lock.check()` after each step.
+    """The lock of a workdir, held by process 0 of a run: `with Lock(workdir) as lock:`, `lock.check()` after each step.
 
     Raises XfmError, which names the holder, where another run holds the workdir.
     """
@@ -89,7 +90,7 @@ class Lock:
         self._own = None
 
     def check(self) -> None:
-        """Raises XfmError where another run has taken the workdir over, as when this process was asleep for long."""
+        """Raises XfmError where another run has taken the workdir over, as it may if this process was suspended."""
         if self._lost is not None:
             raise XfmError(f"this run has lost its workdir {self.path.parent} {self._lost}; nothing more is written")
 
@@ -118,7 +119,7 @@ class Lock:
         try:
             os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
         except FileExistsError:
-            if (age := self._age(claim)) is not None and age >= STALE:  # who made it ended before removing it
+            if (age := self._age(claim)) is not None and age >= STALE:  # its maker ended before removing it
                 claim.unlink(missing_ok=True)
             return False
         except OSError as error:
@@ -174,7 +175,9 @@ class Lock:
             if holder is not None and holder != self._own and not self._end.is_set():
                 self._lost = f"to process {holder.pid} on {holder.host}"
                 return
-            with contextlib.suppress(OSError):  # a file system that is away for a while, or a lock removed by hand
+            with contextlib.suppress(
+                OSError
+            ):  # the file system is unavailable for a while, or the lock was removed by hand
                 os.utime(self.path)
 
 
@@ -191,11 +194,14 @@ def _born(pid: int) -> str:
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # a name may hold blanks
-        return "ended" if state in "ZX" else f"{boot}/{rest[18]}"  # a zombie has ended, and is only not buried
+        return (
+            "ended" if state in "ZX" else f"{boot}/{rest[18]}"
+        )  # a zombie has ended, but its parent has not yet noticed
     return ""
 
 
 def _space() -> str:
+    """The namespace in which this process is numbered; empty where that is not known."""
     with contextlib.suppress(OSError):
         return os.readlink("/proc/self/ns/pid")
     return ""

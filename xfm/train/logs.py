@@ -1,7 +1,7 @@
-"""Where the numbers of a run go: metrics.jsonl always, TensorBoard where asked for.
+"""Where the metrics of a run go: metrics.jsonl always, TensorBoard if config.log asks for it.
 
-A line of metrics.jsonl is {"step": …, "kind": "train" | "valid" | "baseline", name: value, …}; a
-value that is not finite is written as null. Only process 0 writes.
+A line of metrics.jsonl is {"step": …, "kind": "train" | "valid" | "baseline" | "report", name: value, …}; a value that
+is not finite is written as null. Only process 0 writes.
 """
 
 import json
@@ -21,8 +21,9 @@ FILE = "metrics.jsonl"
 
 
 class JsonLines:
-    """One JSON object a line, written at once; lines past `step`, from a run that went on and was
-    lost, are dropped, and so are damaged ones, which `say` reports.
+    """A file with one JSON object per line, each written at once.
+
+    Lines after `step`, the step at which the run continues, are dropped, and so are damaged ones, which `say` reports.
     """
 
     def __init__(self, workdir: Path, step: int, say: Callable[[str], None]):
@@ -35,6 +36,7 @@ class JsonLines:
         self.mark = _mark(content)
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Writes a line.  Raises XfmError if it cannot be written."""
         values = {name: v if math.isfinite(v) else None for name, v in values.items()}
         line = (json.dumps({"step": step, "kind": kind, **values}) + "\n").encode()
         self.mark = [self.mark[0] + len(line), zlib.crc32(line, self.mark[1])]
@@ -47,13 +49,12 @@ class JsonLines:
             ) from None
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
 
 class TensorBoard:
-    """Event files in workdir/tensorboard, scalars named kind/name; later steps of a lost run are
-    purged.
-    """
+    """Event files in workdir/tensorboard, with scalars named kind/name; steps after `step` are purged."""
 
     def __init__(self, workdir: Path, step: int, say: Callable[[str], None]):
         try:
@@ -63,10 +64,12 @@ class TensorBoard:
         self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Writes each value as a scalar."""
         for name, value in values.items():
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
+        """Closes the files."""
         self._writer.close()
 
 
@@ -82,6 +85,7 @@ class Log:
         self._writers = {kind: LOGS[kind](workdir, step, say) for kind in kinds}
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Writes the values of a step with every writer."""
         for writer in self._writers.values():
             writer.write(step, kind, values)
 
@@ -91,6 +95,7 @@ class Log:
         return self._writers["jsonl"].mark if self._writers else None
 
     def close(self) -> None:
+        """Closes every writer."""
         for writer in self._writers.values():
             writer.close()
 
@@ -112,12 +117,13 @@ def read_metrics(workdir: str | Path, say: Callable[[str], None] = lambda text: 
 
 
 def changed_since(workdir: str | Path, marks: Iterable[Sequence[int] | None]) -> bool:
-    """Whether what metrics.jsonl began with when it had one of these marks is no longer so."""
+    """Whether the beginning of metrics.jsonl has changed since the file had one of these marks."""
     content = _content(Path(workdir) / FILE)
     return any(mark is not None and _mark(content[: mark[0]]) != list(mark) for mark in marks)
 
 
 def has_line(workdir: Path, step: int, kind: str) -> bool:
+    """Whether metrics.jsonl has a line of that kind for a step."""
     return any(line["step"] == step and line["kind"] == kind for line in read_metrics(workdir))
 
 
@@ -131,7 +137,7 @@ def _content(path: Path) -> bytes:
 
 
 def _line(raw: bytes) -> dict[str, Any] | None:
-    """A line that has what each has, or None."""
+    """The content of a line; None if it lacks a step or a kind, or if anything else in it is not a number or null."""
     try:
         line = json.loads(raw.decode())
     except (ValueError, RecursionError):

@@ -1,9 +1,8 @@
-"""The training run, from top to bottom: set up, restore, then step, report, evaluate and save until
-the last step.
+"""The training run, from top to bottom: set up, restore, then step, report, evaluate and save until the last step.
 
-A run is exact: killed at any step and started again in its workdir, it goes on as if nothing had
-happened. The state is the checkpoint; the data is addressed by the step; the random numbers are
-drawn from the step; what the log had summed since its last line is saved beside the state.
+A run is exact: killed at any step and started again in its workdir, it continues as if it had not been interrupted. The
+checkpoint holds the whole state; the step determines the data and the random numbers; and what the log had summed since
+its last line is saved with the state.
 """
 
 import contextlib
@@ -38,11 +37,12 @@ from xfm.train.window import Window
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """valid: metric -> mean over the validation source.  baseline: name -> loss to beat.
+    """What a run has reached.
 
+    valid: metric -> mean over the validation source.  baseline: name -> loss to beat.
     report: the scores of the evaluators over the whole validation source.
     checkpoint: folder of the newest step.  curve: picture of the losses, None without matplotlib.
-    state: after the last step.
+    state: that after the last step.
     """
 
     step: int
@@ -57,12 +57,11 @@ class Result:
 
 
 def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = None) -> Result:
-    """Trains what `config` describes, in `workdir`; goes on from the newest good checkpoint if
-    there is one. Relative paths in `config` are relative to the current folder.
+    """Trains what `config` describes, in `workdir`, continuing from the newest good checkpoint if there is one.
 
-    on_event(name, values) hears "start", "log", "evaluate", "save" and "end".
-    Raises XfmError for what a user can mend, and Interrupted (a SystemExit) after SIGTERM or
-    SIGINT.
+    Relative paths in `config` are relative to the current folder.
+    on_event(name, values) is called with the events "start", "log", "evaluate", "save" and "end".
+    Raises XfmError for what a user can correct, and Interrupted (a SystemExit) after SIGTERM or SIGINT.
     """
     workdir = open_workdir(workdir)
     with Lock(workdir) as lock:
@@ -94,7 +93,7 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
             if first == 0 and run.baseline:
                 log.write(0, "baseline", run.baseline)
             if first and due(first) and not has_line(run.workdir, first, "valid"):
-                valid = validate(run, state, log)  # it was stopped between the save and this
+                valid = validate(run, state, log)  # the run was stopped between saving and validating
             run.report.begin(first, last)
             for step in range(first + 1, last + 1):
                 _, batch = next(stream)
@@ -125,8 +124,8 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
 def evaluate(workdir: str | Path, on_event: Listener = None, *, changes: Mapping[str, Any] | None = None) -> Result:
     """The newest good checkpoint of `workdir` on its validation data, with the examples; nothing is written.
 
-    changes: keys of the config to set otherwise, of those that may change: `mesh` for other devices, `eval_steps`,
-    `evals` for other scores.
+    changes: new values for keys of the config that may change: `mesh` for other devices, `eval_steps`, and `evals` for
+    other scores.
     """
     workdir, record = open_run(workdir)
     run = setup({**record.config, **to_plain(changes or {})}, workdir, "read", on_event)
@@ -139,9 +138,7 @@ def evaluate(workdir: str | Path, on_event: Listener = None, *, changes: Mapping
 
 
 def restore(run: Run) -> tuple[State, Window]:
-    """The newest good checkpoint, or the state of step 0; damaged later steps are moved out of the
-    way.
-    """
+    """The newest good checkpoint, or the state of step 0; damaged later steps are moved away."""
     found = run.checkpoints.restore(run.like)
     state, notes = found if found else (run.make_state(), {})
     step = int(state.step)
@@ -149,7 +146,7 @@ def restore(run: Run) -> tuple[State, Window]:
         run.checkpoints.set_aside_after(step)
         run.report.say(f"going on from step {step} of {run.settings.steps}")
         if changed_since(run.workdir, (notes.get("metrics"), run.record.metrics)):
-            run.report.say(f"{run.workdir / METRICS} is not what it was at step {step}: earlier figures may be wrong")
+            run.report.say(f"{run.workdir / METRICS} has changed since step {step}: earlier figures may be wrong")
     if step > run.settings.steps:
         raise XfmError(
             f"{run.workdir} is at step {step}, past config.steps={run.settings.steps}; "
@@ -167,9 +164,7 @@ def restore(run: Run) -> tuple[State, Window]:
 
 
 def write_line(run: Run, log: Log, window: Window, step: int, clock: Clock, wait: float) -> None:
-    """One line of training metrics: means over the window, the learning rate, rates, the data's
-    share of the time.
-    """
+    """Writes a line of training metrics: means over the window, learning rate, rates, and the share of waiting."""
     values = window.means()
     sizes = {name: values.pop(name, 0.0) for name in ("tokens", "examples")}  # of a step
     steps, seconds = clock.lap(step)
@@ -185,7 +180,7 @@ def write_line(run: Run, log: Log, window: Window, step: int, clock: Clock, wait
 
 
 def validate(run: Run, state: State, log: Log | None) -> dict[str, float]:
-    """Metrics over the validation source; with a log they are written and the curve is drawn."""
+    """The metrics over the validation source; if there is a log, they are written and the curve is drawn."""
     values = evaluate_on(
         run.evaluate,
         state,
@@ -206,9 +201,9 @@ def validate(run: Run, state: State, log: Log | None) -> dict[str, float]:
 
 
 def score(run: Run, state: State, log: Log | None) -> dict[str, float]:
-    """The evaluators' scores, written with a log; where a library for them is missing that is said, and no more.
+    """The evaluators' scores, written if there is a log. If one fails, as without its library, the reason is reported.
 
-    A name that an evaluator before has given too is preceded by the evaluator's number in config.evals.
+    A name that an earlier evaluator has given too is preceded by the later one's number in config.evals.
     """
     values: dict[str, float] = {}
     for number, one in enumerate(run.evaluators):
@@ -231,27 +226,26 @@ def save(run: Run, state: State, window: Window, log: Log) -> None:
 
 
 def ended(run: Run, log: Log) -> Record:
-    """The record of a run that has ended: with seals of all that it keeps, and the mark of its metrics."""
+    """The record of a run that has ended, with seals of all files that it keeps and the mark of its metrics."""
     return dataclasses.replace(run.record, kept=seals(run.workdir, run.record.kept), metrics=log.mark)
 
 
 def interrupted(run: Run, step: int, signum: int) -> Interrupted:
+    """The exception that ends a run which a signal has stopped and which is saved; it is reported too."""
     name = signal.Signals(signum).name
     run.report.say(f"{name}: stopped at step {step}, saved in {run.workdir}; run again to go on")
     return Interrupted(step, signum)
 
 
 def finish(run: Run, state: State, valid: dict[str, float], report: dict[str, float], saved: int) -> Result:
-    """The summary: validation against the baseline, scores, where the checkpoint and the curve are,
-    examples.
-    """
+    """The result; the summary is printed: validation against the baseline, scores, files, and examples."""
     picture = run.workdir / curve.FILE
-    seen = run.objective.forward, weights_of(state), state.extra, run.data, run.mesh
+    trained = run.objective.forward, weights_of(state), state.extra, run.data, run.mesh
     result = Result(
         step=int(state.step),
         valid=valid,
         baseline=run.baseline,
-        examples=[line for one in run.evaluators for line in one.examples(*seen)],
+        examples=[line for one in run.evaluators for line in one.examples(*trained)],
         workdir=run.workdir,
         checkpoint=run.checkpoints.path(saved) if saved else None,
         curve=picture if picture.exists() else None,
@@ -266,6 +260,7 @@ def finish(run: Run, state: State, valid: dict[str, float], report: dict[str, fl
 
 
 def draw(run: Run) -> None:
+    """Draws the loss curve, or says once why it cannot be drawn."""
     name = str(run.config.get("name") or run.workdir.name)
     try:
         if curve.draw_curve(run.workdir, name, run.baseline, getattr(run.objective, "unit", "nats")) is None:

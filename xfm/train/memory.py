@@ -14,7 +14,7 @@ from xfm.train.state import State
 
 
 def check_batch(settings: TrainSettings, shapes: Mapping[str, tuple[tuple[int, ...], Any]]) -> None:
-    """Raises XfmError where this process' rows of a batch, name -> (shape, dtype), are larger than its memory."""
+    """Raises XfmError if this process's rows of a batch, name -> (shape, dtype), are larger than its memory."""
     needed, there = sum(_bytes(*one) for one in shapes.values()) // jax.process_count(), host_memory()
     if needed > there:
         raise XfmError(
@@ -38,7 +38,7 @@ def check_parameters(params: Any) -> None:
 def check_state(like: State) -> None:
     """Raises XfmError where parameters and the optimiser's state are larger than a device's memory.
 
-    like: shapes, dtypes and shardings.  A lower bound: gradients and activations are left out.
+    like: shapes, dtypes and shardings.  The need is a lower bound, without gradients and activations.
     """
     needed = sum(_shard(leaf) for leaf in jax.tree.leaves(like))
     there, what = _device_memory()
@@ -46,12 +46,12 @@ def check_state(like: State) -> None:
         count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like.params))
         raise XfmError(
             f"config.model has {count:,} parameters; with the optimiser's state each device holds "
-            f"{in_bytes(needed)}, and {what} {in_bytes(there)}; make the model smaller, or cut it by config.sharding"
+            f"{in_bytes(needed)}, and {what} {in_bytes(there)}; make the model smaller, or divide it by config.sharding"
         )
 
 
 def _device_memory() -> tuple[float, str]:
-    """Bytes that one device may hold (a CPU's share the machine's), infinity if it does not say, and whose they are."""
+    """The bytes that one device may hold, infinity if it does not say, and words for it; CPUs share the machine's."""
     device, count = jax.local_devices()[0], jax.local_device_count()
     if device.platform != "cpu":
         return (device.memory_stats() or {}).get("bytes_limit", math.inf), "it has"

@@ -1,9 +1,10 @@
-"""From plain data to an Optax optimiser: the rule, weight decay, learning-rate groups, freezing and
-clipping.
+"""From plain data to an Optax optimiser: the rule, weight decay, learning-rate groups, freezing and clipping.
 
-The order of one update: clip by global norm -> the optimiser's direction, with weight decay where
-its paper puts it -> factor of the parameter's group -> the schedule's learning rate. Schedules are
-in `schedules.py`.
+The order of one update: clip by global norm -> the optimiser's direction, with weight decay where its paper puts it ->
+factor of the parameter's group -> the schedule's learning rate. Schedules are in `schedules.py`.
+
+The method `direction(decay)` of each rule is the Optax transformation from gradients to the direction, with `decay`,
+the transformation that adds weight decay, where the rule has it.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ from xfm.paths import Rules, first_match, flatten, map_by_path, require_matches
 from xfm.spec import SpecError, build
 
 # Which parameters weight decay shrinks, as factors of the optimiser's weight_decay; rules of the
-# config come first. Matrices and token embeddings decay, as in BERT; positions, biases, scales and
+# config are tried first. Matrices and token embeddings decay, as in BERT; positions, biases, scales and
 # all other small tensors do not.
 DECAY: Rules = (
     (r"position[^/]*/", 0.0),
@@ -39,7 +40,7 @@ class Optimiser:
     """An Optax transformation with its schedule and the paths of the parameters it leaves alone.
 
     update(gradients, state, params, step=…): the learning rate is the schedule's at that step of the run, so that steps
-    whose update is not made count as well, and the schedule ends with the run.
+    whose update is skipped count as well, and the schedule ends with the run.
     """
 
     init: Callable
@@ -64,7 +65,7 @@ def build_optimiser(
     decay: (regex, factor of weight_decay) before the default DECAY.  groups: (regex, factor of the
     learning rate); a list of factors is one per layer of a stack, as layer-wise decay needs.
     freeze: regexes of parameters that get no update and no optimiser state.  train_only: regexes of the only ones that
-    do; one of the two is empty.  clip: largest global norm of the gradient, over the parameters that train.
+    do. At least one of the two is empty.  clip: largest global norm of the gradient, over the parameters that train.
     Raises XfmError for a pattern that matches nothing, or an unknown kind or field.
     """
     leaves = flatten(params)
@@ -171,9 +172,7 @@ class AdamW:
 
 @dataclasses.dataclass(frozen=True)
 class Adam:
-    """Kingma & Ba (2015); weight decay, if any, is an L2 penalty: part of the gradient that the
-    moments see.
-    """
+    """Kingma & Ba (2015); weight decay, if any, is an L2 penalty, whose gradient enters both moments."""
 
     b1: Rate = 0.9
     b2: Rate = 0.999
@@ -186,9 +185,7 @@ class Adam:
 
 @dataclasses.dataclass(frozen=True)
 class Lamb:
-    """You et al., "Large Batch Optimization for Deep Learning" (2020): AdamW, rescaled to each
-    layer's norm.
-    """
+    """You et al., "Large Batch Optimization for Deep Learning" (2020): AdamW, rescaled to each layer's norm."""
 
     b1: Rate = 0.9
     b2: Rate = 0.999
@@ -202,9 +199,7 @@ class Lamb:
 
 @dataclasses.dataclass(frozen=True)
 class Lion:
-    """Chen et al., "Symbolic Discovery of Optimization Algorithms" (2023); wants about a tenth of
-    AdamW's rate.
-    """
+    """Chen et al., "Symbolic Discovery of Optimization Algorithms" (2023); it needs about a tenth of AdamW's rate."""
 
     b1: Rate = 0.9
     b2: Rate = 0.99
@@ -216,9 +211,7 @@ class Lion:
 
 @dataclasses.dataclass(frozen=True)
 class Sgd:
-    """Gradient descent with momentum; `momentum_kind` is "heavy_ball" or "nesterov"; weight decay
-    is an L2 penalty.
-    """
+    """Gradient descent with momentum, `momentum_kind` "heavy_ball" or "nesterov"; weight decay is an L2 penalty."""
 
     momentum: Rate = 0.9
     momentum_kind: Literal["heavy_ball", "nesterov"] = "heavy_ball"

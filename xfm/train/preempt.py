@@ -1,10 +1,9 @@
-"""Being asked to stop: finish the step, save, say so and leave.
+"""Requests to stop a run, which then finishes its step, saves, and ends.
 
-One process: SIGTERM and SIGINT set a flag that the loop reads after each step; a second signal acts
-at once. Several
-processes: JAX's preemption service sees SIGTERM on any of them and lets all agree on one step, so
-no handler of ours may stand in its way. Either way the run ends with exit code 128 + signal, as a
-scheduler expects of a job that has to be started again; 0 would say that it is finished.
+With one process, SIGTERM and SIGINT set a flag that the loop reads after each step; a second signal acts at once. With
+several processes, JAX's preemption service notices SIGTERM on any of them and lets all agree on one step, so no handler
+may be set here. Either way the run ends with exit code 128 + signal, as a scheduler expects of a job that has to be
+started again; 0 would mean that it is finished.
 """
 
 import os
@@ -24,8 +23,9 @@ class Interrupted(SystemExit):
 
 
 class Preemption:
-    """`with Preemption() as asked:`, then `asked.to_stop(step)` after every step; leaving restores
-    the old handlers.
+    """Notices requests to stop: `with Preemption() as asked:`, and `asked.to_stop(step)` after every step.
+
+    Leaving restores the old handlers.
     """
 
     def __init__(self):
@@ -33,8 +33,7 @@ class Preemption:
         self._old: dict[int, object] = {}
 
     def __enter__(self) -> "Preemption":
-        # Python sets handlers in the main thread only; elsewhere (a notebook's worker, say) signals
-        # keep their meaning.
+        # Python sets handlers in the main thread only; in others, such as a notebook's worker, signals act as before.
         if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGTERM, signal.SIGINT):
                 self._old[signum] = signal.signal(signum, self._note)
@@ -55,5 +54,5 @@ class Preemption:
     def _note(self, signum, frame) -> None:
         self.__exit__()
         self.signum = signum
-        text = "finishing the step and saving; once more to stop at once"
+        text = "finishing the step and saving; send it once more to stop at once"
         os.write(2, f"\n{signal.Signals(signum).name}: {text}\n".encode())  # print is not reentrant

@@ -1,8 +1,8 @@
-"""What proves a checkpoint: the layout and a checksum of every array, sealed by one of its own.
+"""What proves a checkpoint: the layout and a checksum of every array, with a checksum of the proof itself.
 
-The checksum of an array does not depend on how the array is sharded: every word of its bits is
-mixed with its index by a bijection of uint32 and the results are added modulo 2^32. Addition
-commutes, so each device sums what it holds, and a change of any single word changes the sum.
+The checksum of an array does not depend on how the array is sharded: every word of its bits is mixed with its index by
+a bijection of uint32, and the results are added modulo 2^32. Addition commutes, so each device sums what it holds, and
+a change of any single word changes the sum.
 """
 
 import json
@@ -33,6 +33,7 @@ def sealed(proof: dict) -> dict:
 
 
 def unsealed(data: dict) -> dict:
+    """The data inside `sealed` data.  Raises ValueError if its checksum is wrong."""
     if data["crc32"] != zlib.crc32(_canonical(data["content"])):
         raise ValueError("the checksum of its JSON is wrong")
     return data["content"]

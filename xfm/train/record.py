@@ -1,5 +1,6 @@
-"""config.json: what a workdir was trained with, as plain JSON with a checksum of itself, and whether a second run
-still means the same.
+"""The record of a run, config.json: what it was trained with, as plain JSON with a checksum of itself.
+
+A second run in the same workdir is compared with it.
 """
 
 import dataclasses
@@ -29,9 +30,12 @@ NOTHING = MappingProxyType({})
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """config: with absolute paths.  data: its fingerprint.  typed: key of a path -> the words that were given for it,
-    where they were relative.  kept: what the run keeps, see kept.py.  metrics: the mark of metrics.jsonl when the run
-    ended, see logs.py; None before.  classes: names of the data's classes in the order of their numbers.
+    """What a run was trained with.
+
+    config: that of the run, with absolute paths.  data: the data's fingerprint.  typed: key of a path in the config ->
+    what the user typed there, for relative paths.  kept: seals of the files that the run keeps, see kept.py.
+    metrics: the mark of metrics.jsonl when the run ended, see logs.py; None before.
+    classes: names of the data's classes in the order of their numbers.
     """
 
     config: dict[str, Any]
@@ -42,7 +46,7 @@ class Record:
     classes: list[str] = dataclasses.field(default_factory=list)
 
     def as_typed(self) -> dict[str, Any]:
-        """The config with paths as they were typed, which tells others nothing of this machine's folders."""
+        """The config with paths as they were typed, which does not reveal this machine's folders."""
         config = dict(self.config)
         for key, words in self.typed.items():
             _put(config, key, words)
@@ -50,7 +54,7 @@ class Record:
 
 
 def open_workdir(workdir: str | Path) -> Path:
-    """The folder of a run, made if needed and proven writable; XfmError where it is not."""
+    """The folder of a run, which is made if needed.  Raises XfmError if it is not writable."""
     workdir = folder_named(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -63,7 +67,7 @@ def open_workdir(workdir: str | Path) -> Path:
 
 
 def open_run(workdir: str | Path) -> tuple[Path, Record]:
-    """The folder of a run that was begun, and its record; nothing is written.  XfmError where it holds none."""
+    """The folder of a run that was begun, and its record; nothing is written.  Raises XfmError if there is none."""
     workdir = folder_named(workdir)
     record = read_record(workdir)
     if record is None:
@@ -72,16 +76,14 @@ def open_run(workdir: str | Path) -> tuple[Path, Record]:
 
 
 def folder_named(workdir: str | Path) -> Path:
-    """A workdir as an absolute path; XfmError for an empty name, which would mean the current folder."""
+    """A workdir as an absolute path.  Raises XfmError for an empty name, which would mean the current folder."""
     if not str(workdir).strip() or "\0" in str(workdir):
         raise XfmError(f"{str(workdir)!r} is no name of a workdir: give a folder, '.' for the one you are in")
     return expanded(workdir).absolute()
 
 
 def to_plain(value: Any, where: str = "config") -> Any:
-    """A config as JSON data: dicts, lists, strings, numbers, None.  Raises XfmError for anything
-    else.
-    """
+    """A config as JSON data: dicts, lists, strings, numbers, None.  Raises XfmError for anything else."""
     if isinstance(value, ml_collections.FieldReference):
         value = value.get()
     if isinstance(value, Mapping | ml_collections.ConfigDict):
@@ -107,13 +109,13 @@ def write_record(workdir: Path, record: Record) -> None:
 
 
 def read_record(workdir: Path) -> Record | None:
-    """The record of the workdir, or None where none was written.  XfmError where it is damaged."""
+    """The record of the workdir, or None if none was written.  Raises XfmError if it is damaged."""
     path = Path(workdir) / FILE
     if not path.exists():
         return None
     try:
         content = json.loads(path.read_bytes())
-        if content.keys() != {"config", "data"}:  # as runs before checksums have it
+        if content.keys() != {"config", "data"}:  # the form from before records had checksums
             if content.pop("crc32") != _crc(content):
                 raise ValueError("its checksum is wrong")
         return Record(**{**content, "config": renewed(content["config"])})
@@ -124,9 +126,10 @@ def read_record(workdir: Path) -> Record | None:
 
 
 def located(config: Mapping[str, Any], record: Record | None) -> tuple[dict[str, Any], dict[str, str]]:
-    """The config with absolute paths, relative ones being relative to the current folder, and of those what was typed.
+    """The config with absolute paths, and what was typed for the relative ones, by key.
 
-    Relative words that the run's record knows keep their meaning where they mean nothing in the current folder.
+    Paths are relative to the current folder. If nothing is there, a path that was typed like that for the recorded run
+    means what it meant then.
     """
     base = Path.cwd()
     data, start = config.get("data"), config.get("start")
@@ -155,9 +158,9 @@ def require_same_config(
 ) -> None:
     """Raises XfmError if the workdir was trained with another config, naming each key that differs.
 
-    Keys in MAY_CHANGE may differ, and `evaluated`, which only evaluation reads (`a.b` goes into mappings); so may
-    everything while no checkpoint depends on it (the caller's to know), and a path that is typed as it was, the data's
-    fingerprint being compared too.
+    Keys in MAY_CHANGE may differ, and so may those in `evaluated` (`a.b` is a key of the mapping `a`), which only
+    evaluation reads. A path may differ if it is typed as before, because the data's fingerprint is compared as well.
+    The caller makes sure that a checkpoint depends on the config; without one everything may differ.
     """
     record = read_record(workdir)
     if record is None:
@@ -167,7 +170,7 @@ def require_same_config(
     changed = [
         key for key in {**old, **new} if old.get(key, "absent") != new.get(key, "absent") and not _lies_in(key, free)
     ]
-    before = {**old, **record.typed}  # a record from before paths were absolute has in its config what was typed
+    before = {**old, **record.typed}  # in records from before paths were absolute, the config has what was typed
     moved = [(old[key], new[key]) for key in changed if key in typed and typed[key] == before.get(key)]
     changed = [key for key in changed if not any(_follows(old.get(key), new.get(key), *one) for one in moved)]
     if changed:
@@ -195,7 +198,7 @@ def _lies_in(key: str, roots: Sequence[str]) -> bool:
 
 
 def flat(value: Any, where: str = "") -> dict[str, Any]:
-    """`a.b[0].c` -> leaf."""
+    """The leaves of nested mappings and lists, by path, such as `a.b[0].c`."""
     if isinstance(value, Mapping):
         items = [(f"{where}.{key}" if where else key, item) for key, item in value.items()]
     elif isinstance(value, list):
@@ -208,7 +211,7 @@ def flat(value: Any, where: str = "") -> dict[str, Any]:
 
 
 def _put(tree: dict, key: str, value: Any) -> None:
-    """Sets the leaf that `flat` calls `key`; the mappings on the way are the caller's own."""
+    """Sets the leaf of `tree` that `flat` calls `key`; mappings inside `tree` are copied, not changed."""
     for name, item in tree.items():
         if name == key:
             tree[name] = value

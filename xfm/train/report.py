@@ -1,4 +1,4 @@
-"""What a person sees of a run: a header, progress, sentences, a summary."""
+"""What a run prints: a header, progress, sentences and a summary."""
 
 import math
 import shutil
@@ -16,16 +16,16 @@ Listener = Callable[[str, dict[str, Any]], None] | None
 
 
 class Report:
-    """Speaks on standard error, from process 0 only, and tells `on_event(name, values)` the same as
-    data.
+    """Prints on standard error, from process 0 only, and calls `on_event(name, values)` with the same as data.
 
-    With a terminal there is a progress bar; without, a line per report of the loop.
+    On a terminal there is a progress bar, and elsewhere a line for each call of `progress`.
     """
 
     def __init__(self, on_event: Listener = None):
         self._listener, self._bar, self._said = on_event, None, set()
 
     def say(self, text: str) -> None:
+        """Prints a line."""
         if jax.process_index() != 0:
             return
         if self._bar is not None:
@@ -34,15 +34,18 @@ class Report:
             print(text, file=sys.stderr, flush=True)
 
     def once(self, text: str) -> None:
+        """Prints a line that was not printed by `once` before."""
         if text not in self._said:
             self._said.add(text)
             self.say(text)
 
     def event(self, name: str, **values: Any) -> None:
+        """Calls `on_event`, if there is one."""
         if self._listener is not None and jax.process_index() == 0:
             self._listener(name, values)
 
     def begin(self, step: int, steps: int) -> None:
+        """Begins the progress of a run of `steps` steps, of which `step` are done."""
         self._steps = steps
         if sys.stderr.isatty() and jax.process_index() == 0:
             from tqdm import tqdm
@@ -51,11 +54,12 @@ class Report:
             self._bar = tqdm(total=steps, initial=step, unit="step", ncols=columns, mininterval=0.5, file=sys.stderr)
 
     def advance(self) -> None:
+        """Moves the progress bar on by a step."""
         if self._bar is not None:
             self._bar.update()
 
     def progress(self, step: int, values: Mapping[str, float], left: float) -> None:
-        """values: means of the window and rates.  left: seconds to the end."""
+        """Shows the loss and the rate at a step.  values: means of the window and rates.  left: seconds to the end."""
         rate = next((f"{_short(v)} {k[:-11]}/s" for k, v in values.items() if k in RATES), "")
         wait = f"data wait {values['data_wait']:.0%}"
         if self._bar is not None:
@@ -66,6 +70,7 @@ class Report:
             self.say(f"step {step:{width}}/{self._steps}  {loss}  {rate}  {wait}  {_clock(left)} left")
 
     def close(self) -> None:
+        """Ends the progress bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -101,14 +106,14 @@ def header(name: str, config: Mapping, params: Any, frozen, data: Any, settings:
 
 
 def _sizes(shapes: Sequence[tuple[int, ...]]) -> str:
-    """In words, the tokens of a row: 128; of three texts 3 × 128, or 32 + 128 + 128 if their lengths differ."""
+    """The tokens of a row as text: 128, or for three texts 3 × 128, or 32 + 128 + 128 if their lengths differ."""
     if len(set(shapes)) == 1:
         shapes = [shapes[0] if len(shapes) == 1 else (len(shapes), *shapes[0])]
     return " + ".join(" × ".join(map(str, shape)) for shape in shapes)
 
 
 def share_of_padding(source: Any, most: int = 256) -> float:
-    """The share of padding in the rows of a source, or in `most` of them, spread over it; 0 where none is marked."""
+    """The share of padding in the rows of a source, or in `most` rows spread over it; 0 if rows have no segments."""
     names = [name for name in source[0] if name.rpartition("/")[2] == "segments"]
     if not names:
         return 0.0
@@ -117,7 +122,7 @@ def share_of_padding(source: Any, most: int = 256) -> float:
 
 
 def summary(result: Any) -> list[str]:
-    """The lines that close a run: validation against the baseline, where things are, examples."""
+    """The lines that end a run: validation against the baseline, scores, files and examples."""
     lines, loss = [], result.valid.get("loss")
     for name, value in result.baseline.items() if loss is not None else ():
         verdict = "better" if loss < value else "worse"

@@ -1,7 +1,7 @@
-"""Learning rates over the steps of a run: a linear warm-up from 0 to `peak`, then what the kind
-says.
+"""Learning rates over the steps of a run: a linear warm-up from 0 to `peak`, then the curve of the kind.
 
-`steps` is the length of the run; the loop fills it in from config.steps unless the spec gives it.
+`steps` is the length of the run; the loop fills it in from config.steps unless the spec gives it. The method
+`after_warmup()` of each kind is a function from the number of steps after the warm-up to the learning rate.
 """
 
 import dataclasses
@@ -17,9 +17,7 @@ from xfm.spec import SpecError, build
 
 
 def build_schedule(spec: Mapping[str, Any], steps: int) -> Callable:
-    """step -> learning rate, a float32 scalar.  Raises XfmError for unknown kinds, fields or
-    impossible lengths.
-    """
+    """step -> learning rate, a float32 scalar.  Raises XfmError for unknown kinds or fields, or impossible lengths."""
     try:
         rule = build(SCHEDULES, {"steps": steps, **spec})
     except SpecError as error:
@@ -33,7 +31,7 @@ def build_schedule(spec: Mapping[str, Any], steps: int) -> Callable:
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """`peak` for ever."""
+    """`peak` until the end."""
 
     steps: Count
     peak: NotNegative = 1e-3
@@ -58,9 +56,7 @@ class Linear:
 
 @dataclasses.dataclass(frozen=True)
 class Cosine:
-    """Half a cosine from `peak` to `end` at the last step (Loshchilov & Hutter, SGDR, 2017, without
-    restarts).
-    """
+    """Half a cosine from `peak` to `end` at the last step (Loshchilov & Hutter, SGDR, 2017, without restarts)."""
 
     steps: Count
     peak: NotNegative = 1e-3
@@ -74,12 +70,10 @@ class Cosine:
 
 @dataclasses.dataclass(frozen=True)
 class Wsd:
-    """Warm-up, stable, decay: `peak` until the last `decay` steps (a tenth of the run if None),
-    which fall to `end`.
+    """Warm-up, stable, decay: `peak` until the last `decay` steps (a tenth of the run if None), which fall to `end`.
 
-    shape: "linear", or "sqrt" for 1 - sqrt (Hägele et al., "Scaling Laws and Compute-Optimal
-    Training Beyond Fixed Training Durations", 2024). The stable part does not depend on `steps`, so
-    a run may be prolonged.
+    shape: "linear", or "sqrt" for 1 - sqrt (Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed
+    Training Durations", 2024). The stable part does not depend on `steps`, so a run may be prolonged.
     """
 
     steps: Count
@@ -94,7 +88,7 @@ class Wsd:
         stable = self.steps - self.warmup - decay
         if stable < 0:
             raise XfmError(
-                f"config.schedule: wsd wants warmup {self.warmup} + decay {decay} <= steps {self.steps}; lower one"
+                f"config.schedule: wsd needs warmup {self.warmup} + decay {decay} <= steps {self.steps}; lower one"
             )
         power = {"linear": 1.0, "sqrt": 0.5}[self.shape]
 
@@ -107,10 +101,9 @@ class Wsd:
 
 @dataclasses.dataclass(frozen=True)
 class Rsqrt:
-    """peak · sqrt(t / (t + step - warmup)), t = warmup or `timescale`: needs no known end (Zhai et
-    al., 2022).
+    """peak · sqrt(t / (t + step - warmup)), with t = `timescale` or else `warmup` (Zhai et al., 2022).
 
-    The last `cooldown` steps fall linearly to 0.
+    The curve does not depend on the length of the run, but the last `cooldown` steps fall linearly to 0.
     """
 
     steps: Count

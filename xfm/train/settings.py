@@ -1,6 +1,4 @@
-"""What the trainer reads from a config, with its defaults; everything else in a config belongs to
-other rooms.
-"""
+"""What the trainer reads from a config, with its defaults; other packages read the other keys."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,25 +10,24 @@ from xfm.spec import check_values, plain
 
 # Keys of a config that others read: the objective and its networks, the data, evaluators, and words for people.
 OTHERS = ("model", "transforms", "objective", "data", "init", "start", "evals", "name", "notes")
-Mesh = Mapping[Literal["data", "model"], Literal[-1] | Count]  # -1 is whatever is left
+Mesh = Mapping[Literal["data", "model"], Literal[-1] | Count]  # -1 stands for the devices that are left
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """batch: rows of one update, over all devices.  steps: updates of the run.  seed: of
-    parameters, order and dropout.
+    """The trainer's part of a config.
 
+    batch: rows of one update, over all devices.  steps: updates of the run.  seed: that of parameters, order and
+    dropout.
     optimiser, schedule, decay, groups, freeze, train_only, clip: see optimiser.py and schedules.py.
     layout: how texts lie in the rows that are computed, {"kind": "padded" | "tokens", …}, see xfm/data/layout.py.
-    accumulate: microbatches that one update is cut into.  ema: decay of a moving average of the
-    parameters, which evaluation then uses, or None.
-    eval_every, save_every, log_every: steps between; evaluation and saving also happen at the last
-    step.
+    accumulate: microbatches that one update is divided into.  ema: decay of a moving average of the parameters, which
+    evaluation then uses, or None.
+    eval_every, save_every, log_every: steps from one to the next; all of them also happen at the last step.
     eval_steps: batches of an evaluation, of validation rows chosen at random, the same every time; None for all rows.
-    keep: newest checkpoints kept, at least 2.
+    keep: how many of the newest checkpoints are kept, at least 2.
     mesh, sharding: see sharding.py.  log: further writers beside metrics.jsonl, see logs.py.
-    nan: "stop" at the first loss that is not finite, or "skip" such updates, up to nan_limit of
-    them in the run.
+    nan: "stop" at the first loss that is not finite, or "skip" such updates, up to nan_limit of them in the run.
     """
 
     batch: Count = 64
@@ -58,7 +55,7 @@ class TrainSettings:
     nan_limit: CountOrZero = 10
 
 
-# Keys that may differ between two runs of one workdir: how long, how often, where to, on what.
+# Keys that may differ between two runs of one workdir.
 MAY_CHANGE = (
     "steps",
     "eval_every",
@@ -78,9 +75,7 @@ MAY_CHANGE = (
 
 
 def read_settings(config: Mapping[str, Any]) -> TrainSettings:
-    """The trainer's part of a config.  Raises XfmError for a key that nobody reads and for
-    impossible values.
-    """
+    """The trainer's part of a config.  Raises XfmError for a key that nothing reads and for impossible values."""
     names = [field.name for field in dataclasses.fields(TrainSettings)]
     for key in config:
         if key not in names and key not in OTHERS:
@@ -88,7 +83,7 @@ def read_settings(config: Mapping[str, Any]) -> TrainSettings:
             raise XfmError(f"config has no key {key!r}{nearest(key, legal)}; it has {', '.join(legal)}")
     for key in ("objective", "data"):
         if key not in config:
-            raise XfmError(f"config has no {key}; it must say what to train and on what")
+            raise XfmError(f"config has no {key}; it must say what to train for and on which data")
     given = {name: plain(config[name]) for name in names if name in config}
     check_values(TrainSettings, given, "config.")
     settings = TrainSettings(**given)

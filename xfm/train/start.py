@@ -1,7 +1,7 @@
 """Starting from a checkpoint: config.start = {"source": a folder, a name on the Hub, or an xfm run, …}.
 
-A network of kind "pretrained" (xfm/structures/pretrained.py) is then the checkpoint's, with what the config sets
-otherwise; any other stands exactly as configured. The tokeniser is the checkpoint's in both cases.
+A network of kind "pretrained" (xfm/structures/pretrained.py) is then the checkpoint's, with the fields that the config
+sets; any other network is exactly what the config says. The tokeniser is the checkpoint's in both cases.
 """
 
 import dataclasses
@@ -19,20 +19,20 @@ from xfm.structures.pretrained import is_pretrained, network
 from xfm.train.found import NUMBER, Found, carried, classes_of, find, same_names
 from xfm.transforms import lasting, operated
 
-HEADS_AND_NORMS = ("heads", "norms", "norm")  # fields of a network that nothing is dropped in
+HEADS_AND_NORMS = ("heads", "norms", "norm")  # fields of a network that have no dropout
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """source: folder of a checkpoint in the Hub's format, its name there, or the workdir of a run of xfm; None starts
-    from nothing.
+    """What a network starts from.
 
-    head: the head to take along, by the Hub's name of the task, or of a run by its name in config.model.heads. Without
-    it a network of kind "pretrained" takes a pooler only, and any other network all heads that fit.
-    revision: of the Hub's repository.  drop: rate of the dropouts in the checkpoint's network where that is taken,
-    because files of the Hub do not always give it.
+    source: folder of a checkpoint in the Hub's format, its name there, or the workdir of a run of xfm; None for none.
+    head: the head to take, by the Hub's name of its task, or for a run by its name in config.model.heads. If None, a
+    network of kind "pretrained" takes a pooler only, and any other network takes all heads that fit.
+    revision: that of the Hub's repository.  drop: the dropout rate in a network of kind "pretrained", because files of
+    the Hub do not always give it.
     fresh: regexes of the parameters that may be absent from the checkpoint, or of another shape there; they are drawn.
-    export: "hub" refuses a network that `xfm convert` could not write afterwards, "none" trains it all the same.
+    export: "hub" refuses a network that `xfm convert` could not write afterwards; "none" trains it nevertheless.
     family: the model_type that `xfm convert` writes, the checkpoint's if None.
     """
 
@@ -46,7 +46,7 @@ class Start:
 
 
 def of(config: Mapping[str, Any]) -> Start:
-    """config.start; XfmError for a key that it does not have."""
+    """config.start.  Raises XfmError for a key that it does not have."""
     given = plain(config.get("start") or {})
     legal = schema(Start)
     for key in given:
@@ -56,7 +56,7 @@ def of(config: Mapping[str, Any]) -> Start:
 
 
 def found_for(config: Mapping[str, Any]) -> Found | None:
-    """The checkpoint that a config starts from, None where there is none.
+    """The checkpoint that a config starts from; None if there is none.
 
     A network that is not of kind "pretrained" takes all heads that fit, unless config.start.head names one.
     """
@@ -70,9 +70,9 @@ def found_for(config: Mapping[str, Any]) -> Found | None:
 
 
 def resolved(config: Mapping[str, Any], found: Found | None = None) -> Mapping[str, Any]:
-    """The config with the network and the tokeniser that are meant: no kind "pretrained" is left in it.
+    """The config with the checkpoint's tokeniser, and with an ordinary network in place of one of kind "pretrained".
 
-    found: what `found_for` gives, if it is known already.
+    found: what `found_for` returns, if it is known already.
     """
     start = of(config)
     if start.source is None:
@@ -106,15 +106,16 @@ def _with(config: dict[str, Any], start: Start, found: Found) -> dict[str, Any]:
         raise XfmError(f"config.data.length is {data['length']}, and {start.source} has positions for {most} tokens")
     if data.get("packing") == "documents" and found.inputs is not None:
         raise XfmError(
-            "config.data.packing='documents' restarts positions in a row, which this start cannot; use 'stream'"
+            "config.data.packing='documents' restarts positions in a row, and this checkpoint cannot; use 'stream'"
         )
     begun = {**plain(config["start"]), "family": start.family or found.family}
     return {**config, "model": model, "data": data, "start": begun}
 
 
 def heads_along(found: Found, start: Start) -> list[str]:
-    """The checkpoint's heads that a network takes where it has them: all of found.heads, but for those with classes
-    that config.start.fresh names and config.start.head does not ask for.
+    """The checkpoint's heads that a network takes if it has heads of these names.
+
+    They are all of found.heads, except those with classes that config.start.fresh names and config.start.head does not.
     """
 
     def drawn(name):
@@ -135,15 +136,15 @@ def _check_classes(head: Mapping[str, Any], objective: Mapping[str, Any], start:
     if None not in (there, here) and there != here and start.head is not None:
         raise XfmError(
             f"the head {start.head!r} of {start.source} has {there} classes and config.objective.classes is {here}; "
-            "set that, or leave config.start.head out for a fresh head"
+            f"set it to {there}, or leave config.start.head out for a fresh head"
         )
 
 
 def _in_order(data: Mapping[str, Any], names: Sequence[str], source: str) -> list[str]:
-    """The names of the data's classes in the order of the head's, which is what numbers them.
+    """The names of the data's classes in the order of the head's classes, which determines their numbers.
 
-    Names that the config gives, or its layout, may be in any order and case. Where they are numbers, these are the
-    head's numbers. XfmError where they are other names than the head's.
+    The names may be in any order, and in upper or lower case. Names that are numbers are the head's numbers.
+    Raises XfmError if they are not the head's names.
     """
     from xfm.data import SOURCES
 
@@ -156,16 +157,16 @@ def _in_order(data: Mapping[str, Any], names: Sequence[str], source: str) -> lis
 
 
 def require_same_names(here: Sequence[str], there: Sequence[str], source: str) -> None:
-    """Raises XfmError, with both lists, where the data's classes are not those of the head that is taken along."""
+    """Raises XfmError, with both lists, if the data's classes are not those of the head that is taken."""
     if not same_names(here, there):
         raise XfmError(
             f"the classes of config.data are {', '.join(here)}, and those of the head in {source} are "
-            f"{', '.join(there)}; name them alike, or leave config.start.head out for a fresh head"
+            f"{', '.join(there)}; give them the same names, or leave config.start.head out for a fresh head"
         )
 
 
 def check_labels(classes: Sequence[str], config: Mapping[str, Any], found: Found) -> None:
-    """XfmError where the data that was read numbers its classes otherwise than the head that is taken along."""
+    """Raises XfmError if the data numbers its classes in another order than the head that is taken."""
     for name in _taken_labels(config["model"], of(config), found):
         names = found.labels.get(name, ())
         if not names or not classes or all(NUMBER.fullmatch(one) for one in classes):
@@ -179,7 +180,7 @@ def check_labels(classes: Sequence[str], config: Mapping[str, Any], found: Found
 
 
 def _dropping(spec: Any, rate: float) -> Any:
-    """The spec with the rate in all parts that have a `drop`, but for heads."""
+    """The spec with the rate in all parts that have a field `drop`, except in heads and norms."""
     from xfm.parts import SLOTS
 
     if isinstance(spec, list):
@@ -188,7 +189,7 @@ def _dropping(spec: Any, rate: float) -> Any:
         return spec
     if not rate:
         return spec
-    for cls in named(spec.get("kind"), STRUCTURES):  # what it leaves to a default drops as well
+    for cls in named(spec.get("kind"), STRUCTURES):  # parts that it leaves to their default get the rate as well
         spec = {**{name: one for name, one in defaults(cls).items() if name not in HEADS_AND_NORMS}, **spec}
     out = {key: value if key in HEADS_AND_NORMS else _dropping(value, rate) for key, value in spec.items()}
     classes = named(spec.get("kind"), *(table for slot, table in SLOTS.items() if slot != "head"))
@@ -206,13 +207,13 @@ def require_way_out(config: Mapping[str, Any]) -> None:
     reason = kept_here(config)
     if reason is not None:
         raise XfmError(
-            f"`xfm convert` could not write this network, which starts from {start.source}: {reason}; to train it all "
-            "the same set config.start.export=none, and xfm.load opens the run"
+            f"`xfm convert` could not write this network, which starts from {start.source}: {reason}; to train it "
+            "nevertheless, set config.start.export=none; xfm.load can open the run"
         )
 
 
 def kept_here(config: Mapping[str, Any]) -> str | None:
-    """Why `xfm convert` cannot write a config's network, or a head of it; None where it can, or there is none."""
+    """Why `xfm convert` cannot write a config's network, or a head of it; None if it can, or if there is no network."""
     from xfm.hub.matching import match
     from xfm.hub.sentence.heads import unwritten
 

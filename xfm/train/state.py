@@ -14,11 +14,11 @@ from xfm.sharding import params_sharding
 
 @struct.dataclass
 class State:
-    """step: updates made (or skipped) so far.  params: float32.  extra: what the objective keeps
-    beside parameters.
+    """The state of a run after a step.
 
-    ema: exponential moving average of params, or None.  rng: the run's key, which never changes;
-    step i draws from fold_in(rng, i), so the step number alone says what a resumed run draws.
+    step: updates made (or skipped) so far.  params: float32.  extra: what the objective keeps beside parameters.
+    ema: exponential moving average of params, or None.  rng: the run's key, which never changes; step i draws from
+    fold_in(rng, i), so the step alone determines what a resumed run draws.
     """
 
     step: Int[Array, ""]
@@ -40,8 +40,8 @@ def new_state(objective, optimiser, rng: Key[Array, ""], batch: Any, ema: float 
 def state_sharding(state: State, mesh: Mesh, rules: Rules) -> tuple[State, list[str]]:
     """A State of shardings for a State of arrays or shapes, and the sentences about dropped axes.
 
-    Outside `params`, an array whose path ends in a parameter's path and which has its shape lies as
-    that parameter does; all others are replicated.
+    Outside `params`, an array whose path ends in a parameter's path and which has its shape is sharded as that
+    parameter is; all others are replicated.
     """
     params, notes = params_sharding(state.params, mesh, rules)
     shapes = {path: leaf.shape for path, leaf in flatten(state.params).items()}

@@ -28,17 +28,16 @@ def make_step(
 ) -> Callable[[State, dict], tuple[State, Metrics]]:
     """step(state, batch) -> (state, metrics); the given state is donated.
 
-    objective: anything with an Objective's init and loss, `all_terms` where there are others than metric "loss", and
-    `after_update` where something follows the parameters.
-    optimiser: anything with Optax's init and update; the learning rate of ours is that of the state's step.
-    accumulate: microbatches, run one after another. Each term is divided by what the whole batch counts for it, so that
-    the gradient is that of the whole batch's loss.
+    objective: anything with an Objective's init and loss, with `all_terms` if the loss has other terms than metric
+    "loss", and with `after_update` if something follows the parameters.
+    optimiser: anything with Optax's init and update; an `Optimiser` has the learning rate of the state's step.
+    accumulate: microbatches, run one after another. Each term is divided by its count over the whole batch, so that the
+    gradient is that of the whole batch's loss.
     ema: decay of the average of parameters, if the state has one.  sharding: tree of the new state's shardings.
 
-    Where the loss or the gradient's norm is not finite nothing changes but the step number: metric
-    "skipped" is 1 and all others are empty. Beside the objective's metrics there are "loss",
-    "grad_norm", "skipped" and the number of real "tokens" (or "examples") in the batch; of text also "padding", the
-    share of the computed places that hold none.
+    If the loss or the gradient's norm is not finite, only the step number changes: metric "skipped" is 1 and all others
+    are empty. Beside the objective's metrics there are "loss", "grad_norm", "skipped" and the number of real "tokens"
+    (or "examples") in the batch, and for text also "padding", the share of padding in the computed positions.
     """
     after_update = getattr(objective, "after_update", lambda params, extra, step: extra)
     frozen = getattr(optimiser, "frozen", frozenset())
@@ -79,8 +78,9 @@ def make_step(
 
 
 def make_eval(objective, mesh: jax.sharding.Mesh | None = None) -> Callable[[Any, Any, dict, Key[Array, ""]], Metrics]:
-    """evaluate(params, extra, batch, rng, step) -> metrics, with dropout and its like off and `extra`
-    left as it is.  mesh: on which the parameters and batches lie.
+    """evaluate(params, extra, batch, rng, step) -> metrics, without dropout and the like; `extra` does not change.
+
+    mesh: the one that the parameters and batches are on.
     """
 
     def evaluate(params, extra, batch, rng, step=0):
@@ -96,10 +96,9 @@ def _mesh_of(sharding: Any) -> jax.sharding.Mesh | None:
 
 
 def _accumulated(loss_of, terms, state, batch, rng, accumulate):
-    """Loss, metrics, extra and gradient of the whole batch over microbatches; microbatch i holds the rows i, i +
-    accumulate, …
+    """Loss, metrics, extra and gradient of the whole batch, computed over microbatches.
 
-    Rows are dealt out like this because then each device cuts its own rows, whatever the number of
+    Microbatch i holds the rows i, i + accumulate, …, so that each device divides its own rows, whatever the number of
     devices.
     """
     dealt = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1), batch)
@@ -113,7 +112,7 @@ def _accumulated(loss_of, terms, state, batch, rng, accumulate):
         metrics, _ = of(state.params, state.extra, part)
         return None, {name: metrics[name][1] for name in terms}
 
-    # The counts do not depend on parameters, so that of this pass the compiler keeps no network.
+    # The counts do not depend on parameters, so the compiler removes the networks from this pass.
     counts = jax.tree.map(lambda x: x.sum(0), jax.lax.scan(counted, None, parts)[1])
 
     def share(params, extra, part):
@@ -131,9 +130,7 @@ def _accumulated(loss_of, terms, state, batch, rng, accumulate):
 
 
 def _with_loss(metrics: Metrics, loss: Float[Array, ""]) -> Metrics:
-    """The metrics as float32, with the loss among them; an objective that counts nothing counts as
-    one.
-    """
+    """The metrics as float32, with the loss among them, of count 1 if the objective has no metric "loss"."""
     metrics = {"loss": (loss, 1.0), **metrics}
     return jax.tree.map(lambda m: jnp.asarray(m, jnp.float32), metrics)
 
@@ -143,9 +140,9 @@ def _size(batch: dict) -> Metrics:
     parts = [part_of(batch, prefix) for prefix in prefixes(batch)]
     texts = [part for part in parts if "segments" in part or "tokens" in part]
     if texts:
-        places = float(sum(part.get("cells", _text(part)).size for part in texts))
+        positions = float(sum(part.get("cells", _text(part)).size for part in texts))
         real = sum((part["segments"] > 0).sum() if "segments" in part else part["tokens"].size for part in texts)
-        return {"tokens": (real, 1.0), "padding": (places - real, places)}
+        return {"tokens": (real, 1.0), "padding": (positions - real, positions)}
     return {"examples": (jax.tree.leaves(batch)[0].shape[0], 1.0)}
 
 

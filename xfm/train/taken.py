@@ -1,4 +1,4 @@
-"""What a network takes of a checkpoint that it starts from, what it draws, and what stays there."""
+"""Which parameters a network takes from the checkpoint that it starts from, which are drawn, and which are not used."""
 
 import collections
 import dataclasses
@@ -23,7 +23,7 @@ SHOWN = 4  # paths, or differences, in a message
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """Paths of parameters. taken: the checkpoint's.  fresh: drawn.  left: the checkpoint's that no use is made of."""
+    """Paths of parameters.  taken: from the checkpoint.  fresh: drawn.  left: in the checkpoint, but not used."""
 
     taken: tuple[str, ...]
     fresh: tuple[str, ...]
@@ -33,12 +33,13 @@ class Taken:
 def taken(params: Any, found: Found, config: Mapping[str, Any]) -> Taken:
     """What becomes of each parameter of the network and of the checkpoint.
 
-    params: of the network, or their shapes.  config: a resolved one. Raises XfmError that lists what the network has
-    and the checkpoint has not, or in another shape, unless config.start.fresh allows that; for a regex there that no
-    parameter matches; and where the network could not be written for the Hub afterwards, though it is to be.
+    params: those of the network, or their shapes.  config: a resolved one.
+    Raises XfmError if parameters are absent from the checkpoint, or have another shape there, and config.start.fresh
+    does not allow that; for a regex of config.start.fresh that no parameter matches; and if the network could not be
+    written for the Hub afterwards and config.start.export asks for that.
     """
     start, shapes = of(config), {path: tuple(leaf.shape) for path, leaf in flatten(params).items()}
-    own = tuple(path for path in shapes if path.startswith(f"{OWN}/"))  # which no checkpoint need have
+    own = tuple(path for path in shapes if path.startswith(f"{OWN}/"))  # a checkpoint need not have these
     require_way_out(config)
     require_matches("start.fresh", start.fresh, shapes)
     heads, everything = tuple(f"head_{name}/" for name in heads_along(found, start)), found.shapes()
@@ -50,24 +51,24 @@ def taken(params: Any, found: Found, config: Mapping[str, Any]) -> Taken:
     if wrong:
         lines = [f"{path} is {there.get(path, 'absent')} there and {shapes[path]} here" for path in wrong]
         raise XfmError(
-            f"{found.source} does not fit the network of this config: {some(lines)}; what may be drawn anew is named "
-            f"by config.start.fresh, a list of regexes such as {beginning(wrong[0])!r}"
+            f"{found.source} does not fit the network of this config: {some(lines)}; to draw parameters anew, add "
+            f"regexes of their paths to config.start.fresh, such as {beginning(wrong[0])!r}"
         )
     used = [path for path in shapes if path not in set(differ)]
     return Taken(tuple(used), tuple(differ), tuple(path for path in everything if path not in set(used)))
 
 
 def lines(one: Taken, found: Found, model: Mapping[str, Any]) -> list[str]:
-    """The lines of a run's header: what is taken, drawn and left, and what is configured otherwise."""
+    """The lines of a run's header: what is taken, drawn and left, and how the config differs from the checkpoint."""
     from xfm.hub.keys import complete
     from xfm.hub.matching import differences
 
     said = [f"start: {len(one.taken)} parameters of {found.source} are taken ({grouped(one.taken)})"]
     said += [f"start: {len(one.fresh)} are drawn anew ({grouped(one.fresh)})"] if one.fresh else []
-    said += [f"start: {len(one.left)} are left behind there ({grouped(one.left)})"] if one.left else []
+    said += [f"start: {len(one.left)} are not used ({grouped(one.left)})"] if one.left else []
     there, here = ({k: v for k, v in complete(spec).items() if k != "heads"} for spec in (found.spec, model))
-    changed = [f"{place} is {now!r}, there {was!r}" for place, was, now in differences(there, here)]
-    return said + ([f"start: configured otherwise than there: {some(changed)}"] if changed else [])
+    changed = [f"{key} is {now!r}, there {was!r}" for key, was, now in differences(there, here)]
+    return said + ([f"start: the config differs from the checkpoint: {some(changed)}"] if changed else [])
 
 
 def grouped(paths: Iterable[str]) -> str:
@@ -77,19 +78,20 @@ def grouped(paths: Iterable[str]) -> str:
 
 
 def some(words: Sequence[str]) -> str:
+    """The first SHOWN of the words, and the number of the others."""
     more = f" (and {len(words) - SHOWN} more)" if len(words) > SHOWN else ""
     return f"{', '.join(words[:SHOWN])}{more}"
 
 
 def beginning(path: str) -> str:
-    """A regex of a parameter and those beside it: its first name, or the module that it is in within the layers."""
+    """A regex of a parameter and those beside it: the head or the module that it belongs to."""
     first = path.partition("/")[0]
     return f"^{first}/" if first.startswith("head_") else f"^{path.rpartition('/')[0]}/"
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """The rows of a source as the checkpoint's network takes them: RoBERTa's positions start at 2. Else the source."""
+    """A source's rows as the checkpoint's network takes them (RoBERTa's positions start at 2); else the source."""
 
     source: Any
     inputs: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
@@ -119,7 +121,7 @@ def adapted(data: Any, found: Found, model: Mapping[str, Any]) -> Any:
 
 
 def started(state: State, found: Found, one: Taken) -> State:
-    """The state of step 0 with the checkpoint's parameters in the place of those that are taken."""
+    """The state of step 0 with the checkpoint's parameters where they are taken."""
     weights, used = found.weights(), set(one.taken)
 
     def put(path, leaf):

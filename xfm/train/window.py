@@ -1,6 +1,4 @@
-"""Metrics of the steps since the last report, fetched from the device without holding it up, and
-the NaN policy.
-"""
+"""Metrics of the steps since the last report, fetched without delaying the device, and the NaN policy."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -11,11 +9,10 @@ from xfm.errors import XfmError
 
 
 class Window:
-    """Sums and counts by metric, exact over steps.  A step's metrics are fetched when `lag` later
-    steps were sent off.
+    """Sums and counts by metric, exact over steps.  A step's metrics are fetched after `lag` later steps were sent.
 
-    nan, nan_limit: see TrainSettings.  sums, skipped: what an earlier run had when it saved, so that the
-    line it would have written comes out the same.
+    nan, nan_limit: see TrainSettings.  where: words for the newest checkpoint.  sums, skipped: what an earlier run had
+    when it saved, so that the next line is the one that it would have written.
     """
 
     def __init__(self, nan: str, nan_limit: int, where: str, *, sums=None, skipped: int = 0, lag: int = 2):
@@ -25,9 +22,7 @@ class Window:
         self._sent: deque = deque()
 
     def add(self, step: int, metrics: Mapping) -> None:
-        """Takes the metrics of `step`, still on the device.  Raises XfmError where the NaN policy
-        says stop.
-        """
+        """Takes the metrics of `step`, still on the device.  Raises XfmError if the NaN policy stops the run."""
         self._sent.append((step, metrics))
         while len(self._sent) > self._lag:
             self._fetch()
@@ -38,16 +33,14 @@ class Window:
             self._fetch()
 
     def means(self) -> dict[str, float]:
-        """name -> sum / count over the window, which begins anew; a metric that counted nothing is
-        left out.
-        """
+        """name -> sum / count over the window, which begins anew; a metric of count 0 is left out."""
         self.settle()
         means = {name: total / count for name, (total, count) in self.sums.items() if count}
         self.sums = {}
         return means
 
     def notes(self) -> dict:
-        """What a checkpoint keeps of this, as JSON data."""
+        """What a checkpoint keeps of the window, as JSON data."""
         self.settle()
         return {
             "window": {name: list(pair) for name, pair in self.sums.items()},

@@ -1,4 +1,4 @@
-"""Changes of a network that it knows nothing of: of its spec and parameters, of its weights, around its modules."""
+"""Transforms change a network from outside: its spec and parameters, its weights, or what its modules compute."""
 
 import collections
 from collections.abc import Mapping, Sequence

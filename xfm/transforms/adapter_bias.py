@@ -17,7 +17,7 @@ from xfm.transforms.base import Transform, chosen
 def shift(
     x: Float[Array, "*any_ins"], vector: Float[Array, "*outs"], kernel: Float[Array, "*ins"], bias: Float[Array, ""]
 ) -> Float[Array, "*any_outs"]:
-    """(kernel · x + bias) vector: the vector times a number that each token decides."""
+    """(kernel · x + bias) vector: the vector times a number that depends on the token."""
     amount = jnp.tensordot(x, kernel.astype(x.dtype), kernel.ndim) + bias.astype(x.dtype)
     return amount.reshape(*amount.shape, *(1,) * vector.ndim) * vector.astype(x.dtype)
 
@@ -51,14 +51,14 @@ class AdapterBias(Transform):
         return shifted
 
     def merged(self, params, own):
-        """The shift is linear in x: an update of rank one of the kernel, and one of the bias."""
+        """The shift is linear in x: it becomes an update of the kernel, of rank one, and one of the bias."""
         flat = flatten_dict(params, sep="/")
         for path, leaves in own.items():
             vector, kernel, stack = leaves["vector"], leaves["kernel"], leaves["bias"].shape
             ins, outs = kernel.shape[len(stack) :], vector.shape[len(stack) :]
             if f"{path}/bias" not in flat:
                 raise XfmError(
-                    f"transform 'adapter_bias' cannot be merged: the linear map {path} has no bias to take its part"
+                    f"transform 'adapter_bias' cannot be merged: the linear map {path} has no bias to add to"
                 )
             column = kernel.reshape(*stack, *ins, *(1,) * len(outs))
             row = vector.reshape(*stack, *(1,) * len(ins), *outs)

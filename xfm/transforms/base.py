@@ -1,4 +1,4 @@
-"""What a transform may do to a network that knows nothing of it: three faces, each of which changes nothing by default.
+"""The contract of a transform: three faces, `surgery`, `weights` and `around`, which by default change nothing.
 
 A transform finds the modules that it changes by a regex on their paths. Its own parameters are one subtree beside the
 network's, `own/PATH/NAME/LEAF`: the path of the module, the transform's name and the leaf's. That subtree can be

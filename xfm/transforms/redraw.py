@@ -1,4 +1,4 @@
-"""Initial values by rule: paths that a regex matches are drawn anew."""
+"""Initial values by rule: parameters whose path a regex matches are drawn anew."""
 
 import re
 import zlib
@@ -21,7 +21,7 @@ def redraw(params: Mapping[str, Any], rules: Rules, rng) -> dict:
 
     A spec is {"kind": one of DRAWS, …its numbers}. Each path draws from a key of its own, so that adding a parameter
     changes no other. A transform's own parameters, `own/…`, start as the transform says and no rule reaches them.
-    XfmError for an unknown kind, and for a rule that matches nothing.
+    Raises XfmError for an unknown kind, and for a rule that matches nothing.
     """
     flat = flatten_dict(params, sep="/")
     unused = {pattern for pattern, _ in rules}
@@ -38,7 +38,7 @@ def redraw(params: Mapping[str, Any], rules: Rules, rng) -> dict:
 
 
 def check_rules(rules: Any) -> Rules:
-    """The rules, as a tuple; XfmError, speaking of config.init, for what are none."""
+    """The rules as a tuple.  Raises XfmError, naming config.init, if they are not pairs of a regex and a spec."""
     if wanted := fault(rules, Rules):
         raise SpecError(f"config.init is {shown(rules)}; it must be {wanted}")
     for _, spec in rules:

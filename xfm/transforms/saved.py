@@ -1,4 +1,4 @@
-"""What was trained of a transformed network, saved alone and put onto the base's parameters again: one .npz file."""
+"""Saves what was trained of a transformed network in one .npz file, and adds it to the base's parameters again."""
 
 import json
 import re

@@ -113,7 +113,7 @@ def _at(name: str) -> OwnAt:
 
 
 def _of_calls(interceptor: Interceptor) -> Interceptor:
-    """The interceptor for `__call__` alone: setting up a module, or asking it something, is no call of it."""
+    """The interceptor for `__call__` alone, not for `setup` and a module's other methods."""
 
     def run(call, args, kwargs, context):
         if context.method_name != "__call__":
@@ -124,7 +124,7 @@ def _of_calls(interceptor: Interceptor) -> Interceptor:
 
 
 def sites_of(network: nn.Module, batch: Mapping[str, Array], **how: Any) -> dict[str, Site]:
-    """Every linear map and sublayer that runs on the batch, by its path; by tracing alone."""
+    """Every linear map and sublayer that runs on the batch, by its path, found by tracing alone."""
     called: dict[str, tuple[type, int, tuple, tuple]] = {}
 
     def note(call, args, kwargs, context):

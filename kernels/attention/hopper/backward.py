@@ -1,4 +1,4 @@
-"""Attention on Hopper, backward. Each kernel recomputes scores and owns what it writes: no sum has an order of chance.
+"""Attention on Hopper, backward. Each kernel recomputes scores and owns what it writes, so every sum has a fixed order.
 
 With p the weights, dp = dO vᵀ and delta = sum(dO · O) - d lse (a vector): ds = p · (dp - delta); dv = pᵀ dO,
 dk = scale · dsᵀ q, dq = scale · ds k, and the gradient of a bias is ds itself, summed over the scores that share a
@@ -23,7 +23,7 @@ def queries(plan: Call, tiling: Tiling, arrays: dict) -> jax.Array:
     at_once = plan.width == 64 or (plan.width == 128 and not plan.work)
 
     def step(at: WorkerBlock, dq):
-        """dq with a block of keys' share."""
+        """dq plus the share of a block of keys."""
         at.take("k")
         at.take("v")
         (_, steep), dp = _both(at, at_once)
@@ -44,8 +44,8 @@ def queries(plan: Call, tiling: Tiling, arrays: dict) -> jax.Array:
 def keys_and_values(plan: Call, tiling: Tiling, arrays: dict, wanted: tuple[str, ...] = ("dk", "dv")) -> dict:
     """dk and dv, or one of them (each takes width / 2 registers of every thread). arrays: as for `queries`.
 
-    Blocks are transposed: rows are keys. Of the query heads that share a head of keys, one follows the other into the
-    same sums.
+    Blocks are transposed: rows are keys. The query heads that share a head of keys are added one after the other to
+    the same sums.
     """
     k, dtype = arrays["k"], arrays["k"].dtype
     keeps, passes = (("k", "v", "k_ids"),), (("q", "lse", "delta", "q_ids", "wide"), ("do",))
@@ -56,7 +56,7 @@ def keys_and_values(plan: Call, tiling: Tiling, arrays: dict, wanted: tuple[str,
     at_once = plan.width == 64 or (plan.width == 128 and "dv" not in wanted and plan.work < 2)
 
     def step(at: WorkerBlock, sums):
-        """The sums wanted with a block of queries' share."""
+        """The wanted sums plus the share of a block of queries."""
         at.take("q")
         at.take("do")
         if "dk" in wanted:
@@ -85,7 +85,7 @@ def keys_and_values(plan: Call, tiling: Tiling, arrays: dict, wanted: tuple[str,
 
 
 def _both(at: WorkerBlock, at_once: bool):
-    """(`weights`, dp) of a block; at once, the weights are made while dp is under way, which takes the registers of
+    """(`weights`, dp) of a block; with at_once weights are computed during the product dp, which takes registers for
     both."""
     scores, gradient = at.factors("q", "k"), at.factors("do", "v")
     if at_once:

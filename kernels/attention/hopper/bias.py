@@ -1,8 +1,8 @@
-"""Attention on Hopper, backward for a bias: the sums of ds over all scores that share a number, in a fixed order.
+"""Attention on Hopper, backward for a bias: the sums of ds over the scores that share a number of it, in a fixed order.
 
-A dense bias of one row for the whole batch gets, for each block of scores, the sum over rows. A bias that is a function
-of key - query gets the sum over rows and over the blocks along a diagonal, [rows, columns] each, and what remains is to
-sum their diagonals (`blocks.diagonals`).
+A dense bias of one row for the whole batch gets, for each block of scores, the sum over rows. A bias that depends on
+key - query alone gets the sum over rows and over the blocks along a diagonal, [rows, columns] each, whose diagonals are
+summed afterwards (`blocks.diagonals`).
 """
 
 import functools
@@ -58,7 +58,7 @@ def biases(plan: Call, tiling: Tiling, arrays: dict, share: int) -> jax.Array:
 
 
 def _cut(lengths, tiling) -> tuple[int, int]:
-    """How many blocks there are of queries and of keys."""
+    """The number of blocks of queries and of keys."""
     return -(-lengths[0] // tiling.rows), -(-lengths[1] // tiling.columns)
 
 

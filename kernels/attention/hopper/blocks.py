@@ -16,7 +16,7 @@ def ids(
     prefix: Bool[Array, "B S"] | None,
     shape: tuple[int, int, int],
 ) -> tuple[Int[Array, "B T"], Int[Array, "B S"]] | None:
-    """What a query and a key must have in common, so that one comparison tells segments, padding and the row's end.
+    """Ids of queries and keys by which one comparison masks other segments, padding and the row's end; None without.
 
     A key has 2 · segment, plus 1 in the prefix; a query has its segment, and -1 in padding, which no key has.
     """
@@ -38,10 +38,10 @@ def spans(
     """For each block of queries the span of key blocks that it visits (walk "keys"), or the reverse (walk "queries").
 
     lengths: T, S. sizes: queries and keys per block. marks: what `ids` gives. Four numbers per block: the span is
-    [first, last), and in [whole, ragged), a part of it, nothing is hidden, so that no mask is needed. Without marks all
+    [first, last), and in [whole, ragged), a part of it, nothing is masked, so that no mask is needed. Without marks all
     rows of the batch share one table (B is 1).
 
-    Blocks in the span that hold nothing visible are allowed (the mask hides them); visible scores outside are not.
+    The span may contain blocks without a visible score, which the mask removes; no visible score is outside of it.
     """
     meets, whole = _blocks(mask, marks, lengths, sizes)
     if walk == "queries":
@@ -63,7 +63,7 @@ def _blocks(mask, marks, lengths, sizes) -> tuple[Bool[Array, "B I J"], Bool[Arr
     """Which pairs of blocks may hold a visible score, and in which every score is visible."""
     (q_first, q_last), (k_first, k_last) = (_edges(n, size) for n, size in zip(lengths, sizes, strict=True))
     q_first, q_last = q_first + mask.start, q_last + mask.start
-    least = (k_first[None, :] - q_last[:, None])[None]  # of key - query
+    least = (k_first[None, :] - q_last[:, None])[None]  # the least key - query
     most = (k_last[None, :] - q_first[:, None])[None]
     meets = jnp.ones_like(least, bool)
     whole = jnp.broadcast_to((k_first + sizes[1] <= lengths[1])[None, None], meets.shape)
@@ -127,7 +127,7 @@ def diagonals(tiles: Float[Array, "N M R C"]) -> Float[Array, "N L"]:
     sheared = jnp.pad(tiles[:, :, ::-1], ((0, 0), (0, 0), (0, 0), (0, R))).reshape(N, M, R * (C + R))
     sums = sheared[..., : R * (C + R - 1)].reshape(N, M, R, C + R - 1).sum(2)
     length = C * (M - 1) + R + C - 1
-    wide = -(-(R + C - 1) // C)  # how many bands of C each tile's sums reach over
+    wide = -(-(R + C - 1) // C)  # number of bands of C that each tile's sums extend over
     sums = jnp.pad(sums, ((0, 0), (0, 0), (0, wide * C - (C + R - 1)))).reshape(N, M, wide, C)
     line = jnp.zeros((N, M + wide - 1, C), tiles.dtype)
     for band in range(wide):
@@ -136,6 +136,6 @@ def diagonals(tiles: Float[Array, "N M R C"]) -> Float[Array, "N L"]:
 
 
 def padded(a: Array, axis: int, size: int) -> Array:
-    """Zeros at the end of an axis, to a multiple of size."""
+    """a with zeros at the end of an axis, up to a multiple of size."""
     short = -a.shape[axis] % size
     return a if not short else jnp.pad(a, [(0, short if i == axis else 0) for i in range(a.ndim)])

@@ -1,6 +1,6 @@
 """Attention on Hopper GPUs (H100, H200): Pallas Mosaic GPU kernels for bfloat16 and float16, any length.
 
-Written and compiled for sm_90a, and run only in simulation so far: hence never chosen unless it is named.
+Written and compiled for sm_90a, and run only in simulation so far, so it is used only when it is named.
 """
 
 import functools
@@ -15,12 +15,12 @@ from ..softmax import Softmax
 from .blocks import diagonals, ids, padded, skew, spans
 from .plan import ALIGN, LOG2E, MULTIPROCESSORS, Call, tilings
 
-WIDTHS = (64, 128, 256)  # of heads; others are filled up with zeros
-OUT_OF_PLACE = (Dense, GridTable, GridDecay)  # written out as [.., T, S] before the kernel reads them
+WIDTHS = (64, 128, 256)  # of heads; other widths are padded with zeros
+OUT_OF_PLACE = (Dense, GridTable, GridDecay)  # expanded to [.., T, S] before the kernel reads them
 
 
 def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
-    """What of these arguments the kernels cannot honour, in words, or None."""
+    """The argument that the kernels cannot honour, in words, or None."""
     if jax.__version_info__ < (0, 11):
         return f"jax {jax.__version__} (0.11 and later it can)"
     if jax.default_backend() == "gpu" and jax.devices()[0].compute_capability != "9.0":
@@ -45,7 +45,7 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
 
 
 def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
-    """(y, lse) of the public function's arguments, all of them checked and present."""
+    """(y, lse) for the public function's arguments, all of them checked and present."""
     (B, T, N, H), (_, S, K, _) = q.shape, k.shape
     if scale <= 0:  # the running maximum is taken before the factor: a positive one keeps its place
         q, scale = (-q, -scale) if scale < 0 else (q * 0, 1.0)
@@ -78,7 +78,7 @@ def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
 
 
 def _numbers(bias, mask, B, T, S):
-    """A bias as what the kernels take: slopes [N], a line [N, T+S-1] of key - query, or all of [B|1, N|1, T, S]."""
+    """A bias in the form that the kernels take: slopes [N], a line [N, T+S-1] by key - query, or [B|1, N|1, T, S]."""
     if bias is None:
         return None, None
     if isinstance(bias, Slopes):
@@ -102,7 +102,7 @@ def _forward(plan, q, k, v, numbers, fixed):
     from .forward import forward
 
     tiling = tilings(plan)["forward"]
-    v = _real(v, fixed, 1)  # a weight of 0 times NaN is NaN; NaN in q and k only meets scores that the mask replaces
+    v = _real(v, fixed, 1)  # a weight of 0 times NaN is NaN; NaN in q and k affects only scores that the mask replaces
     arrays = _arrays(plan, dict(q=q, k=k, v=v), numbers, fixed, "rows")
     arrays["spans"] = spans(fixed["mask"], fixed["marks"], plan.lengths, (tiling.rows, tiling.columns), "keys")
     y, lse = forward(plan, tiling, arrays)
@@ -120,7 +120,7 @@ def _backward(plan, residuals, cotangents):
     cut = tilings(plan)
     q, k, dy = _real(q, fixed, 0), _real(k, fixed, 1), _real(dy.astype(q.dtype), fixed, 0)
     delta = jnp.einsum("btnh,btnh->bnt", dy, y, preferred_element_type=jnp.float32)
-    # The kernels know the log-sum-exp in base 2; its cotangent is of that number, and anything where nothing is seen.
+    # lse is in base 2, and dlse is the cotangent of that; dlse may be anything where a query attends to nothing.
     blind = jnp.isneginf(lse) | (jnp.arange(lse.shape[2]) >= T)
     delta = jnp.where(blind, 0, padded(delta, 2, lse.shape[2]) - dlse * LOG2E)
     lse = jnp.where(blind, jnp.inf, lse)  # weights of 0
@@ -134,7 +134,7 @@ def _backward(plan, residuals, cotangents):
 
     dq = backward.queries(plan, cut["dq"], by_row | table(cut["dq"], "keys"))
     of_keys = by_column | table(cut["dkv"], "queries")
-    apart = plan.width == 256 or (plan.width == 128 and plan.work)  # each takes width / 2 registers of every thread
+    apart = plan.width == 256 or (plan.width == 128 and plan.work)  # each takes width / 2 registers in every thread
     together = [("dk",), ("dv",)] if apart else [("dk", "dv")]
     found = {}
     for wanted in together:
@@ -154,7 +154,7 @@ _attend.defvjp(_forward, _backward)
 
 
 def _arrays(plan, given, numbers, fixed, queries):
-    """The kernels' inputs; queries: the side of a block of scores that they are on."""
+    """The kernels' inputs; queries: "rows" or "columns", the side of a block of scores that queries are on."""
     arrays = dict(given)
     # The copy engine takes tiles of 8 rows, and reads zeros past an array's end; a simulated copy may not reach there.
     whole = ALIGN if interpreted() else 8
@@ -173,25 +173,25 @@ def _arrays(plan, given, numbers, fixed, queries):
 
 
 def _wide(plan, numbers, queries):
-    """The bias so that each block of it is a slice: see `Kernel.part`."""
+    """The bias laid out so that each block of it is a slice; see `Kernel.part`."""
     if plan.bias == "dense":
         numbers = padded(padded(numbers, 2, ALIGN), 3, ALIGN)
         return numbers if queries == "rows" else numbers.swapaxes(2, 3)
     T, S = plan.lengths
     T_padded, S_padded = (-(-n // ALIGN) * ALIGN for n in (T, S))
-    if queries == "rows":  # [n, r, x] is of key - query = x - r - T_padded, which the line has T - 1 places further on
+    if queries == "rows":  # [n, r, x] is of key - query = x - r - T_padded, which the line holds T - 1 further on
         return skew(numbers, 64, T_padded + S_padded, T - 1 - T_padded, 1)
     return skew(numbers, 64, T_padded + S_padded, T - 1 + S_padded, -1)
 
 
 def _real(a, fixed, side):
-    """Zeros in place of padding, which may hold NaN."""
+    """a with zeros in padding, which may hold NaN."""
     marks = fixed["marks"]
     return a if marks is None else jnp.where((marks[side] > side)[:, :, None, None], a, 0)
 
 
 def _share(plan, tiling, B):
-    """Rows of the batch that one sum of a bias's gradient runs over: few enough that every multiprocessor has work."""
+    """The number of rows in one sum of a bias's gradient, few enough that every multiprocessor has work."""
     from .bias import bands
 
     tiles = plan.heads[0] * bands(plan.lengths, tiling)[0]

@@ -1,4 +1,4 @@
-"""Attention on Hopper, forward: FlashAttention's running softmax (Dao 2023), normalised last."""
+"""Attention on Hopper, forward: FlashAttention's running softmax (Dao 2023), normalised at the end."""
 
 import functools
 
@@ -13,9 +13,9 @@ from .scores import dropping, logits, visible
 
 
 def forward(plan: Call, tiling: Tiling, arrays: dict) -> tuple[jax.Array, jax.Array]:
-    """y [B T N H] and log2 of the sum of exponentials [B N Tp], -inf where nothing is visible.
+    """y [B T N H] and log2 of the sum of exponentials [B N Tp], -inf where a query attends to nothing.
 
-    arrays: q, k, v, spans and, as the plan says, q_ids, k_ids, offset, slopes, wide, seed.
+    arrays: q, k, v, spans and, where the plan has them, q_ids, k_ids, offset, slopes, wide, seed.
     """
     q, (N, H) = arrays["q"], (plan.heads[0], plan.width)
     keeps, passes = (("q", "q_ids"),), (("k", "k_ids", "wide"), ("v",))
@@ -41,7 +41,7 @@ def forward(plan: Call, tiling: Tiling, arrays: dict) -> tuple[jax.Array, jax.Ar
 
 
 def _attend(turns, at: WorkerBlock, carry):
-    """The block's share: (sum of weighted values, greatest score, sum of weights), weights being relative to that."""
+    """The carry (sum of weighted values, greatest score, sum of weights relative to it) after this block."""
     total, top, weight = carry
     at.take("k")
     products = gpu.product(*at.factors("q", "k"), while_waiting=turns.swap)
@@ -68,8 +68,8 @@ def _attend(turns, at: WorkerBlock, carry):
 class Turns:
     """Lets two workers take turns at the tensor cores: one multiplies while the other does its exponentials.
 
-    Each tile begins and ends in step. Were the first worker let into a later tile while the other is still in its turn,
-    it could wait for keys that the copier holds back until the other hands back its slot (`Task.hand_back_earlier`).
+    Both workers begin and end each tile together. If the first could enter a later tile while the other is in its turn,
+    it could wait for keys that the copier withholds until the other frees its slot (`Task.hand_back_earlier`).
     """
 
     def __init__(self, task: Task):

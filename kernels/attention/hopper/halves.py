@@ -1,9 +1,9 @@
-"""The two halves of every Hopper kernel of attention: who copies, who computes, and how they hand over.
+"""The two halves of every Hopper kernel of attention: one copies, the other computes, and slots pass between them.
 
 One warpgroup only copies (TMA) and the others, the workers, only compute (wgmma), after Shah et al. 2024
-(FlashAttention-3), sections 3.1 and 3.2. A thread block walks over tiles of its own output: with as many blocks as
-tiles it has one; with one block per multiprocessor, copies for the next tile run while this one ends, which is what
-short rows need.
+(FlashAttention-3), sections 3.1 and 3.2. A thread block computes tiles of the output one after the other. With as many
+blocks as tiles it has one tile; with one block per multiprocessor, copies for the next tile run while the current one
+ends, which is faster for short rows.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from .plan import ROWS
 
 
 def launch(kernel: Kernel, tiles: int, tile_at: Callable, compute: Callable, outputs: dict, **scratch) -> dict:
-    """Runs compute(task) on every worker for each of the tiles, tile_at(refs, index) -> the outputs."""
+    """The outputs, after compute(task) has run on every worker for each of the tiles, tile_at(refs, index)."""
     workers, blocks = kernel.tiling.workers, min(kernel.tiling.blocks or tiles, tiles)
     budget = _registers(workers, kernel.plan.width)
 
     def for_each_tile(refs, one):
-        """one(turn, tile, met) -> met, the number of blocks that all tiles so far have met."""
+        """Runs one(turn, tile, met) -> met for each tile; met is the number of blocks visited in all tiles so far."""
         first = gpu.place("block")
         turns = lax.div(tiles - first + (blocks - 1), jnp.int32(blocks))
         met = lax.fori_loop(
@@ -55,7 +55,7 @@ def launch(kernel: Kernel, tiles: int, tile_at: Callable, compute: Callable, out
 
 
 def _registers(workers: int, width: int) -> tuple[int, int] | None:
-    """Registers per thread of a worker and of the copier, out of 65,536; None where a thread can have all it names."""
+    """Registers per thread of a worker and of the copier, out of 65,536; None where no limit is needed."""
     return {1: None, 2: (232, 40) if width == 64 else (240, 24), 3: (160, 32)}[workers]
 
 
@@ -65,7 +65,7 @@ class Ring:
     def __init__(self, kernel: Kernel, refs, names: tuple[str, ...], slots: int):
         self.kernel, self.refs, self.names, self.slots = kernel, refs, names, slots
         self.ready, self.free = (getattr(refs, f"{names[0]}_{when}") for when in ("ready", "free"))
-        # What is not a factor of a product is read by ordinary loads.
+        # Operands that are no factors of a product are read by ordinary loads.
         self.loads = any(name == "wide" or len(AXES[name]) < 4 for name in names)
 
     def _slot(self, count):
@@ -77,7 +77,7 @@ class Ring:
         return {name: ref.at[slot, worker] if self.kernel.own(name) else ref.at[slot] for name, ref in found.items()}
 
     def fill(self, count, place: TileIndex):
-        """Copier: the operands at that place, once the workers are done with what the slot held."""
+        """Copier: fetches the operands at this index, once the workers have freed the slot."""
         slot = self._slot(count)
         gpu.when(count >= self.slots)(lambda: gpu.wait(self.free.at[slot]))
         for name in self.names:
@@ -86,24 +86,25 @@ class Ring:
                 gpu.fetch(part, self.near(slot, worker)[name], self.ready.at[slot])
 
     def drain(self, count):
-        """Copier, at the end of a simulation: sees what was freed and not filled again, which it insists on."""
+        """Copier, at the end of a simulation, which requires it: waits for slots freed and not filled again."""
         for slot in range(self.slots) if gpu.interpreted() else ():
             gpu.when(slot < count)(lambda slot=slot: gpu.wait(self.free.at[slot]))
 
     def take(self, count, worker) -> dict[str, object]:
-        """Worker: the operands, once they are there."""
+        """Worker: the operands, once they have arrived."""
         slot = self._slot(count)
         gpu.wait(self.ready.at[slot])
         return self.near(slot, worker)
 
     def give_back(self, count):
+        """Worker: frees the slot."""
         if self.loads:
             gpu.publish()  # ordinary loads are done before the copy engine overwrites what they read
         gpu.arrive(self.free.at[self._slot(count)])
 
 
 class Half:
-    """Abstract: what copier and workers alike know of their kernel."""
+    """Abstract base: what the copier and the workers both know about their kernel."""
 
     def __init__(self, kernel: Kernel, refs):
         self.kernel, self.refs = kernel, refs
@@ -112,9 +113,10 @@ class Half:
 
 
 class Copier(Half):
-    """The warpgroup that fetches what the workers take, in the same order."""
+    """The warpgroup that fetches the operands in the order in which the workers take them."""
 
     def copy(self, turn, tile: Tile, met):
+        """Fetches a tile's operands and those of its blocks; returns the number of blocks visited so far."""
         for ring in self.kept:
             ring.fill(turn, tile.place)
 
@@ -133,7 +135,7 @@ class Copier(Half):
 
 
 class Worker(Half):
-    """One of the warpgroups that compute, and the numbers that hold for the whole call."""
+    """One of the warpgroups that compute, with the numbers that are the same for the whole call."""
 
     def __init__(self, kernel: Kernel, refs, number):
         super().__init__(kernel, refs)
@@ -142,12 +144,13 @@ class Worker(Half):
         self.seed = refs.seed[0] if kernel.plan.dropout else None
 
     def work(self, compute: Callable, turn, tile: Tile, met):
+        """Computes a tile; returns the number of blocks visited so far."""
         task = Task(self, turn, tile, met)
         compute(task)
         return task.met
 
     def hand_back(self, turn):
-        """The slot of a tile whose results have left."""
+        """Frees the slot of a tile whose results have been copied out."""
         gpu.sent()
         for ring in self.kept:
             ring.give_back(turn)
@@ -156,6 +159,7 @@ class Worker(Half):
         self.hand_back(turns - 1)
 
     def slope(self, n):
+        """The slope of head n; None without a bias of slopes."""
         return self.refs.slopes[n] if self.kernel.plan.bias == "slopes" else None
 
 
@@ -171,7 +175,7 @@ class Task:
         self.slope = None if tile.place.n is None else worker.slope(tile.place.n)
 
     def each(self, step: Callable, carry):
-        """step(block, carry) -> carry, for each block of scores."""
+        """The carry after step(block, carry) -> carry for each block of scores."""
 
         def one(number, met, place, carry):
             return step(WorkerBlock(self, number, met, place), carry)
@@ -181,9 +185,11 @@ class Task:
         return carry
 
     def hand_back_earlier(self, now):
-        """Gives back what held the results of the tile before. To be called after the first product of this one:
-        earlier would be waiting, and later would let the copier wait for one worker while the other needs its next
-        keys before it can let that one go on."""
+        """Frees the slot that held the results of the tile before.
+
+        To be called after the first product of this tile: earlier, it would have to wait; later, the copier would wait
+        for this worker while the other needs its next keys before it can let this one continue.
+        """
         if self.worker.kernel.tiling.slots > 1:
             gpu.when((self.turn > 0) & now)(lambda: self.worker.hand_back(self.turn - 1))
 
@@ -202,8 +208,10 @@ class Task:
 
 
 class WorkerBlock:
-    """A block of scores as a worker meets it; indices and vectors of it are made where they are used, since made early
-    they would fill registers."""
+    """A block of scores as a worker computes it.
+
+    Its indices and vectors are made where they are used, since they would occupy registers if made earlier.
+    """
 
     def __init__(self, task: Task, number, met, place: TileIndex):
         self.task, self.number, self.met = task, number, met
@@ -214,7 +222,7 @@ class WorkerBlock:
         row, column = place.row + worker.number * ROWS, place.column
         t, s = (row, column) if self.rows == "t" else (column, row)
         self.start = dict(t=t + worker.offset, s=s)
-        # Found anew for each block: else the addresses of all slices of what is kept stay in registers.
+        # Looked up for each block, or the addresses of all slices of the kept operands would stay in registers.
         (slot,) = gpu.settle(task.slot)
         self.near = {}
         for ring in worker.kept:
@@ -224,7 +232,7 @@ class WorkerBlock:
         return next(ring for ring in self.task.worker.passing if ring.names[0] == name)
 
     def take(self, name: str):
-        """Waits for the group of operands that begins with that one."""
+        """Waits for the group of operands that begins with this one."""
         self.near |= self._ring(name).take(self.met, self.task.worker.number)
 
     def give_back(self, name: str):
@@ -239,7 +247,7 @@ class WorkerBlock:
         return self.near[name]
 
     def factors(self, query: str, key: str):
-        """Of the product that gives this block: what runs along its rows, and what along its columns, transposed."""
+        """The factors of this block's product: the operand of its rows, and that of its columns, transposed."""
         left, right = (query, key) if self.rows == "t" else (key, query)
         return self[left], gpu.transposed(self[right])
 
@@ -247,10 +255,10 @@ class WorkerBlock:
         return 0 if side == self.rows else 1
 
     def index(self, side: str):
-        """For each score the index in the row of its query ("t") or its key ("s")."""
+        """For each score, the row index of its query ("t") or its key ("s")."""
         return gpu.index(self.shape, self._axis(side), self.start[side])
 
     def broadcast(self, name: str):
-        """For each score the number of its query or key in a vector."""
+        """For each score, the value of its query or key in a vector."""
         axis = self._axis(AXES[name][-1])
         return gpu.broadcast(gpu.along(self[name], axis), self.shape, axis)

@@ -1,7 +1,7 @@
-"""A Hopper kernel of attention, described: what its tiles keep and what passes by them, by name.
+"""The description of a Hopper kernel of attention: by name, what its tiles keep and what passes by them.
 
-Which part of an array a copy fetches, how much shared memory there is and how often each barrier is met follow from the
-names alone.
+Which part of an array a copy fetches, how much shared memory there is, and how often each barrier is arrived at, follow
+from the names alone.
 """
 
 import dataclasses
@@ -15,8 +15,9 @@ from jax import lax
 from ... import mosaic_gpu as gpu
 from .plan import ALIGN, ROWS, Call, Tiling
 
-# The axes of arrays in device memory: row of the batch, query, key, head of queries, head of keys. What has a fourth
-# is a matrix in shared memory, and what has not a vector. The bias, "wide", has its own rule (`Kernel.part`).
+# The axes of arrays in device memory: row of the batch, query, key, head of queries, head of keys. An array
+# with a fourth axis is a matrix in shared memory, the others are vectors. The bias, "wide", has a rule of its own
+# (`Kernel.part`).
 AXES = {
     **dict.fromkeys(("q", "do", "y", "dq"), "btnh"),
     **dict.fromkeys(("k", "v", "dk", "dv"), "bskh"),
@@ -26,18 +27,18 @@ AXES = {
 
 
 class TileIndex(NamedTuple):
-    """Where a tile or a block of scores stands: numbers that are known as the kernel runs."""
+    """The index of a tile or of a block of scores, in numbers that are known when the kernel runs."""
 
     b: jax.Array | None
-    n: jax.Array | None  # None for a tile that meets the queries of several heads
+    n: jax.Array | None  # None for a tile that visits the queries of several heads
     k: jax.Array
-    row: jax.Array | None  # the first one
+    row: jax.Array | None  # the first row
     column: jax.Array | None = None
-    whole: jax.Array | None = None  # whether nothing in the block is hidden
+    whole: jax.Array | None = None  # whether nothing in the block is masked
 
 
 class Tile(NamedTuple):
-    """block(number) -> where it stands, and whether it is visited (None: it is), for each of `count` blocks."""
+    """block(number) -> its index and whether it is visited (None for always), for each of `count` blocks."""
 
     index: jax.Array
     place: TileIndex
@@ -45,7 +46,7 @@ class Tile(NamedTuple):
     block: Callable
 
     def visit(self, one: Callable, met, carry):
-        """one(number, met, place, carry) -> carry for each block visited, `met` others before it -> (met, carry)."""
+        """(met, carry) after one(number, met, place, carry) -> carry for each visited block, `met` others before it."""
 
         def step(number, state):
             place, visited = self.block(number)
@@ -61,11 +62,11 @@ class Tile(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """A kernel by the names of its operands, of which those that `arrays` lacks are absent.
+    """A kernel, described by the names of its operands; those that are not in `arrays` are left out.
 
-    rows: "t" or "s", whether queries or keys run along the rows of its blocks of scores. keeps: what a tile has from
-    its first block to its last, in groups that are fetched and handed back together. passes: what comes with each
-    block. results: name -> the operand whose place in shared memory it takes on its way out, None for one of its own.
+    rows: "t" or "s", whether queries or keys run along the rows of its blocks of scores. keeps: operands that a tile
+    holds from its first block to its last, in groups that are fetched and freed together. passes: those of each block.
+    results: name -> the operand whose shared memory it is copied out from, None if it has its own.
     """
 
     name: str
@@ -79,18 +80,19 @@ class Kernel:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Of a worker's block of scores."""
+        """The shape of a worker's block of scores."""
         return ROWS, self.tiling.columns
 
     def present(self, groups: tuple[tuple[str, ...], ...]) -> list[tuple[str, ...]]:
+        """The groups of operands without those that `arrays` lacks."""
         return [tuple(name for name in names if name in self.arrays) for names in groups]
 
     def own(self, name: str) -> bool:
-        """Whether each worker has a part of its own, which goes with its rows."""
+        """Whether each worker has its own part, that of its rows."""
         return name == "wide" or self.rows in AXES[name]
 
     def part(self, refs, name: str, place: TileIndex, worker=0):
-        """Of an array in device memory, what belongs to a block of scores, or to a worker's rows of it."""
+        """The part of an array in device memory for a block of scores, or for a worker's rows of it."""
         row = place.row + worker * ROWS
         if name == "wide":
             return self._bias(refs.wide, place, row)
@@ -103,17 +105,17 @@ class Kernel:
         return getattr(refs, name).at[tuple(along(axis) for axis in AXES[name][:3])]
 
     def _bias(self, wide, place, row):
-        """Of a bias (log2 e in it), all of [B|1, N|1, rows, columns] or a line skewed (`blocks.skew`)."""
+        """The part of a bias (times log2 e), given as [B|1, N|1, rows, columns] or as a skewed line (`blocks.skew`)."""
         columns = self.tiling.columns
         if self.plan.bias == "dense":
             b, n = (at if size > 1 else jnp.int32(0) for at, size in zip(place[:2], wide.shape[:2], strict=True))
             return wide.at[b, n, gpu.ds(row, ROWS), gpu.ds(place.column, columns)]
-        length = self.plan.lengths["st".index(self.rows)]  # of what runs along the columns
+        length = self.plan.lengths["st".index(self.rows)]  # of the axis along the columns
         middle = wide.shape[2] - -(-length // ALIGN) * ALIGN
         return wide.at[place.n, :, gpu.ds(place.column - row + middle, columns)]
 
     def scratch(self) -> dict:
-        """Shared memory for operands and results, and two barriers for each slot of a group: filled, and free again."""
+        """Shared memory for operands and results, and two barriers, filled and freed, for each slot of a group."""
         workers, slots, found = self.tiling.workers, self.tiling.slots, {}
         groups = [(names, slots) for names in self.present(self.keeps)]
         groups += [(names, self.tiling.stages) for names in self.present(self.passes)]
@@ -132,16 +134,16 @@ class Kernel:
 
 
 def by_rows(kernel: Kernel) -> tuple[int, Callable]:
-    """(how many, tile_at) of tiles of one head's rows that meet the blocks of their span, for each head of queries.
+    """(number of tiles, tile_at) for tiles of one head's rows that visit the blocks of their span, for each head.
 
-    Of the query heads that share a head of keys, one follows the other where keys run along the rows.
+    Where keys are along the rows, a tile visits the query heads that share its head of keys one after the other.
     """
     plan, tiling, side = kernel.plan, kernel.tiling, "ts".index(kernel.rows)
     heads, parts = plan.heads[side], -(-plan.lengths[side] // tiling.rows)
     repeats = plan.group if kernel.rows == "s" else 1
 
     def tile_at(refs, index):
-        """The tile of that number."""
+        """The tile of this index."""
         b, head, i = unravel(index, heads, parts)
         first, whole, ragged, last = span(refs, b, i)
         n = head if kernel.rows == "t" else head * plan.group
@@ -160,13 +162,13 @@ def by_rows(kernel: Kernel) -> tuple[int, Callable]:
 
 
 def span(refs, b, i):
-    """[first, last) and the part of it without hidden scores, of block i of row b."""
+    """[first, last) and the part of it without masked scores, [whole, ragged), of block i of row b."""
     row = b if refs.spans.shape[0] > 1 else jnp.int32(0)
     return tuple(refs.spans[row, i, column] for column in range(4))
 
 
 def unravel(index, *sizes: int):
-    """The indices, the last one moving fastest, of which the first may be any number."""
+    """The indices on axes of which all but the first have these sizes, the last index moving fastest."""
     found = []
     for size in reversed(sizes):
         found.append(lax.rem(index, jnp.int32(size)))

@@ -1,27 +1,27 @@
-"""What is known of a call of the Hopper kernels before its arrays are, and how each kernel is cut."""
+"""What is known about a call of the Hopper kernels before its arrays, and how each kernel is cut."""
 
 import dataclasses
 import math
 
 LOG2E = math.log2(math.e)
 ALIGN = 256  # lengths of vectors and of biases are padded to this, so that any block size divides them
-ROWS = 64  # that a worker computes: those of one wgmma
-SHORT = 1024  # up to here one thread block per multiprocessor walks over many tiles
+ROWS = 64  # rows that a worker computes: those of one wgmma
+SHORT = 1024  # lengths up to which one thread block per multiprocessor computes many tiles
 MULTIPROCESSORS = 132
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """What the kernels are compiled for: each is one set of compiled kernels."""
+    """What the kernels are compiled for: each value has compiled kernels of its own."""
 
     lengths: tuple[int, int]  # T, S
     heads: tuple[int, int]  # N, K
     width: int  # H: 64, 128 or 256
     scale: float
-    before: int | None = None  # how far a query sees; causal order without a prefix is 0 after
+    before: int | None = None  # how far a query attends; causal order without a prefix is 0 after
     after: int | None = None
     marks: bool = False  # segments or a prefix, as ids of queries and keys
-    prefix: bool = False  # which causal order does not hide
+    prefix: bool = False  # keys that causal order does not mask
     offset: bool = False
     bias: str | None = None  # "slopes", "line" (of key - query) or "dense"
     cap: float | None = None
@@ -29,11 +29,12 @@ class Call:
 
     @property
     def work(self) -> int:
-        """How much is computed of each score beside its softmax, which takes registers."""
+        """How many things are computed for each score beside the softmax; each takes registers."""
         return (self.bias is not None) + (self.cap is not None) + (self.dropout > 0)
 
     @property
     def masked(self) -> bool:
+        """Whether any mask beside the row's end may apply."""
         return self.marks or self.before is not None or self.after is not None
 
     @property
@@ -43,27 +44,29 @@ class Call:
 
     @property
     def group(self) -> int:
+        """Query heads per head of keys."""
         return self.heads[0] // self.heads[1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """How a kernel is cut: workers compute 64 rows each; they meet `columns` of the other side at a time."""
+    """How a kernel is cut: each worker computes 64 rows against `columns` of the other side at a time."""
 
     workers: int
     columns: int
-    stages: int  # slots in shared memory of what passes by
-    slots: int  # of what a tile keeps; 2 or more if a thread block walks over many tiles
+    stages: int  # slots in shared memory for the blocks that pass by
+    slots: int  # slots for what a tile keeps; 2 or more if a thread block computes many tiles
     blocks: int | None  # thread blocks; None: one per tile
     turns: bool = False  # two workers alternate between matrix products and the rest (FlashAttention-3, section 3.1)
 
     @property
     def rows(self) -> int:
+        """Rows of a tile."""
         return self.workers * ROWS
 
 
 def tilings(plan: Call) -> dict[str, Tiling]:
-    """As wide as registers (spills, which the tests assert) and shared memory allow."""
+    """The tiling of each kernel, as wide as registers (the tests assert that none spill) and shared memory allow."""
     H = plan.width
     if H == 256:
         forward = Tiling(2, 64, 2, 1, None, turns=True)

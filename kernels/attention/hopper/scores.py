@@ -1,5 +1,5 @@
-"""The arithmetic of one block of scores in the Hopper kernels, in registers. Scores live in base 2: exp2 is what the
-machine has."""
+"""The arithmetic of one block of scores in the Hopper kernels, in registers. Scores are in base 2, since the hardware
+has exp2."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from .plan import LOG2E
 def logits(at: WorkerBlock, products):
     """Scores (x, factor), x · factor in base 2, and d score / d (scale · q·k), None if that is 1.
 
-    Slopes and wide biases come with log2 e multiplied in. The factor is left for the exponential, where it costs
+    Slopes and wide biases are already multiplied by log2 e. The factor is left to the exponential, where it costs
     nothing.
     """
     plan = at.plan
@@ -29,19 +29,22 @@ def logits(at: WorkerBlock, products):
         x = x + gpu.matrix(at["wide"])
     if plan.cap is None:
         return x, 1.0, None
-    # tanh by exp2, since the machine's own is good to 11 bits only; e = inf gives 1, e = 0 gives -1.
+    # tanh by exp2, since the hardware's tanh has 11 bits only; e = inf gives 1, e = 0 gives -1.
     turned = 1.0 - 2.0 / (jnp.exp2(x * (2.0 / plan.cap)) + 1.0)
     return turned * (plan.cap * LOG2E), 1.0, 1.0 - turned * turned
 
 
 def visible(at: WorkerBlock, x):
-    """-inf in place of the scores that are hidden."""
+    """x with -inf for masked scores."""
     return lax.cond(at.whole, lambda x: x, functools.partial(_hide, at), x)
 
 
 def _hide(at, x):
-    """One rule after the other: it takes the fewest registers. Marks alone tell the end of a row; a key beyond it that
-    is a row of the block ends in a gradient that nobody takes."""
+    """x with -inf where a rule masks it; one rule after the other, which takes the fewest registers.
+
+    With marks, these mask keys beyond the end of a row. Where keys are rows of the block, one beyond the end only
+    enters a gradient that is dropped.
+    """
     plan, rules = at.plan, []
     if plan.marks:
         k_ids = at.broadcast("k_ids")
@@ -60,9 +63,9 @@ def _hide(at, x):
 
 
 def dropping(at: WorkerBlock) -> Callable:
-    """x -> 0 in place of those of its numbers that dropout takes; the others do not grow here.
+    """A function that sets the weights that dropout drops to 0, without scaling up the others.
 
-    Dropout.keep of the block (dropout.py), its words taken as signed: products and exclusive or agree.
+    It computes Dropout.keep of the block (dropout.py) on signed words, for which products and exclusive or agree.
     """
     if not at.plan.dropout:
         return lambda x: x
@@ -85,9 +88,9 @@ def _mix(h):
 
 
 def weights(at: WorkerBlock, products):
-    """p, recomputed from a log-sum-exp in base 2, +inf for queries that see nothing, and p · d score / d (scale · q·k).
+    """p, from a base-2 log-sum-exp (+inf for queries that attend to nothing), and p · d score / d (scale · q·k).
 
-    The latter is made at once: where a cap makes the two differ, often one of them alone is wanted from here on.
+    Both are made here because often only one of them is needed later, where a cap makes them differ.
     """
     x, factor, slant = logits(at, products)
     p = jnp.exp2(visible(at, x) * factor - at.broadcast("lse"))
@@ -97,7 +100,7 @@ def weights(at: WorkerBlock, products):
 def score_gradient(at: WorkerBlock, steep, dp):
     """ds = p · (dp - delta), steep for p, with respect to scale · q·k, which is that with respect to a bias.
 
-    dp is already rid of what dropout takes, and grows here.
+    In dp dropped weights are already 0; it is scaled by 1 / (1 - dropout) here.
     """
     grown = dp if at.plan.dropout == 0 else dp * (1.0 / (1.0 - at.plan.dropout))
     return steep * (grown - at.broadcast("delta"))

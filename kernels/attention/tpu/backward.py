@@ -1,8 +1,8 @@
 """The backward pass on TPU: gradients of queries, keys, values and of the bias's numbers, in one pass over the scores.
 
 The weights follow from the scores and their saved logarithm (Dao et al. 2022, section 3.1). The gradient of a whole
-row's queries stays in vector memory, so that nothing is computed twice and nothing added up by several cores: five
-products a block where two passes take seven, and the same bits every time.
+row's queries stays in vector memory, so that nothing is computed twice and nothing is summed by several cores: five
+products per block where two passes take seven, and the same bits in every run.
 """
 
 import functools
@@ -19,20 +19,20 @@ from .call import call, call_by_planes, rows_of
 from .ops import clipped, dot, iota, side_by_side, sigmoid, when, zeroed
 from .plan import ALL, LANES, SOME, Plan, Visits
 
-ADDED_UP = {"d_heads", "d_line", "d_shift"}  # over all blocks of a row
+ADDED_UP = {"d_heads", "d_line", "d_shift"}  # summed over all blocks of a row
 
 
 def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dict:
-    """dq [B T N·H]; dk, dv [B S N·H], of each query head; "d_shift", and "d_heads", "d_line" or "d_plane" of the bias.
+    """dq [B T N·H]; dk, dv [B S N·H], for each query head; "d_shift", and "d_heads", "d_line" or "d_plane" of the bias.
 
-    The latter two where there are such, in the shapes of the operands that they are of; "d_plane" where a row is one
-    block, `backward_of_planes` having it otherwise. Where weights are clipped, the operand "y" is what their slopes
-    gathered.
+    The gradients of shift and bias exist where their operands do, in the same shapes; "d_plane" only where a row is one
+    block, since `backward_of_planes` computes it otherwise. For clipped weights the operand "y" is the forward pass's
+    "sloped".
     """
     q = operands["q"]
     of_keys = jax.ShapeDtypeStruct(
         (plan.B, plan.S, plan.N * plan.H),
-        q.dtype if plan.N == plan.K else jnp.float32,  # those of grouped queries are yet to be added up
+        q.dtype if plan.N == plan.K else jnp.float32,  # those of grouped queries are summed afterwards
     )
     outputs = dict(dq=jax.ShapeDtypeStruct(q.shape, q.dtype), dk=of_keys, dv=of_keys)
     of_column = (plan.B, plan.columns, plan.heads)
@@ -76,7 +76,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         pl.when((row_block == 0) & first_of_row)(lambda: relative.clear(refs, "d_of_key", "d_of_query"))
 
     def rows(rows):
-        """A step's rows [(r, b), …] with the block of keys and of queries that it is at."""
+        """Computes a step's rows [(r, b), …] at its block of keys and of queries."""
         for r, _ in rows:
             pl.when(first_of_row)(lambda r=r: _clear(refs, *(ADDED_UP & refs.keys()), at=r))
         if plan.short:
@@ -100,7 +100,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
 
 
 def _first_of_plane(plan: Plan, refs: dict, column, row_block):
-    """Whether the planes of this step are met for the first time; those of all rows, or heads, are met again."""
+    """Whether this step is the first to use its planes; planes shared by all rows, or heads, are used again."""
     rows, heads = refs["d_plane"].shape[:2]
     first = row_block == 0 if rows == 1 else True
     return first & (column == 0) if heads == 1 and plan.N > 1 else first
@@ -117,7 +117,7 @@ def _write(refs: dict, r, **transposed):
 
 
 def _whole(blocks: list[Block]):
-    """Short rows at once."""
+    """Computes short rows in one step."""
     done = iter(side_by_side([work for block in blocks for work in _gradients(block)]))
     for block in blocks:
         parts = zip(*(next(done) for _ in block.heads), strict=True)
@@ -139,7 +139,7 @@ def _add(block: Block):
 
 
 def _gradients(block: Block) -> list[Generator]:
-    """Of each head, the block's share of dqᵀ [H t], dkᵀ and dvᵀ [H s]; adds what goes to the bias and the shift."""
+    """For each head the block's share of dqᵀ [H t], dkᵀ and dvᵀ [H s]; adds to the gradients of bias and shift."""
     plan, how, refs, r = block.plan, block.how, block.refs, block.place.r
     queries, keys = block.real_queries(), block.real_keys()
     q, y, dy = (zeroed(refs[name][r], queries) for name in ("q", "y", "dy"))
@@ -151,7 +151,7 @@ def _gradients(block: Block) -> list[Generator]:
     q_t, k_t, y_t, dy_t = q.T, k.T, y.T, dy.T
 
     def work(head: Head):
-        """The head's share, pausing where another head's work may stand between."""
+        """The head's share, with a `yield` wherever another head's work may come between."""
         lanes, own = head.lanes, slice(head.g, head.g + 1)
         scores, slope = block.scores(head)
         d_weights = dot(v[:, lanes], dy[:, lanes], 1, 1)
@@ -188,24 +188,24 @@ def _gradients(block: Block) -> list[Generator]:
         return dq, dk, dot(dy_t[lanes], weights, 1, 1), *others
 
     def _add_to_head(name, head: Head, d_scores):
-        """To each lane of the head's row, the sum of all."""
+        """Adds the sum of all d_scores to each lane of the head's row."""
         refs[name][r, 0, head.g : head.g + 1] += jnp.broadcast_to(d_scores.sum(keepdims=True), (1, LANES))
 
     return [work(head) for head in block.heads]
 
 
 def backward_of_planes(plan: Plan, how: How, operands: dict, seen: tuple, shape: tuple[int, ...]) -> jax.Array:
-    """d_plane, of that shape [#B #N S T], where rows are several blocks; seen: of `plan.seen`.
+    """d_plane, of this shape [#B #N S T], where rows have several blocks; seen: the result of `plan.seen`.
 
-    A block of a plane that is one for all rows is met again with every row, between which `backward` meets all others.
-    So this walks again, and computes the scores again, with rows innermost: two products more, and no memory but the
-    plane's, where planes for each row, to be added up afterwards, would take it as many times.
+    A block of a plane shared by all rows is used once per row, and `backward` visits all other blocks in between. So
+    this pass computes the scores again, with rows innermost: that takes two more products, and only the memory of the
+    plane, where a plane for each row, summed afterwards, would take a multiple of it.
     """
     table, fixed = seen
     state = None if fixed and (table == ALL).all() else jnp.asarray(table, jnp.int32)
 
     def kernel(refs):
-        """A row's share of a block of planes."""
+        """Adds a row's share to a block of planes."""
         i, j, column, b = (pl.program_id(axis) for axis in range(4))
         rows, heads = shape[:2]
         first = (b == 0 if rows == 1 else True) & (column == 0 if heads == 1 and plan.N > 1 else True)

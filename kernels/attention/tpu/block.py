@@ -1,6 +1,6 @@
 """The scores of one block of keys against one block of queries, inside a TPU kernel: [s t], keys along sublanes.
 
-Scores are in base 2: what is added to them is multiplied by log2(e), so that weights are exp2 of them.
+Scores are in base 2: everything added to them is multiplied by log2(e), so that weights are their exp2.
 """
 
 import dataclasses
@@ -17,15 +17,15 @@ from .ops import column, div, dot, iota, rem, zeroed
 from .plan import LANES, Plan
 
 LOG2E = math.log2(math.e)
-HIDDEN = -1e30  # the score of what is not seen: finite, so that the difference of two is a number
+HIDDEN = -1e30  # the score of a masked key: finite, so that the difference of two is a number
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskForm:
-    """What is known of the mask and the segments before a call runs.
+    """What is known about the mask and the segments before a call runs.
 
     order, before, after: of the mask.  marks: which of "prefix", "everyone" and "pattern" it has.  segments: whether
-    there are such.  start: whether the first query has another row index than 0.  pattern: tokens of a block.
+    there are any.  start: whether the first query has a row index other than 0.  pattern: tokens in a block of it.
     """
 
     order: Literal["full", "causal"] = "full"
@@ -53,8 +53,8 @@ class BiasForm:
 class SoftmaxForm:
     """How scores become weights.
 
-    kind: "denominator" is a softmax of which only the logarithm is wanted.  cap: bound of the scores, None without.
-    clip: of "clipped".  rate: of dropout.
+    kind: "denominator" is a softmax of which only the logarithm of the denominator is computed.  cap: bound of the
+    scores, none if None.  clip: for kind "clipped".  rate: of dropout.
     """
 
     kind: Literal["softmax", "sigmoid", "clipped", "denominator"] = "softmax"
@@ -65,7 +65,7 @@ class SoftmaxForm:
 
 @dataclasses.dataclass(frozen=True)
 class CodingForm:
-    """What is left to the matrix unit. Before partitioning this is a request, afterwards a decision.
+    """What the matrix unit does beside the products. Before partitioning this is a request, afterwards a decision.
 
     codes: whether segments are masked inside the product of queries and keys.  folded: whether that product applies the
     scale and subtracts the reference too.  unit: how many products the matrix unit adds up at once.
@@ -78,7 +78,7 @@ class CodingForm:
 
 @dataclasses.dataclass(frozen=True)
 class How:
-    """All that is known of a call before it runs, beside its sizes."""
+    """Everything that is known about a call before it runs, except its sizes."""
 
     scale: float
     mask: MaskForm = MaskForm()
@@ -89,7 +89,7 @@ class How:
 
 @dataclasses.dataclass(frozen=True)
 class BlockIndex:
-    """Where a block stands: column of heads, row b of the batch, r of the step; i-th of queries and j-th of keys."""
+    """The index of a block: column of heads, row b of the batch, r of the step; i-th of queries and j-th of keys."""
 
     column: jax.Array | int
     b: jax.Array | int
@@ -100,7 +100,7 @@ class BlockIndex:
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """Head n of all, the g-th of its column, which lies in those of the column's lanes."""
+    """Head n of all, the g-th of its column, in these lanes of the column."""
 
     n: jax.Array | int
     g: int
@@ -108,7 +108,7 @@ class Head:
 
 
 class Block:
-    """One block of one row: what all heads share of its scores, and each head's scores."""
+    """One block of one row: what its heads have in common, and each head's scores."""
 
     def __init__(self, plan: Plan, how: How, refs: dict, place: BlockIndex, masked: bool):
         self.plan, self.how, self.refs, self.place, self.masked = plan, how, refs, place, masked
@@ -122,15 +122,15 @@ class Block:
         self.visible = self._visible() if masked else None
 
     def _visible(self):
-        """What is seen, [s t] or of a shape that broadcasts to it; None where all is, but for the pattern."""
+        """What is visible, [s t] or of a shape that broadcasts to it, without the pattern; None where all is."""
         how, rules = self.how, []
         if how.coding.codes:
-            pass  # the matrix unit hides other segments, and what lies beyond the row's end
+            pass  # the matrix unit masks other segments, and what is beyond the row's end
         elif how.mask.segments:
             keys, queries = column(self._marks("k_segments")), self._marks("q_segments")
             if self.plan.ragged:
                 keys = jnp.where(self.key < self.plan.S, keys, 0)
-            rules.append(keys == jnp.where(queries > 0, queries, jnp.iinfo(jnp.int32).min))  # which no key is of
+            rules.append(keys == jnp.where(queries > 0, queries, jnp.iinfo(jnp.int32).min))  # a segment that no key has
         elif self.plan.ragged:
             rules.append(self.key < self.plan.S)
         if how.mask.order == "causal":
@@ -138,34 +138,34 @@ class Block:
             if "prefix" in how.mask.marks:
                 rules[-1] |= column(self._marks("prefix")) > 0
         near = self._near()
-        if near is not None and "pattern" not in how.mask.marks:  # a pattern is of one head, and joins there
+        if near is not None and "pattern" not in how.mask.marks:  # a pattern differs by head, and is applied there
             rules.append(self._lifted(near))
         return _all(rules)
 
     def _near(self):
-        """What the window shows; None without one."""
+        """What the window leaves visible; None without a window."""
         before, after = self.how.mask.before, self.how.mask.after
-        if before is not None and after is not None:  # one comparison: what lies before the window wraps around
+        if before is not None and after is not None:  # one comparison, since keys before the window wrap around
             return (self.key - (self.query - before)).astype(jnp.uint32) <= jnp.uint32(before + after)
         if before is not None:
             return self.key >= self.query - before
         return None if after is None else self.key <= self.query + after
 
     def _lifted(self, near):
-        """`near`, or what everyone sees and is seen by."""
+        """`near`, and all that tokens of `everyone` attend to or are attended to by."""
         if "everyone" not in self.how.mask.marks:
             return near
         return near | (column(self._marks("k_everyone")) > 0) | (self._marks("q_everyone") > 0)
 
     def _patterned(self, g):
-        """What window and pattern show head g, and what is seen outside them."""
+        """What is visible to head g by window and pattern, and what `everyone` adds."""
         shown = self.refs["pattern"]
         shown = shown[0 if shown.shape[0] == 1 else g]
         keys, queries = shown.shape
         place = self.place.i * self.plan.q_block + iota((1, self.plan.q_block), 1)
         keys = div(self.key, self.how.mask.pattern) == iota((1, keys), 1)
         queries = div(place, self.how.mask.pattern) == iota((queries, 1), 0)
-        # products with one 1 in each row lay the blocks out, token by token
+        # products with a single 1 in each row expand blocks to tokens
         rows = dot(keys.astype(shown.dtype), shown, 1, 0).astype(shown.dtype)
         rules = [dot(rows, queries.astype(shown.dtype), 1, 0) > 0.5, self._near()]
         return self._lifted(_all([rule for rule in rules if rule is not None]))
@@ -178,7 +178,7 @@ class Block:
         return self.key < self.plan.S if self.masked and self.plan.ragged else None
 
     def real_queries(self):
-        """[t 1]: the same of queries."""
+        """[t 1]: the same for queries."""
         if self.plan.T % self.plan.q_block == 0:
             return None
         return self.place.i * self.plan.q_block + iota((self.plan.q_block, 1), 0) < self.plan.T
@@ -188,17 +188,17 @@ class Block:
         return zeroed(self.refs["v"][self.place.r], self.real_keys())
 
     def scores(self, head: Head):
-        """[s t] in base 2, HIDDEN where nothing is seen; and the slope of the cap."""
+        """[s t] in base 2, HIDDEN where masked; and the slope of the cap."""
         q, k = self.met("q", head.lanes), self.met("k", head.lanes)
         return self.finished(dot(k, q, 1, 1) * (self.how.scale * LOG2E), head)
 
     def met(self, side: str, lanes: slice):
-        """A head's queries, "q", or keys, "k", as the matrix unit takes them."""
+        """A head's queries, "q", or keys, "k", as the matrix unit multiplies them."""
         tokens, codes = self.coded(side)
         return tokens[:, lanes] if codes is None else coding.beside(tokens, lanes, codes)
 
     def coded(self, side: str):
-        """q [t width] and its codes [t 128], or those of k; the codes are None where there are no such."""
+        """q [t width] and its codes [t 128], or those of k; codes are None where none are used."""
         real = self.real_queries() if side == "q" else self.real_keys()
         tokens = zeroed(self.refs[side][self.place.r], real)
         if not self.how.coding.codes:
@@ -206,7 +206,7 @@ class Block:
         if not self.masked:
             return tokens, jnp.zeros((1, LANES), tokens.dtype)
         codes = self.refs[f"{side}_codes"][self.place.r]
-        hidden = 0 if side == "q" else 1  # what lies beyond the row's end: keys with ones are far from every query
+        hidden = 0 if side == "q" else 1  # beyond the row's end: keys with ones are far from every query
         return tokens, codes if real is None else jnp.where(real, codes, hidden)
 
     def finished(self, scores, head: Head):
@@ -231,7 +231,7 @@ class Block:
         return (scores if visible is None else jnp.where(visible, scores, HIDDEN)), slope
 
     def plane_of(self, g):
-        """Which of the bias's planes is head g's in this row."""
+        """The index of head g's plane of the bias in this row."""
         rows, heads = self.refs["bias"].shape[:2]
         return 0 if rows == 1 else self.place.r, 0 if heads == 1 else g
 
@@ -241,7 +241,7 @@ class Block:
         return -(jnp.abs(lines) + jnp.abs(places)).astype(jnp.float32)
 
     def kept(self, head: Head):
-        """[s t]: by what dropout multiplies the weights; None without dropout."""
+        """[s t]: the factors by which dropout multiplies the weights; None without dropout."""
         if not self.how.softmax.rate:
             return None
         b, n = self.place.b + self.refs["origin"][0], head.n + self.refs["origin"][1]

@@ -10,7 +10,7 @@ from ...platform import interpreted
 from .plan import LANES, Plan, Visits
 
 MEMORY = 48 * 2**20  # bytes of vector memory a kernel may take; the smallest chip has 64 MiB
-HELD = ("of_key", "of_query", "d_of_key", "d_of_query")  # by a whole column: too large to be there twice
+HELD = ("of_key", "of_query", "d_of_key", "d_of_query")  # kept for a whole column: too large to be buffered twice
 SCALARS = ("start", "seed", "origin", "shift")
 
 
@@ -26,7 +26,7 @@ def call(
 ) -> dict:
     """Runs kernel(refs by name) over the grid (column of heads, rows of the batch, outer block, inner block).
 
-    by: "queries", whose blocks are then the outer ones, or "keys". outputs: shape and dtype by name, as the results.
+    by: "queries" or "keys", whose blocks are the outer ones. outputs: shape and dtype of each result, by name.
     """
     codes = {} if visits is None or visits.codes is None else {"visits": visits.codes}
     outer, inner = (plan.q_blocks, plan.k_blocks) if by == "queries" else (plan.k_blocks, plan.q_blocks)
@@ -48,8 +48,8 @@ def call(
 def call_by_planes(kernel: Callable, plan: Plan, operands: dict, codes, outputs: dict, name: str) -> dict:
     """Runs kernel(refs by name) over the grid (block of queries, block of keys, column of heads, row of the batch).
 
-    What is one for all rows, or heads too, is so met in steps that follow each other. codes: one number of each row,
-    block of queries and block of keys, or None.
+    The steps that share a plane, of all rows or of all heads too, thus follow each other. codes: one number for each
+    row, block of queries and block of keys, or None.
     """
 
     def spec(operand, shape):
@@ -62,9 +62,10 @@ def call_by_planes(kernel: Callable, plan: Plan, operands: dict, codes, outputs:
 
 
 def _run(kernel, grid, walks, spec, codes: dict, operands: dict, outputs: dict, scratch: dict, name: str) -> dict:
-    """The results by name. spec(operand, shape): the block of it that a step gets; of scalars each gets all.
+    """The results by name. spec(operand, shape): the block of it that a step gets; scalars are given whole.
 
-    codes: at most one array that the steps are found with.  walks: how several cores may share each axis of the grid.
+    codes: at most one array, by which steps find their blocks.  walks: how several cores may share each axis of the
+    grid.
     """
 
     def specs(arrays):
@@ -93,17 +94,17 @@ def _run(kernel, grid, walks, spec, codes: dict, operands: dict, outputs: dict, 
 
 
 def _walks(outputs: dict, scratch: dict) -> tuple[str, ...]:
-    """Which axes of the grid several cores may share: none along which the gradient of a plane or table adds up, or
-    what the first row has laid out is read again."""
+    """How cores may share each axis of the grid: "arbitrary" for those along which the gradient of a plane or table
+    is summed, or along which the tiles that the first row laid out are read again."""
     rows, heads = outputs["d_plane"].shape[:2] if "d_plane" in outputs else (0, 0)
     rows = 1 if {"d_of_key", "d_of_query", "tiles"} & (outputs.keys() | scratch.keys()) else rows
     return *("arbitrary" if planes == 1 else "parallel" for planes in (heads, rows)), "arbitrary", "arbitrary"
 
 
 def rows_of(plan: Plan, run: Callable) -> None:
-    """Calls run([(r, b), …]) for a step's rows, `together` at a time; b is the number of row r in the batch.
+    """Calls run([(r, b), …]) for a step's rows, `together` at a time; b is the index of row r in the batch.
 
-    Where the last step's rows are more than the batch has, what it computes of the others is not written.
+    Where the last step has more rows than remain in the batch, its results for the others are not written.
     """
     first = pl.program_id(1) * plan.rows
 
@@ -156,7 +157,7 @@ def _pattern(plan: Plan, shape):
 
 
 def _bias(plan: Plan, shape):
-    """A line of every head, or planes of all or each row and head; numbers of each head are in scalar memory."""
+    """A line for each head, or planes for one or all rows and heads; single numbers per head are in scalar memory."""
     if len(shape) == 3:
         return (plan.heads, *shape[1:]), lambda c, b, i, j: (c, 0, 0)
     rows, heads = plan.rows if shape[0] > 1 else 1, plan.heads if shape[1] > 1 else 1
@@ -183,7 +184,7 @@ def _of_column(plan: Plan, shape):
     return (plan.rows, 1, *shape[2:]), lambda c, b, i, j: (b, c, *(0 for _ in shape[2:]))
 
 
-# Of each operand and result: its block, and where the block of (column, rows, queries, keys) lies.
+# For each operand and result: the shape of its block, and the index of the block for (column, rows, queries, keys).
 CUTS = {
     "q": _of_queries,
     "y": _of_queries,

@@ -1,15 +1,16 @@
-"""What the matrix unit adds to scores for nothing, in lanes that the heads leave empty.
+"""Work that the matrix unit does at no cost in lanes that the heads leave empty.
 
-The unit adds up 128 products at once, 256 from v6e on, of which a head's queries and keys take H. What is a product
-itself goes into the rest, where it takes no instruction of the vector units:
+The unit sums 128 products at once, 256 from v6e on, of which a head's queries and keys use H. Other terms of the scores
+that are products go into the remaining lanes, where they take no instruction of the vector units:
 
-codes, of segments: for each of 32 bits a key has a 1 in one of two lanes and a query FAR in the other, so that equal
-segments add an exact 0, and others FAR for every bit that differs.
-low, of the scale: queries are multiplied by it once, and what that loses in their dtype is a second query.
-reference: what is subtracted from all scores of a query, in three parts, against ones in the keys.
+codes: the segments. For each of 32 bits a key has a 1 in one of two lanes and a query FAR in the other, so that equal
+segments add exactly 0, and different ones FAR for every bit that differs.
+low: the scale. Queries are multiplied by it once, and the rounding error of that in their dtype is a second query.
+reference: the number subtracted from all scores of a query, in three parts, against ones in the keys.
 
-The latter two shorten the forward pass where vector units bind, which is where the unit adds up 256. Of float32 they
-would round scores otherwise than the backward pass does, which shows in gradients where scores are in the hundreds.
+The latter two speed up the forward pass where it is bound by the vector units, that is where the unit sums 256
+products. In float32 they would round scores differently from the backward pass, which shows in gradients when scores
+are in the hundreds.
 """
 
 import jax
@@ -19,18 +20,18 @@ from jaxtyping import Array, Float, Int
 from .plan import LANES, Plan
 
 FAR = -(2.0**110)
-SCALES = 2.0**-10, 2.0**10  # between which FAR times a scale is far, and finite
+SCALES = 2.0**-10, 2.0**10  # scales between which FAR times the scale is far below any score, and finite
 CODES = 64  # lanes of a code
 PARTS, TILE = 3, 16  # of a float32 in bfloat16; rows of bfloat16 in a register
 
 
 def codes_fit(plan: Plan, scale: float, unit: int) -> bool:
-    """Whether codes cost nothing. Of short rows they would be as long to read as the queries and keys themselves."""
+    """Whether codes cost nothing. In short rows, reading them would take as long as reading the queries and keys."""
     return _long(plan, scale) and (_leaves_lanes(plan) or (plan.H == LANES and unit > LANES))
 
 
 def fold_fits(plan: Plan, scale: float, unit: int) -> bool:
-    """Whether low and reference cost nothing, or of a head that fills 128 lanes, the reference."""
+    """Whether low and reference cost nothing, or the reference alone for a head that fills 128 lanes."""
     return _long(plan, scale) and unit > LANES and (_leaves_lanes(plan) and plan.H >= TILE or plan.H == LANES)
 
 
@@ -39,14 +40,14 @@ def _long(plan: Plan, scale: float) -> bool:
 
 
 def _leaves_lanes(plan: Plan) -> bool:
-    """Whether each head lies in 128 lanes of its column beside others, which count as empty."""
+    """Whether each head shares 128 lanes of its column with other heads, whose lanes count as empty."""
     return plan.H < LANES and LANES % plan.H == 0 and plan.width % LANES == 0
 
 
 def codes(segments: Int[Array, "B T"], side: str, dtype) -> Float[Array, "B T 128"]:
-    """Of "keys" or "queries"; twice side by side, so that they are whole beside whatever lanes a head has.
+    """The codes of "keys" or "queries", twice side by side, so that a whole copy is left beside any lanes of a head.
 
-    Queries of padding have zeros, which hide nothing: it is for the kernels to give them nothing.
+    Queries in padding have zeros, which mask nothing: the kernels have to set their outputs to zero.
     """
     lane = jnp.arange(LANES)
     ones = ((segments.astype(jnp.int32)[..., None] >> (lane // 2 % 32)) & 1) ^ (lane % 2)
@@ -56,7 +57,7 @@ def codes(segments: Int[Array, "B T"], side: str, dtype) -> Float[Array, "B T 12
 
 
 def beside(column: Float[Array, "t width"], lanes: slice, other: Float[Array, "#t 128"]) -> Float[Array, "t 128|256"]:
-    """A head's lanes of its column of heads, and the other's in those that it leaves empty."""
+    """A head's lanes from its column of heads, and those of `other` in the lanes that it leaves empty."""
     if lanes.stop - lanes.start == LANES:
         own = column[:, lanes]
         return jnp.concatenate([own, jnp.broadcast_to(other, own.shape)], axis=1)
@@ -78,7 +79,7 @@ def folded_queries(q: Float[Array, "t width"], codes, lanes: slice, scale: float
 
 
 def folded_keys(k: Float[Array, "s width"], codes, lanes: slice) -> Float[Array, "s 256"]:
-    """What meets `folded_queries`: with ones for the reference."""
+    """The keys to multiply `folded_queries` by, with ones for the reference."""
     one = jnp.ones((1, LANES), k.dtype)
     codes = jnp.zeros_like(one) if codes is None else codes
     if not scales(lanes):
@@ -87,17 +88,17 @@ def folded_keys(k: Float[Array, "s width"], codes, lanes: slice) -> Float[Array,
 
 
 def scales(lanes: slice) -> bool:
-    """Whether `folded_queries` are scaled: where a head leaves room for what that loses."""
+    """Whether `folded_queries` are scaled, which needs lanes for the rounding error."""
     return lanes.stop - lanes.start < LANES
 
 
 def taken(H: int, codes: bool, folded: bool) -> int:
-    """Lanes of queries as laid out."""
+    """The number of lanes of queries as laid out."""
     return 2 * LANES if folded or (codes and H == LANES) else LANES if codes else H
 
 
 def rows_of_reference(lanes: slice) -> slice:
-    """Those of the lanes of `folded_queries` that `reference_rows` belong in, and that meet ones."""
+    """The lanes of `folded_queries` for `reference_rows`, against which the keys hold ones."""
     width = lanes.stop - lanes.start
     first = LANES + (CODES if width == LANES else width if lanes.start % LANES == 0 else 0)
     return slice(first, first + TILE)

@@ -1,9 +1,9 @@
-"""Attention on TPU by Pallas kernels: any length, packed, windowed, biased; forward and backward.
+"""Attention on TPU by Pallas kernels: for any length, packed, windowed and biased, forward and backward.
 
-`plan` cuts rows into blocks and says which meet, `block` gives the scores of a block, of which `coding`
-leaves what it can to the matrix unit, `line` a bias of distances and `relative` one of products with them;
-`forward` and `backward` walk over the blocks, and `call` hands them their operands. Here the public
-function's arguments become those operands, and the two passes one differentiable function.
+`plan` cuts rows into blocks and decides which attend to which. `block` computes the scores of a block: `coding` moves
+some of that work into the matrix unit, `line` adds a bias of distances and `relative` one of products with vectors of
+distances. `forward` and `backward` iterate over the blocks, and `call` gives them their operands. This file turns the
+public function's arguments into those operands, and the two passes into one differentiable function.
 """
 
 import dataclasses
@@ -25,12 +25,12 @@ from .forward import forward
 from .partition import on_each_chip, unknown
 from .plan import LANES, Plan, plan, seen, visits
 
-TABLES = 24 * 2**20  # bytes of vector memory for what a relative bias reads and adds up of a column of heads
-QUERIES = 16_384  # whose gradient vector memory holds, in one column of heads
+TABLES = 24 * 2**20  # bytes of vector memory for a relative bias's tables and their gradients in a column of heads
+QUERIES = 16_384  # the most queries whose gradient fits vector memory, in one column of heads
 
 
 def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
-    """In words, what these kernels cannot honour."""
+    """The argument that these kernels cannot honour, in words, or None."""
     if q.dtype not in (jnp.bfloat16, jnp.float32):
         return f"{q.dtype} arrays; they take bfloat16 and float32"
     if bias is not None and type(bias) not in NUMBERS:
@@ -47,9 +47,9 @@ def refuses(q, k, v, *, segments, mask, bias, softmax, dropout) -> str | None:
 
 
 def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
-    """The public function's arguments, checked and none refused -> (y, lse); lse is None for a sigmoid."""
+    """(y, lse) for the public function's arguments, checked and none refused; lse is None for a sigmoid."""
     (_, T, N, H), K = q.shape, k.shape[2]
-    if K != N and H % LANES:  # keys of several heads lie in one column of lanes: each query head gets its own
+    if K != N and H % LANES:  # a column of lanes holds several key heads, so each query head gets its own
         k, v = (jnp.repeat(a, N // K, axis=2) for a in (k, v))
     given = dict(scale=scale, softmax=softmax, dropout=dropout)
     if T > (most := _queries_at_once(N, H, mask)):
@@ -95,7 +95,7 @@ def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _attend(how: How, q, k, v, numbers, shift, fixed):
-    """y [B T N H] and lse [B T N]; numbers, of the bias, and shift, of a sigmoid, have gradients, fixed has none."""
+    """y [B T N H] and lse [B T N]; the bias's numbers and a sigmoid's shift have gradients, `fixed` has none."""
     return _run_forward(how, *_of_tokens(q, k, v, fixed), numbers, shift, fixed)[:2]
 
 
@@ -106,7 +106,7 @@ def _attend_forward(how, q, k, v, numbers, shift, fixed):
 
 
 def _run_forward(how, q, k, v, numbers, shift, fixed, sloped=False):
-    """y, lse, and what makes, times y's gradient, the part of the scores' that all scores of a query share."""
+    """y, lse, and the values whose product with y's gradient enters the gradients of all scores of a query."""
 
     def run(q, k, v, numbers, shift, fixed, *, rows, heads):
         segments, mask, _ = fixed
@@ -124,7 +124,7 @@ def _run_forward(how, q, k, v, numbers, shift, fixed, sloped=False):
 
 def _attend_backward(how, saved, gradients):
     def run(q, k, v, numbers, shift, fixed, y, lse, dy, dlse, *, rows, heads):
-        """One chip's rows and heads."""
+        """The gradients of one chip's rows and heads."""
         segments, mask, _ = fixed
         cut = plan(q.shape, k.shape, mask, how.bias.form)
         lse, dlse = (a.swapaxes(1, 2).reshape(cut.B, cut.columns, cut.heads, cut.T) for a in (lse, dlse))
@@ -133,7 +133,7 @@ def _attend_backward(how, saved, gradients):
         operands = _operands(here, cut, q, k, v, numbers, shift, fixed, rows, heads) | dict(
             y=y.reshape(cut.B, cut.T, -1),
             dy=(dy if segments is None else _without_padding(dy, segments[0])).reshape(cut.B, cut.T, -1),
-            lse=jnp.where(blind, -HIDDEN, lse * LOG2E),  # so that the weights of a query that sees nothing are 0
+            lse=jnp.where(blind, -HIDDEN, lse * LOG2E),  # so that the weights of a query that attends to nothing are 0
             dlse=jnp.where(blind, 0.0, dlse),
         )
         out = backward(cut, here, operands, visits(cut, mask, segments, by="keys"))
@@ -159,14 +159,14 @@ _attend.defvjp(_attend_forward, _attend_backward)
 
 
 def _settled(how: How, cut: Plan) -> How:
-    """Leaves to the matrix unit what it may take and the heads of this chip have lanes for."""
+    """`how` with the coding that was requested and that the lanes of this chip's heads have room for."""
     codes = how.coding.codes and coding.codes_fit(cut, how.scale, how.coding.unit)
     folded = how.coding.folded and coding.fold_fits(cut, how.scale, how.coding.unit)
     return dataclasses.replace(how, coding=dataclasses.replace(how.coding, codes=codes, folded=folded))
 
 
 def _spread(run, given, results: list[str]) -> tuple:
-    """run(*given, rows=…, heads=…), its arrays spread over the chips by their rows and heads."""
+    """run(*given, rows=…, heads=…) with its arrays spread over the chips by rows and heads."""
     q, k, v, numbers, shift, (segments, mask, seed), *others = given
     axes = ["b-n-", _axes_of_keys(k), _axes_of_keys(k)]
     axes += _axes_of_numbers(numbers) + ([] if shift is None else ["n"])
@@ -186,12 +186,12 @@ def _spread(run, given, results: list[str]) -> tuple:
 
 
 def _axes_of_keys(k) -> str:
-    """Of keys and values; a single head of them is each chip's."""
+    """The axes of keys and values; a single head is given to each chip."""
     return "b-k-" if k.shape[2] > 1 else "b---"
 
 
 def _axes_of_numbers(numbers) -> list[str]:
-    """Of the bias's numbers: they are cut with the heads, planes with the rows too, but not where one is for all."""
+    """The axes of the bias's numbers: cut by heads, planes by rows too, except where one serves all."""
     if isinstance(numbers, dict):
         return [relative.AXES[name] for name in sorted(numbers)]
     if numbers is None or numbers.ndim < 4:
@@ -200,7 +200,7 @@ def _axes_of_numbers(numbers) -> list[str]:
 
 
 def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) -> dict:
-    """What the kernels read, by name, in the shapes that `call` cuts."""
+    """The operands of the kernels, by name, in the shapes that `call` cuts."""
     segments, mask, seed = fixed
     operands = {name: a.reshape(*a.shape[:2], -1) for name, a in (("q", q), ("k", k), ("v", v))}
     if segments is not None:
@@ -235,9 +235,9 @@ def _operands(how: How, cut: Plan, q, k, v, numbers, shift, fixed, rows, heads) 
 
 
 def _of_tokens(q, k, v, fixed):
-    """Zeros in padding, whatever it holds, NaN included. XLA puts them there where it makes the arrays.
+    """q, k and v with zeros in padding, which may hold anything, NaN included. XLA fuses this into what makes them.
 
-    Their gradients are 0 there by themselves: it has no weight.
+    The gradients in padding are 0 without further masking, since its weights are 0.
     """
     if (segments := fixed[0]) is None:
         return q, k, v
@@ -245,13 +245,13 @@ def _of_tokens(q, k, v, fixed):
 
 
 def _without_padding(a: Float[Array, "B T N H"], segments: Int[Array, "B T"]) -> Float[Array, "B T N H"]:
-    """Zeros there; with heads side by side, as they lie: apart, XLA would move them apart."""
+    """a with zeros in padding; heads are joined for this, since XLA would otherwise change the array's layout."""
     flat = a.reshape(*a.shape[:2], -1)
     return jnp.where((segments > 0)[..., None], flat, 0).reshape(a.shape)
 
 
 def _queries_at_once(N: int, H: int, mask: Mask) -> int:
-    """How many queries one call takes."""
+    """The largest number of queries in one call."""
     most = QUERIES * LANES // (plan((1, 1, N, H), (1, 1, N, H), mask).width)
     return most if mask.pattern is None else max(most - most % mask.pattern.size, mask.pattern.size)
 
@@ -278,7 +278,7 @@ def _part(segments, mask: Mask, bias: Bias | None, at: int, length: int):
 
 
 def _to_whole_blocks(planes: Float[Array, "#B #N S T"], cut: Plan) -> Float[Array, "#B #N s t"]:
-    """What lies beyond the last key and query is 0, and not whatever memory holds."""
+    """The planes padded to whole blocks with 0, since memory beyond the last key and query may hold anything."""
     more = (
         blocks * block - length
         for length, blocks, block in ((cut.S, cut.k_blocks, cut.k_block), (cut.T, cut.q_blocks, cut.q_block))
@@ -287,7 +287,7 @@ def _to_whole_blocks(planes: Float[Array, "#B #N S T"], cut: Plan) -> Float[Arra
 
 
 def _plane(bias: Bias, cut: Plan) -> Float[Array, "#B #N S T"]:
-    """All numbers of the bias, keys first; of all heads where they are of all rows."""
+    """All numbers of the bias, keys first; for every head where there are planes for each row."""
     if isinstance(bias, Dense):
         values = jnp.asarray(bias.values)
         if values.shape[0] > 1:

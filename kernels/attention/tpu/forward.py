@@ -1,17 +1,18 @@
-"""The forward pass on TPU: values, and the logarithm of what the weights were divided by.
+"""The forward pass on TPU: values, and the logarithm of the denominator of the weights.
 
-Flash attention (Dao et al. 2022; Dao 2023) with two changes that the TPU's units ask for.
+Flash attention (Dao et al. 2022; Dao 2023) with two changes for the TPU's units.
 
-Scores stand with keys along sublanes, and values are gathered as oᵀ = vᵀ p with the weights as the matrix unit's
-stationary operand: H rows pass each tile of weights, where o = p v would pass all its rows and leave 128 - H of 128
-columns empty.
+Scores have keys along sublanes, and values are summed as oᵀ = vᵀ p with the weights as the matrix unit's stationary
+operand: H rows pass each tile of weights, whereas o = p v would pass all its rows and leave 128 - H of 128 columns
+empty.
 
-Weights are taken relative to the greatest score known *before* the block, not of the block, so that no score waits in
-memory for the last one: the block's own maximum is found on the way and becomes the next block's reference. Where it
-lies more than RANGE powers of two off, float32 would not do, and the block is done again with the new reference.
+Weights are relative to the greatest score known *before* the block, not to that of the block, so that no score has to
+wait in memory for the last one: the block's own maximum is found meanwhile and becomes the next block's reference.
+Where the two differ by more than RANGE powers of two, float32 does not suffice, and the block is repeated with the new
+reference.
 
-Where weights are clipped, each needs the whole denominator: a row that is not done at once is walked twice, for the
-denominators alone and then for the values, of which every weight stands by itself.
+Clipped weights need the whole denominator: a row of several blocks is then computed twice, first for the denominators
+alone and then for the values, with weights that are independent of each other.
 """
 
 import dataclasses
@@ -32,10 +33,10 @@ RANGE = 60.0  # 2^60 times a thousand keys is far from float32's end on both sid
 
 
 def forward(plan: Plan, how: How, operands: dict, visits: Visits | None, sloped: bool = False) -> dict:
-    """y [B T N·H] in q's dtype and lse [B N/heads heads T] in base 2, -inf where nothing is seen.
+    """y [B T N·H] in q's dtype and lse [B N/heads heads T] in base 2, -inf for a query that attends to nothing.
 
-    sloped: of clipped weights also "sloped", the values gathered with share times slope, whose product with y's
-    gradient is what all scores of a query share of theirs.
+    sloped: for clipped weights also "sloped", the sum of the values with share times slope as weights, whose product
+    with y's gradient enters the gradients of all scores of a query.
     """
     lanes = coding.taken(plan.H, how.coding.codes, how.coding.folded)
     scratch = dict(
@@ -78,7 +79,7 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
         return Block(plan, how, refs, BlockIndex(column, b, r, i, j), masked)
 
     def rows(rows):
-        """A step's rows [(r, b), …] with the block of queries and of keys that it is at."""
+        """Computes a step's rows [(r, b), …] at its block of queries and of keys."""
         if plan.short:
             return _whole([block(r, b, 0, visits is not None) for r, b in rows])
         ((r, b),) = rows
@@ -103,10 +104,10 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
 
 
 def _whole(blocks: list[Block]):
-    """Short rows at once: the scores of a head about fit the registers, so that it costs little to wait for the top."""
+    """Computes short rows in one step: a head's scores about fit the registers, so the maximum costs little."""
 
     def work(block: Block, head: Head):
-        """The head's values and logarithms, pausing where another head's work may stand between."""
+        """The head's values and logarithms, with a `yield` wherever another head's work may come between."""
         scores = block.scores(head)[0]
         yield
         if block.how.softmax.kind == "sigmoid":
@@ -114,7 +115,7 @@ def _whole(blocks: list[Block]):
             yield
             return _gathered(block, head, weights, values[block]), jnp.zeros_like(scores[:1])
         top = scores.max(0, keepdims=True)
-        seen = top > HIDDEN / 2  # of a query that sees nothing, all weights are 0
+        seen = top > HIDDEN / 2  # all weights of a query that attends to nothing are 0
         weights = jnp.exp2(scores - jnp.where(seen, top, -HIDDEN))
         total = weights.sum(0, keepdims=True)
         yield
@@ -141,12 +142,12 @@ def _whole(blocks: list[Block]):
 
 
 def _gather(block: Block):
-    """Adds the block's values, weighted, to what the queries have gathered, or weights alone to the denominators."""
+    """Adds the block's weighted values to the sums of the queries, or its weights alone to the denominators."""
     refs, valued = block.refs, block.how.softmax.kind == "softmax"
     v = block.values() if valued else None
 
     def attempt(_):
-        """All heads with the references as they are -> whether one lay too far off, so that nothing was added."""
+        """Adds all heads with the current references; returns whether one was too far off, so nothing was added."""
         found, missed = [], []
         for head in block.heads:
             own = slice(head.g, head.g + 1)
@@ -174,7 +175,7 @@ def _gather(block: Block):
 
 
 def _lay_out_queries(block: Block):
-    """Makes of a block of queries what the matrix unit meets all keys with."""
+    """Lays out a block of queries as the matrix unit multiplies all keys by it."""
     for head in block.heads:
         if block.how.coding.folded:
             laid = coding.folded_queries(*block.coded("q"), head.lanes, block.how.scale * LOG2E)
@@ -184,7 +185,7 @@ def _lay_out_queries(block: Block):
 
 
 def _scores(block: Block, head: Head):
-    """[s t]."""
+    """The scores [s t]."""
     products = dot(block.met("k", head.lanes), block.refs["stationary"][head.g], 1, 0)
     return block.finished(products * (block.how.scale * LOG2E), head)[0]
 
@@ -201,7 +202,7 @@ def _beyond(block: Block, head: Head, reference):
 
 
 def _gather_sigmoid(block: Block):
-    """The same for weights that stand each by itself."""
+    """The same as `_gather` for weights that are independent of each other."""
     refs, v = block.refs, block.values()
     for head in block.heads:
         weights = sigmoid(_scores(block, head) + refs["shift"][head.n] * LOG2E)
@@ -209,7 +210,7 @@ def _gather_sigmoid(block: Block):
 
 
 def _gather_clipped(block: Block):
-    """The same for weights that a known denominator gives, and for the values that their slopes gather."""
+    """The same for clipped weights, whose denominator is known, and for the values weighted by their slopes."""
     refs, v = block.refs, block.values()
     for head in block.heads:
         shares = jnp.exp2(_scores(block, head) - refs["lse"][block.place.r, 0, head.g : head.g + 1])
@@ -220,21 +221,21 @@ def _gather_clipped(block: Block):
 
 
 def _gathered(block: Block, head: Head, weights, v):
-    """vᵀ · weights [H t]."""
+    """vᵀ · weights [H t], after dropout."""
     kept = block.kept(head)
     weights = weights if kept is None else weights * kept
     return dot(v[:, head.lanes].T, weights.astype(v.dtype), 1, 0)
 
 
 def _finish(plan: Plan, how: How, refs: dict, r):
-    """Writes what a block of queries has gathered from all keys."""
+    """Writes the results of a block of queries after all keys."""
     if how.softmax.kind == "clipped":
         refs["y"][r] = refs["gathered"][...].T.astype(refs["y"].dtype)
         if "sloped" in refs:
             refs["sloped"][r] = refs["gathered_sloped"][...].T.astype(refs["sloped"].dtype)
         return
     total = refs["total"][...]
-    real = refs["q_segments"][r] > 0 if how.coding.codes else None  # which hide nothing from padding
+    real = refs["q_segments"][r] > 0 if how.coding.codes else None  # codes mask nothing for queries in padding
     total = total if real is None else jnp.where(real, total, 0.0)
     if how.softmax.kind == "denominator":
         refs["lse"][r, 0] = jnp.where(total == 0, -jnp.inf, refs["reference"][...] + jnp.log2(total))

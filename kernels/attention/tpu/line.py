@@ -1,8 +1,8 @@
-"""A bias that is a function of the distance alone, laid out along the diagonals of a block, and its gradient.
+"""A bias that depends on the distance alone, laid out along the diagonals of a block, and its gradient.
 
-A tile of 128 keys by 128 queries holds 255 distances, and every tile on the same diagonal of tiles is the same. So a
-block of n by n tiles is made of 2 n - 1, each 256 numbers whose copies are rotated one lane further row by row. They
-are laid out once for a column of heads, and all rows of the batch take them from there.
+A tile of 128 keys by 128 queries holds 255 distances, and all tiles on one diagonal of tiles are equal. So a block of
+n by n tiles needs 2 n - 1 tiles, each made of 256 numbers that are rotated by one lane more in every row. They are laid
+out once for a column of heads, and all rows of the batch read them.
 """
 
 import math
@@ -16,36 +16,36 @@ from jaxtyping import Array, Float
 from ..bias import Buckets, Slopes
 from .plan import LANES, Plan
 
-KEPT = 2**23  # bytes of vector memory for tiles that are laid out once
+KEPT = 2**23  # the most bytes of vector memory for tiles that are laid out once
 
 
 def sizes(plan: Plan) -> tuple[int, int, int]:
-    """Tiles of a block of queries and of one of keys, and how many groups of 128 distances a row has."""
+    """The number of tiles in a block of queries and in a block of keys, and of groups of 128 distances in a row."""
     q_tiles, k_tiles = (-(-block // LANES) for block in (plan.q_block, plan.k_block))
     return q_tiles, k_tiles, plan.q_blocks * q_tiles + plan.k_blocks * k_tiles
 
 
 def distances(plan: Plan):
-    """[groups 128]: the distance s - t, from the first query given, of each number of a line, falling in a group."""
+    """[groups 128]: the distance s - t of each number of a line, from the first query given; it falls in a group."""
     q_tiles, _, groups = sizes(plan)
     return LANES * (jnp.arange(groups)[:, None] - (plan.q_blocks * q_tiles - 1)) - jnp.arange(LANES)[None, :]
 
 
 def _diagonals(block):
-    """(its place among the block's, its group in the line) of each diagonal of tiles."""
+    """(index in the block, group in the line) of each diagonal of tiles."""
     q_tiles, k_tiles, _ = sizes(block.plan)
     before = block.plan.q_blocks * q_tiles - 1 - block.place.i * q_tiles + block.place.j * k_tiles
     return [(d, before + d) for d in range(1 - q_tiles, k_tiles)]
 
 
 def kept(plan: Plan) -> dict:
-    """Scratch memory for the tiles of all diagonals of a column of heads; none where they are too many."""
+    """Scratch memory for the tiles of all diagonals of a column of heads; none where there are too many."""
     shape = (plan.heads, sizes(plan)[2] - 1, LANES, LANES)
     return {"tiles": pltpu.VMEM(shape, jnp.float32)} if 4 * math.prod(shape) <= KEPT else {}
 
 
 def lay_out(plan: Plan, refs: dict) -> None:
-    """Fills that memory."""
+    """Fills the memory of `kept`."""
 
     def one(group, _):
         for g in range(plan.heads):
@@ -55,7 +55,7 @@ def lay_out(plan: Plan, refs: dict) -> None:
 
 
 def laid_out(block, g) -> Float[Array, "s t"]:
-    """The bias of head g of the column."""
+    """The bias of head g of the column in this block."""
     q_tiles, k_tiles, _ = sizes(block.plan)
     refs = block.refs
     tiles = {
@@ -67,7 +67,7 @@ def laid_out(block, g) -> Float[Array, "s t"]:
 
 
 def _tile(lines, g, group) -> Float[Array, "128 128"]:
-    """The tile on the diagonal of that group: its numbers and the next group's, rotated by one lane more each row."""
+    """The tile on the diagonal of a group: its numbers and the next group's, rotated by one lane more in each row."""
     ends = jnp.concatenate([lines[g, pl.ds(group + 1, 1)], lines[g, pl.ds(group, 1)]], axis=1)
     rows = jnp.broadcast_to(ends, (LANES, 2 * LANES))
     return pltpu.roll(rows, 0, 1, stride=1, stride_axis=0)[:, LANES:]
@@ -92,14 +92,14 @@ def add_gradient(block, g, d_scores: Float[Array, "s t"]) -> None:
 
 
 def _summed_along(rows: Float[Array, "128 256"]) -> Float[Array, "1 256"]:
-    """The sum of all rows, row r rotated r lanes back: first by eights, then within the eight."""
+    """The sum of all rows, row r rotated back by r lanes: first over groups of eight rows, then within the eight."""
     wide = 2 * LANES
     eights = sum(pltpu.roll(rows[r : r + 8], (wide - r) % wide, 1) for r in range(0, LANES, 8))
     return sum(pltpu.roll(eights[r : r + 1], (wide - r) % wide, 1) for r in range(8))
 
 
 def line(bias: Slopes | Buckets, start, plan: Plan) -> Float[Array, "N groups 128"]:
-    """The bias's values for all its distances."""
+    """The bias's values for all distances, in groups of 128."""
     ahead = distances(plan) - start
     if isinstance(bias, Slopes):
         return -jnp.asarray(bias.slopes, jnp.float32)[:, None, None] * jnp.abs(ahead)

@@ -1,4 +1,4 @@
-"""Small operations that the TPU kernels share, and how the work of several heads runs side by side."""
+"""Small operations that the TPU kernels share, and the interleaving of the work of several heads."""
 
 from collections.abc import Generator
 
@@ -8,9 +8,9 @@ from jax.experimental import pallas as pl
 
 
 def side_by_side(works: list[Generator]) -> list:
-    """What each returns; all go on to their next `yield` before any goes further.
+    """The results of the generators, which are advanced in turn, each to its next `yield`.
 
-    The compiler fills the units with what stands close together in the program: the products of one head beside the
+    The compiler overlaps operations that are close together in the program, such as the products of one head and the
     exponentials of another.
     """
     results, going = [None] * len(works), list(range(len(works)))
@@ -25,12 +25,12 @@ def side_by_side(works: list[Generator]) -> list:
 
 
 def sigmoid(scores):
-    """Of scores in base 2."""
+    """The sigmoid of scores in base 2."""
     return 1 / (1 + jnp.exp2(-scores))
 
 
 def clipped(shares, clip: tuple[float, float]):
-    """The weights that shares of a softmax are stretched and clipped to, and the slope of each."""
+    """The weights after stretching and clipping the shares of a softmax, and their slopes."""
     gamma, zeta = clip
     stretched = (zeta - gamma) * shares + gamma
     inside = (stretched > 0) & (stretched < 1)
@@ -38,8 +38,8 @@ def clipped(shares, clip: tuple[float, float]):
 
 
 def dot(a, b, contract_a: int, contract_b: int):
-    """a · b over one axis of each, in float32; what is float32 is multiplied as such."""
-    if 1 in a.shape + b.shape:  # a vector, whose product the compiler takes in float32 alone
+    """a · b over one axis of each, accumulated in float32; float32 inputs are multiplied at full precision."""
+    if 1 in a.shape + b.shape:  # a vector, whose product the compiler supports in float32 only
         a, b = a.astype(jnp.float32), b.astype(jnp.float32)
     return jax.lax.dot_general(
         a,
@@ -51,18 +51,19 @@ def dot(a, b, contract_a: int, contract_b: int):
 
 
 def when(state, is_: int):
-    """Runs a function where a block's state is that one; nothing is left of it where another is known before."""
+    """Runs the decorated function where a block's state is `is_`; not compiled if known to be another."""
     if isinstance(state, int):
         return (lambda run: run()) if state == is_ else (lambda run: None)
     return pl.when(state == is_)
 
 
 def zeroed(a, real):
-    """0 where a token is not real; real is None where all are."""
+    """a with 0 where a token is not real; real is None where all are."""
     return a if real is None else jnp.where(real, a, 0)
 
 
 def iota(shape, axis):
+    """The index along an axis, in an int32 array of this shape."""
     return jax.lax.broadcasted_iota(jnp.int32, shape, axis)
 
 
@@ -72,8 +73,10 @@ def column(row):
 
 
 def div(index, by: int):
+    """index // by, for indices that are not negative."""
     return jax.lax.div(index, jnp.int32(by))
 
 
 def rem(index, by: int):
+    """index % by, for indices that are not negative."""
     return jax.lax.rem(index, jnp.int32(by))

@@ -1,6 +1,6 @@
-"""The TPU kernels on several chips: each has some rows of the batch and some heads, and of all else everything.
+"""The TPU kernels on several chips: each chip has some rows of the batch and some heads, and all of everything else.
 
-XLA cannot cut a kernel written by hand, and on TPU does not ask JAX how to (jax-ml/jax#38196); so the kernels are
+XLA cannot partition a kernel written by hand, and on TPU does not ask JAX how to (jax-ml/jax#38196), so the kernels are
 mapped over the mesh that `spread_over` names.
 """
 
@@ -17,16 +17,16 @@ ROWS, HEADS, KEYS = "b", "n", "k"
 
 
 def unknown() -> bool:
-    """Whether arrays may lie on several chips without a word on how."""
+    """Whether arrays may lie on several chips in a way that is unknown here."""
     return devices() > 1 and spread() is None and not _by_hand()
 
 
 def on_each_chip(run: Callable[..., tuple], operands: list[Array], axes: list[str], results: list[str]) -> tuple:
-    """run(*operands, rows=…, heads=…), on each chip with its own rows and heads.
+    """run(*operands, rows=…, heads=…) on each chip, with its own rows and heads.
 
-    axes, results: of each array its axes, a letter each: "b" for rows, "n" for heads of queries, "k" for those of keys,
-    which may be fewer, "-" for what is not cut. What does not divide among the chips is not cut either. A result
-    without rows, or heads, is added up over them. rows and heads: the number of the chip's first.
+    axes, results: a letter for each axis of each array: "b" for rows, "n" for heads of queries, "k" for those of keys,
+    which may be fewer, "-" for an axis that is not cut. Rows or heads that do not divide among the chips are not cut
+    either. A result without rows, or heads, is summed over them. rows, heads: the index of the chip's first.
     """
     over = spread()
     if over is None or _by_hand():
@@ -62,7 +62,7 @@ def on_each_chip(run: Callable[..., tuple], operands: list[Array], axes: list[st
 
 
 def _by_hand() -> bool:
-    """Whether this is traced for one chip already, inside a shard_map."""
+    """Whether this is already traced for one chip, inside a shard_map."""
     with contextlib.suppress(AttributeError):
         mesh = jax.sharding.get_abstract_mesh()
         return not mesh.empty and mesh.are_all_axes_manual

@@ -1,4 +1,4 @@
-"""How the TPU kernels cut a call into blocks, and which blocks of keys and of queries meet."""
+"""How the TPU kernels cut a call into blocks, and which blocks of queries attend to which blocks of keys."""
 
 import dataclasses
 import math
@@ -11,22 +11,22 @@ from jaxtyping import Array, Int
 from ..mask import Mask, Pattern
 
 LANES = 128
-LONGEST = 1024  # queries or keys of a block
-LONGEST_RELATIVE = 512  # where each score takes several times the memory
-SHORT = 256 * 320  # scores of a head, up to which a row is done at once
-CHAINS = 8  # heads of short rows worked on side by side, each of which waits for a unit most of the time
-WORK = 2**19  # scores of a step, below which it takes several rows
-ROOM = 2**20  # numbers of q, k, v and y of a step, above which it does not
-PLANES = 3 * 2**19  # numbers of a block of planes, one for each head of a column
-NOTHING, SOME, ALL = 0, 1, 2  # what a block of queries sees of a block of keys
+LONGEST = 1024  # the most queries or keys in a block
+LONGEST_RELATIVE = 512  # the same with a relative bias, whose scores take several times the memory
+SHORT = 256 * 320  # scores of a head up to which a row is computed in one step
+CHAINS = 8  # heads of short rows computed in parallel, since each waits for some unit most of the time
+WORK = 2**19  # scores below which a step takes several rows
+ROOM = 2**20  # numbers of q, k, v and y above which a step takes no more rows
+PLANES = 3 * 2**19  # the most numbers in a block of planes, which has one for each head of a column
+NOTHING, SOME, ALL = 0, 1, 2  # how much of a block of keys is visible to a block of queries
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Sizes of one call. Heads lie side by side in lanes; `heads` of them fill whole columns of 128.
+    """The sizes of one call. Heads lie side by side in lanes; `heads` of them fill whole columns of 128 lanes.
 
-    A step of a kernel's grid takes one column of heads of `rows` rows of the batch, several where rows are short, and
-    of those rows one block of queries and one of keys. `together` of its rows are worked on side by side.
+    A step of a kernel's grid computes one column of heads for one block of queries and one block of keys, in `rows`
+    rows of the batch, several where rows are short. `together` of its rows are computed in parallel.
     """
 
     B: int
@@ -43,22 +43,27 @@ class Plan:
 
     @property
     def width(self) -> int:
+        """Lanes in a column of heads."""
         return self.heads * self.H
 
     @property
     def columns(self) -> int:
+        """The number of columns of heads."""
         return self.N // self.heads
 
     @property
     def row_blocks(self) -> int:
+        """The number of steps over the rows of the batch."""
         return _blocks(self.B, self.rows)
 
     @property
     def q_blocks(self) -> int:
+        """Blocks of queries in a row."""
         return _blocks(self.T, self.q_block)
 
     @property
     def k_blocks(self) -> int:
+        """Blocks of keys in a row."""
         return _blocks(self.S, self.k_block)
 
     @property
@@ -68,23 +73,23 @@ class Plan:
 
     @property
     def short(self) -> bool:
-        """Whether a row is one block whose scores, head by head, about fit the registers."""
+        """Whether a row is one block, and the scores of one head about fit into the registers."""
         return self.one_block and self.T * self.S <= SHORT
 
     @property
     def ragged(self) -> bool:
-        """Whether the last block of keys reaches beyond the row."""
+        """Whether the last block of keys reaches beyond the end of the row."""
         return self.S % self.k_block > 0 and self.k_blocks > 1
 
     def keys_of(self, column: Int[Array, ""]) -> Int[Array, ""]:
-        """The column of keys and values that a column of queries meets."""
+        """The column of keys and values that a column of queries attends to."""
         return column if self.N == self.K else jax.lax.div(column, self.N // self.K)
 
 
 def plan(queries: tuple[int, ...], keys: tuple[int, ...], mask: Mask, bias: str = "none") -> Plan:
     """Blocks for q of shape [B T N H] and k of [B S K H]: a row where it is short, else equal parts.
 
-    bias: its form, of which planes are as many numbers as scores, and lie whole in memory where they can.
+    bias: its form; a plane has as many numbers as scores, and is kept whole in memory where it fits.
     """
     (B, T, N, H), (_, S, K, _) = queries, keys
     before, after = mask.reach
@@ -96,14 +101,14 @@ def plan(queries: tuple[int, ...], keys: tuple[int, ...], mask: Mask, bias: str 
     if bias == "relative":
         longest = min(longest, LONGEST_RELATIVE)
     if before is not None and after is not None and not whole:
-        # A block of w queries meets w + before + after keys; smaller blocks compute less and cost more to start.
+        # A block of w queries attends to w + before + after keys; smaller blocks compute less and cost more to start.
         longest = min(longest, max(2 * LANES, _up(before + after, LANES)))
     q_block, k_block = (length if length <= longest else _part(length, longest) for length in (T, S))
     rows = together = 1
     if q_block == T and k_block == S:
         scores, numbers = heads * _up(T, LANES) * _up(S, 8), heads * H * (2 * T + 2 * S)
         most = max(1, min(B, WORK // scores, ROOM // numbers))
-        # a number of rows that divides the batch; of a bias whose gradient adds up over rows, in any case
+        # a number of rows that divides the batch, which a bias whose gradient is summed over rows requires
         rows = next((r for r in range(most, 0 if bias in ("plane", "relative") else most // 2, -1) if B % r == 0), most)
         if T * S <= SHORT:
             together = next(n for n in range(max(1, CHAINS // heads), 0, -1) if rows % n == 0)
@@ -119,17 +124,17 @@ def _up(n: int, multiple: int) -> int:
 
 
 def _part(length: int, longest: int) -> int:
-    """The block of the fewest equal parts, in whole registers."""
+    """The size of a block if the length is cut into the fewest equal parts, in whole registers."""
     return _up(math.ceil(length / _blocks(length, longest)), LANES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Visits:
-    """Which blocks meet: for each row (or all alike) and outer block the inner blocks in turn, as 4 · index + state.
+    """The inner blocks that each outer block visits, for each row or for all rows alike, coded as 4 · index + state.
 
-    `codes` [rows · outer · steps] is flat, as scalar memory wants it. Steps with nothing to do come last and repeat
-    the index before them, so that nothing is fetched for them. codes: None where a row is one block, of which some is
-    seen.
+    `codes` [rows · outer · steps] is flat, as scalar memory requires. Steps with nothing to do come last and repeat the
+    index before them, so that nothing is fetched for them. codes is None where a row is one block that is partly
+    visible.
     """
 
     codes: Int[Array, "codes"] | None
@@ -147,7 +152,7 @@ class Visits:
 
 
 def seen(plan: Plan, mask: Mask, segments) -> tuple[np.ndarray | Array, bool]:
-    """[rows, q_blocks, k_blocks] of NOTHING, SOME or ALL, exact or SOME too often; and whether numpy could tell."""
+    """[rows, q_blocks, k_blocks] of NOTHING, SOME (to be safe) or ALL; and whether it is known while tracing."""
     marked = mask.prefix is not None or mask.everyone is not None or mask.pattern is not None
     fixed = segments is None and isinstance(mask.start, int) and not marked
     xp = np if fixed else jnp
@@ -187,9 +192,9 @@ def seen(plan: Plan, mask: Mask, segments) -> tuple[np.ndarray | Array, bool]:
 
 
 def visits(plan: Plan, mask: Mask, segments, by: str) -> Visits | None:
-    """The blocks of keys each block of queries meets, by="queries", or the other way, by="keys".
+    """The blocks of keys that each block of queries attends to, by="queries", or the reverse, by="keys".
 
-    None where every block meets every other whole.
+    None where every block attends to every other completely.
     """
     table, fixed = seen(plan, mask, segments)
     if fixed and (table == ALL).all():
@@ -209,7 +214,7 @@ def visits(plan: Plan, mask: Mask, segments, by: str) -> Visits | None:
 
 
 def _most(plan: Plan, mask: Mask, by: str, inner: int) -> int:
-    """How many inner blocks one outer block meets at most, by the window alone."""
+    """The largest number of inner blocks that one outer block visits, by the window alone."""
     before, after = mask.reach
     if before is None or after is None:
         return inner
@@ -226,7 +231,7 @@ def _in_blocks(a, block: int, fill):
 
 
 def _patterned(plan: Plan, pattern: Pattern, marks):
-    """[1 q_blocks k_blocks]: whether any head has a mark in those blocks."""
+    """[1 q_blocks k_blocks]: whether any head has a mark in these blocks."""
 
     def touching(length, block, pieces):
         first = np.arange(_blocks(length, block))[:, None] * block
@@ -239,7 +244,7 @@ def _patterned(plan: Plan, pattern: Pattern, marks):
 
 
 def _range_in_blocks(segments, block: int):
-    """The least and the greatest segment of each block's real tokens; (1, 0)-like where there are none."""
+    """The least and the greatest segment of each block's real tokens; where there are none, least > greatest."""
     most = np.iinfo(np.int32).max
     low = _in_blocks(jnp.where(segments > 0, segments, most), block, most).min(-1)
     return low, _in_blocks(segments, block, 0).max(-1)

@@ -1,12 +1,12 @@
-"""The relative bias on TPU: products of queries and keys with vectors of distances, moved into place, and back.
+"""The relative bias on TPU: products of queries and keys with vectors of distances, shifted to their tokens, and back.
 
-A tile of 128 queries or keys meets, against a block of n of the others, n + 127 distances. Their vectors stand next to
-each other in a table laid out by distance, so that one product with a window of it gives all numbers of the tile, and
-each token's must move by as many places as it has tokens before it (Dai et al. 2019, appendix B, reshape for that).
+A tile of 128 queries or keys has n + 127 distances from a block of n of the others. Their vectors are adjacent in a
+table laid out by distance, so that one product with a window of it gives all numbers of the tile, and the numbers of
+each token must then be shifted by its index in the tile (Dai et al. 2019, appendix B, reshape for that).
 
-Keys stand along sublanes. A key's numbers move along lanes and a query's along sublanes, which all are cheap steps next
-to a transposition: a gather within each register rotates, and each number is then of this register or the next. A
-query's move by whole registers before, chosen bit by bit. The way back is the same with the signs turned.
+Keys are along sublanes. A key's numbers are shifted along lanes and a query's along sublanes, which is cheaper than a
+transposition: a gather rotates within each register, and each number is then taken from this register or the next. A
+query's numbers are shifted by whole registers before that, chosen bit by bit. The backward pass shifts the other way.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from .line import sizes
 from .ops import dot, iota
 from .plan import LANES, Plan
 
-TERMS = {"of_key": "relative_q", "of_query": "relative_k"}  # a table, and what it meets
+TERMS = {"of_key": "relative_q", "of_query": "relative_k"}  # a table, and the vectors that it is multiplied by
 AXES = {"of_key": "n--", "of_query": "n--", "relative_k": "b-n-", "relative_q": "b-n-"}  # cut over several chips
 GRADIENTS = tuple(f"d_{name}" for name in sorted(AXES))
 
@@ -31,8 +31,8 @@ GRADIENTS = tuple(f"d_{name}" for name in sorted(AXES))
 def numbers(bias: Relative, plan: Plan) -> dict:
     """ "relative_q" and "relative_k" [B T|S N H'], and the tables "of_key" and "of_query" laid out [N H' distances].
 
-    Distances ascend along a table of queries and descend along one of keys, from where all blocks are whole tiles.
-    What a missing term would meet is missing. H' is such that columns of heads are whole columns of lanes.
+    Distances ascend along "of_query" and descend along "of_key", with room for blocks of whole tiles. The vectors of a
+    missing term are missing too. H' is H padded so that columns of heads are whole columns of lanes.
     """
     q_tiles, k_tiles, groups = sizes(plan)
     place = jnp.arange(LANES * groups)
@@ -56,14 +56,14 @@ def numbers(bias: Relative, plan: Plan) -> dict:
 
 
 def memory(bias: Relative, plan: Plan) -> int:
-    """Bytes of a column's tables, laid out, and of their gradients."""
+    """Bytes of the laid out tables of a column of heads, and of their gradients."""
     tables = [a for a in (bias.of_key, bias.of_query) if a is not None]
     width = plan.heads * bias.q.shape[3]
     return sum(width * (plan.T + plan.S) * (min(a.dtype.itemsize, 4) + 4) for a in tables)
 
 
 def operands(numbers: dict, plan: Plan) -> dict:
-    """The same as the kernels read them: heads side by side, tables [columns heads·H' distances]."""
+    """`numbers` as the kernels read them: heads side by side, tables [columns heads·H' distances]."""
     found = {name: a.reshape(*a.shape[:2], -1) for name, a in numbers.items() if name in TERMS.values()}
     for name in TERMS.keys() & numbers.keys():
         table = numbers[name].astype(found[TERMS[name]].dtype)
@@ -72,7 +72,7 @@ def operands(numbers: dict, plan: Plan) -> dict:
 
 
 def gradients(operands: dict, plan: Plan) -> tuple[dict, dict]:
-    """What a backward pass writes, in the shapes of the operands, and the sums it keeps, [heads·H' tokens]."""
+    """The outputs of a backward pass, in the shapes of the operands, and the sums that it keeps, [heads·H' tokens]."""
     outputs, scratch = {}, {}
     tokens = dict(relative_q=plan.q_blocks * _rows(plan.q_block), relative_k=_rows(plan.k_block))
     for table, vectors in TERMS.items():
@@ -85,7 +85,7 @@ def gradients(operands: dict, plan: Plan) -> tuple[dict, dict]:
 
 
 def laid_out(block, head) -> Float[Array, "s t"]:
-    """The bias of that head."""
+    """The bias of a head in this block."""
     plan, refs, found = block.plan, block.refs, []
     q_tiles, k_tiles, _ = sizes(plan)
     if "of_query" in refs:
@@ -102,7 +102,7 @@ def laid_out(block, head) -> Float[Array, "s t"]:
 
 
 def add_gradients(block, head, d_scores: Float[Array, "s t"]) -> list[Float[Array, "H' tokens"]]:
-    """Adds to the gradients of the tables, and gives the block's share of those of what met them, as TERMS go."""
+    """Adds to the gradients of the tables; returns the block's share of those of the vectors, in TERMS' order."""
     refs, found = block.refs, []
     q_tiles, k_tiles, _ = sizes(block.plan)
     if "of_key" in refs:
@@ -125,7 +125,7 @@ def add_gradients(block, head, d_scores: Float[Array, "s t"]) -> list[Float[Arra
 
 
 def add(block, head, found: list) -> None:
-    """Adds what `add_gradients` gave to the sums of a row of several blocks."""
+    """Adds the result of `add_gradients` to the sums of a row of several blocks."""
     plan = block.plan
     for name, a in zip((name for name in TERMS if name in block.refs), found, strict=True):
         at = block.place.i * plan.q_block if name == "of_key" and plan.q_blocks > 1 else 0
@@ -135,34 +135,34 @@ def add(block, head, found: list) -> None:
 
 
 def write(refs: dict, r, name: str) -> None:
-    """Writes the sum of that name, if there is one."""
+    """Writes the sum of this name, if there is one."""
     if name in refs:
         refs[name][r] = refs[f"{name}_sum"][...].T[: refs[name].shape[1]].astype(refs[name].dtype)
 
 
 def write_whole(block, found: list) -> None:
-    """Writes what `add_gradients` gave, of all heads, where a row is done at once."""
+    """Writes the result of `add_gradients` for all heads, where a row is computed in one step."""
     for name, a in zip((name for name in TERMS if name in block.refs), found, strict=True):
         ref = block.refs[f"d_{TERMS[name]}"]
         ref[block.place.r] = a.T[: ref.shape[1]].astype(ref.dtype)
 
 
 def clear(refs: dict, *names: str) -> None:
-    """Sets to 0 those that there are."""
+    """Sets those of these arrays that exist to 0."""
     for name in names:
         if name in refs:
             refs[name][...] = jnp.zeros_like(refs[name])
 
 
 def _all_met(block, head, name) -> Float[Array, "H' tokens"]:
-    """The part of a table that any tile of the block meets: from where the last one's begins."""
+    """The part of a table that the tiles of the block use, from the start of the last tile's window."""
     *_, (_, (_, own, window)) = _meetings(block, head, name)
     q_tiles, k_tiles, _ = sizes(block.plan)
     return block.refs[name][0, own, pl.ds(window.start, (q_tiles + k_tiles) * LANES)]
 
 
 def _meetings(block, head, name):
-    """Each tile of the vectors of a head, [n H'], and where the window of the table that it meets is."""
+    """Each tile of a head's vectors, [n H'], and the index of the window of the table that it is multiplied by."""
     plan, place = block.plan, block.place
     q_tiles, k_tiles, _ = sizes(plan)
     vectors = block.refs[TERMS[name]][place.r]
@@ -203,7 +203,7 @@ def _moved(a: Float[Array, "n m"]) -> Float[Array, "n m+128"]:
 
 
 def _parts_by(a: Float[Array, "n m"], lanes: Int[Array, "n 128"]) -> list[Float[Array, "n 128"]]:
-    """Each part of 128 columns, of which each row is put in that order: by one gather, with all of them stacked."""
+    """Each part of 128 columns with its rows reordered by `lanes`, by one gather over all parts stacked."""
     parts = [a[:, first : first + LANES] for first in range(0, a.shape[1], LANES)]
     lanes = jnp.concatenate([lanes] * len(parts), axis=0)
     found = jnp.take_along_axis(jnp.concatenate(parts, axis=0), lanes, axis=1, mode="promise_in_bounds")
@@ -232,13 +232,13 @@ def _lowered(a: Float[Array, "m n"]) -> Float[Array, "m+128 n"]:
 
 
 def _rotated_eights(a: Float[Array, "m n"], by: Int[Array, "1 n"]):
-    """Each eight rows, of which each column is rotated up by so many; and what came from below 0 or above 7."""
+    """Each eight rows with column c rotated up by by[c]; and which numbers wrapped around."""
     row = iota((8, a.shape[1]), 0) + by
     return _eights_by(a, row & 7), (row < 0) | (row > 7)
 
 
 def _eights_by(a: Float[Array, "m n"], rows: Int[Array, "8 n"]) -> list[Float[Array, "8 n"]]:
-    """Each eight rows, of which each column is put in that order: by one gather, with all of them side by side."""
+    """Each eight rows with their columns reordered by `rows`, by one gather over all of them side by side."""
     eights = [a[first : first + 8] for first in range(0, len(a), 8)]
     rows = jnp.concatenate([rows] * len(eights), axis=1)
     found = jnp.take_along_axis(jnp.concatenate(eights, axis=1), rows, axis=0, mode="promise_in_bounds")
@@ -246,10 +246,10 @@ def _eights_by(a: Float[Array, "m n"], rows: Int[Array, "8 n"]) -> list[Float[Ar
 
 
 def _rows(n: int) -> int:
-    """n in whole registers of bfloat16."""
+    """n rounded up to whole registers of bfloat16."""
     return -(-n // 16) * 16
 
 
 def _up_to(a, length: int, axis: int):
-    """Zeros after it, so that the axis is that long."""
+    """a padded with zeros to this length of the axis."""
     return jnp.pad(a, [(0, length - a.shape[axis] if axis == i else 0) for i in range(a.ndim)])

@@ -1,4 +1,4 @@
-"""Between the stages of a pyramid: `x, ctx = down(x, ctx)`, a coarser grid with a width of its own."""
+"""Parts between the stages of a pyramid, which make the grid coarser and may change D: `x, ctx = down(x, ctx)`."""
 
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool

@@ -1,4 +1,4 @@
-"""What the parts of slot `down` share: a stream as a grid, and the context of the smaller grid."""
+"""What the parts of the slot `down` share: the stream as a grid, and the context of the coarser grid."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -8,15 +8,15 @@ from xfm.spec import SpecError
 
 
 def pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """One number for rows and columns alike, or both."""
+    """(rows, columns) of a size that is given as a pair or as one number for both."""
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def as_grid(x: Float[Array, "B T D"], ctx: Context, kind: str) -> Float[Array, "B h w D"]:
-    """x as the grid that it is, with zeros in padding.
+    """x as a grid of h rows and w columns, with zeros in padding.
 
-    Raises SpecError, in the name of the part, for a stream that is no grid of rows and columns, or holds more than one,
-    and where some tokens only attend, since a coarser token would carry what they hold to the others.
+    kind: the part's name in errors. Raises SpecError for a stream that is not exactly the tokens of one such grid, and
+    for a context in which some tokens only attend, since a coarser token would pass on what they hold.
     """
     ctx.refuse_heard(kind)
     if ctx.grid is None or len(ctx.grid) != 2:
@@ -38,7 +38,7 @@ def tiles(x: Float[Array, "B h w *any"], size: tuple[int, int]) -> Float[Array, 
 
 
 def check_divides(ctx: Context, size: tuple[int, int], kind: str) -> None:
-    """SpecError where tiles of this size do not fill the grid."""
+    """Raises SpecError where tiles of this size do not fill the grid."""
     if ctx.grid[0] % size[0] or ctx.grid[1] % size[1]:
         raise SpecError(
             f"{kind} joins tiles of {size[0]} x {size[1]}, which do not fill a grid of {ctx.grid[0]} x {ctx.grid[1]}; "
@@ -47,9 +47,10 @@ def check_divides(ctx: Context, size: tuple[int, int], kind: str) -> None:
 
 
 def coarser(ctx: Context, real: Array | None, grid: tuple[int, int]) -> Context:
-    """The context of a grid of so many rows and columns, whose tokens have these segments, [B h w].
+    """The context of a coarser grid of (rows, columns).
 
-    Positions are counted anew, and what described single tokens of the finer grid is dropped.
+    real: the segments of its tokens, [B h w], or None. Positions are counted anew; types, `at` and `shared`, which
+    describe tokens of the finer grid, are dropped.
     """
     segments = None if real is None else real.reshape(real.shape[0], -1)
     positions = None if segments is None else positions_within(segments)

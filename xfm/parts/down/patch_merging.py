@@ -1,7 +1,6 @@
-"""Patch merging: four neighbours side by side, normed, and mapped to the new width.
+"""Patch merging: four neighbouring tokens are concatenated, normalised and mapped to the new width.
 
-Liu et al. 2021 (Swin), section 3.1. The order of the four, and that the norm comes first, are read off the
-authors' program.
+Liu et al. 2021 (Swin), section 3.1. The order of the four, and the norm before the map, follow the authors' program.
 """
 
 import flax.linen as nn
@@ -18,7 +17,7 @@ NORM = freeze(dict(kind="layernorm"))
 
 
 def merged(x: Float[Array, "B h w D"]) -> Float[Array, "B h/2 w/2 4*D"]:
-    """Each 2 x 2 neighbours as one vector: upper left, lower left, upper right, lower right."""
+    """Each tile of 2 x 2 tokens as one vector, in the order upper left, lower left, upper right, lower right."""
     x = tiles(x, (2, 2)).swapaxes(3, 4)
     return x.reshape(*x.shape[:3], -1)
 
@@ -26,8 +25,8 @@ def merged(x: Float[Array, "B h w D"]) -> Float[Array, "B h/2 w/2 4*D"]:
 class PatchMerging(nn.Module):
     """W · norm([x_00, x_10, x_01, x_11]), without a bias, over half as many rows and columns.
 
-    width: of the output; twice the input's in Swin, which is the default.  norm: over four times the input's width.
-    A token of which any of the four is real is real; padding among them counts as zeros.
+    width: of the output, twice the input's if None, as in Swin.  norm: over the 4 D features, none if None.
+    A merged token is real where any of its four tokens is; padding among them counts as zeros.
     """
 
     width: Count | None = None

@@ -12,13 +12,13 @@ from xfm.parts.down.grid import as_grid, check_divides, coarser, pair, tiles
 
 
 def mean_of(x: Float[Array, "B h w n D"], real: Array) -> Float[Array, "B h w D"]:
-    """The mean over the real ones of n, in float32; zeros where none is."""
+    """The mean of those of the n tokens that are real, in float32; zeros where none is."""
     total = jnp.where(real, x, 0).sum(3, dtype=jnp.float32)
     return (total / jnp.maximum(real.sum(3), 1)).astype(x.dtype)
 
 
 def max_of(x: Float[Array, "B h w n D"], real: Array) -> Float[Array, "B h w D"]:
-    """The largest of the real ones of n in each channel; zeros where none is."""
+    """The maximum in each channel of those of the n tokens that are real; zeros where none is."""
     return jnp.where(real.any(3), jnp.where(real, x, -jnp.inf).max(3), 0).astype(x.dtype)
 
 
@@ -26,9 +26,9 @@ BY = {"mean": mean_of, "max": max_of}
 
 
 class Pool(nn.Module):
-    """The mean or the maximum of each tile of the grid; the width stays.
+    """The mean or the maximum of each tile of the grid; the width stays the same.
 
-    size: rows and columns of a tile, which fill the grid.  by: "mean" or "max", over the tile's real tokens.
+    size: rows and columns of a tile; the tiles must fill the grid.  by: "mean" or "max", over the tile's real tokens.
     """
 
     size: Count | tuple[Count, Count] = 2

@@ -18,7 +18,7 @@ from xfm.spec import Spec, SpecError, build
 def convolved(
     x: Float[Array, "B h w D"], kernel: Float[Array, "p q D E"], stride: tuple[int, int], margin: tuple[int, int]
 ) -> Float[Array, "B H W E"]:
-    """y[i, j] = sum over (a, b) of x[i · stride - margin + (a, b)] kernel[a, b], zeros standing outside the grid."""
+    """y[i, j] = sum over (a, b) of x[i · stride - margin + (a, b)] kernel[a, b], with zeros outside the grid."""
     return jax.lax.conv_general_dilated(
         x, kernel, stride, [(m, m) for m in margin], dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -46,7 +46,7 @@ class StridedConv(nn.Module):
 
     width: of the output.  stride: rows and columns between two tiles.  size: of a tile, the stride if None; a larger
     one makes tiles overlap.  margin: rows and columns of zeros around the grid; size // 2 is usual where tiles overlap.
-    A token of whose tile any token is real is real; padding counts as zeros.
+    An output token is real where any token of its tile is; padding counts as zeros.
     """
 
     width: Count
@@ -77,7 +77,7 @@ class StridedConv(nn.Module):
         return y.reshape(x.shape[0], h * w, self.width), coarser(ctx, real, (h, w))
 
     def _check(self, grid, size, stride, margin) -> None:
-        """SpecError where no tile fits into the grid, or where the last rows or columns are in no tile."""
+        """Raises SpecError where no tile fits into the grid, or where the last rows or columns are in no tile."""
         for side, p, step, m in zip(grid, size, stride, margin, strict=True):
             left = side + 2 * m - p
             if left < 0 or left % step > m:

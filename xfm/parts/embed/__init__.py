@@ -1,4 +1,4 @@
-"""From a batch to the stream: `x, ctx = embed(batch, ctx)`."""
+"""Embeddings, which make the stream of a batch: `x, ctx = embed(batch, ctx)`."""
 
 from xfm.parts.embed.bytes import Bytes
 from xfm.parts.embed.hashed import Hashed

@@ -1,4 +1,4 @@
-"""What an embedding says of itself, so that no other room reads its spec."""
+"""The contract of an embedding: what it states about itself, so that no other package reads its spec."""
 
 from typing import Any, ClassVar
 
@@ -8,23 +8,24 @@ import numpy as np
 from xfm.parts.position import POSITIONS
 from xfm.spec import build
 
-LENGTH = 512  # tokens of a row where neither the data nor the positions know
+LENGTH = 512  # tokens in a row where neither the data nor the positions set a length
 
 
 class Embed(nn.Module):
-    """Abstract. `x, ctx = embed(batch, ctx)`, with a field `width`, D, and where it reads ids `vocab`, how many.
+    """Abstract base of embeddings: `x, ctx = embed(batch, ctx)`.
 
-    It zeroes padding with `ctx.clean` before its norm, since a batch may hold anything there.
-    whole_row: why rows that hold several texts are not for it, None where they are; see `xfm.structures.tokens`.
+    Each has a field `width`, D, and if it reads ids a field `vocab`, their number. Each zeroes padding with `ctx.clean`
+    before its norm, since a batch may hold anything there.
+    whole_row: why it cannot embed rows that hold several texts, None where it can; see `xfm.structures.tokens`.
     """
 
     whole_row: ClassVar[str | None] = None
 
     @nn.nowrap
     def ids(self) -> dict[str, tuple[int, int]]:
-        """Of each array of a batch that it looks up in a table: the first id, and the one after the last.
+        """The first legal id and the one after the last, for each array of a batch that is looked up in a table.
 
-        Without a field `types` it has one type, 0; where the field is None, types are read by layers alone.
+        Without a field `types` the only type is 0; where the field is None, only layers read types, in any number.
         """
         found = {}
         if getattr(self, "vocab", None) is not None:
@@ -37,20 +38,20 @@ class Embed(nn.Module):
 
     @nn.nowrap
     def most(self) -> int | None:
-        """How many tokens a row may have, None for any number."""
+        """The largest number of tokens in a row, None for any number."""
         known = [limit for limit in (position.most() for position in self._positions()) if limit is not None]
         return min(known, default=None)
 
     @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
-        """Shape and dtype of each array that it needs of one row.
+        """Shape and dtype of each array that the embedding needs for one row.
 
-        length: in tokens; if None, of as many as there are positions, or LENGTH where there are any number.
+        length: tokens in the row; if None, as many as there are positions, or LENGTH where these have no bound.
         """
         return {"tokens": ((length or self.most() or LENGTH,), np.int32)}
 
     @nn.nowrap
     def _positions(self) -> list[nn.Module]:
-        """The positions that are added to the stream."""
+        """The position parts that are added to the stream."""
         specs = [getattr(self, name) for name in ("position", "places") if hasattr(self, name)]
         return [build(POSITIONS, spec, parent=None) for spec in specs]

@@ -1,4 +1,4 @@
-"""Byte embeddings, with hashed n-grams of the bytes before. Pagnoni et al. 2024 (BLT), section 3.2.1."""
+"""Byte embeddings, with hashed n-grams of the preceding bytes. Pagnoni et al. 2024 (BLT), section 3.2.1."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Characters by hashing: every code point has a vector, and there is no vocabulary.
+"""Hash embeddings of characters: every code point has a vector, and there is no vocabulary.
 
 Clark, Garrette, Turc, Wieting, "CANINE: Pre-training an Efficient Tokenization-Free Encoder for Language
 Representation", 2021, section 3.1; the hash and its primes are those of the authors' program.
@@ -29,10 +29,10 @@ def bucket(tokens: Int[Array, "B T"], prime: int, buckets: int) -> Int[Array, "B
 
 
 class Hashed(Embed):
-    """One row per hash, side by side; to them the rows of place and type are added, then a norm and dropout.
+    """The concatenation of one row per hash, plus the rows of position and type, then a norm and dropout.
 
-    width: D.  hashes: tables, each D / hashes wide, at most 16.  buckets: rows of each.
-    vocab: ids that there are, which costs nothing.  types: number of token types, 0 for none.
+    width: D.  hashes: number of tables, at most 16, each D / hashes wide.  buckets: rows of each table.
+    vocab: number of legal ids; it takes no memory.  types: number of token types, 0 for none.
     position: spec of the position slot.  norm, drop: after the sum, no norm if None.
     There is no table with a row per id, so no head can be tied to one.
     """

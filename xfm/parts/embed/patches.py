@@ -32,11 +32,11 @@ def patchify(images: Float[Array, "B height width C"], patch: tuple[int, int]) -
 
 
 class Patches(Embed):
-    """[cls tokens; registers; patches], of batch["images"].
+    """The tokens of batch["images"]: first cls tokens, then registers, then patches.
 
     patch: P, or (rows, columns).  width: D.  cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
-    registers: learned tokens without a place, after cls (Darcet et al. 2024).  position: spec of the position slot,
-    of cls tokens and patches together.  norm, drop: after the places are added, no norm if None.
+    registers: learned tokens without a position, after cls (Darcet et al. 2024).  position: spec of the position slot,
+    of cls tokens and patches together.  norm, drop: after the positions are added, no norm if None.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"

@@ -1,4 +1,4 @@
-"""Tokens from tables of a width of their own, led to the stream's before the norm. He et al. 2021 (DeBERTa)."""
+"""Embeddings from tables of their own width, mapped to the stream's width before the norm. He et al. 2021 (DeBERTa)."""
 
 from collections.abc import Mapping
 
@@ -17,10 +17,10 @@ NO_POSITION = freeze(dict(kind="none"))
 
 
 class Projected(Embed):
-    """drop(norm(W · tokens)): where kind "tokens" with a `factor` has its norm before the map, this has it after.
+    """drop(norm(W · tokens + places)); kind "tokens" with a `factor` has the norm before the map, this kind after it.
 
-    vocab, types, position: of the tables.  factor: their width.  width: D.  places: spec of a position slot that is
-    added behind the map (Zhang et al. 2022, OPT-350M).
+    vocab, types, position: of the tables.  factor: their width.  width: D.  places: spec of a position that is added
+    after the map (Zhang et al. 2022, OPT-350M).
     """
 
     vocab: Count

@@ -1,7 +1,7 @@
-"""Tokens, and behind them a question for each place that is to be guessed without being seen.
+"""Token embeddings followed by questions: one vector for each position that is predicted without attending to itself.
 
 Yang, Dai, Yang, Carbonell, Salakhutdinov, Le, "XLNet: Generalized Autoregressive Pretraining for Language
-Understanding", 2019, section 2.3: the content stream is of the tokens, the query stream of the questions.
+Understanding", 2019, section 2.3: the tokens are the content stream, the questions the query stream.
 """
 
 from collections.abc import Mapping
@@ -16,23 +16,24 @@ from xfm.fields import Count, Rate
 from xfm.parts.embed.base import Embed
 
 SMALL = nn.initializers.normal(0.02)
-GIVEN = ("order", "unseen", "backward", "barred", "asked")  # of a batch, for later parts
+GIVEN = ("order", "unseen", "backward", "barred", "asked")  # arrays of a batch that later parts find in ctx.shared
 
 
 class Questions(Embed):
-    """[B T D], or [B T+K D] where batch["asked"] [B K] names K places: the last K all start as one learned vector.
+    """The tokens [B T D], or [B T+K D] with a question after them for each of the K positions in batch["asked"] [B K].
 
-    A question belongs to the segment of its place, and heads that predict per token then answer the questions alone.
-    To the mixer (kind "relative") ctx.shared gives "asked", and of the batch, where it has them: "order" [B T], by
-    which a token attends to those of its own rank and lower, and a question to lower ones; "unseen" [B T T], 1 where a
-    token must not attend to another; "backward" [B], 1 where distances count the other way. To the head of kind
-    "span_beam" it gives "barred" [B T], 1 where no answer may be.
+    All questions start as the same learned vector. A question belongs to the segment of its position, and heads that
+    predict per token then predict at the questions alone. The mixer of kind "relative" finds these arrays of the batch,
+    where it has them, in ctx.shared: "asked"; "order" [B T], the rank of each token, by which a token attends to tokens
+    of its own and of lower rank, and a question to those of lower rank; "unseen" [B T T], 1 where a token must not
+    attend to another; "backward" [B], 1 where distances count in the other direction. The head of kind "span_beam"
+    finds "barred" [B T], 1 where no answer may start or end.
 
     vocab: V.  width: D.  drop: rate of dropout.
     """
 
-    whole_row: ClassVar[str | None] = "puts questions behind a whole row"
-    types: ClassVar[None] = None  # which layers compare, and no table has
+    whole_row: ClassVar[str | None] = "puts questions after a whole row"
+    types: ClassVar[None] = None  # layers compare types, and no table embeds them
 
     vocab: Count
     width: Count

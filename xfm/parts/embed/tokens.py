@@ -1,4 +1,4 @@
-"""Token embeddings: word, place and type, then a norm and dropout. Devlin et al. 2019 (BERT), section 3."""
+"""Token embeddings: word, position and type, then a norm and dropout. Devlin et al. 2019 (BERT), section 3."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ SMALL = nn.initializers.normal(0.02)
 
 
 class Tokens(Embed):
-    """The sum of the tables' rows, of batch["tokens"] and, with `types`, of batch["types"] (0 where absent).
+    """The sum of the rows of batch["tokens"], of positions and, with `types`, of batch["types"] (0 where absent).
 
     vocab: V.  width: D.  types: number of token types, 0 for none, None where only layers read them.
     position: spec of the position slot.  norm, drop: after the sum, no norm if None.  factor: width of the tables

@@ -13,7 +13,7 @@ class GLU(nn.Module):
     """down(activation(gate(x)) · up(x)): GEGLU with "gelu", SwiGLU with "silu", the first GLU with "sigmoid".
 
     hidden: F, the width of gate and up each.  drop: rate of dropout on the hidden units.
-    out_bias: whether `down` alone has a bias; None does as `bias` does (MosaicBERT has one there only).
+    out_bias: whether `down` has a bias, the same as `bias` if None (MosaicBERT has one there only).
     """
 
     hidden: Count

@@ -13,14 +13,14 @@ from xfm.spec import SpecError
 def grouped(
     x: Float[Array, "*any D"], kernel: Float[Array, "G d f"], bias: Float[Array, "F"]
 ) -> Float[Array, "*any F"]:
-    """Each of G equal parts of the channels by its own matrix, side by side again."""
+    """Each of G equal groups of channels times its own matrix, concatenated, plus the bias."""
     G, d, _ = kernel.shape
     y = jnp.einsum("...gd,gdf->...gf", x.reshape(*x.shape[:-1], G, d), kernel.astype(x.dtype))
     return y.reshape(*x.shape[:-1], -1) + bias.astype(x.dtype)
 
 
 class GroupedLinear(nn.Module):
-    """[*any D] -> [*any features] in `groups` parts that do not meet."""
+    """A linear map [*any D] -> [*any features] in `groups` groups of channels that do not mix."""
 
     features: int
     groups: int
@@ -36,7 +36,7 @@ class GroupedLinear(nn.Module):
 
 
 class GroupedMLP(nn.Module):
-    """down(activation(up(x))).
+    """down(activation(up(x))), both maps in groups.
 
     hidden: F.  groups: G.  drop: rate of dropout on the hidden units.
     """

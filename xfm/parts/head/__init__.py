@@ -1,4 +1,4 @@
-"""From the stream to an answer: `head(x, ctx)`."""
+"""Heads, which make predictions or vectors of the stream: `head(x, ctx)`."""
 
 from xfm.parts.head.classification import Classification
 from xfm.parts.head.dense import DenseHead

@@ -1,4 +1,4 @@
-"""Where heads predict."""
+"""The positions at which heads predict."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -7,6 +7,6 @@ from xfm.context import Context
 
 
 def chosen(x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K D"]:
-    """x at the places ctx.at, or x itself where the context chooses none."""
+    """x at the positions ctx.at, or at all positions where that is None."""
     x = ctx.clean(x)
     return x if ctx.at is None else jnp.take_along_axis(x, ctx.at[..., None], axis=1)

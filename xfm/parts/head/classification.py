@@ -15,7 +15,7 @@ CLS = freeze(dict(kind="cls"))
 class Classification(nn.Module):
     """Logits [B classes].
 
-    pool: spec of the pool slot; its kind "dense" is a layer before the last (ViT's pre-logits, RoBERTa's head).
+    pool: spec of the pool slot; its kind "dense" adds a layer before the last (ViT's pre-logits, RoBERTa's head).
     drop: before the linear map.
     """
 

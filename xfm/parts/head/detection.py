@@ -1,4 +1,4 @@
-"""Is this token the text's own, or was it put there? Clark et al. 2020 (ELECTRA), section 2."""
+"""Replaced token detection: whether a token is the text's own. Clark et al. 2020 (ELECTRA), section 2."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -9,7 +9,7 @@ from xfm.parts.linear import Linear
 
 
 class Detection(nn.Module):
-    """The log odds [B T], in the stream's dtype, that a token was replaced.  activation: of a linear map before."""
+    """The log odds [B T], in the stream's dtype, that a token was replaced.  activation: after the first map."""
 
     activation: str = "gelu"
 

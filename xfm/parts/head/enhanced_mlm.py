@@ -1,6 +1,6 @@
-"""DeBERTa's enhanced mask decoder: absolute places join only where masked words are told.
+"""DeBERTa's enhanced mask decoder: absolute positions are added only in the decoder that predicts masked tokens.
 
-He et al. 2021 (DeBERTa), section 3.2; that one layer runs twice over the same keys and values is the authors' setting.
+He et al. 2021 (DeBERTa), section 3.2; running one layer twice over the same keys and values is the authors' setting.
 """
 
 import flax.linen as nn
@@ -18,14 +18,14 @@ NORM = freeze(dict(kind="layernorm"))
 
 
 class EnhancedMLM(nn.Module):
-    """Logits [B T V], or [B K V] at the places ctx.at, of a decoder of one post-norm layer.
+    """Logits [B T V], or [B K V] at the positions ctx.at, of a decoder with one post-norm layer.
 
-    Queries start as x with its places added, and take `steps` passes through the layer; keys and values are those of x
-    each time, which the mixer finds as the memory "memory". The layer is the encoder's last, so the stack below is
-    one layer shorter than the network to be fine-tuned.
+    The queries start as x plus its absolute positions and pass through the layer `steps` times. The keys and values are
+    made of x each time, which the mixer reads as the memory "memory". The layer is the encoder's last, so the stack
+    below is one layer shorter than the network to be fine-tuned.
 
-    mixer, ffn: specs of the layer.  norm, drop: after each of the two.  head: spec of what tells words, of this slot.
-    length: places in the table, as in position "learned".
+    mixer, ffn: specs of the layer.  norm, drop: after each of the two.  head: spec of the head that predicts.
+    length: rows of the table of positions, as in position "learned".
     """
 
     mixer: Spec
@@ -39,13 +39,13 @@ class EnhancedMLM(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B K V"]:
         x = ctx.clean(x)
-        seen = ctx.remember("memory", x)
+        known = ctx.remember("memory", x)
         parts = [build(MIXERS, self.mixer, name="mixer"), build(FFNS, self.ffn, name="ffn")]
         norms = [build(NORMS, self.norm, name=f"{place}_norm") for place in ("mixer", "ffn")]
-        places = dict(kind="learned", length=self.length)
-        query = ctx.clean(build(POSITIONS, places, name="position").add(x, ctx))
+        absolute = dict(kind="learned", length=self.length)
+        query = ctx.clean(build(POSITIONS, absolute, name="position").add(x, ctx))
         for _ in range(self.steps):
             for part, norm in zip(parts, norms, strict=True):
-                y, _ = part(query, seen)
+                y, _ = part(query, known)
                 query = norm(query + nn.Dropout(self.drop)(y, deterministic=not ctx.train))
         return build("head", self.head, name="words")(query, ctx)

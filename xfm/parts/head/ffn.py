@@ -1,6 +1,6 @@
-"""A feed-forward layer of its own before another head, with the stream around it and a norm behind.
+"""A feed-forward layer before another head, with a residual connection around it and a norm after it.
 
-Zaheer et al. 2020 (BigBird), whose published models for questions end so.
+Zaheer et al. 2020 (BigBird), whose published question-answering models end in this way.
 """
 
 import flax.linen as nn
@@ -18,7 +18,7 @@ NORM = freeze(dict(kind="layernorm"))
 class FFNHead(nn.Module):
     """head(norm(x + ffn(x))), at every token.
 
-    ffn, head: specs of those slots.  norm: none if None.  drop: of what the ffn reads and of what it makes.
+    ffn, head: specs of those slots.  norm: none if None.  drop: rate of dropout on the input and the output of the ffn.
     """
 
     ffn: Spec

@@ -1,4 +1,4 @@
-"""Learned queries, one per label, that read the tokens through one light layer of a decoder.
+"""Learned queries, one per label, that attend to the tokens in one light decoder layer.
 
 Liu, Huang, Lyu, Shakeri, Yu, Li, "EncT5: A Framework for Fine-tuning T5 as Non-autoregressive Models", 2021, section 3.
 """
@@ -19,10 +19,10 @@ RMSNORM = freeze(dict(kind="rmsnorm"))
 
 
 class LatentQueries(nn.Module):
-    """Logits [B classes] of one query; of several [B queries classes], or [B queries] where classes is 1.
+    """Logits [B classes] for one query; for several [B queries classes], or [B queries] where classes is 1.
 
-    Each of mixer (among the queries, left out if None), attention of heads N and width H to the tokens, and ffn is
-    added to the queries after a norm of its own; a last norm and a linear map follow.
+    Three parts are added to the queries in turn, each with a norm before it: `mixer`, among the queries, left out if
+    None; attention to the tokens, with N heads of width H; and `ffn`. A last norm and a linear map follow.
     queries: 1 to classify, one per label where a text has several.  scale: of the scores, 1 as in T5; 1 / sqrt(H) if
     None.  bias: of attention.  drop: after each part and before the last map.
     """
@@ -46,7 +46,7 @@ class LatentQueries(nn.Module):
         drop = nn.Dropout(self.drop, deterministic=not ctx.train)
         own = ctx.apart(row=x)
         reader = build(MIXERS, self._reader())
-        nn.share_scope(self, reader)  # whose q, k, v and o stand beside `queries`
+        nn.share_scope(self, reader)  # so its q, k, v and o lie beside `queries`
         among = None if self.mixer is None else build(MIXERS, self.mixer, name="mixer")
         ffn = build(FFNS, self.ffn, name="ffn")
 

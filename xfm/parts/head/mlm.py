@@ -16,7 +16,7 @@ from xfm.spec import Spec, SpecError, build
 
 
 class MLM(nn.Module):
-    """Logits [B T V], or [B K V] at the places ctx.at; serves causal models alike.
+    """Logits [B T V], or [B K V] at the positions ctx.at; causal models use it too.
 
     vocab: V.  table: "tied" to the embedding's, or its "own".  activation: of a linear map before the table, which
     has the table's width; no map if None.  norm: after that map, none if None.  bias: one number per word.

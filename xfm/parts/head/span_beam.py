@@ -1,6 +1,6 @@
 """Where an answer starts, where it ends given each likely start, and whether there is none, by beam search.
 
-Yang et al. 2019 (XLNet), section 3, whose code for questions with and without answers searches so.
+Yang et al. 2019 (XLNet), section 3, whose code for questions with and without answers has this search.
 """
 
 import flax.linen as nn
@@ -22,12 +22,12 @@ LAST = freeze(dict(kind="last"))
 class SpanBeam(nn.Module):
     """The likeliest starts, the likeliest ends of each, and a score that there is no answer, as a mapping:
 
-    start_top_log_probs, start_top_index [B n], likeliest first; end_top_log_probs, end_top_index [B m·n], the n ends
-    of one rank side by side; cls_logits [B]. Against their names the numbers are chances, not their logarithms.
-    Padding, and where ctx.shared["barred"] [B T] is not 0, no answer can be.
+    start_top_log_probs, start_top_index [B n], likeliest first; end_top_log_probs, end_top_index [B m·n], first the
+    likeliest end of each of the n starts, then the second of each, and so on; cls_logits [B]. Despite their names these
+    are probabilities, not logarithms. No answer starts or ends in padding or where ctx.shared["barred"] [B T] is not 0.
 
-    starts, ends: n and m, or as many tokens as there are where that is less.  norm: between the two maps of the ends.
-    pool: of the token by which there is no answer.
+    starts, ends: n and m, at most the number of tokens.  norm: between the two maps of the ends.
+    pool: spec of the pool whose vector helps to score that there is no answer.
     """
 
     starts: Count = 5
@@ -45,7 +45,7 @@ class SpanBeam(nn.Module):
             real &= ctx.shared["barred"] == 0
 
         def chances(scores):
-            """Over tokens, in float32; zeros in a row where no answer can be."""
+            """Probabilities over the tokens, in float32; zeros in a row where no token is allowed."""
             able = real.reshape(B, T, *[1] * (scores.ndim - 2))
             least = jnp.finfo(jnp.float32).min
             return jnp.where(able, jax.nn.softmax(jnp.where(able, scores.astype(jnp.float32), least), axis=1), 0)

@@ -10,7 +10,7 @@ from xfm.parts.linear import Linear
 
 
 class Tagging(nn.Module):
-    """Logits [B T classes], or [B K classes] at the places ctx.at.  drop: before the linear map."""
+    """Logits [B T classes], or [B K classes] at the positions ctx.at.  drop: before the linear map."""
 
     classes: CountOrZero
     drop: Rate = 0.0

@@ -1,4 +1,4 @@
-"""One vector per row: the answer of an encoder that embeds texts or images."""
+"""One vector per row: the output of an encoder that embeds texts or images."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -11,7 +11,7 @@ MEAN = freeze(dict(kind="mean"))
 
 
 class Vector(nn.Module):
-    """[B D].  pool: spec of the pool slot."""
+    """The pooled vector [B D].  pool: spec of the pool slot."""
 
     pool: Spec = MEAN
 

@@ -23,20 +23,20 @@ NO_POSITION = freeze(dict(kind="none"))
 
 
 class Attention(nn.Module):
-    """Each token gathers from those of its segment that the context's mask and its sight let it attend to.
+    """Multi-head attention of each token to those of its segment that the mask, the window and the sight leave visible.
 
     heads: N query heads.  kv_heads: K heads of keys and values, N if None; fewer is grouped-query attention.
     width: H, D / N if None (a free head size: Bhojanapalli et al. 2020).  bias: on all four projections.
     position: spec of the position slot.  qk_norm: spec of a norm over H on q and k (Dehghani et al. 2023).
     window: W tokens, W // 2 on either side; in a causal context the W that end with the token itself.
-    sight: spec of which keys a query attends to by a pattern, all of them if None; instead of a window.
-    scale: of the scores, 1 / sqrt(H) if None (T5 has 1).  softmax: spec of how they become weights, of softmaxes.py.
+    sight: spec of the pattern of keys that a query attends to, all of them if None; not together with a window.
+    scale: of the scores, 1 / sqrt(H) if None (T5 has 1).  softmax: spec of how scores become weights, see softmaxes.py.
     drop: rate of dropout on the attention weights.  implementation: of the kernel, the best one if None.
-    memory: name of what ctx.memory holds for keys and values to be made of, the stream itself if None. The context's
-    mask is one of the stream, and does not apply to a memory.
+    memory: name of the entry of ctx.memory from which keys and values are made, the stream itself if None. The
+    context's mask describes the stream and does not apply to a memory.
 
-    As a state it keeps the keys and values of the tokens so far, up to the length given to `init_state`; with a memory
-    it keeps only how many tokens there were.
+    The state holds the keys and values of the tokens so far, up to the length given to `init_state`; with a memory it
+    holds only their number.
     """
 
     whole_row: ClassVar[str | None] = None
@@ -61,7 +61,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def attend(self, x: Float[Array, "B T D"], ctx: Context, state=None):
-        """`__call__` by another name, for a part that shares its scope with this one; `capture` lists that part."""
+        """`__call__` under another name, for a part that shares its scope with this one and that `capture` lists."""
         D = x.shape[-1]
         N, K, H = self.sizes(D)
         sight, memory = self._sight(state), self._memory(ctx)
@@ -86,10 +86,10 @@ class Attention(nn.Module):
         return Linear(D, self.bias, axes=2, name="o")(y), state
 
     def _projected(self, x, ctx: Context, position, suffix: str, memory: Memory | None = None) -> Projected:
-        """q of x, k and v of x or of the memory, by the maps whose names end so, with their norms and positions."""
+        """q of x, k and v of x or the memory, by the maps whose names end in `suffix`, with norms and positions."""
         N, K, H = self.sizes(x.shape[-1])
-        seen = x if memory is None else memory.x.astype(x.dtype)
-        maps = ("q", N, x), ("k", K, seen), ("v", K, seen)
+        read = x if memory is None else memory.x.astype(x.dtype)
+        maps = ("q", N, x), ("k", K, read), ("v", K, read)
         q, k, v = (Linear((n, H), self.bias, name=f"{name}{suffix}")(of) for name, n, of in maps)
         if self.qk_norm is not None:
             q = build(NORMS, self.qk_norm, name=f"q{suffix}_norm")(q)
@@ -120,7 +120,7 @@ class Attention(nn.Module):
         return build(SIGHTS, self.sight, name="sight")
 
     def sizes(self, D: int) -> tuple[int, int, int]:
-        """N, K and H for a model of width D; SpecError where they do not fit."""
+        """N, K and H for a model of width D; raises SpecError where they do not fit."""
         N, K = self.heads, self.heads if self.kv_heads is None else self.kv_heads
         if N < 1 or K < 1:
             raise SpecError(f"attention: heads and kv_heads are 1 or more, not {self.heads} and {self.kv_heads}")
@@ -156,14 +156,14 @@ class Attention(nn.Module):
 
 
 def _continued(ctx: Context, x, state) -> Context:
-    """The context with the places of tokens that continue a state counted on from it."""
+    """The context with positions that continue those of the tokens in the state."""
     if state is None or ctx.positions is not None:
         return ctx
     return ctx.replace(positions=state["held"] + jnp.arange(x.shape[1])[None])
 
 
 def _cached(k, v, segments, mask, state):
-    """The cache with the new keys and values written after the held ones, and the mask moved there."""
+    """The cache with the new keys and values written after the held ones, and the mask offset by the held ones."""
     held = state["held"]
     new = jnp.ones(k.shape[:2], jnp.int32) if segments is None else segments
     queries, keys = new if isinstance(new, tuple) else (new, new)

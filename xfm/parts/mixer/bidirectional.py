@@ -1,4 +1,4 @@
-"""A causal mixer made to see both ways: it runs over the row and over the row reversed.
+"""A causal mixer made bidirectional: it runs over the row and over the reversed row.
 
 Zhu et al., "Vision Mamba" (2024), section 3.3, and Schiff et al., "Caduceus" (2024), section 3.1:
 both tie the projections of the two directions and add the outputs. Wang et al., "Is Mamba Effective
@@ -20,7 +20,7 @@ PROJECTIONS = ("in", "out")  # the modules of a mixer that `share="projections"`
 
 
 def reversed_row(ctx: Context) -> Context:
-    """What there is to know of a row when its last token comes first."""
+    """The context of the reversed row: its positions, segments and `heard` in reverse order."""
     known = {name: getattr(ctx, name) for name in ("positions", "segments", "heard")}
     return ctx.replace(**{name: v if v is None else jnp.flip(v, axis=1) for name, v in known.items()})
 
@@ -86,7 +86,7 @@ class Bidirectional(nn.Module):
         return onward, build({kind: tied}, self.mixer, name="backward")
 
     def _tied(self, variables, onward):
-        """The backward mixer's parameters with the projections of the forward one, run before."""
+        """The backward mixer's parameters with the projections of the forward one, which has run before."""
         params = onward.variables["params"]
         missing = [name for name in PROJECTIONS if name not in params]
         if missing:

@@ -1,4 +1,4 @@
-"""For mixers that cannot hide what comes later: a clear refusal instead of a silent leak."""
+"""The check of mixers that cannot mask tokens: an error instead of a leak that nobody notices."""
 
 from typing import Any
 
@@ -8,8 +8,10 @@ from xfm.spec import SpecError
 
 
 def both_ways(kind: str, ctx: Context, state: Any) -> None:
-    """SpecError where the context's mask hides anything, XfmError where a state is given."""
+    """Raises SpecError where the context's mask hides any token, and XfmError where a state is given."""
     if state is not None:
-        raise XfmError(f"mixer {kind!r} sees whole segments and keeps no state; give it state=None")
+        raise XfmError(f"mixer {kind!r} reads whole segments and keeps no state; give it state=None")
     if not ctx.mask.shows_all:
-        raise SpecError(f"mixer {kind!r} sees whole segments and cannot be causal or windowed; use it with mask='full'")
+        raise SpecError(
+            f"mixer {kind!r} reads whole segments and cannot be causal or windowed; use it with mask='full'"
+        )

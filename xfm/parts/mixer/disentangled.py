@@ -1,7 +1,7 @@
-"""Disentangled attention: what a token says and how far away it stands meet in separate scores.
+"""Disentangled attention: separate scores for the content of tokens and for their relative position are added.
 
-He, Liu, Gao, Chen, "DeBERTa: Decoding-Enhanced BERT with Disentangled Attention" (2021), section 3.1. That the maps
-of the content may read the table, and that both terms read the row of t - s, is so in the files of the authors.
+He, Liu, Gao, Chen, "DeBERTa: Decoding-Enhanced BERT with Disentangled Attention" (2021), section 3.1. As in the files
+of the authors, the maps of the content may also be applied to the table, and both terms read its row of t - s.
 """
 
 from typing import ClassVar, Literal
@@ -22,7 +22,7 @@ TERMS = ("c2p", "p2c")
 
 
 class OfDistance(nn.Module):
-    """Keys and queries of the table's own: projections `k` (for c2p) and `q` (for p2c)."""
+    """The table's own projections to keys (`k`, for c2p) and queries (`q`, for p2c), None for an absent term."""
 
     features: tuple[int, int]
     terms: tuple[str, ...]
@@ -35,14 +35,16 @@ class OfDistance(nn.Module):
 
 
 class Disentangled(nn.Module):
-    """Attention with up to three scores of a pair: content's, and the `terms` with a vector of its distance.
+    """Attention whose score of two tokens is the sum of their content score and of the `terms` for their distance.
 
-    heads: N.  width: H, D / N if None.  terms: of "c2p" (the query meets the distance) and "p2c" (the key does).
-    maps: of q, k and v, three that stand "apart", or one per head that is "fused" and has no bias of keys (v1).
-    keys: whether the table of distances has its "own" projections or those "shared" with the content, if apart.
-    position: spec that shares the table as "relative".  drop: of attention weights.  position_drop: of the table.
-    memory: name of what ctx.memory holds for keys and values to be made of, the stream itself if None. It stands for
-    the stream's own tokens, since the distances are between these: positions and mask are the stream's.
+    heads: N.  width: H, D / N if None.  terms: any of "c2p" (the query times the distance's key) and "p2c" (the key
+    times the distance's query).
+    maps: to q, k and v, three "apart", or one that is "fused" and gives keys no bias (v1).
+    keys: whether the table of distances has its "own" projections, or with maps apart those "shared" with the content.
+    position: spec of a position that shares the table as "relative".  drop, position_drop: rates of dropout on the
+    attention weights and on the table.
+    memory: name of the entry of ctx.memory from which keys and values are made, the stream itself if None. It has to
+    hold the same tokens as the stream, whose positions and mask apply to it.
     """
 
     whole_row: ClassVar[str | None] = None
@@ -64,24 +66,24 @@ class Disentangled(nn.Module):
         if state is not None:
             raise SpecError("disentangled attention reads whole rows and has no state")
         x = ctx.clean(x)
-        seen, segments = x, ctx.attending
+        source, segments = x, ctx.attending
         if self.memory is not None:
             memory = ctx.remembered(self.memory, "disentangled attention")
-            seen, segments = memory.x, memory.segments_for(x, ctx)
-            if seen.shape != x.shape:
+            source, segments = memory.x, memory.segments_for(x, ctx)
+            if source.shape != x.shape:
                 raise SpecError(
-                    f"disentangled: a memory of shape {seen.shape} does not stand for a stream of shape {x.shape}; the "
-                    "distances are between tokens of one row"
+                    f"disentangled: a memory of shape {source.shape} does not stand for a stream of shape {x.shape}; "
+                    "the distances are between tokens of one row"
                 )
         if self.maps == "fused":
             qkv = Linear((N, 3 * H), bias=False, name="qkv")
-            q, k, v = jnp.split(qkv(seen), 3, axis=-1)
+            q, k, v = jnp.split(qkv(source), 3, axis=-1)
             q = q if self.memory is None else jnp.split(qkv(x), 3, axis=-1)[0]
             q += self.param("q_bias", nn.initializers.zeros, (N, H)).astype(x.dtype)
             v += self.param("v_bias", nn.initializers.zeros, (N, H)).astype(x.dtype)
         else:
             q_of, k_of, v_of = (Linear((N, H), name=name) for name in "qkv")
-            q, k, v = q_of(x), k_of(seen), v_of(seen)
+            q, k, v = q_of(x), k_of(source), v_of(source)
         scale = (H * (1 + len(self.terms))) ** -0.5
         bias = None
         if self.terms:
@@ -99,7 +101,7 @@ class Disentangled(nn.Module):
         return Linear(D, axes=2, name="o")(y), state
 
     def sizes(self, D: int) -> tuple[int, int]:
-        """N and H for a model of width D; SpecError where they or the terms do not fit."""
+        """N and H for a model of width D; raises SpecError where they or the terms do not fit."""
         if self.heads < 1 or (self.width is None and D % self.heads):
             raise SpecError(f"disentangled: a width of {D} does not divide among {self.heads} heads; set width")
         if len(set(self.terms)) < len(self.terms) or not set(self.terms) <= set(TERMS):

@@ -27,7 +27,7 @@ UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def first_and_last(segments: Int[Array, "B T"], before: Int[Array, "B"]) -> tuple[Int[Array, "B"], Int[Array, "B"]]:
-    """The ids of the first and the last real token of each row, `before` where it has none."""
+    """The segments of the first and the last real token of each row, `before` where it has none."""
     real = segments > 0
 
     def at(index):
@@ -93,8 +93,8 @@ class GatedNorm(nn.Module):
 class Mamba2(nn.Module):
     """Causal mixer of linear cost in length, with a state of fixed size; padding gives 0.
 
-    expand: inner width E over D.  head_width: H.  heads: N, expand D / H if None; if given, E is N
-    H whatever expand.
+    expand: inner width E over D.  head_width: H.  heads: N, expand D / H if None; if given, E is
+    N H and expand is not used.
     state: M, numbers per channel that the state holds.  groups: G sets of input and output maps,
     each for N / G heads.
     conv: W, positions that the convolution reads.  norm_groups: parts of E normalised apart (the authors'
@@ -122,7 +122,7 @@ class Mamba2(nn.Module):
     implementation: str | None = None
 
     def _heads(self, width: int) -> int:
-        """N for D = width; SpecError where the sizes do not divide."""
+        """N for D = width; raises SpecError where the sizes do not divide."""
         if self.heads is None and self.expand * width % self.head_width:
             raise SpecError(
                 f"mamba2: expand · D = {self.expand} · {width} has to be a multiple of head_width = {self.head_width}."

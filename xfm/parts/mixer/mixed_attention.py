@@ -1,8 +1,8 @@
 """Half of the heads attend, half convolve with kernels that each token makes from its own surroundings.
 
 Jiang, Yu, Zhou, Chen, Feng, Yan, "ConvBERT: Improving BERT with Span-based Dynamic Convolution", 2020, sections 4.2
-and 4.3. The paper knows no padding in its convolutions: there it counts as text. Here a convolution sees the tokens of
-its own segment only, so that a text gives the same alone, padded and packed.
+and 4.3. In the paper's convolutions padding counts as text. Here a convolution reads the tokens of one segment
+only, so that the output for a text does not depend on padding or packing.
 """
 
 from typing import ClassVar
@@ -49,7 +49,7 @@ class MixedAttention(nn.Module):
     """N heads of attention beside N of dynamic convolution, all of width H = D / 2N.
 
     heads: N.  conv: W, odd, tokens that a kernel spans.  drop: rate of dropout on the attention weights.
-    Queries serve both: multiplied by what a convolution makes of the stream (`span`), they choose the kernels.
+    The queries serve both: multiplied by a convolution of the stream (`span`), they determine the kernels.
     """
 
     whole_row: ClassVar[str | None] = None

@@ -1,8 +1,8 @@
-"""Attention through landmarks: softmax of T × T scores rebuilt from T × m, m × m and m × T ones.
+"""Attention through landmarks: the softmax of T × T scores approximated by softmaxes of T × m, m × m and m × T.
 
 Xiong, Zeng, Chakraborty, Tan, Fung, Li, Singh, "Nyströmformer: A Nyström-based Algorithm for Approximating
 Self-Attention", 2021, section 3. Each segment has landmarks of its own: the means of m consecutive groups of its
-tokens, equally long but for one token; a shorter segment's landmarks are its tokens.
+tokens, whose lengths differ by one at most; a shorter segment's landmarks are its tokens.
 """
 
 from typing import ClassVar, Literal
@@ -19,24 +19,25 @@ from xfm.kernels.conv import depthwise
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
-from xfm.parts.texts import places_and_lengths
+from xfm.parts.texts import positions_and_lengths
 from xfm.spec import SpecError
 
 STARTS = ("matrix", "batch")
 
 
 def slots(segments: Int[Array, "B T"], m: int) -> Int[Array, "B T"]:
-    """The landmark to which each token belongs, counted from segment to segment; -1 at padding."""
-    place, length = places_and_lengths(segments)
+    """The landmark to which each token belongs, numbered across all segments of the row; -1 at padding."""
+    position, length = positions_and_lengths(segments)
     many = jnp.minimum(length, m)
-    leads = (segments > 0) & (place * many // length != (place - 1) * many // length)  # the first of its landmark
+    starts = position * many // length != (position - 1) * many // length  # a token is the first of its landmark
+    leads = (segments > 0) & starts
     order = jnp.argsort(segments, axis=1, stable=True)
     count = jnp.cumsum(jnp.take_along_axis(leads, order, axis=1), axis=1)
     return jnp.take_along_axis(count, jnp.argsort(order, axis=1), axis=1) - 1
 
 
 def softmax_within(scores: Float[Array, "B N t s"], own: Bool[Array, "B 1 t s"]) -> Float[Array, "B N t s"]:
-    """Softmax over the places that are one's own; zeros where there are none."""
+    """Softmax over the keys marked `own`; zeros for a query that has none."""
     scores = jnp.where(own, scores, -jnp.inf)
     top = scores.max(axis=-1, keepdims=True)
     weights = jnp.exp(scores - jnp.where(jnp.isfinite(top), top, 0.0))
@@ -47,10 +48,10 @@ def softmax_within(scores: Float[Array, "B N t s"], own: Bool[Array, "B 1 t s"])
 def pseudo_inverse(
     a: Float[Array, "B N G G"], own: Bool[Array, "B 1 G G"], start: str, iterations: int = 6
 ) -> Float[Array, "B N G G"]:
-    """The inverse of each segment's block of a, nearly, by equation 11 of section 3.2.
+    """An approximate inverse of each segment's block of a, by equation 11 of section 3.2.
 
-    start: how the first guess aᵀ / max column sum takes that maximum: over each block ("matrix", the paper's) or over
-    the whole batch ("batch", as the authors' program does, so that the texts of a batch touch each other slightly).
+    start: what the first iterate, aᵀ / the largest column sum, takes the maximum over: each block ("matrix", the
+    paper's) or the whole batch ("batch", the authors' program's, by which texts of a batch affect each other slightly).
     """
     sums = a.sum(axis=-2, keepdims=True)
     most = sums.max() if start == "batch" else jnp.where(own, sums, 0).max(axis=-1, keepdims=True)
@@ -74,8 +75,8 @@ def nystrom(
 ) -> Float[Array, "B T N H"]:
     """softmax(q k̃ᵀ) softmax(q̃ k̃ᵀ)⁺ softmax(q̃ kᵀ) v, in float32, scores scaled by 1 / sqrt(H); q̃, k̃: landmarks.
 
-    texts: segments that a row has at most, any number if None, which takes the inverse of a T × T matrix. A token
-    beyond gives NaN.
+    texts: the largest number of segments in a row; any number if None, for which a T × T matrix is inverted. A token
+    whose landmark is beyond texts · m gives NaN.
     """
     T, H = q.shape[1], q.shape[-1]
     G = T if texts is None else min(T, texts * m)
@@ -102,7 +103,7 @@ class Nystrom(nn.Module):
     """Attention by `nystrom`, and a convolution within segments over the values of each head, added (section 3.4).
 
     heads: N.  landmarks: m for each text; None attends exactly.  conv: W, odd, tokens that the convolution spans, no
-    convolution if None.  texts: that a row holds at most, any number if None.  start: of the inverse, one of STARTS.
+    convolution if None.  texts: the most that a row holds, any number if None.  start: of the inverse, one of STARTS.
     """
 
     whole_row: ClassVar[str | None] = "takes its landmarks from a whole row"

@@ -1,8 +1,9 @@
-"""Attention between tokens of which each may stand for several: of two lengths, with scores of distance and of type.
+"""Attention between pooled tokens: queries and keys may differ in length, and scores depend on distance and type.
 
 Dai, Lai, Yang, Le, "Funnel-Transformer" (2020), section 2.2 and appendix A.2; the types as in Yang et al. 2019 (XLNet).
-The paper computes the score of a distance in two ways, by shifting (A.2.1) and factorised for TPUs (A.2.2). They are
-one number, since sin and cos of a difference come apart; here it is factorised, with half the paper's products.
+The paper computes the score of a distance in two ways, by shifting (A.2.1) and factorised for TPUs (A.2.2). Both give
+the same number, since the sine and cosine of a difference factorise; here it is factorised, with half the paper's
+products.
 """
 
 import dataclasses
@@ -22,14 +23,14 @@ from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
 from xfm.spec import SpecError
 
-LARGEST = 10_000  # wavelength, over 2 pi
-COMMON = 2  # the type that every other counts as its own: that of the first token
+LARGEST = 10_000  # the longest wavelength, divided by 2 pi
+COMMON = 2  # the type of the first token, which counts as equal to every type
 
 
 def sides(
     a: Float[Array, "B T N D"], query: Int[Array, "B T"], key: Int[Array, "B S"]
 ) -> tuple[Float[Array, "B T N D"], Float[Array, "B S D"]]:
-    """Vectors whose inner product is a · [sin w(t - s), cos w(t - s)], t and s places, w one frequency per pair."""
+    """Vectors whose inner product is a · [sin w(t - s), cos w(t - s)], t and s positions, w one frequency per pair."""
     half = a.shape[-1] // 2
     w = LARGEST ** -(jnp.arange(half) / half)
     angle, of_sin, of_cos = (query[..., None] * w)[:, :, None], a[..., :half], a[..., half:]
@@ -48,8 +49,8 @@ def sides(
 class Terms:
     """The scores of distance and of type, block by block; 0 where the query or the key does not count.
 
-    query, key: as `sides` makes them.  of_type: of a key of another type and of the same.  types, counts: of queries
-    and of keys.
+    query, key: as `sides` makes them.  of_type: the scores of a key of another type and of the same type.  types,
+    counts: of queries and of keys.
     """
 
     query: Float[Array, "B T N D"]
@@ -68,7 +69,7 @@ class Terms:
 
 
 class OfDistance(nn.Module):
-    """a_tn[d] = Σ_h q_tn[h] · kernel[d, n, h]: what each query asks of a distance's sines and cosines."""
+    """a_tn[d] = Σ_h q_tn[h] · kernel[d, n, h]: each query's factors for the sines and cosines of a distance."""
 
     width: int
 
@@ -82,12 +83,13 @@ class OfDistance(nn.Module):
 class PooledRelative(nn.Module):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H), r projected from the distance, s one of two vectors for the type.
 
-    heads: N.  width: H, D / N if None.  reads: name of a memory for keys and values to be made of; the stream itself
-    where there is none of that name, as in all layers of a block but its first.  cls: whether pairs with the token at
-    position 0 have the scores of distance and type ("counted") or none of them ("free").  drop: of attention weights.
-    Tokens without types are all of one. Padding attends to the row's first text, for what it is pooled with.
+    heads: N.  width: H, D / N if None.  reads: name of the memory from which keys and values are made; the stream
+    itself where there is none of that name, as in all layers of a block but its first.  cls: whether pairs with the
+    token at position 0 have the scores of distance and type ("counted") or none of them ("free").  drop: of attention
+    weights. Without types in the context all tokens have the same type. Padding attends to segment 1, since it may be
+    pooled with a token of it.
 
-    It is not `attention` with a memory: its scores of distance and of type need positions and types of both sides.
+    It is not `attention` with a memory: its scores of distance and type need positions and types of queries and keys.
     """
 
     whole_row: ClassVar[str | None] = "pools neighbours of a whole row"
@@ -111,16 +113,17 @@ class PooledRelative(nn.Module):
         def biased(name):
             return q + self.param(name, nn.initializers.normal(0.02), (N, H)).astype(q.dtype)
 
-        places = [_places(a, c) for a, c in ((x, ctx), (there.x, there))]
+        positions = [_positions(a, c) for a, c in ((x, ctx), (there.x, there))]
         asked = OfDistance(D, name="r")(biased("distance_bias"))
         table = self.param("types", nn.initializers.normal(0.02), (2, N, H)).astype(q.dtype)
         terms = Terms(
-            *sides(asked * H**-0.5, *places),
+            *sides(asked * H**-0.5, *positions),
             of_type=product("btnh,snh->btns", biased("type_bias"), table * H**-0.5),
             types=tuple(
-                jnp.zeros_like(at) if c.types is None else c.types for c, at in zip((ctx, there), places, strict=True)
+                jnp.zeros_like(at) if c.types is None else c.types
+                for c, at in zip((ctx, there), positions, strict=True)
             ),
-            counts=tuple((at != 0) | (self.cls == "counted") for at in places),
+            counts=tuple((at != 0) | (self.cls == "counted") for at in positions),
         )
         segments = there.segments_for(x, ctx)
         if segments is not None:
@@ -130,7 +133,7 @@ class PooledRelative(nn.Module):
         return Linear(D, axes=2, name="o")(y), None
 
     def sizes(self, D: int) -> tuple[int, int]:
-        """N and H for a model of width D; SpecError where they do not fit."""
+        """N and H for a model of width D; raises SpecError where they do not fit."""
         if self.heads < 1 or (self.width is None and D % self.heads):
             raise SpecError(f"pooled_relative: a width of {D} does not divide among {self.heads} heads; set width")
         if D % 2:
@@ -140,5 +143,5 @@ class PooledRelative(nn.Module):
         return self.heads, self.width or D // self.heads
 
 
-def _places(x: Float[Array, "B T D"], ctx: Context | Memory) -> Int[Array, "B T"]:
+def _positions(x: Float[Array, "B T D"], ctx: Context | Memory) -> Int[Array, "B T"]:
     return jnp.broadcast_to(jnp.arange(x.shape[1]) if ctx.positions is None else ctx.positions, x.shape[:2])

@@ -1,4 +1,4 @@
-"""Attention whose scores know how far apart two tokens stand and whether they are of one type; it answers questions.
+"""Relative attention of tokens and questions, whose scores depend on distance and on whether types are equal.
 
 Dai et al. 2019 (Transformer-XL), section 3.3; Yang et al. 2019 (XLNet), section 2.3 for the two streams, section 2.5
 for the types.
@@ -17,7 +17,7 @@ from xfm.kernels.attention import Dropout, Mask, attention
 from xfm.kernels.attention import Relative as InOrder
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
-from xfm.parts.mixer.relative_scores import FromPlaces, Terms
+from xfm.parts.mixer.relative_scores import FromPositions, Terms
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze
 
@@ -27,13 +27,13 @@ SINES = freeze(dict(kind="relative_sines"))
 class Relative(nn.Module):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H), r projected from the distance, s one of two vectors for the type.
 
-    What ctx.shared may hold is said by the embedding of kind "questions". Tokens attend to tokens, each to itself
-    whatever is unseen; questions attend to tokens, and nobody to a question. A query that attends to nothing returns
-    zeros.
-    The questions read the tokens as they are in this layer, which is why these are no memory.
+    The embedding of kind "questions" describes what ctx.shared may hold. Tokens attend to tokens, and each to itself
+    even where "unseen" is 1; questions attend to tokens, and nothing attends to a question. A query that attends to
+    nothing returns zeros.
+    The questions read the tokens as they are in this layer, so the tokens cannot be a memory.
 
     heads: N.  width: H, D / N if None.  types: "relative", or "none" for no such score.  drop: of attention weights.
-    position: spec of one that shares "relative".  position_drop: of what it shares.
+    position: spec of a position that shares "relative".  position_drop: rate of dropout on the vectors that it shares.
     """
 
     whole_row: ClassVar[str | None] = None
@@ -60,10 +60,10 @@ class Relative(nn.Module):
         to_key, to_distance = (q + self._bias(name, N, H).astype(q.dtype) for name in ("key_bias", "distance_bias"))
         of_type = self._of_type(q, ctx)
         own, keys = ctx.attending if ctx.heard is not None else (ctx.segments, ctx.segments)
-        rows, place = jnp.arange(2 * T - 1), jnp.broadcast_to(jnp.arange(T), (B, T))
+        rows, position = jnp.arange(2 * T - 1), jnp.broadcast_to(jnp.arange(T), (B, T))
 
         def attend(start, stop, at, distance, ranks, unseen, mask, inside):
-            """The answer to the queries from `start` to `stop`, with a mask for the kernel and one for the bias."""
+            """The output of the queries from `start` to `stop`, given a mask for the kernel and one for the bias."""
             terms = Terms(distance, ctx.shared.get("backward"), at, None, None, ranks, unseen, inside)
             if of_type is not None:
                 terms = dataclasses.replace(terms, of_type=of_type[:, start:stop], types=ctx.types)
@@ -78,16 +78,16 @@ class Relative(nn.Module):
         distance = InOrder(to_distance[:, :T], k, H**-0.5 * r, None, rows)
         others = None if unseen is None else unseen & ~jnp.eye(T, dtype=bool)
         ranks = None if order is None else (order + 1, order)
-        y = attend(0, T, place, distance, ranks, others, ctx.mask, None)
+        y = attend(0, T, position, distance, ranks, others, ctx.mask, None)
         if asked is not None:
-            distance = FromPlaces(to_distance[:, T:], H**-0.5 * r, asked, rows)
+            distance = FromPositions(to_distance[:, T:], H**-0.5 * r, asked, rows)
             ranks = None if order is None else (jnp.take_along_axis(order, asked, axis=1), order)
             answer = attend(T, length, asked, distance, ranks, unseen, Mask.full(), ctx.mask)
             y = jnp.concatenate([y, answer], axis=1)
         return Linear(D, bias=False, axes=2, name="o")(y), None
 
     def sizes(self, D: int) -> tuple[int, int]:
-        """N and H for a model of width D; SpecError where they do not fit."""
+        """N and H for a model of width D; raises SpecError where they do not fit."""
         if self.heads < 1 or (self.width is None and D % self.heads):
             raise SpecError(f"relative: a width of {D} does not divide among {self.heads} heads; set width")
         if self.types not in ("relative", "none"):
@@ -105,7 +105,7 @@ class Relative(nn.Module):
         return nn.Dropout(self.position_drop)(vectors, deterministic=not ctx.train)
 
     def _of_type(self, q: Float[Array, "B T+K N H"], ctx: Context) -> Float[Array, "B T+K N 2"] | None:
-        """The scores of a key of the same type and of another; None where the batch has no types: all are of one."""
+        """The scores of a key of the same type and of another; None where the batch has no types, all being equal."""
         if self.types == "none":
             return None
         N, H = q.shape[2:]

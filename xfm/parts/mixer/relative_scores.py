@@ -1,4 +1,4 @@
-"""Scores of distance and type, and what a query must not see, block by block: the bias of relative attention.
+"""The bias of relative attention, block by block: scores of distance and type, and -inf where a key is masked.
 
 Dai et al. 2019 (Transformer-XL), section 3.3; Yang et al. 2019 (XLNet), sections 2.3 and 2.5.
 """
@@ -19,8 +19,8 @@ _describes = functools.partial(functools.partial, jax.tree_util.register_datacla
 
 @_describes(data_fields=["q", "of_distance", "at", "rows"])
 @dataclasses.dataclass(frozen=True)
-class FromPlaces:
-    """q_t · of_distance[rows[at_t - s]] for queries that stand anywhere; rows are of the distances 1 - S, …, S - 1."""
+class FromPositions:
+    """q_t · of_distance[rows[at_t - s]] for queries at any positions; rows are of the distances 1 - S, …, S - 1."""
 
     q: Float[Array, "B K N H"]
     of_distance: Float[Array, "2*S-1 N H"]
@@ -37,14 +37,15 @@ class FromPlaces:
 @_describes(data_fields=["distance", "backward", "at", "of_type", "types", "ranks", "unseen", "mask"])
 @dataclasses.dataclass(frozen=True)
 class Terms:
-    """The scores of distance and type, and -inf where a query must not see a key; what is None is left out.
+    """The scores of distance and type, and -inf where a key is masked for a query; a field that is None is left out.
 
-    backward: rows that count distances the other way.  at: index of the key at which each query stands.
-    of_type: of a key of the same type and of another.  ranks: of queries and of keys; lower keys are seen.
-    unseen: by the query's place and the key.  mask: at the queries' places, where the kernel's would be of row indices.
+    backward: rows of the batch in which distances count in the other direction.  at: index of the key at the position
+    of each query.  of_type: the scores of a key of the same type and of another.  ranks: of queries and of keys; keys
+    of lower rank are visible.  unseen: keys masked for the query at each position.  mask: applies to the queries'
+    positions, where the kernel's mask would apply to their indices.
     """
 
-    distance: InOrder | FromPlaces
+    distance: InOrder | FromPositions
     backward: Bool[Array, "B"] | None
     at: Int[Array, "B T"]
     of_type: Float[Array, "B T N 2"] | None

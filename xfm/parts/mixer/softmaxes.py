@@ -1,4 +1,4 @@
-"""How attention turns scores into weights, as data: the arithmetic is the kernel's, what is learned stands here."""
+"""How attention turns scores into weights: the kernel computes them, and these modules own what is learned."""
 
 import math
 from typing import Literal
@@ -20,9 +20,11 @@ Learned = Literal["learned"]
 class OfSum(nn.Module):
     """Weights that sum to 1, or with a sink to less.
 
-    temperature: divides the scores, a number, or "learned" per head from 1 on.  cap: bound of the scores (Gemma 2).
-    sink: score of a key without a value, a number (0.0 is softmax off by one), or "learned" per head from 0 on.
-    clip: (gamma, zeta), which weights are stretched to and then cut to [0, 1] (Bondarenko et al. 2023, section 4.1).
+    temperature: divides the scores, a number, or "learned" per head, starting at 1.  cap: bound of the scores (Gemma
+    2).
+    sink: score of a key without a value, a number (0.0 is softmax off by one), or "learned" per head, starting at 0.
+    clip: (gamma, zeta), to which weights are stretched before they are cut to [0, 1] (Bondarenko et al. 2023, section
+    4.1).
     """
 
     temperature: Positive | Learned | None = None
@@ -32,6 +34,7 @@ class OfSum(nn.Module):
 
     @nn.compact
     def described(self, heads: int, keys: int | None) -> Softmax:
+        """The description for the kernel, for N heads and any number of keys."""
         temperature, sink = _number(self, "temperature", heads, 1.0), _number(self, "sink", heads, 0.0)
         return Softmax(temperature, self.cap, sink, self.clip)
 
@@ -39,8 +42,8 @@ class OfSum(nn.Module):
 class OfEach(nn.Module):
     """A sigmoid of each score by itself. Ramapuram et al. 2024.
 
-    temperature, cap: as of a softmax.  shift: added to the scores, a number, "learned" per head from 0 on, or "length"
-    for the paper's -log S, S the number of keys of a row, which a stream does not know.
+    temperature, cap: as in `OfSum`.  shift: added to the scores, a number, "learned" per head, starting at 0, or
+    "length" for the paper's -log S, where S is the number of keys in a row, which is unknown in a stream.
     """
 
     temperature: Positive | Learned | None = None
@@ -49,6 +52,7 @@ class OfEach(nn.Module):
 
     @nn.compact
     def described(self, heads: int, keys: int | None) -> Sigmoid:
+        """The description for the kernel, for N heads and this number of keys in a row, None in a stream."""
         temperature = _number(self, "temperature", heads, 1.0)
         if self.shift == "length" and keys is None:
             raise SpecError("attention: a sigmoid's shift of 'length' needs whole rows; give a number for streams")
@@ -63,7 +67,7 @@ SOFTMAXES = {
 
 
 def softmax_of(spec: Spec, heads: int, keys: int | None) -> Softmax | Sigmoid:
-    """The description for the kernel, within a module that owns what it learns; keys: of a row, None in a stream."""
+    """The kernel's description, within a module that owns what is learned; keys: in a row, None in a stream."""
     kind = spec.get("kind")
     if lookup(SOFTMAXES, kind) is None:
         raise SpecError(

@@ -1,7 +1,7 @@
 """Any mixer inside windows of a grid, which may be shifted. Liu et al. 2021 (Swin), section 3.2.
 
-Tokens that a shift brings together from opposite sides of the grid are of different segments there, so each mixer keeps
-them apart by itself.
+Tokens that a shift brings into one window from opposite sides of the grid get different segments there, so that no
+mixer mixes them.
 """
 
 from typing import ClassVar, NamedTuple
@@ -25,11 +25,11 @@ class Windows(NamedTuple):
 
     @property
     def whole(self) -> tuple[int, int]:
-        """Rows and columns of the grid with those that fill up its last windows."""
+        """Rows and columns of the grid after padding to whole windows."""
         return tuple(-(-side // size) * size for side, size in zip(self.grid, self.size, strict=True))
 
     def cut(self, x: Shaped[Array, "B T *any"]) -> Shaped[Array, "B*n p*q *any"]:
-        """Each window as a row; zeros in places that the grid does not have."""
+        """Each window as a row, with zeros at positions outside the grid."""
         (h, w), (H, W), (p, q), rest = self.grid, self.whole, self.size, x.shape[2:]
         x = x.reshape(-1, h, w, *rest)
         x = jnp.pad(x, [(0, 0), (0, H - h), (0, W - w), *[(0, 0)] * len(rest)])
@@ -37,16 +37,16 @@ class Windows(NamedTuple):
         return x.reshape(-1, H // p, p, W // q, q, *rest).swapaxes(2, 3).reshape(-1, p * q, *rest)
 
     def join(self, x: Shaped[Array, "B*n p*q *any"]) -> Shaped[Array, "B T *any"]:
-        """What `cut` undoes."""
+        """The inverse of `cut`."""
         (h, w), (H, W), (p, q), rest = self.grid, self.whole, self.size, x.shape[2:]
         x = x.reshape(-1, H // p, W // q, p, q, *rest).swapaxes(2, 3).reshape(-1, H, W, *rest)
         x = jnp.roll(x, self.shift, axis=(1, 2))
         return x[:, :h, :w].reshape(-1, h * w, *rest)
 
     def segments(self, segments: Int[Array, "B T"] | None, rows: int) -> Int[Array, "B*n p*q"] | None:
-        """The tokens' segments in windows, those that the shift brought from another side of the grid being apart.
+        """The segments in each window, different for tokens that the shift brought from opposite sides of the grid.
 
-        rows: B, where there are no segments yet. None where there is nothing to keep apart.
+        rows: B, which counts where segments is None. The result is None where no tokens have to be kept apart.
         """
         if segments is None and self.whole == self.grid and not any(self.shift):
             return None
@@ -89,14 +89,14 @@ class Windowed(nn.Module):
         if getattr(mixer, "memory", None) is not None:
             raise SpecError(
                 f"mixer 'windowed' mixes the tokens of a window, and {self.mixer['kind']!r} with "
-                f"memory={mixer.memory!r} reads others; let it stand in the pattern by itself"
+                f"memory={mixer.memory!r} reads others; make it an entry of the pattern by itself"
             )
         y, _ = mixer(windows.cut(x), inner)
         return windows.join(y), None
 
     @nn.nowrap
     def windows(self, length: int, grid: tuple[int, ...]) -> Windows:
-        """How a row of so many tokens is cut."""
+        """How a row of `length` tokens of this grid is cut; raises SpecError where it cannot be."""
         if len(grid) != 2 or length != grid[0] * grid[1]:
             raise SpecError(
                 f"mixer 'windowed' needs the tokens of a grid of rows and columns and no others; the grid is {grid}, "

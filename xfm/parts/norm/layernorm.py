@@ -16,7 +16,7 @@ def layernorm(x: Float[Array, "*any D"], eps: float) -> Float[Array, "*any D"]:
 
 
 class LayerNorm(nn.Module):
-    """A scale per channel, and a bias unless `bias` is false."""
+    """Layer normalisation with a scale per channel, and a bias unless `bias` is false."""
 
     eps: Positive = 1e-6
     bias: bool = True

@@ -15,7 +15,7 @@ def rmsnorm(x: Float[Array, "*any D"], eps: float) -> Float[Array, "*any D"]:
 
 
 class RMSNorm(nn.Module):
-    """A scale per channel."""
+    """Root-mean-square normalisation with a scale per channel."""
 
     eps: Positive = 1e-6
 

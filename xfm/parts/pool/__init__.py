@@ -1,4 +1,4 @@
-"""From tokens to one vector per row: `[B D] = pool(x, ctx)`."""
+"""Pools, which make one vector per row of its tokens: `[B D] = pool(x, ctx)`."""
 
 from xfm.parts.pool.activated import Activated
 from xfm.parts.pool.at_token import AtToken

@@ -14,7 +14,7 @@ LAYERNORM = freeze(dict(kind="layernorm"))
 
 
 class AttentionPool(nn.Module):
-    """One learned query per head over the tokens, then, if `ffn` is given, y + ffn(norm(y))."""
+    """Multi-head attention of one learned query to the tokens, then, if `ffn` is given, y + ffn(norm(y))."""
 
     heads: Count
     ffn: Spec | None = None
@@ -26,7 +26,7 @@ class AttentionPool(nn.Module):
         query = self.param("query", nn.initializers.lecun_normal(), (1, D))
         own = ctx.apart(row=x)
         reader = build("mixer", dict(kind="attention", heads=self.heads, memory="row"))
-        nn.share_scope(self, reader)  # whose q, k, v and o stand beside `query`
+        nn.share_scope(self, reader)  # so its q, k, v and o lie beside `query`
         y, _ = reader.attend(jnp.broadcast_to(query, (B, 1, D)).astype(x.dtype), own)
         if self.ffn is not None:
             h = build(NORMS, self.norm, name="norm")(y)

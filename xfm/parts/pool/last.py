@@ -1,4 +1,4 @@
-"""The last token that is not padding: what a causal model knows when it has read all."""
+"""The last token that is not padding: in a causal model, the one that attends to the whole text."""
 
 import flax.linen as nn
 import jax.numpy as jnp

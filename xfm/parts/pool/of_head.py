@@ -8,7 +8,7 @@ from xfm.spec import SpecError
 
 
 class OfHead(nn.Module):
-    """The output of the stack's head of that name, which takes none itself."""
+    """The output of the stack's head of this name; the tokens themselves are not read."""
 
     head: str
 

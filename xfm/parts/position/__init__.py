@@ -1,4 +1,4 @@
-"""How order is told, through three doors: added to x, a rotation of q and k, a bias on scores."""
+"""Positions, which act in one of three ways: added to x, as a rotation of q and k, or as a bias on scores."""
 
 from xfm.parts.position.alibi import Alibi
 from xfm.parts.position.grid_decay import DecayOverGrid

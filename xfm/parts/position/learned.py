@@ -1,4 +1,4 @@
-"""One learned vector per place. Gehring et al. 2017, section 3.1; Devlin et al. 2019."""
+"""One learned vector per position. Gehring et al. 2017, section 3.1; Devlin et al. 2019."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from xfm.parts.position.base import Position
 class Learned(Position):
     """x + table[first + position]. length: rows of the table; a longer text is an error, not a repetition.
 
-    first: the row of place 0 (2 in RoBERTa, whose rows 0 and 1 belong to ids that are no places).
+    first: the row of position 0 (2 in RoBERTa, where rows 0 and 1 belong to no position).
     """
 
     length: Count
@@ -21,7 +21,7 @@ class Learned(Position):
 
     @nn.nowrap
     def bounds(self) -> tuple[int, int]:
-        """Those of the table's rows, the one of position 0 being `first`."""
+        """The positions that have a row in the table, row `first` being that of position 0."""
         return -self.first, self.length - self.first
 
     @nn.compact

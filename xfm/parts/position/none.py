@@ -1,7 +1,7 @@
-"""No position: order is left to the mixer (causal state-space models) or to nobody."""
+"""No position: order comes from the mixer alone (causal state-space models), or has no effect."""
 
 from xfm.parts.position.base import Position
 
 
 class NoPosition(Position):
-    """All three doors stay shut."""
+    """Adds nothing, rotates nothing and gives no bias."""

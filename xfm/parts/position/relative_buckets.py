@@ -12,9 +12,10 @@ from xfm.spec import SpecError
 
 
 class RelativeBuckets(Position):
-    """buckets: in all.  reach: distance from which on all is one bucket.  sides: 2, or 1 for causal models.
+    """A learned bias on scores for each head and bucket of distances.
 
-    heads: N, to be given where a stack shares one table among its layers.
+    buckets: their number.  reach: distance from which on there is one bucket.  sides: 2, or 1 for causal models.
+    heads: N, needed where the layers of a stack share one table.
     """
 
     buckets: Count = 32

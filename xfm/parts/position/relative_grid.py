@@ -10,8 +10,10 @@ from xfm.spec import SpecError
 
 
 class RelativeGrid(Position):
-    """A table of the offsets within a grid of `size`, (rows, columns) or one number for both; a smaller grid reads its
-    middle. Inside `windowed` the grid is the window.
+    """A learned bias on scores for each head and offset within a grid.
+
+    size: (rows, columns) of the largest grid, or one number for both; a smaller grid reads the middle of the table.
+    Inside the mixer `windowed` the grid is the window.
     """
 
     size: Count | tuple[Count, Count]
@@ -23,7 +25,7 @@ class RelativeGrid(Position):
         h, w = ctx.grid if ctx.grid is not None and len(ctx.grid) == 2 else (H + 1, W + 1)
         if h > H or w > W:
             raise SpecError(
-                f"position 'relative_grid' holds the offsets within a grid of {H} x {W}, and the attention sees "
+                f"position 'relative_grid' holds the offsets within a grid of {H} x {W}, and the attention has "
                 f"{'no grid' if ctx.grid is None else ' x '.join(map(str, ctx.grid))}; set position.size to its grid"
             )
         table = self.param("table", nn.initializers.normal(0.02), (2 * H - 1, 2 * W - 1, heads))

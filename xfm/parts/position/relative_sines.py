@@ -20,7 +20,7 @@ from xfm.parts.position.sinusoidal import sinusoids
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Sines:
-    """What layers find in ctx.relative as "relative".  reach: distance beyond which all are alike, None for none."""
+    """What layers find in ctx.relative as "relative".  reach: larger distances count as it; no limit if None."""
 
     reach: int | None
 
@@ -30,7 +30,7 @@ class Sines:
 
 
 class RelativeSines(Position):
-    """Opens no door: shares Sines as "relative", which the mixer of kind "relative" reads.  reach: as there."""
+    """Shares `Sines` as "relative", which the mixer of kind "relative" reads.  reach: as in `Sines`."""
 
     reach: Count | None = None
 

@@ -22,8 +22,9 @@ from xfm.spec import Spec, SpecError, build
 def row(distance: Int[np.ndarray, "n"], span: int, reach: int | None) -> Int[np.ndarray, "n"]:
     """The row of a table of 2 · span that stands for each distance t - s, row `span` being that of distance 0.
 
-    Without a reach each distance has its row. With one, those up to span // 2 have, and those below `reach` share the
-    others in steps that grow geometrically. What lies outside takes the last row of its side.
+    Without a reach each distance has a row of its own. With a reach, distances up to span // 2 have their own, and
+    those below `reach` share the other rows in steps that grow geometrically. Distances outside take the last row of
+    their side.
     """
     if reach is not None:
         half = span // 2
@@ -37,18 +38,18 @@ def row(distance: Int[np.ndarray, "n"], span: int, reach: int | None) -> Int[np.
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["table"], meta_fields=["reach"])
 @dataclasses.dataclass(frozen=True)
 class Distances:
-    """What layers find in ctx.relative as "relative": the table, and which row of it is of which distance."""
+    """What layers find in ctx.relative as "relative": the table, and the row of it for each distance."""
 
     table: Float[Array, "rows D"]
     reach: int | None
 
     def rows(self, length: int) -> Int[np.ndarray, "2*length-1"]:
-        """The rows for all distances of a row so long, from 1 - length to length - 1."""
+        """The table's rows for the distances 1 - length to length - 1, all those in a row of `length` tokens."""
         return row(np.arange(1 - length, length), self.table.shape[0] // 2, self.reach).astype(np.int32)
 
 
 class RelativeTable(Position):
-    """Opens no door: shares Distances as "relative", which disentangled attention reads.
+    """Shares `Distances` as "relative", which disentangled attention reads.
 
     span: rows of the table on either side of distance 0.  width: D.  reach: distance from which on there is one
     bucket, the buckets being logarithmic; None for a row per distance.  norm: of each row, none if None.

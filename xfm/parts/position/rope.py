@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from xfm.context import Context
 from xfm.fields import Positive, Share
-from xfm.parts.position.base import Position, places
+from xfm.parts.position.base import Position, positions
 
 Pairs = Literal["halves", "neighbours"]
 
@@ -35,7 +35,7 @@ def angles(position: Int[Array, "*any"], width: int, theta: float) -> Float[Arra
     """position / theta^(2i / width) for i < width / 2.
 
     Exponent, power and frequency are each rounded to float32, as in the code that the published models were trained
-    with: a distant place multiplies every difference.
+    with: a large position magnifies every rounding error.
     """
     exponents = (np.arange(0, width, 2) / width).astype(np.float32)
     wavelengths = (theta ** exponents.astype(np.float64)).astype(np.float32)
@@ -43,8 +43,9 @@ def angles(position: Int[Array, "*any"], width: int, theta: float) -> Float[Arra
 
 
 class Rope(Position):
-    """theta: the base of the wavelengths.  share: of the head's channels that turn, the first ones.
+    """Rotates q and k by angles proportional to the position.
 
+    theta: the base of the wavelengths.  share: the share of the head's channels that turn, from the first on.
     pairs: the channels that turn together, "halves" (i, i + half) as in most models, or "neighbours" (2i, 2i + 1) as in
     the paper.  turns: "qk", or "qkv" for values too (RoFormer's `rotary_value`).
     """
@@ -62,4 +63,5 @@ class Rope(Position):
         return rotate(v, self.angles(v, ctx), self.pairs) if self.turns == "qkv" else v
 
     def angles(self, x: Float[Array, "B T N H"], ctx: Context) -> Float[Array, "#B T half"]:
-        return angles(places(x, ctx), int(x.shape[-1] * self.share) // 2 * 2, self.theta)
+        """The angles by which the channel pairs of x turn."""
+        return angles(positions(x, ctx), int(x.shape[-1] * self.share) // 2 * 2, self.theta)

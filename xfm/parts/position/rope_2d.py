@@ -13,7 +13,10 @@ from xfm.parts.position.rope import angles, rotate
 
 
 class Rope2D(Position):
-    """theta: the base of the wavelengths; needs a grid in the context and a head width that 4 divides."""
+    """Rotates q and k by their row and column; needs a grid in the context and a head width that 4 divides.
+
+    theta: the base of the wavelengths.
+    """
 
     theta: Positive = 100.0
 

@@ -1,4 +1,4 @@
-"""What the stack's own position made, once for all layers. Raffel et al. 2020 (T5), section 2.1."""
+"""The bias that a stack's own position makes once for all layers. Raffel et al. 2020 (T5), section 2.1."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from xfm.spec import SpecError
 
 
 class Shared(Position):
-    """Opens the third door with the bias that the stack's `position` shares."""
+    """The bias on scores that the stack's `position` shares."""
 
     def bias(self, heads: int, ctx: Context) -> Bias:
         if "bias" not in ctx.relative:
@@ -17,5 +17,5 @@ class Shared(Position):
         return ctx.relative["bias"]
 
     def share(self, ctx: Context) -> dict[str, Any]:
-        """What the stack's position gave to its layers, handed on."""
+        """What the stack's position shares, unchanged."""
         return ctx.relative

@@ -1,7 +1,7 @@
-"""A residual connection that a convolution of the embedding joins: DeBERTa-v2's, after its first layer.
+"""A residual connection to which a convolution of the embedding is added: DeBERTa-v2's, after its first layer.
 
-He et al. 2021 (DeBERTa), section 5.2 ("n-gram information": the models of 0.9 and 1.5 billion parameters); what is
-normed where is read off the authors' files.
+He et al. 2021 (DeBERTa), section 5.2 ("n-gram information": the models of 0.9 and 1.5 billion parameters); the order
+of the norms follows the authors' files.
 """
 
 import flax.linen as nn
@@ -41,7 +41,7 @@ class Conv(nn.Module):
 class Convolved(nn.Module):
     """conv_norm(norm(x + y) + activation(conv(e))), e being the embedding's output, ctx.shared["embedded"].
 
-    width: positions that the convolution reads, odd.  drop: of y, and of what the convolution gives.
+    width: positions that the convolution reads, odd.  drop: rate of dropout on y and on the convolution.
     """
 
     width: Count
@@ -56,6 +56,6 @@ class Convolved(nn.Module):
             raise SpecError('residual "convolved" reads the embedding of a stack, and stands in none')
         ctx.refuse_heard("residual 'convolved'")
         x = build(NORMS, self.norm, name="norm")(ctx.clean(x) + thinned(self, y, ctx, self.drop, 0.0))
-        seen = Conv(self.width, self.groups, name="conv")(ctx.shared["embedded"], ctx)
-        seen = nn.Dropout(self.drop, name="conv_drop")(seen, deterministic=not ctx.train)
-        return build(NORMS, self.norm, name="conv_norm")(x + activation(self.activation)(seen))
+        e = Conv(self.width, self.groups, name="conv")(ctx.shared["embedded"], ctx)
+        e = nn.Dropout(self.drop, name="conv_drop")(e, deterministic=not ctx.train)
+        return build(NORMS, self.norm, name="conv_norm")(x + activation(self.activation)(e))

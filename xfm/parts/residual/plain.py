@@ -9,7 +9,7 @@ from xfm.parts.residual.thinning import thinned, whole_row
 
 
 class Plain(nn.Module):
-    """x + y.  drop: dropout of y's units.  drop_path: stochastic depth at the top of the stack, less further down."""
+    """x + y.  drop: of y.  drop_path: rate of stochastic depth at the top of the network, less below."""
 
     drop: Rate = 0.0
     drop_path: Rate = 0.0

@@ -9,7 +9,7 @@ from xfm.context import Context
 
 
 def whole_row(drop_path: float) -> str | None:
-    """Why a part with this rate is not for rows that hold several texts, None where it is."""
+    """Why a part with this rate cannot take rows that hold several texts, None where it can."""
     return "drops whole rows by drop_path, which 0 turns off" if drop_path else None
 
 

@@ -31,7 +31,7 @@ class Projected(NamedTuple):
 )
 @dataclasses.dataclass(frozen=True)
 class Attend:
-    """The kernel with all that an attention gives it beside its projections; a sight replaces what it must.
+    """The attention kernel with its arguments other than the projections; a sight replaces those that it changes.
 
     segments: of the queries and of the keys, as the context has them.  mask: of the context.  bias: of the attention's
     position.  The rest is the attention's own.
@@ -52,11 +52,11 @@ class Attend:
 
 
 class Sight(nn.Module):
-    """Abstract. `sight(projections, attend, ctx)` gives the values that each query gathers.
+    """Abstract base of sights: `sight(projections, attend, ctx)` gives the values that each query gathers.
 
     projections: by name, "" for the attention's own q, k and v, and one for each name in `further`, whose maps belong
     to the attention and are called q_NAME, k_NAME and v_NAME.
-    whole_row: None, or why the answer for a text depends on the row that it stands in, as a mixer says it.
+    whole_row: None, or why the output for a text depends on the rest of its row, as in a mixer.
     """
 
     further: ClassVar[tuple[str, ...]] = ()
@@ -67,7 +67,7 @@ class Sight(nn.Module):
 
 
 def texts(ctx: Context, q: Float[Array, "B T N H"]) -> Int[Array, "B T"]:
-    """The segment of each token, 1 where the context knows of none."""
+    """The segment of each token, 1 where the context has no segments."""
     return jnp.ones(q.shape[:2], jnp.int32) if ctx.segments is None else ctx.segments
 
 
@@ -77,6 +77,8 @@ def fit(marks: Bool[Array, "B T"], most: int) -> Bool[Array, ""]:
 
 
 def whole_texts_only(kind: str, ctx: Context) -> None:
-    """SpecError where the context's mask hides anything, for a sight that cannot hide what comes later."""
+    """Raises SpecError where the context's mask hides any token, for a sight that cannot apply it."""
     if not ctx.mask.shows_all:
-        raise SpecError(f"sight {kind!r} sees whole segments and cannot be causal or windowed; use it with mask='full'")
+        raise SpecError(
+            f"sight {kind!r} reads whole segments and cannot be causal or windowed; use it with mask='full'"
+        )

@@ -31,8 +31,8 @@ class BlockLocal(Sight):
     """A token attends to those of its own block. Time and memory are linear in length.
 
     block: tokens in one; the last of a text may be shorter.
-    A block all of whose tokens only attend gives their mean, as a softmax does that adds the same large number to every
-    score.
+    A block whose tokens all only attend returns the mean of their values, as a softmax does if the same large number is
+    subtracted from every score.
     """
 
     block: Count = 128
@@ -43,9 +43,9 @@ class BlockLocal(Sight):
         number = blocks(texts(ctx, own.q), self.block)
         segments = number
         if ctx.heard is not None:
-            silent = without_keys(number, ctx.heard)
-            own = own._replace(q=jnp.where(silent[..., None, None], 0, own.q))
-            segments = number, jnp.where(ctx.heard | silent, number, 0)
+            keyless = without_keys(number, ctx.heard)
+            own = own._replace(q=jnp.where(keyless[..., None, None], 0, own.q))
+            segments = number, jnp.where(ctx.heard | keyless, number, 0)
         with included():
             y = attend(own, segments=segments, mask=Mask.window(self.block - 1, self.block - 1))
         return stated(y, 4 * min(self.block, y.shape[1]))

@@ -1,9 +1,9 @@
-"""Attention between blocks: each attends to its neighbours, and the first and the last block to all, as all to them.
+"""Attention between blocks: each attends to its neighbours and to the first and last block, which attend to all.
 
 Zaheer, Guruganesh, Dubey, Ainslie, Alberti, Ontanon, Pham, Ravula, Wang, Yang, Ahmed, "Big Bird: Transformers for
-Longer Sequences", 2020, section 2 and appendix D, internal construction. The paper's blocks drawn at random are absent:
-what evaluates its published networks today (transformers) draws the first block each time, which `again` counts.
-Time and memory are linear in length for rows of one text; see `BlockSparse` for others.
+Longer Sequences", 2020, section 2 and appendix D, internal construction. The paper's random blocks are absent: the
+library that runs its published networks today (transformers) draws the first block each time, for which `again`
+accounts. Time and memory are linear in length for rows of one text; see `BlockSparse` for others.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from xfm.fields import Count, CountOrZero
 from xfm.kernels.attention import Mask, Pattern, gathers
 from xfm.kernels.counting import included, stated
 from xfm.parts.sight.base import Sight, fit, texts, whole_texts_only
-from xfm.parts.texts import places_and_lengths
+from xfm.parts.texts import positions_and_lengths
 from xfm.spec import SpecError
 
 
@@ -40,14 +40,14 @@ class Again:
 
 
 def pattern(T: int, size: int) -> Bool[np.ndarray, "blocks blocks"]:
-    """Which blocks of a text of T tokens attend to which: neighbours, and the first and the last one and all."""
+    """Which blocks of a text of T tokens attend to which: to neighbours, to and from the first and the last."""
     i = np.arange(-(-T // size))
     end = (i == 0) | (i == i[-1])
     return (abs(i[:, None] - i[None, :]) <= 1) | end[:, None] | end[None, :]
 
 
 def keys_of_a_query(T: int, size: int) -> float:
-    """How many keys a query of a text of T tokens attends to by `pattern`, in the mean."""
+    """The mean number of keys that a query of a text of T tokens attends to by `pattern`."""
     tokens = np.clip(T - size * np.arange(-(-T // size)), 0, size)
     return float(tokens @ pattern(T, size) @ tokens) / T
 
@@ -55,8 +55,8 @@ def keys_of_a_query(T: int, size: int) -> float:
 class BlockSparse(Sight):
     """The blocks of each text attend to one another by `pattern`.
 
-    block: tokens in one; the last of a text may be shorter.  again: how often more the first block counts where a query
-    does not attend to all.  dense: tokens up to which a text attends to all of itself.
+    block: tokens in one; the last of a text may be shorter.  again: how many more times the first block counts for a
+    query that does not attend to all.  dense: in a text of at most so many tokens each attends to all.
     In rows of one text that padding does not interrupt, of more than `dense` tokens, only the scores of the pattern are
     formed, as far as their blocks fit those of the kernel; in other rows all scores are formed and the rest is masked.
     """
@@ -77,8 +77,8 @@ class BlockSparse(Sight):
             raise SpecError(
                 "sight 'block_sparse' with again has a bias of its own; use it with again=0 or position none"
             )
-        place, length = places_and_lengths(segments)
-        number, last = place // size, (length - 1) // size
+        position, length = positions_and_lengths(segments)
+        number, last = position // size, (length - 1) // size
         everyone = (segments > 0) & ((number == 0) | (number == last) | (length <= self.dense))
         bias = Again(~everyone, number == 0, jnp.full(N, np.log1p(self.again))) if self.again else attend.bias
         i = np.arange(-(-T // size))
@@ -97,6 +97,6 @@ class BlockSparse(Sight):
             elif ctx.segments is None:
                 y = by(few)()
             else:
-                unbroken = ((place == positions_within(segments)) | (segments == 0)).all()
+                unbroken = ((position == positions_within(segments)) | (segments == 0)).all()
                 y = jax.lax.cond(unbroken & fit(everyone, few.most), by(few), by(whole))
         return stated(y, 4 * keys_of_a_query(T, size))

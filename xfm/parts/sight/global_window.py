@@ -16,7 +16,7 @@ from xfm.fields import Count
 from xfm.kernels.attention import Mask
 from xfm.kernels.counting import included, stated
 from xfm.parts.sight.base import Attend, Projected, Sight, fit, texts
-from xfm.parts.texts import places_and_lengths
+from xfm.parts.texts import positions_and_lengths
 from xfm.spec import SpecError
 
 
@@ -34,13 +34,12 @@ def answered(
 
 
 class GlobalWindow(Sight):
-    """A token attends to a window; a global one attends, and is answered, through projections of its own, "global".
+    """A token attends to a window and to global tokens; a global token attends to all, by projections named "global".
 
     window: W tokens, W / 2 on either side.  everyone: which tokens are global, "given" by the batch's "global" (none
     where it has none) or the "first" of each text.
-    most: global tokens of a row up to which no score is formed but those of the window and of these tokens, in a
-    context that is not causal and with a position that adds no bias. With more tokens all scores are formed, which
-    changes no number.
+    most: with up to so many global tokens in a row only the scores of the window and of these tokens are formed, if the
+    context is not causal and the position adds no bias. Otherwise all scores are formed, which changes no number.
     """
 
     further: ClassVar[tuple[str, ...]] = ("global",)
@@ -79,5 +78,5 @@ class GlobalWindow(Sight):
     def _marks(self, q: Float[Array, "B T N H"], ctx: Context) -> Bool[Array, "B T"] | None:
         if self.everyone == "first":
             segments = texts(ctx, q)
-            return (places_and_lengths(segments)[0] == 0) & (segments > 0)
+            return (positions_and_lengths(segments)[0] == 0) & (segments > 0)
         return ctx.shared.get("global")
