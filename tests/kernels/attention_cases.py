@@ -198,7 +198,7 @@ def expected(case, dtype=jnp.float32):
 
 
 def drawn(*shape, seed=1):
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32), float)  # float64 if that is on
 
 
 def marks(B, S):
