@@ -47,7 +47,7 @@ def write(folder):
     network = build(spec)
     shapes = flat_shapes(network, example_of(FAMILY, Settings(config)))
     rng, arrays = np.random.default_rng(0), {}
-    named = file_pieces(FAMILY, heads, network.layers(), {path: x.shape for path, x in shapes.items()})
+    named = file_pieces(FAMILY, heads, network.sublayers(), {path: x.shape for path, x in shapes.items()})
     for name, parts in named.items():
         arrays[name] = rng.standard_normal(parts[0].file_shape(), dtype=np.float32)
     save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})

@@ -80,7 +80,7 @@ def compare(arrays, config, folder):
         close(mine, theirs, f"hidden state {i}")
 
     weights, norms = of(arrays, "weight/"), of(arrays, "norm/")
-    gradients = file_arrays(m.family, m.heads, m.network.layers(), gradient)
+    gradients = file_arrays(m.family, m.heads, m.network.sublayers(), gradient)
     largest = max(norms.values())
     assert norms.keys() <= gradients.keys(), sorted(norms.keys() - gradients.keys())
     for name, norm in norms.items():
@@ -93,7 +93,7 @@ def compare(arrays, config, folder):
         if norms[name] >= 1e-6 * largest:
             close(gradients[name].reshape(theirs.shape), theirs, f"gradient of {name}", GRADIENT)
 
-    back = file_arrays(m.family, m.heads, m.network.layers(), m.params)
+    back = file_arrays(m.family, m.heads, m.network.sublayers(), m.params)
     for name, theirs in weights.items():
         if m.family.today(name) in m.family.files.tied or name not in back:
             assert name not in norms or m.family.today(name) in m.family.files.tied, f"{name} is not written back"

@@ -334,7 +334,7 @@ def _pairs(mask, segments, B, T):
         everyone = None if mask.everyone is None else (mask.everyone[b], mask.everyone[b])
         shown = None
         if mask.pattern is not None:
-            shown = [mask.pattern.block(jnp.int32(n), place, place) for n in range(2)]
+            shown = [mask.pattern.block(jnp.int32(n), place, place, place) for n in range(2)]
             shown = functools.reduce(jnp.logical_or, shown)
         seen = mask.visible(query, place, None if mask.prefix is None else mask.prefix[b], everyone, shown)
         rows.append(jnp.ones((T, T), bool) if seen is None else seen)

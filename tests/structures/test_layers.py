@@ -19,7 +19,7 @@ def test_layers_are_where_the_parameters_are(kind):
     """Each layer's module is there, with repeats where it says so, and no parameter of a sublayer is anywhere else."""
     spec, names = NETWORKS[kind]
     model = xfm.build(dict(kind=kind, embed=EMBED) | spec)
-    layers = model.layers()
+    layers = model.sublayers()
     assert [f"{one.path}:{one.index}" if one.stacked else one.path for one in layers] == names.split()
     params = flatten(jax.eval_shape(model.init, jax.random.key(0), TOKENS)["params"])
     repeats = {one.path: max(other.index for other in layers if other.path == one.path) + 1 for one in layers}

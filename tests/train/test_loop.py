@@ -1,6 +1,7 @@
 """The run as a whole: what it writes, that it goes on exactly, and that it stops in a sentence."""
 
 import dataclasses
+import gc
 import os
 import signal
 import subprocess
@@ -164,6 +165,7 @@ def test_a_failed_save_leaves_no_thread_behind(linear, tmp_path, step):
     before = set(threading.enumerate())
     with pytest.raises(XfmError, match="the checkpoint of step .* could not be saved in .*checkpoints: "):
         train(linear.config(), tmp_path, listener)
+    gc.collect()  # Orbax's own pools end when they are collected, which the tests let happen seldom
     others = [one for one in threading.enumerate() if one not in before and not one.daemon]
     for thread in others:
         thread.join(5)

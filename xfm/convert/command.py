@@ -55,7 +55,7 @@ def _of_run(checkpoint) -> str:
     from flax import traverse_util
 
     c, flat = checkpoint, traverse_util.flatten_dict(checkpoint.params, sep="/")
-    named = file_pieces(c.family, c.heads, c.network.layers(), {path: x.shape for path, x in flat.items()})
+    named = file_pieces(c.family, c.heads, c.network.sublayers(), {path: x.shape for path, x in flat.items()})
     return _table(
         (name, _where(piece), piece.file_shape(), flat[piece.path].dtype.name)
         for name, parts in named.items()

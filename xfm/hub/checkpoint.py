@@ -261,7 +261,7 @@ def prepared(
         except Exception as error:  # a number in place of a string, a negative size, …
             reason = f"{type(error).__name__}: {line(error)}"
             raise XfmError(f"{settings.path} does not describe a valid network: {reason}") from error
-        assigned, unused = assign(family, heads, model.layers(), shapes, tensors)
+        assigned, unused = assign(family, heads, model.sublayers(), shapes, tensors)
         check_buffers(family, settings, spec, unused, tensors)
         known = dict(dtypes=dtypes_in(family, tensors), prefixes=prefixes_of(family, heads, assigned, tensors))
         checkpoint = Checkpoint(model, {}, config, spec, family, heads, folder, tuple(ignore), **known)

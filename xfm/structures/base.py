@@ -64,7 +64,7 @@ class Structure(nn.Module):
         return getattr(self._embedding(), "most", lambda: None)()
 
     @nn.nowrap
-    def layers(self) -> list[Layer]:
+    def sublayers(self) -> list[Layer]:
         """Where each sublayer keeps its parameters, in the order in which they run; one that loops is listed once."""
         return []
 

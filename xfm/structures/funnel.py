@@ -119,7 +119,7 @@ class Funnel(Structure):
         return {"hidden": x, **answers(self.heads, x, whole.replace(at=batch.get("at")), batch)}
 
     @nn.nowrap
-    def layers(self) -> list[Layer]:
+    def sublayers(self) -> list[Layer]:
         sublayers, found = sublayers_of(self.pattern, self.norms, self.residual), []
         for i, periods in enumerate(self.blocks):
             block = f"block_{i}"

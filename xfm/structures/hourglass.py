@@ -86,7 +86,7 @@ class Hourglass(Structure):
         return {"hidden": x, "coarse": y, **answers(others, x, ctx, batch, made)}
 
     @nn.nowrap
-    def layers(self) -> list[Layer]:
+    def sublayers(self) -> list[Layer]:
         before, pattern, after = (
             sublayers_of(specs, self.norms, self.residual) for specs in (self.before, self.pattern, self.after)
         )

@@ -88,7 +88,7 @@ class Pyramid(Structure):
         return {"hidden": x, **features, **answers(self.heads, x, ctx, batch)}
 
     @nn.nowrap
-    def layers(self) -> list[Layer]:
+    def sublayers(self) -> list[Layer]:
         found = []
         for i, spec in enumerate(self.stages):
             stage = self._stage(i, spec, parent=None)

@@ -103,7 +103,7 @@ class Stack(Structure):
         return {"hidden": x, **{f"layer_{i}": a for i, a in zip(self._taps(), taps, strict=True)}, **out}
 
     @nn.nowrap
-    def layers(self) -> list[Layer]:
+    def sublayers(self) -> list[Layer]:
         first, last = (
             alone(name, self._sublayers(specs), "layer")
             for name, specs in (("prologue", self.prologue), ("epilogue", self.epilogue))
