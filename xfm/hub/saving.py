@@ -116,9 +116,8 @@ def write_weights(checkpoint: Any, flat: Mapping[str, Any], folder: Path, dtype:
     except ImportError:
         raise XfmError("saving needs safetensors: pip install 'xfm[hub]'") from None
     c = checkpoint
-    named = file_pieces(
-        c.family, c.heads, c.network.sublayers(), {path: x.shape for path, x in flat.items()}, c.prefixes
-    )
+    shapes = {path: x.shape for path, x in flat.items()}
+    named = file_pieces(c.family, c.heads, c.network.sublayers(), shapes, c.prefixes)
     fixed = constants(c)
     dtypes = dtypes_of(c, flat, [*named, *fixed], dtype)
     counts = {name: sum(int(np.prod(piece.shape)) for piece in parts) for name, parts in named.items()}
