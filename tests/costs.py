@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-# CPU seconds of the default run, all processes together. The goal is 960, two cores for eight minutes; this is a guard a
-# little above what was measured, to be lowered with every saving.
+# CPU seconds of the default run, all processes together. The goal is 960, two cores for eight minutes; this is a guard
+# a little above what was measured, to be lowered with every saving.
 DEFAULT = 2200
 START = "(imports and collection)"
 
