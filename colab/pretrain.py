@@ -73,7 +73,7 @@ assert result.valid["loss"] < result.baseline["unigram"] - 0.05
 
 # %%
 print("\n\n".join(result.examples))
-assert len(result.examples) == 3
+assert len(result.examples) == 5
 
 # %% [markdown]
 # ## Ask it yourself
