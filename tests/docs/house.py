@@ -9,10 +9,12 @@ from xml.sax.saxutils import escape
 from xfm.catalogue import entries
 from xfm.cli import parser
 from xfm.data import SOURCES
+from xfm.evaluators import EVALUATORS
 from xfm.objectives import OBJECTIVES
 from xfm.parts import SLOTS
 from xfm.structures import STRUCTURES
 from xfm.tokenizers import TOKENIZERS
+from xfm.transforms import TRANSFORMS
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "colab" / "house.svg"
@@ -38,7 +40,7 @@ def wrapped(names, width):
     lines = [""]
     for name in names:
         longer = f"{lines[-1]} · {name}" if lines[-1] else name
-        lines = [*lines[:-1], longer] if len(longer) <= width else [*lines, name]
+        lines = [*lines[:-1], longer] if len(longer) <= width or not lines[-1] else [*lines, name]
     return lines
 
 
@@ -58,12 +60,12 @@ def lines_of(names, width):
 
 def floor(y, rooms, fill):
     """Rooms side by side, (title, names, note) of each, as high as the fullest needs: their drawing and their end."""
-    width = (RIGHT - LEFT) // len(rooms)
+    width = (RIGHT - LEFT) / len(rooms)
     height = max((61 if note else 43) + 15 * len(lines_of(names, width)) for _, names, note in rooms)
     drawing = [
         line
         for i, (title, names, note) in enumerate(rooms)
-        for line in room(LEFT + width * i, y, width, height, title, names, fill, note)
+        for line in room(round(LEFT + width * i, 1), y, round(width, 1), height, title, names, fill, note)
     ]
     return drawing, y + height
 
@@ -87,13 +89,15 @@ def equation(y):
 
 def house():
     """The floors from the roof down, and where the ground is."""
-    tools = ["loop", "step", "optimiser", "schedule", "sharding", "checkpoint"]
+    tools = ["loop", "step", "optimiser", "schedule", "checkpoint", "resume"]
     kernels = sorted(path.parent.name for path in (ROOT / "kernels").glob("*/naive.py"))
     slots = [(slot, table, "") for slot, table in SLOTS.items()]
     levels = [
         ([("train", tools, "trains an objective and knows nothing else"),
           ("data", SOURCES, "rows addressed by (step, row)")], "#f6e7c8"),
         ([("objectives", OBJECTIVES, "a loss over a network"),
+          ("evaluators", EVALUATORS, "what is measured and not descended")], "#f9efdc"),
+        ([("transforms", TRANSFORMS, "around a network that knows nothing of them"),
           ("tokenizers", TOKENIZERS, "from text to ids")], "#f9efdc"),
         ([("structures", STRUCTURES, "layers are data, scanned over depth")], "#f9efdc"),
         None,

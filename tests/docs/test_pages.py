@@ -16,7 +16,10 @@ import xfm
 from tests.docs import house, table
 from tests.docs.pages import PAGES, ROOT, block, commands, read
 from xfm.cli import parser, split_overrides
+from xfm.evaluators import EVALUATORS
 from xfm.spec import plain
+from xfm.structures import STRUCTURES
+from xfm.transforms import TRANSFORMS
 
 
 def test_the_functional_example_runs():
@@ -40,9 +43,10 @@ def test_the_example_is_short():
 
 
 def test_the_figure_can_be_drawn():
-    """It names each slot and each objective; the committed one is of the last release."""
+    """It names each slot, objective, evaluator, transform and structure; the committed one is of the last release."""
     words = "".join(ElementTree.fromstring(house.drawn()).itertext())
-    assert all(name in words for name in (*xfm.parts.SLOTS, *xfm.objectives.OBJECTIVES))
+    tables = (xfm.parts.SLOTS, xfm.objectives.OBJECTIVES, EVALUATORS, TRANSFORMS, STRUCTURES)
+    assert all(name in words for table in tables for name in table)
     assert ElementTree.parse(house.FILE).getroot().tag.endswith("svg")
 
 

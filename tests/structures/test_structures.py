@@ -69,3 +69,11 @@ def test_without_training_the_answer_is_the_same_whatever_drops(kind):
     still = jax.jit(lambda: model.apply(variables, BATCH)["hidden"])()
     assert jnp.array_equal(run(0), run(0)) and not jnp.allclose(run(0), run(1)) and not jnp.allclose(run(0), still)
     assert jnp.array_equal(still, jax.jit(lambda: network(kind).apply(variables, BATCH)["hidden"])())
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
+def test_no_method_has_the_name_of_a_parameter(kind):
+    """NNX's bridge takes an attribute of the module that can be called for its parameters of that name."""
+    model = network(kind)
+    for name in jax.eval_shape(model.init, jax.random.key(0), BATCH)["params"]:
+        assert not callable(getattr(model, name, None)), f"{type(model).__name__}.{name}"
