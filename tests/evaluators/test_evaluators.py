@@ -139,6 +139,39 @@ def test_mistakes_are_one_sentence(specs, words):
     assert "\n" not in str(error.value)
 
 
+# (the spec, the example of an objective in test_rows, words of the error)
+LACKS = {
+    "a misspelt head": (dict(kind="classes", scores=["accuracy"], head="lable"), "classification", "mean 'label'"),
+    "classes": (dict(kind="classes", scores=["accuracy"]), "causal_lm", "'model' has no output 'label'.*hidden, lm"),
+    "numbers": (dict(kind="numbers"), "causal_lm", "has no output 'label'"),
+    "tags": (dict(kind="tags"), "causal_lm", "has no output 'tags'"),
+    "spans": (dict(kind="spans"), "causal_lm", "has no output 'span'"),
+    "nearest": (dict(kind="nearest"), "causal_lm", "has no output 'vector'"),
+    "continuations": (dict(kind="continuations"), "masked_lm", "has no output 'lm'"),
+    "masked_words": (dict(kind="masked_words"), "causal_lm", "has no output 'mlm'"),
+    "permuted_words": (dict(kind="permuted_words"), "causal_lm", "the head 'lm' does not predict the one word that"),
+    "replaced_words": (dict(kind="replaced_words"), "causal_lm", "has no network 'generator'; it has model"),
+    "words": (dict(kind="masked_words"), "classification of images", "of words, and this data has no text"),
+    "text": (dict(kind="continuations"), "classification of images", "of words, and this data has no text"),
+}
+
+
+@pytest.mark.parametrize("spec,name,words", LACKS.values(), ids=LACKS)
+def test_what_an_evaluator_lacks_is_one_sentence(spec, name, words):
+    one, params, batch = example(name)
+    (evaluator,) = build_evaluators([spec], 4)
+    with pytest.raises(XfmError, match=words):
+        evaluator.run(one.forward, params, {}, data_of(batch), mesh(1))
+        evaluator.examples(one.forward, params, {}, data_of(batch), mesh(1))
+
+
+def test_no_row_is_shown_twice():
+    one, params, batch = example("classification of images")
+    (evaluator,) = build_evaluators([dict(kind="classes", shown=9)], 4)
+    shown = evaluator.examples(one.forward, params, {}, data_of(batch), mesh(1))
+    assert [line.partition(":")[0] for line in shown] == [f"validation row {i}" for i in range(B)]
+
+
 @pytest.mark.parametrize("kind,field", MEASURED)
 def test_fields_that_were_an_objectives_are_found_in_their_evaluator(kind, field):
     """A spec is told where they went, and a run of an earlier version is evaluated as it was."""

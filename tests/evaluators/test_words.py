@@ -5,7 +5,9 @@ import types
 import numpy as np
 import pytest
 
-from xfm.evaluators.text import common_words, long_word, one_of, ranks, word_rows
+from xfm.errors import XfmError
+from xfm.evaluators.scores import ranks
+from xfm.evaluators.text import common_words, long_word, one_of, word_rows
 from xfm.vocabulary import Vocabulary
 
 TEXT = ["def", " ", "open", "(", "path", ")", ":"]
@@ -56,6 +58,15 @@ def test_common_words_are_those_of_the_training_rows():
     assert not list(word_rows(some, 2, one_of([1]))), "the first half of a row is left to the context"
 
 
+def test_a_tokeniser_without_words_is_named():
+    some = data(["", *"def open(ab):"])
+    some.train = some.valid
+    with pytest.raises(XfmError, match="asks for common words, and no token of this tokeniser is a word of three"):
+        common_words(some, 8)
+
+
 def test_the_rank_of_the_likeliest_is_one():
     likely = np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]])
     assert ranks(likely, np.array([1, 1])).tolist() == [1, 3]
+    for same in (1.0, np.nan):
+        assert ranks(np.full((1, 3), same), [0]).tolist() == [3], "a network that predicts nothing is not the best"

@@ -201,8 +201,7 @@ def test_retrieval_report_and_what_is_refused():
     rows = Arrays(pairs(9))
     params, extra = begun(one, pairs(9))
     data = Data(rows, rows, None, None, "")
-    x = np.asarray(one.vectors(params, rows.arrays))
-    x = cosines(x)
+    x = cosines(np.asarray(one.encoded(params, rows.arrays)[0]))
     place = [int((x[:, 1] @ x[i, 0] >= x[i, 1] @ x[i, 0] - 1e-12).sum()) for i in range(9)]
     report = Nearest(batch=4).run(one.forward, params, extra, data, make_mesh({}))
     assert report["mrr"] == pytest.approx(np.mean([1 / p for p in place]))

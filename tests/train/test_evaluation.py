@@ -139,6 +139,10 @@ def test_a_run_scores_all_rows_alike_on_one_device_and_eight(tmp_path, capsys):
     assert main(["eval", str(tmp_path / "run"), "--json", other, "--config.eval_steps=1"]) == 0
     out, err = capsys.readouterr()
     assert set(json.loads(out)["scores"]) == {"macro_f1"} and "examples:" not in err
+    assert main(["eval", str(tmp_path / "run"), "--config.evals.0.head=lable"]) == 0
+    err = capsys.readouterr().err
+    for what in ("scores", "examples"):
+        assert f"no {what}: config.evals: the network 'model' has no output 'lable' (did you mean 'label'?)" in err
     assert main(["eval", str(tmp_path / "run"), "--config.steps=3"]) == 2
     assert "xfm eval cannot set config.steps, which training has fixed; it can set mesh, " in capsys.readouterr().err
 

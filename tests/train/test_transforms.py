@@ -117,6 +117,8 @@ def test_it_leaves_alone(root, trained, tmp_path):
     assert one == network(read_record(workdir).config)
     with np.load(file) as archive:
         assert all(name == "config" or name.startswith(("own/", "head_label/")) for name in archive.files)
+    with pytest.raises(XfmError, match="a file .npz holds the parameters as they were trained; --dtype is for folders"):
+        convert(workdir, tmp_path / "half.npz", dtype="bfloat16")
     with pytest.raises(XfmError, match="a file .npz is for what a run with transforms trained; .* is not such a run"):
         convert(root / "hub", tmp_path / "other.npz")
 

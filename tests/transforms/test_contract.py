@@ -96,6 +96,8 @@ def test_merged_is_unmerged(case):
     assert flatten(merged).keys() == flatten(without_own(params)).keys()
     assert_close(output(plain, merged), made)
     assert np.abs(np.asarray(made - output(plain, without_own(params)))).max() > 1e-2, "it does nothing"
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), without_own(params))
+    assert {x.dtype for x in flatten(one.merged({**half, "own": params["own"]})).values()} == {jnp.bfloat16.dtype}
 
 
 @pytest.mark.parametrize("case", LAST, ids=str)

@@ -1,6 +1,7 @@
 """What was trained of a transformed network, saved alone and put onto the base again."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,6 +26,15 @@ def test_saved_alone_and_put_onto_the_base(tmp_path):
     assert again == one
     jax.tree.map(np.testing.assert_array_equal, made, params)
     assert_close(output(again, made), output(one, params), rtol=1e-7)
+
+
+def test_bfloat16_comes_back_as_float32(tmp_path):
+    _, one, params = drawn(LAST)
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+    _, made = saved.load(saved.save(tmp_path / "own.npz", CONFIG, half), without_own(params))
+    for path, x in flatten(made["own"]).items():
+        assert x.dtype == jnp.float32
+        np.testing.assert_array_equal(x, flatten(half["own"])[path])
 
 
 def test_what_does_not_fit_is_refused(tmp_path):

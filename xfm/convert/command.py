@@ -24,6 +24,8 @@ def convert(
     """
     if Path(dest).suffix == ".npz":
         _whole_run(head, revision)
+        if dtype is not None:
+            raise XfmError("a file .npz holds the parameters as they were trained; --dtype is for folders")
         return trained_alone(source, Path(dest))
     if not is_run(source):
         return load(source, head=head, revision=revision).save(dest, dtype=dtype)

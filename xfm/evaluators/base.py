@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax.sharding import Mesh
+from jaxtyping import Array
 
+from xfm.errors import XfmError, nearest
 from xfm.fields import Count
 
 Params = Mapping[str, Any]
@@ -33,3 +35,13 @@ class Evaluator:
     def examples(self, forward: Forward, params: Params, extra: Any, data: Any, mesh: Mesh) -> list[str]:
         """A few predictions on validation data, one paragraph each, for a person to read."""
         return []
+
+
+def output(forward: Forward, head: str, params: Params, batch: Mapping[str, Array], network: str = "model") -> Array:
+    """The output of a head of a network for a batch.  Raises XfmError if the network has no head of that name."""
+    out, _ = forward(network, params, batch)
+    if head not in out:
+        raise XfmError(
+            f"config.evals: the network {network!r} has no output {head!r}{nearest(head, out)}; it has {', '.join(out)}"
+        )
+    return out[head]

@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
-import numpy as np
 
-from xfm.evaluators.base import Evaluator
-from xfm.evaluators.rows import predict
+from xfm.evaluators.base import Evaluator, output
+from xfm.evaluators.rows import predict, spread_out
 from xfm.evaluators.scores import CLASSES, check_scores, scored
 from xfm.evaluators.text import excerpt
 from xfm.fields import CountOrZero, Name
@@ -33,18 +32,19 @@ class Classes(Evaluator):
             return {}
 
         def likeliest(params, batch):
-            return batch["labels"], self._logits(forward, params, batch).argmax(-1)
+            predicted = self._logits(forward, params, batch).argmax(-1)
+            return batch["labels"], predicted
 
         return scored(self.scores, CLASSES, *predict(likeliest, params, data.valid, mesh, self.batch))
 
     def _logits(self, forward, params, batch):
-        return of_classes(forward("model", params, batch)[0][self.head])
+        return of_classes(output(forward, self.head, params, batch))
 
     def examples(self, forward, params, extra, data, mesh):
         """A few validation inputs, each with its likeliest class, the probability of that class, and the true class."""
         lines = []
         names = data.classes if data.tokenizer is not None else ()
-        few = np.linspace(0, len(data.valid) - 1, self.shown).astype(int).tolist()
+        few = spread_out(len(data.valid), self.shown)
         rows = [data.valid[i] for i in few]
         every = self._chances(forward, params, rows, mesh) if rows else ()
         for i, row, chances in zip(few, rows, every, strict=True):

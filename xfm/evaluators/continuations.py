@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xfm.evaluators.base import Evaluator
+from xfm.evaluators.base import Evaluator, output
 from xfm.evaluators.rows import predict
-from xfm.evaluators.text import excerpt
+from xfm.evaluators.text import excerpt, require_text
 from xfm.fields import Count, CountOrZero, Name
 
 
@@ -25,6 +25,7 @@ class Continuations(Evaluator):
     length: Count = 16
 
     def examples(self, forward, params, extra, data, mesh):
+        require_text(data)
         count = min(self.shown, len(data.valid))
         rows = [data.valid[i * len(data.valid) // count]["tokens"] for i in range(count)]
         if not rows:
@@ -36,7 +37,7 @@ class Continuations(Evaluator):
             """Positions that are not yet known hold zeros; in a causal model nothing before them depends on these."""
 
             def one_more(i, tokens):
-                logits = forward("model", params, {"tokens": tokens})[0][self.head]
+                logits = output(forward, self.head, params, {"tokens": tokens})
                 return tokens.at[:, i].set(jnp.take(logits, i - 1, axis=1).argmax(-1).astype(tokens.dtype))
 
             return jax.lax.fori_loop(start, stop, one_more, batch["tokens"])

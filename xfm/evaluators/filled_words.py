@@ -7,9 +7,21 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from xfm.evaluators.base import Evaluator
+from xfm.errors import XfmError
+from xfm.evaluators.base import Evaluator, output
 from xfm.evaluators.rows import predict
-from xfm.evaluators.text import Row, common_words, long_word, one_of, predictions, put, ranks, truths_of, word_rows
+from xfm.evaluators.scores import ranks
+from xfm.evaluators.text import (
+    Row,
+    common_words,
+    long_word,
+    mask_of,
+    one_of,
+    predictions,
+    put,
+    truths_of,
+    word_rows,
+)
 from xfm.fields import Count, CountOrZero, Name
 
 
@@ -38,7 +50,7 @@ class MaskedWords(Evaluator):
         words = common_words(data, self.common)
         gaps = list(word_rows(data, self.gaps, one_of(words)))
         if not gaps:
-            return {}
+            raise XfmError(f"config.evals: none of the {len(words)} most common words is in the validation rows")
         truths = truths_of(gaps)
         rank = ranks(self._chances(forward, params, data, mesh, gaps), truths)
         return {
@@ -55,8 +67,10 @@ class MaskedWords(Evaluator):
         return predictions(data, gaps, self._chances(forward, params, data, mesh, gaps), self.excerpt, "[MASK]")
 
     def _chances(self, forward, params, data, mesh, gaps):
+        mask = mask_of(data)
+
         def masked(row, position):
-            return {**row, "tokens": put(row["tokens"], position, data.vocabulary.mask), "at": np.int32([position])}
+            return {**row, "tokens": put(row["tokens"], position, mask), "at": np.int32([position])}
 
         return chances(forward, self.head, params, mesh, self.batch, [masked(*gap) for gap in gaps])
 
@@ -86,9 +100,15 @@ class PermutedWords(Evaluator):
 def chances(
     forward: Callable, head: str, params: object, mesh: jax.sharding.Mesh, batch: int, rows: Sequence[Row]
 ) -> Float[Array, "n V"]:
-    """The probability of each id at the one position that each row asks for."""
+    """The probability of each id at the one position that each row asks for.
+
+    Raises XfmError if the head gives other positions.
+    """
 
     def first(params, batch):
-        return jax.nn.softmax(forward("model", params, batch)[0][head][:, 0])
+        logits = output(forward, head, params, batch)
+        if logits.shape[1] != 1:
+            raise XfmError(f"config.evals: the head {head!r} does not predict the one word that a row asks for")
+        return jax.nn.softmax(logits[:, 0])
 
     return predict(first, params, rows, mesh, batch)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from xfm.batch import over_parts, part_of, texts_of_row
-from xfm.evaluators.base import Evaluator
-from xfm.evaluators.rows import predict
+from xfm.evaluators.base import Evaluator, output
+from xfm.evaluators.rows import predict, spread_out
 from xfm.evaluators.scores import NUMBERS, ranks, scored
 from xfm.fields import CountOrZero, Name
 from xfm.objectives.contrast import unit
@@ -48,7 +48,7 @@ class Nearest(Evaluator):
 
         def encode(params, batch):
             parts = [part_of(batch, prefix) for prefix in prefixes]
-            done = over_parts(lambda part, _: unit(forward("model", params, part)[0][self.head]), parts)
+            done = over_parts(lambda part, _: unit(output(forward, self.head, params, part)), parts)
             return jnp.stack(done, 1) if isinstance(done, list) else done.reshape(-1, len(parts), done.shape[-1])
 
         return predict(encode, params, data.valid, mesh, self.batch)
@@ -62,10 +62,10 @@ class Nearest(Evaluator):
             return " ".join(data.tokenizer.decode(one["tokens"][one["segments"] > 0]).split())
 
         lines = []
-        for i in np.linspace(0, len(data.valid) - 1, self.shown).astype(int).tolist():
+        for i in spread_out(len(data.valid), self.shown):
             scores = x[:, 1] @ x[i, 0]
             best = int(scores.argmax())
-            rank = int((scores >= scores[i]).sum())
+            rank = int(ranks(scores[None], [i])[0])
             lines.append(f"{text(i, 0)}\n    nearest: {text(best, 1)}; its own, of rank {rank}: {text(i, 1)}")
         return lines
 

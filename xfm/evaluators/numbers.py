@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from xfm.evaluators.base import Evaluator
+from xfm.evaluators.base import Evaluator, output
 from xfm.evaluators.rows import predict
 from xfm.evaluators.scores import NUMBERS, check_scores, scored
 from xfm.fields import Name
@@ -21,6 +21,7 @@ class Numbers(Evaluator):
 
     def run(self, forward, params, extra, data, mesh):
         def both(params, batch):
-            return batch["labels"], forward("model", params, batch)[0][self.head][:, 0]
+            predicted = output(forward, self.head, params, batch)[:, 0]
+            return batch["labels"], predicted
 
         return scored(self.scores, NUMBERS, *predict(both, params, data.valid, mesh, self.batch))

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from xfm.evaluators.base import Evaluator
+from xfm.evaluators.base import Evaluator, output
 from xfm.evaluators.rows import predict
-from xfm.evaluators.text import excerpt, long_word, put, word_rows
+from xfm.evaluators.text import excerpt, long_word, mask_of, put, word_rows
 from xfm.fields import Count, CountOrZero
 
 
@@ -32,13 +32,13 @@ class ReplacedWords(Evaluator):
             return {**row, "tokens": put(row["tokens"], position, token), "at": np.int32([position])}
 
         def fill(params, batch):
-            return forward("generator", params, batch)[0]["mlm"][:, 0]
+            return output(forward, "mlm", params, batch, "generator")[:, 0]
 
         def judge(params, batch):
-            odds = forward("model", params, {k: v for k, v in batch.items() if k != "at"})[0]["replaced"]
+            odds = output(forward, "replaced", params, {k: v for k, v in batch.items() if k != "at"})
             return jax.nn.sigmoid(jnp.take_along_axis(odds, batch["at"], axis=1)[:, 0])
 
-        gaps = [with_token(row, position, data.vocabulary.mask) for row, position in chosen]
+        gaps = [with_token(row, position, mask_of(data)) for row, position in chosen]
         logits = predict(fill, params, gaps, mesh, self.batch)
         truths = [int(row["tokens"][position]) for row, position in chosen]
         drawn = [

@@ -60,6 +60,9 @@ def scored(names: Sequence[str], table: Mapping, truth: Labels, predicted: Label
 
 
 def ranks(similarity: Float[np.ndarray, "Q N"], right: Sequence[int]) -> np.ndarray:
-    """The rank of each query's right candidate among all N, from 1; candidates of the same score come before it."""
+    """The rank of each query's right candidate among all N, from 1.
+
+    Candidates of the same score come before it, and so do those that cannot be compared with it because of NaN.
+    """
     own = similarity[np.arange(len(right)), right]
-    return (similarity >= own[:, None]).sum(axis=1)
+    return (~(similarity < own[:, None])).sum(axis=1)

@@ -8,8 +8,8 @@ import string
 import numpy as np
 from jaxtyping import Float
 
-from xfm.evaluators.base import Evaluator
-from xfm.evaluators.rows import predict
+from xfm.evaluators.base import Evaluator, output
+from xfm.evaluators.rows import predict, spread_out
 from xfm.fields import Count, CountOrZero, Name, Number
 
 
@@ -37,7 +37,7 @@ class Spans(Evaluator):
         """The answer to each validation question, the best of all its rows; "" if there is none."""
 
         def both(params, batch):
-            return forward("model", params, batch)[0][self.head]
+            return output(forward, self.head, params, batch)
 
         scores = predict(both, params, data.valid, mesh, self.batch)
         source, unanswerable = data.valid, any(not one.answers for one in data.valid.questions)
@@ -59,11 +59,11 @@ class Spans(Evaluator):
 
     def examples(self, forward, params, extra, data, mesh):
         """A few validation questions, each with its answer and the truth."""
-        few = np.linspace(0, len(data.valid.questions) - 1, self.shown).astype(int)
         answers = self.answers(forward, params, data, mesh) if self.shown else []
+        few = spread_out(len(data.valid.questions), self.shown)
         return [
             f"{one.text}\n    {answers[i]!r}; it is {' or '.join(map(repr, dict.fromkeys(_accepted(one))))}"
-            for i, one in ((int(i), data.valid.questions[int(i)]) for i in few)
+            for i, one in ((i, data.valid.questions[i]) for i in few)
         ]
 
 

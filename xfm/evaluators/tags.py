@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xfm.evaluators.base import Evaluator
+from xfm.evaluators.base import Evaluator, output
 from xfm.evaluators.entities import entity_scores
-from xfm.evaluators.rows import predict
+from xfm.evaluators.rows import predict, spread_out
 from xfm.evaluators.scores import CLASSES, check_scores, scored
 from xfm.evaluators.text import excerpt
 from xfm.fields import Count, CountOrZero, Name
@@ -30,7 +30,7 @@ class Tags(Evaluator):
         check_scores("tags", self.scores, {**CLASSES, "entities": None})
 
     def run(self, forward, params, extra, data, mesh):
-        truth, predicted = data.valid.truth, self.predicted(forward, params, data, mesh)
+        predicted, truth = self.predicted(forward, params, data, mesh), data.valid.truth
         out = entity_scores(truth, predicted) if "entities" in self.scores else {}
         names = [name for name in self.scores if name != "entities"]
         flat = [[data.classes.index(tag) for tags in side for tag in tags] for side in (truth, predicted)]
@@ -38,9 +38,9 @@ class Tags(Evaluator):
 
     def predicted(self, forward, params, data, mesh) -> list[list[str]]:
         """The tags of each validation sentence, word by word; a word without a token is O, or else the first class."""
+        classes = self._classes(forward, params, data.valid, mesh)
         empty = "O" if "O" in data.classes else data.classes[0]
         tags = [[empty] * len(truth) for truth in data.valid.truth]
-        classes = self._classes(forward, params, data.valid, mesh)
         for i in range(len(data.valid)):
             sentence, words = data.valid.words(i)
             for word, position in words.items():
@@ -49,14 +49,14 @@ class Tags(Evaluator):
 
     def _classes(self, forward, params, rows, mesh):
         def likeliest(params, batch):
-            return forward("model", params, batch)[0][self.head].argmax(-1)
+            return output(forward, self.head, params, batch).argmax(-1)
 
         return predict(likeliest, params, rows, mesh, self.batch)
 
     def examples(self, forward, params, extra, data, mesh):
         """A few validation rows: the text, and the words whose tags were predicted wrong."""
         lines = []
-        rows = [data.valid[int(i)] for i in np.linspace(0, len(data.valid) - 1, self.shown)]
+        rows = [data.valid[i] for i in spread_out(len(data.valid), self.shown)]
         every = self._classes(forward, params, rows, mesh) if rows else ()
         for row, predicted in zip(rows, every, strict=True):
             judged = np.flatnonzero(row["weights"])

@@ -6,6 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from xfm.errors import XfmError
+from xfm.evaluators.rows import spread_out
+from xfm.evaluators.scores import ranks
+
 Row = Mapping[str, np.ndarray]
 Find = Callable[[Sequence[int]], int | None]  # from a row's tokens to the position of a word, None without one
 ROWS = 1024  # the most training rows in which common words are counted
@@ -14,17 +18,33 @@ ROWS = 1024  # the most training rows in which common words are counted
 def word_rows(data, count: int, find: Find) -> Iterator[tuple[Row, int]]:
     """At most `count` pairs (row, position of a word in it), spread over the validation data.
 
-    They are the rows in which `find` finds a position, among at most 8 · count rows.
+    They are the rows in which `find` finds a position, among at most 8 · count rows. Raises XfmError if the data has
+    no text.
     """
+    require_text(data)
     found = 0
-    for i in np.linspace(0, len(data.valid) - 1, min(len(data.valid), 8 * count)).astype(int):
-        row = data.valid[int(i)]
+    for i in spread_out(len(data.valid), 8 * count):
+        row = data.valid[i]
         position = find([int(token) for token in row["tokens"]])
         if position is not None:
             yield row, position
             found += 1
         if found == count:
             return
+
+
+def require_text(data) -> None:
+    """Raises XfmError if the data has no tokeniser."""
+    if data.tokenizer is None:
+        raise XfmError("config.evals has an evaluator of words, and this data has no text")
+
+
+def mask_of(data) -> int:
+    """The id of the mask.  Raises XfmError if the data has no text, or its tokeniser no mask."""
+    require_text(data)
+    if data.vocabulary.mask is None:
+        raise XfmError("config.evals has an evaluator of masked words, and the tokeniser has no mask token")
+    return data.vocabulary.mask
 
 
 def long_word(data) -> Find:
@@ -49,11 +69,12 @@ def one_of(words: Collection[int]) -> Find:
 def common_words(data, count: int) -> list[int]:
     """The ids of the `count` most frequent words of three letters or more in ROWS training rows, the commonest first.
 
-    Only words that are a single token count; a tokeniser of bytes has none.
+    Only words that are a single token count. Raises XfmError if there are none, as with a tokeniser of bytes.
     """
+    require_text(data)
     times = np.zeros(data.vocabulary.size)
-    for i in np.linspace(0, len(data.train) - 1, min(len(data.train), ROWS)).astype(int):
-        times += np.bincount(np.asarray(data.train[int(i)]["tokens"]).reshape(-1), minlength=times.size)[: times.size]
+    for i in spread_out(len(data.train), ROWS):
+        times += np.bincount(np.asarray(data.train[i]["tokens"]).reshape(-1), minlength=times.size)[: times.size]
     times[list(data.vocabulary.special)] = 0
 
     def is_word(token):
@@ -61,7 +82,10 @@ def common_words(data, count: int) -> list[int]:
         return text.isalpha() and len(text) >= 3
 
     ordered = (int(token) for token in np.argsort(-times, kind="stable") if times[token])
-    return list(itertools.islice(filter(is_word, ordered), count))
+    words = list(itertools.islice(filter(is_word, ordered), count))
+    if not words:
+        raise XfmError("config.evals asks for common words, and no token of this tokeniser is a word of three letters")
+    return words
 
 
 def excerpt(tokens, position: int, shown: int, tokenizer, blank: str) -> str:
@@ -76,11 +100,6 @@ def put(tokens: Int[np.ndarray, "T"], position: int, token: int) -> Int[np.ndarr
     out = np.array(tokens)
     out[position] = token
     return out
-
-
-def ranks(likely: Float[np.ndarray, "n V"], truths: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-    """The rank of each true id among all ids, 1 for the likeliest."""
-    return 1 + (likely > np.take_along_axis(likely, truths[:, None], axis=1)).sum(axis=1)
 
 
 def truths_of(gaps: Sequence[tuple[Row, int]]) -> Int[np.ndarray, "n"]:

@@ -65,7 +65,10 @@ class Objective(abc.ABC):
 
         Nothing else in an objective runs a network. params: those of all networks, or for a teacher its own.  rng: for
         dropout and the like, needed in training.  inputs: what the network takes in addition to the batch.
+        Raises XfmError if the objective has no such network.
         """
+        if name not in self.networks:
+            raise XfmError(f"the objective has no network {name!r}; it has {', '.join(self.networks)}")
         rngs = {} if rng is None else {"dropout": rng}
         network, own = self.networks[name], self.params_of(name, params)
         return network.apply({"params": own}, batch, train=train, rngs=rngs, mutable=list(COLLECTIONS), **inputs)

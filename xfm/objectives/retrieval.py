@@ -74,10 +74,6 @@ class Retrieval(Objective):
             f"query chooses among {rows}"
         )
 
-    def vectors(self, params, batch):
-        """[B n D]: the vector of each text."""
-        return self.encoded(params, batch)[0]
-
     def encoded(self, params, batch, rng=None, train=False):
         """The vector of each text [B n D], and what the network sowed in each forward pass.
 

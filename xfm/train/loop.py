@@ -218,6 +218,17 @@ def score(run: Run, state: State, log: Log | None) -> dict[str, float]:
     return values
 
 
+def examples(run: Run, state: State) -> list[str]:
+    """The evaluators' examples. If an evaluator cannot make any, the reason is reported."""
+    lines: list[str] = []
+    for one in run.evaluators:
+        try:
+            lines += one.examples(run.objective.forward, weights_of(state), state.extra, run.data, run.mesh)
+        except XfmError as error:
+            run.report.once(f"no examples: {error}")
+    return lines
+
+
 def save(run: Run, state: State, window: Window, log: Log) -> None:
     """Begins a checkpoint; it is written while the next steps run."""
     begin = time.perf_counter()
@@ -240,12 +251,11 @@ def interrupted(run: Run, step: int, signum: int) -> Interrupted:
 def finish(run: Run, state: State, valid: dict[str, float], report: dict[str, float], saved: int) -> Result:
     """The result; the summary is printed: validation against the baseline, scores, files, and examples."""
     picture = run.workdir / curve.FILE
-    trained = run.objective.forward, weights_of(state), state.extra, run.data, run.mesh
     result = Result(
         step=int(state.step),
         valid=valid,
         baseline=run.baseline,
-        examples=[line for one in run.evaluators for line in one.examples(*trained)],
+        examples=examples(run, state),
         workdir=run.workdir,
         checkpoint=run.checkpoints.path(saved) if saved else None,
         curve=picture if picture.exists() else None,

@@ -1,6 +1,7 @@
 """What a run consists of, made from its config, before any array exists."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -93,23 +94,22 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         zeros = {name: jnp.zeros(row.shape, row.dtype) for name, row in rows.items()}
         return new_state(objective, optimiser, key, zeros, settings.ema)
 
+    like, notes = sharded(jax.eval_shape(first_state), mesh, rules)
+    check_state(like)
+
     def make_state():
         state = jax.jit(first_state, out_shardings=jax.tree.map(lambda x: x.sharding, like))()
         if given.found is None:
             return state
         return taken.started(state, given.found, begins or taken.taken(params, given.found, given.config))
 
-    like, notes = sharded(jax.eval_shape(first_state), mesh, rules)
-    check_state(like)
-
     name = str(given.config.get("name") or workdir.name)
-    for line in header(name, given.config, params, optimiser.frozen, data, settings, mesh):
-        report.say(line)
-    for line in start_lines(given, begins, params, optimiser):
-        report.say(line)
-    for line in convert_lines(objective, given.config) if mode == "write" else ():
-        report.say(line)
-    for line in notes[:5] + ([f"(and {len(notes) - 5} more)"] if len(notes) > 5 else []):
+    for line in itertools.chain(
+        header(name, given.config, params, optimiser.frozen, data, settings, mesh),
+        start_lines(given, begins, params, optimiser),
+        convert_lines(objective, given.config) if mode == "write" else (),
+        notes[:5] + ([f"(and {len(notes) - 5} more)"] if len(notes) > 5 else []),
+    ):
         report.say(line)
     baseline = baseline_of(objective, data, report)
     report.event("start", params=params, baseline=baseline, notes=notes)

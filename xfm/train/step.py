@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from xfm.batch import part_of, prefixes
 from xfm.objectives.base import total
@@ -77,8 +77,8 @@ def make_step(
     return jax.jit(on_mesh(_mesh_of(sharding), step), donate_argnums=0, out_shardings=out)
 
 
-def make_eval(objective, mesh: jax.sharding.Mesh | None = None) -> Callable[[Any, Any, dict, Key[Array, ""]], Metrics]:
-    """evaluate(params, extra, batch, rng, step) -> metrics, without dropout and the like; `extra` does not change.
+def make_eval(objective, mesh: jax.sharding.Mesh | None = None) -> Callable[..., Metrics]:
+    """evaluate(params, extra, batch, rng, step=0) -> metrics, without dropout and the like; `extra` does not change.
 
     mesh: the one that the parameters and batches are on.
     """

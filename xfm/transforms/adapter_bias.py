@@ -63,6 +63,7 @@ class AdapterBias(Transform):
             column = kernel.reshape(*stack, *ins, *(1,) * len(outs))
             row = vector.reshape(*stack, *(1,) * len(ins), *outs)
             amount = leaves["bias"].reshape(*stack, *(1,) * len(outs))
-            flat[f"{path}/kernel"] = flat[f"{path}/kernel"] + column * row
-            flat[f"{path}/bias"] = flat[f"{path}/bias"] + amount * vector
+            for leaf, change in (("kernel", column * row), ("bias", amount * vector)):
+                before = flat[f"{path}/{leaf}"]
+                flat[f"{path}/{leaf}"] = before + change.astype(before.dtype)
         return unflatten_dict(flat, sep="/")

@@ -25,7 +25,8 @@ KEYS = ("model", "transforms")
 def save(file: str | Path, config: Mapping[str, Any], params: Mapping[str, Any], also: Sequence[str] = ()) -> Path:
     """Writes the transforms' own parameters, and those that a regex of `also` finds, such as a new head.
 
-    config: its `model` and `transforms` are kept as well.  params: all parameters of that network.
+    config: its `model` and `transforms` are kept as well.  params: all parameters of that network. Those of bfloat16,
+    which such a file cannot hold, are saved as float32.
     Raises XfmError where there are no own parameters, and for a regex that is found in no path.
     """
     flat = flatten_dict(params, sep="/")
@@ -39,7 +40,7 @@ def save(file: str | Path, config: Mapping[str, Any], params: Mapping[str, Any],
         kept |= found
     about = json.dumps({key: plain(config)[key] for key in KEYS})
     with replacing(Path(file)) as part, open(part, "wb") as stream:
-        np.savez(stream, **{CONFIG: about}, **{path: np.asarray(x) for path, x in kept.items()})
+        np.savez(stream, **{CONFIG: about}, **{path: _native(np.asarray(x)) for path, x in kept.items()})
     return Path(file)
 
 
@@ -67,3 +68,8 @@ def load(file: str | Path, params: Mapping[str, Any]) -> tuple[Transformed, dict
             where = "in the file" if path in arrays else "in the base"
             raise XfmError(f"the network of {file} has {path} of shape {x.shape}, and {where} it is {there}")
     return one, unflatten_dict({path: jnp.asarray(flat[path]) for path in known}, sep="/")
+
+
+def _native(x: np.ndarray) -> np.ndarray:
+    """The array in a dtype of NumPy's own."""
+    return x.astype(np.float32) if x.dtype.kind == "V" else x
