@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Mistake(NamedTuple):
-    """What is wrong, in which file, the text and what stands in its place, and pytest's arguments."""
+    """What is wrong, in which file, the text and what replaces it, and pytest's arguments."""
 
     what: str
     file: str
@@ -107,7 +107,7 @@ MISTAKES = (
         f"{OWED} -k pool-last",
     ),
     Mistake(
-        "the gate of a gated part and what it gates change places",
+        "the gate of a gated part and what it gates are exchanged",
         "xfm/parts/ffn/glu.py",
         'activation(self.activation)(gate) * Linear(self.hidden, self.bias, name="up")(x)',
         'gate * activation(self.activation)(Linear(self.hidden, self.bias, name="up")(x))',

@@ -89,13 +89,13 @@ def test_regression_and_its_scores():
     rows = Arrays({"tokens": np.asarray(tokens(6)), "labels": labels})
     params, extra = begun(one, rows.arrays)
     loss, _, _ = loss_of(one, params, extra, rows.arrays, jax.random.key(2))
-    guess = np.asarray(one.model.apply({"params": params}, rows.arrays)["label"][:, 0])
-    assert_close(loss, ((guess - labels) ** 2).mean())
+    predicted = np.asarray(one.model.apply({"params": params}, rows.arrays)["label"][:, 0])
+    assert_close(loss, ((predicted - labels) ** 2).mean())
     data = Data(rows, rows, None, None, "")
     assert one.baseline(data) == {"mean": pytest.approx(labels.var())}
     scores = Numbers(batch=4).run(one.forward, params, extra, data, make_mesh({}))
-    order = np.argsort(np.argsort(guess))
-    assert scores["pearson"] == pytest.approx(np.corrcoef(guess, labels)[0, 1], abs=1e-5)
+    order = np.argsort(np.argsort(predicted))
+    assert scores["pearson"] == pytest.approx(np.corrcoef(predicted, labels)[0, 1], abs=1e-5)
     assert scores["spearman"] == pytest.approx(np.corrcoef(order, np.arange(6))[0, 1], abs=1e-5)
 
 
@@ -125,10 +125,10 @@ def test_infonce_row_by_row(n, ways, among):
 def test_the_other_losses_row_by_row():
     labels = jnp.array([0.1, 0.9, 0.4, 0.4, 0.0])
     x = cosines(vectors())
-    guess = (x[:, 0] * x[:, 1]).sum(-1)
-    assert_close(LOSSES["cosine"](vectors(), labels)[0], (guess - labels) ** 2)
+    predicted = (x[:, 0] * x[:, 1]).sum(-1)
+    assert_close(LOSSES["cosine"](vectors(), labels)[0], (predicted - labels) ** 2)
     pairs = [(i, j) for i, j in itertools.product(range(5), range(5)) if labels[i] < labels[j]]
-    want = math.log1p(sum(math.exp(20 * (guess[i] - guess[j])) for i, j in pairs))
+    want = math.log1p(sum(math.exp(20 * (predicted[i] - predicted[j])) for i, j in pairs))
     assert_close(LOSSES["cosent"](vectors(), labels)[0], np.full(5, want))
     raw = np.asarray(vectors(n=3), np.float64)
     far = [np.linalg.norm(raw[:, 0] - raw[:, k], axis=-1) for k in (1, 2)]
@@ -202,10 +202,10 @@ def test_retrieval_report_and_what_is_refused():
     params, extra = begun(one, pairs(9))
     data = Data(rows, rows, None, None, "")
     x = cosines(np.asarray(one.encoded(params, rows.arrays)[0]))
-    place = [int((x[:, 1] @ x[i, 0] >= x[i, 1] @ x[i, 0] - 1e-12).sum()) for i in range(9)]
+    rank = [int((x[:, 1] @ x[i, 0] >= x[i, 1] @ x[i, 0] - 1e-12).sum()) for i in range(9)]
     report = Nearest(batch=4).run(one.forward, params, extra, data, make_mesh({}))
-    assert report["mrr"] == pytest.approx(np.mean([1 / p for p in place]))
-    assert report["recall_at_1"] == pytest.approx(np.mean([p == 1 for p in place]))
+    assert report["mrr"] == pytest.approx(np.mean([1 / r for r in rank]))
+    assert report["recall_at_1"] == pytest.approx(np.mean([r == 1 for r in rank]))
     assert one.baseline(data) == {"chance": math.log(4)}
     assert ranks(np.array([[1.0, 1.0], [0.0, 2.0]]), [0, 1]).tolist() == [2, 1]
     key = jax.random.key(0)

@@ -34,11 +34,11 @@ def test_a_row_gives_its_share_of_what_is_allowed():
     at, weights = picked(units, allowed)
     assert weights.sum(1)[:6].tolist() == [10, 6, 3, 1, 1, 0]
     for row in range(B):
-        places = at[row][weights[row] > 0]
-        assert len(set(places)) == len(places) and np.asarray(allowed)[row][places].all()
+        positions = at[row][weights[row] > 0]
+        assert len(set(positions)) == len(positions) and np.asarray(allowed)[row][positions].all()
 
 
-def test_all_places_are_chosen_equally_often():
+def test_all_positions_are_chosen_equally_often():
     units, allowed = jnp.broadcast_to(jnp.arange(T), (B, T)), jnp.ones((B, T), bool)
     counts = np.zeros(T)
     for seed in range(200):
@@ -56,8 +56,8 @@ def test_whole_words_are_chosen_whole():
     for row in range(B):
         chosen = set(at[row][weights[row] > 0])
         words = {}
-        for place, unit in enumerate(np.asarray(units)[row]):
-            words.setdefault(unit, set()).add(place)
+        for position, unit in enumerate(np.asarray(units)[row]):
+            words.setdefault(unit, set()).add(position)
         cut += sum(bool(chosen & word) and not word <= chosen for word in words.values())
         assert 1 <= len(chosen) <= 10
     assert cut == 0
@@ -140,7 +140,7 @@ def test_the_network_reads_masks_where_it_predicts_and_the_text_elsewhere():
     np.testing.assert_array_equal(seen, np.where(chosen, VOCABULARY.mask, tokens()))
 
 
-def test_padding_is_never_guessed():
+def test_padding_is_never_predicted():
     one = objective()
     segments = jnp.broadcast_to((jnp.arange(T) < 20).astype(jnp.int32), (B, T))
     batch = {"tokens": tokens(), "segments": segments}

@@ -184,7 +184,7 @@ def test_convolved_residual_is_two_norms(groups, activation, formula):
 
 
 def test_enhanced_mask_decoder_equals_its_description():
-    """Queries of content and place, one layer twice, its keys and values the content's both times."""
+    """Queries of content and positions pass one layer twice, whose keys and values are of the content both times."""
     mixer = dict(SPECS["own"], kind="disentangled", memory="memory")
     spec = dict(
         kind="enhanced_mlm", mixer=mixer, ffn=dict(kind="mlp", hidden=24, activation="relu"), length=20,

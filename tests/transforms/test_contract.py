@@ -12,7 +12,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import run
+from tests.drawn import noise, run, shapes
 from xfm.configs.text import adapter_bias, bert
 from xfm.errors import XfmError
 from xfm.paths import flatten
@@ -53,9 +53,7 @@ def drawn(case, **changes):
 def _drawn(case, changes):
     case, model = json.loads(case), spec(**json.loads(changes))
     one = network(dict(model=model, transforms=case if isinstance(case, list) else [case]))
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(one.init, jax.random.key(0), BATCH)["params"]
-    return xfm.build(model), one, jax.tree.map(lambda x: jnp.asarray(0.3 * rng.normal(size=x.shape), x.dtype), shapes)
+    return xfm.build(model), one, jax.tree.map(jnp.asarray, noise(shapes(one, BATCH)["params"], seed=0))
 
 
 def output(net, params, head="mlm"):
