@@ -16,7 +16,7 @@ ASKED = [[10, 3, 6, 8], [2, 9, 5, 4], [7, 10, 4, 6]]  # positions at which no ro
 
 
 def order(positions):
-    """perm_mask: these positions are read last, in order; no token attends to one read later, or these to themselves."""
+    """perm_mask: these positions are read last, in order; no token attends to a later one, or these to themselves."""
     hidden = np.zeros((len(positions), LENGTH, LENGTH), int)
     for row, of_row in enumerate(positions):
         rank = np.zeros(LENGTH, int)
