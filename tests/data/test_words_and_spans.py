@@ -153,5 +153,7 @@ def test_pairs_and_triples(tmp_path):
     assert all(part["tokens"].shape == (12,) and set(part) == {"tokens", "segments", "types"} for part in parts)
     texts = [data.tokenizer.decode(part["tokens"]) for part in parts]
     assert [t[:-1] for t in texts] == ["ask: q", "p", "n"] and len({t[-1] for t in texts}) == 1
-    scored = open_data({**spec, "label": "score", "scale": 5.0}, tmp_path).train[0]
-    assert scored["labels"].dtype == np.float32 and 0 <= scored["labels"] <= 1
+    scored = open_data({**spec, "label": "score", "scale": 5.0}, tmp_path)
+    scores = [side[i]["labels"] for side in (scored.train, scored.valid) for i in range(len(side))]
+    assert {score.dtype for score in scores} == {np.dtype("float32")}
+    np.testing.assert_allclose(np.sort(scores), np.arange(8) / 10, rtol=1e-6)

@@ -160,6 +160,20 @@ def test_next_sentence_adds_its_loss():
     assert jnp.abs(gradient["head_nsp"]["out"]["kernel"]).max() > 0
 
 
+def test_the_label_of_a_pair_is_whether_its_second_half_is_a_strangers():
+    class Sure(MaskedLM):
+        def forward(self, name, params, batch, rng=None, train=False, **inputs):
+            known = jnp.broadcast_to(jnp.array([3.0, 0.0]), (B, 2))
+            return {"mlm": jnp.zeros((*batch["at"].shape, V)), "nsp": known}, {}
+
+    key, x = jax.random.key(2), tokens()
+    strangers = int(pair_up(x, VOCABULARY, jax.random.split(key, 5)[0])[2].sum())
+    _, metrics, _ = Sure(model=None, vocabulary=VOCABULARY, pairs="next").loss({}, {}, {"tokens": x}, key)
+    assert 0 < strangers != B / 2
+    assert_close(metrics["nsp_loss"][0], np.float32(B * np.log1p(np.exp(-3)) + 3 * strangers))
+    assert metrics["nsp_accuracy"] == (B - strangers, B)
+
+
 @pytest.mark.parametrize(
     "fields,said",
     [

@@ -116,7 +116,8 @@ def test_ffns_read_one_token(kind, number):
     one = case("ffn", kind, number)
     (x, ctx), (y, _) = one.inputs, one.answer
     moved = jax.jit(one.apply)(one.params, x.at[:, 6].add(1.0), ctx)
-    assert_close(moved[:, 7:], y[:, 7:], rtol=0)
+    others = np.arange(T) != 6
+    assert_close(moved[:, others], y[:, others], rtol=0)
 
 
 # --- pool and head
