@@ -93,9 +93,7 @@ class Mask:
             prefixes = [prefixes[0] & prefixes[1]]
         lifting = _lifting(self, other)
         if self.offset is not None and other.offset is not None and self.offset is not other.offset:
-            raise ValueError(
-                "two masks combine where at most one of them has an offset; leave one offset out"
-            )
+            raise ValueError("two masks combine where at most one of them has an offset; leave one offset out")
         return Mask(
             order="causal" if causal else "full",
             before=_least(self.before, other.before),
