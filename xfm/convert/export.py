@@ -81,18 +81,12 @@ def read_run(workdir: str | Path) -> OpenedRun:
     """The newest valid checkpoint of a run, without its data. Raises XfmError if its tokeniser is damaged or absent."""
     from xfm.tokenizers import TOKENIZERS
     from xfm.train.checkpoint import Checkpoints
-    from xfm.train.kept import require_whole
+    from xfm.train.kept import tokenizer_of
     from xfm.train.record import open_run
 
     workdir, record = open_run(workdir)
-    config, file = record.config, workdir / "tokenizer.json"
-    data = config["data"]
-    tokenizer = data.get("tokenizer") or (data.get("text") or {}).get("tokenizer")
-    require_whole(workdir, record.kept)
-    if file.is_file():
-        tokenizer = {"kind": "file", "path": str(file)}
-    elif tokenizer and tokenizer["kind"] in ("wordpiece", "bpe"):
-        raise XfmError(f"{workdir} has no tokenizer.json any more; restore it, or run `xfm train` there to remake it")
+    config = record.config
+    tokenizer = tokenizer_of(workdir, config["data"], record.kept)
     with contextlib.closing(Checkpoints(workdir, mode="read")) as checkpoints:
         if not checkpoints.steps():
             raise XfmError(f"{workdir} has no checkpoint yet; train it first")
