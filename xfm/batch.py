@@ -1,14 +1,22 @@
-"""The names of a batch's arrays: those of a second text or tower have a prefix, as in `target/tokens`."""
+"""The names of a batch's arrays: those of a second text or tower have a prefix, as in `target/tokens`; and samples of
+rows.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from xfm.errors import XfmError
 
 Batch = Mapping[str, Any]
+
+
+def spread_out(rows: int, most: int) -> list[int]:
+    """The numbers of at most `most` different rows, evenly spread over `rows` rows, in order."""
+    return np.linspace(0, rows - 1, min(rows, most)).astype(int).tolist()
 
 
 def prefixed(prefix: str, name: str) -> str:

@@ -84,17 +84,23 @@ def find(config: str) -> tuple[ModuleType, str, str]:
     return module, name, variant
 
 
-def load(config: str, overrides: Iterable[str] = (), note: Callable = lambda text: None) -> ConfigDict:
+def load(
+    config: str,
+    overrides: Iterable[str] = (),
+    note: Callable[[str], None] = lambda text: None,
+    checked: Callable[[ConfigDict], Any] | None = None,
+) -> ConfigDict:
     """Loads the config with this path or name, applies overrides, and checks it.
 
-    overrides, note: as in `apply_overrides`.  Raises XfmError for any mistake that `check` finds.
+    overrides, note: as in `apply_overrides`.  checked: `check_fits`, or `check` if None.  Raises XfmError for any
+    mistake that it finds.
     """
     module, name, variant = find(config)
     loaded = ConfigDict({"name": f"{name}:{variant}", **_called(module, variant)})
     overrides = list(overrides)
     loaded = apply_overrides(loaded, overrides, note)
     try:
-        check(loaded)
+        (checked or check)(loaded)
     except XfmError:
         raise
     except Exception as error:
@@ -163,16 +169,16 @@ def _check_ids(config: Mapping[str, Any]) -> None:
 
 
 def check_fits(config: ConfigDict) -> None:
-    """Checks, before any data is read, that a config's batch and parameters fit in memory. Raises XfmError if not."""
+    """Checks a config as `check` does, and that its batch and parameters fit in memory. Raises XfmError if not."""
     from xfm.describe import example_batch
     from xfm.train.memory import check_batch, check_parameters
     from xfm.train.settings import read_settings
     from xfm.train.start import resolved
 
-    settings = read_settings(config)
+    params, settings = check(config), read_settings(config)
     rows = example_batch(resolved(config), settings.batch)
     check_batch(settings, {name: (one.shape, one.dtype) for name, one in rows.items()})
-    check_parameters(check(config))
+    check_parameters(params)
 
 
 def _root() -> Path:

@@ -9,7 +9,8 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from xfm.errors import XfmError
 from xfm.failures import failed, give_up_output, leave
@@ -76,6 +77,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that raises XfmError instead of printing the usage and exiting."""
 
     def error(self, message):
+        """Raises XfmError with the message and where to read more."""
         raise XfmError(f"{message}; see {self.prog} --help")
 
 
@@ -222,22 +224,19 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return words, overrides
 
 
-def load(arguments: argparse.Namespace):
-    """The config that the arguments name, with their overrides."""
+def load(arguments: argparse.Namespace, checked: Callable[[Any], Any] | None = None) -> Any:
+    """The config that the arguments name, with their overrides.  checked: as in `xfm.catalogue.load`."""
     from xfm.catalogue import load
 
-    return load(arguments.config, arguments.overrides, lambda text: print(f"xfm: {text}", file=sys.stderr))
+    return load(arguments.config, arguments.overrides, lambda text: print(f"xfm: {text}", file=sys.stderr), checked)
 
 
 def run_train(arguments: argparse.Namespace) -> None:
     """Trains what the config describes, or continues the run; first checks that it fits in memory."""
-    config = load(arguments)
     from xfm.catalogue import check_fits
     from xfm.train import train
 
-    check_fits(config)
-
-    train(config, arguments.workdir)
+    train(load(arguments, check_fits), arguments.workdir)
 
 
 def evaluation_settings(workdir: str, overrides: Sequence[str]) -> dict:

@@ -37,7 +37,9 @@ class Range:
         if self.high in (LARGEST, LONGEST):
             everything = self.low == -self.high
             return "" if everything else f"above {self.low}" if below else f"of at least {self.low}"
-        return f"above {self.low} and below {self.high}" if below else f"from {self.low} to {above}{self.high}"
+        if below:
+            return f"above {self.low} and {above or 'at most '}{self.high}"
+        return f"from {self.low} to {above}{self.high}"
 
 
 class NotEmpty:

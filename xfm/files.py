@@ -128,15 +128,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
     So the file under that name is never incomplete. Raises XfmError, naming the path, if it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # unique, since several hosts may share the folder
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         os.replace(draft, path)
     except OSError as error:
         raise XfmError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # its folder may be a file, or gone
+            draft.unlink()
 
 
 def optional(module: str, extra: str) -> ModuleType:

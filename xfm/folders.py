@@ -8,6 +8,8 @@ from typing import Any
 
 from xfm.errors import XfmError
 from xfm.fields import shown
+from xfm.files import first_line
+from xfm.locations import expanded
 from xfm.memory import in_bytes
 
 LARGEST = 2**27  # the most bytes of a JSON file
@@ -24,7 +26,7 @@ def folder_of(source: str | Path, revision: str | None = None) -> Path:
 
     revision: of the repository.  Raises XfmError if there is neither, or if a folder is given with a revision.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         if revision is not None:
             raise XfmError(f"{path} is a folder, which has no revision {revision!r}; give a name on the Hub")
@@ -92,7 +94,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def is_run(folder: str | Path) -> bool:
     """Whether a folder is the workdir of a run of `xfm train`."""
-    path = Path(folder).expanduser() / "config.json"
+    path = expanded(folder) / "config.json"
     if not path.is_file():
         return False
     return (path.parent / "checkpoints").is_dir() or read_json(path).keys() >= {"config", "data"}
@@ -110,5 +112,5 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def line(error: BaseException) -> str:
     """The first line of an error's message, truncated to 300 characters, or its type if it has none."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    first = first_line(error)
     return first if len(first) <= 300 else f"{first[:299]}…"

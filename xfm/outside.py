@@ -97,7 +97,10 @@ def unfit_function(found: Any, members: Sequence[Callable]) -> str | None:
     if not callable(found):
         return f"it is a {type(found).__name__}, but must be a function"
     wanted = {_arguments(member) for member in members}
-    given = _arguments(found)
+    try:
+        given = _arguments(found)
+    except ValueError:  # of some functions that are written in C
+        return "Python does not know its arguments; wrap it in a function of your own"
     if given in wanted:
         return None
     return f"it takes {given} positional arguments, but is called with {' or '.join(map(str, sorted(wanted)))}"

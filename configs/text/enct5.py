@@ -52,4 +52,5 @@ def get_config(arg="base"):
     c.data.length, c.batch, c.steps = 512, 128, 2**18
     c.optimiser = dict(kind="adafactor")
     c.schedule = dict(kind="constant", peak=1e-3)
+    c.eval_every = c.save_every = 5_000  # as T5's
     return c

@@ -10,6 +10,7 @@ published trainer, 12 rows for each of 192 devices; the annealing phase (8,192 t
 separate run.
 Command: xfm train configs/text/eurobert.py:210m --workdir runs/eurobert --config.data.path=FOLDER_OF_TEXT
 Cost: 4.8T tokens.  Result: not run at scale.
+`tiny` is for two CPU cores, on the Python standard library.
 """
 
 from ml_collections import ConfigDict

@@ -50,10 +50,10 @@ def head(kind, pool=None, **fields):
     return dict(kind="pretrained", default=dict(kind=kind, **(dict(pool=pool) if pool else {})), **fields)
 
 
-def recipe(heads, rows, fresh=(), epochs=3, peak=2e-5, length=128):
+def recipe(heads, rows, fresh=(), epochs=3, batch=32, peak=2e-5, length=128):
     """The recipe of section A.3, for BERT-base or the checkpoint that `start` names.
 
-    rows: of the training data, which determine the number of steps.
+    rows: of the training data, which with the batch determine the number of steps.
     fresh: regexes of the heads' parameters that a checkpoint need not have.
     """
     c = ConfigDict()
@@ -63,7 +63,7 @@ def recipe(heads, rows, fresh=(), epochs=3, peak=2e-5, length=128):
     c.model = dict(kind="pretrained", default=default, heads=heads)
     c.init = [(r"(kernel|embedding|table)$", dict(kind="truncated_normal", std=0.02))]
     c.data = dict(length=length, tokenizer=dict(kind="wordpiece", size=30522))
-    c.batch, c.steps = 32, epochs * -(-rows // 32)
+    c.batch, c.steps = batch, epochs * -(-rows // batch)
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.999, eps=1e-6, weight_decay=0.01)
     c.schedule = dict(kind="linear", peak=peak, warmup=c.steps // 10)
     c.log_every, c.eval_every, c.save_every = 50, max(c.steps // epochs, 1), max(c.steps // epochs, 1)

@@ -32,7 +32,8 @@ PARAMETERS = {}
 
 def get_config(arg="base"):
     scored = arg in ("stsb", "cosent")
-    c = single.recipe(dict(vector=dict(kind="vector", pool=dict(kind="mean"))), rows=5_749 if scored else 500_000)
+    rows, batch = (5_749, 32) if scored else (500_000, 512)
+    c = single.recipe(dict(vector=dict(kind="vector", pool=dict(kind="mean"))), rows, batch=batch)
     c.objective = dict(kind="retrieval", form=FORMS.get(arg, FORMS["base"]), texts=3 if arg == "triplet" else 2)
     c.evals = [dict(kind="nearest")]
     c.data.update(kind="pairs", path="pairs.jsonl", texts=("query", "positive", "negative")[: c.objective.texts])
@@ -41,9 +42,7 @@ def get_config(arg="base"):
             path="train.tsv", validation="dev.tsv", texts=("sentence1", "sentence2"), label="score", scale=5.0
         )
     else:
-        c.batch, c.steps = 512, c.steps * 32 // 512
         c.objective.chunks = 16
-        c.schedule.warmup = c.steps // 10
     return tiny(c) if arg == "tiny" else c
 
 

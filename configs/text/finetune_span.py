@@ -25,9 +25,8 @@ PARAMETERS = dict.fromkeys(ROWS, 108_893_186)  # those of transformers' BertForQ
 def get_config(arg="squad"):
     two = arg == "squad2"
     span, rows = dict(span=single.head("span")), ROWS.get(arg, 0)
-    c = single.recipe(span, rows, fresh=("^head_span/",), epochs=2 if two else 3, peak=5e-5, length=384)
-    if two:
-        c.batch, c.steps = 48, c.steps * 32 // 48
+    epochs, batch = (2, 48) if two else (3, 32)
+    c = single.recipe(span, rows, fresh=("^head_span/",), epochs=epochs, batch=batch, peak=5e-5, length=384)
     c.objective = dict(kind="span")
     c.evals = [dict(kind="spans", longest=30)]
     c.data.update(kind="spans", path="train.json", validation="dev.json", stride=128, question=64)

@@ -93,4 +93,5 @@ def get_config(arg="small"):
         c.data.update(kind="labelled", path="data", length=128)
         del c.data["packing"]
         c.batch, c.steps, c.schedule = 32, 3000, dict(kind="linear", peak=2e-5, warmup=300)
+        c.eval_every = c.save_every = 1000
     return c

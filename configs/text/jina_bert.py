@@ -7,6 +7,7 @@ Reproduced: the networks and the masked language modelling of section 4.1, with 
 Different from the paper: the contrastive training of the embedding model is a separate run.
 Command: xfm train configs/text/jina_bert.py:base --workdir runs/jina --config.data.path=FOLDER_OF_C4
 Cost: 100,000 steps of 4,096 rows of 512.  Result: not run at scale.
+`tiny` is for two CPU cores, on the Python standard library.
 """
 
 from xfm.configs.text import bert

@@ -9,6 +9,7 @@ Different from the paper: AdamW and clipping instead of StableAdamW; a constant 
 weights instead of base's, and its rate does not return to 5e-5 after 900B tokens; rows are cut from running text.
 Command: xfm train configs/text/modernbert.py:base --workdir runs/modernbert --config.data.path=FOLDER_OF_TEXT
 Cost: 1.72T tokens, then 300B; the paper took 194 hours on 8 H100 for base's first.  Result: not run at scale.
+`tiny` is for two CPU cores, on the Python standard library.
 `…_h128` are variants of ours for TPUs, with half as many heads, of width 128; see text/bert. The rotary frequencies,
 from 1 to about one over the base, are then distributed over 64 pairs of channels instead of 32.
 """

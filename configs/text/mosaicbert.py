@@ -6,6 +6,7 @@ Optimized for Fast Pretraining", 2023.
 Reproduced: the network and the recipe of section 3 and of the published training file.
 Command: xfm train configs/text/mosaicbert.py:base --workdir runs/mosaicbert --config.data.path=FOLDER_OF_C4
 Cost: 70,000 steps of 4096 rows of 128; the paper took 1.13 hours on 8 A100 for base.  Result: not run at scale.
+`tiny` is for two CPU cores, on the Python standard library.
 `base_h128` and `large_h128` are variants of ours for TPUs, with half as many heads, of width 128, and therefore half as
 many slopes; see text/bert.
 """

@@ -7,6 +7,7 @@ of the published training file. Different from the paper: the epochs are those o
 the paper does not give the size of its own; the contrastive training of the embedding model is a separate run.
 Command: xfm train configs/text/nomic_bert.py:base --workdir runs/nomic --config.data.path=FOLDER_OF_TEXT
 Cost: 2,384 steps of 4,096 rows of 2,048 tokens.  Result: not run at scale.
+`tiny` is for two CPU cores, on the Python standard library.
 """
 
 from ml_collections import ConfigDict

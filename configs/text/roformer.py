@@ -7,6 +7,7 @@ Reproduced: the published networks, parameter for parameter, and the first of th
 separate runs; learning rate and masking, which the paper does not give for this model, are BERT's.
 Command: xfm train configs/text/roformer.py:base --workdir runs/roformer --config.data.path=FOLDER_OF_TEXT
 Cost: 26 billion tokens.  Result: not run at scale.
+`tiny` is for two CPU cores, on the Python standard library.
 """
 
 from xfm.configs.text import bert

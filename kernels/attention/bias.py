@@ -1,7 +1,7 @@
 """Additive biases on attention scores, as descriptions that a kernel evaluates block by block.
 
-A bias has three methods: `block(b, n, query, key)` gives the [t, s] bias of row b and head n at those row indices,
-which are consecutive; `times(factor)` gives the same bias with every value of head n times factor[n]; and
+`block(b, n, query, key)` gives the [t, s] bias of row b and head n at those row indices, which are consecutive. Two
+other methods are optional: `times(factor)` gives the same bias with every value of head n times factor[n], and
 `check(B, N, T, S)` raises ValueError where the bias does not fit scores of that shape.
 """
 
@@ -20,11 +20,13 @@ _describes = functools.partial(functools.partial, jax.tree_util.register_datacla
 
 
 class Bias(Protocol):
-    """Anything with a `block`; a pytree, so that its arrays get gradients. A temperature per head needs `times`."""
+    """Anything with a `block`; a pytree, so that its arrays get gradients. A temperature needs `times`."""
 
     def block(
         self, b: Int[Array, ""], n: Int[Array, ""], query: Int[Array, "t"], key: Int[Array, "s"]
-    ) -> Float[Array, "t s"]: ...
+    ) -> Float[Array, "t s"]:
+        """The bias of row b and head n between the queries and the keys at these row indices."""
+        ...
 
 
 @_describes(data_fields=["slopes"], meta_fields=[])
@@ -35,12 +37,15 @@ class Slopes:
     slopes: Float[Array, "N"]
 
     def block(self, b, n, query, key):
+        """[t s]: -slope · |t - s|."""
         return -jnp.asarray(self.slopes)[n] * jnp.abs(query[:, None] - key[None, :]).astype(jnp.float32)
 
     def times(self, factor: Float[Array, "N"]) -> "Slopes":
+        """The bias with all values of head n times factor[n]."""
         return Slopes(self.slopes * factor)
 
     def check(self, B: int, N: int, T: int, S: int) -> None:
+        """Raises ValueError unless there is a slope for each of N heads."""
         _of_heads(self.slopes.shape, N)
 
 
@@ -74,9 +79,11 @@ class Buckets:
         return later + jnp.where(distance < exact, distance, jnp.minimum(far, buckets - 1))
 
     def times(self, factor: Float[Array, "N"]) -> "Buckets":
+        """The bias with all values of head n times factor[n]."""
         return dataclasses.replace(self, table=self.table * factor)
 
     def check(self, B: int, N: int, T: int, S: int) -> None:
+        """Raises ValueError for a table that is not of N heads, or whose buckets `sides` and `reach` do not fit."""
         if self.sides not in (1, 2):
             raise ValueError(f"buckets have 1 side or 2, not {self.sides}")
         buckets, heads = self.table.shape
@@ -96,14 +103,17 @@ class Dense:
     values: Float[Array, "#B #N T S"]
 
     def block(self, b, n, query, key):
+        """[t s]: the part of the array."""
         rows, heads, T, S = self.values.shape
         plane = jnp.asarray(self.values)[jnp.where(rows > 1, b, 0), jnp.where(heads > 1, n, 0)]
         return plane[jnp.clip(query, 0, T - 1)[:, None], jnp.clip(key, 0, S - 1)[None, :]]
 
     def times(self, factor: Float[Array, "N"]) -> "Dense":
+        """The bias with all values of head n times factor[n]."""
         return Dense(self.values * factor[:, None, None])
 
     def check(self, B: int, N: int, T: int, S: int) -> None:
+        """Raises ValueError unless the array broadcasts to [B, N, T, S]."""
         shape = self.values.shape
         fits = len(shape) == 4 and shape[0] in (1, B) and shape[1] in (1, N) and shape[2:] == (T, S)
         if not fits:
@@ -122,15 +132,18 @@ class GridTable:
     grid: tuple[int, int]
 
     def block(self, b, n, query, key):
+        """[t s]: the numbers of the table at the offsets."""
         h, w = self.grid
         (qy, qx), (ky, kx) = (divmod(jnp.clip(index, 0, h * w - 1), w) for index in (query, key))
         dy, dx = (a[:, None] - c[None, :] for a, c in ((qy, ky), (qx, kx)))
         return jnp.asarray(self.table)[dy + h - 1, dx + w - 1, n]
 
     def times(self, factor: Float[Array, "N"]) -> "GridTable":
+        """The bias with all values of head n times factor[n]."""
         return dataclasses.replace(self, table=self.table * factor)
 
     def check(self, B: int, N: int, T: int, S: int) -> None:
+        """Raises ValueError unless the table fits the grid and N heads, and the grid fits queries and keys."""
         h, w = self.grid
         if self.table.ndim != 3 or self.table.shape[:2] != (2 * h - 1, 2 * w - 1):
             raise ValueError(
@@ -152,14 +165,17 @@ class GridDecay:
     grid: tuple[int, int]
 
     def block(self, b, n, query, key):
+        """[t s]: -rate · (|dy| + |dx|)."""
         (qy, qx), (ky, kx) = (divmod(index, self.grid[1]) for index in (query, key))
         steps = jnp.abs(qy[:, None] - ky[None, :]) + jnp.abs(qx[:, None] - kx[None, :])
         return -jnp.asarray(self.rates)[n] * steps.astype(jnp.float32)
 
     def times(self, factor: Float[Array, "N"]) -> "GridDecay":
+        """The bias with all values of head n times factor[n]."""
         return dataclasses.replace(self, rates=self.rates * factor)
 
     def check(self, B: int, N: int, T: int, S: int) -> None:
+        """Raises ValueError unless there is a rate for each of N heads and the grid fits queries and keys."""
         _of_heads(self.rates.shape, N)
         _of_grid(self.grid, T, S)
 
@@ -196,12 +212,14 @@ class Relative:
         return scores
 
     def times(self, factor: Float[Array, "N"]) -> "Relative":
+        """The bias with all values of head n times factor[n]."""
         of_key, of_query = (
             a if a is None else (a * factor[:, None]).astype(a.dtype) for a in (self.of_key, self.of_query)
         )
         return dataclasses.replace(self, of_key=of_key, of_query=of_query)
 
     def check(self, B: int, N: int, T: int, S: int) -> None:
+        """Raises ValueError for vectors, tables or rows that do not fit T queries and S keys of N heads."""
         for name, has, want in (("q", self.q, (B, T, N)), ("k", self.k, (B, S, N))):
             if has.ndim != 4 or has.shape[:3] != want:
                 raise ValueError(f"the {name} of a relative bias has shape {has.shape}; {want} and a width are needed")

@@ -56,6 +56,7 @@ class Singly:
     first: int = 0
 
     def block(self, b, n, query, key):
+        """[t s]: as in `Bias`, though keys or queries need not be consecutive."""
         if self.of == "queries":
             return jax.vmap(lambda t: self.bias.block(b, n, t[None], key)[0])(query)
         consecutive = self.bias.block(b, n, query, key[: self.first])

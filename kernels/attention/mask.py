@@ -84,7 +84,7 @@ class Mask:
         return cls(before=before, after=after, everyone=everyone)
 
     def __and__(self, other: "Mask") -> "Mask":
-        """What both allow; at most one may have an offset. Raises ValueError where no single Mask describes that."""
+        """What both allow. Raises ValueError for two offsets, and where no single Mask describes what both allow."""
         causal = [m for m in (self, other) if m.order == "causal"]
         prefixes = [m.prefix for m in causal if m.prefix is not None]
         if len(causal) == 2 and len(prefixes) == 1:
@@ -92,6 +92,8 @@ class Mask:
         if len(prefixes) == 2:
             prefixes = [prefixes[0] & prefixes[1]]
         lifting = _lifting(self, other)
+        if self.offset is not None and other.offset is not None and self.offset is not other.offset:
+            raise ValueError("two masks combine where at most one of them has an offset; leave one offset out")
         return Mask(
             order="causal" if causal else "full",
             before=_least(self.before, other.before),
@@ -178,8 +180,10 @@ class Mask:
             raise ValueError(f"mask.offset is the index of a key, 0 or more, not {self.offset}")
         if self.lifts not in ("both", "keys", "queries"):
             raise ValueError(f"mask.lifts is 'both', 'keys' or 'queries', not {self.lifts!r}")
-        if self.most is not None and (self.most < 1 or self.everyone is None):
-            raise ValueError(f"mask.most is how many tokens mask.everyone marks, 1 or more, not {self.most}")
+        if self.most is not None and self.everyone is None:
+            raise ValueError(f"mask.most={self.most} promises how many tokens mask.everyone marks; give it, or no most")
+        if self.most is not None and self.most < 1:
+            raise ValueError(f"mask.most is the largest number of tokens in mask.everyone, 1 or more, not {self.most}")
         if self.pattern is not None:
             if self.pattern.at is not None and self.pattern.at.shape != (B, S):
                 raise ValueError(f"mask.pattern.at has shape {self.pattern.at.shape}; keys need ({B}, {S})")

@@ -78,10 +78,13 @@ def without_temperature(q, bias, scale, softmax):
     """(q, bias, scale, softmax) that give the same z without a temperature, which divides q or scale, and the bias.
 
     A single number divides the scale, which is exact; one per head divides q in float32, rounded once to q's dtype.
+    Raises ValueError for a bias that has no `times`.
     """
     temperature = softmax.temperature
     if temperature is None:
         return q, bias, scale, softmax
+    if bias is not None and not hasattr(bias, "times"):
+        raise ValueError(f"a softmax temperature needs a bias with `times`, which {type(bias).__name__} does not have")
     wide = jnp.promote_types(q.dtype, jnp.float32)
     if isinstance(temperature, int | float):
         scale = scale / temperature

@@ -98,7 +98,7 @@ def _head(q, k, v, own, b, n, *, walk, mask, bias, **given):
             near = near.mapped(cut)
             key = first - reach[0] + jnp.arange(span)
             block = dataclasses.replace(block, key=key, exists=(key >= 0) & (key < S))
-        if apart:
+        if apart and mask.lifts != "queries":
             near, block, block_bias = everyone.beside(near, far, block, bias)
         y, lse = attend(q, near.k, near.v, near.own, block, mask=mask, bias=block_bias, **given)
         return y.astype(q.dtype), lse

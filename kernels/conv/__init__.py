@@ -36,8 +36,8 @@ def depthwise(
     is NaN there. None for a single segment.
     before: the distance from t back to the first tap. If None it is W // 2, which is centred for an odd W; W - 1 is
     causal.
-    tail: for a causal convolution, the W - 1 positions before the row, zero if they are not in tail_segment [B], the
-    segment that the row may continue (0 for none). `tail_after` returns the next tail.
+    tail: for a causal convolution, the W - 1 positions before the row; with segments, zero where they are not in
+    tail_segment [B], the segment that the row may continue (0 for none). `tail_after` returns the next tail.
     implementation: a name in IMPLEMENTATIONS; None for the best one.
 
     Raises ValueError for arguments that do not fit and NotImplementedError for an unknown implementation.
@@ -133,6 +133,8 @@ def _checked(what, x, width, bias, channels, segments, before, tail) -> int:
         raise ValueError(f"{what}: before is {before}; a tail needs a causal convolution, with before={width - 1}")
     if tail[0] is not None and segments is not None and tail[1] is None:
         raise ValueError(f"{what}: with segments a tail needs tail_segment, the segment of each row's tail")
+    if tail[1] is not None and (tail[0] is None or segments is None):
+        raise ValueError(f"{what}: tail_segment is the segment of a tail; it needs a tail and segments")
     expected = {
         "bias": (bias, channels),
         "segments": (segments, (B, T)),

@@ -15,7 +15,7 @@ def gathered(x, width, segments, before, tail, tail_segment):
     if tail is None:
         tail, held = jnp.zeros((B, 0, *x.shape[2:]), wide), jnp.zeros((B, 0), ids.dtype)
     else:
-        of_tail = jnp.ones(B, ids.dtype) if segments is None or tail_segment is None else tail_segment
+        of_tail = jnp.ones(B, ids.dtype) if tail_segment is None else tail_segment
         held = jnp.broadcast_to(of_tail[:, None], tail.shape[:2])
     row, owner = jnp.concatenate([tail.astype(wide), x.astype(wide)], axis=1), jnp.concatenate([held, ids], axis=1)
     index = jnp.arange(T)[:, None] - before + jnp.arange(width) + tail.shape[1]

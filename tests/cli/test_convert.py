@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import xfm
+from tests.close import assert_close
 from tests.hub import small
 from xfm.train.record import read_record, write_record
 
@@ -135,3 +136,10 @@ def test_a_run_that_embeds(run, tmp_path):
     encoder = xfm.sentence_encoder(folder)
     assert encoder.modules.pooling.modes == ("mean",) and encoder.max_seq_length == 32
     assert encoder.encode(["word 3"]).shape == (1, 128)
+    opened = xfm.sentence_encoder(tmp_path / "run")
+    assert opened.modules.pooling.modes == ("mean",) and opened.max_seq_length == 32
+    assert_close(opened.encode(["word 3", "the word 5"]), encoder.encode(["word 3", "the word 5"]))
+    record = read_record(tmp_path / "run")
+    record.config["model"]["heads"]["vector"]["pool"] = {"kind": "cls"}
+    write_record(tmp_path / "run", record)
+    assert xfm.sentence_encoder(tmp_path / "run").modules.pooling.modes == ("cls",)

@@ -194,6 +194,8 @@ def test_functions_from_outside(project):
     assert drawn["a"].tolist() == [14.0, 14.0]
     with pytest.raises(SpecError, match=r"takes 3 positional arguments, but is called with 2"):
         redraw({"a": jnp.zeros(2)}, [("a", dict(kind="my_parts_1:pairs"))], key)
+    with pytest.raises(SpecError, match="does not fit slot .*: Python does not know its arguments; wrap it"):
+        redraw({"a": jnp.zeros(2)}, [("a", dict(kind="builtins:max"))], key)
 
 
 MISTAKES = {

@@ -5,10 +5,12 @@ shapes, and of the tiny ones a covering set learns; `-m slow` runs the others.
 The text goldens freeze what is API: the paths. Renew them with XFM_RENEW=1 and read the difference.
 """
 
+import ast
 import functools
 import importlib
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from flax.traverse_util import flatten_dict
 
 from tests import keys
 from tests.configs.covering import covering, needs
-from xfm.catalogue import check, entries
+from xfm.catalogue import apply_overrides, check, entries, find
+from xfm.cli import split_overrides
 from xfm.data import SOURCES
 from xfm.describe import example_batch
 from xfm.objectives import build_objective
@@ -205,6 +208,33 @@ def test_heads_of_128_are_all_that_differs(name, variant):
 def test_the_trainer_accepts_it(name, variant):
     """Settings, optimiser rules and initial values fit the network; nothing is allocated."""
     check(config_of(name, variant))
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.config)
+def test_the_command_in_the_header_sets_what_the_config_has(entry):
+    """And it names this config, and one of its variants."""
+    text = ast.get_docstring(ast.parse(Path(entry.file).read_text())).replace("\\\n", "")
+    (line,) = re.findall(r"^Command: xfm train (.*)$", text, re.MULTILINE)
+    words, overrides = split_overrides(shlex.split(line))
+    module, name, variant = find(words[0])
+    assert name == entry.config and variant in entry.variants and words[1] == "--workdir" and len(words) == 3
+    apply_overrides(module.get_config(variant), overrides)
+
+
+def test_every_run_saves_and_evaluates_before_its_end():
+    """But for the tiny ones, which take a minute."""
+    runs = {one: config_of(*one) for one in VARIANTS if one[1] != "tiny"}
+    assert [one for one, c in runs.items() if max(c.save_every, c.eval_every) >= c.steps] == []
+
+
+@pytest.mark.parametrize("name", [name for name in NEEDS if "/finetune_" in name])
+def test_fine_tuning_warms_up_over_a_tenth_and_saves_after_each_epoch(name):
+    """Whatever the rows of a batch are."""
+    for variant in next(entry.variants for entry in ENTRIES if entry.config == name):
+        c = config_of(name, variant)
+        assert c.schedule.warmup == c.steps // 10
+        if variant != "tiny":
+            assert c.eval_every == c.save_every and c.steps in (2 * c.save_every, 3 * c.save_every)
 
 
 def words(config):

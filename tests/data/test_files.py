@@ -7,7 +7,7 @@ import pytest
 
 from xfm.data import open_data
 from xfm.errors import XfmError
-from xfm.files import apart, listing
+from xfm.files import apart, listing, replacing
 
 BYTES = dict(kind="bytes")
 
@@ -118,3 +118,14 @@ def test_sources_follow_links(tmp_path, monkeypatch, home):
     (tmp_path / "pictures/c").symlink_to(tmp_path / "store/a")
     with pytest.raises(XfmError, match="pictures/c links to a folder that is read under another name; remove the link"):
         open_data(spec, tmp_path)
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    """Where its folder is a file; and where the disk is full, which leaves nothing behind."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(XfmError, match="inside.txt cannot be written"), replacing(tmp_path / "file" / "inside.txt"):
+        pass
+    with pytest.raises(XfmError, match="new.txt cannot be written: full"), replacing(tmp_path / "new.txt") as draft:
+        draft.write_text("half")
+        raise OSError("full")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -61,6 +61,18 @@ def test_validation_folder(pictures, tmp_path):
         images(pictures, validation=str(tmp_path / "held"))
 
 
+def test_validation_images_are_not_trained_on(pictures, tmp_path):
+    """Neither as a class of their own, nor through a link."""
+    (pictures / "held").mkdir()
+    (pictures / "held" / "zebra").symlink_to(pictures / "zebra")
+    with pytest.raises(XfmError, match="held lies inside .*pictures, where its images would be trained on as a class"):
+        images(pictures, validation=str(pictures / "held"))
+    (pictures / "held").rename(tmp_path / "held")
+    data = images(pictures, validation=str(tmp_path / "held"))
+    assert data.classes == ("apple", "zebra") and [row["labels"] for row in data.valid] == [1] * 20
+    assert [row["labels"] for row in data.train] == [0] * 20
+
+
 def test_scaling_is_of_the_centre(tmp_path):
     from PIL import Image
 

@@ -111,6 +111,7 @@ def test_what_is_wrong_is_said(tmp_path):
         ("text\ttext\na\tx\n", {}, "names column 'text' twice"),
         ("text\tlabel\na\tx\n", dict(labels="class"), "labels is 'class'; it must be 'classes' or 'numbers'"),
         ("text\tlabel\na\tx\n", dict(layout="sst3"), "layout='sst3' is not known .did you mean 'sst2'"),
+        ("a\tx\n", dict(columns=("text", "text")), "names 'text' twice; each column has one name"),
     ):
         (tmp_path / "all.tsv").write_text(text)
         (tmp_path / "held.tsv").write_text("text\tlabel\na\tx\n")

@@ -10,6 +10,7 @@ import pytest
 
 from xfm.data import open_data
 from xfm.data.labels import asked, in_order, name_of, number_of
+from xfm.data.records import number
 from xfm.data.tables import open_table
 from xfm.data.tfds import Tfds
 from xfm.errors import XfmError
@@ -249,6 +250,25 @@ def test_a_label_of_a_prepared_dataset_is_one_of_its_classes():
     ):
         with pytest.raises(XfmError, match=f"row 3 {words}"):
             read(value, "row 3")
+
+
+def test_a_number_beyond_int32_is_not_wrapped():
+    """As int32, 2^32 would be class 0, and 2^31 a negative number."""
+    assert number(np.int64(2**31 - 1), "row 1") == 2**31 - 1 and number([True, False], "row 1").tolist() == [1, 0]
+    for value in (np.int64(2**32), np.uint32(2**31), np.array([3, -(2**31) - 1])):
+        with pytest.raises(XfmError, match="row 1 has .*, where numbers from -2.31 to 2.31 - 1 should be"):
+            number(value, "row 1")
+
+
+def test_the_tags_of_a_prepared_dataset_are_those_of_its_classes(tmp_path, monkeypatch):
+    """A feature that is a sequence of classes has a name for each number, in the dataset's order."""
+    (tmp_path / "dataset_info.json").write_text("{}")
+    rows = [dict(tokens=np.array([b"He", b"sat"], object), tags=np.array([1, i % 2])) for i in range(6)]
+    features = dict(tokens=SimpleNamespace(), tags=SimpleNamespace(names=["O", "B-x"]))
+    splits = dict(train=(rows, np.arange(4)), valid=(rows, np.arange(4, 6)))
+    monkeypatch.setattr("xfm.data.tables.Tfds.records", lambda self: (features, splits))
+    data = opened("tagged", tmp_path, tmp_path / "run")
+    assert data.classes == ("O", "B-x") and data.train.truth == [["B-x", "O"], ["B-x", "B-x"]] * 2
 
 
 def test_a_cell_may_be_long(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xfm.data import Batches, open_data
+from xfm.data import Batches, check_data, open_data
 from xfm.data.mixture import ROUNDS, Drawn, drawn
 from xfm.data.source import Arrays
 from xfm.errors import XfmError
@@ -109,3 +109,5 @@ def test_same_again(corpora, tmp_path):
 def test_what_is_refused(corpora, tmp_path, fields, what):
     with pytest.raises(XfmError, match=what):
         mixture(corpora, tmp_path, **fields)
+    with pytest.raises(XfmError, match=what):
+        check_data({"kind": "mixture", "parts": corpora, **fields})

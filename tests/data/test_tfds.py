@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from xfm.data import open_data
+from xfm.data import SOURCES, check_data, open_data
 from xfm.errors import XfmError
+from xfm.spec import SpecError, build
 
 pytest.importorskip("tensorflow_datasets")
 pytest.importorskip("PIL")
@@ -111,10 +112,12 @@ def test_single_keeps_labels(directory, tmp_path):
         "validation": "test",
     }
     data = opened(directory, tmp_path, **spec)
+    declared = build(SOURCES, {"kind": "tfds", "directory": directory, **spec}).row()
     empty = 0
     for i in range(100):
         row = data.train[i]
         used = int((row["segments"] == 1).sum())
+        assert {name: row[name].dtype for name in declared} == {name: dtype for name, (_, dtype) in declared.items()}
         assert row["tokens"][0] == 2 and row["tokens"][used - 1] == 3
         assert not row["tokens"][used:].any() and not row["segments"][used:].any()
         if words := data.tokenizer.decode(row["tokens"]).split():
@@ -125,7 +128,7 @@ def test_single_keeps_labels(directory, tmp_path):
     opened(directory, tmp_path, **{**spec, "text": {**spec["text"], "length": 8}})
 
 
-def test_bad_specs(directory, tmp_path):
+def test_bad_specs(directory, tmp_path, monkeypatch):
     for fields, message in (
         ({"fields": {"labels": "kinds"}}, "has no feature 'kinds' .did you mean 'kind'"),
         ({"fields": {"labels": "kind"}, "split": "dev"}, "has no split 'dev' .*; it has train"),
@@ -137,6 +140,9 @@ def test_bad_specs(directory, tmp_path):
     ):
         with pytest.raises(XfmError, match=message):
             opened(directory, tmp_path, **fields)
+    with monkeypatch.context() as patched, pytest.raises(SpecError, match="the split 'test' of .* has no rows"):
+        patched.setattr("xfm.data.tfds.Tfds._read", lambda self, builder, split: [] if split == "test" else [{}])
+        opened(directory, tmp_path, fields={"labels": "kind"}, validation="test")
     for fields, message in (
         ({"directory": str(tmp_path)}, "cannot be opened as a dataset of TFDS .*dataset_info"),
         ({"dataset": "nothing_of_this_name"}, "cannot be opened .* give the 'directory'"),
@@ -145,6 +151,19 @@ def test_bad_specs(directory, tmp_path):
         with pytest.raises(XfmError, match=message) as caught:
             open_data({"kind": "tfds", "fields": {"labels": "label"}, **fields}, tmp_path)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        (dict(text=dict(tokenizer=dict(kind="bites"))), "did you mean 'bytes'"),
+        (dict(text=dict(lenght=3)), "did you mean 'length'"),
+        (dict(images=dict(size=4, augment=[dict(kind="flop")])), "did you mean 'flip'"),
+    ],
+)
+def test_nested_specs_are_checked_before_anything_is_read(fields, message):
+    with pytest.raises(SpecError, match=message):
+        check_data(dict(kind="tfds", directory="nowhere", fields={}, **fields))
 
 
 def test_parquet_with_a_sub_split_is_refused(tmp_path):
@@ -180,6 +199,10 @@ def test_a_damaged_file_is_reported(directory, tmp_path):
     with pytest.raises(XfmError, match="copy"):
         data = opened(str(copy), tmp_path, fields={"labels": "kind"})
         [source[i] for source in (data.train, data.valid) for i in range(len(source))]
+    text = dict(fields={"tokens": "words"}, text={"tokenizer": BYTES})
+    for spec in (dict(kind="tfds", directory=str(copy), **text), dict(kind="labelled", path=str(copy), label="kind")):
+        with pytest.raises(XfmError, match="row .* of .*copy cannot be read"):
+            open_data(spec, tmp_path)
 
 
 def test_tensorflow_is_not_imported(directory, tmp_path):

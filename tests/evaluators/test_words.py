@@ -43,6 +43,15 @@ def test_examples_show_a_word_of_the_second_half(words, word):
     assert [words[position] for _, position in found] == [word] * 3
 
 
+def test_the_words_are_spread_over_the_rows():
+    many = data(["", *TEXT])
+    many.valid = [{"tokens": np.arange(len(TEXT) + 1), "number": i} for i in range(400)]
+    numbers = [row["number"] for row, _ in word_rows(many, 4, long_word(many))]
+    np.testing.assert_allclose(numbers, [0, 100, 200, 300], atol=8)
+    few = [row["number"] for row, _ in word_rows(many, 400, long_word(many))]
+    assert sorted(few) == list(range(400)), "each row once"
+
+
 def test_no_word_no_example():
     marks = data(["", "(", ")", " ", ":"])
     assert not list(word_rows(marks, 3, long_word(marks)))

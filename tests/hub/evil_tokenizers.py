@@ -125,6 +125,9 @@ EVIL: dict[str, Any] = {
     "objects without end": {"tokenizer.json": '{"a":' * 100_000},
     "normalisers in normalisers": {"tokenizer.json": deep("normalizer", "normalizers", 3000)},
     "cutters in cutters": {"tokenizer.json": deep("pre_tokenizer", "pretokenizers", 3000)},
+    "cutters behind another key": changed(
+        pre_tokenizer=dict(type="Sequence", normalizers=[], pretokenizers=[dict(type="BertPreTokenizer")] * 300)
+    ),
     # wrong types, missing keys
     "no model": lambda content: content.pop("model"),
     "model is a number": changed(model=3),

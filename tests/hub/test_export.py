@@ -1,7 +1,9 @@
 """Networks of xfm's as checkpoints of the Hub: each family's way back to config.json, and what transformers reads."""
 
 import importlib
+import json
 import pkgutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,15 +15,24 @@ import xfm
 import xfm.configs.text
 from tests.hub import small
 from xfm.configs.text import gpt2
-from xfm.convert.export import OpenedRun, checkpoint_of, write_tokenizer
+from xfm.convert.export import (
+    OpenedRun,
+    checkpoint_of,
+    renumbered,
+    without_tokenizer,
+    without_transforms,
+    write_tokenizer,
+)
 from xfm.errors import XfmError
 from xfm.hub import keys
 from xfm.hub.checkpoint import family_of
 from xfm.hub.families import WRITTEN
 from xfm.hub.matching import differences, match, variants, written
+from xfm.paths import flatten
 from xfm.spec import plain
 from xfm.structures import build
 from xfm.tokenizers import TOKENIZERS
+from xfm.transforms import network
 
 GOLDENS = sorted(path.stem for path in small.GOLDENS.glob("*.npz"))
 # config -> class that its network is written as
@@ -233,3 +244,46 @@ def test_texts_end_after_conversion_as_they_did_in_training(objective, ends, tmp
     again = TOKENIZERS["file"](str(tmp_path / "out" / "tokenizer.json")).fit(tuple, "", tmp_path)
     ids = again.joined([["some words"]], 30)[0].ids.tolist()
     assert ids[0] == trained.vocabulary.cls and (ids[-1] == trained.vocabulary.sep) == ends
+
+
+@pytest.mark.parametrize("kind", ["template", "bert", "several"])
+def test_ids_that_are_exchanged_are_so_around_a_text(kind):
+    """Also those that the post-processor names, which otherwise would put [PAD] around a text."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "a"]
+    before = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    before.pre_tokenizer = pre_tokenizers.Whitespace()
+    bert = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    ends = [("[CLS]", 1), ("[SEP]", 2)]
+    template = processors.TemplateProcessing(single="[CLS] $A [SEP]", pair="[CLS] $A $B [SEP]", special_tokens=ends)
+    before.post_processor = {"template": template, "bert": bert, "several": processors.Sequence([template])}[kind]
+    after = Tokenizer.from_str(json.dumps(renumbered(json.loads(before.to_str()), {0: 1, 1: 0})))
+    assert before.encode("a").ids == [1, 4, 2] and after.encode("a").ids == [0, 4, 2]
+    assert after.encode("a").tokens == ["[CLS]", "a", "[SEP]"]
+
+
+def test_a_transform_that_fails_to_merge_stays_one():
+    """The network keeps it when the run is opened, and nothing is written without it."""
+    model = dict(
+        kind="stack", embed=dict(kind="tokens", vocab=11, width=8), pattern=[dict(kind="mlp", hidden=12, bias=False)],
+        heads=dict(mlm=dict(kind="mlm", vocab=11)),
+    )  # fmt: skip
+    config = dict(model=model, transforms=[dict(kind="adapter_bias")])
+    shapes = jax.eval_shape(network(config).init, jax.random.key(0), dict(tokens=np.ones((1, 3), np.int32)))["params"]
+    weights = {path: np.ones(x.shape, x.dtype) for path, x in flatten(shapes).items()}
+    assert without_transforms(config, weights) == (config, weights)
+    run = OpenedRun("run", config, (), None, weights, None, config, {})
+    with pytest.raises(XfmError, match="'adapter_bias' cannot be merged: the linear map .* has no bias"):
+        run.match()
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "said"), [("bytes", "bert", True), ("characters", "canine", False), ("characters", "bert", True)]
+)
+def test_the_card_says_if_no_tokeniser_is_written(kind, family, said, tmp_path):
+    run = OpenedRun(tmp_path, dict(data=dict(tokenizer=dict(kind=kind))), (), None, {}, None, {}, {})
+    notes = without_tokenizer(run, SimpleNamespace(folder=tmp_path, family=SimpleNamespace(model_type=family)))
+    assert [f"of kind {kind!r}, has no file that transformers could read" in note for note in notes] == [True] * said
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert without_tokenizer(run, SimpleNamespace(folder=tmp_path, family=SimpleNamespace(model_type=family))) == []

@@ -101,6 +101,17 @@ class TestSafetensors:
         arrays["cls.seq_relationship.bias"] = np.array([0.5, value]).astype(dtype)
         refused(small.folder(tmp_path, arrays), "NaN or infinity in cls.seq_relationship.bias")
 
+    def test_a_buffer_without_numbers(self, tmp_path):
+        """It says nothing wrong, so it is as good as none."""
+        arrays = small.weights() | {"bert.embeddings.position_ids": np.zeros((0, 4), np.int64)}
+        assert xfm.load(small.folder(tmp_path, arrays)).params.keys() == {
+            "embed",
+            "head_mlm",
+            "head_nsp",
+            "head_pooled",
+            "layers",
+        }
+
     def test_large_numbers_are_finite(self, tmp_path):
         arrays = small.weights()
         arrays["cls.seq_relationship.bias"] = np.float32([3e38, 3e38])
@@ -281,7 +292,16 @@ class TestMsgpack:
         assert not no_partial_model
 
     @pytest.mark.parametrize(
-        "content", [b"\x93\x01\x02\x03", b"\x91" * 5000, b"\xc7\x03\x01abc", {"a": 3}, {"a": {"b": "c"}}, b"\xff" * 99]
+        "content",
+        [
+            b"\x93\x01\x02\x03",
+            b"\x91" * 5000,
+            b"\xc7\x03\x01abc",
+            {"a": 3},
+            {"a": {"b": "c"}},
+            {"params": 3},
+            b"\xff" * 99,
+        ],
     )
     def test_something_else(self, tmp_path, no_partial_model, content):
         refused(self.write(tmp_path, content), "flax_model.msgpack")
@@ -308,6 +328,8 @@ class TestInputs:
             ("input_ids contain -1", dict(input_ids=[[5, -1]])),
             ("whole numbers", dict(input_ids=[[0.5, 2.0]])),
             ("[batch, length]", dict(input_ids=[5, 6])),
+            ("input_ids have rows of different lengths; pad them", dict(input_ids=[[5, 6], [7]])),
+            ("input_ids are None", dict(input_ids=None)),
             ("token_type_ids contain 3", dict(input_ids=[[5, 6]], token_type_ids=[[0, 3]])),
             ("attention_mask have the shape (1, 3)", dict(input_ids=[[5, 6]], attention_mask=[[1, 1, 1]])),
             ("positions contain 19", dict(input_ids=[[5] * 20])),
@@ -378,11 +400,21 @@ class TestHub:
         refused("somebody/something", "pip install 'xfm[hub]'")
 
     @pytest.mark.parametrize(
-        "name", ["a/b/c", "../x", "a b", "", "https://a.b/c", "/no/such", "~/no/such/thing", "a/../b"]
+        "name",
+        [
+            "a/b/c",
+            "../x",
+            "a b",
+            "",
+            "https://a.b/c",
+            "/no/such",
+            "~/no/such/thing",
+            "~nobody-of-this-name/x",
+            "a/../b",
+        ],
     )
     def test_names_that_are_none(self, name, monkeypatch, served):
-        if name:
-            refused(name, "folder")
+        refused(name, "folder")
         assert not served
 
 

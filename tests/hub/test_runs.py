@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
@@ -41,6 +42,7 @@ def test_a_run_opens_like_a_checkpoint(trained):
     """With the weights that evaluation uses, and with the tokeniser and the classes that it was trained with."""
     workdir, result = trained
     m = xfm.load(workdir)
+    assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(m.params))  # so that a call does not move them again
     assert m.family.model_type == "xlm-roberta" and m.config["id2label"] == {"0": "low", "1": "none", "2": "high"}
     np.testing.assert_array_equal(
         m.params["embed"]["word"]["embedding"], result.state.ema["embed"]["word"]["embedding"]

@@ -198,6 +198,15 @@ class TestWholeOrNotAtAll:
             m.save(tmp_path / "out")
         assert tree(tmp_path / "out") == {name: b"mine"}
 
+    def test_a_link_stays_a_link(self, m, tmp_path, monkeypatch):
+        """What it points to is replaced; and the folder that is returned is the one that was written."""
+        monkeypatch.setenv("HOME", str(tmp_path))
+        m.save(tmp_path / "out")
+        (tmp_path / "link").symlink_to("out")
+        assert m.save("~/link", largest=8000) == tmp_path / "link"
+        assert (tmp_path / "link").is_symlink() and "model.safetensors" not in tree(tmp_path / "out")
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "link", "out"]
+
     def test_a_file_of_that_name(self, m, tmp_path):
         (tmp_path / "out").write_text("mine")
         with pytest.raises(XfmError, match="is a file; give a new folder"):

@@ -1,11 +1,13 @@
 """Sentence encoders against sentence-transformers: both layouts of folders, pooling, prompts, precision, packing."""
 
+import dataclasses
 import importlib.util
 import json
 import pathlib
 import shutil
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ pytest.importorskip("tokenizers")
 
 from xfm.hub.checkpoint import load  # noqa: E402
 from xfm.hub.sentence.encoder import SIMILARITIES, sentence_encoder  # noqa: E402
+from xfm.hub.sentence.modules import Pooling  # noqa: E402
 from xfm.hub.sentence.packing import lay, plan, slots_of  # noqa: E402
 from xfm.hub.sentence.pooling import pooled  # noqa: E402
+from xfm.transforms import transformed  # noqa: E402
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "sentences"
 TEXTS = [
@@ -165,6 +169,39 @@ def test_a_plain_checkpoint_is_mean_pooled(folder, tmp_path):
     mask = inputs["attention_mask"][..., None]
     np.testing.assert_allclose(encoder.encode(TEXTS), (hidden * mask).sum(1) / mask.sum(1), **CLOSE)
     assert encoder.max_seq_length == 32 and encoder.width == 16
+
+
+def test_a_loaded_checkpoint_computes_with_its_transforms(folder):
+    """What a run with a transform returns for a text is not what its network alone returns."""
+    for name in ("modules.json", "config_sentence_transformers.json"):
+        (folder / name).unlink()
+    m = load(folder)
+    one = transformed(m.network, [dict(kind="adapter_bias", paths="/down$|^head_")])
+    start = one.init(jax.random.key(0), {"tokens": np.ones((1, 4), np.int32)})["params"]
+    rng = np.random.default_rng(0)
+    own = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), start["own"])
+    m = m.replace(model=one, params={**m.params, "own": own})
+    inputs = m.tokenizer(TEXTS, max_length=32)
+    mask = inputs["attention_mask"][..., None]
+    wanted = (np.asarray(m(**inputs)["last_hidden_state"], np.float64) * mask).sum(1) / mask.sum(1)
+    np.testing.assert_allclose(sentence_encoder(m).encode(TEXTS), wanted, **CLOSE)
+    assert np.abs(wanted - sentence_encoder(folder).encode(TEXTS)).max() > 1e-3
+
+
+def test_a_prompt_without_tokens_leaves_nothing_out(folder):
+    """A tokeniser that puts nothing around a text reads no token in a blank."""
+    edit(folder / "1_Pooling" / "config.json", include_prompt=False)
+    encoder = sentence_encoder(folder)
+    encoder.tokenizer.backend.post_processor = None
+    np.testing.assert_array_equal(encoder.encode(["a b"], prompt=" "), encoder.encode(["a b"], prompt=""))
+
+
+def test_an_order_of_poolings_that_cannot_be_saved_is_refused_before_anything_is_written(folder, tmp_path):
+    encoder = sentence_encoder(folder)
+    encoder.modules = dataclasses.replace(encoder.modules, pooling=Pooling(("mean", "cls")))
+    with pytest.raises(XfmError, match="order mean, cls cannot be saved; the format's order is cls, max, mean"):
+        encoder.save(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
 
 
 def test_packed_equals_separate_whatever_the_batch(folder):

@@ -152,6 +152,13 @@ def test_a_long_text_begins_as_the_whole_does(name, read):
     assert tokenizer.read(text, max_length=50)[0][0][1:-1] == whole[:48]
 
 
+def test_a_long_text_that_is_cut_on_its_left_keeps_as_many_tokens_as_are_asked_for(folder_of):
+    """Also more than the 300,000 that a shorter excerpt would have."""
+    folder = folder_of("bert_lower")
+    (folder / "tokenizer_config.json").write_text('{"truncation_side": "left"}')
+    assert len(read_tokenizer(folder).read("." * 330_000, max_length=320_002)[0][0]) == 320_002
+
+
 def test_a_text_without_any_limit_is_an_error_when_it_is_endless(read):
     with pytest.raises(XfmError, match="max_length"):
         read("t5")("a " * 1_000_000)

@@ -244,6 +244,9 @@ MASKS = {
     ),
     "everyone as keys": lambda B, T, S, N: Mask(before=2, after=1, everyone=marks(B, S), most=4, lifts="keys"),
     "everyone as queries": lambda B, T, S, N: Mask(before=2, after=1, everyone=marks(B, S), lifts="queries"),
+    "everyone as few queries": lambda B, T, S, N: Mask(
+        before=2, after=1, everyone=marks(B, S), most=4, lifts="queries"
+    ),
     "blocks of texts": lambda B, T, S, N: Mask(
         before=5, after=5, everyone=marks(B, S), pattern=of_texts(B, T, S), most=4
     ),

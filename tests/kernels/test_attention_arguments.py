@@ -78,6 +78,9 @@ def test_patterns_and_everyone_combine():
         Mask(everyone=one) & Mask.window(3, 3)
     with pytest.raises(ValueError, match="patterns of blocks of 2 and of 3 tokens do not combine"):
         Mask(pattern=a) & Mask(pattern=blocks(6, 6, 1, 3))
+    with pytest.raises(ValueError, match="at most one of them has an offset"):
+        Mask(offset=2) & Mask(offset=3)
+    assert (Mask(offset=2) & window).offset == 2
 
 
 def test_a_mask_keeps_what_it_promises_of_its_everyone():
@@ -247,6 +250,11 @@ def test_memory_grows_linearly_with_length(name):
 RELATIVE = relative(2, 37, 37, 4)
 
 
+class JustBlock:
+    def block(self, b, n, query, key):
+        return jnp.zeros((len(query), len(key)))
+
+
 def told(said, wrong=None, error=ValueError, **arguments):
     return pytest.param(wrong or {}, arguments, error, said, id=said[:40])
 
@@ -275,7 +283,9 @@ def told(said, wrong=None, error=ValueError, **arguments):
         told("'full' or 'causal', not 'past'", mask=Mask("past")),
         told("index of a key, 0 or more, not -3", mask=Mask(offset=-3)),
         told(r"mask.prefix has shape \(2, 9\); keys need", mask=Mask.causal(jnp.ones((2, 9), bool))),
-        told("how many tokens mask.everyone marks, 1 or more, not 3", mask=Mask(before=1, most=3)),
+        told("mask.most=3 promises how many tokens mask.everyone marks; give it", mask=Mask(before=1, most=3)),
+        told("in mask.everyone, 1 or more, not 0", mask=Mask(before=1, everyone=jnp.ones((2, 37), bool), most=0)),
+        told("temperature needs a bias with `times`", bias=JustBlock(), softmax=Softmax(temperature=2.0)),
         told("'both', 'keys' or 'queries', not 'all'", mask=Mask(lifts="all")),
         told(r"mask.pattern.at has shape \(2, 9\)", mask=Mask(pattern=of_texts(2, 9, 9))),
         told(r"mask.everyone has shape \(37,\); keys need", mask=Mask.window(1, 1, everyone=jnp.ones(37, bool))),

@@ -149,6 +149,10 @@ MISTAKES = {
         lambda: depthwise(X, jnp.zeros((3, 6)), before=2, segments=SEGMENTS, tail=jnp.zeros((B, 2, 6))),
         ValueError, "a tail needs tail_segment",
     ),
+    "whose segment": (
+        lambda: depthwise(X, jnp.zeros((3, 6)), before=2, tail=jnp.zeros((B, 2, 6)), tail_segment=jnp.ones(B, int)),
+        ValueError, "it needs a tail and segments",
+    ),
     "implementation": (lambda: depthwise(X, jnp.zeros((3, 6)), implementation="cuda"), NotImplementedError, "'cuda'"),
 }  # fmt: skip
 

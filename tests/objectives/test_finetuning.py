@@ -17,6 +17,7 @@ from xfm.errors import XfmError
 from xfm.evaluators.nearest import Nearest
 from xfm.evaluators.numbers import Numbers
 from xfm.evaluators.scores import ranks
+from xfm.objectives.base import ROWS
 from xfm.objectives.classification import Classification
 from xfm.objectives.contrast import LOSSES
 from xfm.objectives.regression import Regression
@@ -69,6 +70,12 @@ def test_a_head_of_another_number_of_classes_is_refused():
         params = jax.eval_shape(lambda one=one, made=made: one.init(key, made)[0])
         with pytest.raises(XfmError, match="the head has 4 classes and config.objective.classes is 3; set both"):
             jax.eval_shape(lambda p, one=one, made=made: one.loss(p, {}, made, key), params)
+
+
+def test_baselines_read_rows_from_all_over_a_sorted_source():
+    one = Classification(model=model(label=dict(kind="classification", classes=2)), classes=2)
+    rows = Arrays({"labels": np.repeat([0, 1], 2 * ROWS)})
+    assert one.baseline(Data(rows, rows, None, None, "")) == {"class shares": pytest.approx(math.log(2))}
 
 
 def test_span_ignores_padding():
@@ -132,6 +139,14 @@ def test_infonce_row_by_row(n, ways, among):
         if ways == "both":
             want = (want + math.log(sum(math.exp(x[i, 1] @ x[r, 0] / 0.1) for r in rows)) - own) / 2
         assert got == pytest.approx(want, rel=1e-5, abs=1e-5)
+
+
+def test_infonce_is_right_where_the_own_positive_is_nearer_than_any_other():
+    x = cosines(vectors())
+    right = LOSSES["infonce"](vectors(), None)[1]
+    np.testing.assert_array_equal(right, (x[:, 0] @ x[:, 1].T).argmax(1) == np.arange(5))
+    assert right.any() and not right.all()
+    assert not LOSSES["infonce"](jnp.ones((5, 2, 4)), None)[1].any(), "equal vectors predict nothing"
 
 
 def test_the_other_losses_row_by_row():

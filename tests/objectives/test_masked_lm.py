@@ -1,5 +1,7 @@
 """Corruption counted on real draws, and the loss against NumPy."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +38,16 @@ def test_a_row_gives_its_share_of_what_is_allowed():
     for row in range(B):
         positions = at[row][weights[row] > 0]
         assert len(set(positions)) == len(positions) and np.asarray(allowed)[row][positions].all()
+
+
+@pytest.mark.parametrize("pairs,lacks,words", [
+    ("none", dict(mask=None), "masked_lm needs a tokeniser with a mask token"),
+    ("next", dict(cls=None), "masked_lm: pairs='next' needs a tokeniser with a class token and an end token"),
+    ("next", dict(sep=None), "masked_lm: pairs='next' needs a tokeniser with a class token and an end token"),
+])  # fmt: skip
+def test_a_tokeniser_without_a_token_that_is_needed_is_refused(pairs, lacks, words):
+    with pytest.raises(XfmError, match=words):
+        MaskedLM(model=None, vocabulary=dataclasses.replace(VOCABULARY, **lacks), pairs=pairs)
 
 
 def test_all_positions_are_chosen_equally_often():

@@ -13,6 +13,7 @@ import pytest
 from tests.close import assert_close
 from tests.drawn import noise, shapes
 from xfm.batch import texts_of_row, with_prefix
+from xfm.errors import XfmError
 from xfm.objectives import OBJECTIVES, build_objective
 from xfm.objectives.base import total
 from xfm.paths import flatten
@@ -194,6 +195,23 @@ def test_two_microbatches_have_the_gradient_of_the_whole(name):
     for term in one.all_terms:
         assert_close(got[term], metrics[term], of=term)
     assert 0 < products(step) <= products(by_hand)
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_a_head_or_an_array_that_is_not_there_is_named(name):
+    kind, fields, network, batch = EXAMPLES[name]
+    config = dict(objective=dict(kind=kind, **fields))
+
+    def traced(network, batch):
+        one = build_objective(dict(config, model=network), VOCABULARY)
+        params, extra = jax.eval_shape(one.init, jax.random.key(1), batch)
+        jax.eval_shape(lambda p, b: one.loss(p, extra, b, jax.random.key(2))[0], params, batch)
+
+    with pytest.raises(XfmError, match="needs (a network with|an embedding of kind .* and)? ?a head '"):
+        traced(dict(network, heads={}), batch)
+    for array in {"labels", "weights"} & batch.keys():
+        with pytest.raises(XfmError, match=f"needs data with '{array}'|needs a score for each pair"):
+            traced(network, {name: x for name, x in batch.items() if name != array})
 
 
 def products(program) -> int:

@@ -159,6 +159,8 @@ def test_fits(hint, good, bad):
     [
         (Rate, "a number from 0 to below 1"),
         (Positive | None, "a number above 0 or None"),
+        (Fraction, "a number above 0 and below 1"),
+        (Annotated[float, Range(0, 1, "(]")], "a number above 0 and at most 1"),
         (Seed, "a whole number from 0 to 4294967295"),
         (Count, "a whole number of at least 1"),
         (Integer, "a whole number"),

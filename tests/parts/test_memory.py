@@ -89,9 +89,7 @@ def test_a_memory_that_nobody_made_is_refused():
         SpecError, match=r"nobody made \(did you mean 'texts'\?\); the memories here: image, texts; Con"
     ):
         read(made)
-    with pytest.raises(
-        SpecError, match="a window or a sight within its own stream, and none on a memory; leave it out"
-    ):
+    with pytest.raises(SpecError, match="to the memory 'text' has neither a window nor a sight, .*; leave both out"):
         read({"text": made["texts"]}, window=3)
 
 

@@ -1,5 +1,7 @@
 """What every mixer owes: segments, padding, causality, streaming, gradients. Runs over the whole table."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,9 @@ from tests.drawn import drawn
 from tests.drawn import run as compiled
 from tests.parts.examples import examples
 from xfm.context import Context, Mask
+from xfm.errors import XfmError
 from xfm.parts import SLOTS
+from xfm.parts.mixer.bidirectional import reversed_row
 from xfm.spec import SpecError, build
 
 B, T, D = 2, 13, 16
@@ -148,6 +152,30 @@ def test_a_stream_remembers_which_tokens_only_attend():
         y, state = step(params, x[:, part], ctx.replace(heard=heard[:, part]), state)
         ys.append(y)
     assert_close(jnp.concatenate(ys, axis=1), whole)
+
+
+def test_a_stream_longer_than_its_state_is_refused():
+    """By an error where the number of tokens is known, and by NaN where it is not; the tokens before are unharmed."""
+    mixer, x, ctx = build(SLOTS["mixer"], dict(kind="attention", heads=2)), stream(), Context(mask=Mask.causal())
+    params, empty = drawn(mixer, x, ctx), mixer.init_state(B, T - 1, D, jnp.float32)
+    step = jax.jit(mixer.apply)
+    y, full = step(params, x[:, 1:], ctx, empty)
+    assert jnp.isfinite(y).all()
+    with pytest.raises(XfmError, match="state holds 12 tokens, and with these there are 13; give init_state"):
+        mixer.apply(params, x[:, :1], ctx, full)
+    with pytest.raises(XfmError, match="state holds 12 tokens, and with these there are 13; give init_state"):
+        step(params, x, ctx, empty)
+    assert jnp.isnan(step(params, x[:, :1], ctx, full)[0]).all()
+
+
+def test_a_reversed_row_reverses_all_that_is_known_of_its_tokens():
+    """Each array by row and token, those of the mask included."""
+    row, marks = jnp.arange(6).reshape(2, 3), jnp.array([[True, False, False], [True, True, False]])
+    known = dict(positions=row, segments=row + 1, heard=marks, types=row % 2)
+    found = reversed_row(Context(**known, mask=dataclasses.replace(Mask.causal(marks), everyone=~marks)))
+    assert all((getattr(found, name) == value[:, ::-1]).all() for name, value in known.items())
+    assert (found.mask.prefix == marks[:, ::-1]).all() and (found.mask.everyone == ~marks[:, ::-1]).all()
+    assert found.mask.order == "causal" and reversed_row(Context()) == Context()
 
 
 def test_two_directions_hide_what_their_mixer_hides():

@@ -164,6 +164,13 @@ def test_what_does_not_fit_is_said(spec, message):
         build(SLOTS["mixer"], dict(kind="relative", **spec)).init(jax.random.key(0), x, Context())
 
 
+def test_questions_have_no_mask_by_blocks():
+    mixer, x = build(SLOTS["mixer"], dict(kind="relative", heads=N)), jnp.ones((B, T + K, D))
+    mask = Mask.window(2, 2, everyone=jnp.ones((B, T), bool))
+    with pytest.raises(SpecError, match="masks for questions by order and window; leave pattern and everyone out"):
+        jax.eval_shape(mixer.init, jax.random.key(0), x, Context(mask=mask, shared=dict(asked=jnp.asarray(ASKED))))
+
+
 # --- the embedding
 
 

@@ -171,6 +171,22 @@ def test_every_step_damaged_is_one_sentence(saved, said):
         restored(saved, said)
 
 
+def test_weights_come_from_the_step_before_too(saved, said, capsys):
+    """It is said by default on standard error, since standard output may be a file of vectors."""
+    for path in files_of(saved / "checkpoints/20/state"):
+        path.write_bytes(b"x")
+    for say in (said.append, None):
+        checkpoints = Checkpoints(saved, mode="read", say=say)
+        step, weights, notes = checkpoints.newest()
+        checkpoints.close()
+        assert step == 10 and notes == {"note": 10}
+        assert_equal(weights, list(flatten(state_of(10).params).values()))
+    assert "the checkpoint of step 20" in said[0] and "is damaged" in said[0]
+    assert said[1:] == ["going back to the checkpoint of step 10, which is whole"]
+    out, err = capsys.readouterr()
+    assert not out and err.splitlines() == said
+
+
 def test_damaged_steps_are_set_aside_and_written_again(saved, said):
     for path in files_of(saved / "checkpoints/20/state"):
         path.write_bytes(b"x")

@@ -100,6 +100,19 @@ def names_the_file(told, name):
     return name.name in told or (name.parts[0] == "checkpoints" and "the checkpoint of step 20" in told)
 
 
+def test_a_tokeniser_that_is_gone_is_not_replaced_by_another(tmp_path):
+    """A run that starts from this one, or opens it, would otherwise train one anew or read bytes."""
+    trained = {"tokenizer": {"kind": "bpe", "size": 300}}
+    for data, sealed in ((trained, {}), ({}, {"tokenizer.json": [1, 2]})):
+        with pytest.raises(XfmError, match="has no tokenizer.json any more; restore it, or run `xfm train` there"):
+            kept.tokenizer_of(tmp_path, data, sealed)
+    assert kept.tokenizer_of(tmp_path, {"tokenizer": {"kind": "bytes"}}, {}) == {"kind": "bytes"}
+    assert kept.tokenizer_of(tmp_path, {}, {}) is None
+    (tmp_path / "tokenizer.json").write_text("{}")
+    found = kept.tokenizer_of(tmp_path, trained, kept.seals(tmp_path))
+    assert found == {"kind": "file", "path": str(tmp_path / "tokenizer.json")}
+
+
 @pytest.mark.parametrize("where", ["kept", pytest.param("checkpoints", marks=pytest.mark.slow)])
 def test_a_flipped_bit_gives_the_same_evaluation_or_a_sentence(where, finished, copied, capsys):
     """Of the checkpoints' files see also test_checkpoint.py."""

@@ -233,6 +233,14 @@ def test_schedules(kind, spec, rate):
     np.testing.assert_allclose(jax.vmap(schedule)(steps), expected, atol=1e-6)
 
 
-def test_a_warmup_longer_than_the_run_is_refused():
-    with pytest.raises(XfmError, match="warmup is 20 steps of 10"):
-        build_schedule(dict(kind="linear", warmup=20), 10)
+@pytest.mark.parametrize(
+    "spec,words",
+    [
+        (dict(kind="linear", warmup=20), "warmup is 20 steps of 10"),
+        (dict(kind="wsd", warmup=4, decay=7), r"wsd needs warmup 4 \+ decay 7 <= steps 10; lower one"),
+        (dict(kind="rsqrt", warmup=4, cooldown=7), r"rsqrt needs warmup 4 \+ cooldown 7 <= steps 10; lower one"),
+    ],
+)
+def test_what_is_longer_than_the_run_is_refused(spec, words):
+    with pytest.raises(XfmError, match=words):
+        build_schedule(spec, 10)

@@ -23,6 +23,7 @@ from xfm.hub.sentence.modules import Modules, write_modules
 from xfm.hub.weights import flat_shapes
 from xfm.spec import build as build_from
 from xfm.structures import build
+from xfm.tokenizers.checkpoint.files import FILES
 from xfm.transforms import lasting, merged, operated
 from xfm.transforms.saved import save
 from xfm.vocabulary import Vocabulary
@@ -58,7 +59,9 @@ class OpenedRun:
         return self.config["data"].get("tokenizer") or {}
 
     def match(self) -> Match:
-        """How a family of the Hub expresses its network. Raises XfmError if none does."""
+        """How a family of the Hub expresses its network. Raises XfmError if none does, or if transforms are left."""
+        if self.config.get("transforms"):
+            merged(self.config, traverse_util.unflatten_dict(dict(self.weights), sep="/"))  # raises the reason
         return match_of(self.config, self.classes)
 
 
@@ -78,18 +81,12 @@ def read_run(workdir: str | Path) -> OpenedRun:
     """The newest valid checkpoint of a run, without its data. Raises XfmError if its tokeniser is damaged or absent."""
     from xfm.tokenizers import TOKENIZERS
     from xfm.train.checkpoint import Checkpoints
-    from xfm.train.kept import require_whole
+    from xfm.train.kept import tokenizer_of
     from xfm.train.record import open_run
 
     workdir, record = open_run(workdir)
-    config, file = record.config, workdir / "tokenizer.json"
-    data = config["data"]
-    tokenizer = data.get("tokenizer") or (data.get("text") or {}).get("tokenizer")
-    require_whole(workdir, record.kept)
-    if file.is_file():
-        tokenizer = {"kind": "file", "path": str(file)}
-    elif tokenizer and tokenizer["kind"] in ("wordpiece", "bpe"):
-        raise XfmError(f"{workdir} has no tokenizer.json any more; restore it, or run `xfm train` there to remake it")
+    config = record.config
+    tokenizer = tokenizer_of(workdir, config["data"], record.kept)
     with contextlib.closing(Checkpoints(workdir, mode="read")) as checkpoints:
         if not checkpoints.steps():
             raise XfmError(f"{workdir} has no checkpoint yet; train it first")
@@ -116,10 +113,11 @@ def trained_alone(workdir: str | Path, file: Path) -> Path:
     from xfm.train.optimiser import frozen_paths
     from xfm.train.record import open_run
 
-    config = open_run(workdir)[1].config if is_run(workdir) else {}
-    if not config.get("transforms"):
+    folder, record = open_run(workdir) if is_run(workdir) else (None, None)
+    if record is None or not record.config.get("transforms"):
         raise XfmError(f"a file .npz is for what a run with transforms trained; {workdir} is not such a run")
-    with contextlib.closing(Checkpoints(Path(workdir), mode="read")) as checkpoints:
+    config = record.config
+    with contextlib.closing(Checkpoints(folder, mode="read")) as checkpoints:
         weights = checkpoints.weights()
     still = frozen_paths(weights, config.get("freeze") or (), config.get("train_only") or ())
     also = [f"^{re.escape(path)}$" for path in weights if path not in still]
@@ -133,7 +131,10 @@ def without_transforms(
     transforms = config.get("transforms") or ()
     if not transforms or lasting(transforms):
         return config, weights
-    spec, params = merged(config, traverse_util.unflatten_dict(dict(weights), sep="/"))
+    try:
+        spec, params = merged(config, traverse_util.unflatten_dict(dict(weights), sep="/"))
+    except XfmError:  # such as a shift of a linear map without bias; `OpenedRun.match` raises it again
+        return config, weights
     flat = {path: np.asarray(x) for path, x in traverse_util.flatten_dict(params, sep="/").items()}
     return {**config, "model": spec, "transforms": []}, flat
 
@@ -169,8 +170,18 @@ def run_checkpoint(workdir: str | Path) -> Iterator[tuple[Checkpoint, dict[str, 
         c = exported(run, m, Path(draft))
         left = [name for name in m.left if not write_pooling(c.folder, run.config["model"], name)]
         notes = [*m.near, *(f"the Hub's {m.family.model_type} has no head {one!r}, which is left out" for one in left)]
+        notes += without_tokenizer(run, c)
         notes += ["the run's metrics.jsonl is damaged, so its metrics are left out"] if run.metrics is None else []
         yield c, {"data": run.typed["data"], "training": training, "metrics": metrics, "notes": notes}
+
+
+def without_tokenizer(run: OpenedRun, c: Checkpoint) -> list[str]:
+    """A note if the run's tokeniser has no file that could be written, and the family makes none without a file."""
+    kind = run.tokenizer.get("kind")
+    made = kind == "characters" and c.family.model_type == "canine"
+    if kind is None or made or any((c.folder / name).is_file() for name in FILES):
+        return []
+    return [f"the run's tokeniser, of kind {kind!r}, has no file that transformers could read, so none is written"]
 
 
 def exported(run: OpenedRun, m: Match, folder: Path) -> Checkpoint:
@@ -311,4 +322,22 @@ def renumbered(content: dict[str, Any], change: Mapping[int, int]) -> dict[str, 
         content["model"]["vocab"] = {token: change.get(i, i) for token, i in vocab.items()}
         added = [token | {"id": change.get(token["id"], token["id"])} for token in content.get("added_tokens") or ()]
         content["added_tokens"] = sorted(added, key=lambda token: token["id"])
+        content["post_processor"] = _renumbered(content.get("post_processor"), change)
     return content
+
+
+def _renumbered(step: Any, change: Mapping[int, int]) -> Any:
+    """A post-processor of a tokenizer.json, or a part of one, after exchanging the ids of its special tokens."""
+    if not isinstance(step, Mapping):
+        return step
+    if step.get("type") == "Sequence":
+        return {**step, "processors": [_renumbered(one, change) for one in step["processors"]]}
+    step = dict(step)
+    for role in {"cls", "sep"} & step.keys():  # of a BertProcessing or RobertaProcessing: [token, id]
+        token, i = step[role]
+        step[role] = [token, change.get(i, i)]
+    if "special_tokens" in step:  # of a TemplateProcessing
+        tokens = {name: {**one, "ids": [change.get(i, i) for i in one["ids"]]}
+                  for name, one in step["special_tokens"].items()}  # fmt: skip
+        step["special_tokens"] = tokens
+    return step

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from flax import traverse_util
 
@@ -42,7 +43,8 @@ def load_run(
     made = exported(run, m, folder) if m is not None and not m.left else as_it_is(run, m, folder)
     spec = dict(made.spec, dtype=dtype)
     flat = traverse_util.flatten_dict(made.params, sep="/")
-    params = {path: array if place is None else place(path, array) for path, array in flat.items()}
+    place = place or (lambda path, array: jax.device_put(array))
+    params = {path: place(path, array) for path, array in flat.items()}
     model = network({"model": spec, "transforms": run.config.get("transforms")})
     return made.replace(model=model, spec=spec, params=traverse_util.unflatten_dict(params, sep="/"))
 

@@ -45,12 +45,17 @@ def located(spec: Mapping[str, Any], base: str | Path) -> dict[str, Any]:
 
 
 def check_data(spec: Mapping[str, Any]) -> None:
-    """Checks a data spec and the specs nested in it without reading any file. Raises XfmError for a mistake."""
+    """Checks a data spec and the specs nested in it without reading any file. Raises XfmError for a mistake.
+
+    Nested specs are those in the fields `tokenizer` and `augment`; a source with others has a method `check`.
+    """
     source = build(SOURCES, spec)
     if hasattr(source, "tokenizer"):
         build(TOKENIZERS, source.tokenizer)
     for augment in getattr(source, "augment", ()):
         build(AUGMENTS, augment)
+    if hasattr(source, "check"):
+        source.check()
 
 
 SOURCES = {

@@ -15,7 +15,7 @@ from xfm.data.source import Data, Row
 from xfm.data.text import check_share
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, Name, Number, Positive, Share
-from xfm.files import File, fingerprint, listing, optional, share
+from xfm.files import File, apart, fingerprint, listing, optional, share
 from xfm.locations import expanded
 from xfm.spec import SpecError, build
 
@@ -35,7 +35,8 @@ class Images:
     scikit-learn.
     size, channels, mean, std, background: see Pixels. A folder needs `size`; the digits are 8x8x1 by default.
     augment: specs of AUGMENTS, applied in order to training images, with new random numbers in every epoch.
-    validation: share of the images, chosen by a hash of their names; or the path of a folder of validation images.
+    validation: share of the images, chosen by a hash of their names; or the path of a folder of validation images,
+    outside `path`. A file that both folders have by links is only a validation image.
     corrupt: what to do about an image that cannot be read: "error", or "next" to use the next readable image instead.
 
     Files of type .png, .jpg and .jpeg are read; the run's header counts image files of other types, which are left out.
@@ -120,12 +121,14 @@ class Images:
         folders = {"train": self.path}
         if isinstance(self.validation, str):
             folders["valid"] = self.validation
+            _check_beside(expanded(self.validation), expanded(self.path))
         listed = {split: listing(folder, SUFFIXES, also=OTHERS) for split, folder in folders.items()}
         found = {split: [f for f in files if f.path.suffix.lower() in SUFFIXES] for split, files in listed.items()}
         notes = _left_out([file for files in listed.values() for file in files])
         classes = tuple(_classes(folders["train"], found["train"]))
         if "valid" in found and not set(_classes(folders["valid"], found["valid"])) <= set(classes):
             raise XfmError(f"{self.validation} has class folders that {self.path} does not have")
+        found["train"] = apart(found["train"], found.get("valid", ()))
         files = [(split, file) for split in found for file in found[split]]
         if empty := [file.path for _, file in files if file.size == 0]:
             raise XfmError(f"{empty[0]} is empty, so it is not an image; remove it ({len(empty)} such files in all)")
@@ -145,6 +148,15 @@ class Images:
 
         marks = [(split, file.name, file.size) for split, file in files]
         return [(split, file.name) for split, file in files], read, labels, classes, marks, notes
+
+
+def _check_beside(held: Path, path: Path) -> None:
+    """Raises XfmError if the validation folder lies inside the training folder, where it would be a class."""
+    if path.resolve() in held.resolve().parents:
+        raise XfmError(
+            f"the validation folder {held} lies inside {path}, where its images would be trained on as a class; move "
+            "it, or give 'path' a folder without it"
+        )
 
 
 def _classes(folder: Any, files) -> list[str]:
@@ -195,6 +207,8 @@ class Pictures:
         """The row of an image. Raises XfmError, naming the file, if it cannot be read; with corrupt="next" only if none
         can be read.
         """
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
         tries = 1 if self.corrupt == "error" else len(self)
         for further in range(tries):
             chosen = int(self.keep[(index + further) % len(self)])
@@ -203,7 +217,7 @@ class Pictures:
             except XfmError:
                 if further == tries - 1:
                     raise
-        raise IndexError(index)
+        raise AssertionError("the last attempt returns or raises")
 
     def augment(self, row: Row, rng: np.random.Generator) -> Row:
         """The row with every augmentation applied to its image, in order."""

@@ -29,7 +29,8 @@ class Labelled:
 
     path: a file or folder of .tsv, .csv, .jsonl or .parquet, or a folder that TFDS has prepared; None makes records
     from the standard library of the running Python.  task: the name in stdlib.LABELLED of the records to make.
-    layout: a name of glue.LAYOUTS, which sets the columns, the classes and the file names in the folder `path`.
+    layout: a name of glue.LAYOUTS, which sets the columns, the classes and the names of both files in the folder
+    `path`; then texts, label, labels, columns and validation are not used.
     texts: the names of one or two columns.  label: the name of the label's column.
     labels: "classes", or "numbers" for regression.
     classes: names in the order of their numbers, as texts or whole numbers. If empty, they are those of the layout, or

@@ -77,6 +77,10 @@ class Mixture:
         """Shape and dtype of each array of a row."""
         return row(self.length, self.packing)
 
+    def check(self) -> None:
+        """Checks the parts and their weights. Raises SpecError for a mistake."""
+        self._texts()
+
     def _texts(self) -> dict[str, Text]:
         if not self.parts:
             raise SpecError("mixture: 'parts' names no corpus; give at least one, such as {'own': {'path': FOLDER}}")

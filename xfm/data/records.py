@@ -9,6 +9,7 @@ import numpy as np
 from xfm.data.pixels import Pixels
 from xfm.data.source import Row
 from xfm.errors import XfmError
+from xfm.files import first_line
 from xfm.tokenizers import Tokenizer
 from xfm.tokenizers.template import laid
 
@@ -33,10 +34,7 @@ class Records:
 
     def __getitem__(self, index: int) -> Row:
         number = int(self.keep[index])
-        try:
-            record = self.rows[number]
-        except Exception as error:  # decoders raise exceptions of any type on damaged files
-            raise XfmError(f"row {number} of {self.where} cannot be read: {error}") from error
+        record = row_of(self.rows, number, self.where)
         out: Row = {}
         for name, (feature, read) in self.readers.items():
             value = read(record[feature], f"row {number}, feature {feature!r}")
@@ -50,11 +48,20 @@ class Records:
         return row
 
 
+def row_of(rows: Any, number: int, where: str) -> Mapping[str, Any]:
+    """The record rows[number] of the dataset `where`. Raises XfmError, naming both, if it cannot be read."""
+    try:
+        return rows[number]
+    except Exception as error:  # decoders raise exceptions of any type on damaged files
+        raise XfmError(f"row {number} of {where} cannot be read: {first_line(error)}") from error
+
+
 def one_document(tokenizer: Tokenizer, text: str, length: int) -> Row:
     """`tokens`, `segments` and `positions` [T] of one text, truncated to `length` or padded at its end."""
     (one,) = tokenizer.joined([[text]], length)
     row = laid(one.ids, one.types, length, tokenizer.vocabulary.pad, 1)
-    return {"tokens": row["tokens"], "segments": row["segments"], "positions": np.arange(length) * row["segments"]}
+    positions = np.arange(length, dtype=np.int32) * row["segments"]
+    return {"tokens": row["tokens"], "segments": row["segments"], "positions": positions}
 
 
 def picture(pixels: Pixels) -> Callable[[Any, str], np.ndarray]:
@@ -79,10 +86,16 @@ def label(names: Sequence[str]) -> Callable[[Any, str], np.ndarray]:
 
 
 def number(value: Any, where: str) -> np.ndarray:
-    """The value as an int32 array for integers and bools, or float32 for floats. Raises XfmError for other values."""
+    """The value as an int32 array for integers and bools, or float32 for floats.
+
+    Raises XfmError for other values, and for integers outside the range of int32.
+    """
     array = np.asarray(value)
     if array.dtype.kind in "iub":
-        return array.astype(np.int32)
+        small = array.astype(np.int32)
+        if not np.array_equal(small, array):
+            raise XfmError(f"{where} has {array.tolist()!r:.60}, where numbers from -2^31 to 2^31 - 1 should be")
+        return small
     if array.dtype.kind == "f":
         return array.astype(np.float32)
     raise XfmError(f"{where} has {array.dtype}, not numbers; map text to 'tokens' and images to 'images'")

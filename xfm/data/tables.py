@@ -11,6 +11,7 @@ import numpy as np
 
 from xfm.data import labels, parquet
 from xfm.data.decoding import check_errors, decode, decode_file, parsed, whole
+from xfm.data.records import row_of
 from xfm.data.text import check_share
 from xfm.data.tfds import Tfds
 from xfm.errors import XfmError, nearest
@@ -89,6 +90,8 @@ class Shape:
         check_errors(self.errors)
         if self.ragged not in ("refuse", "skip"):
             raise SpecError(f"ragged={self.ragged!r} is not one of refuse, skip")
+        if twice := [name for name in self.columns if list(self.columns).count(name) > 1]:
+            raise SpecError(f"columns={tuple(self.columns)} names {twice[0]!r} twice; each column has one name")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,7 +249,7 @@ def _prepared(root: Path, validation: float | str, shape: Shape) -> Table:
     def records(side):
         rows, keep = splits[side]
         for i in keep.tolist():
-            values = {name: _named(value, names.get(name)) for name, value in rows[i].items()}
+            values = {name: _named(value, names.get(name)) for name, value in row_of(rows, i, str(root)).items()}
             yield TableRecord(f"row {i} of {root}", values, shape.errors)
 
     sides = {side: list(records(side)) for side in ("train", "valid")}
@@ -255,9 +258,14 @@ def _prepared(root: Path, validation: float | str, shape: Shape) -> Table:
 
 
 def _named(value: Any, names: Sequence[str] | None) -> Any:
-    """The name of class number `value`, or "" for -1 (as in test splits); `value` itself if there are no `names`."""
+    """The name of class number `value`, or "" for -1 (as in test splits); `value` itself if there are no `names`.
+
+    If `value` is a sequence of numbers, such as the tags of a sentence, a list with the name of each.
+    """
     if names is None:
         return value
+    if np.ndim(value):
+        return [_named(one, names) for one in value]
     return names[int(value)] if int(value) >= 0 else ""
 
 

@@ -73,7 +73,7 @@ class Tagged:
             raise XfmError(f"pieces={self.pieces!r} is not one of first, all")
         table = self._table()
         require_rows(table, str(self.path or self.task))
-        given = asked(self.classes)
+        given = asked(self.classes) or tuple(table.names.get(self.tags, ()))
         sides = {
             side: [self._sentence(r, frozenset(given)) for r in records]
             for side, records in (("train", table.train), ("valid", table.valid))

@@ -11,7 +11,7 @@ from xfm import locations
 from xfm.data import corpus
 from xfm.data.decoding import check_errors, decode
 from xfm.data.pixels import AUGMENTS, Pixels
-from xfm.data.records import Records, label, number, one_document, picture
+from xfm.data.records import Records, label, number, one_document, picture, row_of
 from xfm.data.source import Data
 from xfm.data.text import check_share
 from xfm.errors import XfmError, nearest
@@ -121,6 +121,12 @@ class Tfds:
             known["images"] = (self._pixels().shape, np.float32)
         return known
 
+    def check(self) -> None:
+        """Checks the specs in `text` and `images`. Raises SpecError for a mistake."""
+        build(TOKENIZERS, self._text().tokenizer)
+        for augment in self._pixels().augment if self.images or "images" in self.fields else ():
+            build(AUGMENTS, augment)
+
     def records(self) -> tuple[Mapping[str, Any], dict[str, tuple[Any, np.ndarray]]]:
         """The dataset's features; and for "train" and "valid" the rows of a TFDS split, and the indices of those that
         are used.
@@ -158,11 +164,11 @@ class Tfds:
     def _splits(self, builder) -> dict[str, tuple[Any, np.ndarray]]:
         """For "train" and "valid": the rows of a TFDS split, and the indices of those that are used."""
         if isinstance(self.validation, str):
-            train, valid = self._read(builder, self.split), self._read(builder, self.validation)
-            return {
-                "train": (train, np.arange(len(train))),
-                "valid": (valid, np.arange(len(valid))),
-            }
+            named = {"train": self.split, "valid": self.validation}
+            found = {side: self._read(builder, split) for side, split in named.items()}
+            if empty := [named[side] for side, rows in found.items() if not len(rows)]:
+                raise SpecError(f"the split {empty[0]!r} of {self._where} has no rows; name another one")
+            return {side: (rows, np.arange(len(rows))) for side, rows in found.items()}
         check_share(self.validation)
         rows = self._read(builder, self.split)
         held = np.array([share(str(i)) < self.validation for i in range(len(rows))], bool)
@@ -202,7 +208,7 @@ class Tfds:
             )
         return corpus.token_data(
             lambda split: self._texts(splits[split], text.errors),
-            mark,
+            mark if text.errors == "strict" else fingerprint(mark, text.errors),
             workdir,
             tokenizer=text.tokenizer,
             length=text.length,
@@ -214,7 +220,7 @@ class Tfds:
         rows, keep = split
         feature = self.fields["tokens"]
         for i in keep.tolist():
-            yield decode(rows[i][feature], errors, f"row {i} of {self._where}", "text.errors")
+            yield decode(row_of(rows, i, self._where)[feature], errors, f"row {i} of {self._where}", "text.errors")
 
     def _readers(self, features):
         readers = {}

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import jax
 
+from xfm.batch import spread_out
 from xfm.evaluators.base import Evaluator, output
-from xfm.evaluators.rows import predict, spread_out
+from xfm.evaluators.rows import predict
 from xfm.evaluators.scores import CLASSES, check_scores, scored
 from xfm.evaluators.text import excerpt
 from xfm.fields import CountOrZero, Name
@@ -28,6 +29,7 @@ class Classes(Evaluator):
         check_scores("classes", self.scores, CLASSES)
 
     def run(self, forward, params, extra, data, mesh):
+        """The scores of `scores` by name; none if `scores` is empty."""
         if not self.scores:
             return {}
 

@@ -25,6 +25,7 @@ class Continuations(Evaluator):
     length: Count = 16
 
     def examples(self, forward, params, extra, data, mesh):
+        """A paragraph for each text: its beginning, a bar, and the continuation."""
         require_text(data)
         count = min(self.shown, len(data.valid))
         rows = [data.valid[i * len(data.valid) // count]["tokens"] for i in range(count)]

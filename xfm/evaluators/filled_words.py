@@ -45,6 +45,7 @@ class MaskedWords(Evaluator):
     excerpt: Count = 12
 
     def run(self, forward, params, extra, data, mesh):
+        """The three scores, none if `common` is None.  Raises XfmError if no validation row has a common word."""
         if self.common is None:
             return {}
         words = common_words(data, self.common)
@@ -60,6 +61,7 @@ class MaskedWords(Evaluator):
         }
 
     def examples(self, forward, params, extra, data, mesh):
+        """A paragraph for each gap: the text around it, the likeliest words, and the true one with its rank."""
         find = long_word(data) if self.common is None else one_of(common_words(data, self.common))
         gaps = list(word_rows(data, self.shown, find))
         if not gaps:
@@ -87,6 +89,8 @@ class PermutedWords(Evaluator):
     excerpt: Count = 12
 
     def examples(self, forward, params, extra, data, mesh):
+        """A paragraph for each gap: the text around it, the likeliest words, and the true one with its rank."""
+
         def last(row, position):
             return {**row, "order": put(np.zeros_like(row["tokens"]), position, 1), "asked": np.int32([position])}
 

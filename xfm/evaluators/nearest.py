@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from xfm.batch import over_parts, part_of, texts_of_row
+from xfm.batch import over_parts, part_of, spread_out, texts_of_row
 from xfm.evaluators.base import Evaluator, output
-from xfm.evaluators.rows import predict, spread_out
+from xfm.evaluators.rows import predict
 from xfm.evaluators.scores import NUMBERS, ranks, scored
 from xfm.fields import CountOrZero, Name
 from xfm.objectives.contrast import unit

@@ -20,6 +20,8 @@ class Numbers(Evaluator):
         check_scores("numbers", self.scores, NUMBERS)
 
     def run(self, forward, params, extra, data, mesh):
+        """The scores of `scores` by name."""
+
         def both(params, batch):
             predicted = output(forward, self.head, params, batch)[:, 0]
             return batch["labels"], predicted

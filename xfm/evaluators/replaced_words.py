@@ -24,6 +24,7 @@ class ReplacedWords(Evaluator):
     excerpt: Count = 12
 
     def examples(self, forward, params, extra, data, mesh):
+        """A paragraph for each position: the text around it, and how likely both words are to be replaced."""
         chosen = list(word_rows(data, self.shown, long_word(data)))
         if not chosen:
             return []

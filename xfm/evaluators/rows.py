@@ -23,11 +23,6 @@ def even(rows: int, batch: int) -> Int[np.ndarray, "count_and_one"]:
     return np.arange(count + 1) * rows // max(count, 1)
 
 
-def spread_out(rows: int, most: int) -> list[int]:
-    """The numbers of at most `most` different rows, evenly spread over `rows` rows, in order."""
-    return np.linspace(0, rows - 1, min(rows, most)).astype(int).tolist()
-
-
 class EvenBatches:
     """A source of rows for batches of one size, so that one compilation is enough: each row once, and rows of zeros.
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xfm.batch import spread_out
 from xfm.evaluators.base import Evaluator, output
 from xfm.evaluators.entities import entity_scores
-from xfm.evaluators.rows import predict, spread_out
+from xfm.evaluators.rows import predict
 from xfm.evaluators.scores import CLASSES, check_scores, scored
 from xfm.evaluators.text import excerpt
 from xfm.fields import Count, CountOrZero, Name
@@ -30,6 +31,7 @@ class Tags(Evaluator):
         check_scores("tags", self.scores, {**CLASSES, "entities": None})
 
     def run(self, forward, params, extra, data, mesh):
+        """Those of `entity_scores` if `scores` has "entities", and the scores of single words by name."""
         predicted, truth = self.predicted(forward, params, data, mesh), data.valid.truth
         out = entity_scores(truth, predicted) if "entities" in self.scores else {}
         names = [name for name in self.scores if name != "entities"]

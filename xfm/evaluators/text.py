@@ -2,12 +2,13 @@
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from xfm.batch import spread_out
 from xfm.errors import XfmError
-from xfm.evaluators.rows import spread_out
 from xfm.evaluators.scores import ranks
 
 Row = Mapping[str, np.ndarray]
@@ -15,15 +16,15 @@ Find = Callable[[Sequence[int]], int | None]  # from a row's tokens to the posit
 ROWS = 1024  # the most training rows in which common words are counted
 
 
-def word_rows(data, count: int, find: Find) -> Iterator[tuple[Row, int]]:
+def word_rows(data: Any, count: int, find: Find) -> Iterator[tuple[Row, int]]:
     """At most `count` pairs (row, position of a word in it), spread over the validation data.
 
-    They are the rows in which `find` finds a position, among at most 8 · count rows. Raises XfmError if the data has
-    no text.
+    They are rows in which `find` finds a position, out of 8 · count rows: every eighth of these is tried first, then
+    the one after each of those, and so on. Raises XfmError if the data has no text.
     """
     require_text(data)
-    found = 0
-    for i in spread_out(len(data.valid), 8 * count):
+    found, tried = 0, spread_out(len(data.valid), 8 * count)
+    for i in (i for first in range(8) for i in tried[first::8]):
         row = data.valid[i]
         position = find([int(token) for token in row["tokens"]])
         if position is not None:
@@ -33,13 +34,13 @@ def word_rows(data, count: int, find: Find) -> Iterator[tuple[Row, int]]:
             return
 
 
-def require_text(data) -> None:
+def require_text(data: Any) -> None:
     """Raises XfmError if the data has no tokeniser."""
     if data.tokenizer is None:
         raise XfmError("config.evals has an evaluator of words, and this data has no text")
 
 
-def mask_of(data) -> int:
+def mask_of(data: Any) -> int:
     """The id of the mask.  Raises XfmError if the data has no text, or its tokeniser no mask."""
     require_text(data)
     if data.vocabulary.mask is None:
@@ -47,7 +48,7 @@ def mask_of(data) -> int:
     return data.vocabulary.mask
 
 
-def long_word(data) -> Find:
+def long_word(data: Any) -> Find:
     """Finds the first token of four letters or more in a row's second half, or else the one with most letters."""
 
     def find(tokens):
@@ -66,7 +67,7 @@ def one_of(words: Collection[int]) -> Find:
     return lambda tokens: next((i for i in range(len(tokens) // 2, len(tokens) - 1) if tokens[i] in words), None)
 
 
-def common_words(data, count: int) -> list[int]:
+def common_words(data: Any, count: int) -> list[int]:
     """The ids of the `count` most frequent words of three letters or more in ROWS training rows, the commonest first.
 
     Only words that are a single token count. Raises XfmError if there are none, as with a tokeniser of bytes.
@@ -88,7 +89,7 @@ def common_words(data, count: int) -> list[int]:
     return words
 
 
-def excerpt(tokens, position: int, shown: int, tokenizer, blank: str) -> str:
+def excerpt(tokens: Sequence[int], position: int, shown: int, tokenizer: Any, blank: str) -> str:
     """`shown` tokens on either side of a position, decoded, on one line, with `blank` at the position."""
     before = tokenizer.decode([int(t) for t in tokens[max(position - shown, 0) : position]])
     after = tokenizer.decode([int(t) for t in tokens[position + 1 : position + 1 + shown]])
@@ -108,7 +109,7 @@ def truths_of(gaps: Sequence[tuple[Row, int]]) -> Int[np.ndarray, "n"]:
 
 
 def predictions(
-    data, gaps: Sequence[tuple[Row, int]], likely: Float[np.ndarray, "n V"], shown: int, blank: str, best: int = 5
+    data: Any, gaps: Sequence[tuple[Row, int]], likely: Float[np.ndarray, "n V"], shown: int, blank: str, best: int = 5
 ) -> list[str]:
     """A paragraph for each gap: `shown` tokens on either side, the `best` likeliest words, the true one and its rank.
 

@@ -87,7 +87,7 @@ class Safetensors(Mapping[str, Tensor]):
         stop = shape[0] if stop is None else stop
         count = max(ROWS, BLOCK // max(row, 1))
         memory = np.empty((min(count, stop - first), *shape[1:]), BUFFERS[tensor.dtype])
-        for at in range(first, stop, count):
+        for at in range(first, max(stop, first + 1), count):  # an empty tensor has one empty block
             block = memory[: stop - at]
             self._read(tensor, name, tensor.start + at * row, block)
             yield slice(at - first, at - first + len(block)), finite(block, name, tensor.file)
@@ -134,9 +134,10 @@ class Msgpack(Mapping[str, np.ndarray]):
         except Exception as error:  # msgpack raises half a dozen types of errors, and flax uses assertions
             raise XfmError(f"{path} is not a msgpack file of Flax, or damaged: {line(error)}") from error
         self._arrays: dict[str, np.ndarray] = {}
+        tree = tree.get("params", tree) if isinstance(tree, Mapping) else tree
         if not isinstance(tree, Mapping):
             raise XfmError(f"{path} has a {type(tree).__name__}, where a tree of parameters should be")
-        self._collect(tree.get("params", tree), ())
+        self._collect(tree, ())
 
     def _collect(self, tree: Mapping, names: tuple[str, ...]) -> None:
         for key, value in tree.items():

@@ -11,11 +11,13 @@ from xfm.errors import XfmError
 def whole(input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **more) -> list[np.ndarray | None]:
     """The Hub's inputs as arrays of integers of one shape, None for those that are None.
 
-    Raises XfmError for arrays of another dtype or shape.
+    Raises XfmError for arrays of another dtype or shape, for rows of different lengths, and without input_ids.
     """
     names = ("input_ids", "attention_mask", "token_type_ids", "position_ids", *more)
     arrays = (input_ids, attention_mask, token_type_ids, position_ids, *more.values())
-    given = [a if a is None else np.asarray(a) for a in arrays]
+    given = [a if a is None else _array(name, a) for name, a in zip(names, arrays, strict=True)]
+    if given[0] is None:
+        raise XfmError("input_ids are None; give the ids of at least one text")
     shape = given[0].shape
     if len(shape) not in (2, 3):
         raise XfmError(f"input_ids have the shape {shape}; it must be [batch, length]")
@@ -29,6 +31,13 @@ def whole(input_ids, attention_mask=None, token_type_ids=None, position_ids=None
         if array.shape != shape and (name != "position_ids" or array.shape[-1:] != shape[-1:]):
             raise XfmError(f"{name} have the shape {array.shape}; it must be that of input_ids, {shape}")
     return given
+
+
+def _array(name: str, given: Any) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise XfmError(f"{name} have rows of different lengths; pad them, and give an attention_mask") from None
 
 
 def of_pairs(shape: tuple[int, ...], arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -60,15 +60,15 @@ def save(
         raise XfmError(f"weights cannot be saved as {dtype!r}{nearest(dtype, DTYPES)}; give one of {', '.join(DTYPES)}")
     if not checkpoint.family.names:
         raise XfmError(f"no family of the Hub has the network of {checkpoint.folder}, so it cannot be saved like one")
-    flat = traverse_util.flatten_dict(checkpoint.params, sep="/")
-    with replacing(Path(path).expanduser()) as folder:
+    flat, path = traverse_util.flatten_dict(checkpoint.params, sep="/"), Path(path).expanduser()
+    with replacing(path) as folder:
         copy(checkpoint.folder, folder)
         found = write_weights(checkpoint, flat, folder, dtype, largest)
         config = config_of(checkpoint, found)
         (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         text = card(checkpoint, config, sum(x.size for x in flat.values()), about or {})
         (folder / "README.md").write_text(text, encoding="utf-8")
-    return Path(path)
+    return path
 
 
 def config_of(checkpoint: Any, dtype: str) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises XfmError if `path` holds files that `save` does not write.
     """
-    path = Path(os.path.abspath(path))
+    path = Path(os.path.realpath(path))  # of a link, the folder that it points to is replaced
     if path.exists() and not path.is_dir():
         raise XfmError(f"{path} is a file; give a new folder")
     foreign = _foreign(path)

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int
 
+from xfm.batch import spread_out
 from xfm.errors import XfmError, nearest
 from xfm.fields import Number
 from xfm.sown import COLLECTIONS, means
@@ -19,6 +20,7 @@ from xfm.vocabulary import Vocabulary
 
 Params = Mapping[str, Any]
 Metrics = dict[str, tuple[Array, Array]]
+ROWS = 4096  # the most rows of a source that a baseline reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +155,28 @@ class Objective(abc.ABC):
     def baseline(self, data: Any) -> dict[str, float]:
         """The validation losses, by name, of predictors that have learned almost nothing."""
         return {}
+
+
+def answer(out: Mapping[str, Any], head: str) -> Array:
+    """The output of a head.  Raises XfmError if the network has no head of that name."""
+    if head not in out:
+        raise XfmError(
+            f"this objective needs a network with a head {head!r}{nearest(head, out)}; the outputs of config.model are "
+            f"{', '.join(out)}"
+        )
+    return out[head]
+
+
+def array_of(batch: Mapping[str, Any], name: str) -> Array:
+    """An array of a batch or a row.  Raises XfmError if the data has none of that name."""
+    if name not in batch:
+        raise XfmError(f"this objective needs data with {name!r}; the arrays of config.data are {', '.join(batch)}")
+    return batch[name]
+
+
+def some_rows(source: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The rows that a baseline reads: at most ROWS, spread over the source, which may be sorted by its labels."""
+    return (source[i] for i in spread_out(len(source), ROWS))
 
 
 def cross_entropy(logits: Float[Array, "*any V"], labels: Int[Array, "*any"]) -> Float[Array, "*any"]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
+from xfm.objectives.base import Objective, answer, cross_entropy, row_weights, weighted
 from xfm.objectives.text import unigram
 
 
@@ -11,8 +11,9 @@ class CausalLM(Objective):
     """Cross-entropy, in nats per token, of the head "lm" on the next token of the same segment."""
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        """As in Objective. Beside "loss" there is "accuracy", the share of next tokens that are the likeliest ones."""
         out, sown = self.forward("model", params, batch, rng, train)
-        logits, labels = out["lm"][:, :-1], batch["tokens"][:, 1:]
+        logits, labels = answer(out, "lm")[:, :-1], batch["tokens"][:, 1:]
         weights = row_weights(batch, labels.shape)
         if "segments" in batch:
             here, following = batch["segments"][:, :-1], batch["segments"][:, 1:]
@@ -24,4 +25,5 @@ class CausalLM(Objective):
         return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
+        """The loss of a model that knows only how often each id occurs."""
         return {"unigram": unigram(data)}

@@ -1,6 +1,7 @@
 """Classification of whole inputs, with label smoothing, mixup and cutmix."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
 from xfm.fields import CountOrZero, NotNegative, Rate
-from xfm.objectives.base import Objective, row_weights, weighted
+from xfm.objectives.base import Objective, answer, array_of, row_weights, some_rows, weighted
 from xfm.objectives.mix import cutmix, mixup
 
 
@@ -32,14 +33,18 @@ class Classification(Objective):
             raise XfmError(f"classification: set classes to the number of labels, 2 or more; it is {self.classes}")
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        """As in Objective. Beside "loss" there is "accuracy", the share of inputs whose label is the likeliest class.
+
+        In training, labels are smoothed and images mixed; accuracy is always that of the labels as they were.
+        """
         mix, drop = jax.random.split(rng)
-        hard = batch["labels"]
+        hard = array_of(batch, "labels")
         labels = jax.nn.one_hot(hard, self.classes)
         if train:
             labels = labels * (1 - self.smoothing) + self.smoothing / self.classes
             batch, labels = self._mixed(batch, labels, mix)
         out, sown = self.forward("model", params, batch, drop, train)
-        logits = of_classes(out["label"]).astype(jnp.float32)
+        logits = of_classes(answer(out, "label")).astype(jnp.float32)
         require_classes(logits, self.classes)
         weights = row_weights(batch, hard.shape)
         metrics = {
@@ -65,7 +70,7 @@ class Classification(Objective):
         check_classes(self.classes, data)
 
         def shares(source):
-            labels = [int(source[i]["labels"]) for i in range(min(len(source), 4096))]
+            labels = [int(array_of(row, "labels")) for row in some_rows(source)]
             return np.bincount(labels, minlength=self.classes) / len(labels)
 
         known = np.maximum(shares(data.train), 1e-9)
@@ -86,7 +91,7 @@ def require_classes(logits: Float[Array, "*any n"], classes: int) -> None:
         )
 
 
-def check_classes(classes: int, data) -> None:
+def check_classes(classes: int, data: Any) -> None:
     """Raises XfmError if the data has another number of classes than the objective."""
     known = len(getattr(data, "classes", ()))
     if known and known != classes:

@@ -29,7 +29,7 @@ def unit(x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:
 
 def infonce(
     vectors: Vectors,
-    labels,
+    labels: Array | None,
     real: Real = None,
     temperature: Positive = 0.05,
     ways: Literal["query", "both"] = "query",
@@ -55,7 +55,8 @@ def infonce(
     loss = jax.nn.logsumexp(shown.reshape(B, -1), axis=-1) - own
     if ways == "both":
         loss = (loss + jax.nn.logsumexp(jnp.where(near, scores[:, 0].T, -jnp.inf), axis=-1) - own) / 2
-    return loss, own >= shown.reshape(B, -1).max(-1)
+    first = (~(shown.reshape(B, -1) < own[:, None])).sum(-1) == 1  # itself alone: equal vectors predict nothing
+    return loss, first
 
 
 def cosine(vectors: Vectors, labels: Float[Array, "B"], real: Real = None) -> Loss:
@@ -67,7 +68,7 @@ def cosine(vectors: Vectors, labels: Float[Array, "B"], real: Real = None) -> Lo
 
 def triplet(
     vectors: Vectors,
-    labels,
+    labels: Array | None,
     real: Real = None,
     margin: NotNegative = 1.0,
     distance: Literal["euclidean", "cosine"] = "euclidean",

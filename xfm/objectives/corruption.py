@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from xfm.errors import XfmError
 from xfm.fields import Count, Fraction
@@ -19,12 +19,12 @@ from xfm.vocabulary import Vocabulary
 Tokens = Int[Array, "B T"]
 
 
-def single(tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
+def single(tokens: Tokens, vocabulary: Vocabulary, rng: Key[Array, ""]) -> Tokens:
     """Makes each token a unit. Devlin et al. 2019, section 3.1."""
     return jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
 
 
-def whole_word(tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
+def whole_word(tokens: Tokens, vocabulary: Vocabulary, rng: Key[Array, ""]) -> Tokens:
     """Makes each word a unit, with all tokens that continue it. (BERT's release of May 2019.)"""
     if vocabulary.starts_word is None:
         raise XfmError(
@@ -33,7 +33,9 @@ def whole_word(tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
     return jnp.cumsum(jnp.asarray(vocabulary.starts_word)[tokens], axis=1)
 
 
-def span(tokens: Tokens, vocabulary: Vocabulary, rng, end: Fraction = 0.2, longest: Count = 10) -> Tokens:
+def span(
+    tokens: Tokens, vocabulary: Vocabulary, rng: Key[Array, ""], end: Fraction = 0.2, longest: Count = 10
+) -> Tokens:
     """Divides the row into spans of geometric length, at most `longest`. Joshi et al. 2020 (SpanBERT), section 3.1."""
     B, T = tokens.shape
     # Inverse of the geometric distribution; T spans are always enough to cover T tokens.
@@ -44,7 +46,7 @@ def span(tokens: Tokens, vocabulary: Vocabulary, rng, end: Fraction = 0.2, longe
 
 
 def choose(
-    units: Int[Array, "B T"], allowed: Bool[Array, "B T"], rate: float, most: int, rng
+    units: Int[Array, "B T"], allowed: Bool[Array, "B T"], rate: float, most: int, rng: Key[Array, ""]
 ) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
     """Positions to predict [B K = most], and their weights: 1, or 0 where the row has fewer positions.
 
@@ -68,7 +70,7 @@ def choose(
 
 
 def replaced(
-    tokens: Int[Array, "B K"], split: tuple[float, float, float], vocabulary: Vocabulary, rng
+    tokens: Int[Array, "B K"], split: tuple[float, float, float], vocabulary: Vocabulary, rng: Key[Array, ""]
 ) -> Int[Array, "B K"]:
     """The input at chosen positions: the mask, a random id, or the token itself, with the probabilities of `split`."""
     masked, random, _ = split
@@ -78,7 +80,7 @@ def replaced(
     return jnp.where(u < masked, vocabulary.mask, jnp.where(u < masked + random, other, tokens))
 
 
-def units_of(spec: Mapping[str, Any], tokens: Tokens, vocabulary: Vocabulary, rng) -> Tokens:
+def units_of(spec: Mapping[str, Any], tokens: Tokens, vocabulary: Vocabulary, rng: Key[Array, ""]) -> Tokens:
     """The unit that each token belongs to, counted along the row, by {"kind": a name of UNITS, …}."""
     kind, settings = unit_of(spec)
     return lookup(UNITS, kind)(tokens, vocabulary, rng, **settings)

@@ -10,9 +10,9 @@ from flax.core import FrozenDict
 
 from xfm.errors import XfmError
 from xfm.fields import Fraction, Share
-from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
+from xfm.objectives.base import Objective, answer, cross_entropy, row_weights, weighted
 from xfm.objectives.corruption import check_corruption, choose, replaced, units_of
-from xfm.objectives.next_sentence import pair_up
+from xfm.objectives.next_sentence import check_pair_tokens, pair_up
 from xfm.objectives.text import is_special, unigram
 
 
@@ -36,12 +36,17 @@ class MaskedLM(Objective):
         check_corruption("masked_lm", self.split, self.units)
         if self.vocabulary is None or self.vocabulary.mask is None:
             raise XfmError("masked_lm needs a tokeniser with a mask token; this data has none")
+        check_pair_tokens("masked_lm", self.pairs, self.vocabulary)
 
     @property
     def terms(self):
         return {"loss": 1.0, **({"nsp_loss": 1.0} if self.pairs == "next" else {})}
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        """As in Objective. Beside "loss" there is "accuracy", the share of tokens predicted right.
+
+        With pairs="next" there are "nsp_loss" and "nsp_accuracy" of the head "nsp" as well.
+        """
         pair, unit, order, what, drop = jax.random.split(rng, 5)
         batch = dict(batch)
         if self.pairs == "next":
@@ -62,15 +67,18 @@ class MaskedLM(Objective):
         batch["tokens"] = jax.vmap(lambda row, i, new: row.at[i].set(new))(tokens, at, seen)
 
         out, sown = self.forward("model", params, {**batch, "at": at}, drop, train)
+        logits = answer(out, "mlm")
         metrics = {
-            "loss": weighted(cross_entropy(out["mlm"], labels), weights),
-            "accuracy": weighted(out["mlm"].argmax(-1) == labels, weights),
+            "loss": weighted(cross_entropy(logits, labels), weights),
+            "accuracy": weighted(logits.argmax(-1) == labels, weights),
         }
         if self.pairs == "next":
             every = row_weights(batch, follows.shape)
-            metrics["nsp_loss"] = weighted(cross_entropy(out["nsp"], follows), every)
-            metrics["nsp_accuracy"] = weighted(out["nsp"].argmax(-1) == follows, every)
+            pairs = answer(out, "nsp")
+            metrics["nsp_loss"] = weighted(cross_entropy(pairs, follows), every)
+            metrics["nsp_accuracy"] = weighted(pairs.argmax(-1) == follows, every)
         return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
+        """The loss of a model that knows only how often each id occurs."""
         return {"unigram": unigram(data)}

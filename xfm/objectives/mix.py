@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 
 def mixup(
-    images: Float[Array, "B h w C"], labels: Float[Array, "B classes"], alpha: float, rng
+    images: Float[Array, "B h w C"], labels: Float[Array, "B classes"], alpha: float, rng: Key[Array, ""]
 ) -> tuple[Float[Array, "B h w C"], Float[Array, "B classes"]]:
     """λ · image + (1 - λ) · another, λ from Beta(alpha, alpha) for each row. Zhang et al. 2018, section 2."""
     share = jax.random.beta(rng, alpha, alpha, (images.shape[0],))
@@ -14,7 +14,7 @@ def mixup(
 
 
 def cutmix(
-    images: Float[Array, "B h w C"], labels: Float[Array, "B classes"], alpha: float, rng
+    images: Float[Array, "B h w C"], labels: Float[Array, "B classes"], alpha: float, rng: Key[Array, ""]
 ) -> tuple[Float[Array, "B h w C"], Float[Array, "B classes"]]:
     """A box of each image is taken from another image, and labels are mixed by area. Yun et al. 2019, section 3.1."""
     B, h, w, _ = images.shape

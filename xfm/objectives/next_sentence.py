@@ -2,13 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
+from xfm.errors import XfmError
 from xfm.vocabulary import Vocabulary
 
 
 def strangers(
-    tokens: Int[Array, "B T"], start: int, rng, weights: Float[Array, "B"] | None = None
+    tokens: Int[Array, "B T"], start: int, rng: Key[Array, ""], weights: Float[Array, "B"] | None = None
 ) -> tuple[Int[Array, "B T"], Bool[Array, "B"]]:
     """Rows that, each with probability 1/2, have the tokens of the row before from position `start` on; and which do.
 
@@ -24,8 +25,19 @@ def strangers(
     return tokens.at[:, start:].set(jnp.where(swap[:, None], before, tokens)[:, start:]), swap
 
 
+def check_pair_tokens(kind: str, pairs: str, vocabulary: Vocabulary | None) -> None:
+    """Raises XfmError if the tokeniser lacks the tokens by which the objective `kind` makes pairs.
+
+    pairs: the value of the objective's field, "none" for no pairs.
+    """
+    if pairs != "none" and (vocabulary is None or vocabulary.cls is None or vocabulary.sep is None):
+        raise XfmError(
+            f"{kind}: pairs={pairs!r} needs a tokeniser with a class token and an end token; set it to 'none'"
+        )
+
+
 def pair_up(
-    tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng, weights: Float[Array, "B"] | None = None
+    tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng: Key[Array, ""], weights: Float[Array, "B"] | None = None
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"], Int[Array, "B"]]:
     """The ids of [CLS] A [SEP] B [SEP], their types (0 for A, 1 for B), and labels: 0 if B follows A, else 1.
 

@@ -8,18 +8,18 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from xfm.errors import XfmError
 from xfm.fields import Count, TwoOrMore
 from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
-from xfm.objectives.next_sentence import strangers
+from xfm.objectives.next_sentence import check_pair_tokens, strangers
 from xfm.objectives.text import is_special, unigram
 from xfm.vocabulary import Vocabulary
 
 
 def last_in_order(
-    allowed: Bool[Array, "B T"], share: int, longest: int, rng
+    allowed: Bool[Array, "B T"], share: int, longest: int, rng: Key[Array, ""]
 ) -> tuple[Int[Array, "B K"], Float[Array, "B K"], Int[Array, "B T"]]:
     """Positions to predict, K = T / share rounded up, their weights, 0 where a row has fewer, and all tokens' ranks.
 
@@ -47,7 +47,7 @@ def last_in_order(
 
 
 def typed_pair(
-    tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng, weights: Float[Array, "B"] | None = None
+    tokens: Int[Array, "B T"], vocabulary: Vocabulary, rng: Key[Array, ""], weights: Float[Array, "B"] | None = None
 ) -> tuple[Int[Array, "B T"], Int[Array, "B T"]]:
     """The ids of A [SEP] B [SEP] [CLS], and their types: 0 for A, 1 for B and 2 for [CLS].
 
@@ -79,13 +79,10 @@ class PermutationLM(Objective):
         embed = getattr(self.model, "embed", {}).get("kind")
         if embed != "questions" or "lm" not in getattr(self.model, "heads", {}):
             raise XfmError(f"permutation_lm needs an embedding of kind 'questions', not {embed!r}, and a head 'lm'")
-        words = self.vocabulary
-        if self.pairs == "typed" and (words is None or words.cls is None or words.sep is None):
-            raise XfmError(
-                "permutation_lm: pairs='typed' needs a tokeniser with a class token and an end token; set it to 'none'"
-            )
+        check_pair_tokens("permutation_lm", self.pairs, self.vocabulary)
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        """As in Objective. Beside "loss" there is "accuracy", the share of tokens predicted right."""
         pair, order, drop = jax.random.split(rng, 3)
         batch = dict(batch)
         if self.pairs == "typed":
@@ -108,4 +105,5 @@ class PermutationLM(Objective):
         return *self.summed(metrics, batch, sown), extra
 
     def baseline(self, data):
+        """The loss of a model that knows only how often each id occurs."""
         return {"unigram": unigram(data)}

@@ -14,9 +14,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from xfm.errors import XfmError
 from xfm.fields import Fraction, NotNegative, Share
-from xfm.objectives.base import Objective, Params, cross_entropy, row_weights, weighted
+from xfm.objectives.base import Objective, Params, cross_entropy, row_weights, some_rows, weighted
 from xfm.objectives.corruption import check_corruption, choose, replaced, units_of
-from xfm.objectives.text import ROWS, is_special
+from xfm.objectives.text import is_special
 from xfm.structures import build
 from xfm.transforms.redraw import redraw
 
@@ -69,6 +69,10 @@ class ReplacedToken(Objective):
         return {"model": self.model, "generator": build(self.generator)}
 
     def init(self, rng, batch):
+        """The model's parameters, and as "generator" those of the generator that the two do not share.
+
+        Raises XfmError if the tables of their embeddings differ in shape.
+        """
         first, second, third = jax.random.split(rng, 3)
         params = dict(self.networks["model"].init(first, batch)["params"])
         made = dict(self.networks["generator"].init(second, batch)["params"])
@@ -97,6 +101,12 @@ class ReplacedToken(Objective):
         return {"generator_loss": 1.0, "loss": self.weight}
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        """As in Objective, with further metrics.
+
+        accuracy: the share of tokens that the detector judges right.  found: that of the replaced tokens alone.
+        replaced: the share of tokens that are replaced by others.
+        generator_loss, generator_accuracy: those of masked language modelling.
+        """
         choice, sample, first, second = jax.random.split(rng, 4)
         tokens = batch["tokens"]
         real = batch["segments"] > 0 if "segments" in batch else jnp.ones(tokens.shape, bool)
@@ -136,8 +146,8 @@ class ReplacedToken(Objective):
     def baseline(self, data):
         """The loss of a detector that knows only how many tokens a generator without context replaces."""
         counts = np.zeros(data.vocabulary.size)
-        for i in range(min(len(data.train), ROWS)):
-            counts += np.bincount(data.train[i]["tokens"], minlength=len(counts))[: len(counts)]
+        for row in some_rows(data.train):
+            counts += np.bincount(row["tokens"], minlength=len(counts))[: len(counts)]
         counts[list(data.vocabulary.special)] = 0
         chances = counts / max(counts.sum(), 1)
         share = self.rate * (1 - np.square(chances).sum())

@@ -17,7 +17,7 @@ from flax.core import FrozenDict
 from xfm.batch import over_parts, part_of, prefixed, prefixes, texts_of_row
 from xfm.errors import XfmError
 from xfm.fields import Count, TwoOrMore
-from xfm.objectives.base import Objective, row_weights, weighted
+from xfm.objectives.base import Objective, answer, row_weights, weighted
 from xfm.objectives.contrast import LOSSES, SCORED, loss_of
 from xfm.sown import gathered
 from xfm.spec import lookup
@@ -46,9 +46,11 @@ class Retrieval(Objective):
         loss_of(self.form)
 
     def init(self, rng, batch):
+        """The parameters of the one encoder, traced on a row's first text."""
         return super().init(rng, part_of(batch, ""))
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        """As in Objective. Beside "loss" there is "accuracy", the share of rows that `form` counts as right."""
         kind, settings = loss_of(self.form)
         if kind in SCORED and "labels" not in batch:
             raise XfmError(f"the loss {kind} needs a score for each pair; set config.data.label to its column")
@@ -62,6 +64,7 @@ class Retrieval(Objective):
         return *self.summed(metrics, batch, *sown), extra
 
     def evaluated_in(self, rows):
+        """With infonce, the objective whose `among` is at most `rows`; XfmError for batches of a single row."""
         if loss_of(self.form)[0] != "infonce" or self.among <= rows:
             return self, None
         if rows < 2:
@@ -91,7 +94,7 @@ class Retrieval(Objective):
 
         def encode(part, rng):
             out, sown = self.forward("model", params, part, rng, train)
-            return out["vector"], sown
+            return answer(out, "vector"), sown
 
         if self.chunks == 1 or not train:
             return encode(part, rng)
@@ -121,6 +124,7 @@ class Retrieval(Objective):
         return [part_of(batch, prefix) for prefix in wanted]
 
     def baseline(self, data):
+        """The loss of choosing at random, of equal vectors, or of the mean score; cosent has none."""
         kind, settings = loss_of(self.form)
         if kind == "infonce":
             both = settings.get("ways") == "both"

@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 
-from xfm.objectives.base import Objective, cross_entropy, row_weights, weighted
+from xfm.objectives.base import Objective, answer, array_of, cross_entropy, row_weights, some_rows, weighted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +16,9 @@ class Span(Objective):
     """
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        """As in Objective. Beside "loss" there is "accuracy", the share of rows with both ends right."""
         out, sown = self.forward("model", params, batch, rng, train)
-        scores, labels = jnp.swapaxes(out["span"], 1, 2), batch["labels"]  # [B 2 T], [B 2]
+        scores, labels = jnp.swapaxes(answer(out, "span"), 1, 2), array_of(batch, "labels")  # [B 2 T], [B 2]
         right = (scores.argmax(-1) == labels).all(-1)
         metrics = {
             "loss": weighted(cross_entropy(scores, labels), row_weights(batch, labels.shape)),
@@ -29,8 +30,8 @@ class Span(Objective):
         """The cross-entropy of always answering with the training data's shares of positions, one added to each."""
 
         def counts(source):
-            rows = [source[i] for i in range(min(len(source), 4096))]
-            positions = np.array([row["labels"] for row in rows])
+            rows = list(some_rows(source))
+            positions = np.array([array_of(row, "labels") for row in rows])
             return np.stack([np.bincount(positions[:, i], minlength=len(rows[0]["tokens"])) for i in (0, 1)])
 
         known, seen = counts(data.train) + 1, counts(data.valid)

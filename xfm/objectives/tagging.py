@@ -6,7 +6,7 @@ import numpy as np
 
 from xfm.errors import XfmError
 from xfm.fields import CountOrZero
-from xfm.objectives.base import Objective, cross_entropy, weighted
+from xfm.objectives.base import Objective, answer, array_of, cross_entropy, some_rows, weighted
 from xfm.objectives.classification import check_classes, require_classes
 
 
@@ -24,8 +24,9 @@ class Tagging(Objective):
             raise XfmError(f"tagging: set classes to the number of tags, 2 or more; it is {self.classes}")
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        """As in Objective. Beside "loss" there is "accuracy", the share of judged tokens whose tag is the likeliest."""
         out, sown = self.forward("model", params, batch, rng, train)
-        logits, labels, weights = out["tags"], batch["labels"], batch["weights"]
+        logits, labels, weights = answer(out, "tags"), array_of(batch, "labels"), array_of(batch, "weights")
         require_classes(logits, self.classes)
         metrics = {
             "loss": weighted(cross_entropy(logits, labels), weights),
@@ -38,8 +39,8 @@ class Tagging(Objective):
         check_classes(self.classes, data)
 
         def shares(source):
-            rows = [source[i] for i in range(min(len(source), 4096))]
-            counts = sum(np.bincount(r["labels"], r["weights"], minlength=self.classes) for r in rows)
+            pairs = ((array_of(row, "labels"), array_of(row, "weights")) for row in some_rows(source))
+            counts = sum(np.bincount(*pair, minlength=self.classes) for pair in pairs)
             return counts / counts.sum()
 
         known = np.maximum(shares(data.train), 1e-9)

@@ -1,12 +1,13 @@
 """What language-model objectives share: special ids and the unigram baseline."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from xfm.objectives.base import some_rows
 from xfm.vocabulary import Vocabulary
-
-ROWS = 4096  # the most rows of a source that a baseline reads
 
 
 def is_special(tokens: Int[Array, "B T"], vocabulary: Vocabulary) -> Bool[Array, "B T"]:
@@ -14,17 +15,16 @@ def is_special(tokens: Int[Array, "B T"], vocabulary: Vocabulary) -> Bool[Array,
     return jnp.isin(tokens, jnp.array(vocabulary.special or (-1,)))
 
 
-def unigram(data) -> float:
+def unigram(data: Any) -> float:
     """Nats per validation token of a model that knows only how often each id occurs in the training data.
 
-    Counts are over at most ROWS rows of each, with one added per id; special ids are left out.
+    Counts are over `some_rows` of each, with one added per id; special ids are left out.
     """
     size, special = data.vocabulary.size, list(data.vocabulary.special)
 
     def counts(source):
         total = np.zeros(size)
-        for i in range(min(len(source), ROWS)):
-            row = source[i]
+        for row in some_rows(source):
             tokens = row["tokens"][row["segments"] > 0] if "segments" in row else row["tokens"]
             total += np.bincount(tokens, minlength=size)[:size]
         total[special] = 0

@@ -6,14 +6,15 @@ a checksum of every array, `check` raises if the last save has failed, and `rest
 """
 
 import contextlib
+import functools
 import gc
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -25,6 +26,8 @@ from xfm.paths import flatten
 from xfm.train.proof import checksums, layout, sealed, unsealed
 from xfm.train.state import State
 
+T = TypeVar("T")
+
 FOLDER, DAMAGED = "checkpoints", "damaged"
 COMMIT = "commit_success.txt"  # Orbax's mark of a step that is whole
 
@@ -33,11 +36,11 @@ class Checkpoints:
     """The checkpoints of one workdir, of which the `keep` (at least 2) newest stay.
 
     mode: "write", or "read" to change nothing, not even the files of a run that is still writing.
-    say: called with one sentence about each step that turns out damaged.
+    say: called with one sentence about each step that turns out damaged; by default it is printed on standard error.
     """
 
-    def __init__(self, workdir: Path, keep: int = 2, mode: str = "write", say=print):
-        self.workdir, self.say = Path(workdir).absolute(), say
+    def __init__(self, workdir: Path, keep: int = 2, mode: str = "write", say: Callable[[str], None] | None = None):
+        self.workdir, self.say = Path(workdir).absolute(), say or functools.partial(print, file=sys.stderr)
         self.folder = self.workdir / FOLDER
         modes = {
             "write": dict(max_to_keep=max(keep, 2), cleanup_tmp_directories=True),
@@ -90,7 +93,7 @@ class Checkpoints:
         like: State of ShapeDtypeStructs with shardings. For each damaged step it says a sentence and tries the step
         before it. Raises XfmError if every step is damaged, or if a step is whole but of another model.
         """
-        bad, steps = [], self.steps()
+        steps = self.steps()
         for step in sorted(self._uncommitted - set(steps), reverse=True):
             if not steps or step > steps[-1]:
                 self.say(
@@ -98,37 +101,50 @@ class Checkpoints:
                     "was cut short or is still going on, or because the file was lost; "
                     + (f"step {steps[-1]} is the newest that has one" if steps else "no earlier step has one")
                 )
-        for step in reversed(steps):
-            found = self._attempt(step, like)
-            if not isinstance(found, str):
-                if bad:
-                    self.say(f"going back to the checkpoint of step {step}, which is whole")
-                return found
-            bad.append(f"step {step}: {found}")
-            self.say(f"the checkpoint of step {step} in {self.folder} is damaged ({found})")
-        if bad:
-            raise XfmError(
-                f"no checkpoint in {self.folder} can be read ({'; '.join(bad)}): start again in another workdir"
-            )
-        return None
+        found = self._newest_good(steps, lambda step: self._read(step, like))
+        return None if found is None else found[1]
 
     def weights(self) -> dict[str, np.ndarray]:
         """The parameters of the newest good step, by path; their moving average if there is one.
 
-        Raises XfmError where no step is whole.
+        For each damaged step it says a sentence and tries the step before it. Raises XfmError where no step is whole.
         """
         return self.newest()[1]
 
     def newest(self) -> tuple[int, dict[str, np.ndarray], dict[str, Any]]:
         """The newest good step, its `weights`, and the notes that were saved beside them."""
+        found = self._newest_good(self.steps(), self._weights)
+        if found is None:
+            raise XfmError(f"{self.folder} holds no checkpoint yet; train it first")
+        step, (weights, notes) = found
+        return step, weights, notes
+
+    def _newest_good(self, steps: Sequence[int], read: Callable[[int], T]) -> tuple[int, T] | None:
+        """The newest of the steps that can be read, and what `read` makes of it; None if there are no steps.
+
+        For each damaged step it says a sentence. Raises XfmError if every step is damaged.
+        """
         bad = []
-        for step in reversed(self.steps()):
+        for step in reversed(steps):
+            found, reason = None, None
             with _hushed():
                 try:
-                    return step, *self._weights(step)
-                except Exception as error:
-                    bad.append(f"step {step}: {_first_line(error)}")
-        raise XfmError(f"{self.folder} holds no checkpoint that can be read ({'; '.join(bad) or 'it is empty'})")
+                    found = read(step)
+                except (XfmError, KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:  # readers of damaged files raise anything, even panics
+                    reason = _first_line(error)
+            if reason is None:
+                if bad:
+                    self.say(f"going back to the checkpoint of step {step}, which is whole")
+                return step, found
+            bad.append(f"step {step}: {reason}")
+            self.say(f"the checkpoint of step {step} in {self.folder} is damaged ({reason})")
+        if bad:
+            raise XfmError(
+                f"no checkpoint in {self.folder} can be read ({'; '.join(bad)}): start again in another workdir"
+            )
+        return None
 
     def _weights(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         proof = self._manager.restore(step, args=ocp.args.Composite(proof=ocp.args.JsonRestore()))
@@ -173,16 +189,6 @@ class Checkpoints:
             return
         with contextlib.suppress(Exception):  # the failed save was reported before
             self._manager.close()
-
-    def _attempt(self, step: int, like: State) -> tuple[State, dict[str, Any]] | str:
-        """What `_read` returns, or a few words that say why the step is damaged."""
-        with _hushed():
-            try:
-                return self._read(step, like)
-            except (XfmError, KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:  # readers of damaged files raise anything, even panics
-                return _first_line(error)
 
     def _read(self, step: int, like: State) -> tuple[State, dict[str, Any]]:
         proof = self._manager.restore(step, args=ocp.args.Composite(proof=ocp.args.JsonRestore()))

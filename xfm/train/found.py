@@ -16,7 +16,7 @@ from xfm.paths import flatten
 from xfm.spec import nested, plain
 from xfm.structures import build
 from xfm.structures.pretrained import OwnHead
-from xfm.train.kept import require_whole
+from xfm.train.kept import tokenizer_of
 from xfm.train.record import read_record
 from xfm.transforms import lasting, merged, operated, transforms_of
 from xfm.transforms.base import Transform
@@ -104,16 +104,14 @@ def of_hub(source: str, head: str | None, revision: str | None) -> Found:
 
 
 def of_run(workdir: Path, head: str | None) -> Found:
-    """A run of xfm. Raises XfmError where it has no such head, and where its tokeniser is damaged."""
+    """A run of xfm. Raises XfmError where it has no such head, and where its tokeniser is damaged or absent."""
     record = read_record(workdir)
     config = record.config
     spec, data = config["model"], config["data"]
     if head is not None and head not in spec.get("heads", {}):
         has = ", ".join(spec.get("heads", {})) or "none"
         raise XfmError(f"the run in {workdir} has no head {head!r}; it has {has}")
-    file = workdir / "tokenizer.json"
-    require_whole(workdir, record.kept)
-    tokenizer = {"kind": "file", "path": str(file)} if file.exists() else data.get("tokenizer") or {"kind": "bytes"}
+    tokenizer = tokenizer_of(workdir, data, record.kept) or {"kind": "bytes"}
     names = class_names(dict(enumerate(record.classes)))
 
     @functools.cache

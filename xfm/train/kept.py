@@ -10,13 +10,16 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 from orbax.checkpoint import multihost
 
 from xfm.errors import XfmError
 
+TOKENIZER = "tokenizer.json"
 KEPT = ("*.npy", "tokenizer.*")
+TRAINED = ("wordpiece", "bpe")  # kinds of tokenisers that are trained once and kept
 CACHES = "*.npy"  # encoded text, which can be made again from the data and the tokeniser
 PIECE = 1 << 24
 
@@ -54,11 +57,25 @@ def require_whole(workdir: Path, sealed: Seals) -> None:
     lasting = {name: one for name, one in sealed.items() if not Path(name).match(CACHES)}
     for path, same in whole(workdir, lasting):
         if not same:
-            first = workdir / "tokenizer.json" if path.match("tokenizer.*") else path
+            first = workdir / TOKENIZER if path.match("tokenizer.*") else path
             raise XfmError(
                 f"{path} is damaged: its checksum is not the one that was recorded when it was written; bring back a "
                 f"copy of it, or remove {first} and run `xfm train` there again, which makes it"
             )
+
+
+def tokenizer_of(workdir: Path, data: Mapping[str, Any], sealed: Seals) -> dict[str, Any] | None:
+    """The spec of a run's tokeniser, without training it: the file where the run keeps one; None for data without text.
+
+    data, sealed: of the run's record.  Raises XfmError where the tokeniser is damaged, or was trained and is absent.
+    """
+    require_whole(workdir, sealed)
+    if (workdir / TOKENIZER).is_file():
+        return {"kind": "file", "path": str(workdir / TOKENIZER)}
+    spec = data.get("tokenizer")
+    if TOKENIZER in sealed or (spec and spec["kind"] in TRAINED):
+        raise XfmError(f"{workdir} has no {TOKENIZER} any more; restore it, or run `xfm train` there to remake it")
+    return spec or None
 
 
 @contextlib.contextmanager

@@ -175,9 +175,7 @@ class Lock:
             if holder is not None and holder != self._own and not self._end.is_set():
                 self._lost = f"to process {holder.pid} on {holder.host}"
                 return
-            with contextlib.suppress(
-                OSError
-            ):  # the file system is unavailable for a while, or the lock was removed by hand
+            with contextlib.suppress(OSError):  # not there for a while, or removed by hand
                 os.utime(self.path)
 
 
@@ -194,9 +192,7 @@ def _born(pid: int) -> str:
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # a name may hold blanks
-        return (
-            "ended" if state in "ZX" else f"{boot}/{rest[18]}"
-        )  # a zombie has ended, but its parent has not yet noticed
+        return "ended" if state in "ZX" else f"{boot}/{rest[18]}"  # a zombie has ended, unnoticed by its parent
     return ""
 
 

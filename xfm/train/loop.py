@@ -263,8 +263,7 @@ def finish(run: Run, state: State, valid: dict[str, float], report: dict[str, fl
         report=report,
     )
     run.report.close()
-    for line in summary(result):
-        run.report.say(line)
+    run.report.say(*summary(result))
     run.report.event("end", step=result.step, **valid)
     return result
 

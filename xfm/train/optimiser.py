@@ -2,11 +2,9 @@
 
 The order of one update: clip by global norm -> the optimiser's direction, with weight decay where its paper puts it ->
 factor of the parameter's group -> the schedule's learning rate. Schedules are in `schedules.py`.
-
-The method `direction(decay)` of each rule is the Optax transformation from gradients to the direction, with `decay`,
-the transformation that adds weight decay, where the rule has it.
 """
 
+import abc
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +18,8 @@ from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, NotNegative, Positive, Rate
 from xfm.paths import Rules, first_match, flatten, map_by_path, require_matches
 from xfm.spec import SpecError, build
+
+Transformation = optax.GradientTransformation
 
 # Which parameters weight decay shrinks, as factors of the optimiser's weight_decay; rules of the
 # config are tried first. Matrices and token embeddings decay, as in BERT; positions, biases, scales and
@@ -132,11 +132,11 @@ def _scheduled(schedule: Callable) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
 
 
-def _stateless(function: Callable) -> optax.GradientTransformation:
+def _stateless(function: Callable) -> Transformation:
     return optax.stateless(lambda updates, params: map_by_path(function, updates, params))
 
 
-def each_layer(transform: optax.GradientTransformation) -> optax.GradientTransformation:
+def each_layer(transform: Transformation) -> Transformation:
     """`transform`, applied to every layer of a stacked parameter on its own."""
 
     def label(path, leaf):
@@ -144,21 +144,32 @@ def each_layer(transform: optax.GradientTransformation) -> optax.GradientTransfo
 
     def parts(tree):
         labels = map_by_path(label, tree)
-        layered = optax.GradientTransformation(
+        layered = Transformation(
             lambda p: jax.vmap(transform.init)(p),
             lambda u, s, p: jax.vmap(transform.update)(u, s, p),
         )
         kinds = {d: layered if d else transform for d in sorted(set(jax.tree.leaves(labels)))}
         return optax.partition(kinds, labels)
 
-    return optax.GradientTransformation(
+    return Transformation(
         lambda params: parts(params).init(params),
         lambda updates, state, params: parts(params).update(updates, state, params),
     )
 
 
+class Rule(abc.ABC):
+    """Abstract. How gradients become a direction; each rule has a field `weight_decay`."""
+
+    @abc.abstractmethod
+    def direction(self, decay: Transformation) -> Transformation:
+        """The transformation of gradients to the direction of an update.
+
+        decay: the transformation that adds weight decay, for the place where the rule has it.
+        """
+
+
 @dataclasses.dataclass(frozen=True)
-class AdamW:
+class AdamW(Rule):
     """Loshchilov & Hutter, "Decoupled Weight Decay Regularization" (2019)."""
 
     b1: Rate = 0.9
@@ -166,12 +177,12 @@ class AdamW:
     eps: Positive = 1e-8
     weight_decay: NotNegative = 0.01
 
-    def direction(self, decay):
+    def direction(self, decay: Transformation) -> Transformation:
         return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps), decay)
 
 
 @dataclasses.dataclass(frozen=True)
-class Adam:
+class Adam(Rule):
     """Kingma & Ba (2015); weight decay, if any, is an L2 penalty, whose gradient enters both moments."""
 
     b1: Rate = 0.9
@@ -179,12 +190,12 @@ class Adam:
     eps: Positive = 1e-8
     weight_decay: NotNegative = 0.0
 
-    def direction(self, decay):
+    def direction(self, decay: Transformation) -> Transformation:
         return optax.chain(decay, optax.scale_by_adam(self.b1, self.b2, self.eps))
 
 
 @dataclasses.dataclass(frozen=True)
-class Lamb:
+class Lamb(Rule):
     """You et al., "Large Batch Optimization for Deep Learning" (2020): AdamW, rescaled to each layer's norm."""
 
     b1: Rate = 0.9
@@ -192,37 +203,37 @@ class Lamb:
     eps: Positive = 1e-6
     weight_decay: NotNegative = 0.01
 
-    def direction(self, decay):
+    def direction(self, decay: Transformation) -> Transformation:
         trust = each_layer(optax.scale_by_trust_ratio())
         return optax.chain(optax.scale_by_adam(self.b1, self.b2, self.eps), decay, trust)
 
 
 @dataclasses.dataclass(frozen=True)
-class Lion:
+class Lion(Rule):
     """Chen et al., "Symbolic Discovery of Optimization Algorithms" (2023); it needs about a tenth of AdamW's rate."""
 
     b1: Rate = 0.9
     b2: Rate = 0.99
     weight_decay: NotNegative = 0.1
 
-    def direction(self, decay):
+    def direction(self, decay: Transformation) -> Transformation:
         return optax.chain(optax.scale_by_lion(self.b1, self.b2), decay)
 
 
 @dataclasses.dataclass(frozen=True)
-class Sgd:
+class Sgd(Rule):
     """Gradient descent with momentum, `momentum_kind` "heavy_ball" or "nesterov"; weight decay is an L2 penalty."""
 
     momentum: Rate = 0.9
     momentum_kind: Literal["heavy_ball", "nesterov"] = "heavy_ball"
     weight_decay: NotNegative = 0.0
 
-    def direction(self, decay):
+    def direction(self, decay: Transformation) -> Transformation:
         return optax.chain(decay, optax.trace(self.momentum, self.momentum_kind == "nesterov"))
 
 
 @dataclasses.dataclass(frozen=True)
-class Adafactor:
+class Adafactor(Rule):
     """Shazeer & Stern (2018), with relative step sizes (times the parameter's RMS) and the
     schedule's rate.
 
@@ -236,7 +247,7 @@ class Adafactor:
     momentum: Rate | None = None
     weight_decay: NotNegative = 0.0
 
-    def direction(self, decay):
+    def direction(self, decay: Transformation) -> Transformation:
         scale = optax.chain(
             optax.scale_by_factored_rms(decay_rate=self.decay_rate, min_dim_size_to_factor=self.smallest),
             optax.clip_by_block_rms(self.threshold),

@@ -3,14 +3,16 @@
 import math
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from xfm.batch import spread_out
 from xfm.data.packing import padding_share
 from xfm.paths import flatten
+from xfm.train.settings import TrainSettings
 
 Listener = Callable[[str, dict[str, Any]], None] | None
 
@@ -22,16 +24,17 @@ class Report:
     """
 
     def __init__(self, on_event: Listener = None):
-        self._listener, self._bar, self._said = on_event, None, set()
+        self._listener, self._bar, self._said, self._steps = on_event, None, set(), 0
 
-    def say(self, text: str) -> None:
-        """Prints a line."""
+    def say(self, *lines: str) -> None:
+        """Prints each line."""
         if jax.process_index() != 0:
             return
-        if self._bar is not None:
-            self._bar.write(text, file=sys.stderr)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        for line in lines:
+            if self._bar is not None:
+                self._bar.write(line, file=sys.stderr)
+            else:
+                print(line, file=sys.stderr, flush=True)
 
     def once(self, text: str) -> None:
         """Prints a line that was not printed by `once` before."""
@@ -79,7 +82,15 @@ class Report:
 RATES = ("tokens_per_second", "examples_per_second")
 
 
-def header(name: str, config: Mapping, params: Any, frozen, data: Any, settings: Any, mesh: Any) -> list[str]:
+def header(
+    name: str,
+    config: Mapping[str, Any],
+    params: Any,
+    frozen: Collection[str],
+    data: Any,
+    settings: TrainSettings,
+    mesh: jax.sharding.Mesh,
+) -> list[str]:
     """The lines that open a run: model, data, optimiser, devices."""
     sizes = {path: leaf.size for path, leaf in flatten(params).items()}
     still = sum(size for path, size in sizes.items() if path in frozen)
@@ -117,7 +128,7 @@ def share_of_padding(source: Any, most: int = 256) -> float:
     names = [name for name in source[0] if name.rpartition("/")[2] == "segments"]
     if not names:
         return 0.0
-    some = [source[i] for i in np.linspace(0, len(source) - 1, min(len(source), most)).astype(int).tolist()]
+    some = [source[i] for i in spread_out(len(source), most)]
     return padding_share({"segments": np.concatenate([np.ravel(row[name]) for row in some for name in names])})
 
 

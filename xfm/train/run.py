@@ -1,7 +1,6 @@
 """What a run consists of, made from its config, before any array exists."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,13 +103,13 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         return taken.started(state, given.found, begins or taken.taken(params, given.found, given.config))
 
     name = str(given.config.get("name") or workdir.name)
-    for line in itertools.chain(
-        header(name, given.config, params, optimiser.frozen, data, settings, mesh),
-        start_lines(given, begins, params, optimiser),
-        convert_lines(objective, given.config) if mode == "write" else (),
-        notes[:5] + ([f"(and {len(notes) - 5} more)"] if len(notes) > 5 else []),
-    ):
-        report.say(line)
+    report.say(
+        *header(name, given.config, params, optimiser.frozen, data, settings, mesh),
+        *start_lines(given, begins, params, optimiser),
+        *(convert_lines(objective, given.config) if mode == "write" else ()),
+        *notes[:5],
+        *([f"(and {len(notes) - 5} more)"] if len(notes) > 5 else []),
+    )
     baseline = baseline_of(objective, data, report)
     report.event("start", params=params, baseline=baseline, notes=notes)
     return Run(
@@ -256,6 +255,6 @@ def convert_lines(objective: Any, config: Mapping[str, Any]) -> Iterator[str]:
 def baseline_of(objective: Any, data: Any, report: Report) -> dict[str, float]:
     """The baselines of the objective by name, which are reported."""
     baseline = {name: float(value) for name, value in objective.baseline(data).items()}
-    for name, value in baseline.items():
-        report.say(f"{name} baseline: {value:.4f} {getattr(objective, 'unit', 'nats')}")
+    unit = getattr(objective, "unit", "nats")
+    report.say(*(f"{name} baseline: {value:.4f} {unit}" for name, value in baseline.items()))
     return baseline

@@ -1,9 +1,9 @@
 """Learning rates over the steps of a run: a linear warm-up from 0 to `peak`, then the curve of the kind.
 
-`steps` is the length of the run; the loop fills it in from config.steps unless the spec gives it. The method
-`after_warmup()` of each kind is a function from the number of steps after the warm-up to the learning rate.
+`steps` is the length of the run; the loop fills it in from config.steps unless the spec gives it.
 """
 
+import abc
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -30,60 +30,63 @@ def build_schedule(spec: Mapping[str, Any], steps: int) -> Callable:
 
 
 @dataclasses.dataclass(frozen=True)
-class Constant:
-    """`peak` until the end."""
+class Schedule(abc.ABC):
+    """Abstract. steps: length of the run.  peak: learning rate after the warm-up.  warmup: number of its steps."""
 
     steps: Count
     peak: NotNegative = 1e-3
     warmup: CountOrZero = 0
 
-    def after_warmup(self):
+    @abc.abstractmethod
+    def after_warmup(self) -> Callable:
+        """A function from the number of steps after the warm-up to the learning rate.
+
+        Raises XfmError if its phases do not fit into the run.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant(Schedule):
+    """`peak` until the end."""
+
+    def after_warmup(self) -> Callable:
         return optax.constant_schedule(self.peak)
 
 
 @dataclasses.dataclass(frozen=True)
-class Linear:
+class Linear(Schedule):
     """A straight line from `peak` to `end` at the last step, as BERT was trained."""
 
-    steps: Count
-    peak: NotNegative = 1e-3
-    warmup: CountOrZero = 0
     end: NotNegative = 0.0
 
-    def after_warmup(self):
+    def after_warmup(self) -> Callable:
         return optax.linear_schedule(self.peak, self.end, max(self.steps - self.warmup, 1))
 
 
 @dataclasses.dataclass(frozen=True)
-class Cosine:
+class Cosine(Schedule):
     """Half a cosine from `peak` to `end` at the last step (Loshchilov & Hutter, SGDR, 2017, without restarts)."""
 
-    steps: Count
-    peak: NotNegative = 1e-3
-    warmup: CountOrZero = 0
     end: NotNegative = 0.0
 
-    def after_warmup(self):
+    def after_warmup(self) -> Callable:
         falling = optax.cosine_decay_schedule(1.0, max(self.steps - self.warmup, 1))
         return lambda step: self.end + (self.peak - self.end) * falling(step)
 
 
 @dataclasses.dataclass(frozen=True)
-class Wsd:
+class Wsd(Schedule):
     """Warm-up, stable, decay: `peak` until the last `decay` steps (a tenth of the run if None), which fall to `end`.
 
     shape: "linear", or "sqrt" for 1 - sqrt (Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed
     Training Durations", 2024). The stable part does not depend on `steps`, so a run may be prolonged.
     """
 
-    steps: Count
-    peak: NotNegative = 1e-3
-    warmup: CountOrZero = 0
     decay: Count | None = None
     end: NotNegative = 0.0
     shape: Literal["linear", "sqrt"] = "linear"
 
-    def after_warmup(self):
+    def after_warmup(self) -> Callable:
         decay = max(self.steps // 10, 1) if self.decay is None else self.decay
         stable = self.steps - self.warmup - decay
         if stable < 0:
@@ -100,21 +103,23 @@ class Wsd:
 
 
 @dataclasses.dataclass(frozen=True)
-class Rsqrt:
+class Rsqrt(Schedule):
     """peak · sqrt(t / (t + step - warmup)), with t = `timescale` or else `warmup` (Zhai et al., 2022).
 
     The curve does not depend on the length of the run, but the last `cooldown` steps fall linearly to 0.
     """
 
-    steps: Count
-    peak: NotNegative = 1e-3
-    warmup: CountOrZero = 0
     timescale: Count | None = None
     cooldown: CountOrZero = 0
 
-    def after_warmup(self):
+    def after_warmup(self) -> Callable:
         scale = self.timescale or max(self.warmup, 1)
         length = self.steps - self.warmup
+        if self.cooldown > length:
+            raise XfmError(
+                f"config.schedule: rsqrt needs warmup {self.warmup} + cooldown {self.cooldown} <= steps {self.steps}; "
+                "lower one"
+            )
 
         def rate(step):
             left = jnp.clip((length - step) / self.cooldown, 0.0, 1.0) if self.cooldown else 1.0

@@ -10,7 +10,7 @@ from xfm.spec import check_values, plain
 
 # Keys of a config that others read: the objective and its networks, the data, evaluators, and words for people.
 OTHERS = ("model", "transforms", "objective", "data", "init", "start", "evals", "name", "notes")
-Mesh = Mapping[Literal["data", "model"], Literal[-1] | Count]  # -1 stands for the devices that are left
+MeshSizes = Mapping[Literal["data", "model"], Literal[-1] | Count]  # -1 stands for the devices that are left
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TrainSettings:
     save_every: Count = 100
     log_every: Count = 10
     keep: TwoOrMore = 2
-    mesh: Mesh = dataclasses.field(default_factory=lambda: {"data": -1, "model": 1})
+    mesh: MeshSizes = dataclasses.field(default_factory=lambda: {"data": -1, "model": 1})
     sharding: str = "replicated"
     log: Sequence[str] = ("jsonl",)
     nan: Literal["stop", "skip"] = "stop"

@@ -49,7 +49,8 @@ def make_step(
         loss, metrics, extra = objective.loss(params, extra, batch, rng, step=number, train=True)
         return loss, (_with_loss(metrics, loss), extra)
 
-    def step(state, batch):
+    def step(state: State, batch: dict) -> tuple[State, Metrics]:
+        """The state after an update from the batch, and the batch's metrics; `state` is donated."""
         rng = jax.random.fold_in(state.rng, state.step)
         if accumulate == 1:
             gradient = jax.value_and_grad(loss_of, has_aux=True)
@@ -84,6 +85,7 @@ def make_eval(objective, mesh: jax.sharding.Mesh | None = None) -> Callable[...,
     """
 
     def evaluate(params, extra, batch, rng, step=0):
+        """The metrics of a batch.  step: the number of updates before it."""
         loss, metrics, _ = objective.loss(params, extra, batch, rng, step=step, train=False)
         return _with_loss(metrics, loss)
 

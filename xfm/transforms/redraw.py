@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Key
 
 from xfm.errors import XfmError
 from xfm.fields import NotNegative, Number, Regex, fault, shown
@@ -16,7 +17,7 @@ from xfm.spec import Spec, SpecError, function_of, lookup
 Rules = Sequence[tuple[Regex, Spec]]
 
 
-def redraw(params: Mapping[str, Any], rules: Rules, rng) -> dict:
+def redraw(params: Mapping[str, Any], rules: Rules, rng: Key[Array, ""]) -> dict:
     """`params` with each leaf that a rule's regex finds in "a/b/c" drawn by that rule's spec; the first rule wins.
 
     A spec is {"kind": one of DRAWS, …its numbers}. Each path draws from a key of its own, so that adding a parameter

@@ -42,7 +42,7 @@ class Transformed:
 
     def apply(self, variables: Mapping[str, Any], batch: Mapping[str, Array], *, rngs: Any = None, **how: Any) -> Any:
         """What the network makes of the batch with the transforms at work; the arguments are those of Linen's apply."""
-        params, around = self._params(variables["params"], (rngs or {}).get("dropout"))
+        params, around = self._params(variables["params"], _for_dropout(rngs))
         with contextlib.ExitStack() as stack:
             for interceptor in reversed(around):  # Linen runs the one that is added last nearest to the module
                 stack.enter_context(nn.intercept_methods(interceptor))
@@ -80,6 +80,11 @@ class Transformed:
         if name.startswith("__") or name == "network":
             raise AttributeError(name)
         return getattr(self.network, name)
+
+
+def _for_dropout(rngs: Any) -> Key[Array, ""] | None:
+    """The key from which Linen draws dropout: its own, or else that of "params", which a single key is."""
+    return rngs.get("dropout", rngs.get("params")) if isinstance(rngs, Mapping) else rngs
 
 
 def separated(params: Params) -> tuple[dict[str, Any], Params]:

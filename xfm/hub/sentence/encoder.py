@@ -18,12 +18,15 @@ from jaxtyping import Float, Int, Num
 from xfm.errors import XfmError, nearest
 from xfm.folders import folder_of
 from xfm.hub.checkpoint import Checkpoint, load
-from xfm.hub.sentence.modules import Modules, read_modules, write_modules
+from xfm.hub.keys import complete
+from xfm.hub.sentence.heads import pooling
+from xfm.hub.sentence.modules import Modules, check_order, read_modules, usual_pooling, write_modules
 from xfm.hub.sentence.packing import ROW, Batch, lay, plan, ramp
 from xfm.hub.sentence.pooling import pooled
 from xfm.kernels.platform import platform
 from xfm.spec import named, nested
 from xfm.structures import build
+from xfm.transforms.transformed import OWN, Transformed
 
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 Vectors = Num[np.ndarray, "N D"]
@@ -33,8 +36,9 @@ CHARACTERS = 8_000_000  # the most characters of a chunk, which has fewer texts 
 CACHED = 1024  # the most tokens of a batch on a CPU; 4096 take 1.4 times as long with MiniLM
 AHEAD = 3  # batches that are dispatched before the first result is awaited
 # Kinds of parts for which a text has the same result in a packed row as in one of its own; and the slots to check.
-SLOTS_THAT_MIX = ("embed", "mixer", "ffn", "sight", "residual")
-PACKED = {("embed", "tokens"), ("mixer", "attention"), ("ffn", "mlp"), ("ffn", "glu"), ("residual", "plain")}
+SLOTS_THAT_MIX = ("structure", "embed", "mixer", "ffn", "sight", "residual")
+PACKED = {("structure", "stack"), ("embed", "tokens"), ("mixer", "attention"), ("ffn", "mlp"), ("ffn", "glu"),
+          ("residual", "plain")}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -174,7 +178,11 @@ class SentenceEncoder:
         return SIMILARITIES[self.similarity_fn_name][1](_rows(embeddings1), _rows(embeddings2))
 
     def save(self, path: str | Path) -> None:
-        """Writes the encoder to a folder, in the older layout that every release of sentence-transformers reads."""
+        """Writes the encoder to a folder, in the older layout that every release of sentence-transformers reads.
+
+        Raises XfmError as `Checkpoint.save` and `write_modules` do.
+        """
+        check_order(self.modules.pooling)
         self.checkpoint.save(path)
         settings = dict(
             prompts=self.prompts,
@@ -209,7 +217,7 @@ class SentenceEncoder:
         ids = self.tokenizer.read(self.modules.taken(prompt), max_length=self.max_seq_length)[0][0]
         ends = self.tokenizer.backend.token_to_id
         special = {ends(token) for token in self.tokenizer.special.values()}
-        return len(ids) - (ids[-1] in special)
+        return len(ids) - any(last in special for last in ids[-1:])
 
     def _vectors(self, texts: list[str], tokens: int, skip: int) -> Float[np.ndarray, "n D"]:
         ids, types = self.tokenizer.read([self.modules.taken(text) for text in texts], max_length=self.max_seq_length)
@@ -257,13 +265,19 @@ class SentenceEncoder:
 
     @cached_property
     def _params(self):
-        return {name: p for name, p in self.checkpoint.params.items() if not name.startswith("head_")}
+        params = _headless(self.checkpoint.params)
+        return params | {OWN: _headless(params[OWN])} if OWN in params else params
 
     @cached_property
     def _run(self):
-        model = build(dict(self.checkpoint.spec, heads={}))
+        model, whole = build(dict(self.checkpoint.spec, heads={})), self.checkpoint.model
+        model = Transformed(model, whole.transforms) if isinstance(whole, Transformed) else model
         run = partial(_run, model, self.modules.pooling.modes)
         return jax.jit(run, static_argnums=6)
+
+
+def _headless(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: p for name, p in params.items() if not name.startswith("head_")}
 
 
 def _run(model, modes, params, steps, batch, text, position, skip, slots):
@@ -280,12 +294,12 @@ def sentence_encoder(
     """The sentence encoder in a folder, or with that name on the Hub; for a checkpoint of another kind, one with mean
     pooling (or, for a causal language model, with the last token's output).
 
+    source: also a loaded checkpoint. If it is one of a run, the pooling is that of its network's head, if it has one.
     revision, dtype: as in `load`. No code of a checkpoint is executed. Raises XfmError for modules that xfm does not
     have, and as `load` does.
     """
     checkpoint = source if isinstance(source, Checkpoint) else None
-    folder = folder_of(source, revision) if checkpoint is None else checkpoint.folder
-    modules = read_modules(folder)
+    modules = read_modules(folder_of(source, revision)) if checkpoint is None else _modules_of(checkpoint)
     if checkpoint is None:
         checkpoint = load(modules.encoder, dtype=dtype)
     given = modules.settings
@@ -300,6 +314,18 @@ def sentence_encoder(
     )
     encoder.width  # noqa: B018 (raises if the modules do not fit)
     return encoder
+
+
+def _modules_of(checkpoint: Checkpoint) -> Modules:
+    """The modules of a loaded checkpoint; a run's folder has no config.json, and its head's pooling comes first."""
+    folder, heads = checkpoint.folder, complete(checkpoint.spec)["heads"]
+    if (folder / "config.json").is_file():
+        return read_modules(folder)
+    if trained := [found for head in heads.values() if (found := pooling(head))]:
+        return Modules(folder, trained[0])
+    if (folder / "modules.json").is_file():  # those of the sentence encoder that the run started from
+        return read_modules(folder)
+    return Modules(folder, usual_pooling(checkpoint.config))
 
 
 def longest(own: int | None, tokenizer: Any, config: Mapping[str, Any]) -> int | None:

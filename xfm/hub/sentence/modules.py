@@ -152,9 +152,7 @@ def read_modules(folder: Path) -> Modules:
     """
     settings = _checked(folder / "config_sentence_transformers.json", SETTINGS)
     if not (folder / "modules.json").is_file():
-        named = read_json(folder / "config.json").get("architectures") or []
-        causal = any(str(name).endswith("ForCausalLM") for name in (named if isinstance(named, list) else ()))
-        return Modules(folder, Pooling(("lasttoken",) if causal else ("mean",)), settings=settings)
+        return Modules(folder, usual_pooling(read_json(folder / "config.json")), settings=settings)
     rows = _rows(folder / "modules.json")
     if [name for name, _ in rows[:2]] != ["Transformer", "Pooling"]:
         names = ", ".join(name for name, _ in rows)
@@ -173,6 +171,16 @@ def read_modules(folder: Path) -> Modules:
         lower=bool(own.get("do_lower_case", False)),
         texts="stripped" if _generation(settings) < WHOLE else "whole",
     )
+
+
+def usual_pooling(config: Mapping[str, Any]) -> Pooling:
+    """The pooling of a checkpoint without modules: the last token if it is a causal language model, else the mean.
+
+    config: of config.json.
+    """
+    named = config.get("architectures") or []
+    causal = any(str(name).endswith("ForCausalLM") for name in (named if isinstance(named, list) else ()))
+    return Pooling(("lasttoken",) if causal else ("mean",))
 
 
 WHOLE = 6  # the first release of sentence-transformers that does not strip texts
@@ -318,6 +326,15 @@ STEPS = {
 }
 
 
+def check_order(pooling: Pooling) -> None:
+    """Raises XfmError for pooling modes in an order that the older format cannot express."""
+    if list(pooling.modes) != [mode for mode in MODES if mode in pooling.modes]:
+        raise XfmError(
+            f"pooling modes in the order {', '.join(pooling.modes)} cannot be saved; the format's order is "
+            f"{', '.join(MODES)}"
+        )
+
+
 def write_modules(
     folder: Path, modules: Modules, width: int, settings: Mapping[str, Any], max_length: int | None
 ) -> None:
@@ -329,6 +346,7 @@ def write_modules(
     """
     import safetensors.numpy
 
+    check_order(modules.pooling)
     rows = [("Transformer", "")]
     for old in folder.glob("[0-9]_*"):
         shutil.rmtree(old)
@@ -343,11 +361,6 @@ def write_modules(
 
     pooling = {key: mode in modules.pooling.modes for mode, key in MODES.items()}
     keep = modules.pooling.prompt == "pooled"
-    if list(modules.pooling.modes) != [mode for mode in MODES if mode in modules.pooling.modes]:
-        raise XfmError(
-            f"pooling modes in the order {', '.join(modules.pooling.modes)} cannot be saved; the format's order is "
-            f"{', '.join(MODES)}"
-        )
     sub("Pooling", {"word_embedding_dimension": width, **pooling, "include_prompt": keep})
     for step in modules.steps:
         if isinstance(step, Normalize):

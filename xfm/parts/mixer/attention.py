@@ -20,6 +20,7 @@ from xfm.parts.sight.base import Attend, Projected
 from xfm.spec import Spec, SpecError, build, freeze
 
 NO_POSITION = freeze(dict(kind="none"))
+State = dict[str, Array]
 
 
 class Attention(nn.Module):
@@ -36,7 +37,7 @@ class Attention(nn.Module):
     context's mask describes the stream and does not apply to a memory.
 
     The state holds the keys and values of the tokens so far, up to the length given to `init_state`; with a memory it
-    holds only their number.
+    holds only their number. For more tokens than that XfmError is raised, or NaN returned where their number is traced.
     """
 
     whole_row: ClassVar[str | None] = None
@@ -56,11 +57,13 @@ class Attention(nn.Module):
     implementation: str | None = None
     memory: str | None = None
 
-    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: State | None = None):
         return self.attend(x, ctx, state)
 
     @nn.compact
-    def attend(self, x: Float[Array, "B T D"], ctx: Context, state=None):
+    def attend(
+        self, x: Float[Array, "B T D"], ctx: Context, state: State | None = None
+    ) -> tuple[Float[Array, "B T D"], State | None]:
         """`__call__` under another name, for a part that shares its scope with this one and that `capture` lists."""
         D = x.shape[-1]
         N, K, H = self.sizes(D)
@@ -81,6 +84,7 @@ class Attention(nn.Module):
         elif state is not None:
             k, v, segments, mask, state = _cached(own.k, own.v, attend.segments, attend.mask, state)
             y = attend(own._replace(k=k, v=v), segments=segments, mask=mask)
+            y = jnp.where(state["held"] <= k.shape[1], y, jnp.nan)
         else:
             y = attend(own)
         return Linear(D, self.bias, axes=2, name="o")(y), state
@@ -106,7 +110,8 @@ class Attention(nn.Module):
             return None
         if self.window is not None or self.sight is not None:
             raise SpecError(
-                "attention has a window or a sight within its own stream, and none on a memory; leave it out"
+                f"attention to the memory {self.memory!r} has neither a window nor a sight, which are for the stream "
+                "itself; leave both out"
             )
         return ctx.remembered(self.memory, "attention")
 
@@ -131,7 +136,7 @@ class Attention(nn.Module):
         return N, K, self.width or D // N
 
     @nn.nowrap
-    def init_state(self, batch: int, length: int, width: int, dtype=jnp.float32):
+    def init_state(self, batch: int, length: int, width: int, dtype=jnp.float32) -> State:
         """An empty cache for `length` tokens; segment 0 marks a free position."""
         if self.sight is not None:
             raise SpecError("attention with a sight keeps no state, so it does not read piece by piece")
@@ -163,8 +168,17 @@ def _continued(ctx: Context, x, state) -> Context:
 
 
 def _cached(k, v, segments, mask, state):
-    """The cache with the new keys and values written after the held ones, and the mask offset by the held ones."""
-    held = state["held"]
+    """The cache with the new keys and values written after the held ones, and the mask offset by the held ones.
+
+    Raises XfmError where it is known that they do not fit: they would be written over the last ones held.
+    """
+    held, length = state["held"], state["k"].shape[1]
+    most = k.shape[1] if isinstance(held, jax.core.Tracer) else int(held) + k.shape[1]
+    if most > length:
+        raise XfmError(
+            f"attention's state holds {length} tokens, and with these there are {most}; give init_state the length of "
+            "the whole stream"
+        )
     new = jnp.ones(k.shape[:2], jnp.int32) if segments is None else segments
     queries, keys = new if isinstance(new, tuple) else (new, new)
     state = dict(

@@ -5,6 +5,7 @@ both tie the projections of the two directions and add the outputs. Wang et al.,
 for Time Series Forecasting?" (2024), section 3.3: two mixers that share nothing, added.
 """
 
+import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -20,9 +21,14 @@ PROJECTIONS = ("in", "out")  # the modules of a mixer that `share="projections"`
 
 
 def reversed_row(ctx: Context) -> Context:
-    """The context of the reversed row: its positions, segments and `heard` in reverse order."""
-    known = {name: getattr(ctx, name) for name in ("positions", "segments", "heard")}
-    return ctx.replace(**{name: v if v is None else jnp.flip(v, axis=1) for name, v in known.items()})
+    """The context of the reversed row: what it and its mask know about each token, in reverse order."""
+
+    def flipped(owner, *names):
+        known = {name: getattr(owner, name) for name in names}
+        return {name: v if v is None else jnp.flip(v, axis=1) for name, v in known.items()}
+
+    mask = dataclasses.replace(ctx.mask, **flipped(ctx.mask, "prefix", "everyone"))
+    return ctx.replace(mask=mask, **flipped(ctx, "positions", "segments", "heard", "types"))
 
 
 class Bidirectional(nn.Module):
@@ -33,8 +39,8 @@ class Bidirectional(nn.Module):
     parameters (`forward`, `backward`), "projections" for one set of `in` and `out` (kept by
     `forward`), "all" for one set (`mixer`).
 
-    It reads the future, so it cannot stream and has no state. Raises XfmError if given one, and for
-    an unknown merge or share.
+    It reads the future, in a causal context too, so it cannot stream and has no state. Raises XfmError if given one,
+    and for an unknown merge or share.
     """
 
     whole_row: ClassVar[str | None] = None

@@ -1,7 +1,8 @@
 """Mamba-2: a short causal convolution, a state-space dual recurrence and a gated norm.
 
 Dao, Gu, "Transformers are SSMs: Generalized Models and Efficient Algorithms Through Structured
-State Space Duality" (2024), section 7 and figure 6. Initial values are those of the authors' code.
+State Space Duality" (2024), section 7 and figure 6. Initial values are those of the authors' code, except that the
+convolution's bias starts at 0.
 """
 
 import math

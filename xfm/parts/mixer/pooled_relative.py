@@ -60,6 +60,7 @@ class Terms:
     counts: tuple[Bool[Array, "B T"], Bool[Array, "B S"]]
 
     def block(self, b, n, query, key):
+        """[t s]: the scores of row b and head n between the queries and the keys at these row indices."""
         t, s = jnp.clip(query, 0, self.query.shape[1] - 1), jnp.clip(key, 0, self.key.shape[1] - 1)
         own, its = self.types[0][b, t][:, None], self.types[1][b, s][None, :]
         other, same = self.of_type[b, t, n, 0][:, None], self.of_type[b, t, n, 1][:, None]

@@ -80,6 +80,10 @@ class Relative(nn.Module):
         ranks = None if order is None else (order + 1, order)
         y = attend(0, T, position, distance, ranks, others, ctx.mask, None)
         if asked is not None:
+            if ctx.mask.pattern is not None or ctx.mask.everyone is not None:
+                raise SpecError(
+                    "mixer 'relative' masks for questions by order and window; leave pattern and everyone out"
+                )
             distance = FromPositions(to_distance[:, T:], H**-0.5 * r, asked, rows)
             ranks = None if order is None else (jnp.take_along_axis(order, asked, axis=1), order)
             answer = attend(T, length, asked, distance, ranks, unseen, Mask.full(), ctx.mask)

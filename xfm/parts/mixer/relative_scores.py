@@ -28,6 +28,7 @@ class FromPositions:
     rows: Int[Array, "2*S-1"]
 
     def block(self, b, n, query, key):
+        """[t s]: the scores of row b and head n between the queries given at these indices and the keys."""
         query, S = jnp.clip(query, 0, self.q.shape[1] - 1), (len(self.rows) + 1) // 2
         met = product("th,mh->tm", self.q[b, query, n], self.of_distance[:, n])
         distance = self.at[b, query][:, None] - key[None, :]
@@ -55,6 +56,7 @@ class Terms:
     mask: Mask | None
 
     def block(self, b, n, query, key):
+        """[t s]: the scores of row b and head n between the queries given at these indices and the keys."""
         distance = self.distance
         if self.backward is not None:
             rows = jnp.where(self.backward[b], distance.rows[::-1], distance.rows)

@@ -31,8 +31,8 @@ class BlockLocal(Sight):
     """A token attends to those of its own block. Time and memory are linear in length.
 
     block: tokens in one; the last of a text may be shorter.
-    A block whose tokens all only attend returns the mean of their values, as a softmax does if the same large number is
-    subtracted from every score.
+    A block whose tokens all only attend returns the mean of their values, weighted by the position's bias if there is
+    one, as a softmax does if the same large number is subtracted from every score.
     """
 
     block: Count = 128

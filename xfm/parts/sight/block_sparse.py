@@ -33,9 +33,11 @@ class Again:
     amount: Float[Array, "N"]
 
     def block(self, b, n, query: Int[Array, "t"], key: Int[Array, "s"]) -> Float[Array, "t s"]:
+        """The bias of row b and head n between the queries and the keys at these row indices."""
         return jnp.where(self.queries[b, query][:, None] & self.keys[b, key][None, :], self.amount[n], 0.0)
 
     def times(self, factor: Float[Array, "N"]) -> "Again":
+        """The bias with `amount` of head n times factor[n]."""
         return dataclasses.replace(self, amount=self.amount * factor)
 
 

@@ -76,8 +76,8 @@ def _steps(path: Path, part: str, content: Any) -> list[Mapping[str, Any]]:
         if not isinstance(step, Mapping):
             continue
         found.append(step)
-        inside = next((step[key] for key in INSIDE if isinstance(step.get(key), Sequence)), ())
-        waiting += inside
+        for key in INSIDE:  # all of them, since the library ignores keys that a step should not have
+            waiting += step[key] if isinstance(step.get(key), Sequence) else ()
         if len(found) + len(waiting) > STEPS:
             raise XfmError(f"{path} has a {part} of more than {STEPS} steps")
     return found

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int
 
 from xfm.errors import XfmError
+from xfm.files import first_line
 from xfm.tokenizers.checkpoint.characters import UNICODE, CodePoints
 from xfm.tokenizers.checkpoint.classes import kind_of
 from xfm.tokenizers.checkpoint.files import FILES, backend_of, read_settings, special_tokens, usual_tokens, whole_file
@@ -212,16 +213,18 @@ class Tokenizer:
         return limit
 
     def _needed(self, text: str, limit: int | None) -> str:
-        """An excerpt of a text whose first `limit` tokens equal those of the whole; most texts are returned whole."""
+        """An excerpt of a text whose first `limit` tokens (the last, if texts are truncated on the left) equal those of
+        the whole; most texts are returned whole.
+        """
         if limit is None:
             if len(text) > CHARACTERS:
                 raise XfmError(
                     f"a text has {len(text)} characters, and nothing limits the number of its tokens; give max_length"
                 )
             return text
-        if self.cut == "left":
-            return text[-CHARACTERS:]
         size, most = 16 * limit + SLACK, max(CHARACTERS, 32 * limit)
+        if self.cut == "left":
+            return text[-most:]
         while size < len(text):
             size = min(size, most)
             self.backend.no_truncation()
@@ -249,8 +252,7 @@ def speaking(what: str) -> Iterator[None]:
     except (XfmError, KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
         raise
     except BaseException as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise XfmError(f"{what}: {reason}") from error
+        raise XfmError(f"{what}: {first_line(error)}") from error
 
 
 def _list(texts: str | Sequence[str], name: str) -> list[str]:
