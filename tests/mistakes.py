@@ -420,8 +420,8 @@ MISTAKES = (
     Mistake(
         "a half that follows its own text has the label of a stranger's",
         "xfm/objectives/masked_lm.py",
-        'weighted(cross_entropy(out["nsp"], follows), every)',
-        'weighted(cross_entropy(out["nsp"], 1 - follows), every)',
+        "weighted(cross_entropy(pairs, follows), every)",
+        "weighted(cross_entropy(pairs, 1 - follows), every)",
         "tests/objectives/test_masked_lm.py -k strangers",
     ),
     Mistake(
@@ -434,8 +434,8 @@ MISTAKES = (
     Mistake(
         "a baseline counts words that it does not judge",
         "xfm/objectives/tagging.py",
-        'np.bincount(r["labels"], r["weights"], minlength=self.classes)',
-        'np.bincount(r["labels"], minlength=self.classes)',
+        "np.bincount(*pair, minlength=self.classes)",
+        "np.bincount(pair[0], minlength=self.classes)",
         f"{BASELINES} -k tagging",
     ),
     Mistake(
