@@ -445,4 +445,18 @@ MISTAKES = (
         "for record in records])",
         "tests/data/test_words_and_spans.py -k triples",
     ),
+    Mistake(
+        "a piece goes to the row with the most room",
+        "xfm/data/packing.py",
+        "room = size + (enough & -enough).bit_length() - 1",
+        "room = size + enough.bit_length() - 1",
+        "tests/data/test_packing.py -k least_room",
+    ),
+    Mistake(
+        "an answer may end right after its window",
+        "xfm/data/spans.py",
+        "one.answer[1] < one.window.stop",
+        "one.answer[1] <= one.window.stop",
+        "tests/data/test_words_and_spans.py -k answers_stand",
+    ),
 )
