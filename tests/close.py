@@ -1,4 +1,4 @@
-"""Closeness of trees of arrays, told by path and relative to the scale of each leaf."""
+"""Closeness of trees of arrays, relative to the scale of each leaf; errors name the leaf's path."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Shared by all tests: eight fake devices, a compilation cache, exact matrix products, and how closeness is told."""
+"""Shared by all tests: eight fake devices, a compilation cache, exact matrix products, and what the tests cost."""
 
 import gc
 import os

@@ -41,7 +41,7 @@ def shapes(init, *inputs, method=None):
 
 
 def values(tree, by: float = 0.1, seed: int = 0):
-    """Arrays in the place of shapes: each path has its own draw, `by` away from where such a parameter starts."""
+    """Arrays of these shapes: each path has its own draw, `by` away from where such a parameter starts."""
 
     def value(path, leaf):
         names = [str(getattr(key, "key", key)) for key in path]
@@ -64,10 +64,21 @@ def begun(objective, batch, by: float = 0.1):
     return values(params, by), extra
 
 
-def spread(params, by: float = 0.1):
-    """Every leaf with normal noise of that size added."""
+def away(tree):
+    """Arrays of these shapes, far from where any parameter starts: no scale is 1, and no bias or gate 0."""
     rng = np.random.default_rng(2)
-    return jax.tree.map(lambda a: np.asarray(a) + by * rng.standard_normal(a.shape, np.float32), params)
+
+    def draw(leaf):
+        numbers = rng.uniform(0.3, 0.9, leaf.shape) if leaf.ndim < 2 else 0.3 * rng.standard_normal(leaf.shape)
+        return np.asarray(numbers, leaf.dtype)
+
+    return jax.tree.map(draw, tree)
+
+
+def noise(tree, deviation: float = 0.3, seed: int = 2):
+    """Arrays of these shapes: normal numbers of mean 0, whatever the parameter."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda a: (deviation * rng.standard_normal(a.shape, np.float32)).astype(a.dtype), tree)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Mistake(NamedTuple):
-    """What is wrong, in which file, the text and what stands in its place, and pytest's arguments."""
+    """What is wrong, in which file, the text and what replaces it, and pytest's arguments."""
 
     what: str
     file: str
@@ -19,6 +19,8 @@ class Mistake(NamedTuple):
 OWED, STARTS, DROPS = (f"tests/parts/test_{name}.py" for name in ("owed", "starts", "drops"))
 OPTIMISER, STEP = "tests/train/test_optimiser.py", "tests/train/test_step.py"
 EMBED, RESIDUAL, POSITION, MIXER = (f"xfm/parts/{slot}" for slot in ("embed", "residual", "position", "mixer"))
+VALUES, BASELINES = "tests/evaluators/test_values.py", "tests/objectives/test_baselines.py"
+FINETUNING = "tests/objectives/test_finetuning.py"
 
 MISTAKES = (
     # --- parts
@@ -107,7 +109,7 @@ MISTAKES = (
         f"{OWED} -k pool-last",
     ),
     Mistake(
-        "the gate of a gated part and what it gates change places",
+        "the gate of a gated part and what it gates are exchanged",
         "xfm/parts/ffn/glu.py",
         'activation(self.activation)(gate) * Linear(self.hidden, self.bias, name="up")(x)',
         'gate * activation(self.activation)(Linear(self.hidden, self.bias, name="up")(x))',
@@ -127,6 +129,21 @@ MISTAKES = (
             x = activation(self.activation)(Linear(table.shape[1], name="dense")(x))
 """,
         f"{OWED} -k formula and mlm",
+    ),
+    Mistake(
+        "latent queries scale their scores whatever is asked for",
+        "xfm/parts/head/latent_queries.py",
+        '("heads", "width", "bias", "scale")',
+        '("heads", "width", "bias")',
+        "tests/parts/test_latent_queries.py -k formula",
+    ),
+    Mistake(
+        "dropout of relative positions does not make up for what it drops",
+        f"{MIXER}/disentangled.py",
+        "table = nn.Dropout(self.position_drop)(distances.table, deterministic=not ctx.train)",
+        """table = nn.Dropout(self.position_drop)(distances.table, deterministic=not ctx.train)
+            table = table * (1 - self.position_drop) if ctx.train else table""",
+        f"{DROPS} -k disentangled-position_drop",
     ),
     # --- positions and masks
     Mistake(
@@ -193,6 +210,35 @@ MISTAKES = (
         'norm("residual", build(RESIDUALS, self.residual, name="skip")(x, y, ctx))',
         "tests/structures/test_stack.py -k norms",
     ),
+    Mistake(
+        "the layers after a stack's repeats count as its first ones",
+        "xfm/structures/stack.py",
+        'run("epilogue", self.epilogue, x, 1.0,',
+        'run("epilogue", self.epilogue, x, 0.0,',
+        "tests/structures/test_sown.py -k ends and stack",
+    ),
+    Mistake(
+        "the layers after an hourglass's repeats count as its first ones",
+        "xfm/structures/hourglass.py",
+        "fine, None, jnp.ones(1))",
+        "fine, None, jnp.zeros(1))",
+        "tests/structures/test_sown.py -k ends and hourglass",
+    ),
+    # --- transforms
+    Mistake(
+        "AdapterBias starts as wide as its inputs are many",
+        "xfm/transforms/adapter_bias.py",
+        "kernel = jax.random.normal(key, (*site.stack, *site.ins)) / math.sqrt(math.prod(site.ins))",
+        "kernel = jax.random.normal(key, (*site.stack, *site.ins))",
+        "tests/transforms/test_contract.py -k fan_in",
+    ),
+    Mistake(
+        "parameters that one rule draws anew are alike",
+        "xfm/transforms/redraw.py",
+        "key = jax.random.fold_in(rng, zlib.crc32(path.encode()))",
+        "key = rng",
+        "tests/objectives/test_others.py -k redraw",
+    ),
     # --- optimiser and step
     Mistake(
         "a freeze regex that matches nothing is no error",
@@ -257,6 +303,56 @@ MISTAKES = (
         "(1 - ema) * a + ema * p",
         f"{STEP} -k average",
     ),
+    # --- evaluators
+    Mistake(
+        "the mean F1 of all classes is that of all rows",
+        "xfm/evaluators/scores.py",
+        'average="macro"',
+        'average="micro"',
+        f"{VALUES} -k classes",
+    ),
+    Mistake(
+        "a word has the tag of the token before it",
+        "xfm/evaluators/tags.py",
+        "classes[i, position]",
+        "classes[i, position - 1]",
+        f"{VALUES} -k tags",
+    ),
+    Mistake(
+        "an answer is given where no answer scores better by less than the threshold",
+        "xfm/evaluators/spans.py",
+        "none[number] > value + self.threshold",
+        "none[number] > value - self.threshold",
+        f"{VALUES} -k spans",
+    ),
+    Mistake(
+        "an answer loses its last token",
+        "xfm/evaluators/spans.py",
+        "context[characters[first, 0] : characters[last, 1]]",
+        "context[characters[first, 0] : characters[last, 0]]",
+        f"{VALUES} -k spans",
+    ),
+    Mistake(
+        "the tenth nearest is not among the ten nearest",
+        "xfm/evaluators/nearest.py",
+        "float((rank <= 10).mean())",
+        "float((rank < 10).mean())",
+        f"{VALUES} -k nearest",
+    ),
+    Mistake(
+        "the fifth likeliest word is not among the five likeliest",
+        "xfm/evaluators/filled_words.py",
+        "np.mean(rank <= 5)",
+        "np.mean(rank < 5)",
+        f"{VALUES} -k masked",
+    ),
+    Mistake(
+        "a generator may put the text's own word",
+        "xfm/evaluators/replaced_words.py",
+        "jnp.asarray(one).at[truth].set(-jnp.inf)",
+        "jnp.asarray(one)",
+        f"{VALUES} -k replaced",
+    ),
     # --- objectives and data
     Mistake(
         "a causal model is asked for the first token of the next text",
@@ -299,5 +395,54 @@ MISTAKES = (
         'out["segments"][whole] = np.repeat(segment, sizes + ends)',
         'out["segments"][whole] = 1',
         "tests/data/test_packing.py -k documents",
+    ),
+    Mistake(
+        "several negatives add up instead of being averaged",
+        "xfm/objectives/contrast.py",
+        "apart[:, 1:], 0).mean(-1)",
+        "apart[:, 1:], 0).sum(-1)",
+        f"{FINETUNING} -k other_losses",
+    ),
+    Mistake(
+        "all pieces of a batch of texts have one dropout key",
+        "xfm/objectives/retrieval.py",
+        "keys = jax.random.split(rng, self.chunks)",
+        "keys = jnp.stack([rng] * self.chunks)",
+        f"{FINETUNING} -k of_their_own",
+    ),
+    Mistake(
+        "an answer is right where one of its ends is",
+        "xfm/objectives/span.py",
+        "(scores.argmax(-1) == labels).all(-1)",
+        "(scores.argmax(-1) == labels).any(-1)",
+        f"{FINETUNING} -k ends",
+    ),
+    Mistake(
+        "a half that follows its own text has the label of a stranger's",
+        "xfm/objectives/masked_lm.py",
+        "weighted(cross_entropy(pairs, follows), every)",
+        "weighted(cross_entropy(pairs, 1 - follows), every)",
+        "tests/objectives/test_masked_lm.py -k strangers",
+    ),
+    Mistake(
+        "a baseline knows the classes of the validation data",
+        "xfm/objectives/classification.py",
+        "known = np.maximum(shares(data.train), 1e-9)",
+        "known = np.maximum(shares(data.valid), 1e-9)",
+        f"{BASELINES} -k classification",
+    ),
+    Mistake(
+        "a baseline counts words that it does not judge",
+        "xfm/objectives/tagging.py",
+        "np.bincount(*pair, minlength=self.classes)",
+        "np.bincount(pair[0], minlength=self.classes)",
+        f"{BASELINES} -k tagging",
+    ),
+    Mistake(
+        "scores of pairs are not scaled",
+        "xfm/data/pairs.py",
+        "for record in records]) / np.float32(self.scale)",
+        "for record in records])",
+        "tests/data/test_words_and_spans.py -k triples",
     ),
 )

@@ -1,4 +1,4 @@
-"""The mistakes of tests/mistakes.py can be planted as they stand, and what plants them tells caught from missed."""
+"""The mistakes of tests/mistakes.py can be planted as they stand, and those that are missed are found out."""
 
 from pathlib import Path
 

@@ -121,7 +121,7 @@ def test_broken_files(tmp_path, text, words):
         ("batch=0", ("config.batch", "at least 1")),
     ],
 )
-def test_what_is_wrong_is_told_before_any_work(override, words):
+def test_what_is_wrong_is_reported_before_any_work(override, words):
     with pytest.raises(XfmError) as raised:
         load("text/bert:tiny", [override])
     assert all(word in str(raised.value) for word in words), str(raised.value)

@@ -45,7 +45,7 @@ def test_overrides_in_both_spellings(run):
     assert {part["repeats"] for part in changed[0]["parts"]} == {1, 5}
 
 
-def test_a_dropped_field_is_told(run):
+def test_a_dropped_field_is_reported(run):
     code, out, err = run("describe", TINY, "--config.optimiser.kind=lion")
     assert code == 0 and out
     assert err == "xfm: config.optimiser.eps is dropped: 'lion' has no such field\n"

@@ -94,7 +94,7 @@ def train(run, workdir, config, *changes):
 
 
 def test_a_run_of_another_family(run, documents, tmp_path):
-    """RoBERTa counts places from its id for padding, so two ids of the vocabulary change places."""
+    """RoBERTa counts positions from its id for padding, so two ids of the vocabulary are exchanged."""
     data = (f"--config.data.path={documents}", "--config.data.validation=0.2", "--config.model.heads.mlm.vocab=300")
     m, folder = train(run, tmp_path / "run", "text/roberta:tiny", *data)
     config = json.loads((folder / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""Parts and sources that nobody here has heard of, put into the tables: they are described and trained as all others.
+"""Parts and sources that xfm does not know, put into the tables: they are described and trained as all others.
 
 What other rooms must know of them they say themselves, or an error of one sentence asks them to.
 """

@@ -3,12 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
+from xfm.parts import SLOTS
 
-def kinds(spec: Any) -> set[str]:
-    """The `kind` of a spec and of all specs within it."""
-    inner = spec.values() if isinstance(spec, Mapping) else spec if isinstance(spec, list | tuple) else ()
-    own = {spec["kind"]} if isinstance(spec, Mapping) and isinstance(spec.get("kind"), str) else set()
-    return own.union(*map(kinds, inner))
+
+def kinds(spec: Any, key: str = "") -> set[str]:
+    """The `kind` of a spec, which stands at that key, and of all specs within it.
+
+    A kind that several slots have, such as "attention" of mixers and of pools, is named with its slot.
+    """
+    if isinstance(spec, list | tuple):
+        return set().union(*(kinds(one, key) for one in spec))
+    if not isinstance(spec, Mapping):
+        return set()
+    kind = spec.get("kind")
+    slots = [slot for slot, table in SLOTS.items() if kind in table]
+    own = {f"{key} {kind}" if len(slots) > 1 and key in slots else kind} if isinstance(kind, str) else set()
+    return own.union(*(kinds(one, name) for name, one in spec.items()))
 
 
 def needs(config: Mapping[str, Any]) -> set[tuple[str, str]]:

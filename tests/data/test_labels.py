@@ -203,7 +203,7 @@ def test_a_layout_keeps_the_classes_that_were_asked_for(tmp_path):
 
 @pytest.mark.parametrize(("name", "between"), [("all.csv", ","), ("all.tsv", "\t")])
 @pytest.mark.parametrize("kind", ["labelled", "pairs"])
-def test_surplus_cells_are_refused_or_told(tmp_path, name, between, kind):
+def test_surplus_cells_are_refused_or_reported(tmp_path, name, between, kind):
     path = tmp_path / name
     columns, fields = ("label", "text"), {}
     if kind == "pairs":

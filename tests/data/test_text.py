@@ -63,7 +63,7 @@ def test_cut_cache_is_made_again(prose, tmp_path):
     assert np.array_equal(again.train.arrays["tokens"], first.train.arrays["tokens"])
 
 
-def test_fingerprint_sees_spec_and_sizes_but_not_place(prose, tmp_path):
+def test_fingerprint_depends_on_spec_and_sizes_but_not_on_the_folder(prose, tmp_path):
     first = text(prose, tmp_path / "run").fingerprint
     moved = prose.rename(tmp_path / "moved")
     assert text(moved, tmp_path / "run").fingerprint == first

@@ -186,7 +186,7 @@ def test_other_formats_are_refused(directory, tmp_path):
         opened(str(copy), tmp_path, fields={"labels": "kind"})
 
 
-def test_damaged_file_is_told(directory, tmp_path):
+def test_a_damaged_file_is_reported(directory, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in pathlib.Path(directory).iterdir():

@@ -73,10 +73,10 @@ def test_specials_in_text_are_ids_where_they_have_names(tokenizer):
     named = tokenizer.vocabulary.size != 5 + 256
     assert [i for i in ids if i < 5 and i != 1] == ([4, 0] if named else [])
     text = "area [SEP] of"
-    ids, places = tokenizer.aligned(text)
+    ids, characters = tokenizer.aligned(text)
     if named:
         (at,) = np.flatnonzero(ids == 3)
-        assert text[slice(*places[at])] == "[SEP]" and text[slice(*places[0])] == "area"[: places[0][1]]
+        assert text[slice(*characters[at])] == "[SEP]" and text[slice(*characters[0])] == "area"[: characters[0][1]]
 
 
 def test_decode_drops_specials(tokenizer):

@@ -43,9 +43,9 @@ def test_conll_columns(tmp_path):
     data = open_data(spec, tmp_path)
     assert data.classes == ("B-LOC", "I-PER", "O")
     row = data.train[0]
-    places = np.flatnonzero(row["weights"])
-    assert places.tolist() == [1, 1 + len("Über ".encode())] and row["labels"][places].tolist() == [1, 2]
-    assert data.train.truth[0] == ["I-PER", "O"] and data.train.words(0) == (0, {0: 1, 1: int(places[1])})
+    judged = np.flatnonzero(row["weights"])
+    assert judged.tolist() == [1, 1 + len("Über ".encode())] and row["labels"][judged].tolist() == [1, 2]
+    assert data.train.truth[0] == ["I-PER", "O"] and data.train.words(0) == (0, {0: 1, 1: int(judged[1])})
     every = open_data({**spec, "pieces": "all"}, tmp_path).train[0]
     assert every["weights"].sum() == len("Überdinner".encode())
     (tmp_path / "dev.conll").write_text(CONLL)
@@ -78,8 +78,8 @@ def test_long_sentences_are_judged_once(tmp_path):
     for i in range(len(source)):
         sentence, words = source.words(i)
         row = source[i]
-        for word, place in words.items():
-            assert row["weights"][place] and row["labels"][place] == (rows[sentence]["tags"][word] == "O")
+        for word, position in words.items():
+            assert row["weights"][position] and row["labels"][position] == (rows[sentence]["tags"][word] == "O")
     (tmp_path / "dev.jsonl").write_text(json.dumps(dict(tokens=["a"], tags=[])) + "\n")
     with pytest.raises(XfmError, match="dev.jsonl:1 has 1 words and 0 tags"):
         open_data(spec, tmp_path)
@@ -153,5 +153,7 @@ def test_pairs_and_triples(tmp_path):
     assert all(part["tokens"].shape == (12,) and set(part) == {"tokens", "segments", "types"} for part in parts)
     texts = [data.tokenizer.decode(part["tokens"]) for part in parts]
     assert [t[:-1] for t in texts] == ["ask: q", "p", "n"] and len({t[-1] for t in texts}) == 1
-    scored = open_data({**spec, "label": "score", "scale": 5.0}, tmp_path).train[0]
-    assert scored["labels"].dtype == np.float32 and 0 <= scored["labels"] <= 1
+    scored = open_data({**spec, "label": "score", "scale": 5.0}, tmp_path)
+    scores = [side[i]["labels"] for side in (scored.train, scored.valid) for i in range(len(side))]
+    assert {score.dtype for score in scores} == {np.dtype("float32")}
+    np.testing.assert_allclose(np.sort(scores), np.arange(8) / 10, rtol=1e-6)

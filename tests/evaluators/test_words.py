@@ -40,7 +40,7 @@ def data(words):
 def test_examples_show_a_word_of_the_second_half(words, word):
     found = list(word_rows(data(words), 3, long_word(data(words))))
     assert len(found) == 3
-    assert [words[place] for _, place in found] == [word] * 3
+    assert [words[position] for _, position in found] == [word] * 3
 
 
 def test_the_words_are_spread_over_the_rows():

@@ -90,7 +90,7 @@ def sparse(size: int) -> Callable[[Path], None]:
 
 
 def tensors(header: object, data: bytes = b"", length: int | None = None) -> Evil:
-    """A model.safetensors with that header, as it is or as JSON, its length told truly or not."""
+    """A model.safetensors with that header, as it is or as JSON, with its true length or another."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return write("model.safetensors", struct.pack("<Q", len(text) if length is None else length) + text + data)
 
@@ -306,8 +306,8 @@ CASES: dict[str, Evil] = {
     "msgpack is noise": msgpack(np.random.default_rng(1).bytes(5000)),
     "msgpack is nested": msgpack(b"\x81\xa1a" * 100_000 + b"\xc0"),
     "msgpack is a list": msgpack(b"\x91\x01"),
-    "msgpack tells of 2^32 items": msgpack(b"\xdf\xff\xff\xff\xff"),
-    "msgpack tells of 2^32 bytes": msgpack(b"\xc6\xff\xff\xff\xff"),
+    "msgpack declares 2^32 items": msgpack(b"\xdf\xff\xff\xff\xff"),
+    "msgpack declares 2^32 bytes": msgpack(b"\xc6\xff\xff\xff\xff"),
     "msgpack holds an array of 2^60 numbers": msgpack(
         b"\x81\xa1a\xc7\x10\x01\x93\x91\xcf\x10" + b"\0" * 7 + b"\xa3<f4\xc4\x00"
     ),

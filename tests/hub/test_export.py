@@ -132,7 +132,7 @@ def shaken(params):
 def exported(spec, folder, pad=0):
     """A network with random parameters, and its checkpoint, saved."""
     model, tokens = build(spec), np.random.default_rng(1).integers(5, 200, (2, 12)).astype(np.int32)
-    tokens[0, 3] = 1  # which RoBERTa's places must not take for padding
+    tokens[0, 3] = 1  # which must not count as padding in RoBERTa's positions
     params = shaken(model.init(jax.random.key(0), {"tokens": tokens})["params"])
     m = match(spec)
     (folder / "draft").mkdir()

@@ -64,10 +64,10 @@ def test_modernbert_of_the_older_keys():
 
 
 def test_keys_of_much_used_files_that_change_nothing():
-    """mmBERT's and Ettin's word for rotary positions; a cross-encoder's activation behind the logits."""
+    """mmBERT's and Ettin's word for rotary positions; a cross-encoder's activation after the logits."""
     assert network(MODERNBERT | {"position_embedding_type": "sans_pos"}) == network(MODERNBERT)
-    behind = {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}
-    assert network(MODERNBERT | behind | {"pooler_dropout": 0.1}) == network(MODERNBERT)
+    extra = {"sbert_ce_default_activation_function": "torch.nn.modules.linear.Identity"}
+    assert network(MODERNBERT | extra | {"pooler_dropout": 0.1}) == network(MODERNBERT)
 
 
 def test_eurobert_of_the_older_keys():

@@ -36,14 +36,14 @@ def test_the_wrong_end_token_means_the_highest_id():
     assert clip.at_end(Settings(dict(eos_token_id=2)))["pool"]["token"] is None
 
 
-def test_a_towers_unknown_key_is_refused_with_its_place():
+def test_a_towers_unknown_key_is_refused_with_its_path():
     with pytest.raises(XfmError, match=r"text_config sets rope_theta"):
         network(clip.WHOLE_CLIP, text_config=dict(rope_theta=1e4), vision_config={})
     with pytest.raises(XfmError, match="must be an object with a network's settings"):
         network(clip.WHOLE_CLIP, text_config=7)
 
 
-def test_siglip_is_read_at_its_last_place_padding_or_not():
+def test_siglip_is_read_at_its_last_position_padding_or_not():
     batch = clip.SIGLIP.calling.inputs(Settings({}), IDS, HIDDEN, None, None)
     assert batch["heard"].tolist() == HIDDEN.tolist() and "segments" not in batch
     assert not clip.SIGLIP.calling.inputs(Settings({}), IDS, None, None, None).keys() & {"heard", "segments"}

@@ -71,8 +71,8 @@ def test_rows_of_training_are_those_of_inference_and_of_transformers(name, form,
 
 
 @pytest.mark.parametrize("name", ["bert_lower", "roberta", "xlm_roberta", "xlnet", "t5", "byt5", "canine", "clip"])
-def test_bare_ids_and_their_places(name, tmp_path):
-    """A special token in a text is one token at its own place, and so words and answers around it are found."""
+def test_bare_ids_and_their_positions(name, tmp_path):
+    """A special token in a text is one token at a position of its own, and so words and answers around it are found."""
     tokenizer = of_training(written(tmp_path, name))
     special = {"canine": "\ue001", "byt5": "<extra_id_1>"}.get(name, "<user>")
     words = ["one", special, "code"]
@@ -111,7 +111,7 @@ def test_a_file_and_a_trained_tokeniser_read_as_their_converted_form_does(tmp_pa
 
 @pytest.mark.parametrize("name", ["xlnet", "funnel", "bert_lower", "roberta"])
 def test_rows_have_the_token_types_that_inference_gives(name, tmp_path):
-    """XLNet's and Funnel's first token has a type of its own, whatever number of types the data was told of."""
+    """XLNet's and Funnel's first token has a type of its own, whatever number of types the data declares."""
     folder = written(tmp_path / "m", name)
     (tmp_path / "d.jsonl").write_text(
         "".join(json.dumps(dict(a="one", b="code", label=i % 2)) + "\n" for i in range(40))

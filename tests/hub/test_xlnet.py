@@ -85,7 +85,7 @@ def test_any_number_of_types_may_be_compared(model):
     np.testing.assert_array_equal(ours["logits"], renamed["logits"])
 
 
-def test_answers_are_of_the_places_asked(model):
+def test_answers_are_at_the_positions_asked_for(model):
     out = model(IDS, target_mapping=ONE, output_hidden_states=True)
     assert out["logits"].shape == (2, 4, 53) and out["last_hidden_state"].shape == (2, 4, 20)
     assert [x.shape[1] for x in out["hidden_states"]] == [11, 4] * 3

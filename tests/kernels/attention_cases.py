@@ -161,7 +161,7 @@ def packed(B, T):
 
 
 def values_and_gradients(case, implementation, dtype=jnp.float32, exact=False):
-    """y, lse with the places of its -inf, and the gradients of a weighted sum of both in all floating arrays.
+    """y, lse with where it is -inf, and the gradients of a weighted sum of both in all floating arrays.
 
     exact: the arrays of that dtype, widened.  Numbers and integers of a description are constants.
     """
@@ -193,7 +193,7 @@ def values_and_gradients(case, implementation, dtype=jnp.float32, exact=False):
 
 @functools.cache
 def expected(case, dtype=jnp.float32):
-    """By the definition, in float32, for all forms; `case` is one of the table, as they are told apart by identity."""
+    """By the definition, in float32, for all forms; `case` is one of the table: they are compared by identity."""
     return values_and_gradients(case, "naive", dtype, exact=True)
 
 
@@ -216,8 +216,8 @@ def blocks(T, S, N, size):
 def of_texts(B, T, S, size=3):
     """Neighbouring blocks of texts of 17 tokens, which begin elsewhere in each row."""
     i, j = jnp.arange(-(-T // size))[:, None], jnp.arange(-(-S // size))[None, :]
-    place = (jnp.arange(S)[None] + 5 * jnp.arange(B)[:, None]) % 17
-    return Pattern(size, (abs(i - j) <= 1)[None], place // size)
+    position = (jnp.arange(S)[None] + 5 * jnp.arange(B)[:, None]) % 17
+    return Pattern(size, (abs(i - j) <= 1)[None], position // size)
 
 
 def relative(B, T, S, N, H=8, terms=("key", "query")):

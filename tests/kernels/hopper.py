@@ -1,4 +1,4 @@
-"""Compiles attention for an H200 that is not there, and tells what ptxas said: `python -m tests.kernels.hopper NAME...`
+"""Compiles attention for an H200 that is not there and prints what ptxas said: `python -m tests.kernels.hopper NAME...`
 
 One line of JSON per named case. A process of its own, since the dumps are asked for by environment variables and the
 CUDA plugin of JAX loads on a machine without a GPU only where the CPU is the platform. Needs jax[cuda13].
@@ -143,8 +143,8 @@ def main(names):
         # Read at each compilation, by the compiler itself.
         os.environ.update(MOSAIC_GPU_DUMP_TO=folder, MOSAIC_GPU_DUMP_PTX="1", MOSAIC_GPU_DUMP_PTXAS="1")
         for name in names:
-            told = compile_case(CASES[name])
-            print(json.dumps(dict(told, name=name, kernels=kernels(pathlib.Path(folder)))), flush=True)
+            found = compile_case(CASES[name])
+            print(json.dumps(dict(found, name=name, kernels=kernels(pathlib.Path(folder)))), flush=True)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def test_twice_gives_the_same_bits(form):
 
 
 @pytest.mark.parametrize("window", [None, 4])
-def test_offset_is_the_place_of_the_first_query(form, window):
+def test_offset_is_the_position_of_the_first_query(form, window):
     """The last queries of a row, given their offset, see what they see in the whole row."""
     q, k, v = Case(T=30).arrays()
     mask = Mask.causal() & Mask.window(window, 0) if window else Mask.causal()

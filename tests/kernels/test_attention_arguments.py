@@ -47,7 +47,7 @@ def test_dropout_keeps_its_share_and_differs_between_heads():
     for one in keep:  # 40,000 draws: five deviations are 0.011
         assert abs(one.mean() - 0.75) < 0.011
         assert abs(one.mean(0) - 0.75).max() < 0.16 and abs(one.mean(1) - 0.75).max() < 0.16
-    for one, other in ((0, 1), (0, 2), (1, 2)):  # independent heads agree on 0.75² + 0.25² of the places
+    for one, other in ((0, 1), (0, 2), (1, 2)):  # independent heads agree on 0.75² + 0.25² of the positions
         assert abs((keep[one] == keep[other]).mean() - 0.625) < 0.013
 
 

@@ -55,7 +55,7 @@ def inputs(T, N=2, H=32, G=1, M=8, B=2, seed=0):
 
 
 def packed(T):
-    """[2 T]: three texts, one of a token, padding before, inside and behind; then one, padded."""
+    """[2 T]: three texts, one of a token, padding before, inside and after; then one, padded."""
     segments = np.full((2, T), 5, np.int32)
     segments[0, : T // 3], segments[0, T // 3], segments[0, T // 3 + 1 :] = 1, 2, 7
     segments[0, [0, T // 5, T // 2, T // 2 + 1, T - 1]] = 0

@@ -199,7 +199,7 @@ def test_heads_leave_lanes_in_whole_registers(H, N, lanes):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_codes_tell_segments_apart(dtype):
+def test_codes_distinguish_segments(dtype):
     """Equal ones add an exact zero, any others what no score makes up for."""
     ids = jnp.array([1, 2, 3, 2**16, 2**16 + 1, 2**30, 2**31 - 1, 0], jnp.int32)[None]
     keys, queries = (np.asarray(coding.codes(ids, side, dtype)[0, :, :64], np.float64) for side in ("keys", "queries"))

@@ -90,19 +90,31 @@ def test_span_ignores_padding():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+def test_an_answer_is_right_where_both_its_ends_are():
+    scores = 9.0 * jax.nn.one_hot(jnp.array([[2, 4], [2, 4], [0, 0]]), T, axis=1)
+
+    class Fixed:
+        def apply(self, *args, **kwargs):
+            return {"span": scores}, {}
+
+    labels = jnp.array([[2, 4], [2, 5], [0, 0]])
+    _, metrics, _ = Span(model=Fixed()).loss({}, {}, {"labels": labels}, jax.random.key(0))
+    assert [float(x) for x in metrics["accuracy"]] == [2, 3]
+
+
 def test_regression_and_its_scores():
     one = Regression(model=model(label=dict(kind="classification", classes=1)))
     labels = np.linspace(0, 5, 6).astype(np.float32)
     rows = Arrays({"tokens": np.asarray(tokens(6)), "labels": labels})
     params, extra = begun(one, rows.arrays)
     loss, _, _ = loss_of(one, params, extra, rows.arrays, jax.random.key(2))
-    guess = np.asarray(one.model.apply({"params": params}, rows.arrays)["label"][:, 0])
-    assert_close(loss, ((guess - labels) ** 2).mean())
+    predicted = np.asarray(one.model.apply({"params": params}, rows.arrays)["label"][:, 0])
+    assert_close(loss, ((predicted - labels) ** 2).mean())
     data = Data(rows, rows, None, None, "")
     assert one.baseline(data) == {"mean": pytest.approx(labels.var())}
     scores = Numbers(batch=4).run(one.forward, params, extra, data, make_mesh({}))
-    order = np.argsort(np.argsort(guess))
-    assert scores["pearson"] == pytest.approx(np.corrcoef(guess, labels)[0, 1], abs=1e-5)
+    order = np.argsort(np.argsort(predicted))
+    assert scores["pearson"] == pytest.approx(np.corrcoef(predicted, labels)[0, 1], abs=1e-5)
     assert scores["spearman"] == pytest.approx(np.corrcoef(order, np.arange(6))[0, 1], abs=1e-5)
 
 
@@ -140,14 +152,15 @@ def test_infonce_is_right_where_the_own_positive_is_nearer_than_any_other():
 def test_the_other_losses_row_by_row():
     labels = jnp.array([0.1, 0.9, 0.4, 0.4, 0.0])
     x = cosines(vectors())
-    guess = (x[:, 0] * x[:, 1]).sum(-1)
-    assert_close(LOSSES["cosine"](vectors(), labels)[0], (guess - labels) ** 2)
+    predicted = (x[:, 0] * x[:, 1]).sum(-1)
+    assert_close(LOSSES["cosine"](vectors(), labels)[0], (predicted - labels) ** 2)
     pairs = [(i, j) for i, j in itertools.product(range(5), range(5)) if labels[i] < labels[j]]
-    want = math.log1p(sum(math.exp(20 * (guess[i] - guess[j])) for i, j in pairs))
+    want = math.log1p(sum(math.exp(20 * (predicted[i] - predicted[j])) for i, j in pairs))
     assert_close(LOSSES["cosent"](vectors(), labels)[0], np.full(5, want))
-    raw = np.asarray(vectors(n=3), np.float64)
-    far = [np.linalg.norm(raw[:, 0] - raw[:, k], axis=-1) for k in (1, 2)]
-    assert_close(LOSSES["triplet"](vectors(n=3), None)[0], np.maximum(1 + far[0] - far[1], 0))
+    raw = np.asarray(vectors(n=4), np.float64)
+    far = [np.linalg.norm(raw[:, 0] - raw[:, k], axis=-1) for k in (1, 2, 3)]
+    each = [np.maximum(1 + far[0] - negative, 0) for negative in far[1:]]
+    assert_close(LOSSES["triplet"](vectors(n=4), None)[0], np.mean(each, axis=0))
     x = cosines(vectors(n=3))
     far = [1 - (x[:, 0] * x[:, k]).sum(-1) for k in (1, 2)]
     assert_close(
@@ -181,6 +194,19 @@ def test_cached_gradients_are_the_gradients(form):
         assert_close(gradient, results[0][1])
     with pytest.raises(XfmError, match="chunks=5 does not divide 32 texts"):
         retrieval(chunks=5).loss(params, extra, batch, jax.random.key(2))
+
+
+@pytest.mark.parametrize("lengths", [(T, T), (T, 5)], ids=["one batch", "two batches"])
+def test_all_texts_of_a_batch_draw_numbers_of_their_own(lengths):
+    """In each of the pieces in which they are encoded."""
+
+    class Drawing(Retrieval):
+        def forward(self, name, params, batch, rng=None, train=False):
+            return {"vector": jax.random.normal(rng, (len(batch["tokens"]), 3))}, {}
+
+    batch = {name: x[:, :length] for (name, x), length in zip(pairs(8).items(), lengths, strict=True)}
+    drawn, _ = Drawing(model=None, chunks=4).encoded({}, batch, jax.random.key(0), train=True)
+    assert len(np.unique(np.asarray(drawn).reshape(16, 3), axis=0)) == 16
 
 
 def test_the_cache_holds_one_piece_at_a_time():
@@ -217,10 +243,10 @@ def test_retrieval_report_and_what_is_refused():
     params, extra = begun(one, pairs(9))
     data = Data(rows, rows, None, None, "")
     x = cosines(np.asarray(one.encoded(params, rows.arrays)[0]))
-    place = [int((x[:, 1] @ x[i, 0] >= x[i, 1] @ x[i, 0] - 1e-12).sum()) for i in range(9)]
+    rank = [int((x[:, 1] @ x[i, 0] >= x[i, 1] @ x[i, 0] - 1e-12).sum()) for i in range(9)]
     report = Nearest(batch=4).run(one.forward, params, extra, data, make_mesh({}))
-    assert report["mrr"] == pytest.approx(np.mean([1 / p for p in place]))
-    assert report["recall_at_1"] == pytest.approx(np.mean([p == 1 for p in place]))
+    assert report["mrr"] == pytest.approx(np.mean([1 / r for r in rank]))
+    assert report["recall_at_1"] == pytest.approx(np.mean([r == 1 for r in rank]))
     assert one.baseline(data) == {"chance": math.log(4)}
     assert ranks(np.array([[1.0, 1.0], [0.0, 2.0]]), [0, 1]).tolist() == [2, 1]
     key = jax.random.key(0)

@@ -36,8 +36,8 @@ def test_a_row_gives_its_share_of_what_is_allowed():
     at, weights = picked(units, allowed)
     assert weights.sum(1)[:6].tolist() == [10, 6, 3, 1, 1, 0]
     for row in range(B):
-        places = at[row][weights[row] > 0]
-        assert len(set(places)) == len(places) and np.asarray(allowed)[row][places].all()
+        positions = at[row][weights[row] > 0]
+        assert len(set(positions)) == len(positions) and np.asarray(allowed)[row][positions].all()
 
 
 @pytest.mark.parametrize("pairs,lacks,words", [
@@ -50,7 +50,7 @@ def test_a_tokeniser_without_a_token_that_is_needed_is_refused(pairs, lacks, wor
         MaskedLM(model=None, vocabulary=dataclasses.replace(VOCABULARY, **lacks), pairs=pairs)
 
 
-def test_all_places_are_chosen_equally_often():
+def test_all_positions_are_chosen_equally_often():
     units, allowed = jnp.broadcast_to(jnp.arange(T), (B, T)), jnp.ones((B, T), bool)
     counts = np.zeros(T)
     for seed in range(200):
@@ -68,8 +68,8 @@ def test_whole_words_are_chosen_whole():
     for row in range(B):
         chosen = set(at[row][weights[row] > 0])
         words = {}
-        for place, unit in enumerate(np.asarray(units)[row]):
-            words.setdefault(unit, set()).add(place)
+        for position, unit in enumerate(np.asarray(units)[row]):
+            words.setdefault(unit, set()).add(position)
         cut += sum(bool(chosen & word) and not word <= chosen for word in words.values())
         assert 1 <= len(chosen) <= 10
     assert cut == 0
@@ -152,7 +152,7 @@ def test_the_network_reads_masks_where_it_predicts_and_the_text_elsewhere():
     np.testing.assert_array_equal(seen, np.where(chosen, VOCABULARY.mask, tokens()))
 
 
-def test_padding_is_never_guessed():
+def test_padding_is_never_predicted():
     one = objective()
     segments = jnp.broadcast_to((jnp.arange(T) < 20).astype(jnp.int32), (B, T))
     batch = {"tokens": tokens(), "segments": segments}
@@ -170,6 +170,20 @@ def test_next_sentence_adds_its_loss():
     assert_close(loss, np.float32(sum(parts)))
     gradient = jax.jit(jax.grad(lambda p: one.loss(p, extra, batch, jax.random.key(2))[0]))(params)
     assert jnp.abs(gradient["head_nsp"]["out"]["kernel"]).max() > 0
+
+
+def test_the_label_of_a_pair_is_whether_its_second_half_is_a_strangers():
+    class Sure(MaskedLM):
+        def forward(self, name, params, batch, rng=None, train=False, **inputs):
+            known = jnp.broadcast_to(jnp.array([3.0, 0.0]), (B, 2))
+            return {"mlm": jnp.zeros((*batch["at"].shape, V)), "nsp": known}, {}
+
+    key, x = jax.random.key(2), tokens()
+    strangers = int(pair_up(x, VOCABULARY, jax.random.split(key, 5)[0])[2].sum())
+    _, metrics, _ = Sure(model=None, vocabulary=VOCABULARY, pairs="next").loss({}, {}, {"tokens": x}, key)
+    assert 0 < strangers != B / 2
+    assert_close(metrics["nsp_loss"][0], np.float32(B * np.log1p(np.exp(-3)) + 3 * strangers))
+    assert metrics["nsp_accuracy"] == (B - strangers, B)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,11 @@ def test_redraw_follows_the_first_rule_and_says_which_match_nothing():
     assert np.abs(kernel).max() <= 0.04 and abs(kernel.std() - 0.02 * 0.8796) < 2e-4  # the deviation once cut at two
     other = redraw({**params, "c": jnp.ones(3)}, rules, jax.random.key(0))
     assert (other["a"]["kernel"] == drawn["a"]["kernel"]).all(), "a new parameter changes no other"
+    same = {name: {"kernel": jnp.ones((40, 50))} for name in "abc"}
+    rules = [("a|b", dict(kind="normal", std=0.5)), ("c", dict(kind="uniform", low=-1.0, high=3.0))]
+    a, b, c = (np.asarray(leaf["kernel"]) for leaf in redraw(same, rules, jax.random.key(0)).values())
+    assert abs(a.std() - 0.5) < 0.04 and np.abs(a - b).min() > 0, "each path has numbers of its own"
+    assert -1 <= c.min() < -0.9 and 2.9 < c.max() <= 3
     with pytest.raises(XfmError, match="no parameter's path matches .'kernl'.; one path is 'a/kernel'"):
         redraw(params, [("kernl", dict(kind="constant", value=0.0))], jax.random.key(0))
     with pytest.raises(XfmError, match="no initial value 'constnt' .did you mean 'constant'"):

@@ -1,4 +1,4 @@
-"""The order of reading counted on real draws; what is guessed is never seen; the loss against a forward pass."""
+"""The order of reading counted on real draws; what is predicted is never read; the loss against a forward pass."""
 
 import jax
 import jax.numpy as jnp
@@ -30,25 +30,26 @@ def objective(**fields):
     return PermutationLM(**dict(model=xfm.build(spec), vocabulary=VOCABULARY) | fields)
 
 
-def test_one_in_six_is_guessed_in_spans_of_up_to_five():
+def test_one_in_six_is_predicted_in_spans_of_up_to_five():
     allowed, share, counts, lengths = jnp.ones((64, 512), bool), 0.0, np.zeros(512), []
     for seed in range(8):
         at, weights, order = map(np.asarray, last_in_order(allowed, 6, 5, jax.random.key(seed)))
         assert at.shape == (64, 86)
         share += weights.sum() / (64 * 512) / 8
         for row in range(64):
-            places = at[row][weights[row] > 0]
-            assert (np.diff(places) > 0).all() and (order[row][places] > 0).all()
-            assert sorted(order[row][order[row] > 0]) == sorted(order[row][places]) == list(range(1, len(places) + 1))
-            runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+            positions = at[row][weights[row] > 0]
+            assert (np.diff(positions) > 0).all() and (order[row][positions] > 0).all()
+            ranks = list(range(1, len(positions) + 1))
+            assert sorted(order[row][order[row] > 0]) == sorted(order[row][positions]) == ranks
+            runs = np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)
             lengths += [len(run) for run in runs]
-            counts[places] += 1
+            counts[positions] += 1
     assert abs(share - 1 / 6) < 0.003
     assert min(lengths) == 1 and max(lengths) <= 10 and np.mean(np.array(lengths) > 5) < 0.05  # two spans may touch
     assert abs(counts[30:480].mean() / 512 - 1 / 6) < 0.005
 
 
-def test_the_order_is_random_among_what_is_guessed():
+def test_the_order_is_random_among_what_is_predicted():
     """Of two tokens side by side the first is read first in half of the draws."""
     first = []
     for seed in range(40):
@@ -59,7 +60,7 @@ def test_the_order_is_random_among_what_is_guessed():
     assert abs(np.mean(first) - 0.5) < 5 * 0.5 / np.sqrt(len(first))
 
 
-def test_padding_and_special_tokens_are_never_guessed():
+def test_padding_and_special_tokens_are_never_predicted():
     one, x = objective(), tokens().at[:, ::7].set(3)
     segments = jnp.broadcast_to((jnp.arange(T) < 40).astype(jnp.int32), (B, T))
     allowed = np.asarray((x != 3) & (segments > 0))
@@ -73,7 +74,7 @@ def test_padding_and_special_tokens_are_never_guessed():
 
 
 def test_no_answer_knows_its_own_token_or_a_later_one():
-    """Changing a guessed token changes the answers about those behind it in the order, and no other."""
+    """A change of a predicted token changes the answers about tokens after it in the order, and no others."""
     one, x = objective(), tokens()
     at, weights, order = last_in_order(jnp.ones((B, T), bool), 6, 5, jax.random.key(1))
     params, _ = begun(one, {"tokens": x})
@@ -84,8 +85,8 @@ def test_no_answer_knows_its_own_token_or_a_later_one():
 
     before, ranks = np.asarray(logits(x)), np.take_along_axis(np.asarray(order), np.asarray(at), axis=1)
     for rank in (1, 3, 5):
-        place = np.argmax(np.asarray(order) == rank, axis=1)
-        moved = np.asarray(logits(x.at[jnp.arange(B), place].set(7 + x[jnp.arange(B), place] % 20)))
+        position = np.argmax(np.asarray(order) == rank, axis=1)
+        moved = np.asarray(logits(x.at[jnp.arange(B), position].set(7 + x[jnp.arange(B), position] % 20)))
         change = np.abs(moved - before).max(axis=-1)
         assert (change[(ranks <= rank) & (np.asarray(weights) > 0)] == 0).all()
         assert (change[ranks > rank] > 0).all()

@@ -110,7 +110,7 @@ def test_the_model_sees_the_text_with_samples_in_it_and_no_mask():
 
 
 def test_padding_moves_nothing():
-    """The generator's places are drawn alike, so two fillings of the padding give one loss."""
+    """Whatever padding holds, the generator fills the same positions and the loss is the same."""
     one = objective()
     segments = jnp.broadcast_to(jnp.arange(T) < 30, (B, T)).astype(int)
     params, batch = started(one, segments=segments)

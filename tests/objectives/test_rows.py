@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from tests.close import assert_close
+from tests.drawn import noise, shapes
 from xfm.batch import texts_of_row, with_prefix
 from xfm.errors import XfmError
 from xfm.objectives import OBJECTIVES, build_objective
@@ -128,9 +129,7 @@ def example(name):
     """(objective, parameters, batch)."""
     kind, fields, network, batch = EXAMPLES[name]
     one = build_objective(dict(model=network, objective=dict(kind=kind, **fields)), VOCABULARY)
-    rng, shapes = np.random.default_rng(1), jax.eval_shape(one.init, jax.random.key(1), batch)[0]
-    params = jax.tree.map(lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), shapes)
-    return one, params, jax.tree.map(jnp.asarray, batch)
+    return one, noise(shapes(one, batch)[0], seed=1), jax.tree.map(jnp.asarray, batch)
 
 
 def filled(batch, rows, number=0.0):

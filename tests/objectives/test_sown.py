@@ -10,7 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from tests.close import assert_close
-from tests.drawn import loss_of
+from tests.drawn import loss_of, noise, shapes
 from tests.objectives.routed import penalty
 from tests.objectives.test_rows import EMBED, MLM, ROUTED, VECTOR, VOCABULARY, routed, several, stack, texts
 from xfm.errors import XfmError
@@ -26,9 +26,7 @@ def objective(network, kind="masked_lm", **fields):
 
 
 def started(one, batch=BATCH):
-    """Parameters drawn by NumPy, for which nothing is compiled."""
-    shapes, rng = jax.eval_shape(one.init, jax.random.key(1), batch)[0], np.random.default_rng(1)
-    return jax.tree.map(lambda x: 0.3 * rng.standard_normal(x.shape, np.float32), shapes)
+    return noise(shapes(one, batch)[0], seed=1)
 
 
 def chances_of(one, params, batch):

@@ -42,7 +42,7 @@ def test_slopes_equal_bloom(heads):
 
 @pytest.mark.parametrize("theta", [10_000, 160_000])
 def test_rope_equals_llama(theta):
-    """Also at places in any order and as far as 8191, where a float32 angle has few digits left."""
+    """Also for positions in any order and as far as 8191, where a float32 angle has few digits left."""
     ctx = Context(positions=jnp.asarray(GOLDEN["rope/positions"]))
     turn = jax.jit(lambda q, k: POSITIONS["rope"](theta=float(theta)).rotate(q, k, ctx))
     q, k = turn(GOLDEN["rope/q"], GOLDEN["rope/k"])

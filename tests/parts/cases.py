@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tests.drawn import away
 from tests.parts.examples import EXAMPLES
 from xfm.context import Context
 from xfm.kernels.attention import Mask, Slopes
@@ -29,26 +30,12 @@ SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
 GRID = (3, 4)  # a class token and 12 patches
 
 
-TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
-
-
 def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def stream(seed: int = 0) -> np.ndarray:
     return normal(seed, B, T, D)
-
-
-def away(shapes: Any) -> Any:
-    """Numbers of these shapes far from any initial value: scales are not 1, and biases and gates not 0."""
-    rng = np.random.default_rng(2)
-
-    def draw(leaf):
-        numbers = rng.uniform(0.3, 0.9, leaf.shape) if leaf.ndim < 2 else 0.3 * rng.standard_normal(leaf.shape)
-        return np.asarray(numbers, leaf.dtype)
-
-    return jax.tree.map(draw, shapes)
 
 
 def packed(**known: Any) -> Context:

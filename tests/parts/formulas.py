@@ -12,8 +12,8 @@ import itertools
 import numpy as np
 from scipy.special import erf
 
-from tests.parts import sequences
-from tests.parts.cases import SLOPES
+from tests.parts import positions, sequences
+from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
 from xfm.parts import SLOTS
@@ -114,133 +114,11 @@ def grouped_mlp(s, p, x, ctx):
     return grouped(p["down"], ACTIVATIONS[s.activation](grouped(p["up"], x)))
 
 
-# --- position: what each of its methods returns, where it is not the identity
-
-
-def positions(x, ctx):
-    return np.broadcast_to(np.arange(x.shape[1]) if ctx.positions is None else ctx.positions, x.shape[:2])
-
-
-def learned(s, p, given):
-    rows = p["table"][s.first + positions(given.x, given.ctx)]
-    return dict(add=given.x + rows)
-
-
-def sinusoids(position, width, base):
-    """[... width]: sines of geometric frequencies, then their cosines."""
-    angles = np.stack([position / base ** (2 * i / width) for i in range(width // 2)], axis=-1)
-    return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)
-
-
-def sinusoidal(s, p, given):
-    x = given.x
-    return dict(add=x + sinusoids(positions(x, given.ctx), x.shape[-1], s.base))
-
-
-def cells(length, grid):
-    """(index, row, column) of each patch; the tokens before them, of a class and the like, are no patches."""
-    h, w = grid
-    return [(length - h * w + row * w + column, row, column) for row in range(h) for column in range(w)]
-
-
-def sinusoidal_2d(s, p, given):
-    x = given.x.copy()
-    for t, row, column in cells(x.shape[1], given.ctx.grid):
-        x[:, t] += np.concatenate([sinusoids(np.array(at), x.shape[-1] // 2, s.base) for at in (column, row)])
-    return dict(add=x)
-
-
-def turned(a, angles, pairs):
-    """a [B T N H] with pair i of its channels, a complex number, turned by angles[..., i]."""
-    y, half = a.copy(), angles.shape[-1]
-    for i in range(half):
-        one, other = (2 * i, 2 * i + 1) if pairs == "neighbours" else (i, i + half)
-        z = (a[..., one] + 1j * a[..., other]) * np.exp(1j * angles[..., None, i])
-        y[..., one], y[..., other] = z.real, z.imag
-    return y
-
-
-def rope(s, p, given):
-    width = int(given.q.shape[-1] * s.share) // 2 * 2
-    at = positions(given.q, given.ctx)
-    angles = np.stack([at / s.theta ** (2 * i / width) for i in range(width // 2)], axis=-1)
-    q, k, v = (turned(a, angles, s.pairs) for a in (given.q, given.k, given.v))
-    return dict(rotate=(q, k)) | (dict(value=v) if s.turns == "qkv" else {})
-
-
-def rope_2d(s, p, given):
-    B, T, _, H = given.q.shape
-    angles, quarter = np.zeros((B, T, H // 2)), H // 4
-    for t, row, column in cells(T, given.ctx.grid):
-        for i in range(quarter):
-            angles[:, t, [i, quarter + i]] = np.array([column, row]) / s.theta ** (2 * i / (H // 2))
-    return dict(rotate=tuple(turned(a, angles, "halves") for a in (given.q, given.k)))
-
-
-def distances(T):
-    """t - s."""
-    return np.arange(T)[:, None] - np.arange(T)[None, :]
-
-
-def slopes(heads):
-    """The paper's rule for a power of two, and between two of them every second slope of the larger one."""
-    below = 2 ** int(np.log2(heads))
-    own = [2.0 ** (-8 * (i + 1) / below) for i in range(below)]
-    return own if below == heads else own + slopes(2 * below)[::2][: heads - below]
-
-
-def alibi(s, p, given):
-    return dict(bias=sloped(slopes(given.q.shape[2]), given))
-
-
-def sloped(slopes, given):
-    penalty = np.stack([-slope * np.abs(distances(given.x.shape[1])) for slope in slopes])
-    return np.broadcast_to(penalty, (len(given.x), *penalty.shape))
-
-
-def relative_buckets(s, p, given):
-    def bucket(distance):
-        """Of s - t; half of a side's buckets are exact, the rest share the distances up to `reach` geometrically."""
-        side = s.buckets // s.sides
-        later = side if s.sides == 2 and distance > 0 else 0
-        away, exact = abs(distance) if s.sides == 2 else max(-distance, 0), side // 2
-        if away >= exact:
-            steps = np.log(away / exact) / np.log(s.reach / exact) * (side - exact)
-            away = min(exact + int(steps + 1e-9), side - 1)
-        return later + away
-
-    T = given.x.shape[1]
-    rows = np.array([[bucket(int(d)) for d in row] for row in -distances(T)])
-    bias = np.moveaxis(p["table"][rows], -1, 0)
-    return dict(bias=np.broadcast_to(bias, (len(given.x), *bias.shape)))
+# --- position: all but this one, whose table may be normed, are in positions.py
 
 
 def relative_table(s, p, given):
-    def row(distance):
-        half = s.span // 2
-        if s.reach is not None and abs(distance) > half:
-            steps = np.log(abs(distance) / half) / np.log((s.reach - 1) / half) * (half - 1)
-            distance = np.sign(distance) * (half + int(np.ceil(np.round(steps, 6))))
-        return min(max(s.span + distance, 0), 2 * s.span - 1)
-
-    T = given.x.shape[1]
-    return dict(share=normed(s, p, p["table"])[[row(d) for d in range(1 - T, T)]])
-
-
-def grid_decay(s, p, given):
-    """(|dy| + |dx|) · log(1 - 2^-(first + spread · n / N)) between the patches of a grid."""
-    T, w = given.x.shape[1], given.ctx.grid[1]
-    y, x = np.divmod(np.arange(T), w)
-    steps = np.abs(y[:, None] - y) + np.abs(x[:, None] - x)
-    N = given.q.shape[2]
-    gamma = 1 - 2.0 ** -(s.first + s.spread * np.arange(N) / N)
-    return dict(bias=np.broadcast_to(np.log(gamma)[:, None, None] * steps, (len(given.x), N, T, T)))
-
-
-def relative_sines(s, p, given):
-    T, D = given.x.shape[1:]
-    away = np.arange(1 - T, T) if s.reach is None else np.clip(np.arange(1 - T, T), -s.reach, s.reach)
-    return dict(share=sinusoids(away, D, 10_000.0))
+    return dict(share=normed(s, p, p["table"])[positions.relative_rows(s, given.x.shape[1])])
 
 
 # --- embed
@@ -249,17 +127,6 @@ def relative_sines(s, p, given):
 def marked(s, p, x, ctx, name="position"):
     """x with its positions added, as the part's own position does it."""
     return within("position", getattr(s, name), p, name, Given(x, None, None, None, ctx)).get("add", x)
-
-
-@dataclasses.dataclass(frozen=True)
-class Given:
-    """What the methods of a position take: x [B T D], q, k and v [B T N H]."""
-
-    x: np.ndarray
-    q: np.ndarray | None
-    k: np.ndarray | None
-    v: np.ndarray | None
-    ctx: object
 
 
 def tokens(s, p, batch, ctx):
@@ -421,7 +288,7 @@ def attention(s, p, x, ctx):
     (q, k), v = doors.get("rotate", (q, k)), doors.get("value", v)
     visible = sequences.same_text(x, ctx.segments)
     if s.window is not None:
-        visible = visible & (np.abs(distances(x.shape[1])) <= s.window // 2)
+        visible = visible & (np.abs(positions.distances(x.shape[1])) <= s.window // 2)
     scale = q.shape[-1] ** -0.5 if s.scale is None else s.scale
     weights = functools.partial(sequences.weights, s.softmax, p.get("softmax", {}))
     return linear(p["o"], sequences.attend(q, k, v, visible, scale, doors.get("bias", 0.0), weights), 2)
@@ -430,8 +297,8 @@ def attention(s, p, x, ctx):
 def pooled_relative(s, p, x, ctx):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H): r is of the distance, s one of two vectors for the type."""
     q, k, v = (linear(p[name], x) for name in "qkv")
-    at, types = positions(x, ctx), ctx.types
-    of_distance = sinusoids(at[:, :, None] - at[:, None, :], x.shape[-1], 10_000.0)
+    at, types = positions.of_tokens(x, ctx), ctx.types
+    of_distance = positions.sinusoids(at[:, :, None] - at[:, None, :], x.shape[-1], 10_000.0)
     same = (types[:, :, None] == types[:, None, :]) | (types == 2)[:, :, None] | (types == 2)[:, None, :]
     scores = np.einsum("btnh,btsd,dnh->bnts", q + p["distance_bias"], of_distance, p["r"]["kernel"])
     scores += np.einsum("btnh,btsnh->bnts", q + p["type_bias"], p["types"][same.astype(int)])
@@ -467,18 +334,18 @@ FORMULAS = {
     "ffn": {"mlp": mlp, "glu": glu, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
-        "learned": learned,
-        "sinusoidal": sinusoidal,
-        "sinusoidal_2d": sinusoidal_2d,
-        "rope": rope,
-        "rope_2d": rope_2d,
-        "alibi": alibi,
-        "grid_decay": grid_decay,
-        "relative_buckets": relative_buckets,
+        "learned": positions.learned,
+        "sinusoidal": positions.sinusoidal,
+        "sinusoidal_2d": positions.sinusoidal_2d,
+        "rope": positions.rope,
+        "rope_2d": positions.rope_2d,
+        "alibi": positions.alibi,
+        "grid_decay": positions.grid_decay,
+        "relative_buckets": positions.relative_buckets,
         "relative_table": relative_table,
-        "relative_sines": relative_sines,
+        "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
-        "shared": lambda s, p, given: dict(bias=sloped(SLOPES, given)),
+        "shared": positions.shared,
     },
     "embed": {
         "tokens": tokens,

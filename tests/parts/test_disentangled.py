@@ -183,11 +183,12 @@ def test_convolved_residual_is_two_norms(groups, activation, formula):
 # --- the enhanced mask decoder
 
 
-def test_enhanced_mask_decoder_equals_its_description():
-    """Queries of content and place, one layer twice, its keys and values the content's both times."""
+@pytest.mark.parametrize("steps", [2, 1])
+def test_enhanced_mask_decoder_equals_its_description(steps):
+    """Queries of content and positions pass one layer twice, whose keys and values are of the content both times."""
     mixer = dict(SPECS["own"], kind="disentangled", memory="memory")
     spec = dict(
-        kind="enhanced_mlm", mixer=mixer, ffn=dict(kind="mlp", hidden=24, activation="relu"), length=20,
+        kind="enhanced_mlm", mixer=mixer, ffn=dict(kind="mlp", hidden=24, activation="relu"), length=20, steps=steps,
         head=dict(kind="mlm", vocab=11, bias=True),
     )  # fmt: skip
     head, x = build(SLOTS["head"], spec), stream()
@@ -196,7 +197,7 @@ def test_enhanced_mask_decoder_equals_its_description():
     params = drawn(head, x, ctx)
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params["params"])
     query = np.asarray(x) + p["position"]["table"][np.asarray(ctx.positions)]
-    for _ in range(2):
+    for _ in range(steps):
         y = loops(mixer, {"params": params["params"]["mixer"]}, query, np.asarray(SEGMENTS), x)
         query = layernorm(query + y, p["mixer_norm"])
         hidden = np.maximum(query @ p["ffn"]["up"]["kernel"] + p["ffn"]["up"]["bias"], 0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.drawn import run, spread
+from tests.drawn import noise, run, shapes
 from tests.parts.examples import examples
 from xfm.context import Context
 from xfm.parts import SLOTS
@@ -28,8 +28,7 @@ def made(kind, spec):
     """The part, and parameters away from their start."""
     assert spec is not None, f"down '{kind}' has no example in tests/parts/examples.py"
     part = build(SLOTS["down"], spec)
-    shapes = jax.eval_shape(part.init, jax.random.key(0), stream(), Context(grid=GRID))
-    return part, spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.5)
+    return part, noise(shapes(part, stream(), Context(grid=GRID)), 0.5)
 
 
 def normed(spec, p, a):
@@ -76,8 +75,8 @@ def by_loops(kind, spec, params, x, segments):
         grid = np.where(real[..., None], grid, 0.0)
         around = [(margin[0],) * 2, (margin[1],) * 2]
         grid, real = np.pad(grid, [*around, (0, 0)]), np.pad(real, around)
-        places = [(i * stride[0], j * stride[1]) for i in range(rows) for j in range(columns)]
-        parts = [(grid[i : i + size[0], j : j + size[1]], real[i : i + size[0], j : j + size[1]]) for i, j in places]
+        corners = [(i * stride[0], j * stride[1]) for i in range(rows) for j in range(columns)]
+        parts = [(grid[i : i + size[0], j : j + size[1]], real[i : i + size[0], j : j + size[1]]) for i, j in corners]
         out.append(np.stack([one(kind, spec, p, *part) for part in parts]).reshape(rows, columns, -1))
         own.append(np.array([part[1].any() * segment.max() for part in parts]).reshape(rows, columns))
     return np.stack(out), np.stack(own)

@@ -97,8 +97,8 @@ def test_nystrom(start, m):
     q, k = q * H**-0.25, k * H**-0.25
     means, expected, most = {}, np.zeros((B, T, D)), 0.0
     for b, index in texts():
-        c, place = min(m, len(index)), np.arange(len(index))
-        groups = [index[place * c // len(index) == g] for g in range(c)]
+        c, order = min(m, len(index)), np.arange(len(index))
+        groups = [index[order * c // len(index) == g] for g in range(c)]
         means[b, index[0]] = [np.stack([a[b, group].mean(axis=0) for group in groups]) for a in (q, k)]
         middle = softmax(np.einsum("gnh,enh->nge", *means[b, index[0]]))
         most = max(most, middle.sum(axis=-2).max())

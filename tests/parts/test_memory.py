@@ -8,7 +8,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import drawn, run, spread
+from tests.drawn import drawn, noise, run, shapes
 from xfm.context import Context, Mask, Memory
 from xfm.parts import SLOTS
 from xfm.spec import SpecError, build
@@ -122,8 +122,7 @@ def test_repeated_layers_read_a_memory(monkeypatch):
     cross = dict(kind="attention", heads=N, memory="text")
     spec = dict(kind="stack", embed=dict(kind="with_text"), pattern=[cross], repeats=2, dtype="float32")
     batch = dict(x=stream(T, D), text=stream(S, E, seed=1))
-    shapes = jax.eval_shape(xfm.build(spec).init, jax.random.key(0), batch)
-    params = spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.3)
+    params = noise(shapes(xfm.build(spec), batch))
     assert params["params"]["layers"]["attention_0"]["part"]["k"]["kernel"].shape == (2, E, N, D // N)
 
     def answer(remat):

@@ -50,7 +50,10 @@ def test_formula(slot, kind, number):
     assert formula is not None, f"{slot} '{kind}' has no formula in tests/parts/formulas.py"
     if isinstance(formula, Elsewhere):
         file, name = formula.test.split(".py::")
-        assert inspect.isfunction(getattr(importlib.import_module(file.replace("/", ".")), name))
+        module = importlib.import_module(file.replace("/", "."))
+        assert inspect.isfunction(getattr(module, name))
+        source = inspect.getsource(module)
+        assert f'"{kind}"' in source or f'examples("{slot}")' in source, f"{file}.py does not mention {slot} '{kind}'"
         return
     p, inputs = jax.tree.map(np.asarray, (one.params.get("params", {}), one.inputs))
     p, inputs = jax.tree.map(lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, (p, inputs))

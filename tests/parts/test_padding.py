@@ -6,11 +6,10 @@ asks the same of mixers, and tests/structures/test_padding.py of networks. Norms
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.drawn import spread
+from tests.drawn import noise, shapes
 from tests.parts.examples import examples
 from xfm.context import Context
 from xfm.parts import SLOTS
@@ -26,12 +25,6 @@ def stream(seed):
     return jax.random.normal(jax.random.key(seed), (*SEGMENTS.shape, D))
 
 
-def numbers(part, *inputs):
-    """Parameters of the part's shapes, without compiling its initial values."""
-    shapes = jax.eval_shape(part.init, jax.random.key(0), *inputs)
-    return spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.3)
-
-
 def counted(y):
     """The answer's numbers, but those of padding."""
     per_token = y.shape[:2] == SEGMENTS.shape
@@ -40,7 +33,7 @@ def counted(y):
 
 def assert_padding_stays_away(part, inputs, ctx):
     """inputs(filling): what the part reads, with that number in padding."""
-    params = numbers(part, *inputs(0.0), ctx)
+    params = noise(shapes(part, *inputs(0.0), ctx))
 
     @jax.jit
     def seen(filling):
@@ -94,7 +87,7 @@ def test_embeddings(kind, spec):
     embed, real = build(SLOTS["embed"], spec), SEGMENTS > 0
     tokens = jnp.arange(SEGMENTS.size).reshape(SEGMENTS.shape) % 11
     ctx = Context(segments=SEGMENTS)
-    params = numbers(embed, {"tokens": tokens, "types": tokens % 2}, ctx)
+    params = noise(shapes(embed, {"tokens": tokens, "types": tokens % 2}, ctx))
 
     @jax.jit
     def seen(other):

@@ -8,7 +8,7 @@ import pytest
 from tests.close import assert_close
 from tests.drawn import drawn, run
 from tests.parts.cases import case
-from tests.parts.examples import examples
+from tests.parts.examples import EXAMPLES, examples
 from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.parts import SLOTS
@@ -96,6 +96,20 @@ def test_rotation_keeps_lengths_and_depends_on_distance_alone(kind, spec):
         assert_close(turned_q[:, 0], q[:, 0], rtol=0)
 
 
+@pytest.mark.parametrize(
+    "grid,heads,said",
+    [
+        (None, 2, r"needs the tokens of a grid \(h, w\); the grid is None, the row has 13 tokens"),
+        ((4, 4), 2, r"the grid is \(4, 4\), the row has 13 tokens"),
+        ((3, 4), 8, "needs heads of a width that 4 divides, not 2"),
+    ],
+)
+def test_a_rotation_by_rows_and_columns_says_what_it_needs(grid, heads, said):
+    mixer = build(SLOTS["mixer"], dict(kind="attention", heads=heads, position=dict(kind="rope_2d")))
+    with pytest.raises(SpecError, match=said):
+        jax.eval_shape(mixer.init, jax.random.key(0), stream(), Context(grid=grid))
+
+
 def test_alibi_slopes():
     from xfm.parts.position.alibi import slopes
 
@@ -106,20 +120,35 @@ def test_alibi_slopes():
 # --- ffn
 
 
-@pytest.mark.parametrize("kind,spec", examples("ffn"))
-def test_ffns_read_one_token(kind, spec):
-    one = case("ffn", kind, 0)
+def numbered(slot, *kinds):
+    """(kind, number) of each example of these kinds."""
+    return [pytest.param(kind, i, id=f"{kind}-{i}") for kind in kinds for i in range(len(EXAMPLES[slot][kind]))]
+
+
+@pytest.mark.parametrize("kind,number", numbered("ffn", *SLOTS["ffn"]))
+def test_ffns_read_one_token(kind, number):
+    one = case("ffn", kind, number)
     (x, ctx), (y, _) = one.inputs, one.answer
     moved = jax.jit(one.apply)(one.params, x.at[:, 6].add(1.0), ctx)
-    assert_close(moved[:, 7:], y[:, 7:], rtol=0)
+    others = np.arange(T) != 6
+    assert_close(moved[:, others], y[:, others], rtol=0)
 
 
-# --- head
+# --- pool and head
 
 
-@pytest.mark.parametrize("kind", ["mlm", "tagging", "enhanced_mlm"])
-def test_heads_predict_at_the_positions_that_are_asked_for(kind):
-    one = case("head", kind, 0)
+@pytest.mark.parametrize("kind,number", numbered("pool", *SLOTS["pool"]))
+def test_pools_without_segments_read_the_whole_row(kind, number):
+    """As they read the text of a padded row."""
+    one = case("pool", kind, number)
+    (x, ctx), (y, _) = one.inputs, one.answer
+    alone = Context(tokens=ctx.tokens[:1, :9], heads={name: a[:1] for name, a in ctx.heads.items()})
+    assert_close(jax.jit(one.apply)(one.params, x[:1, :9], alone), y[:1])
+
+
+@pytest.mark.parametrize("kind,number", numbered("head", "mlm", "tagging", "enhanced_mlm"))
+def test_heads_predict_at_the_positions_that_are_asked_for(kind, number):
+    one = case("head", kind, number)
     (x, ctx), (y, _) = one.inputs, one.answer
     at = jnp.array([[3, 0], [12, 5], [1, 1]])
     answer = jax.jit(one.apply)(one.params, x, ctx.replace(at=at))

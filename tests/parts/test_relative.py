@@ -117,7 +117,7 @@ def test_a_token_sees_itself_whatever_is_unseen(mask):
     assert_close(y, loops(p, x, seen, asked=ASKED))
 
 
-def test_a_question_to_which_nothing_is_shown_gathers_nothing_and_spoils_no_gradient():
+def test_a_question_that_attends_to_nothing_returns_zeros_and_finite_gradients():
     mixer, x = build(SLOTS["mixer"], dict(kind="relative", heads=N)), jnp.asarray(stream(T + K), jnp.float32)
     ctx = Context(shared=dict(order=jnp.zeros((B, T), int), asked=jnp.asarray(ASKED)))
     params, _ = drawn(mixer, x, ctx)
@@ -174,7 +174,7 @@ def test_questions_have_no_mask_by_blocks():
 # --- the embedding
 
 
-def test_a_question_stands_in_the_segment_of_its_place():
+def test_a_question_belongs_to_the_segment_of_its_position():
     embed = build(SLOTS["embed"], dict(kind="questions", vocab=11, width=D))
     batch = {"tokens": jnp.zeros((B, T), int), "segments": jnp.asarray(SEGMENTS), "asked": jnp.asarray(ASKED)}
     params, p = drawn(embed, batch, Context.of(batch))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.drawn import run, spread
+from tests.drawn import noise, run, shapes
 from xfm.context import Context
 from xfm.parts import SLOTS
 from xfm.parts.mixer.windowed import Windows
@@ -21,8 +21,7 @@ def made(grid=GRID, **changes):
     """A windowed mixer, parameters away from their start, and a stream."""
     mixer = build(SLOTS["mixer"], dict(kind="windowed", mixer=MIXER, window=(2, 4)) | changes)
     x = jax.random.normal(jax.random.key(0), (B, grid[0] * grid[1], D))
-    shapes = jax.eval_shape(mixer.init, jax.random.key(0), x, Context(grid=grid))
-    return mixer, spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.5), x
+    return mixer, noise(shapes(mixer, x, Context(grid=grid)), 0.5), x
 
 
 def test_join_undoes_cut():
@@ -47,10 +46,10 @@ def test_a_token_sees_its_window_and_no_more(grid, shift, padding):
     y = np.asarray(run(mixer, params, x, Context(grid=grid, segments=segments))[0])
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params["params"]["mixer"])
     moved = (shift, shift) if isinstance(shift, int) else shift
-    place = np.stack(np.divmod(np.arange(T), grid[1]), axis=1)
-    window = (place - moved) // np.array([2, 4])  # before the first window there are the shift's rows: window -1
+    cell = np.stack(np.divmod(np.arange(T), grid[1]), axis=1)
+    window = (cell - moved) // np.array([2, 4])  # before the first window there are the shift's rows: window -1
     together = (window[:, None] == window[None]).all(-1)
-    offset = place[:, None] - place[None] + np.array([1, 3])
+    offset = cell[:, None] - cell[None] + np.array([1, 3])
     inside = np.clip(offset, 0, np.array([2, 6]))
     bias = p["position"]["table"][inside[..., 0], inside[..., 1]]
     for row in range(B):
@@ -77,8 +76,8 @@ def test_a_table_of_offsets_serves_smaller_grids():
     table = np.random.default_rng(0).normal(size=(5, 7, 2)).astype(np.float32)
     for h, w in ((3, 4), (2, 3), (1, 4)):
         bias = position.apply({"params": {"table": table}}, 2, Context(grid=(h, w)), method="bias")
-        place = np.stack(np.divmod(np.arange(h * w), w), axis=1)
-        offset = place[:, None] - place[None] + np.array([2, 3])
+        cell = np.stack(np.divmod(np.arange(h * w), w), axis=1)
+        offset = cell[:, None] - cell[None] + np.array([2, 3])
         for head in range(2):
             every = jnp.arange(h * w)
             assert_close(bias.block(0, head, every, every), table[offset[..., 0], offset[..., 1], head], rtol=0)

@@ -10,30 +10,30 @@ def counts(spec, segments):
     B, T = segments.shape
     found = np.zeros((B, T, T))
     for b, own in texts(segments[..., None], segments):
-        for place, t in enumerate(own):
+        for one, t in enumerate(own):
             for other, s in enumerate(own):
-                found[b, t, s] = RULES[spec["kind"]](spec, place, other, t, s, own)
+                found[b, t, s] = RULES[spec["kind"]](spec, one, other, t, s, own)
     return found
 
 
-def block_local(spec, place, other, t, s, own):
+def block_local(spec, one, other, t, s, own):
     """Blocks begin anew where a text is interrupted."""
-    if abs(t - s) != abs(place - other):
+    if abs(t - s) != abs(one - other):
         return 0
-    first = next(p for p in range(place + 1) if t - own[p] == place - p)
-    return (place - first) // spec["block"] == (other - first) // spec["block"]
+    first = next(p for p in range(one + 1) if t - own[p] == one - p)
+    return (one - first) // spec["block"] == (other - first) // spec["block"]
 
 
-def block_sparse(spec, place, other, t, s, own):
-    i, j, last = place // spec["block"], other // spec["block"], (len(own) - 1) // spec["block"]
+def block_sparse(spec, one, other, t, s, own):
+    i, j, last = one // spec["block"], other // spec["block"], (len(own) - 1) // spec["block"]
     if len(own) <= spec.get("dense", 0) or i in (0, last):
         return 1
     return 1 + spec.get("again", 0) if j == 0 else abs(i - j) <= 1 or j == last
 
 
-def global_window(spec, place, other, t, s, own):
+def global_window(spec, one, other, t, s, own):
     """With the first token of each text global."""
-    return abs(t - s) <= spec["window"] // 2 or 0 in (place, other)
+    return abs(t - s) <= spec["window"] // 2 or 0 in (one, other)
 
 
 RULES = {"block_local": block_local, "block_sparse": block_sparse, "global_window": global_window}

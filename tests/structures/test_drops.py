@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xfm
-from tests.parts.cases import away
+from tests.drawn import away
 from tests.parts.examples import EXAMPLES
 from xfm.parts import SLOTS
 from xfm.spec import schema

@@ -40,7 +40,7 @@ def drawn(model, batch):
 
 
 def members(length, first, end):
-    """Which tokens each pair is made of, told one by one."""
+    """The tokens of each pair, found one by one."""
     rest = list(range(length))
     found = []
     if first == "apart":
@@ -62,10 +62,10 @@ def test_pairs_and_the_way_back(length, first, end):
     assert_close(halved.max(axis=2), np.stack([x[:, one].max(axis=1) for one in own], axis=1), rtol=0)
     back = spread(jnp.asarray(halved[:, :, 0]), 2, length, first)
     expected = np.zeros_like(x)
-    for place in range(length):
-        pair = place // 2 if first == "paired" else (place + 1) // 2
+    for t in range(length):
+        pair = t // 2 if first == "paired" else (t + 1) // 2
         if pair < len(own):
-            expected[:, place] = x[:, own[pair][0]]
+            expected[:, t] = x[:, own[pair][0]]
     assert_close(back, expected, rtol=0)
 
 
@@ -128,7 +128,7 @@ def test_any_mixer_of_the_house_stands_in_it():
     assert set(params["block_1"]["first"]) == {"attention_0", "mlp_1"}
 
 
-def test_a_pair_with_padding_is_seen_by_nobody():
+def test_a_pair_with_padding_is_never_attended_to():
     """Padding changes nothing but tokens that are pooled with it, as in the reference: 7 with 8."""
     segments, tokens = jnp.array([[1] * 8 + [0] * 5]), jnp.arange(13)[None] % 13
     model = funnel(blocks=[1, 1], decoder=1)

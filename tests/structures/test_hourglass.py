@@ -1,4 +1,4 @@
-"""The hourglass: where coarse places are, that packed texts do not meet, and what a row cut whole does instead."""
+"""The hourglass: where its coarse positions are, that packed texts do not meet, and a row that is cut as a whole."""
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +96,7 @@ def test_padding_reaches_nobody():
 
 
 def test_a_row_without_room_for_a_text_is_nan():
-    """Short texts have a coarse place each: 7 of them are one too many for 23 tokens that have 7 places with room."""
+    """Short texts have a coarse position each, and these rows need more of them than there are."""
     model, params, batch = made(SEGMENTS)
     short = jnp.array([[1, 2, 3, 4, 5, 6, 7, *[8] * 3, *[0] * 13], [*[1] * 17, 2, 3, 4, 5, 6, 7]])
     hidden = jax.jit(model.apply)(params, {**batch, "segments": short})["hidden"]

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import spread
+from tests.drawn import noise, shapes
 from xfm.context import Context
 from xfm.parts import SLOTS
 from xfm.plan.flops import inner
@@ -75,7 +74,7 @@ def answers(model, params, batch):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_padding_may_hold_anything(name, monkeypatch):
-    """NaN and infinity behind the embedding, and ids, types and positions in it that no table has a row for.
+    """NaN and infinity after the embedding, and ids, types and positions in it that no table has a row for.
 
     The answers are those with zeros there, and so are the gradients of norms, maps, gates, pools, heads and tables.
     """
@@ -88,8 +87,7 @@ def test_padding_may_hold_anything(name, monkeypatch):
         given |= {n: jnp.where(real, a, other) for n, a in given.items() if n == "tokens" or not text}
         return given | dict(segments=jnp.minimum(SEGMENTS, 1) if text else SEGMENTS, filling=filling)
 
-    shapes = jax.eval_shape(model.init, jax.random.key(0), batch(0, 0.0))["params"]
-    params = spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.3)
+    params = noise(shapes(model, batch(0, 0.0))["params"])
     run = jax.jit(lambda other, filling: answers(model, params, batch(other, filling)))
     expected = run(0, 0.0)
     for other, filling in ((10**6, 0.0), (0, jnp.nan), (0, jnp.inf)):

@@ -7,7 +7,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import spread
+from tests.drawn import noise, shapes
 from xfm.context import Context
 from xfm.parts import SLOTS
 from xfm.spec import SpecError, build
@@ -39,8 +39,7 @@ def pyramid(**changes):
 
 
 def drawn(model):
-    shapes = jax.eval_shape(model.init, jax.random.key(0), BATCH)["params"]
-    return spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.3)
+    return noise(shapes(model, BATCH)["params"])
 
 
 def written_out(model, params):

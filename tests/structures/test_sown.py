@@ -95,6 +95,15 @@ def test_depth_runs_over_the_whole_network(key):
     np.testing.assert_allclose(order, np.linspace(0, 1, 8), rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind,before,after", [("stack", "prologue", "epilogue"), ("hourglass", "before", "after")])
+def test_layers_before_and_after_the_repeats_have_the_depth_of_the_ends(kind, before, after):
+    one = [dict(kind="sowing")]
+    model = network(kind=kind, pattern=one, repeats=3, **{before: one, after: one})
+    found = sown(model, drawn(model, BATCH)["params"])["probes"]
+    depths = [found[name]["sowing_0"]["part"]["seen"][0][..., 1] for name in (before, "layers", after)]
+    np.testing.assert_allclose(np.hstack(depths), [0, 0, 0.5, 1, 1])
+
+
 def test_the_old_name_of_the_funnel_says_the_new_one():
     with pytest.raises(SpecError, match="is called 'funnel' now; set kind='funnel'"):
         network(kind="pyramid", blocks=[1])

@@ -244,3 +244,13 @@ def test_bad_specs(key, changes, said):
 def test_only_a_causal_stack_has_a_state():
     with pytest.raises(SpecError, match="only a causal stack reads piece by piece"):
         stack().init_state(1, 8)
+    relative = stack(mask="causal", pattern=[dict(kind="relative", heads=2), MLP])
+    with pytest.raises(SpecError, match="mixer 'relative' keeps no state, so a stack with it does not read piece by"):
+        relative.init_state(1, 8)
+
+
+def test_a_piece_has_positions_that_continue(key):
+    """Without them each piece would count from 0 again."""
+    model = stack(mask="causal")
+    with pytest.raises(SpecError, match="needs batch.'positions'., which continue from the last"):
+        model.init(key, {"tokens": BATCH["tokens"]}, state=model.init_state(2, 11))

@@ -4,12 +4,11 @@ import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import spread
+from tests.drawn import noise, shapes
 from xfm.spec import SpecError
 
 BATCH = {"tokens": jnp.arange(22).reshape(2, 11) % 13}
@@ -29,8 +28,7 @@ def stack(**changes):
 
 
 def drawn(model):
-    shapes = jax.eval_shape(model.init, jax.random.key(0), BATCH)["params"]
-    return spread(jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes), 0.3)
+    return noise(shapes(model, BATCH)["params"])
 
 
 def cut(params, repeats):

@@ -25,7 +25,7 @@ from xfm.structures.tokens import check_unpadded, laid, repad, unpad
 from xfm.vocabulary import Vocabulary
 
 TEXT = [entry.config for entry in entries() if entry.family != "vision"]
-# Labels of texts, of tokens and of places, with windows; the heads and mixers of all the others are slow.
+# Labels of texts, of tokens and of positions, with windows; the heads and mixers of all the others are slow.
 COVERING = ("text/modernbert", "text/finetune_classification", "text/finetune_tagging")
 REFUSED = ("text/fnet", "text/nystromformer", "text/bigbird", "text/canine", "text/funnel", "text/xlnet")
 
@@ -151,7 +151,7 @@ def texts(rows=8, length=20):
     segments[5] = 0
     draw = lambda limit: rng.integers(0, limit, segments.shape).astype(np.int32)  # noqa: E731
     marks = dict(types=draw(2), positions=draw(32), prefix=draw(2), heard=draw(2) | (np.arange(length) == length // 2))
-    return dict(tokens=draw(50), segments=segments, **marks)  # places as they come: RoBERTa's begin with 2
+    return dict(tokens=draw(50), segments=segments, **marks)  # any positions: RoBERTa's begin with 2
 
 
 def between(batch):
@@ -161,8 +161,8 @@ def between(batch):
 
 @pytest.mark.parametrize("groups,length", [(1, None), (2, None), (4, 48)])
 @pytest.mark.parametrize("mask", ["full", "causal"])
-def test_pools_places_types_and_marks(mask, groups, length, key):
-    """Every pool, tokens of a row in two texts, padding before, within and behind, prefixes and tokens unheard."""
+def test_pools_positions_types_and_marks(mask, groups, length, key):
+    """Every pool, rows of two texts, padding before, within and after, prefixes, and tokens that only attend."""
     batch = texts()
     heads = {**network().heads, "tags": dict(kind="tagging", classes=3)}
     model = network(mask=mask, heads=heads)

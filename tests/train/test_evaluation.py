@@ -36,7 +36,7 @@ def mesh(ways):
 @pytest.mark.parametrize("ways", [1, 3, 8])
 @pytest.mark.parametrize("rows,batch", [(1, 64), (7, 64), (15, 32), (64, 64), (65, 64), (180, 64), (1043, 32), (9, 4)])
 def test_each_row_is_in_one_batch(rows, batch, ways):
-    """As few batches as can be, of one size, that differ by one real row at most; and the filling is told."""
+    """As few batches as possible, of one size and within one of the same number of real rows; filling is marked."""
     source = EvenBatches(Rows(rows, 0), batch, ways)
     dealt = [source[i] for i in range(len(source))]
     numbers = [int(row["number"]) for row in dealt if row["weights"] == 1]
@@ -48,8 +48,8 @@ def test_each_row_is_in_one_batch(rows, batch, ways):
     assert fewest_rows(rows, batch, None) == source.real.min()
     alone = EvenBatches(Rows(rows, 0), batch, 1)
     for index, real in enumerate(source.real):  # the same batch and position on any number of devices
-        for place in range(real):
-            assert source[index * source.size + place]["number"] == alone[index * alone.size + place]["number"]
+        for row in range(real):
+            assert source[index * source.size + row]["number"] == alone[index * alone.size + row]["number"]
 
 
 def test_weights_that_rows_have_already_stay():

@@ -153,7 +153,7 @@ def test_a_flipped_bit_does_not_change_how_a_run_goes_on(config, finished, copie
             continue
         err = capsys.readouterr().err
         told.append(names_the_file(err, name))
-        if name.name != "metrics.jsonl":  # a lost line is told, and does not come again
+        if name.name != "metrics.jsonl":  # a lost line is reported, and is not written again
             assert_same_run(result, reference)
         assert told[-1], name
         assert not list(kept.whole(workdir, {})) and all(ok for _, ok in kept.whole(workdir, read_record(workdir).kept))

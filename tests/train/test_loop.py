@@ -146,7 +146,7 @@ def test_full_disk_is_one_sentence_and_earlier_steps_stay(linear, whole, tmp_pat
 
 
 def test_a_lost_folder_of_checkpoints_ends_the_program_with_its_sentence(tmp_path):
-    """Orbax's threads print nothing, and nobody waits for them: once they kept the program for 300 s."""
+    """Orbax's threads print nothing, and the program does not wait for them: once they kept the program for 300 s."""
     done = run_script(tmp_path / "part", "{}", "5", "lost", "1")
     assert done.returncode == 2, done.stderr
     last = done.stderr.strip().splitlines()[-1]
@@ -156,7 +156,7 @@ def test_a_lost_folder_of_checkpoints_ends_the_program_with_its_sentence(tmp_pat
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("step", [5, 20])
 def test_a_failed_save_leaves_no_thread_behind(linear, tmp_path, step):
-    """Of step 20 it is told when the run waits for its last save, or closes."""
+    """For step 20 it is reported when the run waits for its last save, or closes."""
 
     def listener(name, values):
         if name == "save" and values["step"] == step:

@@ -72,7 +72,7 @@ def test_in_bytes():
 
 
 @pytest.mark.parametrize("kind", [trained.Wordpiece, trained.Bpe])
-def test_a_tokenizer_is_not_told_of_more_ids_than_there_is_memory_for(kind, tmp_path):
+def test_a_tokenizer_is_refused_more_ids_than_there_is_memory_for(kind, tmp_path):
     """Told of 2³¹ ids at once, the trainer would ask for all memory and end the process."""
     with pytest.raises(XfmError, match="size is 2147483647; it must be a whole number from 6 to 1000000"):
         kind(size=2**31 - 1).fit(lambda: iter(["one and one is two\n"] * 3), "corpus", tmp_path)

@@ -92,7 +92,7 @@ def test_no_rule_and_two_rules_are_errors():
 
 
 @eight
-def test_axis_that_does_not_divide_is_dropped_and_told():
+def test_axis_that_does_not_divide_is_dropped_and_reported():
     mesh = make_mesh(dict(data=2, model=4))
     spec, notes = fit("embed/token/embedding", (30, 16), ("model", None), mesh)
     assert spec == PartitionSpec()

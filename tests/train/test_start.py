@@ -270,7 +270,7 @@ def test_other_classes_than_the_heads_are_refused(tmp_path):
 
 
 def test_what_cannot_leave_is_refused_before_training(tmp_path):
-    """The Hub's T5 has no classifier over its encoder; the config that is told so trains it all the same."""
+    """The Hub's T5 has no classifier over its encoder; a config with start.export='none' trains one all the same."""
     folder = checkpoint(tmp_path / "hub", "t5_encoder")
     c = finetune_classification.get_config("base")
     c.data.update(path=str(tmp_path / "none.csv"), length=12)
@@ -281,7 +281,7 @@ def test_what_cannot_leave_is_refused_before_training(tmp_path):
     check(c)
 
 
-def test_what_cannot_leave_is_told_when_a_run_begins(tmp_path, capsys):
+def test_what_cannot_be_converted_is_reported_when_a_run_begins(tmp_path, capsys):
     """A network of one's own trains; that no family of the Hub has it stands in the run's first lines."""
     c = config(tmp_path, source=None)
     c.start = dict(source=None)

@@ -236,7 +236,7 @@ def test_a_teacher_follows_once_for_each_update(accumulate):
         np.testing.assert_allclose(value, flatten(first.params)[path] / 2, rtol=1e-5, atol=1e-7)
     second, later = step(copy(first), batch)
     assert int(second.extra["updates"]) == 2
-    assert int(second.extra["calls"]) == 100 + 2 * accumulate  # the second step is told that it is number 1
+    assert int(second.extra["calls"]) == 100 + 2 * accumulate  # the second step has number 1
     _, same = step(copy(first).replace(step=jnp.int32(0)), batch)
     np.testing.assert_allclose((later["loss"][0] - same["loss"][0]) / later["loss"][1], 1.0, rtol=1e-4)
     skipped, metrics = step(copy(second), {**batch, "number": np.full(8, -1, np.int32)})

@@ -61,7 +61,7 @@ def whole(tmp_path_factory):
 
 
 def test_padding_is_in_the_metrics_of_what_was_trained_on(whole):
-    """The share of the places of a window's steps, counted from the batches themselves; more for padded rows."""
+    """The share of padding in a window's steps, counted from the batches themselves; it is larger for padded rows."""
     folder, _, _ = whole
     run = setup(config(folder / "data").to_dict(), folder / "other", "write", None)
     run.checkpoints.close()
@@ -72,8 +72,8 @@ def test_padding_is_in_the_metrics_of_what_was_trained_on(whole):
         batches = run.layout.over(batches, 4) if layout == "tokens" else batches
         for first in range(0, 12, 3):
             rows = [batches.rows(step) for step in range(first, first + 3)]
-            places = sum(row["cells" if layout == "tokens" else "tokens"].size for row in rows)
-            found.append(1 - sum((row["segments"] > 0).sum() for row in rows) / places)
+            positions = sum(row["cells" if layout == "tokens" else "tokens"].size for row in rows)
+            found.append(1 - sum((row["segments"] > 0).sum() for row in rows) / positions)
         return found
 
     np.testing.assert_allclose([line["padding"] for line in lines(folder / "run")], shares("tokens"), rtol=1e-6)
@@ -84,7 +84,7 @@ def test_padding_is_in_the_metrics_of_what_was_trained_on(whole):
     assert lines(folder / "run", "valid")[0].keys() == {"step", "kind", "loss", "accuracy"}
 
 
-def test_padding_of_the_rows_is_told(whole, capsys):
+def test_padding_of_the_rows_is_reported(whole, capsys):
     folder, _, _ = whole
     run = setup(config(folder / "data").to_dict(), folder / "told", "write", None)
     run.checkpoints.close()

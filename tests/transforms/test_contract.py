@@ -12,7 +12,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import run
+from tests.drawn import noise, run, shapes
 from xfm.configs.text import adapter_bias, bert
 from xfm.errors import XfmError
 from xfm.paths import flatten
@@ -53,9 +53,7 @@ def drawn(case, **changes):
 def _drawn(case, changes):
     case, model = json.loads(case), spec(**json.loads(changes))
     one = network(dict(model=model, transforms=case if isinstance(case, list) else [case]))
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(one.init, jax.random.key(0), BATCH)["params"]
-    return xfm.build(model), one, jax.tree.map(lambda x: jnp.asarray(0.3 * rng.normal(size=x.shape), x.dtype), shapes)
+    return xfm.build(model), one, jax.tree.map(jnp.asarray, noise(shapes(one, BATCH)["params"], seed=0))
 
 
 def output(net, params, head="mlm"):
@@ -173,15 +171,16 @@ def test_adapter_bias_by_hand():
     assert_close(made, (np.einsum("btnh,nh->bt", x, kernel) + 0.5)[..., None] * vector)
 
 
-def test_lora_starts_by_the_fan_in():
+@pytest.mark.parametrize("kind,drawn,zero", [("lora", "in", "out"), ("adapter_bias", "kernel", "vector")])
+def test_own_parameters_start_by_the_fan_in(kind, drawn, zero):
     """The deviation is one over the root of the number of inputs, also where these are heads and their width."""
-    pattern = [dict(kind="attention", heads=2, width=128)]
-    wide = xfm.build(spec(embed=dict(kind="tokens", vocab=11, width=64), prologue=[], pattern=pattern))
-    lora = TRANSFORMS["lora"](paths="/(q|o)$")
-    for path, leaves in lora.start(jax.random.key(0), sites_of(wide, BATCH)).items():
-        fan_in = {"q": 64, "o": 256}[path[-1]]
-        assert abs(float(leaves["in"].std()) * fan_in**0.5 - 1) < 0.1, path
-        assert not leaves["out"].any()
+    pattern = [dict(kind="attention", heads=2, width=1024)]
+    wide = xfm.build(spec(embed=dict(kind="tokens", vocab=11, width=1024), prologue=[], pattern=pattern))
+    one = TRANSFORMS[kind](paths="/(q|o)$")
+    for path, leaves in one.start(jax.random.key(0), sites_of(wide, BATCH)).items():
+        fan_in = {"q": 1024, "o": 2048}[path[-1]]
+        assert abs(float(leaves[drawn].std()) * fan_in**0.5 - 1) < 0.1, path
+        assert not leaves[zero].any()
 
 
 def test_adapter_bias_trains_as_many_numbers_as_the_paper():

@@ -67,7 +67,7 @@ class Stack(Structure):
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False, state: Any = None) -> dict[str, Any]:
         """{"hidden": [B T D], "layer_3": [B T D], … of the taps, and each head's output by its name}.
 
-        With a state, the state after the batch is in "state".
+        With a state, the state after the batch is in "state", and the batch has positions, which continue those before.
         """
         given, batch = batch, self._laid(batch, state)
         ctx = self._context(batch, train)
@@ -132,6 +132,10 @@ class Stack(Structure):
     def _laid(self, batch, state):
         """The batch in the layout that the embedding and the layers read, unchanged where its rows are padded."""
         if "cells" not in batch:
+            if state is not None and "positions" not in batch:
+                raise SpecError(
+                    "a stack that reads piece by piece needs batch['positions'], which continue from the last"
+                )
             return batch
         if state is not None:
             raise SpecError("a stack reads piece by piece from padded rows only; leave 'cells' out of the batch")

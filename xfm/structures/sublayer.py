@@ -58,13 +58,19 @@ class Sublayer(nn.Module):
 
     @nn.nowrap
     def init_state(self, batch: int, length: int, width: int, dtype):
-        """The empty state of each part, None for a part that keeps none."""
-        specs = self.part if isinstance(self.part, tuple) else (self.part,)
-        states = tuple(
-            part.init_state(batch, length, width, dtype) if hasattr(part, "init_state") else None
-            for part in (build(parts(), spec, parent=None) for spec in specs)
-        )
-        return states if isinstance(self.part, tuple) else states[0]
+        """The empty state of each part, None for one that needs none. Raises SpecError for a mixer without one."""
+
+        def empty(spec):
+            part = build(parts(), spec, parent=None)
+            if hasattr(part, "init_state"):
+                return part.init_state(batch, length, width, dtype)
+            if hasattr(part, "mixes_all"):
+                raise SpecError(
+                    f"mixer {spec['kind']!r} keeps no state, so a stack with it does not read piece by piece"
+                )
+            return None
+
+        return tuple(map(empty, self.part)) if isinstance(self.part, tuple) else empty(self.part)
 
 
 def _part(spec: Spec, name: str, ctx: Context) -> nn.Module:

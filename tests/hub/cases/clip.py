@@ -1,5 +1,5 @@
-"""The text towers of CLIP and SigLIP: read at the first end token, at the highest id of old files, at the last place,
-where a mask may hide it.
+"""The text towers of CLIP and SigLIP: read at the first end token, at the highest id of old files, at the last
+position, where a mask may hide it.
 
 The references' hidden states end before the final norm.
 """
@@ -16,11 +16,11 @@ IMAGES = dict(
 
 
 def rows(*ends, length=11, end):
-    """Ids in some order, with `end` at these places of each row."""
+    """Ids in some order, with `end` at these positions of each row."""
     made = [[3 + (7 * row + 11 * i + i * i) % 40 for i in range(length)] for row in range(len(ends))]
-    for row, places in zip(made, ends, strict=True):
-        for place in places:
-            row[place] = end
+    for row, positions in zip(made, ends, strict=True):
+        for position in positions:
+            row[position] = end
     return dict(input_ids=made)
 
 

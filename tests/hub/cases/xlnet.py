@@ -12,15 +12,15 @@ from tests.hub.cases import Case
 SMALL = dict(vocab_size=53, d_model=20, n_layer=2, n_head=5, d_inner=36)
 OTHER = dict(vocab_size=47, d_model=24, n_layer=3, n_head=3, d_inner=28, layer_norm_eps=1e-5)
 LENGTH = 11
-ASKED = [[10, 3, 6, 8], [2, 9, 5, 4], [7, 10, 4, 6]]  # places at which no row has its padding, in the order of reading
+ASKED = [[10, 3, 6, 8], [2, 9, 5, 4], [7, 10, 4, 6]]  # positions at which no row has padding, in the order of reading
 
 
-def order(places):
-    """perm_mask: the places are read last, one after the other; nobody sees what is read later, and none its own."""
-    hidden = np.zeros((len(places), LENGTH, LENGTH), int)
-    for row, row_places in enumerate(places):
+def order(positions):
+    """perm_mask: these positions are read last, in order; no token attends to a later one, or these to themselves."""
+    hidden = np.zeros((len(positions), LENGTH, LENGTH), int)
+    for row, of_row in enumerate(positions):
         rank = np.zeros(LENGTH, int)
-        rank[row_places] = 1 + np.arange(len(row_places))
+        rank[of_row] = 1 + np.arange(len(of_row))
         hidden[row] = (rank[None, :] >= rank[:, None]) & (rank[None, :] > 0)
     return hidden.tolist()
 

@@ -1,0 +1,212 @@
+"""What each evaluator counts and shows, by hand. The networks' outputs come from tables, by the number of the row."""
+
+import math
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from xfm.errors import XfmError
+from xfm.evaluators import EVALUATORS
+from xfm.vocabulary import Vocabulary
+
+MESH = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "model"))
+WORDS = ["[pad]", "[mask]", "the", "cat", "dog", "bird", "horse", "!"]
+CAT, DOG, BIRD, HORSE = range(3, 7)
+
+
+class Tokenizer:
+    def decode(self, ids):
+        return " ".join(WORDS[i] for i in ids)
+
+
+class Rows(list):
+    """Rows that know their number."""
+
+    def __init__(self, **columns):
+        count = len(next(iter(columns.values())))
+        super().__init__(
+            {"row": np.int32(i), **{n: np.asarray(c)[i] for n, c in columns.items()}} for i in range(count)
+        )
+
+
+def outputs(**tables):
+    """A `forward` whose heads give these arrays, [rows ...]."""
+    return lambda name, params, batch: ({n: jnp.asarray(a)[batch["row"]] for n, a in tables.items()}, {})
+
+
+def data_of(valid, **more):
+    vocabulary = Vocabulary(size=len(WORDS), pad=0, mask=1, special=(0, 1))
+    known = dict(train=valid, valid=valid, tokenizer=Tokenizer(), vocabulary=vocabulary, classes=())
+    return types.SimpleNamespace(**known | more)
+
+
+def run(kind, forward, data, **fields):
+    return EVALUATORS[kind](batch=2, **fields).run(forward, {}, {}, data, MESH)
+
+
+def shown(kind, forward, data, **fields):
+    return EVALUATORS[kind](batch=2, **fields).examples(forward, {}, {}, data, MESH)
+
+
+def test_classes():
+    """Of classes 0 1 2 1 the second is taken for 2: F1 of 1, 2/3 and 2/3."""
+    rows = Rows(tokens=[[CAT, 0], [DOG, 0], [BIRD, 0], [HORSE, 0]], labels=[0, 1, 2, 1])
+    forward = outputs(label=np.log([[0.8, 0.1, 0.1], [0.1, 0.3, 0.6], [0.1, 0.1, 0.8], [0.1, 0.7, 0.2]]))
+    found = run("classes", forward, data_of(rows), scores=("accuracy", "macro_f1"))
+    assert found == pytest.approx(dict(accuracy=3 / 4, macro_f1=7 / 9))
+    lines = shown("classes", forward, data_of(rows, classes=("red", "green", "blue")), shown=2)
+    assert lines[1].splitlines()[1].strip() == "validation row 3: class green (70%); it is green"
+    forward, rows = outputs(label=np.array([[2.0], [-1], [-0.5], [1]])), Rows(labels=[1, 0, 1, 1])
+    found = run("classes", forward, data_of(rows), scores=("f1", "matthews"))
+    assert found == pytest.approx(dict(f1=4 / 5, matthews=2 / math.sqrt(12)))
+
+
+class Sentences(Rows):
+    """One sentence of three words, of which the last has no token, and one of two."""
+
+    truth = [["B-A", "I-A", "O"], ["B-B", "O"]]
+
+    def words(self, index):
+        return index, ({0: 1, 1: 3}, {0: 2, 1: 0})[index]
+
+
+def test_tags():
+    """The first entity is right, the second has the wrong type; four of five words are right."""
+    rows, names = Sentences(tokens=np.full((2, 4), CAT)), ("O", "B-A", "I-A", "B-B")
+    predicted = np.full((2, 4), 3)  # B-B wherever no word is judged
+    predicted[0, [1, 3]], predicted[1, [2, 0]] = (1, 2), (1, 0)
+    found = run(
+        "tags", outputs(tags=np.eye(4)[predicted]), data_of(rows, classes=names), scores=("entities", "accuracy")
+    )
+    assert found == dict(entity_precision=0.5, entity_recall=0.5, entity_f1=0.5, accuracy=0.8)
+
+
+class Questions(Rows):
+    """The first question has two windows of its context, one token a letter, after one other token; the second one."""
+
+    questions = [
+        types.SimpleNamespace(text="which?", context="abcdef", answers=[("de", 3)]),
+        types.SimpleNamespace(text="none?", context="abcdef", answers=[]),
+    ]
+
+    def start(self, index):
+        return 1
+
+    def characters(self, index):
+        first = (0, 2, 0)[index]
+        return (0, 0, 1)[index], np.stack([np.arange(first, first + 4), np.arange(first, first + 4) + 1], 1)
+
+
+def test_spans():
+    """The best span of both windows is "de"; "no answer" is given where it is better by more than the threshold."""
+    scores = np.zeros((3, 5, 2))
+    scores[0, 1, 0] = scores[0, 2, 1] = 1.0  # "ab", of 2
+    scores[1, 2, 0] = scores[1, 3, 1] = 2.0  # "de", of 4
+    scores[:, 0] = [[3.0, 3.0], [1.5, 1.5], [0.5, 0.5]]  # no answer: 3, the lesser of the windows'; and 1
+    forward, data = outputs(span=scores), data_of(Questions(tokens=np.zeros((3, 5), int)))
+    assert EVALUATORS["spans"](batch=2).answers(forward, {}, data, MESH) == ["de", ""]
+    assert run("spans", forward, data) == dict(exact_match=1.0, f1=1.0)
+    assert EVALUATORS["spans"](batch=2, threshold=-1.5).answers(forward, {}, data, MESH) == ["", ""]
+    assert EVALUATORS["spans"](batch=2, threshold=1.5).answers(forward, {}, data, MESH) == ["de", "a"]
+    assert shown("spans", forward, data, shown=1) == ["which?\n    'de'; it is 'de'"]
+
+
+def test_nearest():
+    """By loops: a query's positive is ranked among all, and pairs with scores are compared with these."""
+    x = np.random.default_rng(0).normal(size=(30, 2, 3)).astype(np.float32)
+    tokens = np.full((30, 4), CAT)
+    rows = Rows(**{f"{prefix}{name}": tokens for prefix in ("", "positive/") for name in ("tokens", "segments")})
+    for i, row in enumerate(rows):
+        row["positive/row"] = np.int32(i)
+
+    def forward(name, params, batch):
+        which = jnp.repeat(jnp.arange(2)[None], len(batch["row"]) // 2, axis=0).reshape(-1)
+        return {"vector": jnp.asarray(x)[batch["row"], which]}, {}
+
+    unit = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    rank = np.array([sum(unit[i, 0] @ other[1] >= unit[i, 0] @ unit[i, 1] for other in unit) for i in range(30)])
+    found = run("nearest", forward, data_of(rows))
+    assert 0 < (rank <= 1).mean() < (rank <= 10).mean() < 1
+    expected = dict(recall_at_1=(rank <= 1).mean(), recall_at_10=(rank <= 10).mean(), mrr=(1 / rank).mean())
+    assert found == pytest.approx(expected)
+    labels = np.linspace(0, 1, 30, dtype=np.float32)
+    for row, label in zip(rows, labels, strict=True):
+        row["labels"] = label
+    pearson = np.corrcoef((unit[:, 0] * unit[:, 1]).sum(-1), labels)[0, 1]
+    assert run("nearest", forward, data_of(rows))["pearson"] == pytest.approx(pearson, abs=1e-5)
+
+
+def chances(truths, ranks):
+    """[rows 1 V]: logits by which each truth has that rank among the words."""
+    out = np.zeros((len(truths), 1, len(WORDS)))
+    for i, (truth, rank) in enumerate(zip(truths, ranks, strict=True)):
+        order = [word for word in range(len(WORDS)) if word != truth]
+        order.insert(rank - 1, truth)
+        out[i, 0, order] = -np.arange(len(WORDS))
+    return out
+
+
+def texts(*words):
+    """Rows of which the fourth token is such a word."""
+    return Rows(tokens=[[2, 2, 7, word, 7, 7] for word in words])
+
+
+def test_masked_words():
+    """Gaps at the words that are common; the model reads a mask there, and is asked there alone."""
+    truths = [CAT, CAT, DOG, CAT, DOG, BIRD]
+    rows, ranks = texts(*truths), [1, 5, 6, 2, 1, 1]
+    rows[-1]["tokens"][3] = 7  # a row without a word
+    table = chances(truths, ranks)
+
+    def forward(name, params, batch):
+        at, tokens = batch["at"], batch["tokens"]
+        right = (at == 3) & (jnp.take_along_axis(tokens, at, axis=1) == 1) & ((tokens == 1).sum(1, keepdims=True) == 1)
+        return {"mlm": jnp.where(right[..., None], jnp.asarray(table)[batch["row"]], jnp.nan)}, {}
+
+    train = texts(CAT, CAT, CAT, DOG, DOG, BIRD)
+    for row in train:
+        row["tokens"] = np.where(row["tokens"] == 2, 7, row["tokens"])
+    data = data_of(rows, train=train)
+    found = run("masked_words", forward, data, common=2)
+    assert found == pytest.approx(dict(word_accuracy=2 / 5, word_accuracy_top5=4 / 5, commonest_word=3 / 5))
+    (first, *_, last) = shown("masked_words", forward, data, common=2, shown=4)
+    assert first.splitlines()[0] == "… the the ! [MASK] ! ! …"
+    likely = np.exp(-np.arange(8.0)) / np.exp(-np.arange(8.0)).sum()
+    assert f"predictions: 'cat' {likely[0]:.0%}, '[pad]' {likely[1]:.0%}, " in first and first.endswith("'cat', rank 1")
+    assert last.endswith("it was 'cat', rank 2")
+    with pytest.raises(XfmError, match="none of the 1 most common words is in the validation rows"):
+        run("masked_words", forward, data_of(texts(BIRD), train=train), common=1)
+
+
+def test_permuted_words():
+    """The word is asked for after all others have been read."""
+    table = chances([HORSE], [3])
+
+    def forward(name, params, batch):
+        right = (batch["asked"] == 3) & (batch["order"] == jnp.array([0, 0, 0, 1, 0, 0])).all(1, keepdims=True)
+        return {"lm": jnp.where(right[..., None], jnp.asarray(table)[batch["row"]], jnp.nan)}, {}
+
+    (line,) = shown("permuted_words", forward, data_of(texts(HORSE)), shown=1)
+    assert line.endswith("it was 'horse', rank 3")
+
+
+def test_replaced_words():
+    """The generator's word is never the text's own, however sure the generator is of that."""
+    rows, logits = texts(HORSE), np.full((1, 1, len(WORDS)), -50.0)
+    logits[0, 0, HORSE], logits[0, 0, DOG] = 50.0, 0.0
+
+    def forward(name, params, batch):
+        if name == "generator":
+            masked = jnp.take_along_axis(batch["tokens"], batch["at"], axis=1) == 1
+            return {"mlm": jnp.where(masked[..., None], jnp.asarray(logits)[batch["row"]], jnp.nan)}, {}
+        return {"replaced": jnp.where(batch["tokens"] == DOG, 3.0, -3.0)}, {}
+
+    (line,) = shown("replaced_words", forward, data_of(rows), shown=1)
+    assert line.splitlines() == [
+        "… the the ! [____] ! ! …",
+        "    probability of being replaced: 95% for the generator's 'dog', 5% for the text's own 'horse'",
+    ]

@@ -1,0 +1,69 @@
+"""The loss of a predictor that knows almost nothing, with which each objective compares, worked by hand.
+
+The margins by which tiny configs learn are measured from it. A new objective needs an example here.
+"""
+
+import types
+
+import numpy as np
+import pytest
+
+from tests.objectives.test_rows import EXAMPLES, VOCABULARY
+from xfm.objectives import OBJECTIVES, build_objective
+
+
+def rows(**columns):
+    return [dict(zip(columns, map(np.asarray, row), strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+# Six ids that are not special, and one more of each of the 20 that there are: of 26, 5 has four and 8 has one.
+TOKENS = rows(tokens=[[5, 5, 6, 0], [5, 1, 2, 7]])
+READ = rows(tokens=[[5, 8, 3, 6]], segments=[[1, 1, 1, 0]])
+UNIGRAM = dict(unigram=-np.log([4 / 26, 1 / 26]).mean())
+NUMBERS = rows(labels=[0.0, 1.0]), rows(labels=[1.0, 0.5])  # the mean of the first is 0.5
+PAIRS = rows(**{"tokens": [[5]], "positive/tokens": [[5]]})
+
+# an example of test_rows -> fields besides, training rows, validation rows, the baseline
+BASELINES = {
+    "masked_lm": ({}, TOKENS, READ, UNIGRAM),
+    "causal_lm": ({}, TOKENS, READ, UNIGRAM),
+    "permutation_lm": ({}, TOKENS, READ, UNIGRAM),
+    # Half of the tokens are 5, the others three words: a generator by these shares replaces 2/3 of the 15 % it fills.
+    "replaced_token": ({}, TOKENS, READ, {"share of replaced": -0.1 * np.log(0.1) - 0.9 * np.log(0.9)}),
+    "classification": (
+        {}, rows(labels=[0, 0, 0, 1]), rows(labels=[0, 1, 1]), {"class shares": -np.log([3 / 4, 1 / 4, 1 / 4]).mean()}
+    ),
+    "tagging": (
+        {}, rows(labels=[[0, 0, 1, 2]], weights=[[1, 1, 1, 0]]), rows(labels=[[1, 0, 0, 2]], weights=[[1, 1, 0, 0]]),
+        {"tag shares": -np.log([1 / 3, 2 / 3]).mean()},
+    ),
+    "span": (
+        {}, rows(tokens=[[5] * 3] * 2, labels=[[0, 1], [0, 2]]), rows(tokens=[[5] * 3], labels=[[0, 2]]),
+        {"position shares": -np.log([3 / 5, 2 / 5]).mean()},
+    ),
+    "regression": ({}, *NUMBERS, dict(mean=0.125)),
+    "retrieval": ({}, PAIRS, PAIRS, dict(chance=np.log(4))),
+    "retrieval of scores": ({}, *NUMBERS, dict(mean=0.125)),
+    "retrieval of three": (dict(form=dict(kind="triplet", margin=0.5)), PAIRS, PAIRS, {"equal vectors": 0.5}),
+    "retrieval by order": ({}, PAIRS, PAIRS, {}),
+}  # fmt: skip
+
+
+def test_every_objective_has_an_example():
+    assert {EXAMPLES[name][0] for name in BASELINES} == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baseline(name):
+    (kind, own, network, _), (fields, train, valid, expected) = EXAMPLES[name], BASELINES[name]
+    one = build_objective(dict(model=network, objective=dict(kind=kind, **own | fields)), VOCABULARY)
+    data = types.SimpleNamespace(train=train, valid=valid, vocabulary=VOCABULARY)
+    assert one.baseline(data) == pytest.approx(expected)
+
+
+def test_chance_counts_all_candidates_of_both_directions():
+    form = dict(kind="infonce", ways="both")
+    kind, _, network, _ = EXAMPLES["retrieval"]
+    one = build_objective(dict(model=network, objective=dict(kind=kind, form=form, texts=3, among=4)), VOCABULARY)
+    data = types.SimpleNamespace(train=PAIRS, valid=PAIRS)
+    assert one.baseline(data) == pytest.approx(dict(chance=(np.log(8) + np.log(4)) / 2))
