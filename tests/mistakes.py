@@ -224,6 +224,13 @@ MISTAKES = (
         "fine, None, jnp.zeros(1))",
         "tests/structures/test_sown.py -k ends and hourglass",
     ),
+    Mistake(
+        "a pair of a funnel has the type of its second token",
+        "xfm/structures/funnel.py",
+        "pair(ctx.types)[:, :, 0]",
+        "pair(ctx.types)[:, :, 1]",
+        "tests/structures/test_funnel.py -k type_of_its_first",
+    ),
     # --- transforms
     Mistake(
         "AdapterBias starts as wide as its inputs are many",
