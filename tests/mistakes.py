@@ -224,6 +224,13 @@ MISTAKES = (
         "fine, None, jnp.zeros(1))",
         "tests/structures/test_sown.py -k ends and hourglass",
     ),
+    Mistake(
+        "a pair of a funnel has the type of its second token",
+        "xfm/structures/funnel.py",
+        "pair(ctx.types)[:, :, 0]",
+        "pair(ctx.types)[:, :, 1]",
+        "tests/structures/test_funnel.py -k type_of_its_first",
+    ),
     # --- transforms
     Mistake(
         "AdapterBias starts as wide as its inputs are many",
@@ -444,5 +451,19 @@ MISTAKES = (
         "for record in records]) / np.float32(self.scale)",
         "for record in records])",
         "tests/data/test_words_and_spans.py -k triples",
+    ),
+    Mistake(
+        "a piece goes to the row with the most room",
+        "xfm/data/packing.py",
+        "room = size + (enough & -enough).bit_length() - 1",
+        "room = size + enough.bit_length() - 1",
+        "tests/data/test_packing.py -k least_room",
+    ),
+    Mistake(
+        "an answer may end right after its window",
+        "xfm/data/spans.py",
+        "one.answer[1] < one.window.stop",
+        "one.answer[1] <= one.window.stop",
+        "tests/data/test_words_and_spans.py -k answers_stand",
     ),
 )

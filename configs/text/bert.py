@@ -82,7 +82,7 @@ def tiny(c):
     c.init[0][1].update(std=0.08)  # about 1 / sqrt(width); for the published widths that is close to 0.02
     c.objective.update(pairs="none", rate=0.3)
     c.evals = [dict(kind="masked_words", common=8, shown=5)]
-    # Of so little text a model learns 1,024 word pieces much better than 4,096: 2.1 nats better than the unigram
+    # Of so little text a model learns 1,024 word pieces much better than 4,096: 2 nats better than the unigram
     # baseline, not 0.9.
     c.data.update(length=64, tokenizer=dict(kind="wordpiece", size=1024))
     c.batch, c.steps = 48, 1000

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from xfm.data.packing import documents, padding_share, stream
+from xfm.data.packing import best_fit, documents, padding_share, stream
 
 CLS, SEP, PAD = 2, 3, 0
 
@@ -68,6 +68,15 @@ def test_best_fit_fills_rows():
     packed = documents(np.ones(32, np.int32), lengths, 8, cls=None, sep=None)
     assert len(packed["tokens"]) == 4 and padding_share(packed) == 0.0
     assert packed["segments"][0].tolist() == [1] * 5 + [2] * 3
+
+
+def test_each_piece_goes_to_the_row_with_the_least_room_that_suffices():
+    sizes, left = np.random.default_rng(3).integers(1, 17, 60), {}
+    row, offset, _, count = best_fit(sizes, 16)
+    for size, r, start in zip(sizes, row, offset, strict=True):
+        assert left.get(r, 16) == 16 - start == min((room for room in left.values() if room >= size), default=16)
+        left[r] = 16 - start - size
+    assert len(left) == count
 
 
 def test_padding_share():

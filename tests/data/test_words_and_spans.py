@@ -106,8 +106,9 @@ def squad(tmp_path, impossible=False):
     )
 
 
-def test_answers_stand_in_the_windows_that_hold_them(tmp_path):
-    data = open_data(squad(tmp_path, impossible=True), tmp_path)
+@pytest.mark.parametrize("stride", [20, 1])
+def test_answers_stand_in_the_windows_that_hold_them(tmp_path, stride):
+    data = open_data(squad(tmp_path, impossible=True) | dict(stride=stride), tmp_path)
     source, held, seen = data.train, 0, {0: set(), 1: set()}
     for i in range(len(source)):
         row = source[i]

@@ -320,6 +320,14 @@ def m(tmp_path_factory):
     return xfm.load(small.folder(tmp_path_factory.mktemp("bert")))
 
 
+@pytest.mark.parametrize(
+    "words, how",
+    [("not 'fp16'", dict(dtype="fp16")), ("give ('rope_scaling',)", dict(ignore="rope_scaling"))],
+)
+def test_a_wrong_argument_is_not_blamed_on_the_files(words, how, tmp_path):
+    assert "config.json" not in refused(small.folder(tmp_path), words, **how)
+
+
 class TestInputs:
     @pytest.mark.parametrize(
         "words, given",

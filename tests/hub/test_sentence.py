@@ -6,19 +6,21 @@ import json
 import pathlib
 import shutil
 import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.hub import small
 from xfm.errors import XfmError
 
 pytest.importorskip("tokenizers")
 
 from xfm.hub.checkpoint import load  # noqa: E402
-from xfm.hub.sentence.encoder import SIMILARITIES, sentence_encoder  # noqa: E402
-from xfm.hub.sentence.modules import Pooling  # noqa: E402
+from xfm.hub.sentence.encoder import SIMILARITIES, SentenceEncoder, sentence_encoder  # noqa: E402
+from xfm.hub.sentence.modules import Modules, Pooling  # noqa: E402
 from xfm.hub.sentence.packing import lay, plan, slots_of  # noqa: E402
 from xfm.hub.sentence.pooling import pooled  # noqa: E402
 from xfm.transforms import transformed  # noqa: E402
@@ -136,8 +138,6 @@ def test_mteb_runs(folder):
 
 
 def test_mteb_picks_the_most_specific_prompt(folder):
-    from types import SimpleNamespace
-
     from xfm.hub.sentence.mteb import MtebEncoder
 
     encoder = sentence_encoder(folder)
@@ -169,6 +169,21 @@ def test_a_plain_checkpoint_is_mean_pooled(folder, tmp_path):
     mask = inputs["attention_mask"][..., None]
     np.testing.assert_allclose(encoder.encode(TEXTS), (hidden * mask).sum(1) / mask.sum(1), **CLOSE)
     assert encoder.max_seq_length == 32 and encoder.width == 16
+
+
+@pytest.mark.parametrize("name", ["canine_model", "opt_350m_labels"])
+def test_the_width_is_that_of_the_outputs(name, tmp_path):
+    """Not that of CANINE's convolution, nor that of OPT's layers, which its last map makes narrower."""
+    m = load(small.folder(tmp_path, name=name))
+    m.__dict__["tokenizer"] = SimpleNamespace(model_max_length=None, positions=None)
+    encoder = SentenceEncoder(m, Modules(tmp_path, Pooling(("mean", "max"))))
+    assert encoder.width == 2 * np.asarray(m([[5, 6, 7, 8]])["last_hidden_state"]).shape[-1]
+
+
+def test_a_network_with_fewer_outputs_than_tokens_is_refused(tmp_path):
+    m = load(small.folder(tmp_path, name="funnel_base"))
+    with pytest.raises(XfmError, match="fewer outputs than tokens, so they cannot be pooled"):
+        SentenceEncoder(m, Modules(tmp_path, Pooling())).width  # noqa: B018 (it is a property that raises)
 
 
 def test_a_loaded_checkpoint_computes_with_its_transforms(folder):

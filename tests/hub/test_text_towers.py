@@ -78,6 +78,12 @@ def test_what_t5_cannot_be(said, reason):
         network(t5.FAMILY, **SIZES, **said)
 
 
+def test_t5_does_not_ignore_positions():
+    with pytest.raises(XfmError, match="takes no position_ids"):
+        t5.UMT5.calling.inputs(Settings({}), IDS, None, None, np.zeros_like(IDS))
+    assert set(t5.UMT5.calling.inputs(Settings({}), IDS, IDS > 0, None, None)) == {"tokens", "positions", "segments"}
+
+
 def test_gpt2_would_take_types_for_words():
     with pytest.raises(XfmError, match="no token_type_ids"):
         gpt2.FAMILY.calling.inputs(Settings({}), IDS, None, np.zeros_like(IDS), None)

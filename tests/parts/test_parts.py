@@ -96,6 +96,20 @@ def test_rotation_keeps_lengths_and_depends_on_distance_alone(kind, spec):
         assert_close(turned_q[:, 0], q[:, 0], rtol=0)
 
 
+@pytest.mark.parametrize(
+    "grid,heads,said",
+    [
+        (None, 2, r"needs the tokens of a grid \(h, w\); the grid is None, the row has 13 tokens"),
+        ((4, 4), 2, r"the grid is \(4, 4\), the row has 13 tokens"),
+        ((3, 4), 8, "needs heads of a width that 4 divides, not 2"),
+    ],
+)
+def test_a_rotation_by_rows_and_columns_says_what_it_needs(grid, heads, said):
+    mixer = build(SLOTS["mixer"], dict(kind="attention", heads=heads, position=dict(kind="rope_2d")))
+    with pytest.raises(SpecError, match=said):
+        jax.eval_shape(mixer.init, jax.random.key(0), stream(), Context(grid=grid))
+
+
 def test_alibi_slopes():
     from xfm.parts.position.alibi import slopes
 

@@ -8,6 +8,7 @@ import pytest
 import xfm
 from tests.close import assert_close
 from tests.drawn import drawn as variables
+from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.parts.mixer.pooled_relative import sides
 from xfm.spec import SpecError
@@ -67,6 +68,14 @@ def test_pairs_and_the_way_back(length, first, end):
         if pair < len(own):
             expected[:, t] = x[:, own[pair][0]]
     assert_close(back, expected, rtol=0)
+
+
+def test_a_pair_has_the_position_and_type_of_its_first_token_and_is_real_where_both_are():
+    known = dict(types=[2, 0, 1, 1, 0, 1, 0, 0], segments=[1] * 6 + [0] * 2, positions=range(3, 11))
+    ctx = Context(**{name: jnp.array([list(row)]) for name, row in known.items()})
+    _, half = funnel()._half(jnp.ones((1, 8, 4)), ctx)  # of the tokens 0, 1 and 2, 3 and 4, 5 and 6
+    found = {name: getattr(half, name)[0].tolist() for name in known}
+    assert found == dict(types=[2, 0, 1, 1], segments=[1, 1, 1, 0], positions=[3, 4, 6, 8])
 
 
 def test_sides_meet_in_the_score_of_their_distance():

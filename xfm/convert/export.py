@@ -20,7 +20,7 @@ from xfm.hub.matching import Match, match
 from xfm.hub.saving import copy
 from xfm.hub.sentence.heads import pooling
 from xfm.hub.sentence.modules import Modules, write_modules
-from xfm.hub.weights import flat_shapes
+from xfm.hub.weights import flat_shapes, hidden_width
 from xfm.spec import build as build_from
 from xfm.structures import build
 from xfm.tokenizers.checkpoint.files import FILES
@@ -205,7 +205,7 @@ def write_pooling(folder: Path, spec: Mapping[str, Any], name: str) -> bool:
     found = pooling(complete(spec)["heads"][name])
     if found is not None:
         model = build(spec)
-        write_modules(folder, Modules(folder, found), model.width, {}, model.most())
+        write_modules(folder, Modules(folder, found), hidden_width(model), {}, model.most())
     return found is not None
 
 

@@ -13,7 +13,7 @@ from xfm.data.decoding import check_errors, decode
 from xfm.data.pixels import AUGMENTS, Pixels
 from xfm.data.records import Records, label, number, one_document, picture, row_of
 from xfm.data.source import Data
-from xfm.data.text import check_share
+from xfm.data.text import check_share, default_tokenizer
 from xfm.errors import XfmError, nearest
 from xfm.fields import Fraction, Name, RowLength
 from xfm.files import fingerprint, first_line, optional, share
@@ -30,7 +30,7 @@ class TextFields:
     only then may rows have other fields beside the tokens.
     """
 
-    tokenizer: Spec = dataclasses.field(default_factory=lambda: {"kind": "wordpiece", "size": 4096})
+    tokenizer: Spec = dataclasses.field(default_factory=default_tokenizer)
     length: RowLength = 128
     packing: Literal["stream", "documents", "single"] = "stream"
     errors: Literal["strict", "replace"] = "strict"

@@ -27,6 +27,7 @@ from xfm.hub.settings import Settings
 from xfm.hub.weights import assign, dtypes_in, fill, flat_shapes, held, prefixes_of
 from xfm.spec import SpecError
 from xfm.structures import build
+from xfm.structures.stack import dtype_of
 from xfm.structures.sublayer import Sublayer
 
 
@@ -241,6 +242,10 @@ def prepared(
 
     The files are open within the `with` block.
     """
+    if isinstance(ignore, str):
+        raise XfmError(f"ignore={ignore!r} is one text, where a list of keys should be; give ({ignore!r},)")
+    if dtype is not None:
+        dtype_of(dtype)  # raises SpecError for names of no dtype
     folder = folder_of(source, revision)
     config = read_json(folder / "config.json")
     settings = Settings(config, str(folder / "config.json"), ignore)

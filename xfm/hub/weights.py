@@ -16,6 +16,7 @@ from xfm.structures.base import Layer
 
 ALIGNED = 64  # bytes: the alignment with which XLA uses an array of the host without copying it
 SHOWN = 8  # the number of names that an error lists
+EXAMPLE = 8  # tokens of a row with which a network is traced
 WRITTEN = {"F16": "float16", "BF16": "bfloat16", "float16": "float16", "bfloat16": "bfloat16"}
 
 
@@ -240,3 +241,15 @@ def flat_shapes(model: Any, example: Mapping[str, Any]) -> dict[str, jax.ShapeDt
     """
     shapes = jax.eval_shape(model.init, jax.random.key(0), example)["params"]
     return traverse_util.flatten_dict(shapes, sep="/")
+
+
+def hidden_width(model: Any) -> int:
+    """D of a network's output `hidden` [B T D], without computing anything.
+
+    Raises XfmError if it does not have one vector for each token, so that no vector of a text can be made of them.
+    """
+    row = {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in model.row(EXAMPLE).items()}
+    out, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), row)
+    if out["hidden"].shape[:2] != (1, EXAMPLE):
+        raise XfmError("this network has fewer outputs than tokens, so they cannot be pooled to a vector for each text")
+    return out["hidden"].shape[2]

@@ -9,7 +9,7 @@ from functools import partial
 from xfm.configs.text import t5_encoder
 from xfm.errors import XfmError
 from xfm.hub import keys
-from xfm.hub.family import Family, Files, Head
+from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 # Keys of the decoder or of the task, and keys that repeat others.
@@ -59,6 +59,13 @@ def network(c: Settings, ffn: str = "relu", table: str = "one") -> dict:
         table=table,
         eps=c.get("layer_norm_epsilon", 1e-6),
     ) | {"heads": {}}
+
+
+def inputs(c: Settings, input_ids, attention_mask, token_type_ids, position_ids) -> Batch:
+    """The batch of a family with relative positions. Raises XfmError for position_ids."""
+    if position_ids is not None:
+        raise XfmError("t5 has relative positions and takes no position_ids; leave them out")
+    return counted(c, input_ids, attention_mask, token_type_ids, None)
 
 
 def of_distances(field: str):
@@ -129,6 +136,7 @@ FAMILY = Family(
         ignored={r"decoder\..*": "it belongs to the decoder", r"lm_head\.weight": "it is the decoder's output layer"},
         tied={"encoder.embed_tokens.weight": "shared.weight"},
     ),
+    calling=Calling(inputs=inputs),
 )
 MT5 = dataclasses.replace(FAMILY, model_type="mt5", classes="MT5", network=partial(network, ffn="gated-gelu"))
 UMT5 = dataclasses.replace(

@@ -23,6 +23,7 @@ from xfm.hub.sentence.heads import pooling
 from xfm.hub.sentence.modules import Modules, check_order, read_modules, usual_pooling, write_modules
 from xfm.hub.sentence.packing import ROW, Batch, lay, plan, ramp
 from xfm.hub.sentence.pooling import pooled
+from xfm.hub.weights import hidden_width
 from xfm.kernels.platform import platform
 from xfm.spec import named, nested
 from xfm.structures import build
@@ -75,7 +76,7 @@ class SentenceEncoder:
     @cached_property
     def width(self) -> int:
         """D of the vectors, before any truncation. Raises XfmError if the widths of the modules do not fit."""
-        width = self.checkpoint.network.width * len(self.modules.pooling.modes)
+        width = self._hidden * len(self.modules.pooling.modes)
         for step in self.modules.steps:
             takes, gives = step.widths or (width, width)
             if takes != width:
@@ -191,8 +192,7 @@ class SentenceEncoder:
         )
         if self.truncate_dim is not None:
             settings["truncate_dim"] = self.truncate_dim
-        width = self.checkpoint.network.width
-        write_modules(Path(path).expanduser(), self.modules, width, settings, self.max_seq_length)
+        write_modules(Path(path).expanduser(), self.modules, self._hidden, settings, self.max_seq_length)
 
     def _prompt(self, name: str | None, prompt: str | None) -> str:
         if prompt is not None:
@@ -256,6 +256,10 @@ class SentenceEncoder:
             inputs = lay(batch, sizes, {name: array[mask > 0] for name, array in inputs.items()})
             inputs["segments"] = own["text"]
         return inputs, own["text"], own["position"]
+
+    @cached_property
+    def _hidden(self) -> int:
+        return hidden_width(build(dict(self.checkpoint.spec, heads={})))
 
     @cached_property
     def _layout(self) -> str:

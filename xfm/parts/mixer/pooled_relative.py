@@ -46,7 +46,7 @@ def sides(
     meta_fields=[],
 )
 @dataclasses.dataclass(frozen=True)
-class Terms:
+class PooledTerms:
     """The scores of distance and of type, block by block; 0 where the query or the key does not count.
 
     query, key: as `sides` makes them.  of_type: the scores of a key of another type and of the same type.  types,
@@ -69,7 +69,7 @@ class Terms:
         return jnp.where(self.counts[0][b, t][:, None] & self.counts[1][b, s][None, :], scores, 0.0)
 
 
-class OfDistance(nn.Module):
+class DistanceFactors(nn.Module):
     """a_tn[d] = Σ_h q_tn[h] · kernel[d, n, h]: each query's factors for the sines and cosines of a distance."""
 
     width: int
@@ -115,9 +115,9 @@ class PooledRelative(nn.Module):
             return q + self.param(name, nn.initializers.normal(0.02), (N, H)).astype(q.dtype)
 
         positions = [_positions(a, c) for a, c in ((x, ctx), (there.x, there))]
-        asked = OfDistance(D, name="r")(biased("distance_bias"))
+        asked = DistanceFactors(D, name="r")(biased("distance_bias"))
         table = self.param("types", nn.initializers.normal(0.02), (2, N, H)).astype(q.dtype)
-        terms = Terms(
+        terms = PooledTerms(
             *sides(asked * H**-0.5, *positions),
             of_type=product("btnh,snh->btns", biased("type_bias"), table * H**-0.5),
             types=tuple(
