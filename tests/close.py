@@ -1,7 +1,6 @@
 """Closeness of trees of arrays, relative to the scale of each leaf; errors name the leaf's path."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -13,11 +12,9 @@ def assert_close(actual, expected, *, rtol: float = 1e-5, of: str = "") -> None:
     """
     a, e = (jax.tree_util.tree_leaves_with_path(tree) for tree in (actual, expected))
     assert [p for p, _ in a] == [p for p, _ in e], f"{of}: trees differ"
-    largest = max(float(jnp.abs(x).max(initial=0)) for _, x in e)
+    a, e = ([(path, np.asarray(x).astype(np.float64)) for path, x in leaves] for leaves in (a, e))
+    largest = max(np.abs(x).max(initial=0) for _, x in e)
     for (path, left), (_, right) in zip(a, e, strict=True):
-        left, right = (
-            np.asarray(x, np.float64) if x.dtype != jnp.bfloat16 else np.asarray(x, np.float32) for x in (left, right)
-        )
         assert left.shape == right.shape, f"{of}{jax.tree_util.keystr(path)}: {left.shape} is not {right.shape}"
         assert np.isfinite(left).all(), f"{of}{jax.tree_util.keystr(path)} is not finite"
         scale = max(np.abs(right).max(initial=0.0), 0.1 * largest, 1e-30)
