@@ -246,6 +246,20 @@ MISTAKES = (
         "key = rng",
         "tests/objectives/test_others.py -k redraw",
     ),
+    Mistake(
+        "two transforms of one kind start alike",
+        "xfm/transforms/transformed.py",
+        'transform.start(jax.random.fold_in(key, zlib.crc32(f"{OWN}/{name}".encode())), sites)',
+        "transform.start(key, sites)",
+        "tests/transforms/test_contract.py -k drawn_as",
+    ),
+    Mistake(
+        "a transform acts around all methods of a module",
+        "xfm/transforms/transformed.py",
+        'if context.method_name != "__call__":',
+        'if context.method_name == "setup":',
+        "tests/transforms/test_contract.py -k no_other_method",
+    ),
     # --- optimiser and step
     Mistake(
         "a freeze regex that matches nothing is no error",
