@@ -224,6 +224,13 @@ MISTAKES = (
         "fine, None, jnp.zeros(1))",
         "tests/structures/test_sown.py -k ends and hourglass",
     ),
+    Mistake(
+        "a pair of a funnel has the type of its second token",
+        "xfm/structures/funnel.py",
+        "pair(ctx.types)[:, :, 0]",
+        "pair(ctx.types)[:, :, 1]",
+        "tests/structures/test_funnel.py -k type_of_its_first",
+    ),
     # --- transforms
     Mistake(
         "AdapterBias starts as wide as its inputs are many",
@@ -238,6 +245,20 @@ MISTAKES = (
         "key = jax.random.fold_in(rng, zlib.crc32(path.encode()))",
         "key = rng",
         "tests/objectives/test_others.py -k redraw",
+    ),
+    Mistake(
+        "two transforms of one kind start alike",
+        "xfm/transforms/transformed.py",
+        'transform.start(jax.random.fold_in(key, zlib.crc32(f"{OWN}/{name}".encode())), sites)',
+        "transform.start(key, sites)",
+        "tests/transforms/test_contract.py -k drawn_as",
+    ),
+    Mistake(
+        "a transform acts around all methods of a module",
+        "xfm/transforms/transformed.py",
+        'if context.method_name != "__call__":',
+        'if context.method_name == "setup":',
+        "tests/transforms/test_contract.py -k no_other_method",
     ),
     # --- optimiser and step
     Mistake(

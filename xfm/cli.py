@@ -159,7 +159,7 @@ def parser() -> Parser:
         "turn lines of text into vectors",
         epilog=EMBED,
     )
-    embed.add_argument("model", metavar="MODEL", type=a_name, help="folder, or name on the Hub")
+    embed.add_argument("model", metavar="MODEL", type=a_name, help="folder, name on the Hub, or workdir of a run")
     embed.add_argument("--revision", metavar="NAME", help="revision of the Hub's repository")
     embed.add_argument("--prompt-name", metavar="NAME", help="one of the model's prompts, a prefix for each text")
     embed.add_argument("--prompt", metavar="TEXT", help="a prefix for each text")

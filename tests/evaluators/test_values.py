@@ -1,4 +1,7 @@
-"""What each evaluator counts and shows, by hand. The networks' outputs come from tables, by the number of the row."""
+"""What each evaluator counts and shows, by hand. The networks' outputs come from tables, by the number of the row.
+
+A new evaluator needs a test here, called test_KIND.
+"""
 
 import math
 import types
@@ -50,6 +53,13 @@ def run(kind, forward, data, **fields):
 
 def shown(kind, forward, data, **fields):
     return EVALUATORS[kind](batch=2, **fields).examples(forward, {}, {}, data, MESH)
+
+
+ELSEWHERE = {"numbers", "continuations"}  # test_regression_and_its_scores, test_continuations_are_the_likeliest_tokens
+
+
+def test_every_evaluator_is_worked_by_hand():
+    assert {kind for kind in EVALUATORS if f"test_{kind}" not in globals()} == ELSEWHERE
 
 
 def test_classes():

@@ -1,6 +1,6 @@
 """The loss of a predictor that knows almost nothing, with which each objective compares, worked by hand.
 
-The margins by which tiny configs learn are measured from it. A new objective needs an example here.
+The margins by which tiny configs learn are measured from it. A new baseline needs an example here.
 """
 
 import types
@@ -10,6 +10,7 @@ import pytest
 
 from tests.objectives.test_rows import EXAMPLES, VOCABULARY
 from xfm.objectives import OBJECTIVES, build_objective
+from xfm.objectives.base import Objective
 
 
 def rows(**columns):
@@ -49,8 +50,9 @@ BASELINES = {
 }  # fmt: skip
 
 
-def test_every_objective_has_an_example():
-    assert {EXAMPLES[name][0] for name in BASELINES} == set(OBJECTIVES)
+def test_every_objective_with_a_baseline_has_an_example():
+    known = {kind for kind, cls in OBJECTIVES.items() if cls.baseline is not Objective.baseline}
+    assert {EXAMPLES[name][0] for name in BASELINES} == known
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -8,6 +8,9 @@ import pytest
 import xfm
 from tests.close import assert_close
 from tests.drawn import drawn as variables
+from tests.drawn import run as compiled
+from tests.drawn import shapes
+from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.parts.mixer.pooled_relative import sides
 from xfm.spec import SpecError
@@ -15,7 +18,7 @@ from xfm.structures.funnel import pairs, spread
 
 ATTENTION = dict(kind="pooled_relative", heads=2, reads="before")
 MLP = dict(kind="mlp", hidden=24)
-TOKENS = jnp.arange(22).reshape(2, 11) % 13
+TOKENS = np.arange(22, dtype=np.int32).reshape(2, 11) % 13
 
 
 def funnel(**changes):
@@ -32,7 +35,11 @@ def funnel(**changes):
 
 
 def run(model, params, batch):
-    return jax.jit(model.apply)({"params": params}, batch)
+    return compiled(model, {"params": params}, batch)
+
+
+SMALL = funnel(blocks=[1, 1], decoder=1)
+WIDE = np.arange(26, dtype=np.int32).reshape(2, 13) % 13
 
 
 def drawn(model, batch):
@@ -69,6 +76,14 @@ def test_pairs_and_the_way_back(length, first, end):
     assert_close(back, expected, rtol=0)
 
 
+def test_a_pair_has_the_position_and_type_of_its_first_token_and_is_real_where_both_are():
+    known = dict(types=[2, 0, 1, 1, 0, 1, 0, 0], segments=[1] * 6 + [0] * 2, positions=range(3, 11))
+    ctx = Context(**{name: jnp.array([list(row)]) for name, row in known.items()})
+    _, half = funnel()._half(jnp.ones((1, 8, 4)), ctx)  # of the tokens 0, 1 and 2, 3 and 4, 5 and 6
+    found = {name: getattr(half, name)[0].tolist() for name in known}
+    assert found == dict(types=[2, 0, 1, 1], segments=[1, 1, 1, 0], positions=[3, 4, 6, 8])
+
+
 def test_sides_meet_in_the_score_of_their_distance():
     a = jax.random.normal(jax.random.key(0), (1, 5, 2, 8))
     t, s = jnp.array([[0, 1, 5, 9, 13]]), jnp.array([[0, 1, 3, 5, 7, 9, 11]])
@@ -79,7 +94,10 @@ def test_sides_meet_in_the_score_of_their_distance():
 
 
 def test_blocks_halve_and_the_decoder_is_whole_again():
-    params = drawn(funnel(), {"tokens": TOKENS})
+    def run(model, params, batch):
+        return jax.eval_shape(model.apply, {"params": params}, batch)
+
+    params = shapes(funnel(), {"tokens": TOKENS})["params"]
     whole = run(funnel(), params, {"tokens": TOKENS})
     assert whole["hidden"].shape == (2, 11, 16) and whole["lm"].shape == (2, 11, 13)
     del params["decoder"]
@@ -94,34 +112,36 @@ def test_blocks_halve_and_the_decoder_is_whole_again():
 @pytest.mark.parametrize("length", [1, 2])
 def test_rows_too_short_stay_as_they_are(length):
     batch = {"tokens": TOKENS[:, :length]}
-    hidden = run(funnel(), drawn(funnel(), batch), batch)["hidden"]
+    model = funnel(blocks=[1, 1, 1], decoder=1)
+    hidden = run(model, drawn(model, batch), batch)["hidden"]
     assert hidden.shape == (2, length, 16) and jnp.isfinite(hidden).all()
 
 
 def test_looped_layers_are_the_same_layers_again():
     """A block of one layer that runs three times equals one of three layers with the same numbers."""
-    looped, written = funnel(blocks=[1, 1], loops=[1, 3]), funnel(blocks=[1, 3])
+    looped, written = funnel(blocks=[1, 1], loops=[1, 3], decoder=0), funnel(blocks=[1, 3], decoder=0)
     batch = {"tokens": TOKENS}
     params = drawn(looped, batch)
     first = params["block_1"]["first"]
-    again = jax.tree.map(lambda a: jnp.stack([a, a]), first)
+    again = jax.tree.map(lambda a: np.stack([a, a]), first)
     other = {**params, "block_1": {"first": first, "layers": again}}
     assert_close(run(looped, params, batch)["lm"], run(written, other, batch)["lm"])
 
 
 def test_remat_changes_nothing():
     batch = {"tokens": TOKENS}
-    params = drawn(funnel(blocks=[2, 2]), batch)
+    params = drawn(funnel(blocks=[2, 2], decoder=0), batch)
 
     def gradient(remat):
-        model = funnel(blocks=[2, 2], remat=remat)
+        model = funnel(blocks=[2, 2], decoder=0, remat=remat)
         return jax.jit(jax.grad(lambda p: jnp.square(model.apply({"params": p}, batch)["lm"]).mean()))(params)
 
     assert_close(gradient("full"), gradient("none"), rtol=1e-6)
 
 
 def test_any_mixer_of_the_house_stands_in_it():
-    model = funnel(pattern=[dict(kind="attention", heads=2, position=dict(kind="rope")), MLP])
+    pattern = [dict(kind="attention", heads=2, position=dict(kind="rope")), MLP]
+    model = funnel(pattern=pattern, blocks=[1, 1], decoder=1)
     batch = {"tokens": TOKENS, "segments": jnp.array([[1] * 11, [1] * 8 + [0] * 3])}
     params = drawn(model, batch)
     assert jnp.isfinite(run(model, params, batch)["hidden"][0]).all()
@@ -130,26 +150,26 @@ def test_any_mixer_of_the_house_stands_in_it():
 
 def test_a_pair_with_padding_is_never_attended_to():
     """Padding changes nothing but tokens that are pooled with it, as in the reference: 7 with 8."""
-    segments, tokens = jnp.array([[1] * 8 + [0] * 5]), jnp.arange(13)[None] % 13
-    model = funnel(blocks=[1, 1], decoder=1)
-    params = drawn(model, {"tokens": tokens})
+    segments, params = np.array([[1] * 8 + [0] * 5] * 2), drawn(SMALL, {"tokens": WIDE})
 
     def hidden(tokens):
-        return run(model, params, {"tokens": tokens, "segments": segments})["hidden"][0]
+        return np.asarray(run(SMALL, params, {"tokens": tokens, "segments": segments})["hidden"])
 
-    y = hidden(tokens)
-    assert_close(hidden(tokens.at[:, 9:].set(1))[:8], y[:8], rtol=0)
-    moved = jnp.abs(hidden(tokens.at[:, 8].set(1)) - y).max(axis=-1)
+    def changed(where):
+        return np.where(where, 1, WIDE)
+
+    y, index = hidden(WIDE), np.arange(13)
+    assert_close(hidden(changed(index >= 9))[:, :8], y[:, :8], rtol=0)
+    moved = np.abs(hidden(changed(index == 8)) - y).max(axis=(0, 2))
     assert moved[7] > 1e-4 and moved[0] < moved[7]
 
 
 def test_rows_of_several_texts_are_refused():
-    segments = jnp.array([[1] * 11, [1] * 5 + [2] * 6])
-    batch = {"tokens": TOKENS, "segments": segments}
-    params = drawn(funnel(), {"tokens": TOKENS})
+    batch = {"tokens": WIDE, "segments": np.array([[1] * 13, [1] * 5 + [2] * 8])}
+    params = drawn(SMALL, {"tokens": WIDE})
     with pytest.raises(XfmError, match="row 1 holds several texts, and a funnel pools neighbours"):
-        funnel().apply({"params": params}, batch)
-    hidden = run(funnel(), params, batch)["hidden"]
+        SMALL.apply({"params": params}, batch)
+    hidden = run(SMALL, params, batch)["hidden"]
     assert jnp.isfinite(hidden[0]).all() and jnp.isnan(hidden[1]).all()
 
 
@@ -166,6 +186,6 @@ def test_rows_of_several_texts_are_refused():
         (dict(pattern=[dict(ATTENTION, heads=3), MLP]), "a width of 16 does not divide among 3 heads"),
     ],
 )
-def test_bad_specs(key, changes, said):
+def test_bad_specs(changes, said):
     with pytest.raises(SpecError, match=said):
-        funnel(**changes).init(key, {"tokens": TOKENS})
+        shapes(funnel(**changes), {"tokens": TOKENS})

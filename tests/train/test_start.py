@@ -1,6 +1,7 @@
 """Starting from a checkpoint: the encoder and its tokeniser are the checkpoint's, heads are fresh or its own."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -9,6 +10,8 @@ from ml_collections import ConfigDict
 
 import xfm.hub
 from tests.close import assert_close
+from tests.drawn import loss_of
+from tests.drawn import run as computed
 from tests.hub import small
 from xfm.catalogue import check
 from xfm.configs.text import finetune_classification
@@ -74,7 +77,7 @@ def test_the_encoder_is_the_checkpoints(tmp_path, name):
     row = {key: value[None] for key, value in run.data.train[3].items()}
     types = row["types"] if "bert_" in name[:5] else None
     expected = known(row["tokens"], row["segments"], types)["last_hidden_state"]
-    hidden = run.objective.model.apply({"params": state.params}, row)["hidden"]
+    hidden = computed(run.objective.model, {"params": state.params}, row)["hidden"]
     real = row["segments"] > 0
     assert real.sum() < real.size
     assert_close(np.asarray(hidden)[real], np.asarray(expected)[real])
@@ -92,40 +95,47 @@ def test_a_head_goes_along_when_asked(tmp_path):
     known = xfm.hub.load(folder, head="sequence_classification")
     row = {key: value[None] for key, value in run.data.train[3].items()}
     logits = known(row["tokens"], row["segments"], row["types"])["logits"]
-    loss, _, _ = run.objective.loss(state.params, {}, row, jax.random.key(0), train=False)
-    assert_close(loss, -jax.nn.log_softmax(logits)[0, int(row["labels"][0])])
+    loss, _, _ = loss_of(run.objective, state.params, {}, row, jax.random.key(0), train=False)
+    assert_close(loss, -np.asarray(jax.nn.log_softmax(logits))[0, int(row["labels"][0])])
     with pytest.raises(XfmError, match="has 5 classes and config.objective.classes is 2"):
         started(config(tmp_path, folder, "sequence_classification"), tmp_path / "run")
 
 
-def test_training_goes_on_and_is_evaluated(tmp_path):
-    folder = checkpoint(tmp_path / "hub", "bert_pretraining")
-    c = config(tmp_path, folder, ema=0.5)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(folder, config, result) of two steps from a checkpoint, with dropout and a moving average."""
+    folder = tmp_path_factory.mktemp("trained")
+    c = config(folder, checkpoint(folder / "hub", "bert_pretraining"), ema=0.5)
     c.start.drop = 0.1
-    first = train(c, tmp_path / "run")
-    record = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    return folder, c, train(c, folder / "run")
+
+
+def test_training_goes_on_and_is_evaluated(trained, tmp_path):
+    folder, c, first = trained
+    workdir = shutil.copytree(folder / "run", tmp_path / "run")
+    record = json.loads((workdir / "config.json").read_text())["config"]
     assert record["model"]["embed"]["vocab"] == 61 and record["model"]["residual"]["drop"] == 0.1
     assert record["model"]["embed"]["drop"] == record["model"]["pattern"][0]["drop"] == 0.1
-    assert evaluate(tmp_path / "run").valid == first.valid
-    c.steps = 3
-    assert train(c, tmp_path / "run").step == 3
+    assert evaluate(workdir).valid == first.valid
+    assert train({**c.to_dict(), "steps": 3}, workdir).step == 3
 
 
-def test_from_a_run_of_ones_own(tmp_path):
-    folder = checkpoint(tmp_path / "hub", "bert_pretraining")
-    first = train(config(tmp_path, folder), tmp_path / "first")
+def test_from_a_run_of_ones_own(trained, tmp_path):
+    """The weights are those that evaluation uses, the moving average."""
+    folder, _, first = trained
     other = dict(kind="classification", classes=3)
     heads = {"pooled": dict(kind="vector", pool=dict(kind="dense")), "label": other}
-    run, state = started(config(tmp_path, tmp_path / "first", classes=3, heads=heads), tmp_path / "second")
-    before, now = flatten(first.state.params), flatten(state.params)
+    run, state = started(config(tmp_path, folder / "run", classes=3, heads=heads), tmp_path / "second")
+    before, now = flatten(first.state.ema), flatten(state.params)
     for path, leaf in now.items():
         if not path.startswith("head_label"):
             np.testing.assert_array_equal(leaf, before[path], err_msg=path)
     assert now["head_label/out/kernel"].shape[1] == 3
-    run, state = started(config(tmp_path, tmp_path / "first", "label"), tmp_path / "third")
-    np.testing.assert_array_equal(flatten(state.params)["head_label/out/kernel"], before["head_label/out/kernel"])
+    run, state = started(config(tmp_path, folder / "run", "label", ema=0.9), tmp_path / "third")
+    for tree in (state.params, state.ema):
+        np.testing.assert_array_equal(flatten(tree)["head_label/out/kernel"], before["head_label/out/kernel"])
     with pytest.raises(XfmError, match="has no head 'labels'; it has pooled, label"):
-        started(config(tmp_path, tmp_path / "first", "labels"), tmp_path / "fourth")
+        started(config(tmp_path, folder / "run", "labels"), tmp_path / "fourth")
 
 
 def test_what_cannot_start_is_said(tmp_path):
@@ -182,10 +192,10 @@ def test_a_changed_pattern_stands(tmp_path):
     for path in one.taken:
         np.testing.assert_array_equal(now[path], known[path], err_msg=path)
     row = {key: value[None] for key, value in run.data.train[3].items()}
-    hidden = run.objective.model.apply({"params": state.params}, row)["hidden"]
+    hidden = computed(run.objective.model, {"params": state.params}, row)["hidden"]
     down = state.params["layers"]["mlp_2"]["part"]["down"]
     down["kernel"] = down["kernel"] * 3
-    assert np.abs(run.objective.model.apply({"params": state.params}, row)["hidden"] - hidden).max() > 1e-3
+    assert np.abs(computed(run.objective.model, {"params": state.params}, row)["hidden"] - hidden).max() > 1e-3
     said = taken.lines(one, found, resolved["model"])
     assert said[0].endswith("are taken (embed 5, head_pooled 2, layers 16)")
     assert any("are not used (head_mlm 5, head_nsp 2)" in line for line in said)
@@ -209,7 +219,7 @@ def test_a_network_without_pretrained_stands_whole(tmp_path):
     same = known.replace(model=xfm.build(resolved["model"]))  # the checkpoint's inputs, the config's network
     row = {key: value[None] for key, value in run.data.train[3].items()}
     expected = same.replace(params=state.params)(row["tokens"], row["segments"])["last_hidden_state"]
-    hidden = run.objective.model.apply({"params": state.params}, row)["hidden"]
+    hidden = computed(run.objective.model, {"params": state.params}, row)["hidden"]
     real = row["segments"] > 0
     assert_close(np.asarray(hidden)[real], np.asarray(expected)[real])
     assert row["positions"][0, 0] == 0

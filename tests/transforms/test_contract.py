@@ -69,14 +69,19 @@ def test_every_transform_has_examples():
 
 
 def test_the_network_is_drawn_as_without_them():
-    """Its parameters have the same paths and values, the own ones lie at own/PATH/NAME/LEAF, and no output changes."""
+    """Its parameters have the same paths and values, the own ones lie at own/PATH/NAME/LEAF, and no output changes.
+
+    Two transforms of one kind have names and numbers of their own.
+    """
     model = spec(prologue=[])
-    plain, one = xfm.build(model), network(dict(model=model, transforms=LAST))
+    plain, one = xfm.build(model), network(dict(model=model, transforms=[*LAST, LAST[0]]))
     params, alone = (jax.jit(net.init)(jax.random.key(0), BATCH)["params"] for net in (one, plain))
     jax.tree.map(np.testing.assert_array_equal, without_own(params), alone)
     for path in flatten(params["own"]):
         module, name, _ = path.rsplit("/", 2)
-        assert name in TRANSFORMS and any(other.startswith(f"{module}/") for other in flatten(alone))
+        assert name.removesuffix("_1") in TRANSFORMS and any(other.startswith(f"{module}/") for other in flatten(alone))
+    both = params["own"]["layers"]["attention_0"]["part"]["o"]
+    assert np.abs(both["lora"]["in"] - both["lora_1"]["in"]).min() > 0
     np.testing.assert_array_equal(output(one, params), output(plain, alone))
 
 
@@ -283,6 +288,27 @@ def test_a_face_around_modules_without_own_parameters():
     np.testing.assert_array_equal(output(one, params), expected)
     with pytest.raises(XfmError, match="transform 'doubling' cannot be merged into the weights"):
         one.merged(params)
+
+
+METHODS = set()
+
+
+@dataclasses.dataclass(frozen=True)
+class Noting(Transform):
+    """Changes nothing, and notes which methods it runs around."""
+
+    def around(self, own):
+        def run(call, args, kwargs, context):
+            METHODS.add(context.method_name)
+            return call(*args, **kwargs)
+
+        return run
+
+
+def test_a_face_is_around_the_calls_of_modules_and_no_other_method():
+    one = network(dict(model=spec(), transforms=[dict(kind=f"{HERE}:Noting")]))
+    jax.eval_shape(lambda: one.apply({"params": without_own(drawn(LAST)[2])}, BATCH))
+    assert METHODS == {"__call__"}
 
 
 def test_weights_come_before_interceptors_and_each_in_their_order():

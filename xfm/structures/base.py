@@ -43,11 +43,6 @@ class Structure(nn.Module):
         return getattr(self._embedding(), "vocab", None)
 
     @property
-    def width(self) -> int:
-        """D, the width of the stream."""
-        return self._embedding().width
-
-    @property
     def types(self) -> int | None:
         """The number of token types that the embedding has; None where it has no table of them."""
         types = getattr(self._embedding(), "types", None)

@@ -55,6 +55,7 @@ class Period(nn.Module):
             variable_broadcast="params",
             variable_axes={SOWN: 0},
             split_rngs={"params": False, "dropout": True},
+            check_constancy_invariants=self.is_initializing(),  # by which shared parameters leave the loop
         )
         return again(self, carried, (depths, rows))
 
@@ -105,6 +106,7 @@ def repeated(
         split_rngs={"params": True, "dropout": True},
         in_axes=(nn.broadcast, 0, 0, 0),
         length=depths.shape[0],
+        check_constancy_invariants=False,  # the check would trace every layer a second time
     )(sublayers, name="layers")
 
     def run(x: Float[Array, "B T D"], ctx: Context, states: Any = None) -> Ran:

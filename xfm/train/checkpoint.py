@@ -134,6 +134,8 @@ class Checkpoints:
                     raise
                 except BaseException as error:  # readers of damaged files raise anything, even panics
                     reason = _first_line(error)
+                if reason is not None:
+                    gc.collect()  # now, while the warnings about what the read has left behind are silenced
             if reason is None:
                 if bad:
                     self.say(f"going back to the checkpoint of step {step}, which is whole")
@@ -304,7 +306,6 @@ def _hushed():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             yield
-            gc.collect()
     finally:
         sys.unraisablehook = hook
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -84,23 +85,24 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     objective = objective_of(given.config, data, settings, report)
     rows = batch_shapes(data, settings, layout, mesh)
     key = jax.random.key(settings.seed)
-    params = jax.eval_shape(lambda batch: objective.init(key, batch)[0], rows)
+    drawing = SimpleNamespace(init=jax.jit(objective.init))  # one trace serves shapes, state and arrays
+    params = jax.eval_shape(drawing.init, key, rows)[0]
     fresh = given.found is not None and mode == "write" and not begun
     begins = taken.taken(params, given.found, given.config) if fresh else None
     optimiser = optimiser_of(settings, params)
 
     def first_state():
         zeros = {name: jnp.zeros(row.shape, row.dtype) for name, row in rows.items()}
-        return new_state(objective, optimiser, key, zeros, settings.ema)
+        return new_state(drawing, optimiser, key, zeros, settings.ema)
 
     like, notes = sharded(jax.eval_shape(first_state), mesh, rules)
     check_state(like)
 
     def make_state():
-        state = jax.jit(first_state, out_shardings=jax.tree.map(lambda x: x.sharding, like))()
         if given.found is None:
-            return state
-        return taken.started(state, given.found, begins or taken.taken(params, given.found, given.config))
+            return jax.jit(first_state, out_shardings=jax.tree.map(lambda x: x.sharding, like))()
+        one = begins or taken.taken(params, given.found, given.config)
+        return taken.started(first_state, like, given.found, one)
 
     name = str(given.config.get("name") or workdir.name)
     report.say(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from xfm.batch import part_of, prefixes, with_prefix
@@ -120,15 +121,21 @@ def adapted(data: Any, found: Found, model: Mapping[str, Any]) -> Any:
     return dataclasses.replace(data, train=Rows(data.train, inputs), valid=Rows(data.valid, inputs))
 
 
-def started(state: State, found: Found, one: Taken) -> State:
-    """The state of step 0 with the checkpoint's parameters where they are taken."""
+def started(draw: Callable[[], State], like: State, found: Found, one: Taken) -> State:
+    """The state of step 0 with the checkpoint's parameters where they are taken; only the others are drawn.
+
+    draw: makes a state with all parameters drawn; traceable.  like: its shapes and shardings.
+    """
     weights, used = found.weights(), set(one.taken)
 
-    def put(path, leaf):
-        if path not in used:
-            return leaf
+    def placed(path, leaf):
         array = np.asarray(weights[path], leaf.dtype)
         return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: np.array(array[index]))
 
-    ema = None if state.ema is None else map_by_path(put, state.ema)
-    return state.replace(params=map_by_path(put, state.params), ema=ema)
+    def begun(there):
+        state = draw()
+        params = map_by_path(lambda path, x: there.get(path, x), state.params)
+        return state.replace(params=params, ema=None if state.ema is None else jax.tree.map(jnp.array, params))
+
+    there = {path: placed(path, leaf) for path, leaf in flatten(like.params).items() if path in used}
+    return jax.jit(begun, out_shardings=jax.tree.map(lambda x: x.sharding, like), donate_argnums=0)(there)
