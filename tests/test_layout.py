@@ -15,7 +15,7 @@ FLOORS = (
     ("kernels",),
     ("errors", "fields", "moved", "outside", "spec", "memory"),
     ("vocabulary", "truncation", "context", "capture", "sown", "batch"),
-    ("files", "folders", "locations", "paths", "sharding", "failures"),
+    ("files", "folders", "locations", "paths", "sharding", "failures", "initial"),
     ("parts",),
     ("structures",),
     ("objectives", "evaluators", "transforms", "probes"),

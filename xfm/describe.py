@@ -15,6 +15,7 @@ import jax
 
 from xfm.batch import part_of
 from xfm.errors import XfmError
+from xfm.initial import initial_shapes
 from xfm.kernels.platform import compiling_for
 from xfm.outside import is_outside
 from xfm.parts import SLOTS
@@ -77,7 +78,7 @@ def describe(config: Mapping[str, Any]) -> Description:
     """
     config = _started(config)
     model, batch = network(config), example_batch(config)
-    params = jax.eval_shape(model.init, jax.random.key(0), batch)["params"]
+    params = initial_shapes(model, batch)["params"]
     calls: list[_Call] = []
 
     def forward(params, batch):

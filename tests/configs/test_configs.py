@@ -27,6 +27,7 @@ from xfm.catalogue import apply_overrides, check, entries, find
 from xfm.cli import split_overrides
 from xfm.data import SOURCES
 from xfm.describe import example_batch
+from xfm.initial import initial_shapes
 from xfm.objectives import build_objective
 from xfm.sharding import RULES, rule_of
 from xfm.spec import build, plain
@@ -62,10 +63,12 @@ def shapes(name, variant):
     """Of the network's parameters; where the trainer's check traces no other network, they are those of the check."""
     config = config_of(name, variant)
     if (name, variant) in CHECKED and list(build_objective(config, STANDING_IN).networks) == ["model"]:
-        params = checked(name, variant)
-    else:
-        params = drawn.shapes(network(config), example_batch(config))["params"]
-    return flatten_dict(params, sep="/")
+        return flatten_dict(checked(name, variant), sep="/")
+    return shapes_of(config)
+
+
+def shapes_of(config):
+    return flatten_dict(initial_shapes(network(config), example_batch(config))["params"], sep="/")
 
 
 def size(params):

@@ -12,6 +12,7 @@ from xfm.errors import XfmError
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors
 from xfm.hub.naming import At, Piece, pieces
+from xfm.initial import initial_shapes
 from xfm.structures.base import Layer
 
 ALIGNED = 64  # bytes: the alignment with which XLA uses an array of the host without copying it
@@ -239,8 +240,7 @@ def flat_shapes(model: Any, example: Mapping[str, Any]) -> dict[str, jax.ShapeDt
 
     example: a batch for the network.
     """
-    shapes = jax.eval_shape(model.init, jax.random.key(0), example)["params"]
-    return traverse_util.flatten_dict(shapes, sep="/")
+    return traverse_util.flatten_dict(initial_shapes(model, example)["params"], sep="/")
 
 
 def hidden_width(model: Any) -> int:

@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from xfm.errors import XfmError
 from xfm.files import replacing
+from xfm.initial import initial_shapes
 from xfm.spec import plain
 from xfm.transforms import network
 from xfm.transforms.transformed import OWN, Transformed
@@ -60,7 +61,7 @@ def load(file: str | Path, params: Mapping[str, Any]) -> tuple[Transformed, dict
         raise XfmError(f"{file} does not hold saved transforms: {error}") from None
     one = network(config)
     batch = {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in one.row().items()}
-    known = flatten_dict(jax.eval_shape(one.init, jax.random.key(0), batch)["params"], sep="/")
+    known = flatten_dict(initial_shapes(one, batch)["params"], sep="/")
     flat = {**flatten_dict(params, sep="/"), **arrays}
     for path, x in known.items():
         if path not in flat or flat[path].shape != x.shape:
