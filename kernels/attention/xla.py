@@ -39,7 +39,10 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
 
         def of_keys(near):
             *q, k, v = near
-            return jax.lax.map(functools.partial(of_head, k=k, v=v), tuple(q))
+            run = functools.partial(of_head, k=k, v=v)
+            if G == 1:  # a loop of one step less to trace
+                return jax.tree.map(lambda a: a[None], run([a[0] for a in q]))
+            return jax.lax.map(run, tuple(q))
 
         def of_row(near):  # b is an input of each head, so that nothing can be computed once for all heads and kept
             q, k, v, b = near

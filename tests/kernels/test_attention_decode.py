@@ -1,5 +1,6 @@
 """Few queries over many keys: pieces merged in any order are the whole, and one step is a row of the whole."""
 
+import functools
 import importlib
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
+from tests.drawn import drawn, run
 from tests.kernels.attention_cases import BIASES, MASKS, SOFTMAXES, Case, expected, values_and_gradients, with_lse
 from xfm.context import Context, Mask
 from xfm.kernels.attention import IMPLEMENTATIONS, Implementation, Slopes, attention
@@ -30,28 +32,32 @@ def splits(monkeypatch):
     return calls
 
 
-def parts():
+CUTS = (0, 3, 5, 9, 9, 14, 20)
+
+
+@jax.jit
+def parts(q, k, v, hidden):
     """Values and log-sum-exps of six sets of keys, one of them empty and one hidden from some queries, and of all."""
-    q, k, v = Case(B=2, T=3, S=20).arrays()
-    hidden = jnp.ones((2, 20), jnp.int32).at[1, 5:9].set(0)
-    cuts = (0, 3, 5, 9, 9, 14, 20)
-    found = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    found, one = [], np.ones((2, 3), np.int32)
+    for start, end in zip(CUTS, CUTS[1:], strict=False):
         if start == end:
             found.append((jnp.zeros(q.shape), jnp.full(q.shape[:3], -jnp.inf)))
             continue
-        segments = (jnp.ones((2, 3), jnp.int32), hidden[:, start:end])
+        segments = (one, hidden[:, start:end])
         found.append(with_lse(q, k[:, start:end], v[:, start:end], segments=segments))
-    return found, with_lse(q, k, v, segments=(jnp.ones((2, 3), jnp.int32), hidden))
+    return found, with_lse(q, k, v, segments=(one, hidden))
 
 
+@jax.jit
 def joined(*sets):
     return merge(*(jnp.stack(a) for a in zip(*sets, strict=True)))
 
 
 def test_merging_is_associative_and_its_order_does_not_matter():
-    found, whole = parts()
-    assert jnp.isneginf(found[2][1][1]).all(), "a set that shows a row of queries nothing"
+    hidden = np.ones((2, 20), np.int32)
+    hidden[1, 5:9] = 0
+    found, whole = parts(*Case(B=2, T=3, S=20).arrays(), hidden)
+    assert np.isneginf(found[2][1][1]).all(), "a set that shows a row of queries nothing"
     a, b, c, d, e, f = found
     assert_close(joined(*found), whole)
     assert_close(joined(f, c, a, e, d, b), whole)
@@ -61,22 +67,29 @@ def test_merging_is_associative_and_its_order_does_not_matter():
 
 
 def test_merging_nothing_gives_nothing():
-    empty = jnp.zeros((3, 2, 4)), jnp.full((3, 2), -jnp.inf)
-    y, lse = merge(*empty)
-    assert not y.any() and jnp.isneginf(lse).all()
-    gradients = jax.grad(lambda ys, lses: merge(ys, lses)[0].sum(), argnums=(0, 1))(*empty)
-    assert not any(np.asarray(g).any() for g in gradients)
+    empty = np.zeros((3, 2, 4), np.float32), np.full((3, 2), -np.inf, np.float32)
+
+    @jax.jit
+    def run(ys, lses):
+        (y, lse), back = jax.vjp(merge, ys, lses)
+        return y, lse, *back((jnp.ones_like(y), jnp.zeros_like(lse)))
+
+    y, lse, *gradients = map(np.asarray, run(*empty))
+    assert not y.any() and np.isneginf(lse).all()
+    assert not any(g.any() for g in gradients)
 
 
 FEW = {
     "plain": Case(T=3, S=37),
     "one query": Case(T=1, S=40, segments="none"),
     "equal pieces": Case(T=2, S=32),
-    "grouped": Case(T=2, S=37, K=2, softmax=SOFTMAXES["temperature, cap and sink"]),
+    "grouped": Case(T=2, S=37, N=4, K=2, softmax=SOFTMAXES["temperature, cap and sink"]),
     "causal": Case(T=3, S=37, mask=lambda B, T, S, N: Mask.causal() & Mask(offset=jnp.int32(21))),
     "causal, at the end": Case(T=3, S=37, mask=lambda B, T, S, N: Mask.causal() & Mask(offset=34)),
     "prefix": Case(
-        T=3, S=37, mask=lambda B, T, S, N: Mask.causal(jnp.arange(S)[None] > 30 * jnp.ones((B, 1))) & Mask(offset=9)
+        T=3,
+        S=37,
+        mask=lambda B, T, S, N: Mask.causal(jnp.asarray(np.arange(S)[None] > np.full((B, 1), 30))) & Mask(offset=9),
     ),
     "wide window": Case(T=3, S=37, mask=lambda B, T, S, N: Mask.window(20, 1) & Mask(offset=12)),
     "everyone": Case(T=3, S=37, mask=MASKS["everyone"]),
@@ -117,18 +130,18 @@ def test_one_step_is_a_row_of_the_whole(splits):
     """Through the mixer of a causal config and its cache, token by token."""
     mixer = build(SLOTS["mixer"], dict(kind="attention", heads=4, kv_heads=2, position=dict(kind="alibi")))
     B, T, D = 2, 24, 16
-    x = jax.random.normal(jax.random.key(0), (B, T, D))
+    x = np.random.default_rng(0).standard_normal((B, T, D), np.float32)
     ctx = Context(mask=Mask.causal())
-    params = mixer.init(jax.random.key(1), x, ctx)
-    whole, _ = mixer.apply(params, x, ctx)
+    params = drawn(mixer, x, ctx)
+    whole, _ = run(mixer, params, x, ctx)
     splits.clear()
     step = jax.jit(lambda x, state: mixer.apply(params, x, ctx, state))
     state, rows = mixer.init_state(B, T, D), []
     for t in range(T):
         y, state = step(x[:, t : t + 1], state)
-        rows.append(y)
+        rows.append(np.asarray(y))
     assert splits, "met the split"
-    assert_close(jnp.concatenate(rows, axis=1), whole)
+    assert_close(np.concatenate(rows, axis=1), whole)
 
 
 @pytest.mark.parametrize("T,S,chosen", [(1, 128, "xla"), (8, 4096, "xla"), (9, 4096, "tpu"), (1, 127, "tpu")])
@@ -143,19 +156,21 @@ def test_a_tpu_leaves_few_queries_over_many_keys_to_xla(splits, monkeypatch, T, 
     monkeypatch.setattr(decode, "FEW", 8)
     monkeypatch.setitem(IMPLEMENTATIONS, "tpu", Implementation(run, lambda *arrays, **given: None, ("tpu",)))
     q, k, v = Case(B=1, T=T, S=S, N=2, K=1, H=8, segments="none").arrays()
+    mask = Mask.causal() & Mask(offset=S - T)
     with compiling_for("tpu"):
-        y = attention(q, k, v, mask=Mask.causal() & Mask(offset=S - T))
+        y = jax.jit(functools.partial(attention, mask=mask))(q, k, v)
         assert len(calls) == (chosen == "tpu") and not splits
-        attention(q, k, v, implementation="tpu")
+        jax.eval_shape(functools.partial(attention, implementation="tpu"), q, k, v)
     assert len(calls) == 1 + (chosen == "tpu")
     if chosen == "xla":
-        given = dict(mask=Mask.causal() & Mask(offset=S - T), implementation="naive")
-        assert_close(y, attention(q, k, v, **given))
+        assert_close(y, jax.jit(functools.partial(attention, mask=mask, implementation="naive"))(q, k, v))
 
 
 def test_long_caches_are_split_as_they_come():
     """The thresholds as they stand: one query, and a window that shows it few of the keys."""
     q, k, v = Case(B=1, T=1, S=5003, N=1, K=1, H=8).arrays()
     for mask in (Mask.causal() & Mask(offset=4000), Mask.causal() & Mask.window(9, 0) & Mask(offset=4000)):
-        given = dict(mask=mask, bias=Slopes(jnp.ones(1) / 99))
-        assert_close(attention(q, k, v, **given), attention(q, k, v, **given, implementation="naive"))
+        given = dict(mask=mask, bias=Slopes(np.full(1, 1 / 99, np.float32)))
+        assert_close(
+            *(jax.jit(functools.partial(attention, **given, implementation=i))(q, k, v) for i in (None, "naive"))
+        )

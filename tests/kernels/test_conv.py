@@ -11,7 +11,7 @@ from tests.close import assert_close
 from xfm.kernels.conv import IMPLEMENTATIONS, depthwise, grouped, neighbours, tail_after
 
 B, T, N, H = 2, 11, 3, 4
-SEGMENTS = jnp.array([[1, 1, 1, 2, 2, 0, 2, 3, 0, 0, 4], [0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]])
+SEGMENTS = np.array([[1, 1, 1, 2, 2, 0, 2, 3, 0, 0, 4], [0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]], np.int32)
 KINDS = {  # operation, shape of x, of the kernel for W taps, of the bias
     "channels": (depthwise, (B, T, 6), lambda W: (W, 6), (6,)),
     "shared by the channels of a head": (depthwise, (B, T, N, H), lambda W: (W, N, 1), (N, H)),
@@ -28,6 +28,11 @@ def numbers(kind, W, dtype=np.float32):
     return tuple(jnp.asarray(rng.standard_normal(shape), dtype) for shape in (x, kernel(W), bias))
 
 
+run_depthwise, run_grouped = (
+    jax.jit(one, static_argnames=("before", "implementation")) for one in (depthwise, grouped)
+)
+
+
 @cache
 def compiled(kind, W, before, implementation):
     """Values, and the gradients of x, kernel and bias for a fixed cotangent, in one compiled function."""
@@ -40,7 +45,7 @@ def compiled(kind, W, before, implementation):
             return operation(x, kernel, bias=bias, **given)
 
         y, back = jax.vjp(run, x, kernel, bias)
-        return y, back(jnp.sin(jnp.arange(y.size).reshape(y.shape)).astype(y.dtype))
+        return y, back(jnp.asarray(np.sin(np.arange(y.size)).reshape(y.shape), y.dtype))
 
     return both
 
@@ -56,26 +61,27 @@ def test_values_and_gradients_equal_the_definition(kind, width, implementation):
     """Padding holds NaN for both, and no gradient comes out of it."""
     W, before = WIDTHS[width]
     x, kernel, bias = numbers(kind, W)
-    x = jnp.where((SEGMENTS > 0).reshape(B, T, *[1] * (x.ndim - 2)), x, jnp.nan)
+    x = np.where((SEGMENTS > 0).reshape(B, T, *[1] * (x.ndim - 2)), x, np.float32(np.nan))
     expected = compiled(kind, W, before, "naive")(x, kernel, bias)
     found = compiled(kind, W, before, implementation)(x, kernel, bias)
     jax.tree.map(assert_close, found, expected)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
-    assert not found[1][0][SEGMENTS == 0].any()
+    assert not np.asarray(found[1][0])[SEGMENTS == 0].any()
 
 
 @pytest.mark.parametrize("kind", ["channels", "two groups"])
 def test_bfloat16_is_rounded_once(kind):
     x, kernel, bias = numbers(kind, 5, jnp.bfloat16)
-    exact, _ = compiled(kind, 5, None, "xla")(x.astype(jnp.float32), kernel.astype(jnp.float32), bias)
+    exact, _ = compiled(kind, 5, None, "xla")(np.asarray(x, np.float32), np.asarray(kernel, np.float32), bias)
     found, _ = compiled(kind, 5, None, "xla")(x, kernel, bias)
     assert found.dtype == jnp.bfloat16
-    assert (jnp.abs(found.astype(jnp.float32) - exact) <= 2**-8 * jnp.abs(exact) + 1e-6).all()
+    assert (np.abs(np.asarray(found, np.float32) - exact) <= 2**-8 * np.abs(exact) + 1e-6).all()
 
 
 def test_gradients_of_many_taps_are_rounded_once():
     """Of 65 taps of 1/4, each of which rounds to no change where the sum so far is held in bfloat16."""
-    x, kernel = jnp.zeros((1, 200, 1), jnp.bfloat16), jnp.full((65, 1), 0.25, jnp.bfloat16).at[0].set(256)
+    x, kernel = np.zeros((1, 200, 1), jnp.bfloat16), np.full((65, 1), 0.25, jnp.bfloat16)
+    kernel[0] = 256
     grad = jax.jit(jax.grad(lambda x: depthwise(x, kernel).astype(jnp.float32).sum()))(x)
     assert float(grad[0, 100, 0]) == 272 and grad.dtype == jnp.bfloat16
 
@@ -90,7 +96,7 @@ def test_the_definition_is_a_loop(implementation):
         if 0 <= s and ids[b, s] == ids[b, t] > 0:
             expected[b, t] += kernel[w] * x[b, s]
     given = [jnp.asarray(a, jnp.float32) for a in (x, kernel)]
-    y = depthwise(
+    y = run_depthwise(
         *given, bias=jnp.asarray(bias, jnp.float32), segments=SEGMENTS, before=3, implementation=implementation
     )
     assert_close(y, expected)
@@ -99,10 +105,10 @@ def test_the_definition_is_a_loop(implementation):
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_packed_equals_separate(implementation):
     x, kernel, _ = numbers("two groups", 5)
-    ids = jnp.array([[1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2]] * B)
-    y = grouped(x, kernel, segments=ids, implementation=implementation)
-    alone = [grouped(part, kernel, implementation=implementation) for part in (x[:, :4], x[:, 4:])]
-    assert_close(y, jnp.concatenate(alone, axis=1))
+    x, ids = np.asarray(x), np.array([[1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2]] * B, np.int32)
+    y = run_grouped(x, kernel, segments=ids, implementation=implementation)
+    alone = [run_grouped(part, kernel, implementation=implementation) for part in (x[:, :4], x[:, 4:])]
+    assert_close(y, np.concatenate(alone, axis=1))
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -111,27 +117,28 @@ def test_a_stream_in_pieces_equals_the_row(cuts, implementation):
     """One piece after another with the tail of those before; ids that change within, at and between the cuts."""
     W = 4
     x, kernel, bias = numbers("channels", W)
-    x = jnp.where((SEGMENTS > 0)[..., None], x, jnp.nan)
-    whole = depthwise(x, kernel, bias=bias, segments=SEGMENTS, before=W - 1, implementation=implementation)
-    tail, held, ys = jnp.zeros((B, W - 1, 6)), jnp.zeros(B, jnp.int32), []
+    x = np.where((SEGMENTS > 0)[..., None], x, np.float32(np.nan))
+    whole = run_depthwise(x, kernel, bias=bias, segments=SEGMENTS, before=W - 1, implementation=implementation)
+    tail, held, ys, after = np.zeros((B, W - 1, 6), np.float32), np.zeros(B, np.int32), [], jax.jit(tail_after)
     for start, end in zip((0, *cuts), (*cuts, T), strict=True):
         piece, ids = x[:, start:end], SEGMENTS[:, start:end]
         given = dict(bias=bias, segments=ids, before=W - 1, tail=tail, tail_segment=held, implementation=implementation)
-        ys.append(depthwise(piece, kernel, **given))
+        ys.append(run_depthwise(piece, kernel, **given))
         last = [max((int(i) for i in row[:end]), default=0) for row in SEGMENTS]  # ids grow along these rows
-        last = jnp.array(last, jnp.int32)
-        tail, held = tail_after(piece, ids, tail, held, last), last
-    assert_close(jnp.concatenate(ys, axis=1), whole)
+        last = np.array(last, np.int32)
+        tail, held = after(piece, ids, tail, held, last), last
+    assert_close(np.concatenate(ys, axis=1), whole)
 
 
 def test_neighbours_are_what_a_convolution_sums():
     x, kernel, _ = numbers("one group", 4)
-    near = neighbours(x, 4, segments=SEGMENTS, before=1)
+    near = jax.jit(lambda x: neighbours(x, 4, segments=SEGMENTS, before=1))(x)
     assert near.shape == (B, T, 4, 6)
-    assert_close(jnp.einsum("btwi,wio->bto", near, kernel), grouped(x, kernel, segments=SEGMENTS, before=1))
+    summed = np.einsum("btwi,wio->bto", near, kernel)
+    assert_close(summed, run_grouped(x, kernel, segments=SEGMENTS, before=1))
 
 
-X = jnp.zeros((B, T, 6))
+X = jnp.asarray(np.zeros((B, T, 6), np.float32))
 MISTAKES = {
     "taps": (lambda: depthwise(X, jnp.zeros((3, 5))), ValueError, "a tap has shape .5,., which does not broadcast"),
     "a wider result": (lambda: depthwise(X, jnp.zeros((3, 4, 1, 1, 6))), ValueError, "does not broadcast to x"),

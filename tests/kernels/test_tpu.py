@@ -17,7 +17,19 @@ from jax.sharding import Mesh as Chips
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.close import assert_close
-from tests.kernels.attention_cases import Case, blocks, drawn, marks, packed, relative, values_and_gradients, with_lse
+from tests.kernels import rolls
+from tests.kernels.attention_cases import (
+    Case,
+    blocks,
+    drawn,
+    expected,
+    marks,
+    packed,
+    prefixes,
+    relative,
+    values_and_gradients,
+    with_lse,
+)
 from xfm.kernels.attention import (
     Buckets,
     Dense,
@@ -41,10 +53,6 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(planning, "LONGEST", 128)
 
 
-def prefixes(B, S):
-    return jnp.arange(S)[None] < 40 + 120 * jnp.arange(B)[:, None]
-
-
 def clip(N):
     """Half of the weights of a text of a hundred tokens come to 0."""
     return Softmax(clip=(-0.005, 1.1))
@@ -61,9 +69,9 @@ CASES = {
     "packed, cap": Case(B=1, T=200, N=2, K=2, H=64, softmax=lambda N: Softmax(cap=1.5)),
     "packed, causal": Case(B=1, T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.causal()),
     "window": Case(B=1, T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask.window(20, 30)),
-    "prefix": Case(T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask.causal(prefixes(B, S))),
+    "prefix": Case(T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask.causal(prefixes(B, S, 40, 120))),
     "everyone": Case(
-        B=1, T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.window(9, 9, marks(B, S) & (jnp.arange(S) > 250))
+        B=1, T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.window(9, 9, jnp.asarray(marks(B, S) & (np.arange(S) > 250)))
     ),
     "pattern of each head of 128": Case(
         B=1, T=150, N=2, K=1, H=128, segments="none", mask=lambda B, T, S, N: Mask(pattern=blocks(T, S, N, 48))
@@ -86,7 +94,11 @@ CASES = {
         N=2,
         K=2,
         H=64,
-        bias=lambda B, T, S, N: Dense(jnp.where((packed(1, T) == 0)[:, None, None, :], jnp.nan, drawn(1, N, T, S))),
+        bias=lambda B, T, S, N: Dense(
+            jnp.asarray(
+                np.where((np.asarray(packed(1, T)) == 0)[:, None, None, :], np.float32(np.nan), drawn(1, N, T, S))
+            )
+        ),
     ),
     "pattern": Case(B=1, T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask(pattern=blocks(T, S, N, 48))),
     "grouped": Case(B=1, T=150, N=4, K=2, H=128, softmax="off_by_one"),
@@ -139,17 +151,17 @@ MET = [(name, "") for name in CASES] + [(name, "v6e") for name, case in CASES.it
 def test_several_blocks(name, chip):
     with interpreting("tpu", chip=chip):
         actual = values_and_gradients(CASES[name], "tpu")
-    assert_close(actual, values_and_gradients(CASES[name], "naive"), rtol=1e-5)
+    assert_close(actual, expected(CASES[name]), rtol=1e-5)
 
 
 def test_a_relative_bias_lies_as_its_own_blocks_are_cut(monkeypatch):
     """They are shorter than those of others, of which the row is one."""
-    monkeypatch.setattr(planning, "LONGEST", 512)
-    monkeypatch.setattr(planning, "LONGEST_RELATIVE", 256)
-    case = Case(B=1, T=300, N=1, K=1, segments="none", bias=relative)
+    monkeypatch.setattr(planning, "LONGEST", 256)
+    monkeypatch.setattr(planning, "LONGEST_RELATIVE", 128)
+    case = Case(B=1, T=200, N=1, K=1, segments="none", bias=relative)
     with interpreting("tpu"):
         actual = values_and_gradients(case, "tpu")
-    assert_close(actual, values_and_gradients(case, "naive"), rtol=1e-5)
+    assert_close(actual, expected(case), rtol=1e-5)
 
 
 FOLDED = {
@@ -172,23 +184,27 @@ def test_bfloat16_in_several_blocks(name, chip):
     case = FOLDED[name]
     with interpreting("tpu", chip=chip):
         actual = values_and_gradients(case, "tpu", jnp.bfloat16)
-    expected = values_and_gradients(case, "naive", jnp.bfloat16, exact=True)
-    assert_close(actual, expected, rtol=4 * 2**-9)
-    assert_close(actual[0][1], expected[0][1], rtol=1e-5)  # the log-sum-exp never was bfloat16
+    assert_close(actual, expected(case, jnp.bfloat16), rtol=4 * 2**-9)
+    assert_close(actual[0][1], expected(case, jnp.bfloat16)[0][1], rtol=1e-5)  # the log-sum-exp never was bfloat16
+
+
+@functools.cache
+def of_segments(H):
+    """A jitted function of segments of any dtype: values and log-sum-exp."""
+    arrays = Case(B=1, T=140, H=H).arrays()
+    return jax.jit(lambda segments: with_lse(*arrays, segments=segments, implementation="tpu"))
 
 
 @pytest.mark.parametrize("H", [16, 64])
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.int32])
 def test_negative_segments_are_padding(H, dtype):
     """As for the definition, with and without codes."""
-    case = Case(B=1, T=140, N=2, K=2, H=H)
-    segments = case.arguments()["segments"]
-    marked = jnp.where(segments == 0, -1, segments).astype(dtype)
+    segments = np.asarray(packed(1, 140))
+    marked = np.where(segments == 0, -1, segments).astype(dtype)
     with interpreting("tpu"):
-        run = functools.partial(with_lse, *case.arrays(), implementation="tpu")
-        y, lse = run(segments=marked)
-        assert_close(y, run(segments=segments)[0], rtol=0)
-    assert (jnp.isneginf(lse) == (segments == 0)[..., None]).all()
+        y, lse = of_segments(H)(marked)
+        assert_close(y, of_segments(H)(segments)[0], rtol=0)
+    assert (np.isneginf(lse) == (segments == 0)[..., None]).all()
 
 
 @pytest.mark.parametrize("H,N,lanes", [(8, 16, False), (16, 8, True), (64, 2, True), (64, 3, False), (128, 1, True)])
@@ -215,19 +231,24 @@ def test_codes_distinguish_segments(dtype):
 def test_padding_of_long_rows_may_hold_nan(chip):
     case = Case(T=150, N=2, K=2, H=64)
     segments = case.arguments()["segments"]
-    real = (segments > 0)[:, :, None, None]
+    real = (np.asarray(segments) > 0)[:, :, None, None]
 
-    def filled(filling):
-        def loss(arrays):
-            y = attention(*arrays, segments=segments, implementation="tpu")
-            return jnp.where(real, y, 0).sum(), y
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def run(arrays):
+        y = attention(*arrays, segments=segments, implementation="tpu")
+        return jnp.where(real, y, 0).sum(), y
 
-        with interpreting("tpu", chip=chip):
-            return jax.jit(jax.value_and_grad(loss, has_aux=True))([jnp.where(real, a, filling) for a in case.arrays()])
-
-    clean, dirty = filled(0.0), filled(jnp.nan)
+    with interpreting("tpu", chip=chip):
+        clean, dirty = (run([np.where(real, a, np.float32(f)) for a in case.arrays()]) for f in (0, np.nan))
     assert_close(dirty, clean, rtol=0)
-    assert not jnp.where(real, 0, dirty[0][1]).any(), "padding gives zeros"
+    assert not np.where(real, 0, dirty[0][1]).any(), "padding gives zeros"
+
+
+@functools.cache
+def of_arrays(implementation, chip=""):
+    """A jitted function of q, k and v, for the chip that it is traced for."""
+    return jax.jit(functools.partial(attention, implementation=implementation))
 
 
 @pytest.mark.parametrize("chip,H,dtype", [("", 16, jnp.float32), ("v6e", 64, jnp.bfloat16)])
@@ -240,16 +261,18 @@ def test_scores_of_any_size(size, chip, H, dtype):
     within a block and between blocks.
     """
     rng = np.random.default_rng(0)
-    q, k, v = (jnp.asarray(rng.normal(size=(1, 300, 2, H)), jnp.float32) for _ in range(3))
-    q, k = size * q, k.at[:, 128:].add(0.5)
-    k = k.at[:, :128].add(-0.5 * jnp.sign(q[:, :128]))  # early scores low, later ones high
+    q, k, v = (rng.normal(size=(1, 300, 2, H)).astype(np.float32) for _ in range(3))
+    q *= np.float32(size)
+    k[:, 128:] += 0.5
+    k[:, :128] -= 0.5 * np.sign(q[:, :128])  # early scores low, later ones high
     q, k, v = (a.astype(dtype) for a in (q, k, v))
     with interpreting("tpu", chip=chip):
-        y = attention(q, k, v, implementation="tpu")
+        y = of_arrays("tpu", chip)(q, k, v)
     rtol = 1e-5 * max(1.0, size / 40 * (H / 16) ** 0.5) * (2 if chip else 1)
     rtol += 0 if dtype == jnp.float32 else 4 * 2**-9  # of weights and values, as above
-    q, k, v = (a.astype(jnp.float32) for a in (q, k, v))
-    assert_close(y.astype(jnp.float32), attention(q, k, v, implementation="naive"), rtol=rtol)
+    assert y.dtype == dtype
+    q, k, v, y = (a.astype(np.float32) for a in (q, k, v, np.asarray(y)))
+    assert_close(y, of_arrays("naive")(q, k, v), rtol=rtol)
 
 
 @pytest.mark.slow
@@ -280,7 +303,7 @@ def test_no_races_and_no_reads_of_what_was_not_written(name):
     with interpreting("tpu", watched):
         actual = jax.block_until_ready(values_and_gradients(CASES[name], "tpu"))
     assert interpret.races is not None and not interpret.races.races_found
-    assert_close(actual, values_and_gradients(CASES[name], "naive"), rtol=1e-5)
+    assert_close(actual, expected(CASES[name]), rtol=1e-5)
 
 
 SEEN = {
@@ -288,9 +311,9 @@ SEEN = {
     "causal": lambda B, S: Mask.causal(),
     "window": lambda B, S: Mask.window(20, 130),
     "after": lambda B, S: Mask(after=0),
-    "prefix": lambda B, S: Mask.causal(prefixes(B, S)),
+    "prefix": lambda B, S: Mask.causal(prefixes(B, S, 40, 120)),
     "offset": lambda B, S: Mask.causal() & Mask.window(150, 0) & Mask(offset=jnp.int32(37)),
-    "everyone": lambda B, S: Mask.window(9, 9, jnp.arange(S)[None] == 290 + jnp.arange(B)[:, None]),
+    "everyone": lambda B, S: Mask.window(9, 9, jnp.asarray(np.arange(S)[None] == 290 + np.arange(B)[:, None])),
     "pattern": lambda B, S: Mask(pattern=blocks(S, S, 2, 48)),
 }
 
@@ -304,15 +327,15 @@ def test_blocks_meet_where_something_is_seen(name, packed):
     if packed:
         rows = np.repeat([[3, 3, 1, 1, 1, 0]], B, axis=0).repeat(T // 6, axis=1)
         rows[1, 100:] = 7
-        segments = (jnp.asarray(rows), jnp.asarray(rows))
+        segments = (jnp.asarray(rows, jnp.int32),) * 2
     cut = planning.plan((B, T, 2, 64), (B, T, 2, 64), mask)
     visible = _pairs(mask, segments, B, T)
     for by in ("queries", "keys"):
-        met = planning.visits(cut, mask, segments, by)
+        met, codes = _visits(cut, mask, segments, by)
         if met is None:
             assert visible.all()
             continue
-        codes = np.asarray(met.codes).reshape(-1, met.outer, met.steps)
+        codes = np.asarray(codes).reshape(-1, met.outer, met.steps)
         for b in range(B):
             states = np.zeros((met.outer, -(-T // cut.k_block)), int)
             for outer, step in np.ndindex(met.outer, met.steps):
@@ -325,24 +348,44 @@ def test_blocks_meet_where_something_is_seen(name, packed):
                 assert states[i, j] < planning.ALL or (block.all() and block.shape[1] == cut.k_block), (by, b, i, j)
 
 
+def _visits(cut, mask, segments, by):
+    """Whose codes are computed by one program."""
+    found = []
+
+    @jax.jit
+    def codes(mask, segments):
+        found.append(planning.visits(cut, mask, segments, by))
+        return None if found[0] is None else found[0].codes
+
+    if segments is None and not jax.tree.leaves(mask):  # known while tracing, by NumPy
+        met = planning.visits(cut, mask, segments, by)
+        return met, None if met is None else met.codes
+    met = codes(mask, segments)
+    return found[0], met
+
+
 def _pairs(mask, segments, B, T):
     """[B T T]: who sees whom, by any head, from the mask's own rule."""
-    place = jnp.arange(T)
-    query = place + mask.start
-    rows = []
-    for b in range(B):
-        everyone = None if mask.everyone is None else (mask.everyone[b], mask.everyone[b])
-        shown = None
-        if mask.pattern is not None:
-            shown = [mask.pattern.block(jnp.int32(n), place, place, place) for n in range(2)]
-            shown = functools.reduce(jnp.logical_or, shown)
-        seen = mask.visible(query, place, None if mask.prefix is None else mask.prefix[b], everyone, shown)
-        rows.append(jnp.ones((T, T), bool) if seen is None else seen)
-    seen = np.stack(rows)
+    position = np.arange(T)
+
+    @jax.jit
+    def seen(mask):
+        rows = []
+        for b in range(B):
+            everyone = None if mask.everyone is None else (mask.everyone[b], mask.everyone[b])
+            shown = None
+            if mask.pattern is not None:
+                shown = [mask.pattern.block(jnp.int32(n), position, position, position) for n in range(2)]
+                shown = functools.reduce(jnp.logical_or, shown)
+            prefix = None if mask.prefix is None else mask.prefix[b]
+            row = mask.visible(position + mask.start, position, prefix, everyone, shown)
+            rows.append(jnp.ones((T, T), bool) if row is None else row)
+        return jnp.stack(rows)
+
     if segments is None:
-        return seen
+        return np.asarray(seen(mask))
     own = np.asarray(segments[0])
-    return seen & (own[:, :, None] == own[:, None, :]) & (own[:, :, None] > 0)
+    return np.asarray(seen(mask)) & (own[:, :, None] == own[:, None, :]) & (own[:, :, None] > 0)
 
 
 def test_a_window_visits_few_blocks():
@@ -355,8 +398,9 @@ def test_a_window_visits_few_blocks():
 
 def test_two_keys_of_dropout_differ():
     q, k, v = Case(T=20).arrays()
+    run = jax.jit(lambda dropout: attention(q, k, v, dropout=dropout, implementation="tpu"))
     with interpreting("tpu"):
-        ys = [attention(q, k, v, dropout=Dropout.of(0.5, jax.random.key(i)), implementation="tpu") for i in (0, 1, 0)]
+        ys = [np.asarray(run(Dropout.of(0.5, jax.random.key(i)))) for i in (0, 1, 0)]
     assert (ys[0] != ys[1]).any()
     assert_close(ys[0], ys[2], rtol=0)
 
@@ -387,7 +431,7 @@ SPREAD = {
     "a plane for each row": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))),
     "sigmoid": Case(B=4, T=20, softmax=lambda N: Sigmoid(shift=jnp.arange(4.0))),
     "clip": Case(B=4, T=20, softmax=lambda N: Softmax(clip=(-0.03, 1.1))),
-    "grouped": Case(B=4, T=20, N=4, K=2, H=128, mask=lambda B, T, S, N: Mask.causal(prefixes(B, S))),
+    "grouped": Case(B=4, T=20, N=4, K=2, H=128, mask=lambda B, T, S, N: Mask.causal(prefixes(B, S, 40, 120))),
     "grouped more than there are chips": Case(B=4, T=20, N=4, K=1, H=128),
 }
 
@@ -407,7 +451,7 @@ def test_on_several_chips(name):
     with interpreting("tpu", devices=8), spread_over(mesh):
         actual = values_and_gradients(spread, "tpu")
     assert actual[0][0].sharding.spec[0] == "data"
-    assert_close(actual, values_and_gradients(case, "naive"), rtol=1e-5)
+    assert_close(actual, expected(case), rtol=1e-5)
 
 
 def test_several_chips_without_a_mesh_are_refused():
@@ -415,9 +459,20 @@ def test_several_chips_without_a_mesh_are_refused():
     with interpreting("tpu", devices=8):
         with pytest.raises(NotImplementedError, match="several chips, outside of xfm.kernels.platform.spread_over"):
             attention(q, k, v, implementation="tpu")
-        assert_close(attention(q, k, v), attention(q, k, v, implementation="xla"), rtol=0)
+        assert_close(of_arrays(None)(q, k, v), of_arrays("xla")(q, k, v), rtol=0)
 
 
 def _queries_only(place, arrays):
     q, k, v = arrays
     return place(q), k, v
+
+
+def test_a_roll_by_a_stride_is_rolls_of_rows():
+    """What the interpreter computes in these tests in place of a program for each row."""
+    x = np.arange(24.0 * 16, dtype=np.float32).reshape(24, 16)
+    for shift, stride in ((0, 1), (3, 5)):
+        by_row = [np.roll(row, shift + stride * i) for i, row in enumerate(x)]
+        by_column = [np.roll(column, shift + stride * i) for i, column in enumerate(x.T)]
+        for axis, other, rows in ((1, 0, np.stack(by_row)), (0, 1, np.stack(by_column, axis=1))):
+            assert (rolls.rolled(x, shift, axis=axis, stride=stride, stride_axis=other) == rows).all()
+    assert (rolls.rolled(x, 4, axis=0, stride=None, stride_axis=None) == np.roll(x, 4, 0)).all()

@@ -6,19 +6,19 @@ import jax
 import numpy as np
 import pytest
 
+from tests.keys import key
 from tests.parts.examples import every_example
 from tests.parts.starts import STARTS
 from tests.parts.test_owed import of
 from xfm.paths import first_match, flatten
 
-DRAWS = 64
+DRAWS, KEY = 64, key(0)
 
 
 @functools.cache
 def drawn(program: str) -> np.ndarray:
-    """[DRAWS, ...] of what a program draws, from keys of a generator that compiles quickly."""
-    draw = jax.jit(PROGRAMS[program])
-    return np.stack([np.asarray(draw(jax.random.key(i, impl="rbg")), np.float64) for i in range(DRAWS)])
+    """[DRAWS, ...] of what a program draws."""
+    return np.asarray(jax.jit(jax.vmap(PROGRAMS[program]))(jax.random.split(KEY, DRAWS)), np.float64)
 
 
 PROGRAMS = {}  # the program written out -> what runs it, so that each is compiled once
@@ -31,7 +31,7 @@ def test_start(slot, kind, number):
     for path, start in one.starts.items():
         declared = first_match(f"{slot}/{kind}/{path}", STARTS)
         assert declared is not None, f"{slot}/{kind}/{path} is not declared in tests/parts/starts.py"
-        program = str(jax.make_jaxpr(start)(jax.random.key(0, impl="rbg")))
+        program = str(jax.make_jaxpr(start)(KEY))
         PROGRAMS.setdefault(program, start)
         values = drawn(program)
         mean, deviation = declared(one.part, values.shape[1:]) if callable(declared) else declared

@@ -7,6 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from xfm.kernels.platform import platform
+from xfm.parts.param import param
 
 
 def linear(
@@ -53,6 +54,6 @@ class Linear(nn.Module):
         shape = (*x.shape[-self.axes :], *out)
         ins, outs = tuple(range(self.axes)), tuple(range(self.axes, len(shape)))
         init = self.init or nn.initializers.lecun_normal(in_axis=ins, out_axis=outs)
-        kernel = self.param("kernel", init, shape).astype(x.dtype)
-        bias = self.param("bias", nn.initializers.zeros, out).astype(x.dtype) if self.bias else None
+        kernel = param(self, "kernel", init, shape).astype(x.dtype)
+        bias = param(self, "bias", nn.initializers.zeros, out).astype(x.dtype) if self.bias else None
         return linear(x, kernel, self.axes, bias)

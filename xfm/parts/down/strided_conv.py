@@ -12,6 +12,7 @@ from xfm.context import Context
 from xfm.fields import Count, CountOrZero
 from xfm.parts.down.grid import as_grid, coarser, pair
 from xfm.parts.norm import NORMS
+from xfm.parts.param import param
 from xfm.spec import Spec, SpecError, build
 
 
@@ -36,9 +37,9 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B H W width"]:
         init = nn.initializers.lecun_normal(in_axis=(0, 1, 2), out_axis=3)
-        kernel = self.param("kernel", init, (*self.size, x.shape[-1], self.width)).astype(x.dtype)
+        kernel = param(self, "kernel", init, (*self.size, x.shape[-1], self.width)).astype(x.dtype)
         y = convolved(x, kernel, self.stride, self.margin)
-        return y + self.param("bias", nn.initializers.zeros, (self.width,)).astype(x.dtype) if self.bias else y
+        return y + param(self, "bias", nn.initializers.zeros, (self.width,)).astype(x.dtype) if self.bias else y
 
 
 class StridedConv(nn.Module):

@@ -14,6 +14,7 @@ from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.embed.base import Embed
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
+from xfm.parts.param import param
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, build, freeze
 
@@ -72,5 +73,5 @@ class Patches(Embed):
     def _learned(self, name: str, count: int, x: Float[Array, "B T D"]) -> list[Float[Array, "B count D"]]:
         if count == 0:
             return []
-        tokens = self.param(name, nn.initializers.normal(0.02), (1, count, x.shape[-1])).astype(x.dtype)
+        tokens = param(self, name, nn.initializers.normal(0.02), (1, count, x.shape[-1])).astype(x.dtype)
         return [jnp.broadcast_to(tokens, (x.shape[0], *tokens.shape[1:]))]

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 from xfm.fields import Count, Rate
 from xfm.parts.activation import activation
+from xfm.parts.param import param
 from xfm.spec import SpecError
 
 
@@ -31,8 +32,8 @@ class GroupedLinear(nn.Module):
         if G < 1 or D % G or self.features % G:
             raise SpecError(f"grouped_mlp: widths of {D} and {self.features} do not divide among {G} groups")
         init = nn.initializers.lecun_normal(batch_axis=0)
-        kernel = self.param("kernel", init, (G, D // G, self.features // G))
-        return grouped(x, kernel, self.param("bias", nn.initializers.zeros, (self.features,)))
+        kernel = param(self, "kernel", init, (G, D // G, self.features // G))
+        return grouped(x, kernel, param(self, "bias", nn.initializers.zeros, (self.features,)))
 
 
 class GroupedMLP(nn.Module):

@@ -13,6 +13,7 @@ from xfm.parts.ffn import FFNS
 from xfm.parts.linear import Linear
 from xfm.parts.mixer import MIXERS
 from xfm.parts.norm import NORMS
+from xfm.parts.param import param
 from xfm.spec import Spec, SpecError, build, freeze
 
 RMSNORM = freeze(dict(kind="rmsnorm"))
@@ -50,7 +51,7 @@ class LatentQueries(nn.Module):
         among = None if self.mixer is None else build(MIXERS, self.mixer, name="mixer")
         ffn = build(FFNS, self.ffn, name="ffn")
 
-        table = self.param("queries", nn.initializers.normal(0.02), (self.queries, D))
+        table = param(self, "queries", nn.initializers.normal(0.02), (self.queries, D))
         y = jnp.broadcast_to(table.astype(x.dtype), (B, self.queries, D))
         if among is not None:
             y += drop(among(build(NORMS, self.norm, name="mixer_norm")(y), own)[0])

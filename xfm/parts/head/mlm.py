@@ -12,6 +12,7 @@ from xfm.parts.activation import activation
 from xfm.parts.head.at import chosen
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
+from xfm.parts.param import param
 from xfm.spec import Spec, SpecError, build
 
 
@@ -39,11 +40,11 @@ class MLM(nn.Module):
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         logits = product("bkd,vd->bkv", x, table.astype(x.dtype))
-        return logits + self.param("bias", nn.initializers.zeros, (self.vocab,)) if self.bias else logits
+        return logits + param(self, "bias", nn.initializers.zeros, (self.vocab,)) if self.bias else logits
 
     def _table(self, D: int, ctx: Context) -> Float[Array, "V D"]:
         if self.table == "own":
-            table = self.param("table", nn.initializers.normal(0.02), (self.vocab, self.width or D))
+            table = param(self, "table", nn.initializers.normal(0.02), (self.vocab, self.width or D))
             return self._fits(table, D)
         if self.width is not None:
             raise SpecError("head 'mlm' takes a width for its own table only; this one is tied to the embedding's")

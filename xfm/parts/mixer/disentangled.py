@@ -14,6 +14,7 @@ from xfm.context import Context
 from xfm.fields import Count, Rate
 from xfm.kernels.attention import Dropout, Relative, attention
 from xfm.parts.linear import Linear
+from xfm.parts.param import param
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze
 
@@ -79,8 +80,8 @@ class Disentangled(nn.Module):
             qkv = Linear((N, 3 * H), bias=False, name="qkv")
             q, k, v = jnp.split(qkv(source), 3, axis=-1)
             q = q if self.memory is None else jnp.split(qkv(x), 3, axis=-1)[0]
-            q += self.param("q_bias", nn.initializers.zeros, (N, H)).astype(x.dtype)
-            v += self.param("v_bias", nn.initializers.zeros, (N, H)).astype(x.dtype)
+            q += param(self, "q_bias", nn.initializers.zeros, (N, H)).astype(x.dtype)
+            v += param(self, "v_bias", nn.initializers.zeros, (N, H)).astype(x.dtype)
         else:
             q_of, k_of, v_of = (Linear((N, H), name=name) for name in "qkv")
             q, k, v = q_of(x), k_of(source), v_of(source)

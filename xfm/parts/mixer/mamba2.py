@@ -19,6 +19,7 @@ from xfm.fields import Count, Positive
 from xfm.kernels.conv import depthwise, tail_after
 from xfm.kernels.ssd import ssd, step
 from xfm.parts.linear import Linear
+from xfm.parts.param import param
 from xfm.spec import SpecError
 
 DECAY_RANGE = (1.0, 16.0)  # -a at the start, uniform
@@ -74,8 +75,8 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T E"], **where: Array | None) -> Float[Array, "B T E"]:
-        kernel = self.param("kernel", UNIFORM, (self.width, x.shape[-1]))
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        kernel = param(self, "kernel", UNIFORM, (self.width, x.shape[-1]))
+        bias = param(self, "bias", nn.initializers.zeros, (x.shape[-1],))
         return depthwise(x, kernel, bias=bias, before=self.width - 1, **where)
 
 
@@ -87,7 +88,7 @@ class GatedNorm(nn.Module):
 
     @nn.compact
     def __call__(self, y: Float[Array, "B T E"], gate: Float[Array, "B T E"]):
-        scale = self.param("scale", nn.initializers.ones, (y.shape[-1],))
+        scale = param(self, "scale", nn.initializers.ones, (y.shape[-1],))
         return gated_rms_norm(y, gate, scale, self.groups, self.epsilon)
 
 
@@ -169,10 +170,10 @@ class Mamba2(nn.Module):
             tail = tail_after(xbc, segments, before["conv"], state["segment"], last)
         h, b, c = jnp.split(jax.nn.silu(Conv(self.conv, name="conv")(xbc, **where)), [E, E + GM], axis=-1)
 
-        a = -jnp.exp(self.param("a_log", initial_a_log, (N,)))
-        dt = jax.nn.softplus(dt.astype(jnp.float32) + self.param("dt_bias", initial_dt_bias, (N,)))
+        a = -jnp.exp(param(self, "a_log", initial_a_log, (N,)))
+        dt = jax.nn.softplus(dt.astype(jnp.float32) + param(self, "dt_bias", initial_dt_bias, (N,)))
         of_heads = (h.reshape(B, T, N, H), dt, a, b.reshape(B, T, G, M), c.reshape(B, T, G, M))
-        d = self.param("d", nn.initializers.ones, (N,))
+        d = param(self, "d", nn.initializers.ones, (N,))
         y, after = _recurrence(of_heads, d, segments, before, self.chunk, self.implementation)
         y = GatedNorm(self.norm_groups, self.epsilon, name="norm")(y.reshape(B, T, E), z)
         y = dense(D, name="out")(y)

@@ -18,6 +18,7 @@ from xfm.kernels.attention import Dropout, attention
 from xfm.kernels.conv import depthwise
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
+from xfm.parts.param import param
 from xfm.spec import SpecError
 
 
@@ -38,9 +39,9 @@ class Separable(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], segments: Int[Array, "B T"] | None) -> Float[Array, "B T features"]:
         D = x.shape[-1]
         small = nn.initializers.normal(0.02)
-        depth = self.param("depth", small, (self.conv, 1, D))
-        point = self.param("point", small, (1, D, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (1, self.features))
+        depth = param(self, "depth", small, (self.conv, 1, D))
+        point = param(self, "point", small, (1, D, self.features))
+        bias = param(self, "bias", nn.initializers.zeros, (1, self.features))
         y = depthwise(x, depth[:, 0], segments=segments)
         return y @ point[0].astype(x.dtype) + bias[0].astype(x.dtype)
 

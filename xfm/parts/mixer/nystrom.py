@@ -19,6 +19,7 @@ from xfm.kernels.conv import depthwise
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
+from xfm.parts.param import param
 from xfm.parts.texts import positions_and_lengths
 from xfm.spec import SpecError
 
@@ -129,7 +130,7 @@ class Nystrom(nn.Module):
             segments = jnp.ones(x.shape[:2], jnp.int32) if one else ctx.segments
             y = nystrom(q, k, v, segments, self.landmarks, 1 if one else self.texts, self.start).astype(x.dtype)
         if self.conv is not None:
-            taps = self.param("conv", nn.initializers.normal(0.02), (self.heads, 1, self.conv, 1))
+            taps = param(self, "conv", nn.initializers.normal(0.02), (self.heads, 1, self.conv, 1))
             y += depthwise(v, jnp.moveaxis(taps, 2, 0)[:, :, 0], segments=ctx.segments)
         return Linear(D, axes=2, name="o")(y), None
 

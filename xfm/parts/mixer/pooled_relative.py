@@ -21,6 +21,7 @@ from xfm.kernels.attention import Dropout, attention
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
+from xfm.parts.param import param
 from xfm.spec import SpecError
 
 LARGEST = 10_000  # the longest wavelength, divided by 2 pi
@@ -77,7 +78,7 @@ class DistanceFactors(nn.Module):
     @nn.compact
     def __call__(self, q: Float[Array, "B T N H"]) -> Float[Array, "B T N D"]:
         init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2))
-        kernel = self.param("kernel", init, (self.width, *q.shape[2:]))
+        kernel = param(self, "kernel", init, (self.width, *q.shape[2:]))
         return product("btnh,dnh->btnd", q, kernel.astype(q.dtype))
 
 
@@ -112,11 +113,11 @@ class PooledRelative(nn.Module):
         k, v = (Linear((N, H), name=name)(there.x) for name in "kv")
 
         def biased(name):
-            return q + self.param(name, nn.initializers.normal(0.02), (N, H)).astype(q.dtype)
+            return q + param(self, name, nn.initializers.normal(0.02), (N, H)).astype(q.dtype)
 
         positions = [_positions(a, c) for a, c in ((x, ctx), (there.x, there))]
         asked = DistanceFactors(D, name="r")(biased("distance_bias"))
-        table = self.param("types", nn.initializers.normal(0.02), (2, N, H)).astype(q.dtype)
+        table = param(self, "types", nn.initializers.normal(0.02), (2, N, H)).astype(q.dtype)
         terms = PooledTerms(
             *sides(asked * H**-0.5, *positions),
             of_type=product("btnh,snh->btns", biased("type_bias"), table * H**-0.5),

@@ -18,6 +18,7 @@ from xfm.kernels.attention import Relative as InOrder
 from xfm.kernels.platform import product
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.relative_scores import FromPositions, Terms
+from xfm.parts.param import param
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze
 
@@ -99,7 +100,7 @@ class Relative(nn.Module):
         return self.heads, self.width or D // self.heads
 
     def _bias(self, name: str, N: int, H: int) -> Float[Array, "N H"]:
-        return self.param(name, nn.initializers.normal(0.02), (N, H))
+        return param(self, name, nn.initializers.normal(0.02), (N, H))
 
     def _distances(self, T: int, D: int, ctx: Context) -> Float[Array, "2*T-1 D"]:
         made = build(POSITIONS, self.position, name="position").share(ctx)
@@ -113,7 +114,7 @@ class Relative(nn.Module):
         if self.types == "none":
             return None
         N, H = q.shape[2:]
-        table, bias = self.param("types", nn.initializers.normal(0.02), (2, N, H)), self._bias("type_bias", N, H)
+        table, bias = param(self, "types", nn.initializers.normal(0.02), (2, N, H)), self._bias("type_bias", N, H)
         if ctx.types is None:
             return None
         return product("btnh,snh->btns", q + bias.astype(q.dtype), H**-0.5 * table.astype(q.dtype))

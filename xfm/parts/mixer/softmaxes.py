@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from xfm.errors import nearest
 from xfm.fields import Number, Positive
 from xfm.kernels.attention import Sigmoid, Softmax
+from xfm.parts.param import param
 from xfm.spec import Spec, SpecError, build, freeze, lookup
 
 SUM = freeze(dict(kind="softmax"))
@@ -79,5 +80,5 @@ def softmax_of(spec: Spec, heads: int, keys: int | None) -> Softmax | Sigmoid:
 def _number(module: nn.Module, name: str, heads: int, first: float) -> float | Float[Array, "N"] | None:
     value = getattr(module, name)
     if value == LEARNED:
-        return module.param(name, nn.initializers.constant(first), (heads,)).astype(jnp.float32)
+        return param(module, name, nn.initializers.constant(first), (heads,)).astype(jnp.float32)
     return value

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.fields import Positive
+from xfm.parts.param import param
 
 
 def layernorm(x: Float[Array, "*any D"], eps: float) -> Float[Array, "*any D"]:
@@ -24,7 +25,7 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:
         D = x.shape[-1]
-        y = layernorm(x, self.eps) * self.param("scale", nn.initializers.ones, (D,))
+        y = layernorm(x, self.eps) * param(self, "scale", nn.initializers.ones, (D,))
         if self.bias:
-            y += self.param("bias", nn.initializers.zeros, (D,))
+            y += param(self, "bias", nn.initializers.zeros, (D,))
         return y.astype(x.dtype)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.fields import Positive
+from xfm.parts.param import param
 
 
 def rmsnorm(x: Float[Array, "*any D"], eps: float) -> Float[Array, "*any D"]:
@@ -21,5 +22,5 @@ class RMSNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        scale = param(self, "scale", nn.initializers.ones, (x.shape[-1],))
         return (rmsnorm(x, self.eps) * scale).astype(x.dtype)

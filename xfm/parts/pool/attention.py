@@ -8,6 +8,7 @@ from xfm.context import Context
 from xfm.fields import Count
 from xfm.parts.ffn import FFNS
 from xfm.parts.norm import NORMS
+from xfm.parts.param import param
 from xfm.spec import Spec, build, freeze
 
 LAYERNORM = freeze(dict(kind="layernorm"))
@@ -23,7 +24,7 @@ class AttentionPool(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
         B, _, D = x.shape
-        query = self.param("query", nn.initializers.lecun_normal(), (1, D))
+        query = param(self, "query", nn.initializers.lecun_normal(), (1, D))
         own = ctx.apart(row=x)
         reader = build("mixer", dict(kind="attention", heads=self.heads, memory="row"))
         nn.share_scope(self, reader)  # so its q, k, v and o lie beside `query`

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero
+from xfm.parts.param import param
 from xfm.parts.position.base import Position
 
 
@@ -32,7 +33,7 @@ class Learned(Position):
             raise XfmError(
                 f"rows have {T} tokens, the learned positions {self.length - self.first}; raise position.length"
             )
-        table = self.param("table", nn.initializers.normal(0.02), (self.length, D)).astype(x.dtype)
+        table = param(self, "table", nn.initializers.normal(0.02), (self.length, D)).astype(x.dtype)
         if ctx.positions is None:
             return x + table[self.first : end]
         return x + jnp.take(table, self.first + ctx.positions, axis=0, mode="fill")

@@ -7,6 +7,7 @@ import flax.linen as nn
 from xfm.context import Context
 from xfm.fields import Count
 from xfm.kernels.attention import Buckets
+from xfm.parts.param import param
 from xfm.parts.position.base import Position
 from xfm.spec import SpecError
 
@@ -25,7 +26,7 @@ class RelativeBuckets(Position):
 
     @nn.compact
     def bias(self, heads: int, ctx: Context) -> Buckets:
-        table = self.param("table", nn.initializers.normal(0.02), (self.buckets, heads))
+        table = param(self, "table", nn.initializers.normal(0.02), (self.buckets, heads))
         return Buckets(table, self.reach, self.sides)
 
     def share(self, ctx: Context) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import flax.linen as nn
 from xfm.context import Context
 from xfm.fields import Count
 from xfm.kernels.attention import GridTable
+from xfm.parts.param import param
 from xfm.parts.position.base import Position
 from xfm.spec import SpecError
 
@@ -28,5 +29,5 @@ class RelativeGrid(Position):
                 f"position 'relative_grid' holds the offsets within a grid of {H} x {W}, and the attention has "
                 f"{'no grid' if ctx.grid is None else ' x '.join(map(str, ctx.grid))}; set position.size to its grid"
             )
-        table = self.param("table", nn.initializers.normal(0.02), (2 * H - 1, 2 * W - 1, heads))
+        table = param(self, "table", nn.initializers.normal(0.02), (2 * H - 1, 2 * W - 1, heads))
         return GridTable(table[H - h : H + h - 1, W - w : W + w - 1], (h, w))

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from xfm.context import Context
 from xfm.fields import Count
 from xfm.parts.norm import NORMS
+from xfm.parts.param import param
 from xfm.parts.position.base import Position
 from xfm.spec import Spec, SpecError, build
 
@@ -64,7 +65,7 @@ class RelativeTable(Position):
     def share(self, ctx: Context) -> dict[str, Any]:
         if self.reach is not None and not 2 <= self.span <= 2 * (self.reach - 2):
             raise SpecError(f"relative_table: a span of {self.span} does not fit a reach of {self.reach} in buckets")
-        table = self.param("table", nn.initializers.normal(0.02), (2 * self.span, self.width)).astype(ctx.dtype)
+        table = param(self, "table", nn.initializers.normal(0.02), (2 * self.span, self.width)).astype(ctx.dtype)
         if self.norm is not None:
             table = build(NORMS, self.norm, name="norm")(table)
         return {"relative": Distances(table, self.reach)}

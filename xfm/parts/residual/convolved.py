@@ -12,6 +12,7 @@ from xfm.fields import Count, Rate
 from xfm.kernels.conv import grouped
 from xfm.parts.activation import activation
 from xfm.parts.norm import NORMS
+from xfm.parts.param import param
 from xfm.parts.residual.thinning import thinned
 from xfm.spec import Spec, SpecError, build, freeze
 
@@ -31,10 +32,10 @@ class Conv(nn.Module):
             raise SpecError(
                 f"a convolution has an odd width and groups that divide {D}, not {self.width} and {self.groups}"
             )
-        kernel = self.param(
-            "kernel", nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2), (self.width, D // self.groups, D)
+        kernel = param(
+            self, "kernel", nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2), (self.width, D // self.groups, D)
         )
-        bias = self.param("bias", nn.initializers.zeros, (D,))
+        bias = param(self, "bias", nn.initializers.zeros, (D,))
         return grouped(x, kernel, bias=bias, segments=ctx.segments)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Number, Rate
+from xfm.parts.param import param
 from xfm.parts.residual.thinning import thinned, whole_row
 
 
@@ -36,5 +37,5 @@ class Scaled(nn.Module):
         gate = self.gate
         if self.learn != "none":
             shape = {"scalar": (), "channel": x.shape[-1:]}[self.learn]
-            gate = self.param("scale", nn.initializers.constant(self.gate), shape).astype(x.dtype)
+            gate = param(self, "scale", nn.initializers.constant(self.gate), shape).astype(x.dtype)
         return self.skip * x + gate * thinned(self, y, ctx, self.drop, self.drop_path)
