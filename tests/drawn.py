@@ -88,5 +88,6 @@ def run(module, params, *inputs):
 
 
 def loss_of(objective, params, extra, batch, key, train=True):
-    """What an objective's loss gives, compiled."""
-    return jax.jit(lambda *inputs: objective.loss(*inputs, train=train))(params, extra, batch, key)
+    """What an objective's loss gives, compiled once for each objective."""
+    compiled = vars(objective).setdefault("compiled loss", jax.jit(objective.loss, static_argnames="train"))
+    return compiled(params, extra, batch, key, train=train)

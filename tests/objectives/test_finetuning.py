@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import begun, loss_of
+from tests.drawn import begun, loss_of, run
 from xfm.data.source import Arrays, Data
 from xfm.errors import XfmError
 from xfm.evaluators.nearest import Nearest
@@ -39,22 +40,28 @@ def model(**heads):
 
 
 def tokens(*shape):
-    return jax.random.randint(jax.random.key(0), (*shape, T), 0, V)
+    return np.random.default_rng(0).integers(0, V, (*shape, T)).astype(np.int32)
+
+
+def log_softmax(scores, axis=-1):
+    scores = np.asarray(scores, np.float64)
+    return scores - np.log(np.exp(scores).sum(axis, keepdims=True))
 
 
 def pairs(rows):
     """Rows of two texts."""
-    both = np.asarray(tokens(rows, 2))
+    both = tokens(rows, 2)
     return {"tokens": both[:, 0], "positive/tokens": both[:, 1]}
 
 
 def test_tagging_counts_judged_tokens_only():
     one = Tagging(model=model(tags=dict(kind="tagging", classes=3)), classes=3)
-    batch = {"tokens": tokens(2), "labels": jnp.ones((2, T), jnp.int32).at[:, 3].set(2)}
-    batch["weights"] = jnp.zeros((2, T), jnp.int32).at[0, 3].set(1).at[1, 5].set(1)
+    batch = {"tokens": tokens(2), "labels": np.ones((2, T), np.int32), "weights": np.zeros((2, T), np.int32)}
+    batch["labels"][:, 3] = 2
+    batch["weights"][(0, 1), (3, 5)] = 1
     params, extra = begun(one, batch)
     loss, metrics, _ = loss_of(one, params, extra, batch, jax.random.key(2))
-    logs = jax.nn.log_softmax(one.model.apply({"params": params}, batch)["tags"])
+    logs = log_softmax(run(one.model, {"params": params}, batch)["tags"])
     assert metrics["loss"][1] == 2
     assert_close(loss, -(logs[0, 3, 2] + logs[1, 5, 1]) / 2)
 
@@ -80,35 +87,35 @@ def test_baselines_read_rows_from_all_over_a_sorted_source():
 
 def test_span_ignores_padding():
     one = Span(model=model(span=dict(kind="span")))
-    batch = {"tokens": tokens(2), "labels": jnp.array([[2, 4], [0, 0]])}
-    batch["segments"] = jnp.ones((2, T), jnp.int32).at[:, 6:].set(0)
+    batch = {"tokens": tokens(2), "labels": np.array([[2, 4], [0, 0]])}
+    batch["segments"] = np.broadcast_to((np.arange(T) < 6).astype(np.int32), (2, T))
     params, extra = begun(one, batch)
-    loss, metrics, _ = loss_of(one, params, extra, batch, jax.random.key(2))
-    logs = jax.nn.log_softmax(one.model.apply({"params": params}, batch)["span"][:, :6], axis=1)
+    step = jax.jit(jax.value_and_grad(lambda p: one.loss(p, extra, batch, jax.random.key(2))[0]))
+    loss, gradient = step(params)
+    logs = log_softmax(run(one.model, {"params": params}, batch)["span"][:, :6], axis=1)
     assert_close(loss, -(logs[0, 2, 0] + logs[0, 4, 1] + logs[1, 0].sum()) / 4)
-    gradient = jax.jit(jax.grad(lambda p: one.loss(p, extra, batch, jax.random.key(2))[0]))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_an_answer_is_right_where_both_its_ends_are():
-    scores = 9.0 * jax.nn.one_hot(jnp.array([[2, 4], [2, 4], [0, 0]]), T, axis=1)
+    scores = 9.0 * (np.arange(T)[None, :, None] == np.array([[2, 4], [2, 4], [0, 0]])[:, None]).astype(np.float32)
 
     class Fixed:
         def apply(self, *args, **kwargs):
             return {"span": scores}, {}
 
-    labels = jnp.array([[2, 4], [2, 5], [0, 0]])
-    _, metrics, _ = Span(model=Fixed()).loss({}, {}, {"labels": labels}, jax.random.key(0))
+    labels = np.array([[2, 4], [2, 5], [0, 0]])
+    _, metrics, _ = loss_of(Span(model=Fixed()), {}, {}, {"labels": labels}, jax.random.key(0))
     assert [float(x) for x in metrics["accuracy"]] == [2, 3]
 
 
 def test_regression_and_its_scores():
     one = Regression(model=model(label=dict(kind="classification", classes=1)))
     labels = np.linspace(0, 5, 6).astype(np.float32)
-    rows = Arrays({"tokens": np.asarray(tokens(6)), "labels": labels})
+    rows = Arrays({"tokens": tokens(6), "labels": labels})
     params, extra = begun(one, rows.arrays)
     loss, _, _ = loss_of(one, params, extra, rows.arrays, jax.random.key(2))
-    predicted = np.asarray(one.model.apply({"params": params}, rows.arrays)["label"][:, 0])
+    predicted = np.asarray(run(one.model, {"params": params}, rows.arrays)["label"])[:, 0]
     assert_close(loss, ((predicted - labels) ** 2).mean())
     data = Data(rows, rows, None, None, "")
     assert one.baseline(data) == {"mean": pytest.approx(labels.var())}
@@ -119,7 +126,7 @@ def test_regression_and_its_scores():
 
 
 def vectors(B=5, n=2):
-    return jax.random.normal(jax.random.key(3), (B, n, 4))
+    return np.random.default_rng(7).normal(size=(B, n, 4)).astype(np.float32)
 
 
 def cosines(x):
@@ -132,7 +139,8 @@ def cosines(x):
 @pytest.mark.parametrize("among", [None, 3])
 def test_infonce_row_by_row(n, ways, among):
     x = cosines(vectors(n=n))
-    for i, got in enumerate(LOSSES["infonce"](vectors(n=n), None, temperature=0.1, ways=ways, among=among)[0]):
+    loss = partial(LOSSES["infonce"], temperature=0.1, ways=ways, among=among)
+    for i, got in enumerate(np.asarray(jax.jit(loss)(vectors(n=n), None)[0])):
         rows = [(i + k) % 5 for k in range(among or 5)]
         own = x[i, 0] @ x[i, 1] / 0.1
         want = math.log(sum(math.exp(x[i, 0] @ x[r, t] / 0.1) for r in rows for t in range(1, n))) - own
@@ -143,35 +151,37 @@ def test_infonce_row_by_row(n, ways, among):
 
 def test_infonce_is_right_where_the_own_positive_is_nearer_than_any_other():
     x = cosines(vectors())
-    right = LOSSES["infonce"](vectors(), None)[1]
+    loss = jax.jit(LOSSES["infonce"])
+    right = np.asarray(loss(vectors(), None)[1])
     np.testing.assert_array_equal(right, (x[:, 0] @ x[:, 1].T).argmax(1) == np.arange(5))
     assert right.any() and not right.all()
-    assert not LOSSES["infonce"](jnp.ones((5, 2, 4)), None)[1].any(), "equal vectors predict nothing"
+    assert not np.asarray(loss(np.ones((5, 2, 4), np.float32), None)[1]).any(), "equal vectors predict nothing"
 
 
 def test_the_other_losses_row_by_row():
-    labels = jnp.array([0.1, 0.9, 0.4, 0.4, 0.0])
+    labels = np.float32([0.1, 0.9, 0.4, 0.4, 0.0])
     x = cosines(vectors())
     predicted = (x[:, 0] * x[:, 1]).sum(-1)
-    assert_close(LOSSES["cosine"](vectors(), labels)[0], (predicted - labels) ** 2)
+
+    def loss(name, x, labels, **fields):
+        return np.asarray(jax.jit(partial(LOSSES[name], **fields))(x, labels)[0])
+
+    assert_close(loss("cosine", vectors(), labels), (predicted - labels) ** 2)
     pairs = [(i, j) for i, j in itertools.product(range(5), range(5)) if labels[i] < labels[j]]
     want = math.log1p(sum(math.exp(20 * (predicted[i] - predicted[j])) for i, j in pairs))
-    assert_close(LOSSES["cosent"](vectors(), labels)[0], np.full(5, want))
+    assert_close(loss("cosent", vectors(), labels), np.full(5, want))
     raw = np.asarray(vectors(n=4), np.float64)
     far = [np.linalg.norm(raw[:, 0] - raw[:, k], axis=-1) for k in (1, 2, 3)]
     each = [np.maximum(1 + far[0] - negative, 0) for negative in far[1:]]
-    assert_close(LOSSES["triplet"](vectors(n=4), None)[0], np.mean(each, axis=0))
+    assert_close(loss("triplet", vectors(n=4), None), np.mean(each, axis=0))
     x = cosines(vectors(n=3))
     far = [1 - (x[:, 0] * x[:, k]).sum(-1) for k in (1, 2)]
-    assert_close(
-        LOSSES["triplet"](vectors(n=3), None, margin=0.2, distance="cosine")[0], np.maximum(0.2 + far[0] - far[1], 0)
-    )
-    same = jnp.ones((2, 3, 4))  # equal vectors have a finite slope
-    for name, loss in LOSSES.items():
-        slope = jax.grad(lambda x, loss=loss: loss(x, jnp.array([0.0, 1.0]))[0].sum())(
-            same[:, : 3 if name == "triplet" else 2]
-        )
-        assert np.isfinite(slope).all(), name
+    got = loss("triplet", vectors(n=3), None, margin=0.2, distance="cosine")
+    assert_close(got, np.maximum(0.2 + far[0] - far[1], 0))
+    same = np.ones((2, 3, 4), np.float32)  # equal vectors have a finite slope
+    for name, one in LOSSES.items():
+        slope = jax.jit(jax.grad(lambda x, one=one: one(x, np.float32([0, 1]))[0].sum()))
+        assert np.isfinite(np.asarray(slope(same[:, : 3 if name == "triplet" else 2]))).all(), name
 
 
 def retrieval(**fields):
@@ -180,8 +190,8 @@ def retrieval(**fields):
 
 @pytest.mark.parametrize("form", [dict(kind="infonce"), dict(kind="infonce", ways="both"), dict(kind="cosent")])
 def test_cached_gradients_are_the_gradients(form):
-    batch = {**pairs(16), "labels": jnp.linspace(0, 1, 16)}
-    batch["segments"] = batch["positive/segments"] = (jnp.arange(T) < 5) * jnp.ones((16, 1), jnp.int32)
+    batch = {**pairs(16), "labels": np.linspace(0, 1, 16, dtype=np.float32)}
+    batch["segments"] = batch["positive/segments"] = (np.arange(T) < 5) * np.ones((16, 1), np.int32)
     params, extra = begun(retrieval(), batch)
     results = []
     for chunks in (1, 4, 8):
@@ -193,7 +203,7 @@ def test_cached_gradients_are_the_gradients(form):
         assert_close(loss, results[0][0])
         assert_close(gradient, results[0][1])
     with pytest.raises(XfmError, match="chunks=5 does not divide 32 texts"):
-        retrieval(chunks=5).loss(params, extra, batch, jax.random.key(2))
+        jax.eval_shape(retrieval(chunks=5).loss, params, extra, batch, jax.random.key(2))
 
 
 @pytest.mark.parametrize("lengths", [(T, T), (T, 5)], ids=["one batch", "two batches"])
@@ -205,7 +215,8 @@ def test_all_texts_of_a_batch_draw_numbers_of_their_own(lengths):
             return {"vector": jax.random.normal(rng, (len(batch["tokens"]), 3))}, {}
 
     batch = {name: x[:, :length] for (name, x), length in zip(pairs(8).items(), lengths, strict=True)}
-    drawn, _ = Drawing(model=None, chunks=4).encoded({}, batch, jax.random.key(0), train=True)
+    encoded = partial(Drawing(model=None, chunks=4).encoded, {}, train=True)
+    drawn, _ = jax.jit(encoded)(batch, jax.random.key(0))
     assert len(np.unique(np.asarray(drawn).reshape(16, 3), axis=0)) == 16
 
 
@@ -233,7 +244,8 @@ def test_eight_devices_see_all_rows(chunks):
     alone, slope = step(params, batch)
     assert_close(loss, alone)
     assert_close(gradient, slope)
-    halves = [step(params, {name: x[part] for name, x in batch.items()})[0] for part in (slice(0, 8), slice(8, 16))]
+    parts = [{name: x[part] for name, x in batch.items()} for part in (slice(0, 8), slice(8, 16))]
+    halves = [loss_of(one, params, extra, part, jax.random.key(2))[0] for part in parts]
     assert abs(sum(halves) / 2 - alone) > 0.1, "fewer negatives would be another loss"
 
 
@@ -242,7 +254,7 @@ def test_retrieval_report_and_what_is_refused():
     rows = Arrays(pairs(9))
     params, extra = begun(one, pairs(9))
     data = Data(rows, rows, None, None, "")
-    x = cosines(np.asarray(one.encoded(params, rows.arrays)[0]))
+    x = cosines(jax.jit(lambda p: one.encoded(p, rows.arrays)[0])(params))
     rank = [int((x[:, 1] @ x[i, 0] >= x[i, 1] @ x[i, 0] - 1e-12).sum()) for i in range(9)]
     report = Nearest(batch=4).run(one.forward, params, extra, data, make_mesh({}))
     assert report["mrr"] == pytest.approx(np.mean([1 / r for r in rank]))
@@ -264,6 +276,7 @@ def test_retrieval_report_and_what_is_refused():
         (dict(form=dict(kind="triplet")), "needs rows of three texts"),
     ):
         with pytest.raises(XfmError, match=words):
-            retrieval(**fields).loss(params, extra, rows.arrays, key)
-    more, all_of_it = (retrieval(among=n).loss(params, extra, rows.arrays, key, train=False)[0] for n in (16, 9))
-    assert more == all_of_it != one.loss(params, extra, rows.arrays, key, train=False)[0]
+            jax.eval_shape(lambda p, one=retrieval(**fields): one.loss(p, extra, rows.arrays, key), params)
+    inputs = params, extra, rows.arrays, key
+    more, whole, few = (loss_of(retrieval(among=n), *inputs, train=False)[0] for n in (16, 9, 4))
+    assert more == whole != few

@@ -34,7 +34,7 @@ def objective(generator=None, model=None, **fields):
 
 
 def tokens(seed=0):
-    return jax.random.randint(jax.random.key(seed), (B, T), 5, V)
+    return np.random.default_rng(seed).integers(5, V, (B, T)).astype(np.int32)
 
 
 def started(one, **batch):
@@ -50,8 +50,8 @@ def test_both_networks_read_one_embedding():
     alone = drawn(one.model, batch)["params"]
     assert jax.tree.structure({k: v for k, v in params.items() if k != "generator"}) == jax.tree.structure(alone)
     gradient = jax.jit(jax.grad(lambda p: one.loss(p, {}, batch, jax.random.key(1))[1]["generator_loss"][0]))(params)
-    assert jnp.abs(gradient["embed"]["word"]["embedding"]).max() > 0
-    assert jnp.abs(gradient["embed"]["position"]["table"]).max() > 0
+    assert np.abs(np.asarray(gradient["embed"]["word"]["embedding"])).max() > 0
+    assert np.abs(np.asarray(gradient["embed"]["position"]["table"])).max() > 0
 
 
 def test_detection_teaches_the_generator_nothing():
@@ -59,22 +59,23 @@ def test_detection_teaches_the_generator_nothing():
     batch = {"tokens": tokens()}
     params, _ = begun(objective(), batch)
 
-    def gradient(weight):
-        return jax.jit(jax.grad(lambda p: objective(weight=weight).loss(p, {}, batch, jax.random.key(1))[0]))(params)
+    def loss(params, weight):
+        return objective(weight=weight).loss(params, {}, batch, jax.random.key(1))[0]
 
-    none, much = gradient(0.0), gradient(50.0)
+    gradient = jax.jit(jax.grad(loss))
+    none, much = (jax.device_get(gradient(params, weight)) for weight in (0.0, 50.0))
     jax.tree.map(assert_close, much["generator"], none["generator"])
-    assert jnp.abs(none["head_replaced"]["out"]["kernel"]).max() == 0
-    assert jnp.abs(much["head_replaced"]["out"]["kernel"]).max() > 0
+    assert np.abs(none["head_replaced"]["out"]["kernel"]).max() == 0
+    assert np.abs(much["head_replaced"]["out"]["kernel"]).max() > 0
 
 
 def test_the_losses_are_those_of_the_paper():
     """Networks that ignore their input: one always puts 7, the other always gives the same odds."""
     one = objective(rate=0.25)
     params, batch = started(one)
-    params = jax.tree.map(jnp.zeros_like, params)
-    params["generator"]["head_mlm"]["bias"] = jnp.zeros(V).at[7].set(30.0)
-    params["head_replaced"]["out"]["bias"] = jnp.array([-1.5])
+    params = jax.tree.map(lambda p: np.zeros(p.shape, p.dtype), params)
+    params["generator"]["head_mlm"]["bias"][7] = 30.0
+    params["head_replaced"]["out"]["bias"] = np.float32([-1.5])
     loss, metrics, _ = loss_of(one, params, {}, batch, jax.random.key(2))
 
     filled = B * 10
@@ -98,11 +99,13 @@ def test_detection_loss_is_the_surprise_at_the_truth():
 def test_the_model_sees_the_text_with_samples_in_it_and_no_mask():
     """What it reads differs from the text where the generator was to fill, special tokens and padding never."""
     one = objective(rate=0.3)
-    batch = {"tokens": tokens().at[:, 0].set(2), "segments": jnp.broadcast_to(jnp.arange(T) < 30, (B, T)).astype(int)}
+    batch = {"tokens": tokens(), "segments": np.broadcast_to(np.arange(T) < 30, (B, T)).astype(np.int32)}
+    batch["tokens"][:, 0] = 2
     params, _ = begun(one, batch)
-    at, weights, seen = one._gaps(batch["tokens"], batch["segments"] > 0, jax.random.key(3))
-    changed = np.asarray(seen != batch["tokens"])
-    assert (np.asarray(seen)[changed] == 4).all() and changed.sum() == weights.sum()
+    gaps = jax.jit(one._gaps)(batch["tokens"], batch["segments"] > 0, jax.random.key(3))
+    at, weights, seen = map(np.asarray, gaps)
+    changed = seen != batch["tokens"]
+    assert (seen[changed] == 4).all() and changed.sum() == weights.sum()
     assert not changed[:, 30:].any() and not changed[:, 0].any()
     _, metrics, _ = loss_of(one, params, {}, batch, jax.random.key(2))
     assert metrics["loss"][1] == B * 30 and metrics["generator_loss"][1] == B * round(0.3 * 29)
@@ -112,9 +115,9 @@ def test_the_model_sees_the_text_with_samples_in_it_and_no_mask():
 def test_padding_moves_nothing():
     """Whatever padding holds, the generator fills the same positions and the loss is the same."""
     one = objective()
-    segments = jnp.broadcast_to(jnp.arange(T) < 30, (B, T)).astype(int)
+    segments = np.broadcast_to(np.arange(T) < 30, (B, T)).astype(np.int32)
     params, batch = started(one, segments=segments)
-    other = {**batch, "tokens": jnp.where(segments > 0, batch["tokens"], 9)}
+    other = {**batch, "tokens": np.where(segments > 0, batch["tokens"], 9)}
     assert_close(*(loss_of(one, params, {}, b, jax.random.key(1))[0] for b in (batch, other)))
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.switches import PLAIN, UNOPTIMISED
+
 ROOT = Path(__file__).parent.parent.parent
 
 FORWARD = """
@@ -35,6 +37,10 @@ batch = {"tokens": jnp.ones((2, 16), jnp.int32)}
 out = jax.jit(lambda key: model.apply(model.init(key, batch), batch))(jax.random.key(0))
 assert out["mlm"].shape == (2, 16, 1024) and jnp.isfinite(out["mlm"]).all()
 print(xfm.__file__)
+
+from xfm.cli import main
+assert main(["list", "--json"]) == 0
+assert main(["describe", "vision/vit:B/16", "--json"]) == 0
 """
 
 
@@ -54,7 +60,9 @@ def wheel(tmp_path_factory):
 
 
 def run(python, *arguments, cwd):
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "XLA_FLAGS")}
+    """Its output, with one device as users have."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment["XLA_FLAGS"] = " ".join([UNOPTIMISED, *PLAIN])
     done = subprocess.run([python, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -91,9 +99,10 @@ def installed(wheel, tmp_path, *options):
 
 
 def use(python, cwd):
-    place = run(python, "-c", FORWARD, cwd=cwd).strip().splitlines()[-1]
+    place, said = run(python, "-c", FORWARD, cwd=cwd).split("\n", 1)
     assert Path(place).is_relative_to(cwd / "venv")
-    listed = json.loads(run(python, "-m", "xfm.cli", "list", "--json", cwd=cwd))
+    decoder = json.JSONDecoder()
+    listed, end = decoder.raw_decode(said)
     assert "text/bert" in json.dumps(listed)
-    described = json.loads(run(python, "-m", "xfm.cli", "describe", "vision/vit:B/16", "--json", cwd=cwd))
+    described, _ = decoder.raw_decode(said[end:].lstrip())
     assert described["parameters"] == 86_567_656

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.drawn import drawn, run
+from tests.drawn import drawn, run, shapes
 from xfm.context import Context
 from xfm.kernels.conv import grouped
 from xfm.parts import SLOTS
@@ -129,7 +129,7 @@ def test_memory_gives_the_keys_and_values():
 def test_disentangled_says_what_does_not_fit():
     def start(**spec):
         part = build(SLOTS["mixer"], dict(dict(kind="disentangled", heads=2, position=TABLE), **spec))
-        part.init(jax.random.key(0), stream(), Context())
+        shapes(part, stream(), Context())
 
     with pytest.raises(SpecError, match="terms are of c2p, p2c, each once, and not .'p2p',."):
         start(terms=("p2p",))
@@ -175,9 +175,9 @@ def test_convolved_residual_is_two_norms(groups, activation, formula):
     expected = layernorm(layernorm(np.asarray(x + y), p["norm"]) + conv, p["conv_norm"])
     assert_close(run(residual, params, x, y, ctx), expected)
     with pytest.raises(SpecError, match="reads the embedding of a stack, and stands in none"):
-        residual.init(jax.random.key(0), x, y, Context())
+        shapes(residual, x, y, Context())
     with pytest.raises(SpecError, match="an odd width and groups that divide 16, not 4 and 1"):
-        build(SLOTS["residual"], dict(kind="convolved", width=4)).init(jax.random.key(0), x, y, ctx)
+        shapes(build(SLOTS["residual"], dict(kind="convolved", width=4)), x, y, ctx)
 
 
 # --- the enhanced mask decoder

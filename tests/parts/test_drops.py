@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
 
+from tests.keys import key as hashed
 from tests.parts.cases import case_of
 from tests.parts.examples import EXAMPLES
 from xfm.fields import Rate
@@ -59,7 +60,7 @@ def test_drop(slot, kind, field):
             here = ctx.replace(train=train, depth=jnp.float32(1.0))
             return counted(one, one.apply(params, *given, here, rngs={"dropout": key}))
 
-        keys = jax.random.split(jax.random.key(11), KEYS)
+        keys = jax.random.split(hashed(11), KEYS)
         return answer(keys[0], False), jax.vmap(functools.partial(answer, train=True))(keys)
 
     off, on = jax.tree.map(lambda a: np.asarray(a, np.float64), answers(one.params, given))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.drawn import drawn, run
+from tests.drawn import drawn, run, shapes
 from xfm.context import Context
 from xfm.parts.head import HEADS
 from xfm.spec import SpecError, build
@@ -66,12 +66,10 @@ def test_latent_queries_equal_their_formula(queries, classes, shape, more, mixer
 def test_one_layer_costs_what_the_formula_says():
     """Q D + 4 D N H + the feed-forward part + three norms + the last map."""
     x = jnp.zeros((1, 3, D))
-    params = jax.jit(build(HEADS, dict(SPEC, classes=2)).init)(jax.random.key(0), x, Context())
+    params = shapes(build(HEADS, dict(SPEC, classes=2)), x, Context())
     assert sum(a.size for a in jax.tree.leaves(params)) == D + 4 * D * N * H + 2 * D * 8 + 3 * D + 2 * D + 2
 
 
 def test_a_width_that_does_not_divide():
     with pytest.raises(SpecError, match="12 does not divide among 5 heads"):
-        build(HEADS, dict(SPEC, classes=2, heads=5, width=None)).init(
-            jax.random.key(0), jnp.zeros((1, 3, D)), Context()
-        )
+        shapes(build(HEADS, dict(SPEC, classes=2, heads=5, width=None)), jnp.zeros((1, 3, D)), Context())

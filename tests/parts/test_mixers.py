@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.drawn import drawn
+from tests.drawn import drawn, shapes
 from tests.drawn import run as compiled
 from tests.parts.examples import examples
 from xfm.context import Context, Mask
@@ -192,9 +192,7 @@ def test_two_directions_hide_what_their_mixer_hides():
 
 def test_attention_says_which_softmax_does_not_fit():
     def start(**softmax):
-        build(SLOTS["mixer"], dict(kind="attention", heads=2, softmax=softmax)).init(
-            jax.random.key(0), stream(), Context()
-        )
+        shapes(build(SLOTS["mixer"], dict(kind="attention", heads=2, softmax=softmax)), stream(), Context())
 
     with pytest.raises(SpecError, match="softmax has no kind 'sigmoids'.*'sigmoid'.*; it has softmax, sigmoid"):
         start(kind="sigmoids")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.drawn import drawn, run
+from tests.drawn import drawn, run, shapes
 from tests.parts.cases import case
 from tests.parts.examples import EXAMPLES, examples
 from xfm.context import Context
@@ -73,7 +73,7 @@ def test_ngram_hash_is_of_the_bytes_before():
 def test_a_row_longer_than_the_learned_positions_is_refused():
     embed = build(SLOTS["embed"], dict(kind="tokens", vocab=11, width=16, position=dict(kind="learned", length=12)))
     with pytest.raises(XfmError, match="13 tokens, the learned positions 12; raise position.length"):
-        embed.init(jax.random.key(0), batch_for("tokens"), Context())
+        shapes(embed, batch_for("tokens"), Context())
 
 
 # --- position
@@ -158,15 +158,15 @@ def test_heads_predict_at_the_positions_that_are_asked_for(kind, number):
 def test_a_tied_head_says_what_does_not_fit():
     head, x = build(SLOTS["head"], dict(kind="mlm", vocab=12)), stream()
     with pytest.raises(SpecError, match="set table='own'"):
-        head.init(jax.random.key(0), x, Context())
+        shapes(head, x, Context())
     with pytest.raises(SpecError, match="vocab=12, the table it is tied to 11 rows"):
-        head.init(jax.random.key(0), x, Context(embedding=jnp.ones((11, D))))
+        shapes(head, x, Context(embedding=jnp.ones((11, D))))
     with pytest.raises(SpecError, match="needs an activation"):
-        head.init(jax.random.key(0), x, Context(embedding=jnp.ones((12, 8))))
+        shapes(head, x, Context(embedding=jnp.ones((12, 8))))
 
 
 def test_attention_says_what_does_not_fit():
     with pytest.raises(SpecError, match="width of 16 does not divide among 3 heads"):
-        build(SLOTS["mixer"], dict(kind="attention", heads=3)).init(jax.random.key(0), stream(), Context())
+        shapes(build(SLOTS["mixer"], dict(kind="attention", heads=3)), stream(), Context())
     with pytest.raises(SpecError, match="4 heads do not divide among 3 kv_heads"):
-        build(SLOTS["mixer"], dict(kind="attention", heads=4, kv_heads=3)).init(jax.random.key(0), stream(), Context())
+        shapes(build(SLOTS["mixer"], dict(kind="attention", heads=4, kv_heads=3)), stream(), Context())

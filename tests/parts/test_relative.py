@@ -9,7 +9,7 @@ import pytest
 
 from tests.close import assert_close
 from tests.drawn import drawn as drawn_by
-from tests.drawn import run
+from tests.drawn import run, shapes
 from xfm.context import Context, Mask
 from xfm.parts import SLOTS
 from xfm.spec import SpecError, build
@@ -22,7 +22,7 @@ ASKED = np.array([[2, 7, 10], [11, 4, 0]])
 
 
 def stream(length, seed=0):
-    return np.asarray(jax.random.normal(jax.random.key(seed), (B, length, D)), np.float64)
+    return np.random.default_rng(seed).standard_normal((B, length, D))
 
 
 def drawn(part, *inputs):
@@ -161,7 +161,7 @@ def test_long_rows_are_walked_in_pieces():
 def test_what_does_not_fit_is_said(spec, message):
     x = jnp.ones((B, T, D))
     with pytest.raises(SpecError, match=message):
-        build(SLOTS["mixer"], dict(kind="relative", **spec)).init(jax.random.key(0), x, Context())
+        shapes(build(SLOTS["mixer"], dict(kind="relative", **spec)), x, Context())
 
 
 def test_questions_have_no_mask_by_blocks():
@@ -227,5 +227,5 @@ def test_beam_search_over_answers(barred):
 
 def test_a_short_row_has_fewer_answers():
     head = build(SLOTS["head"], dict(kind="span_beam"))
-    out, _ = head.init_with_output(jax.random.key(0), jnp.ones((1, 2, D)), Context())
+    out, _ = jax.eval_shape(head.init_with_output, jax.random.key(0), jnp.ones((1, 2, D)), Context())
     assert out["start_top_index"].shape == (1, 2) and out["end_top_index"].shape == (1, 4)

@@ -4,11 +4,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import drawn
+from tests.drawn import drawn, run
 from xfm.errors import XfmError
 
 NORM = dict(kind="layernorm")
@@ -21,7 +22,7 @@ MIXERS = {
         share="all",
     ),
 }
-BATCH = {"tokens": jnp.arange(22).reshape(2, 11) % 13}
+BATCH = {"tokens": np.arange(22).reshape(2, 11) % 13}
 
 
 def stack(**changes):
@@ -39,25 +40,39 @@ def stack(**changes):
     return model, drawn(model, BATCH)
 
 
+def captured(model, variables, *pattern):
+    """What is captured, compiled, in the order of the run."""
+    names = []
+
+    @jax.jit
+    def all_of(variables):
+        seen = xfm.capture(model, variables, BATCH, *pattern)
+        names.extend(seen)
+        return seen
+
+    seen = all_of(variables)
+    return {name: np.asarray(seen[name]) for name in names}
+
+
 @pytest.mark.parametrize("kind", MIXERS)
 def test_repeats_lie_along_the_first_axis(kind):
     """Each captured stream is the one before it and what the part adds; the first is the embedding,
     the last goes into the norm.
     """
     model, variables = stack(pattern=[MIXERS[kind], dict(kind="mlp", hidden=24)])
-    seen = xfm.capture(model, variables, BATCH)
+    seen = captured(model, variables)
     mixed, fed = seen[f"layers/{kind}_0"], seen["layers/mlp_1"]
     assert mixed.shape == fed.shape == (3, 2, 11, 16)
-    before = jnp.concatenate([seen["embed"][None], fed[:-1]])
+    before = np.concatenate([seen["embed"][None], fed[:-1]])
     assert_close(mixed, before + seen[f"layers/{kind}_0/part"])
     assert_close(fed, mixed + seen["layers/mlp_1/part"])
-    out = model.apply(variables, BATCH)
+    out = run(model, variables, BATCH)
     assert_close((seen["norm"], seen["head_lm"]), (out["hidden"], out["lm"]), rtol=1e-6)
 
 
 def test_paths_are_those_of_the_parameters_in_the_order_of_the_run():
     model, variables = stack()
-    seen = list(xfm.capture(model, variables, BATCH, ".*(embed|part|norm|head_lm)"))
+    seen = list(captured(model, variables, ".*(embed|part|norm|head_lm)"))
     assert seen == [
         "embed",
         *("layers/attention_0/in_norm", "layers/attention_0/part"),
@@ -65,31 +80,39 @@ def test_paths_are_those_of_the_parameters_in_the_order_of_the_run():
         *("norm", "head_lm"),
     ]
     params = variables["params"]
-    for path in xfm.capture(model, variables, BATCH, ".*/(q|up|in_norm)"):
+    for path in captured(model, variables, ".*/(q|up|in_norm)"):
         assert functools.reduce(lambda tree, name: tree[name], path.split("/"), params)
 
 
 def test_a_module_that_runs_twice_is_listed_twice():
     model, variables = stack(pattern=[MIXERS["bidirectional"]], repeats=1)
-    seen = xfm.capture(model, variables, BATCH, "layers/bidirectional_0/part/[^/]*")
+    seen = captured(model, variables, "layers/bidirectional_0/part/[^/]*")
     ways = [path for path in seen if path.endswith(("/0", "/1"))]
     assert len(ways) == 2 and ways[0][:-1] == ways[1][:-1]
-    assert jnp.abs(seen[ways[0]] - seen[ways[1]]).max() > 1e-3
+    assert np.abs(seen[ways[0]] - seen[ways[1]]).max() > 1e-3
+
+
+@functools.cache
+def uncompiled():
+    return xfm.capture(*stack(), BATCH, "layers/mlp_1/part")
 
 
 @pytest.mark.parametrize("remat", ["full", "dots"])
 def test_remat_jit_and_grad_change_nothing(remat):
     pattern = "layers/mlp_1/part"
-    model, variables = stack()
-    plain = xfm.capture(model, variables, BATCH, pattern)
-    inside = jax.jit(lambda v: xfm.capture(stack(remat=remat)[0], v, BATCH, pattern))
-    assert_close(inside(variables), plain)
+    model, variables = stack(remat=remat)
 
-    def size(v):
-        return jnp.square(xfm.capture(model, v, BATCH, pattern)[pattern]).sum()
+    @jax.jit
+    def inside(v):
+        def size(v):
+            seen = xfm.capture(model, v, BATCH, pattern)
+            return jnp.square(seen[pattern]).sum(), seen
 
-    gradient = jax.grad(size)(variables)["params"]
-    assert jnp.abs(gradient["layers"]["attention_0"]["part"]["q"]["kernel"]).max() > 0
+        return jax.grad(size, has_aux=True)(v)
+
+    gradient, seen = inside(variables)
+    assert_close(seen, uncompiled())
+    assert jnp.abs(gradient["params"]["layers"]["attention_0"]["part"]["q"]["kernel"]).max() > 0
 
 
 @pytest.mark.parametrize(
@@ -103,4 +126,4 @@ def test_remat_jit_and_grad_change_nothing(remat):
 def test_a_pattern_that_finds_nothing_is_refused(pattern, said):
     model, variables = stack()
     with pytest.raises(XfmError, match=said):
-        xfm.capture(model, variables, BATCH, pattern)
+        jax.eval_shape(lambda variables: xfm.capture(model, variables, BATCH, pattern), variables)

@@ -7,7 +7,7 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import drawn
+from tests.drawn import noise, run, shapes
 from xfm.errors import XfmError
 from xfm.kernels.conv import neighbours
 from xfm.spec import SpecError
@@ -32,13 +32,9 @@ SEGMENTS = jnp.array([[1] * 7 + [2] * 11 + [3] * 2 + [0] * 3, [4] * 4 + [0] * 2 
 
 def made(segments=None, seed=0, **changes):
     model = xfm.build(SPEC | changes)
-    tokens = jax.random.randint(jax.random.key(seed), (2, 23), 0, 0x110000)
+    tokens = np.random.default_rng(seed).integers(0, 0x110000, (2, 23), np.int32)
     batch = {"tokens": tokens} if segments is None else {"tokens": tokens, "segments": segments}
-    params = drawn(model, batch)
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(2), len(leaves))
-    params = tree.unflatten([a + 0.2 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)])
-    return model, params, batch
+    return model, noise(shapes(model, batch)), batch
 
 
 def runs(row):
@@ -79,30 +75,29 @@ def test_neighbours_equal_loops(width):
 
 def test_packed_equals_separate():
     model, params, batch = made()
-    packed = jnp.array([[1] * 9 + [2] * 9 + [3] * 2 + [0] * 3] * 2)
-    run = jax.jit(model.apply)
-    out = run(params, {**batch, "segments": packed})
-    texts = jnp.concatenate([batch["tokens"][:1, :9], batch["tokens"][:1, 9:18]])
-    alone = run(params, {"tokens": texts})
+    packed = np.array([[1] * 9 + [2] * 9 + [3] * 2 + [0] * 3] * 2)
+    out = run(model, params, {**batch, "segments": packed})
+    texts = np.concatenate([batch["tokens"][:1, :9], batch["tokens"][:1, 9:18]])
+    alone = run(model, params, {"tokens": texts})
     assert_close(out["hidden"][0, :18].reshape(2, 9, -1), alone["hidden"])
     assert_close(out["pooled"][0], alone["pooled"][0])  # of the row's first text
 
 
 def test_padding_reaches_nobody():
     model, params, batch = made(SEGMENTS)
-    run, real = jax.jit(model.apply), np.asarray(SEGMENTS > 0)
+    real = np.asarray(SEGMENTS > 0)
     other = {**batch, "tokens": jnp.where(SEGMENTS > 0, batch["tokens"], 999)}
-    np.testing.assert_array_equal(run(params, other)["hidden"][real], run(params, batch)["hidden"][real])
+    np.testing.assert_array_equal(run(model, params, other)["hidden"][real], run(model, params, batch)["hidden"][real])
 
 
 def test_a_row_without_room_for_a_text_is_nan():
     """Short texts have a coarse position each, and these rows need more of them than there are."""
     model, params, batch = made(SEGMENTS)
     short = jnp.array([[1, 2, 3, 4, 5, 6, 7, *[8] * 3, *[0] * 13], [*[1] * 17, 2, 3, 4, 5, 6, 7]])
-    hidden = jax.jit(model.apply)(params, {**batch, "segments": short})["hidden"]
+    hidden = run(model, params, {**batch, "segments": short})["hidden"]
     assert np.isnan(hidden).all(axis=(1, 2)).tolist() == [True, True]
     enough = short.at[0, 6].set(0).at[1, 17:].set(2)
-    hidden = jax.jit(model.apply)(params, {**batch, "segments": enough})["hidden"]
+    hidden = run(model, params, {**batch, "segments": enough})["hidden"]
     assert np.isfinite(hidden).all()
 
 
@@ -110,14 +105,14 @@ def test_without_padding_both_cuts_are_one():
     model, params, batch = made(SEGMENTS)
     batch = {**batch, "segments": jnp.ones((2, 23), jnp.int32)}
     rows = xfm.build(SPEC | {"cut": "row"})
-    assert_close(jax.jit(rows.apply)(params, batch), jax.jit(model.apply)(params, batch))
+    assert_close(run(rows, params, batch), run(model, params, batch))
 
 
 def test_a_row_cut_whole_takes_one_text():
     model, params, batch = made(SEGMENTS, cut="row")
     with pytest.raises(XfmError, match="row 0 holds several texts, .* one text a row; set cut='text'"):
         model.apply(params, batch)
-    assert np.isnan(jax.jit(model.apply)(params, batch)["hidden"]).all()
+    assert np.isnan(run(model, params, batch)["hidden"]).all()
 
 
 @pytest.mark.parametrize(

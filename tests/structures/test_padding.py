@@ -88,10 +88,10 @@ def test_padding_may_hold_anything(name, monkeypatch):
         return given | dict(segments=jnp.minimum(SEGMENTS, 1) if text else SEGMENTS, filling=filling)
 
     params = noise(shapes(model, batch(0, 0.0))["params"])
-    run = jax.jit(lambda other, filling: answers(model, params, batch(other, filling)))
-    expected = run(0, 0.0)
+    run = jax.jit(lambda params, other, filling: answers(model, params, batch(other, filling)))
+    expected = run(params, 0, 0.0)
     for other, filling in ((10**6, 0.0), (0, jnp.nan), (0, jnp.inf)):
-        assert_close(run(other, filling), expected, rtol=0)
+        assert_close(run(params, other, filling), expected, rtol=0)
 
 
 def test_layers_do_not_zero_padding_again():

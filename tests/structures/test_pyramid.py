@@ -8,6 +8,7 @@ import pytest
 import xfm
 from tests.close import assert_close
 from tests.drawn import noise, shapes
+from tests.keys import key as hashed
 from xfm.context import Context
 from xfm.parts import SLOTS
 from xfm.spec import SpecError, build
@@ -18,7 +19,7 @@ MLP = dict(kind="mlp", hidden=24)
 ATTENTION = dict(kind="attention", heads=2, position=dict(kind="relative_grid", size=4))
 WINDOWED = dict(kind="windowed", mixer=ATTENTION, window=4, shift=2)
 DOWN = dict(kind="patch_merging", width=24)
-BATCH = {"images": jax.random.normal(jax.random.key(3), (2, 8, 8, 1))}
+BATCH = {"images": np.random.default_rng(3).standard_normal((2, 8, 8, 1), np.float32)}
 EMBED = dict(kind="patches", patch=1, width=16, cls=0)
 
 
@@ -86,12 +87,13 @@ def test_depth_runs_over_all_stages():
     original = jax.random.bernoulli
 
     def noted(key, p, shape):
-        jax.debug.callback(lambda p: rates.append(float(p)), p)  # in order: a scan's steps follow each other
+        jax.debug.callback(lambda p: rates.append(float(p)), p, ordered=True)
         return original(key, p, shape)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax.random, "bernoulli", noted)
-        model.apply({"params": drawn(model)}, BATCH, train=True, rngs={"dropout": jax.random.key(0)})
+        how = dict(train=True, rngs={"dropout": hashed(0)})
+        jax.jit(lambda params: model.apply({"params": params}, BATCH, **how))(drawn(model))
         jax.effects_barrier()
     np.testing.assert_allclose(rates, 1 - 0.9 * np.arange(4) / 3, rtol=1e-6)
 

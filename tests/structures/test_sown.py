@@ -8,12 +8,12 @@ import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import drawn
+from tests.drawn import drawn, shapes
 from xfm.parts.ffn import FFNS
 from xfm.spec import SpecError
 
 COLLECTIONS = ("losses", "probes", "intermediates")
-BATCH = {"tokens": jnp.arange(22).reshape(2, 11) % 13}
+BATCH = {"tokens": np.arange(22).reshape(2, 11) % 13}
 EMBED = dict(kind="tokens", vocab=13, width=8)
 
 
@@ -40,11 +40,12 @@ def network(**changes):
 
 
 def sown(model, params, batch=BATCH):
-    return model.apply({"params": params}, batch, mutable=COLLECTIONS)[1]
+    run = jax.jit(lambda params, batch: model.apply({"params": params}, batch, mutable=COLLECTIONS)[1])
+    return run(params, batch)
 
 
 @pytest.mark.parametrize("remat", ["none", "full"])
-def test_what_is_sown_survives_both_scans_in_order(key, remat):
+def test_what_is_sown_survives_both_scans_in_order(remat):
     """3 repeats of 2 loops of 2 sublayers sow what 12 sublayers written out sow, one after the other."""
     looped, written = network(repeats=3, loops=2, remat=remat), network(pattern=[dict(kind="sowing")] * 12)
     params = drawn(looped, BATCH)["params"]
@@ -64,30 +65,30 @@ def test_what_is_sown_survives_both_scans_in_order(key, remat):
         np.testing.assert_allclose(both[0][..., 1].reshape(-1), np.linspace(0, 1, 6), rtol=1e-6)
 
 
-def test_a_sown_loss_has_a_gradient(key):
+def test_a_sown_loss_has_a_gradient():
     model = network(repeats=2, loops=2)
-    params = model.init(key, BATCH)["params"]
+    params = drawn(model, BATCH)["params"]
     gradient = jax.grad(lambda p: sum(jnp.sum(a) for a in jax.tree.leaves(sown(model, p)["losses"])))(params)
     assert all(jnp.abs(a).max() > 0 for a in jax.tree.leaves(gradient["layers"]))
 
 
-def test_capture_returns_what_is_sown_beside_outputs(key):
+def test_capture_returns_what_is_sown_beside_outputs():
     model = network(repeats=3, loops=2)
-    variables = model.init(key, BATCH)
+    variables = drawn(model, BATCH)
     seen = xfm.capture(model, variables, BATCH, "layers/sowing_0/.*")
     assert list(seen)[:3] == [f"layers/sowing_0/part{rest}" for rest in ("/up", "/seen", "")]
     assert_close(seen["layers/sowing_0/part/seen"][..., 0], seen["layers/sowing_0/part"].mean((2, 3, 4)))
 
 
-def test_a_sown_name_that_a_submodule_has_is_refused(key):
+def test_a_sown_name_that_a_submodule_has_is_refused():
     with pytest.raises(ValueError, match='Duplicate use of scope name: "up"'):
-        network(pattern=[dict(kind="sowing", name_sown="up")]).init(key, BATCH)
+        shapes(network(pattern=[dict(kind="sowing", name_sown="up")]), BATCH)
 
 
-def test_depth_runs_over_the_whole_network(key):
+def test_depth_runs_over_the_whole_network():
     """Over a funnel's blocks of several layers, one of them looped, and its decoder: 0, 1/7, … 1."""
     model = network(kind="funnel", blocks=[2, 2], loops=[1, 2], decoder=2, pattern=[dict(kind="sowing")])
-    found = sown(model, model.init(key, BATCH)["params"])["probes"]
+    found = sown(model, drawn(model, BATCH)["params"])["probes"]
     first, second, decoder = found["block_0"], found["block_1"], found["decoder"]
     alone = [seen[1] for seen in second["first"]["sowing_0"]["part"]["seen"]]
     layers = [part["layers"]["sowing_0"]["part"]["seen"][0][..., 1].reshape(-1) for part in (first, second, decoder)]

@@ -4,14 +4,15 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import xfm
 from tests.close import assert_close
-from tests.drawn import noise, shapes
+from tests.drawn import noise, run, shapes
 from xfm.spec import SpecError
 
-BATCH = {"tokens": jnp.arange(22).reshape(2, 11) % 13}
+BATCH = {"tokens": np.arange(22).reshape(2, 11) % 13}
 
 
 def stack(**changes):
@@ -40,19 +41,19 @@ def cut(params, repeats):
 def test_a_tap_is_the_stream_of_the_stack_that_ends_there(remat):
     model, bare = stack(taps=(3, 1, 4), remat=remat), stack(remat=remat)
     params = drawn(model)
-    out, plain = (jax.jit(m.apply)({"params": params}, BATCH) for m in (model, bare))
+    out, plain = (run(m, {"params": params}, BATCH) for m in (model, bare))
     assert set(out) - set(plain) == {"layer_1", "layer_3", "layer_4"}
     assert_close({name: out[name] for name in plain}, plain, rtol=1e-6)
     for tap in (1, 3, 4):
         shorter = stack(repeats=tap, norm=None)
-        assert_close(out[f"layer_{tap}"], shorter.apply({"params": cut(params, tap)}, BATCH)["hidden"], of=f"tap {tap}")
+        assert_close(out[f"layer_{tap}"], run(shorter, {"params": cut(params, tap)}, BATCH)["hidden"], of=f"tap {tap}")
 
 
 def test_the_runs_of_looped_layers_are_counted():
     looped, written = stack(repeats=2, loops=2, taps=(1, 3)), stack(taps=(1, 3))
     params = drawn(looped)
-    twice = {**params, "layers": jax.tree.map(lambda a: jnp.repeat(a, 2, axis=0), params["layers"])}
-    found, expected = (m.apply({"params": p}, BATCH) for m, p in ((looped, params), (written, twice)))
+    twice = {**params, "layers": jax.tree.map(lambda a: np.repeat(a, 2, axis=0), params["layers"])}
+    found, expected = (run(m, {"params": p}, BATCH) for m, p in ((looped, params), (written, twice)))
     assert_close({k: found[k] for k in expected}, expected)
 
 
@@ -79,8 +80,8 @@ def test_texts_without_their_padding_are_laid_back():
     params, tokens = drawn(model), BATCH["tokens"]
     segments = jnp.array([[1] * 6 + [0] * 5, [1] * 5 + [0] * 6])
     cells = jnp.array([[[0, 1, 2, 3, 4, 5, 11, 12, 13, 14, 15]]])
-    padded = model.apply({"params": params}, {"tokens": tokens, "segments": segments})["layer_2"]
-    unpadded = model.apply({"params": params}, {"tokens": tokens, "segments": segments, "cells": cells})["layer_2"]
+    padded = run(model, {"params": params}, {"tokens": tokens, "segments": segments})["layer_2"]
+    unpadded = run(model, {"params": params}, {"tokens": tokens, "segments": segments, "cells": cells})["layer_2"]
     real = (segments > 0)[..., None]
     assert unpadded.shape == padded.shape
     assert_close(jnp.where(real, unpadded, 0), jnp.where(real, padded, 0))

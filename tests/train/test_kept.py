@@ -14,7 +14,7 @@ from test_loop import assert_same_run
 
 from xfm.data.text import Text
 from xfm.errors import XfmError
-from xfm.train import curve, kept, run
+from xfm.train import kept, run
 from xfm.train.loop import evaluate, train
 from xfm.train.record import Record, located, read_record, require_same_config, write_record
 
@@ -45,7 +45,6 @@ def text(linear, monkeypatch):
         return linear.LinearData(Numbers(data.train), Numbers(data.valid), data.fingerprint)
 
     monkeypatch.setattr(run, "open_data", open_data)
-    monkeypatch.setattr(curve, "draw_curve", lambda *_: None)  # takes longer than the rest
     return linear
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 from pathlib import Path
 
 import jax
+import linear_regression
 import numpy as np
 import pytest
 
@@ -42,12 +44,22 @@ def assert_same_run(a, b):
         np.testing.assert_array_equal(x[path], y[path], err_msg=path)
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run without a stop; it is only read."""
+    with pytest.MonkeyPatch.context() as patched:
+        linear_regression.install(patched.setattr)
+        return train(linear_regression.config(), tmp_path_factory.mktemp("finished") / "whole")
+
+
 @pytest.fixture
-def whole(linear, tmp_path):
-    return train(linear.config(), tmp_path / "whole")
+def whole(linear, finished, tmp_path):
+    """The same in a folder that may be changed."""
+    workdir = shutil.copytree(finished.workdir, tmp_path / "whole")
+    return dataclasses.replace(finished, workdir=workdir)
 
 
-def test_run_writes_what_it_promises(linear, tmp_path, capsys):
+def test_run_writes_what_it_promises(linear, drawn, tmp_path, capsys):
     events = []
     result = train(linear.config(), tmp_path / "run", lambda name, values: events.append((name, values)))
     assert result.step == 20 and result.checkpoint.name == "20" and result.checkpoint.is_dir()
@@ -147,7 +159,7 @@ def test_full_disk_is_one_sentence_and_earlier_steps_stay(linear, whole, tmp_pat
 
 def test_a_lost_folder_of_checkpoints_ends_the_program_with_its_sentence(tmp_path):
     """Orbax's threads print nothing, and the program does not wait for them: once they kept the program for 300 s."""
-    done = run_script(tmp_path / "part", "{}", "5", "lost", "1")
+    done = run_script(tmp_path / "part", '{"eval_every": 20}', "5", "lost", "1")
     assert done.returncode == 2, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: the checkpoint of step 10 could not be saved in") and "Traceback" not in done.stderr
@@ -191,15 +203,14 @@ def test_the_second_run_in_a_workdir_is_refused_and_changes_nothing(linear, tmp_
     assert len(seen) == 1 and not (tmp_path / "run.lock").exists()
 
 
-def test_damaged_checkpoint_goes_back_and_on_exactly(linear, whole, tmp_path, capsys):
-    part = train(linear.config(), tmp_path / "part")
-    for path in (part.workdir / "checkpoints/20/state").rglob("*"):
+def test_damaged_checkpoint_goes_back_and_on_exactly(linear, finished, whole, capsys):
+    for path in (whole.workdir / "checkpoints/20/state").rglob("*"):
         if path.is_file():
             path.write_bytes(b"x")
-    again = train(linear.config(), part.workdir)
+    again = train(linear.config(), whole.workdir)
     text = capsys.readouterr().err
     assert "step 20" in text and "damaged" in text and "going on from step 15 of 20" in text
-    assert_same_run(again, whole)
+    assert_same_run(again, finished)
 
 
 def test_longer_run_goes_on(linear, whole):

@@ -50,8 +50,8 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(root):
-    """(workdir, result) of two steps."""
-    return root / "run", train(adapted(root), root / "run")
+    """(workdir, result) of three steps, with checkpoints of the second and the third."""
+    return root / "run", train(adapted(root, steps=3), root / "run")
 
 
 def test_only_own_parameters_and_the_head_train(root, trained):
@@ -83,11 +83,12 @@ def test_the_header_names_what_trains(root, tmp_path, capsys):
 
 def test_going_on_is_exact(root, trained, tmp_path):
     """Two steps and one more give what three steps give, to the bit, with what the evaluation says of it."""
-    shutil.copytree(trained[0], tmp_path / "run")
-    more, whole = (train(adapted(root, steps=3), tmp_path / name) for name in ("run", "whole"))
+    workdir, whole = shutil.copytree(trained[0], tmp_path / "run"), trained[1]
+    shutil.rmtree(workdir / "checkpoints/3")
+    more = train(adapted(root, steps=3), workdir)
     jax.tree.map(np.testing.assert_array_equal, more.state.params, whole.state.params)
     jax.tree.map(np.testing.assert_array_equal, more.state.opt_state, whole.state.opt_state)
-    assert more.valid == whole.valid == evaluate(tmp_path / "run").valid
+    assert more.valid == whole.valid == evaluate(workdir).valid
 
 
 def test_other_transforms_need_another_workdir(root, trained):

@@ -112,22 +112,32 @@ def named_parameter() -> Records:
     """
     found = []
     for one in _functions():
+        questions = list(_naming_one(one))
+        if not questions:
+            continue
         given = ast.unparse(one.node.args)
         head = f"def {one.node.name}("
         body = "\n".join(ast.unparse(statement) for statement in one.node.body[1:])
         context = f"{head}{given}):\n{body}"[:MOST].rstrip()
-        names = [a.arg for a in (*one.node.args.args, *one.node.args.kwonlyargs) if a.arg not in ("self", "cls")]
-        for sentence in re.split(r"(?<=[.!?:])\s+|\n\n", one.docstring):
-            named = [name for name in names if re.search(rf"\b{re.escape(name)}\b", sentence)]
-            if len(named) != 1 or len(names) < 2 or len(sentence.split()) < 3:
-                continue
-            start = len(head) + re.search(rf"\b{re.escape(named[0])}\b", given).start()
-            if context[start : start + len(named[0])] == named[0]:
-                answer = {"text": named[0], "answer_start": start}
+        for sentence, name in questions:
+            start = len(head) + re.search(rf"\b{re.escape(name)}\b", given).start()
+            if context[start : start + len(name)] == name:
+                answer = {"text": name, "answer_start": start}
                 found.append(
                     (one.name, {"question": " ".join(sentence.split()), "context": context, "answers": [answer]})
                 )
     return found
+
+
+def _naming_one(one: Function) -> Iterator[tuple[str, str]]:
+    """The sentences of a docstring that name exactly one of the function's parameters, which are several; with it."""
+    names = [a.arg for a in (*one.node.args.args, *one.node.args.kwonlyargs) if a.arg not in ("self", "cls")]
+    if len(names) < 2:
+        return
+    for sentence in re.split(r"(?<=[.!?:])\s+|\n\n", one.docstring):
+        named = [name for name in names if re.search(rf"\b{re.escape(name)}\b", sentence)]
+        if len(named) == 1 and len(sentence.split()) >= 3:
+            yield sentence, named[0]
 
 
 MOST = 400  # characters of a function's source that a context keeps

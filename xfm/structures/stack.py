@@ -120,11 +120,10 @@ class Stack(Structure):
         if self.mask != "causal":
             raise SpecError("only a causal stack reads piece by piece; this one has mask='full'")
 
+        size = batch, length, self._embedding().width, self._dtype()
+
         def empty(specs):
-            sublayers = self._sublayers(specs)
-            return tuple(
-                Sublayer(**s, parent=None).init_state(batch, length, self.width, self._dtype()) for s in sublayers
-            )
+            return tuple(Sublayer(**sublayer, parent=None).init_state(*size) for sublayer in self._sublayers(specs))
 
         layers = jax.tree.map(lambda a: jnp.repeat(a[None], self.repeats, axis=0), empty(self.pattern))
         return dict(prologue=empty(self.prologue), layers=layers, epilogue=empty(self.epilogue))
