@@ -136,7 +136,7 @@ def test_the_config_has_its_sizes_and_shards(config):
 
 def test_the_config_trains(config, tmp_path):
     """By the command of step 6, cut short; it tells digits apart better than by guessing."""
-    few = "steps=240 batch=32 eval_every=240 save_every=240 model.repeats=1"
+    few = "steps=120 batch=32 eval_every=120 save_every=120 model.repeats=1"
     few += " schedule.warmup=20 schedule.peak=0.01 objective.mixup=0.0"
     words = [f"--config.{change}" for change in few.split()]
     assert main(["train", f"{config}:tiny", "--workdir", str(tmp_path / "run"), *words]) == 0

@@ -6,13 +6,13 @@ import pkgutil
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 import xfm
 import xfm.configs.text
+from tests.drawn import drawn, run
 from tests.hub import small
 from xfm.configs.text import gpt2
 from xfm.convert.export import (
@@ -122,22 +122,15 @@ def test_published_sizes_are_written_as(name, variant, kind):
     assert found.startswith(kind)
 
 
-def shaken(params):
-    """No zeros and no ones, so that each parameter shows."""
-    leaves, tree = jax.tree.flatten(params)
-    rng = np.random.default_rng(0)
-    return tree.unflatten([jnp.float32(x + 0.1 * rng.normal(size=x.shape)) for x in leaves])
-
-
 def exported(spec, folder, pad=0):
     """A network with random parameters, and its checkpoint, saved."""
     model, tokens = build(spec), np.random.default_rng(1).integers(5, 200, (2, 12)).astype(np.int32)
     tokens[0, 3] = 1  # which must not count as padding in RoBERTa's positions
-    params = shaken(model.init(jax.random.key(0), {"tokens": tokens})["params"])
+    params = drawn(model, {"tokens": tokens})["params"]  # no zeros and no ones, so that each parameter shows
     m = match(spec)
     (folder / "draft").mkdir()
     checkpoint_of(m, params, folder / "draft", pad).save(folder / "out")
-    out = model.apply({"params": params}, {"tokens": tokens, "segments": np.ones_like(tokens)})
+    out = run(model, {"params": params}, {"tokens": tokens, "segments": np.ones_like(tokens)})
     swapped = tokens if m.settings.content.get("pad_token_id") is None else np.where(tokens < 2, 1 - tokens, tokens)
     return m, out, swapped
 

@@ -42,6 +42,11 @@ rolls.register()
 DEFAULTS = dict(segments=None, mask=Mask.full(), bias=None, scale=None, softmax="softmax", dropout=None)
 
 
+def put(a, dtype=None) -> jax.Array:
+    """An array of NumPy on the device. `jnp.asarray` would compile a program for each shape."""
+    return jax.device_put(np.asarray(a, dtype))
+
+
 def with_lse(q, k, v, implementation=None, **given):
     """Values, and the log-sum-exp of which sinks are made, and by which pieces of the keys are joined."""
     return values_and_lse(q, k, v, implementation=implementation, **DEFAULTS | given)
@@ -150,11 +155,11 @@ class Case:
     def arguments(self) -> dict:
         """All but q, k, v, bias and softmax."""
         B, T, S, _ = self.sizes
-        one = jnp.asarray(np.ones((B, T), np.int32))
+        one = put(np.ones((B, T), np.int32))
         segments = dict(none=None, packed=packed(B, T), one=one)
         if T != S:
-            segments["packed"] = (one, jnp.asarray(np.minimum(packed(B, S), 1)))
-        dropout = Dropout(self.drop, jnp.asarray(np.uint32(0x9B8E2D47))) if self.drop else None
+            segments["packed"] = (one, put(np.minimum(packed(B, S), 1)))
+        dropout = Dropout(self.drop, put(np.uint32(0x9B8E2D47))) if self.drop else None
         return dict(segments=segments[self.segments], mask=self.mask(*self.sizes), dropout=dropout)
 
     def extra(self) -> tuple:
@@ -165,7 +170,7 @@ class Case:
         B, T, S, N = self.sizes
         rng = np.random.default_rng(seed)
         shapes = ((B, T, N, self.H), (B, S, self.K, self.H), (B, S, self.K, self.H))
-        return tuple(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes)
+        return tuple(put(rng.normal(size=shape), dtype) for shape in shapes)
 
 
 def packed(B, T):
@@ -174,7 +179,7 @@ def packed(B, T):
     segments[:, T // 3 :] = 2
     segments[:, T - T // 5 :] = 0
     segments[1:, T // 4] = 0 if T > 1 else 1
-    return jnp.asarray(segments)
+    return put(segments)
 
 
 def inputs(case, dtype=jnp.float32, exact=False) -> tuple:
@@ -184,9 +189,9 @@ def inputs(case, dtype=jnp.float32, exact=False) -> tuple:
     """
     arrays, (leaves, _, learned) = case.arrays(dtype), _described(case)
     if exact:
-        arrays = tuple(jnp.asarray(np.asarray(a, np.float32)) for a in arrays)
+        arrays = tuple(put(a, np.float32) for a in arrays)
     rng, wide = np.random.default_rng(9), jnp.promote_types(arrays[0].dtype, jnp.float32)
-    weights = tuple(jnp.asarray(rng.normal(size=arrays[0].shape[:n]), wide) for n in (4, 3))
+    weights = tuple(put(rng.normal(size=arrays[0].shape[:n]), wide) for n in (4, 3))
     return arrays, [leaves[i] for i in learned], case.arguments(), weights
 
 
@@ -247,40 +252,40 @@ def expected(case, dtype=jnp.float32):
 
 def drawn(*shape, seed=1, by=1):
     """Of deviation 1 / by; float64 if that is on."""
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32) / np.float32(by), float)
+    return put(np.random.default_rng(seed).standard_normal(shape, np.float32) / np.float32(by), float)
 
 
 def per_head(N, *numbers):
     """The first N of these."""
-    return jnp.array(numbers[:N])
+    return put(numbers[:N], float)
 
 
 def marks(B, S):
     """A token here and there, others in each row."""
-    return jnp.asarray((np.arange(S)[None] + 3 * np.arange(B)[:, None]) % 11 == 2)
+    return put((np.arange(S)[None] + 3 * np.arange(B)[:, None]) % 11 == 2)
 
 
 def prefixes(B, S, first=3, more=1):
     """The first tokens of each row, `more` more in each than in the one before."""
-    return jnp.asarray(np.arange(S)[None] < first + more * np.arange(B)[:, None])
+    return put(np.arange(S)[None] < first + more * np.arange(B)[:, None])
 
 
 def blocks(T, S, N, size):
     """Some blocks of keys for each block of queries, others for each head."""
     q, k = -(-T // size), -(-S // size)
     h, i, j = np.arange(N)[:, None, None], np.arange(q)[None, :, None], np.arange(k)[None, None, :]
-    return Pattern(size, jnp.asarray((i == j) | ((i + 2 * j + h) % 3 == 0)))
+    return Pattern(size, put((i == j) | ((i + 2 * j + h) % 3 == 0)))
 
 
 def of_texts(B, T, S, size=3):
     """Neighbouring blocks of texts of 17 tokens, which begin elsewhere in each row."""
     i, j = np.arange(-(-T // size))[:, None], np.arange(-(-S // size))[None, :]
     position = (np.arange(S, dtype=np.int32)[None] + 5 * np.arange(B, dtype=np.int32)[:, None]) % 17
-    return Pattern(size, jnp.asarray((abs(i - j) <= 1)[None]), jnp.asarray(position // size))
+    return Pattern(size, put((abs(i - j) <= 1)[None]), put(position // size))
 
 
 def relative(B, T, S, N, H=8, terms=("key", "query")):
-    rows = jnp.asarray(np.clip(np.arange(1 - S, T, dtype=np.int32), -5, 5) + 5)
+    rows = put(np.clip(np.arange(1 - S, T, dtype=np.int32), -5, 5) + 5)
     tables = [drawn(11, N, H, seed=seed, by=4) if name in terms else None for seed, name in ((3, "key"), (4, "query"))]
     return Relative(drawn(B, T, N, H), drawn(B, S, N, H, seed=2), *tables, rows)
 

@@ -19,6 +19,7 @@ from tests.kernels.attention_cases import (
     expected,
     marks,
     of_texts,
+    put,
     relative,
     values_and_gradients,
     with_lse,
@@ -44,7 +45,7 @@ from xfm.kernels.platform import compiling_for, interpreted, interpreting, matri
 
 def ones(*shape, dtype=np.float32):
     """By NumPy, for which nothing is compiled."""
-    return jnp.asarray(np.ones(shape, dtype))
+    return put(np.ones(shape, dtype))
 
 
 def test_dropout_keeps_its_share_and_differs_between_heads():
@@ -103,7 +104,7 @@ def test_a_mask_keeps_what_it_promises_of_its_everyone():
 
 @pytest.mark.parametrize("implementation", ["naive", "xla"])
 def test_a_row_with_more_tokens_than_promised_is_nan(implementation):
-    everyone = jnp.asarray(np.arange(12)[None] < np.array([[2], [3]]))
+    everyone = put(np.arange(12)[None] < np.array([[2], [3]]))
     mask = Mask(before=1, after=1, everyone=everyone, most=2)
     run = jax.jit(functools.partial(with_lse, mask=mask, implementation=implementation))
     y, lse = map(np.asarray, run(*Case(T=12).arrays()))
@@ -114,8 +115,8 @@ def test_what_a_query_sees_is_what_the_mask_says():
     """The rule read off the weights: with values that are one-hot, a query's output shows which keys it gathers."""
     T, size = 9, 4
     shown = np.array([[[1, 0, 0], [0, 1, 1], [0, 0, 1]]], bool)
-    everyone, pattern = marks(1, T), Pattern(size, jnp.asarray(shown))
-    mask = Mask("causal", 6, None, jnp.asarray(np.arange(T)[None] < 2), None, everyone, pattern)
+    everyone, pattern = marks(1, T), Pattern(size, put(shown))
+    mask = Mask("causal", 6, None, put(np.arange(T)[None] < 2), None, everyone, pattern)
     q = np.zeros((1, T, 1, T), np.float32)
     run = jax.jit(functools.partial(attention, mask=mask))
     seen = np.asarray(run(q, q, np.eye(T, dtype=np.float32)[None, :, None]))[0, :, 0] > 0
@@ -231,7 +232,7 @@ def test_float64_is_computed_as_such_on_a_cpu():
 
 
 def spaced(T):
-    return jnp.asarray(np.arange(T)[None] % 999 == 0)
+    return put(np.arange(T)[None] % 999 == 0)
 
 
 LINEAR = {
@@ -241,7 +242,7 @@ LINEAR = {
     "window": lambda T: dict(mask=Mask.window(64, 64)),
     "everyone": lambda T: dict(mask=Mask.window(64, 64, everyone=spaced(T))),
     "everyone, few": lambda T: dict(mask=Mask(before=64, after=64, everyone=spaced(T), most=16)),
-    "pattern": lambda T: dict(mask=Mask(pattern=Pattern(T // 16, jnp.asarray(np.eye(16, dtype=bool)[None])))),
+    "pattern": lambda T: dict(mask=Mask(pattern=Pattern(T // 16, put(np.eye(16, dtype=bool)[None])))),
     "buckets": lambda T: dict(bias=Buckets(ones(32, 2))),
     "grid table": lambda T: dict(bias=GridTable(ones(127, T // 32 - 1, 2), (64, T // 64))),
     "grid decay": lambda T: dict(bias=GridDecay(ones(2), (64, T // 64))),
@@ -304,7 +305,7 @@ def told(said, wrong=None, error=ValueError, **arguments):
         told("q of a relative bias has shape", bias=relative(2, 5, 5, 4)),
         told(
             "of 9 distances; 37 queries and 37 keys have 73",
-            bias=dataclasses.replace(RELATIVE, rows=jnp.asarray(np.arange(9))),
+            bias=dataclasses.replace(RELATIVE, rows=put(np.arange(9))),
         ),
         told("rows of .4, 8. are needed", bias=dataclasses.replace(RELATIVE, of_key=ones(11, 4, 5))),
         told("read by index among the queries given", bias=Dense(ones(1, 1, 37, 37)), mask=Mask(offset=0)),

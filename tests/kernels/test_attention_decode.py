@@ -10,7 +10,7 @@ import pytest
 
 from tests.close import assert_close
 from tests.drawn import drawn, run
-from tests.kernels.attention_cases import BIASES, MASKS, SOFTMAXES, Case, expected, values_and_gradients, with_lse
+from tests.kernels.attention_cases import BIASES, MASKS, SOFTMAXES, Case, expected, put, values_and_gradients, with_lse
 from xfm.context import Context, Mask
 from xfm.kernels.attention import IMPLEMENTATIONS, Implementation, Slopes, attention
 from xfm.kernels.attention.decode import merge
@@ -89,7 +89,7 @@ FEW = {
     "prefix": Case(
         T=3,
         S=37,
-        mask=lambda B, T, S, N: Mask.causal(jnp.asarray(np.arange(S)[None] > np.full((B, 1), 30))) & Mask(offset=9),
+        mask=lambda B, T, S, N: Mask.causal(put(np.arange(S)[None] > np.full((B, 1), 30))) & Mask(offset=9),
     ),
     "wide window": Case(T=3, S=37, mask=lambda B, T, S, N: Mask.window(20, 1) & Mask(offset=12)),
     "everyone": Case(T=3, S=37, mask=MASKS["everyone"]),

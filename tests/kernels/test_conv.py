@@ -25,7 +25,7 @@ WIDTHS = {"one tap": (1, None), "centred, odd": (5, None), "centred, even": (4, 
 
 def numbers(kind, W, dtype=np.float32):
     rng, (_, x, kernel, bias) = np.random.default_rng(W), KINDS[kind]
-    return tuple(jnp.asarray(rng.standard_normal(shape), dtype) for shape in (x, kernel(W), bias))
+    return tuple(rng.standard_normal(shape).astype(dtype) for shape in (x, kernel(W), bias))
 
 
 run_depthwise, run_grouped = (
@@ -138,7 +138,7 @@ def test_neighbours_are_what_a_convolution_sums():
     assert_close(summed, run_grouped(x, kernel, segments=SEGMENTS, before=1))
 
 
-X = jnp.asarray(np.zeros((B, T, 6), np.float32))
+X = jax.device_put(np.zeros((B, T, 6), np.float32))
 MISTAKES = {
     "taps": (lambda: depthwise(X, jnp.zeros((3, 5))), ValueError, "a tap has shape .5,., which does not broadcast"),
     "a wider result": (lambda: depthwise(X, jnp.zeros((3, 4, 1, 1, 6))), ValueError, "does not broadcast to x"),

@@ -26,6 +26,7 @@ from tests.kernels.attention_cases import (
     marks,
     packed,
     prefixes,
+    put,
     relative,
     values_and_gradients,
     with_lse,
@@ -71,7 +72,7 @@ CASES = {
     "window": Case(B=1, T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask.window(20, 30)),
     "prefix": Case(T=300, N=2, K=2, segments="none", mask=lambda B, T, S, N: Mask.causal(prefixes(B, S, 40, 120))),
     "everyone": Case(
-        B=1, T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.window(9, 9, jnp.asarray(marks(B, S) & (np.arange(S) > 250)))
+        B=1, T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.window(9, 9, put(marks(B, S) & (np.arange(S) > 250)))
     ),
     "pattern of each head of 128": Case(
         B=1, T=150, N=2, K=1, H=128, segments="none", mask=lambda B, T, S, N: Mask(pattern=blocks(T, S, N, 48))
@@ -313,7 +314,7 @@ SEEN = {
     "after": lambda B, S: Mask(after=0),
     "prefix": lambda B, S: Mask.causal(prefixes(B, S, 40, 120)),
     "offset": lambda B, S: Mask.causal() & Mask.window(150, 0) & Mask(offset=jnp.int32(37)),
-    "everyone": lambda B, S: Mask.window(9, 9, jnp.asarray(np.arange(S)[None] == 290 + np.arange(B)[:, None])),
+    "everyone": lambda B, S: Mask.window(9, 9, put(np.arange(S)[None] == 290 + np.arange(B)[:, None])),
     "pattern": lambda B, S: Mask(pattern=blocks(S, S, 2, 48)),
 }
 
@@ -327,7 +328,7 @@ def test_blocks_meet_where_something_is_seen(name, packed):
     if packed:
         rows = np.repeat([[3, 3, 1, 1, 1, 0]], B, axis=0).repeat(T // 6, axis=1)
         rows[1, 100:] = 7
-        segments = (jnp.asarray(rows, jnp.int32),) * 2
+        segments = (put(rows, np.int32),) * 2
     cut = planning.plan((B, T, 2, 64), (B, T, 2, 64), mask)
     visible = _pairs(mask, segments, B, T)
     for by in ("queries", "keys"):
