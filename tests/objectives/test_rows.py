@@ -31,7 +31,7 @@ EMBED = dict(kind="tokens", vocab=V, width=8, position=dict(kind="learned", leng
 
 def stack(embed=EMBED, mask=None, **heads):
     shown = {} if mask is None else {"mask": mask}
-    return dict(kind="stack", embed=embed, pattern=[dict(kind="attention", heads=2)], heads=heads, **shown)
+    return dict(kind="stack", embed=embed, pattern=[dict(kind="mlp", hidden=8)], heads=heads, **shown)
 
 
 def routed(network, **fields):
