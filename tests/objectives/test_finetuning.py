@@ -262,6 +262,11 @@ def test_retrieval_report_and_what_is_refused():
     assert one.baseline(data) == {"chance": math.log(4)}
     assert ranks(np.array([[1.0, 1.0], [0.0, 2.0]]), [0, 1]).tolist() == [2, 1]
     key = jax.random.key(0)
+
+    def traced(**fields):
+        one = retrieval(**fields)
+        jax.eval_shape(lambda p: one.loss(p, extra, rows.arrays, key), params)
+
     for fields, words in (
         (
             dict(texts=3),
@@ -276,7 +281,7 @@ def test_retrieval_report_and_what_is_refused():
         (dict(form=dict(kind="triplet")), "needs rows of three texts"),
     ):
         with pytest.raises(XfmError, match=words):
-            jax.eval_shape(lambda p, one=retrieval(**fields): one.loss(p, extra, rows.arrays, key), params)
+            traced(**fields)
     inputs = params, extra, rows.arrays, key
     more, whole, few = (loss_of(retrieval(among=n), *inputs, train=False)[0] for n in (16, 9, 4))
     assert more == whole != few
