@@ -45,9 +45,14 @@ def runs(row):
 
 @pytest.mark.parametrize("rate", [2, 3, 4])
 def test_slots_and_windows_equal_loops(rate):
-    x = np.asarray(jax.random.normal(jax.random.key(0), (2, 23, 4)))
-    where = slots(SEGMENTS, rate)
-    seen = np.asarray(windows(jnp.asarray(x), where, rate))
+    x = np.random.default_rng(0).standard_normal((2, 23, 4), np.float32)
+
+    @jax.jit
+    def both(x, segments):
+        where = slots(segments, rate)
+        return where, windows(x, where, rate)
+
+    where, seen = jax.tree.map(np.asarray, both(x, SEGMENTS))
     for b, row in enumerate(np.asarray(SEGMENTS)):
         slot = 0
         for first, end in runs(row):
@@ -64,9 +69,10 @@ def test_slots_and_windows_equal_loops(rate):
 
 @pytest.mark.parametrize("width", [1, 4, 5])
 def test_neighbours_equal_loops(width):
-    x = jax.random.normal(jax.random.key(0), (2, 23, 4))
-    filled = jnp.where((SEGMENTS > 0)[..., None], x, jnp.nan)
-    seen, segments = neighbours(filled, width, segments=SEGMENTS, before=(width - 1) // 2), np.asarray(SEGMENTS)
+    x, segments = np.random.default_rng(0).standard_normal((2, 23, 4), np.float32), np.asarray(SEGMENTS)
+    filled = np.where((segments > 0)[..., None], x, np.nan)
+    seen = jax.jit(lambda x: neighbours(x, width, segments=segments, before=(width - 1) // 2))(filled)
+    seen = np.asarray(seen)
     for b, t, w in np.ndindex(2, 23, width):
         s = t + w - (width - 1) // 2
         own = 0 <= s < 23 and segments[b, s] == segments[b, t] > 0
