@@ -49,7 +49,8 @@ def values(tree, by: float = 0.1, seed: int = 0):
         start = next(draw for name, draw in STARTS if re.fullmatch(name or ".*", names[-1]))
         return (start(rng, leaf.shape) + by * rng.standard_normal(leaf.shape)).astype(leaf.dtype)
 
-    return jax.device_put(jax.tree_util.tree_map_with_path(value, tree))
+    with jax.ensure_compile_time_eval():  # arrays also inside a trace, since callers keep them
+        return jax.device_put(jax.tree_util.tree_map_with_path(value, tree))
 
 
 def drawn(module, *inputs, by: float = 0.1, method=None):

@@ -315,7 +315,8 @@ class Noting(Transform):
 
 def test_a_face_is_around_the_calls_of_modules_and_no_other_method():
     one = network(dict(model=spec(), transforms=[dict(kind=f"{HERE}:Noting")]))
-    jax.eval_shape(lambda: one.apply({"params": without_own(drawn(LAST)[2])}, BATCH))
+    params = without_own(drawn(LAST)[2])
+    jax.eval_shape(lambda: one.apply({"params": params}, BATCH))
     assert METHODS == {"__call__"}
 
 
