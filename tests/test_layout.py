@@ -162,6 +162,12 @@ def test_a_look_into_a_spec_is_found():
     assert [len(peeks(ast.parse(line))) for line in lines] == [1, 1, 0, 0]
 
 
+def test_parts_have_one_way_to_make_a_parameter():
+    """`param(self, …)`: of one that exists, `self.param(…)` traces the initialiser again."""
+    files = [path for name, path in modules().items() if name.startswith("xfm.parts.") and path.stem != "param"]
+    assert files and [path.name for path in files if ".param(" in path.read_text()] == []
+
+
 MOST = 12  # arguments of a function, and of a class that the kernels pass around
 
 

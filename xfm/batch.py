@@ -1,6 +1,4 @@
-"""The names of a batch's arrays: those of a second text or tower have a prefix, as in `target/tokens`; and samples of
-rows.
-"""
+"""Batches by the names of their arrays, which have a prefix for a second text or tower, as in `target/tokens`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -3,6 +3,7 @@
 import functools
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,6 +127,21 @@ def test_compiled_program_does_not_grow_with_depth(key):
         return len(jax.jit(model.apply).lower(params, BATCH).as_text().splitlines())
 
     assert lines(48) == lines(6)
+
+
+@pytest.mark.parametrize("loops", [1, 2])
+def test_a_layer_is_traced_once(loops):
+    """However often it runs; tracing it again is time that every user waits for."""
+    model, traced = stack(prologue=[], epilogue=[], pattern=[MLP], loops=loops), []
+
+    def noted(call, args, kwargs, context):
+        traced.extend([context.module.path] if isinstance(context.module, Sublayer) else [])
+        return call(*args, **kwargs)
+
+    params = shapes(model, BATCH)
+    with nn.intercept_methods(noted):
+        jax.eval_shape(model.apply, params, BATCH)
+    assert traced == [("layers", "mlp_0")]
 
 
 def test_depth_runs_from_0_to_1(key):

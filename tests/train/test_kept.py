@@ -102,10 +102,11 @@ def names_the_file(told, name):
 def test_a_tokeniser_that_is_gone_is_not_replaced_by_another(tmp_path):
     """A run that starts from this one, or opens it, would otherwise train one anew or read bytes."""
     trained = {"tokenizer": {"kind": "bpe", "size": 300}}
-    for data, sealed in ((trained, {}), ({}, {"tokenizer.json": [1, 2]})):
+    for data, sealed in ((trained, {}), ({"text": trained}, {}), ({}, {"tokenizer.json": [1, 2]})):
         with pytest.raises(XfmError, match="has no tokenizer.json any more; restore it, or run `xfm train` there"):
             kept.tokenizer_of(tmp_path, data, sealed)
-    assert kept.tokenizer_of(tmp_path, {"tokenizer": {"kind": "bytes"}}, {}) == {"kind": "bytes"}
+    bytes_ = {"tokenizer": {"kind": "bytes"}}
+    assert [kept.tokenizer_of(tmp_path, data, {}) for data in (bytes_, {"text": bytes_})] == [{"kind": "bytes"}] * 2
     assert kept.tokenizer_of(tmp_path, {}, {}) is None
     (tmp_path / "tokenizer.json").write_text("{}")
     found = kept.tokenizer_of(tmp_path, trained, kept.seals(tmp_path))

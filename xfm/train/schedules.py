@@ -87,6 +87,7 @@ class Wsd(Schedule):
     shape: Literal["linear", "sqrt"] = "linear"
 
     def after_warmup(self) -> Callable:
+        """As in Schedule. Raises XfmError if warm-up and decay are longer than the run."""
         decay = max(self.steps // 10, 1) if self.decay is None else self.decay
         stable = self.steps - self.warmup - decay
         if stable < 0:
@@ -113,6 +114,7 @@ class Rsqrt(Schedule):
     cooldown: CountOrZero = 0
 
     def after_warmup(self) -> Callable:
+        """As in Schedule. Raises XfmError if warm-up and cooldown are longer than the run."""
         scale = self.timescale or max(self.warmup, 1)
         length = self.steps - self.warmup
         if self.cooldown > length:
