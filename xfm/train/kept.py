@@ -67,8 +67,9 @@ def require_whole(workdir: Path, sealed: Seals) -> None:
 def tokenizer_of(workdir: Path, data: Mapping[str, Any], sealed: Seals) -> dict[str, Any] | None:
     """The spec of a run's tokeniser, without training it: the file where the run keeps one; None for data without text.
 
-    data, sealed: of the run's record; a dataset of TFDS has the tokeniser in its field `text`.  Raises XfmError where the
-    tokeniser is damaged, or was trained and is absent.
+    data, sealed: of the run's record; a dataset of TFDS has the tokeniser in its field `text`.
+
+    Raises XfmError where the tokeniser is damaged, or was trained and is absent.
     """
     require_whole(workdir, sealed)
     if (workdir / TOKENIZER).is_file():
