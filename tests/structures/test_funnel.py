@@ -113,9 +113,13 @@ def test_blocks_halve_and_the_decoder_is_whole_again():
 @pytest.mark.parametrize("length", [1, 2])
 def test_rows_too_short_stay_as_they_are(length):
     batch = {"tokens": TOKENS[:, :length]}
-    model = funnel(pattern=[ATTENTION], blocks=[1, 1, 1], decoder=1)
-    hidden = run(model, drawn(model, batch), batch)["hidden"]
+    short = dict(pattern=[ATTENTION], blocks=[1, 1, 1])
+    model = funnel(**short, decoder=1)
+    params = drawn(model, batch)
+    hidden = run(model, params, batch)["hidden"]
     assert hidden.shape == (2, length, 16) and jnp.isfinite(hidden).all()
+    undecoded = jax.eval_shape(funnel(**short, decoder=None).apply, {"params": params}, batch)["hidden"]
+    assert undecoded.shape == (2, length, 16)
 
 
 def test_looped_layers_are_the_same_layers_again():
