@@ -1,13 +1,30 @@
 """The shapes of a network's initial variables, by tracing alone, once for each network and batch."""
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import flax.linen as nn
 import jax
 
 from xfm.kernels.platform import platform
+
+UNDRAWN: ContextVar[bool] = ContextVar("whether parameters are not drawn", default=False)
+
+
+@contextlib.contextmanager
+def undrawn() -> Iterator[None]:
+    """Within it `init` gives zeros for parameters of `xfm.parts.param`, for a trace of which only the shapes are used.
+
+    A function that is traced within must not be traced elsewhere: JAX keeps what it traced.
+    """
+    token = UNDRAWN.set(True)
+    try:
+        yield
+    finally:
+        UNDRAWN.reset(token)
 
 
 def initial_shapes(network: nn.Module, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,7 +41,8 @@ def initial_shapes(network: nn.Module, batch: Mapping[str, Any]) -> dict[str, An
 
 
 def _traced(network: nn.Module, batch: tuple[tuple[str, jax.ShapeDtypeStruct], ...]) -> dict[str, Any]:
-    return jax.eval_shape(network.init, jax.random.key(0), dict(batch))
+    with undrawn():
+        return jax.eval_shape(lambda *given: network.init(*given), jax.random.key(0), dict(batch))
 
 
 @functools.lru_cache(maxsize=64)

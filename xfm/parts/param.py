@@ -2,9 +2,12 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax.errors import ScopeParamShapeError
 from jaxtyping import Array, Float
+
+from xfm.initial import UNDRAWN
 
 
 def param(
@@ -16,8 +19,12 @@ def param(
     network takes; here the shape is compared. Raises ScopeParamShapeError, as Linen does, where it differs.
     """
     if not module.has_variable("params", name):
-        return module.param(name, init, shape)
+        return module.param(name, _zeros if UNDRAWN.get() else init, shape)
     value = nn.unbox(module.get_variable("params", name))
     if np.shape(value) != shape:
         raise ScopeParamShapeError(name, module.scope.path_text, np.shape(value), shape)
     return value
+
+
+def _zeros(_, shape: tuple[int, ...]) -> Float[Array, "*shape"]:
+    return jnp.zeros(shape, jnp.float32)
