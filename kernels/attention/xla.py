@@ -52,13 +52,12 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
 
         y, lse = jax.lax.map(of_row, (q, k, v, jnp.arange(B)))
     else:
+        q = q.reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4)
         k, v = (a.transpose(0, 2, 1, 3) for a in (k, v))
-        if G == 1:  # an axis less to trace
-            q, heads = q.transpose(0, 2, 1, 3), heads[:, 0]
-        else:
-            q = q.reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4)
-            head = jax.vmap(head, (0, None, None, None, None, 0))
-        of_heads = jax.vmap(head, (0, 0, 0, None, None, 0))
+        group = jax.vmap(head, (0, None, None, None, None, 0))
+        if G == 1:  # each operation is traced once more for each axis that is vectorised over
+            q, heads, group = q[:, :, 0], heads[:, 0], head
+        of_heads = jax.vmap(group, (0, 0, 0, None, None, 0))
         y, lse = jax.vmap(of_heads, (0, 0, 0, 0, 0, None))(q, k, v, own, jnp.arange(B), heads)
         y, lse = y.reshape(B, N, T, H).transpose(0, 2, 1, 3), lse.reshape(B, N, T).transpose(0, 2, 1)
     return y, lse if isinstance(softmax, Softmax) else None
