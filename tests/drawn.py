@@ -11,6 +11,8 @@ import zlib
 import jax
 import numpy as np
 
+from xfm.initial import shapes_only
+
 
 def _of_size(rng, shape):
     """As wide as keeps the size of a stream: 1 / sqrt(fan in), all axes but the last one counted."""
@@ -37,7 +39,8 @@ def shapes(init, *inputs, method=None):
     """What `init(key, *inputs)` would give, as shapes and dtypes; a module stands for its own `init`."""
     if hasattr(init, "init"):
         init = init.init if method is None else functools.partial(init.init, method=method)
-    return jax.eval_shape(init, jax.random.key(1), *inputs)
+    with shapes_only():
+        return jax.eval_shape(lambda *given: init(*given), jax.random.key(1), *inputs)
 
 
 def values(tree, by: float = 0.1, seed: int = 0):
@@ -60,7 +63,7 @@ def drawn(module, *inputs, by: float = 0.1, method=None):
 
 def begun(objective, batch, by: float = 0.1):
     """An objective's parameters, by NumPy, and its extra state, which may hold no arrays."""
-    params, extra = jax.eval_shape(objective.init, jax.random.key(1), batch)
+    params, extra = shapes(objective.init, batch)
     assert not jax.tree.leaves(extra), "an extra state that holds arrays must be initialised"
     return values(params, by), extra
 

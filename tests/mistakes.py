@@ -30,14 +30,14 @@ MISTAKES = (
         """        x = build(POSITIONS, self.position, name="position").add(x, ctx)
         if self.types:
             types = batch.get("types", jnp.zeros_like(batch["tokens"]))
-            x += nn.Embed(self.types, E, dtype=ctx.dtype, embedding_init=SMALL, name="type")(types)
+            x += Table(self.types, E, dtype=ctx.dtype, name="type")(types)
         x = ctx.clean(x)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
 """,
         """        if self.types:
             types = batch.get("types", jnp.zeros_like(batch["tokens"]))
-            x += nn.Embed(self.types, E, dtype=ctx.dtype, embedding_init=SMALL, name="type")(types)
+            x += Table(self.types, E, dtype=ctx.dtype, name="type")(types)
         x = ctx.clean(x)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
@@ -48,8 +48,8 @@ MISTAKES = (
     Mistake(
         "an embedding stays float32",
         f"{EMBED}/tokens.py",
-        "word = nn.Embed(self.vocab, E, dtype=ctx.dtype",
-        "word = nn.Embed(self.vocab, E, dtype=jnp.float32",
+        "word = Table(self.vocab, E, dtype=ctx.dtype",
+        "word = Table(self.vocab, E, dtype=jnp.float32",
         f"{OWED} -k dtype and embed",
     ),
     Mistake(

@@ -123,6 +123,7 @@ def check(config: ConfigDict) -> Any:
     from xfm.data import check_data
     from xfm.describe import example_batch
     from xfm.evaluators import build_evaluators
+    from xfm.initial import shapes_only
     from xfm.objectives import build_objective
     from xfm.sharding import rules_named
     from xfm.train.logs import check_kinds
@@ -147,7 +148,8 @@ def check(config: ConfigDict) -> Any:
     build_evaluators(config.get("evals", []), settings.batch)
     _check_ids(config)
     batch, key = example_batch(config), jax.random.key(0)
-    params = jax.eval_shape(lambda rows: objective.init(key, rows)[0], batch)
+    with shapes_only():
+        params = jax.eval_shape(lambda rows: objective.init(key, rows)[0], batch)
     if found is not None:
         taken(params, found, config)
     rules = {name: getattr(settings, name) for name in ("decay", "groups", "freeze", "train_only", "clip")}

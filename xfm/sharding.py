@@ -139,6 +139,25 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def first_replica(array: jax.Array) -> jax.Array:
+    """The array on as few devices of its mesh as hold all of it; nothing is copied.
+
+    An array that spans several processes, or has no mesh, is returned as it is.
+    """
+    sharding = array.sharding
+    if not isinstance(sharding, NamedSharding) or not array.is_fully_addressable:
+        return array
+    parts = (part if isinstance(part, tuple) else (part,) for part in sharding.spec)
+    used = {axis for part in parts for axis in part}
+    mesh = sharding.mesh
+    devices = mesh.devices[tuple(slice(None) if axis in used else slice(1) for axis in mesh.axis_names)]
+    if devices.size == mesh.size:
+        return array
+    there = {shard.device: shard.data for shard in array.addressable_shards}
+    fewer = NamedSharding(Mesh(devices, mesh.axis_names, axis_types=mesh.axis_types), sharding.spec)
+    return jax.make_array_from_single_device_arrays(array.shape, fewer, [there[device] for device in devices.flat])
+
+
 def on_mesh(mesh: Mesh | None, function: Callable) -> Callable:
     """The function, traced for that mesh, which kernels written by hand must know; as it is if None."""
     if mesh is None:

@@ -26,7 +26,7 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     given = dict(mask=mask, bias=bias, scale=scale, softmax=softmax, dropout=dropout)
     if decode.suits(T, _span(mask.reach, T) or S, softmax):
         return decode.split(q, k, v, segments=segments, **given)
-    own, G = tokens(segments, mask), N // K
+    own, G = jax.tree.map(jnp.asarray, tokens(segments, mask)), N // K  # loops index them, which NumPy arrays refuse
     walk = "heads" if platform() == "cpu" and max(T, S) > SHORT else "none"
     head = functools.partial(_head, walk=walk, **given)
     heads = jnp.arange(N).reshape(K, G)
@@ -55,6 +55,8 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
         q = q.reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4)
         k, v = (a.transpose(0, 2, 1, 3) for a in (k, v))
         group = jax.vmap(head, (0, None, None, None, None, 0))
+        if G == 1:  # each operation is traced once more for each axis that is vectorised over
+            q, heads, group = q[:, :, 0], heads[:, 0], head
         of_heads = jax.vmap(group, (0, 0, 0, None, None, 0))
         y, lse = jax.vmap(of_heads, (0, 0, 0, 0, 0, None))(q, k, v, own, jnp.arange(B), heads)
         y, lse = y.reshape(B, N, T, H).transpose(0, 2, 1, 3), lse.reshape(B, N, T).transpose(0, 2, 1)

@@ -430,8 +430,8 @@ SPREAD = {
     "a long table": Case(B=4, T=168, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(23, 27, N), (12, 14))),
     "one plane for all": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
     "a plane for each row": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))),
-    "sigmoid": Case(B=4, T=20, softmax=lambda N: Sigmoid(shift=jnp.arange(4.0))),
-    "clip": Case(B=4, T=20, softmax=lambda N: Softmax(clip=(-0.03, 1.1))),
+    "sigmoid": Case(B=4, T=20, N=4, K=4, softmax=lambda N: Sigmoid(shift=jnp.arange(4.0))),
+    "clip": Case(B=4, T=20, N=4, K=4, softmax=lambda N: Softmax(clip=(-0.03, 1.1))),
     "grouped": Case(B=4, T=20, N=4, K=2, H=128, mask=lambda B, T, S, N: Mask.causal(prefixes(B, S, 40, 120))),
     "grouped more than there are chips": Case(B=4, T=20, N=4, K=1, H=128),
 }

@@ -161,11 +161,18 @@ def case_of(slot: str, kind: str, spec: dict) -> Case:
 
 @contextlib.contextmanager
 def noted():
-    """Path -> the function of a key that draws that parameter, of all parameters that are made meanwhile."""
+    """Path -> the function of a key that draws that parameter, of all parameters that are made meanwhile.
+
+    Its attribute `shape` is the one that the module asks for.
+    """
     found, own = {}, nn.Module.param
 
     def param(self, name, init, *args, **how):
-        found["/".join((*self.path, name))] = lambda key: init(key, *args)
+        def draw(key):
+            return init(key, *args)
+
+        found["/".join((*self.path, name))] = draw
+        draw.shape = args[0]
         return own(self, name, init, *args, **how)
 
     nn.Module.param = param

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax.errors import ScopeParamNotFoundError, ScopeParamShapeError
 
+from xfm.initial import shapes_only
 from xfm.parts.param import param
 
 DRAWN = []
@@ -27,6 +28,15 @@ def test_an_initialiser_runs_where_there_is_no_parameter_yet(key):
     assert (y == 2).all() and (variables["params"]["scale"] == 2).all() and DRAWN == [(3,)]
     assert (Scaled().apply({"params": {"scale": np.arange(3.0)}}, np.ones(3)) == np.arange(3)).all()
     assert DRAWN == [(3,)]
+
+
+def test_where_only_shapes_are_wanted_no_initialiser_runs(key):
+    DRAWN.clear()
+    with pytest.raises(ZeroDivisionError), shapes_only():
+        assert (Scaled().init(key, np.ones(3))["params"]["scale"] == np.zeros(3)).all() and DRAWN == []
+        assert (Scaled().apply({"params": {"scale": np.arange(3.0)}}, np.ones(3)) == np.arange(3)).all()
+        raise ZeroDivisionError
+    assert (Scaled().init(key, np.ones(3))["params"]["scale"] == 2).all() and DRAWN == [(3,)]
 
 
 def test_boxed_parameters_are_unboxed():

@@ -34,6 +34,7 @@ def test_start(slot, kind, number):
         program = str(jax.make_jaxpr(start)(KEY))
         PROGRAMS.setdefault(program, start)
         values = drawn(program)
+        assert values.shape[1:] == start.shape, f"{path} has another shape where only shapes are traced"
         mean, deviation = declared(one.part, values.shape[1:]) if callable(declared) else declared
         error = deviation / np.sqrt(values.size)  # of the mean, and at most times 1/sqrt(2) of the deviation
         assert abs(values.mean() - mean) <= 5 * error + 1e-7, path

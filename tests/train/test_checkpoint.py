@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from xfm.errors import XfmError
-from xfm.paths import flatten
-from xfm.sharding import make_mesh
+from xfm.paths import flatten, map_by_path
+from xfm.sharding import first_replica, make_mesh
 from xfm.train.checkpoint import Checkpoints, _not_orbax
 from xfm.train.proof import checksums, sealed, unsealed
 from xfm.train.state import State
@@ -69,6 +69,23 @@ def test_exact_to_the_bit(saved, said, mode):
     state, notes = restored(saved, said, mode=mode)
     assert_equal(state, state_of(20))
     assert notes == {"note": 20} and not said
+
+
+@pytest.mark.skipif(jax.device_count() != 8, reason="needs eight (fake) devices")
+def test_a_sharded_state_is_written_from_few_devices_and_may_be_donated(tmp_path, said):
+    mesh, like = make_mesh(dict(data=4, model=2)), state_of(0)
+    cut = {"params/wide/kernel": ("model",), "opt_state/0/mu/wide/kernel": (None, ("data", "model"))}
+    placed = map_by_path(lambda path, _: jax.NamedSharding(mesh, jax.P(*cut.get(path, ()))), like)
+    state = jax.device_put(state_of(20), placed)
+    few = {path: len(first_replica(x).sharding.device_set) for path, x in flatten(state).items()}
+    assert few == dict.fromkeys(few, 1) | dict(zip(cut, (2, 8), strict=True))
+    checkpoints = Checkpoints(tmp_path, say=said.append)
+    checkpoints.save(state, {})
+    assert jax.tree.map(lambda x: x.sharding, state) == placed
+    jax.block_until_ready(jax.jit(lambda x: jax.tree.map(jnp.zeros_like, x), donate_argnums=0)(state))
+    checkpoints.wait()
+    checkpoints.close()
+    assert_equal(restored(tmp_path, said)[0], state_of(20))
 
 
 def test_nothing_saved_is_none(tmp_path, said):

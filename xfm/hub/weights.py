@@ -12,7 +12,7 @@ from xfm.errors import XfmError
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors
 from xfm.hub.naming import At, Piece, pieces
-from xfm.initial import initial_shapes
+from xfm.initial import initial_shapes, shapes_only
 from xfm.structures.base import Layer
 
 ALIGNED = 64  # bytes: the alignment with which XLA uses an array of the host without copying it
@@ -249,7 +249,8 @@ def hidden_width(model: Any) -> int:
     Raises XfmError if it does not have one vector for each token, so that no vector of a text can be made of them.
     """
     row = {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in model.row(EXAMPLE).items()}
-    out, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), row)
+    with shapes_only():
+        out, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), row)
     if out["hidden"].shape[:2] != (1, EXAMPLE):
         raise XfmError("this network has fewer outputs than tokens, so they cannot be pooled to a vector for each text")
     return out["hidden"].shape[2]

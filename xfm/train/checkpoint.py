@@ -23,6 +23,7 @@ from flax import traverse_util
 
 from xfm.errors import XfmError
 from xfm.paths import flatten
+from xfm.sharding import first_replica
 from xfm.train.proof import checksums, layout, sealed, unsealed
 from xfm.train.state import State
 
@@ -72,7 +73,8 @@ class Checkpoints:
         Raises XfmError if this save or the one before fails.
         """
         self.wait()
-        step, tree = int(state.step), as_tree(state)
+        # Orbax lets each device write a part of what all of them hold, and compiles a program to cut each part.
+        step, tree = int(state.step), jax.tree.map(first_replica, as_tree(state))
         proof = {"layout": layout(tree), "checksums": checksums(flatten(tree)), "notes": notes}
         written = ocp.args.StandardSave(jax.tree.map(_one_copy, tree))
         items = ocp.args.Composite(state=written, proof=ocp.args.JsonSave(sealed(proof)))

@@ -15,11 +15,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Shaped, UInt32
 
 from xfm.paths import flatten
+from xfm.sharding import first_replica
 
 
 def checksums(leaves: Mapping[str, Array]) -> dict[str, int]:
     """path -> checksum, for arrays that may span several processes."""
-    return {path: int(value) for path, value in jax.device_get({p: _sum(x) for p, x in leaves.items()}).items()}
+    sums = {path: _sum(first_replica(x)) for path, x in leaves.items()}
+    return {path: int(value) for path, value in jax.device_get(sums).items()}
 
 
 def layout(tree: Any) -> dict[str, list]:

@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Key
 
 from xfm.errors import XfmError
+from xfm.initial import shapes_only
 from xfm.transforms.base import SITES, Interceptor, OwnAt, Params, Site, Transform, acts_around, merges
 
 OWN = "own"  # the subtree of the parameters that holds what the transforms add
@@ -141,7 +142,7 @@ def sites_of(network: nn.Module, batch: Mapping[str, Array], **how: Any) -> dict
             called["/".join(module.scope.path)] = type(module), first and first[1].ndim, x.shape[-axes:], outs
         return out
 
-    with nn.intercept_methods(note):
+    with nn.intercept_methods(note), shapes_only():
         shapes = jax.eval_shape(partial(network.init, **how), jax.random.key(0), batch)["params"]
     found = {}
     for path, (module, dims, ins, outs) in called.items():

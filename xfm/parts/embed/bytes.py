@@ -9,12 +9,12 @@ from jaxtyping import Array, Int
 from xfm.context import Context
 from xfm.fields import Count, Rate
 from xfm.parts.embed.base import Embed
+from xfm.parts.embed.table import Table
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, build, freeze
 
 NO_POSITION = freeze(dict(kind="none"))
-SMALL = nn.initializers.normal(0.02)
 PRIME = 1_000_000_007
 
 
@@ -51,12 +51,12 @@ class Bytes(Embed):
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):
         tokens = batch["tokens"]
-        byte = nn.Embed(self.vocab, self.width, dtype=ctx.dtype, embedding_init=SMALL, name="byte")
+        byte = Table(self.vocab, self.width, dtype=ctx.dtype, name="byte")
         x = byte(tokens)
         if self.ngrams:
             ctx.refuse_heard("embed 'bytes' with ngrams")
         for n in self.ngrams:
-            table = nn.Embed(self.buckets, self.width, dtype=ctx.dtype, embedding_init=SMALL, name=f"ngram_{n}")
+            table = Table(self.buckets, self.width, dtype=ctx.dtype, name=f"ngram_{n}")
             x += table(ngram_hash(tokens, ctx.segments, n, self.buckets))
         x = x / (1 + len(self.ngrams))
         x = build(POSITIONS, self.position, name="position").add(x, ctx)

@@ -13,12 +13,12 @@ from jaxtyping import Array, Int
 from xfm.context import Context
 from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.embed.base import Embed
+from xfm.parts.embed.table import Table
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, SpecError, build, freeze
 
 NO_POSITION = freeze(dict(kind="none"))
-SMALL = nn.initializers.normal(0.02)
 PRIMES = (31, 43, 59, 61, 73, 97, 103, 113, 137, 149, 157, 173, 181, 193, 211, 223)
 UNICODE = 0x110000  # code points
 
@@ -54,7 +54,7 @@ class Hashed(Embed):
             )
 
         def table(rows, width, name):
-            return nn.Embed(rows, width, dtype=ctx.dtype, embedding_init=SMALL, name=name)
+            return Table(rows, width, dtype=ctx.dtype, name=name)
 
         tokens, share = batch["tokens"], self.width // self.hashes
         rows = [

@@ -14,6 +14,7 @@ from jaxtyping import Array
 from xfm.context import Context
 from xfm.fields import Count, Rate
 from xfm.parts.embed.base import Embed
+from xfm.parts.embed.table import Table
 from xfm.parts.param import param
 
 SMALL = nn.initializers.normal(0.02)
@@ -42,7 +43,7 @@ class Questions(Embed):
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):
-        word = nn.Embed(self.vocab, self.width, dtype=ctx.dtype, embedding_init=SMALL, name="word")
+        word = Table(self.vocab, self.width, dtype=ctx.dtype, name="word")
         question = param(self, "question", SMALL, (1, 1, self.width))
         x = ctx.clean(word(batch["tokens"]))
         given = {name: batch[name] for name in GIVEN if name in batch}

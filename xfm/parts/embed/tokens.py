@@ -9,13 +9,13 @@ from jaxtyping import Array
 from xfm.context import Context
 from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.embed.base import Embed
+from xfm.parts.embed.table import Table
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, build, freeze
 
 NO_POSITION = freeze(dict(kind="none"))
-SMALL = nn.initializers.normal(0.02)
 
 
 class Tokens(Embed):
@@ -38,12 +38,12 @@ class Tokens(Embed):
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):
         E = self.factor or self.width
-        word = nn.Embed(self.vocab, E, dtype=ctx.dtype, embedding_init=SMALL, name="word")
+        word = Table(self.vocab, E, dtype=ctx.dtype, name="word")
         x = word(batch["tokens"])
         x = build(POSITIONS, self.position, name="position").add(x, ctx)
         if self.types:
             types = batch.get("types", jnp.zeros_like(batch["tokens"]))
-            x += nn.Embed(self.types, E, dtype=ctx.dtype, embedding_init=SMALL, name="type")(types)
+            x += Table(self.types, E, dtype=ctx.dtype, name="type")(types)
         x = ctx.clean(x)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
