@@ -40,7 +40,7 @@ def shapes(init, *inputs, method=None):
     if hasattr(init, "init"):
         init = init.init if method is None else functools.partial(init.init, method=method)
     with shapes_only():
-        return jax.eval_shape(init, jax.random.key(1), *inputs)
+        return jax.eval_shape(lambda *given: init(*given), jax.random.key(1), *inputs)
 
 
 def values(tree, by: float = 0.1, seed: int = 0):
