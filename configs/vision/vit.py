@@ -45,7 +45,8 @@ def network(
     """
     norm = dict(kind="layernorm", eps=eps)
     (p, q), (rows, columns) = ((a, a) if isinstance(a, int) else a for a in (patch, size))
-    position = dict(kind="learned_grid", size=(rows // p, columns // q), first=cls)
+    grid = (rows // p, columns // q)
+    position = dict(kind="learned_grid", size=grid[0] if grid[0] == grid[1] else grid, first=cls)
     return dict(
         kind="stack",
         embed=dict(kind="patches", patch=patch, width=width, cls=cls, position=position, drop=drop),

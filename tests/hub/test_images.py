@@ -82,7 +82,7 @@ def test_a_config_that_does_not_fit_is_refused(changes, said, tmp_path):
 
 def test_a_run_is_written_as_vit():
     """The network of the config, its tiny variant of one channel included."""
-    for variant, size in (("tiny", [8, 8]), ("B/16", [224, 224])):
+    for variant, size in (("tiny", 8), ("B/16", 224)):
         found = match(vit.get_config(variant).model.to_dict())
         content = found.settings.content
         assert content["architectures"] == ["ViTForImageClassification"] and not found.near

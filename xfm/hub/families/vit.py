@@ -127,11 +127,12 @@ KEYS = {
 POOLED = Head("pooled", pooler, {"pool/dense": "pooler.dense"}, of_encoder=True)
 
 
-def image_size(spec) -> list[int]:
-    """The size in pixels of the images for which the positions are learned."""
+def image_size(spec) -> int | list[int]:
+    """The size in pixels of the images for which the positions are learned, one number for a square."""
     grid, patch = keys.at(spec, "embed/position/size"), keys.at(spec, "embed/patch")
     grid, patch = ((a, a) if isinstance(a, int) else a for a in (grid, patch))
-    return [n * p for n, p in zip(grid, patch, strict=True)]
+    rows, columns = (n * p for n, p in zip(grid, patch, strict=True))
+    return rows if rows == columns else [rows, columns]
 
 
 FAMILY = Family(
