@@ -26,7 +26,7 @@ def xla(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
     given = dict(mask=mask, bias=bias, scale=scale, softmax=softmax, dropout=dropout)
     if decode.suits(T, _span(mask.reach, T) or S, softmax):
         return decode.split(q, k, v, segments=segments, **given)
-    own, G = tokens(segments, mask), N // K
+    own, G = jax.tree.map(jnp.asarray, tokens(segments, mask)), N // K  # loops index them, which NumPy arrays refuse
     walk = "heads" if platform() == "cpu" and max(T, S) > SHORT else "none"
     head = functools.partial(_head, walk=walk, **given)
     heads = jnp.arange(N).reshape(K, G)

@@ -278,23 +278,23 @@ def real_batch(config, rows=2):
 
 @pytest.mark.parametrize("name", TINY)
 def test_tiny_learns_with_all_its_parameters(name):
-    """The loss is finite, every parameter has a gradient, and twenty steps on one batch lower the loss."""
+    """The loss is finite, every parameter has a gradient, and ten steps on one batch lower the loss."""
     config = config_of(name, "tiny")
     vocabulary = dataclasses.replace(STANDING_IN, size=words(config))
     objective, batch, key = build_objective(config, vocabulary), real_batch(config), keys.key(1)
     params = drawn.values(checked(name, "tiny"), by=0)
     step = jax.jit(jax.value_and_grad(lambda params, batch: objective.loss(params, {}, batch, key)[0]))
     params, losses, largest = flatten_dict(jax.device_get(params)), [], {}
-    for i in range(20):
+    for i in range(10):
         loss, gradients = step(unflatten_dict(params), batch)
         losses.append(float(loss))
         assert np.isfinite(loss), f"step {i}"
-        size = 0.003 * (1 - i / 20)  # steps of one size would leap about where the loss is near 0, as EncT5's soon is
+        size = 0.003 * (1 - i / 10)  # steps of one size would leap about where the loss is near 0, as EncT5's soon is
         for path, gradient in flatten_dict(jax.device_get(gradients)).items():  # by NumPy, which compiles nothing
             norm = np.sqrt(np.mean(np.square(gradient, dtype=np.float64)))
             params[path] = params[path] - np.float32(size / (norm + 1e-8)) * gradient
             largest[path] = max(norm, largest.get(path, 0))
-    assert losses[-1] < losses[0] - 0.1
+    assert losses[-1] < losses[0] - 0.5
     for path, norm in largest.items():
         # Softmax does not see what is added to all scores of a query, but for rounding.
         assert norm > (0 if path[-2:] in (("k", "bias"), ("k_global", "bias")) else 1e-9), "/".join(path)

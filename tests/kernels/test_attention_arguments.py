@@ -160,6 +160,14 @@ def test_biases_equal_their_formulas():
             assert math.isclose(of["terms"][t, s], met, rel_tol=1e-5, abs_tol=1e-6)
 
 
+@pytest.mark.parametrize("T", [200, 300])
+def test_segments_may_be_numpy_arrays(T):
+    """Also above the length from which a CPU computes rows in a loop."""
+    q, segments = np.ones((2, T, 2, 4), np.float32), np.ones((2, T), np.int32)
+    mask = Mask.causal(segments > 0)
+    jax.eval_shape(lambda q: attention(q, q, q, segments=segments, mask=mask), q)
+
+
 def test_a_bias_of_numpy_arrays_is_read_outside_jit():
     q, k, v = Case(T=6).arrays()
     table = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)

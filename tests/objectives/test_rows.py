@@ -4,6 +4,8 @@ fill up a batch count nothing, and that microbatches have the gradient of the wh
 A new objective needs an example here.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,8 +128,9 @@ def test_every_objective_has_an_example():
     assert {kind for kind, *_ in EXAMPLES.values()} == set(OBJECTIVES)
 
 
+@functools.cache
 def example(name):
-    """(objective, parameters, batch)."""
+    """(objective, parameters, batch), which tests share: they only read them."""
     kind, fields, network, batch = EXAMPLES[name]
     one = build_objective(dict(model=network, objective=dict(kind=kind, **fields)), VOCABULARY)
     return one, noise(shapes(one, batch)[0], seed=1), batch

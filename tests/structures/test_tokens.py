@@ -1,5 +1,6 @@
 """Layers over real tokens only give what padded rows give: every text config, values and gradients."""
 
+import functools
 import importlib
 
 import jax
@@ -159,15 +160,21 @@ def between(batch):
     return np.stack([(np.arange(20) >= a) & (np.arange(20) < b) for a, b in spans(batch["segments"])])[..., None]
 
 
+POOLED = texts() | dict(at=np.tile(np.arange(3), (8, 1)))
+
+
+@functools.cache
+def pooled(mask):
+    """A network with every pool and a head for tokens, and its parameters."""
+    model = network(mask=mask, heads={**network().heads, "tags": dict(kind="tagging", classes=3)})
+    return model, drawn(model, POOLED)
+
+
 @pytest.mark.parametrize("groups,length", [(1, None), (2, None), (4, 48)])
 @pytest.mark.parametrize("mask", ["full", "causal"])
 def test_pools_positions_types_and_marks(mask, groups, length):
     """Every pool, rows of two texts, padding before, within and after, prefixes, and tokens that only attend."""
-    batch = texts()
-    heads = {**network().heads, "tags": dict(kind="tagging", classes=3)}
-    model = network(mask=mask, heads=heads)
-    batch = batch | dict(at=np.tile(np.arange(3), (8, 1)))
-    params = drawn(model, batch)
+    batch, (model, params) = POOLED, pooled(mask)
     real = batch["segments"] > 0
     some, kept = real.any(1), real[:, :3, None]
 

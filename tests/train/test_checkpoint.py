@@ -1,5 +1,6 @@
 """Checkpoints: exact, proven, and found again when the newest is damaged."""
 
+import dataclasses
 import logging
 import shutil
 from pathlib import Path
@@ -276,3 +277,22 @@ def test_restores_onto_another_sharding(saved, said):
     checkpoints.close()
     assert state.params["embed"]["embedding"].sharding == cut
     assert_equal(state, state_of(20))
+
+
+@pytest.mark.skipif(jax.device_count() != 8, reason="needs eight (fake) devices")
+def test_a_state_on_all_devices_comes_back_and_only_large_arrays_are_written_in_slices(tmp_path, said, monkeypatch):
+    """Each slice of each device is a program to compile, which a small array is not worth."""
+    sliced, slice_in_dim = [], jax.lax.slice_in_dim
+    monkeypatch.setattr(jax.lax, "slice_in_dim", lambda x, *a, **k: sliced.append(x.shape) or slice_in_dim(x, *a, **k))
+    large = np.arange(2**18 + 8, dtype=np.float32)  # a little more than 1 MiB
+    params = {"small": large[:64].reshape(8, 8), "large": large}
+    state = dataclasses.replace(state_of(10), params=params, opt_state=())
+    state = jax.device_put(state, jax.NamedSharding(make_mesh(dict(data=8)), jax.P()))
+    checkpoints = Checkpoints(tmp_path, say=said.append)
+    checkpoints.save(state, {})
+    checkpoints.wait()
+    found, _ = checkpoints.restore(shapes_of(state))
+    checkpoints.close()
+    assert set(sliced) == {large.shape} and not said
+    assert_equal(found, state)
+    assert found.params["small"].sharding == state.params["small"].sharding

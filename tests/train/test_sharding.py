@@ -1,5 +1,7 @@
 """Meshes, the rule tables, and that sharding changes no number."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,7 @@ from xfm.train.optimiser import build_optimiser
 from xfm.train.state import State, new_state, shard_state, state_sharding
 from xfm.train.step import make_step
 
+MESH = dict(data=2, model=4)
 eight = pytest.mark.skipif(jax.device_count() != 8, reason="needs eight (fake) devices")
 
 # The vocabulary of parameter paths, inside and outside a stack, with shapes as the parts make them.
@@ -135,41 +138,57 @@ class Network(Linear):
         return loss, {}, {**extra, "seen": extra["seen"] + 1}
 
 
+OBJECTIVE, BATCHES = Network(), Batches(Rows(64, 1), 16, 0)
+
+
+@functools.cache
+def optimiser():
+    params = jax.eval_shape(lambda: OBJECTIVE.init(jax.random.key(0), BATCHES.rows(0))[0])
+    return build_optimiser(dict(kind="adamw"), optax.constant_schedule(0.01), params, clip=1.0)
+
+
+@functools.cache
+def beginning(table=None):
+    """A compiled function that makes the first state, and its sharding by a table; without one, on one device."""
+
+    def begin():
+        return new_state(OBJECTIVE, optimiser(), jax.random.key(0), BATCHES.rows(0), 0.9)
+
+    if table is None:
+        return jax.jit(begin), None
+    sharding, _ = state_sharding(jax.eval_shape(begin), make_mesh(MESH), rules_named(table))
+    return jax.jit(begin, out_shardings=sharding), sharding
+
+
+@functools.cache
+def unsharded(accumulate):
+    """The parameters after three steps on one device, and the last loss."""
+    one = make_step(OBJECTIVE, optimiser(), accumulate=accumulate, ema=0.9)
+    state = beginning()[0]()
+    for i in range(3):
+        state, metrics = one(state, BATCHES.rows(i))
+    return state.params, metrics["loss"]
+
+
 @eight
 @pytest.mark.parametrize("table", ["fsdp", "tensor"])
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_sharded_equals_unsharded(table, accumulate):
-    objective, batches = Network(), Batches(Rows(64, 1), 16, 0)
-    batch = batches.rows(0)
-    params = jax.eval_shape(lambda: objective.init(jax.random.key(0), batch)[0])
-    optimiser = build_optimiser(dict(kind="adamw"), optax.constant_schedule(0.01), params, clip=1.0)
-
-    def begin():
-        return new_state(objective, optimiser, jax.random.key(0), batch, 0.9)
-
-    alone = begin()
-    mesh = make_mesh(dict(data=2, model=4))
-    rules = rules_named(table)
-    sharding, _ = state_sharding(jax.eval_shape(begin), mesh, rules)
-    spread = jax.jit(begin, out_shardings=sharding)()
-    one = make_step(objective, optimiser, accumulate=accumulate, ema=0.9)
-    many = make_step(objective, optimiser, accumulate=accumulate, ema=0.9, sharding=sharding)
+    alone, loss = unsharded(accumulate)
+    begin, sharding = beginning(table)
+    spread = begin()
+    many = make_step(OBJECTIVE, optimiser(), accumulate=accumulate, ema=0.9, sharding=sharding)
     for i in range(3):
-        alone, a = one(alone, batches.rows(i))
-        spread, b = many(spread, jax.device_put(batches.rows(i), batch_sharding(mesh)))
-    np.testing.assert_allclose(a["loss"], b["loss"], rtol=2e-6)
-    for (path, x), y in zip(flatten(alone.params).items(), jax.tree.leaves(spread.params)):  # noqa: B905
+        spread, metrics = many(spread, jax.device_put(BATCHES.rows(i), batch_sharding(make_mesh(MESH))))
+    np.testing.assert_allclose(loss, metrics["loss"], rtol=2e-6)
+    for (path, x), y in zip(flatten(alone).items(), jax.tree.leaves(spread.params), strict=True):
         np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-6, err_msg=path)
     assert jax.tree.map(lambda x: x.sharding, spread) == sharding
 
 
 @eight
 def test_state_follows_its_parameters():
-    objective, batch = Network(), Batches(Rows(64, 1), 16, 0).rows(0)
-    params = jax.eval_shape(lambda: objective.init(jax.random.key(0), batch)[0])
-    optimiser = build_optimiser(dict(kind="adamw"), optax.constant_schedule(0.01), params)
-    state = new_state(objective, optimiser, jax.random.key(0), batch, 0.9)
-    state = shard_state(state, make_mesh(dict(data=2, model=4)), rules_named("tensor"))
+    state = shard_state(beginning()[0](), make_mesh(MESH), rules_named("tensor"))
     assert isinstance(state, State)
     cut = {path for path, x in flatten(state).items() if not x.sharding.is_fully_replicated}
     names = ("layers/down/kernel", "layers/up/bias", "layers/up/kernel")
@@ -197,24 +216,35 @@ class Attending(Linear):
         return ((y - batch["x"]) ** 2).mean(), {}, extra
 
 
-@eight
-@pytest.mark.parametrize("table", ["fsdp", "tensor"])
-def test_a_kernel_written_by_hand_is_spread_by_the_step(table):
+@functools.cache
+def attended():
+    """(objective, optimiser, batch, function that makes the first state)."""
     rng = np.random.default_rng(0)
     batch = dict(x=rng.normal(size=(4, 12, 8)).astype(np.float32), segments=np.ones((4, 12), np.int32))
     batch["segments"][:, 9:] = 0
-    optimiser = optax.sgd(0.1)
-    objective, mesh = Attending(), make_mesh(dict(data=2, model=4))
+    objective, optimiser = Attending(), optax.sgd(0.1)
+    return objective, optimiser, batch, lambda: new_state(objective, optimiser, jax.random.key(0), batch, None)
 
-    def begin():
-        return new_state(objective, optimiser, jax.random.key(0), batch, None)
 
-    sharding, _ = state_sharding(jax.eval_shape(begin), mesh, rules_named(table))
+@functools.cache
+def attended_alone():
+    """The parameters after a step on one device, and the loss."""
+    objective, optimiser, batch, begin = attended()
     with interpreting("tpu"):
-        alone, a = make_step(objective, optimiser)(begin(), batch)
+        state, metrics = make_step(objective, optimiser)(jax.jit(begin)(), batch)
+    return state.params, metrics["loss"]
+
+
+@eight
+@pytest.mark.parametrize("table", ["fsdp", "tensor"])
+def test_a_kernel_written_by_hand_is_spread_by_the_step(table):
+    objective, optimiser, batch, begin = attended()
+    alone, loss = attended_alone()
+    mesh = make_mesh(MESH)
+    sharding, _ = state_sharding(jax.eval_shape(begin), mesh, rules_named(table))
     with interpreting("tpu", devices=8):
         step = make_step(objective, optimiser, sharding=sharding)
-        many, b = step(jax.jit(begin, out_shardings=sharding)(), jax.device_put(batch, batch_sharding(mesh)))
-    np.testing.assert_allclose(a["loss"], b["loss"], rtol=2e-6)
-    for (path, x), y in zip(flatten(alone.params).items(), jax.tree.leaves(many.params), strict=True):
+        many, metrics = step(jax.jit(begin, out_shardings=sharding)(), jax.device_put(batch, batch_sharding(mesh)))
+    np.testing.assert_allclose(loss, metrics["loss"], rtol=2e-6)
+    for (path, x), y in zip(flatten(alone).items(), jax.tree.leaves(many.params), strict=True):
         np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-6, err_msg=path)

@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 FOLDER, DAMAGED = "checkpoints", "damaged"
 COMMIT = "commit_success.txt"  # Orbax's mark of a step that is whole
+SMALL = 2**20  # bytes of an array of which one copy is saved whole
 
 
 class Checkpoints:
@@ -75,7 +76,8 @@ class Checkpoints:
         # Orbax lets each device write a part of what all of them hold, and compiles a program to cut each part.
         step, tree = int(state.step), jax.tree.map(first_replica, as_tree(state))
         proof = {"layout": layout(tree), "checksums": checksums(flatten(tree)), "notes": notes}
-        items = ocp.args.Composite(state=ocp.args.StandardSave(tree), proof=ocp.args.JsonSave(sealed(proof)))
+        written = ocp.args.StandardSave(jax.tree.map(_one_copy, tree))
+        items = ocp.args.Composite(state=written, proof=ocp.args.JsonSave(sealed(proof)))
         self._saving = step
         self._guarded(lambda: self._manager.save(step, args=items, force=True))
 
@@ -242,6 +244,15 @@ def as_tree(state: State) -> dict[str, Any]:
     """The state as a dict, without what is None; parameters come first, so that messages name them first."""
     names = ("params", "ema", "extra", "opt_state", "step", "rng")
     return {name: getattr(state, name) for name in names if getattr(state, name) is not None}
+
+
+def _one_copy(x: jax.Array) -> jax.Array:
+    """A small array that all devices of the only process hold: as one of them holds it. Any other array stays.
+
+    Orbax writes a slice of each copy, and compiles a program for each slice. That takes longer than a small array does.
+    """
+    whole = jax.process_count() == 1 and x.is_fully_replicated and x.nbytes <= SMALL
+    return x.addressable_shards[0].data if whole else x
 
 
 def _atomic() -> dict:
