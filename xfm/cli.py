@@ -21,7 +21,7 @@ examples:
   xfm train configs/text/bert.py:tiny --workdir runs/first
   xfm train text/bert:base --workdir runs/bert --config.data.path=corpus --config.batch=512
   xfm eval runs/first
-  xfm describe vision/vit:B/16 --config.data.size=384 --config.model.embed.position.length=577
+  xfm describe vision/vit:B/16 --config.data.size=384 --config.model.embed.position.size=24
   xfm list
 
 CONFIG is the path of a config or its name, with a variant after a colon. --config.KEY=VALUE sets

@@ -36,16 +36,23 @@ PARAMETERS = {
 PARAMETERS |= {name: PARAMETERS[name.removesuffix("_h128")] for name in WIDE}
 
 
-def network(layers, width, heads, patch, size, classes, activation, drop=0.0, drop_path=0.0):
-    """The spec of the pre-norm encoder with a class token, learned positions and a classification head."""
-    norm = dict(kind="layernorm", eps=1e-6)
-    position = dict(kind="learned", length=1 + (size // patch) ** 2)
+def network(
+    layers, width, heads, patch, size, classes, activation, hidden=None, cls=1, eps=1e-6, drop=0.0, drop_path=0.0
+):
+    """The spec of the pre-norm encoder with class tokens, learned positions and a classification head.
+
+    patch, size: a side in pixels, or (rows, columns).  hidden: width of the MLP, four times the stream's if None.
+    """
+    norm = dict(kind="layernorm", eps=eps)
+    (p, q), (rows, columns) = ((a, a) if isinstance(a, int) else a for a in (patch, size))
+    grid = (rows // p, columns // q)
+    position = dict(kind="learned_grid", size=grid[0] if grid[0] == grid[1] else grid, first=cls)
     return dict(
         kind="stack",
-        embed=dict(kind="patches", patch=patch, width=width, position=position, drop=drop),
+        embed=dict(kind="patches", patch=patch, width=width, cls=cls, position=position, drop=drop),
         pattern=[
             dict(kind="attention", heads=heads),
-            dict(kind="mlp", hidden=4 * width, activation=activation, drop=drop),
+            dict(kind="mlp", hidden=hidden or 4 * width, activation=activation, drop=drop),
         ],
         repeats=layers,
         norms={"in": norm},
@@ -65,6 +72,7 @@ def get_config(arg="B/16"):
         layers, width, width // 128 if arg in WIDE else heads, patch=int(patch), size=224, classes=1000,
         activation="gelu" if deit else "gelu_tanh", drop=0.0 if deit else 0.1, drop_path=0.1 if deit else 0.0,
     )  # fmt: skip
+    c.model["embed"]["channels"] = 3
     c.objective = dict(kind="classification", classes=1000)
     c.evals = [dict(kind="classes")]
     flip = dict(kind="flip")
@@ -89,6 +97,7 @@ def get_config(arg="B/16"):
 
 def tiny(c):
     c.model = network(2, 64, 4, patch=2, size=8, classes=10, activation="gelu_tanh", drop_path=0.1)
+    c.model["embed"]["channels"] = 1
     c.objective.update(classes=10, smoothing=0.1, mixup=0.2)
     c.data = dict(kind="images", size=8, validation=0.2)
     c.batch, c.steps = 64, 500

@@ -78,7 +78,7 @@ def test_every_tiny_config():
 def test_vit_at_a_higher_resolution():
     """55.5 G multiply-adds of ViT-B/16 at 384 pixels, a figure that papers print."""
     c = vit.get_config("B/16")
-    c.data.size, c.model.embed.position.length = 384, 577
+    c.data.size, c.model.embed.position.size = 384, 24
     patches = 2 * 576 * 768 * 768
     expected = encoder_flops(12, 577, 768, 3072) + patches + 2 * 768 * 1000
     assert describe(c).flops_forward == expected

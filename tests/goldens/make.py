@@ -392,6 +392,19 @@ def positions(name):
     )
 
 
+def resize(name):
+    """A table over 5 x 4 cells at larger, smaller and mixed sizes, by each way of interpolating."""
+    table = coarse((5, 4, 3), 1.0, 0)
+    arrays = {"table": table}
+    for size in ((7, 9), (2, 3), (3, 8), (10, 8)):
+        for method in ("nearest", "bilinear", "bicubic", "bilinear_antialiased", "bicubic_antialiased"):
+            mode, _, antialiased = method.partition("_")
+            how = {} if mode == "nearest" else dict(align_corners=False, antialias=bool(antialiased))
+            y = torch.nn.functional.interpolate(table.permute(2, 0, 1)[None], size=size, mode=mode, **how)
+            arrays[f"{method}/{size[0]}x{size[1]}"] = y[0].permute(1, 2, 0)
+    save(name, arrays, dict(table="rows, columns, channels"))
+
+
 GOLDENS = {
     "bert": bert,
     "bert_relu": lambda name: bert(
@@ -421,6 +434,7 @@ GOLDENS = {
     ),
     "hybrid": hybrid,
     "positions": positions,
+    "resize": resize,
 }
 
 if __name__ == "__main__":

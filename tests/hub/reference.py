@@ -14,7 +14,7 @@ from tests.hub.cases import Case
 
 OUTPUTS = ("last_hidden_state", "pooler_output", "logits", "prediction_logits", "seq_relationship_logits", "sop_logits",
            "start_logits", "end_logits", "text_embeds", "start_top_log_probs", "end_top_log_probs",
-           "cls_logits")  # fmt: skip
+           "cls_logits", "distillation_logits")  # fmt: skip
 
 KINDS = {"target_mapping": torch.float32, "p_mask": torch.float32}  # of inputs that are not whole numbers there
 
@@ -53,6 +53,11 @@ def model_of(case: Case):
     return model
 
 
+def pictures_of(case: Case, config) -> dict[str, np.ndarray]:
+    """Images, of another size than the model's positions are if the case says so."""
+    return {"pixel_values": coarse((case.rows, config.num_channels, *case.images), 1.0, 7).numpy()}
+
+
 def inputs_of(case: Case, config) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(7)
     mask = mask_of(case)
@@ -80,17 +85,24 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
         weights = load_file(f"{folder}/model.safetensors")
         config = (pathlib.Path(folder) / "config.json").read_text()
     part = getattr(model, case.part) if case.part else model
-    inputs = inputs_of(case, part.config)
-    given = {name: torch.tensor(a, dtype=KINDS.get(name, torch.long)) for name, a in inputs.items()}
+    if case.images is None:
+        inputs = inputs_of(case, part.config)
+        given = {name: torch.tensor(a, dtype=KINDS.get(name, torch.long)) for name, a in inputs.items()}
+        real = inputs["attention_mask"].reshape(-1, case.length)
+    else:
+        inputs = pictures_of(case, part.config)
+        sizes = part.config.image_size
+        resized = case.images != tuple(sizes if isinstance(sizes, list | tuple) else (sizes, sizes))
+        given = {name: torch.tensor(a) for name, a in inputs.items()} | {"interpolate_pos_encoding": resized}
+        real = None
     answer = part(**given, output_hidden_states=True)
     found = {name: answer[name] for name in OUTPUTS if answer.get(name) is not None}
     hidden = answer.hidden_states
-    real = inputs["attention_mask"].reshape(-1, case.length)
 
     loss, arrays = 0.0, {}
     for seed, (name, value) in enumerate(found.items()):
         cotangent = coarse(value.shape, 1.0, 100 + seed)
-        if per_token(value, inputs["attention_mask"]):
+        if real is not None and per_token(value, inputs["attention_mask"]):
             cotangent *= torch.tensor(inputs["attention_mask"]).reshape(cotangent.shape[:2] + (1,) * (value.ndim - 2))
         loss = loss + (value * cotangent).sum()
         arrays[f"cotangent/{name}"] = cotangent
@@ -98,9 +110,12 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
     arrays |= {f"weight/{name}": value for name, value in weights.items()}
     arrays |= {f"input/{name}": value for name, value in inputs.items()}
     arrays |= {f"output/{name}": value.detach() for name, value in found.items()}
-    hidden = [x[:, : case.length] for x in hidden]  # a reference may pad within (BigBird)
     for i, x in enumerate(hidden):
-        arrays[f"hidden/{i}"] = x.detach() * (torch.tensor(real)[..., None] if per_token(x, real) else 1)
+        x = x.detach()
+        if real is not None:
+            x = x[:, : case.length]  # a reference may pad within (BigBird)
+            x = x * torch.tensor(real)[..., None] if per_token(x, real) else x
+        arrays[f"hidden/{i}"] = x
     for name, p in model.named_parameters():
         if p.grad is None or name not in weights:
             continue

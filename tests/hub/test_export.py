@@ -90,7 +90,8 @@ def loaded(family, name):
     """The heads that the golden's class has."""
     tasks = family.tasks_of(small.config(name)["architectures"])
     one = next(({t} for t in tasks if t == "lm_predictions" and "legacy" in small.config(name)), set(tasks[:1]))
-    several = set(tasks) if "ForPreTraining" in small.config(name)["architectures"][0] else one
+    (architecture,) = small.config(name)["architectures"]
+    several = set(tasks) if architecture.endswith(("ForPreTraining", "WithTeacher")) else one
     return family.chosen(tuple(several))
 
 

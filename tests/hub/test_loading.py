@@ -17,12 +17,21 @@ from xfm.sharding import RULES, make_mesh, params_sharding
 SHAPES = [(64,), (3, 5), (130, 7), (64, 4), (65, 3), (200, 2), (1, 9), (2, 3, 4)]
 
 
+IDS = np.arange(8 * 6).reshape(8, 6) % 61
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A checkpoint on one device, and what it predicts."""
+    checkpoint = load(small.folder(tmp_path_factory.mktemp("whole")))
+    return checkpoint, checkpoint(IDS)["masked_lm"]
+
+
 @pytest.mark.parametrize("rules", RULES)
 @pytest.mark.parametrize("axes", [dict(data=8, model=1), dict(data=2, model=4), dict(data=1, model=8)])
-def test_onto_a_mesh(tmp_path, rules, axes):
-    folder, mesh = small.folder(tmp_path), make_mesh(axes)
-    whole = load(folder)
-    cut = load(folder, place=sharded(mesh, rules))
+def test_onto_a_mesh(whole, rules, axes):
+    (whole, theirs), mesh = whole, make_mesh(axes)
+    cut = load(whole.folder, place=sharded(mesh, rules))
     wanted = flatten(params_sharding(whole.params, mesh, RULES[rules])[0])
     here = flatten(whole.params)
     for path, array in flatten(cut.params).items():
@@ -30,8 +39,7 @@ def test_onto_a_mesh(tmp_path, rules, axes):
         np.testing.assert_array_equal(np.asarray(array), np.asarray(here[path]), err_msg=path)
     split = [path for path, array in flatten(cut.params).items() if not array.is_fully_replicated]
     assert bool(split) == (rules != "replicated" and axes[{"fsdp": "data", "tensor": "model"}[rules]] > 1)
-    ids = np.arange(8 * 6).reshape(8, 6) % 61
-    ours, theirs = cut(ids)["masked_lm"], whole(ids)["masked_lm"]
+    ours = cut(IDS)["masked_lm"]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
 
 

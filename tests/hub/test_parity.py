@@ -51,7 +51,7 @@ def compare(arrays, config, folder):
     m = checkpoint(arrays, config, folder)
     inputs = {k: jnp.asarray(v) for k, v in of(arrays, "input/").items()}
     cotangents = of(arrays, "cotangent/")
-    mask = np.asarray(inputs["attention_mask"])
+    mask = np.asarray(inputs["attention_mask"]) if "attention_mask" in inputs else np.zeros((0, 1))  # of images none
 
     def answer(params):
         return m.replace(params=params)(**inputs, output_hidden_states=True)
@@ -64,7 +64,7 @@ def compare(arrays, config, folder):
             total += jnp.sum(jnp.where(cotangent == 0, 0.0, value) * cotangent)  # padding may be infinite
         return total, out
 
-    gradient, out = jax.jit(jax.grad(loss, has_aux=True))(m.params)
+    gradient, out = jax.device_get(jax.jit(jax.grad(loss, has_aux=True))(m.params))
     for name, theirs in of(arrays, "output/").items():
         mine = np.asarray(out[OURS.get(name, name)])
         if mine.shape[:2] == mask.shape:
@@ -93,7 +93,7 @@ def compare(arrays, config, folder):
         if norms[name] >= 1e-6 * largest:
             close(gradients[name].reshape(theirs.shape), theirs, f"gradient of {name}", GRADIENT)
 
-    back = file_arrays(m.family, m.heads, m.network.sublayers(), m.params)
+    back = file_arrays(m.family, m.heads, m.network.sublayers(), jax.device_get(m.params))
     for name, theirs in weights.items():
         if m.family.today(name) in m.family.files.tied or name not in back:
             assert name not in norms or m.family.today(name) in m.family.files.tied, f"{name} is not written back"

@@ -31,7 +31,7 @@ EXAMPLES = {
         ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
-            dict(patch=(2, 4), width=16, cls=0, position=dict(kind="sinusoidal_2d")),
+            dict(patch=(2, 4), width=16, cls=0, channels=3, position=dict(kind="sinusoidal_2d")),
             dict(
                 patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal_2d")
             ),
@@ -40,6 +40,11 @@ EXAMPLES = {
     "position": {
         "none": [dict()],
         "learned": [dict(length=32), dict(length=34, first=2)],
+        "learned_grid": [
+            dict(size=(3, 4)),
+            dict(size=(2, 3), first=1),
+            dict(size=(5, 4), resize="bilinear_antialiased"),
+        ],
         "sinusoidal": [dict(base=100.0)],
         "sinusoidal_2d": [dict(base=100.0)],
         "rope": [dict(), dict(theta=100.0, share=0.5), dict(theta=100.0, share=0.8, pairs="neighbours", turns="qkv")],
@@ -120,7 +125,7 @@ EXAMPLES = {
         "pool": [dict(), dict(size=(2, 3), by="max")],
     },
     "pool": {
-        "cls": [dict()],
+        "cls": [dict(), dict(index=1)],
         "mean": [dict()],
         "last": [dict()],
         "at_token": [dict(), dict(token=9)],

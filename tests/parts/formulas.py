@@ -335,6 +335,7 @@ FORMULAS = {
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
+        "learned_grid": Elsewhere("tests/parts/test_learned_grid.py::test_a_table_is_resized_as_by_torch"),
         "sinusoidal": positions.sinusoidal,
         "sinusoidal_2d": positions.sinusoidal_2d,
         "rope": positions.rope,
@@ -360,7 +361,7 @@ FORMULAS = {
         for kind in ("patch_merging", "strided_conv", "pool")
     },
     "pool": {
-        "cls": lambda s, p, x, ctx: clean(x, ctx)[:, 0],
+        "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
         "mean": mean,
         "first": one_of_each(lambda s, b, own, ctx: own[0] if len(own) else None),
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),

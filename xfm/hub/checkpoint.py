@@ -21,7 +21,7 @@ from xfm.hub.buffers import check_buffers
 from xfm.hub.families import FAMILIES
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors, tensors_of
-from xfm.hub.inputs import check_ids, of_pairs, whole
+from xfm.hub.inputs import check_ids, of_pairs, pictures, whole
 from xfm.hub.naming import At, Piece
 from xfm.hub.settings import Settings
 from xfm.hub.weights import assign, dtypes_in, fill, flat_shapes, held, prefixes_of
@@ -33,7 +33,7 @@ from xfm.structures.sublayer import Sublayer
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint, which is called as `checkpoint(input_ids=…, attention_mask=…)`.
+    """A loaded checkpoint, called as `checkpoint(input_ids=…, attention_mask=…)` or `checkpoint(images=…)`.
 
     model: the Flax module.  params: its parameters.  config: config.json as in the file.  spec: of the network.
     family: its family.  heads: the loaded heads, by the Hub's names of tasks.  folder: where the files are.
@@ -72,13 +72,13 @@ class Checkpoint:
 
     def __call__(
         self,
-        input_ids: Int[Array, "*B T"],
+        input_ids: Int[Array, "*B T"] | None = None,
         attention_mask: Int[Array, "*B T"] | None = None,
         token_type_ids: Int[Array, "*B T"] | None = None,
         position_ids: Int[Array, "*B T"] | None = None,
         *,
         output_hidden_states: bool = False,
-        **more: Int[Array, "*B T"],
+        **more: Array,
     ) -> dict[str, Any]:
         """The outputs by the Hub's names: `last_hidden_state` [B T D], and those of the loaded heads, such as `pooled`
         [B D] and `logits`.
@@ -86,9 +86,18 @@ class Checkpoint:
         The arguments have the Hub's meaning; attention_mask is 0 at padding. Outputs at padding have no meaning.
         Multiple choice takes [B choices T] and returns logits [B choices].
         output_hidden_states: whether to return `hidden_states`, a tuple of the embedding and each layer's output.
-        more: inputs that only this family has, such as Longformer's global_attention_mask.
+        more: inputs that only this family has, such as Longformer's global_attention_mask. A model of images takes
+        `images` [B height width C] or the Hub's `pixel_values` [B C height width], and nothing else.
         The network is compiled once per shape. Raises XfmError for inputs of a wrong shape, dtype or range.
         """
+        if self.family.calling.reads == "images":
+            texts = dict(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                token_type_ids=token_type_ids,
+                position_ids=position_ids,
+            )
+            return self._of_images(output_hidden_states, **more, **{k: v for k, v in texts.items() if v is not None})
         if unknown := set(more) - set(self.family.calling.more) - set(self.family.calling.pairs):
             raise XfmError(f"{self.family.model_type} has no input {min(unknown)!r}; leave it out")
         pairs = {name: more.pop(name) for name in self.family.calling.pairs if name in more}
@@ -101,6 +110,19 @@ class Checkpoint:
         out = self._run(self.params, batch, output_hidden_states)
         return self._answer(self.family.calling.outputs(batch, out), choices)
 
+    def _of_images(self, output_hidden_states: bool, **given: Any) -> dict[str, Any]:
+        if unknown := set(given) - {"images", "pixel_values"}:
+            raise XfmError(
+                f"{self.family.model_type} reads images and has no input {min(unknown)!r}; give images or pixel_values"
+            )
+        batch = self.family.calling.inputs(self._settings, pictures(**given))
+        out = self._run(self.params, batch, output_hidden_states)
+        return self._answer(self.family.calling.outputs(batch, out), None)
+
+    @cached_property
+    def _settings(self) -> Settings:
+        return Settings(self.config, str(self.folder / "config.json"))
+
     @cached_property
     def network(self) -> nn.Module:
         """The structure that `spec` describes, without the transforms that `model` may have."""
@@ -110,8 +132,8 @@ class Checkpoint:
         self, input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **more
     ) -> dict[str, np.ndarray]:
         """The Hub's inputs as a batch of the model; arguments as in `__call__`."""
-        settings = Settings(self.config, str(self.folder / "config.json"))
-        return self.family.calling.inputs(settings, input_ids, attention_mask, token_type_ids, position_ids, **more)
+        inputs = self.family.calling.inputs
+        return inputs(self._settings, input_ids, attention_mask, token_type_ids, position_ids, **more)
 
     @cached_property
     def _run(self) -> Callable:
@@ -249,7 +271,7 @@ def prepared(
     folder = folder_of(source, revision)
     config = read_json(folder / "config.json")
     settings = Settings(config, str(folder / "config.json"), ignore)
-    family = family_of(config, settings.path)
+    family = family_of(config, settings.path).described_by(settings)
     with tensors_of(folder) as tensors:
         try:
             _check_counts(config, settings.path, tensors)
@@ -331,7 +353,9 @@ def _names(head: Head) -> set[str]:
 
 
 def example_of(family: Family, settings: Settings) -> dict[str, Any]:
-    """The smallest batch of a family, one token, to trace the network with."""
+    """The smallest batch of a family, to trace the network with."""
+    if family.calling.example is not None:
+        return family.calling.example(settings)
     return family.calling.inputs(settings, np.ones((1, 1), np.int32), None, None, None)
 
 

@@ -84,7 +84,9 @@ class Files:
 class Calling:
     """How a family's model is called, and what it returns.
 
+    reads: what the model is given: "text", ids of tokens, or "images".
     inputs: from the Hub's inputs to a batch.
+    example: from config.json to the smallest batch; if None, a text of one token.
     more: optional extra inputs [B T] of `inputs`, by the Hub's names.
     pairs: optional extra inputs [B K T] about pairs of tokens, by the Hub's names.
     outputs: from the batch and the network's outputs to the outputs of the Hub's model.
@@ -93,7 +95,9 @@ class Calling:
     projection ("layer").
     """
 
+    reads: Literal["text", "images"] = "text"
     inputs: Callable[..., Batch] = counted
+    example: Callable[[Settings], Batch] | None = None
     more: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
     outputs: Callable[[Batch, dict[str, Any]], dict[str, Any]] = lambda batch, out: out
@@ -106,7 +110,7 @@ class Family:
     """A family of checkpoints: all that share a model_type.
 
     network: from config.json to the network's spec, without heads.
-    names: path in the encoder -> name in the files (see naming.py).
+    names: path in the encoder -> name in the files (see naming.py), or a function of config.json that returns them.
     heads: by the Hub's names of tasks.
     architectures: suffix of the class in config.json -> the heads of that class.
     prefix: of the encoder's names in files that also have a head, such as "bert.".
@@ -119,7 +123,7 @@ class Family:
 
     model_type: str
     network: Callable[[Settings], Spec]
-    names: Names
+    names: Names | Callable[[Settings], Names]
     heads: Mapping[str, Head] = dataclasses.field(default_factory=dict)
     architectures: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     prefix: str = ""
@@ -129,6 +133,10 @@ class Family:
     near: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: Files = Files()
     calling: Calling = Calling()
+
+    def described_by(self, settings: Settings) -> "Family":
+        """The family with the names of the files that a config.json describes."""
+        return dataclasses.replace(self, names=self.names(settings)) if callable(self.names) else self
 
     def head(self, task: str) -> Head:
         """The head of a task. Raises XfmError, listing all tasks, if the family does not have it."""

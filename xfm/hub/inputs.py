@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
 
@@ -31,6 +34,25 @@ def whole(input_ids, attention_mask=None, token_type_ids=None, position_ids=None
         if array.shape != shape and (name != "position_ids" or array.shape[-1:] != shape[-1:]):
             raise XfmError(f"{name} have the shape {array.shape}; it must be that of input_ids, {shape}")
     return given
+
+
+def pictures(pixel_values: Any = None, images: Any = None) -> Float[Array, "B height width C"]:
+    """The images [B height width C] of a call: `images` themselves, or the Hub's `pixel_values` [B C height width].
+
+    Raises XfmError if both or none are given, and for another shape or dtype, whole numbers and NaN included.
+    """
+    if (pixel_values is None) == (images is None):
+        raise XfmError("give either images [batch, height, width, channels] or pixel_values, with the channels second")
+    name, order = ("images", "height, width, channels") if pixel_values is None else ("pixel_values", "channels, …")
+    given = images if pixel_values is None else pixel_values
+    given = given if isinstance(given, jax.Array) else np.asarray(given)
+    if given.ndim != 4 or 0 in given.shape:
+        raise XfmError(f"{name} have the shape {given.shape}; it must be [batch, {order}]")
+    if not jnp.issubdtype(given.dtype, jnp.floating):
+        raise XfmError(f"{name} are {given.dtype}; they must be floats, scaled and normalised as the model was trained")
+    if not isinstance(given, jax.core.Tracer) and (broken := np.isnan(given).any(axis=(1, 2, 3))).any():
+        raise XfmError(f"{name} have NaN in image {int(np.argmax(broken))}; leave it out")
+    return given if pixel_values is None else given.transpose(0, 2, 3, 1)
 
 
 def _array(name: str, given: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from xfm.hub.keys import complete, described
 from xfm.hub.saving import class_of
 from xfm.hub.settings import Settings
 
-PASSING = ("drop", "position_drop", "dtype", "remat", "most")  # fields that do not change the result
+PASSING = ("drop", "drop_path", "position_drop", "dtype", "remat", "most")  # fields that do not change the result
 BIASES = ("bias", "out_bias")  # fields that may be False; the Hub's files then have zeros
 NEAREST = 3  # the number of families that an error names
 Difference = tuple[str, Any, Any]  # a path, and the values of the two specs there
@@ -109,7 +109,7 @@ def written(
     fields = [path.rpartition(".")[2] for path, _, _ in differ]
     near = dict.fromkeys(family.near[field] for field in fields if field in family.near)
     differ = [one for one, field in zip(differ, fields, strict=True) if field not in family.near]
-    return Match(family, settings, heads, again, moved, left, tuple(near)), differ
+    return Match(family.described_by(settings), settings, heads, again, moved, left, tuple(near)), differ
 
 
 def labels_of(heads: Mapping[str, Any], names: Sequence[str] = ()) -> dict[str, Any]:

@@ -10,7 +10,8 @@ of one layer of the file, in whichever part of the stack (prologue, layers, epil
 number of that layer. If names depend on the kind of part, `layer/mlp_1` and `layer/glu_1` are the second sublayer of
 either kind, and `layer/1` is used for keys that these lack. In a row that is not about layers, `{}` is the number of
 layers. In a funnel, the name of `block/1` has two numbers, of the block and of the layer in it, and that of
-`decoder/1` has the layer's.
+`decoder/1` has the layer's. `embed/cls/0`, `embed/cls/1`, … are the tokens of a parameter [1 tokens D] that the file
+has as a tensor each.
 
 Below a module, the leaves `kernel`, `scale`, `embedding` and `table` are called `weight` in the file, and other leaves
 have the same name.
@@ -27,6 +28,7 @@ import numpy as np
 from xfm.errors import XfmError
 from xfm.structures.base import Layer
 
+Index = int | tuple[int, ...] | None
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "table": "weight"}
 GROUP = re.compile(r"([a-z]+)_?(\d*)")  # a set of layers that are numbered together: "layer", "block_1"
 
@@ -38,12 +40,14 @@ class At:
     part: (i, n) for the i-th of n equal parts of the file's output features, if the file fuses several linear maps.
     layout: of a matrix in the file: "out_in", as in PyTorch's Linear, or "in_out".
     axes: for convolutions, in place of `layout`: the file's axes in xfm's order.
+    sides: the lengths of these axes in xfm's order, such as (P, P, C, D), if xfm's array has others; -1 for the rest.
     """
 
     name: str
     part: tuple[int, int] = (0, 1)
     layout: str = "out_in"
     axes: tuple[int, ...] | None = None
+    sides: tuple[int, ...] | None = None
 
 
 Names = Mapping[str, str | At]
@@ -53,13 +57,14 @@ Names = Mapping[str, str | At]
 class Piece:
     """One parameter, or one layer of a stacked parameter, and its tensor in the file.
 
-    path: of the parameter.  layer: index along its leading axis; None if it is not stacked.
+    path: of the parameter.  layer: its index in the parameter, along the leading axis if layers are stacked; None for
+    the whole.
     shape: of the piece in xfm.  at: the complete name in the file.
     ins: the number of leading axes that are inputs of a linear map, 0 for its bias; None for other parameters.
     """
 
     path: str
-    layer: int | None
+    layer: Index
     shape: tuple[int, ...]
     at: At
     ins: int | None
@@ -73,6 +78,13 @@ class Piece:
             return math.prod(self.shape[: self.ins]), math.prod(self.shape[self.ins :])
         return self.shape if self.ins is None and self.at.part[1] == 1 else (math.prod(self.shape),)
 
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """The lengths of the axes of a tensor that is transposed, in xfm's order."""
+        given = self.at.sides or self.shape
+        known = math.prod(side for side in given if side > 0)
+        return tuple(math.prod(self.shape) // known if side < 0 else side for side in given)
+
     def found_as(self, name: str) -> "Piece":
         """A copy in which the tensor has another name, the one in a particular file."""
         return dataclasses.replace(self, at=dataclasses.replace(self.at, name=name))
@@ -81,14 +93,15 @@ class Piece:
         """The shape that the file's tensor must have, up to axes of size 1."""
         (_, parts), matrix = self.at.part, self.matrix
         if self.at.axes is not None:
-            return tuple(self.shape[self.at.axes.index(i)] for i in range(len(self.shape)))
+            sides = self.sides
+            return tuple(sides[self.at.axes.index(i)] for i in range(len(sides)))
         wide = (*matrix[:-1], matrix[-1] * parts) if parts > 1 else matrix
         return wide[::-1] if self.ins and self.at.layout == "out_in" else wide
 
     def to_file(self, array: np.ndarray) -> np.ndarray:
         """A view of the piece with the file's layout; the parts of a fused tensor are concatenated along `joined`."""
         if self.at.axes is not None:
-            return array.transpose(np.argsort(self.at.axes))
+            return array.reshape(self.sides).transpose(np.argsort(self.at.axes))
         array = array.reshape(self.matrix)
         return array.T if self.ins and self.at.layout == "out_in" else array
 
@@ -114,6 +127,9 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
     for path, shape in shapes.items():
         names_above = path.split("/")
         module = next((m for i in range(len(names_above)) if (m := "/".join(names_above[:i])) in modules), None)
+        if module is None and f"{path}/0" in names:
+            found += [_piece(path, (0, i), shape[2:], (f"{path}/{i}",), names) for i in range(shape[1])]
+            continue
         if module is None:
             found.append(_piece(path, None, shape, (path,), names, above))
             continue
@@ -146,7 +162,7 @@ def _at(row: str | At) -> At:
     return At(row) if isinstance(row, str) else row
 
 
-def _piece(path: str, layer: int | None, shape, keys: tuple[str, ...], names: Names, *numbers: int) -> Piece:
+def _piece(path: str, layer: Index, shape, keys: tuple[str, ...], names: Names, *numbers: int) -> Piece:
     """The piece by the row of the first of `keys` that has one; `numbers` replace `{}` in its name."""
     key, leaf = keys[-1], path.rpartition("/")[2]
     at = next((row for row in (_row(one, names) for one in keys) if row is not None), None)

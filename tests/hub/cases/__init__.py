@@ -17,6 +17,7 @@ class Case:
     special: (regex, mean, deviation) for parameters that must lie elsewhere than the others.
     keep: regex of the weights of which the whole gradient is kept, beside all vectors.
     part: the attribute of the model that runs, where the file holds more than is compared ("encoder" of a T5).
+    images: rows and columns of the images that it reads in place of tokens.
     lowest: the smallest token id.  inputs: further keyword arguments of the model, as plain lists.
     """
 
@@ -29,6 +30,7 @@ class Case:
     special: tuple[tuple[str, float, float], ...] = ()
     keep: str = "$^"
     part: str = ""
+    images: tuple[int, int] | None = None
     lowest: int = 5
     inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     choices: int | None = None

@@ -27,6 +27,7 @@ from xfm.hub.families import (
     roberta,
     roformer,
     t5,
+    vit,
     xlnet,
 )
 
@@ -66,6 +67,8 @@ FAMILIES = {
     "funnel": funnel.FAMILY,
     "big_bird": bigbird.FAMILY,
     "canine": canine.FAMILY,
+    "vit": vit.FAMILY,
+    "deit": vit.DEIT,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER)

@@ -37,7 +37,8 @@ class Patches(Embed):
 
     patch: P, or (rows, columns).  width: D.  cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
     registers: learned tokens without a position, after cls (Darcet et al. 2024).  position: spec of the position slot,
-    of cls tokens and patches together.  norm, drop: after the positions are added, no norm if None.
+    of cls tokens and patches together.  channels: of an image, those of the first batch if None.  norm, drop: after the
+    positions are added, no norm if None.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -47,17 +48,20 @@ class Patches(Embed):
     cls: CountOrZero = 1
     registers: CountOrZero = 0
     position: Spec = NO_POSITION
+    channels: Count | None = None
     norm: Spec | None = None
     drop: Rate = 0.0
 
     @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
         """An image of SIDE x SIDE pixels in three colours, where the data does not say another size."""
-        return {"images": ((SIDE, SIDE, 3), np.float32)}
+        return {"images": ((SIDE, SIDE, self.channels or 3), np.float32)}
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):
         images = batch["images"].astype(ctx.dtype)
+        if self.channels not in (None, images.shape[-1]):
+            raise XfmError(f"the images have {images.shape[-1]} channels, the network reads {self.channels}")
         p, q = (self.patch, self.patch) if isinstance(self.patch, int) else self.patch
         x = Linear(self.width, name="patch")(patchify(images, (p, q)))
         ctx = ctx.replace(grid=(images.shape[1] // p, images.shape[2] // q))

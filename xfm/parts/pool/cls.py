@@ -4,10 +4,13 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.fields import CountOrZero
 
 
 class Cls(nn.Module):
-    """x[:, 0]."""
+    """x[:, index], one of the tokens that the embedding put first: the second one is DeiT's distillation token."""
+
+    index: CountOrZero = 0
 
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B D"]:
-        return ctx.clean(x)[:, 0]
+        return ctx.clean(x)[:, self.index]

@@ -3,6 +3,7 @@
 from xfm.parts.position.alibi import Alibi
 from xfm.parts.position.grid_decay import DecayOverGrid
 from xfm.parts.position.learned import Learned
+from xfm.parts.position.learned_grid import LearnedGrid
 from xfm.parts.position.none import NoPosition
 from xfm.parts.position.relative_buckets import RelativeBuckets
 from xfm.parts.position.relative_grid import RelativeGrid
@@ -17,6 +18,7 @@ from xfm.parts.position.sinusoidal_2d import Sinusoidal2D
 POSITIONS = {
     "none": NoPosition,
     "learned": Learned,
+    "learned_grid": LearnedGrid,
     "sinusoidal": Sinusoidal,
     "sinusoidal_2d": Sinusoidal2D,
     "rope": Rope,

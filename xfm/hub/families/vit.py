@@ -1,0 +1,169 @@
+"""ViT and DeiT: Dosovitskiy et al. 2021; Touvron et al. 2021.
+
+The oracles are transformers' ViTModel and DeiTModel with their heads, whose files these are. Images of any size that
+the patches divide are read: the positions are resized as transformers does with interpolate_pos_encoding=True.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from xfm.configs.vision import vit
+from xfm.errors import XfmError
+from xfm.fields import Count, fits
+from xfm.hub import keys
+from xfm.hub.family import Batch, Calling, Family, Files, Head
+from xfm.hub.naming import At, Names
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+MASK_TOKEN = {r"embeddings\.mask_token": "it only replaces hidden patches, in training"}
+
+
+def sides(c: Settings, key: str, default: int) -> tuple[int, int]:
+    """The value of a key as (rows, columns). Raises XfmError for another value than one or two sizes."""
+    value = c.get(key, default)
+    pair = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(pair) != 2 or not all(fits(one, Count) for one in pair):
+        raise XfmError(f"{c.path} sets {key} to {value!r}; it must be a size in pixels, or its rows and columns")
+    return pair
+
+
+def network(c: Settings, cls: int = 1) -> dict:
+    """The spec of the network that config.json describes, without heads.  cls: the number of class tokens."""
+    c.only("qkv_bias", True)
+    for key in ("encoder_stride", "pooler_output_size", "pooler_act"):  # of heads, which may not be loaded
+        c.get(key)
+    patch, size = sides(c, "patch_size", 16), sides(c, "image_size", 224)
+    if any(n < p for n, p in zip(size, patch, strict=True)):
+        raise XfmError(f"{c.path} has an image_size of {size}, which is smaller than its patch_size of {patch}")
+    spec = vit.network(
+        layers=c.get("num_hidden_layers", 12),
+        width=c.get("hidden_size", 768),
+        heads=c.get("num_attention_heads", 12),
+        hidden=c.get("intermediate_size", 3072),
+        patch=patch[0] if patch[0] == patch[1] else patch,
+        size=size,
+        cls=cls,
+        classes=0,
+        activation=c.choose("hidden_act", ACTIVATIONS, "gelu"),
+        eps=c.get("layer_norm_eps", 1e-12),
+    )
+    spec["embed"]["channels"] = c.get("num_channels", 3)
+    return spec | {"heads": {}}
+
+
+def pooler(c: Settings) -> dict:
+    """The spec of the head that pools the class token through a layer."""
+    width, activation = c.get("pooler_output_size"), c.choose("pooler_act", ACTIVATIONS, "tanh")
+    return dict(kind="vector", pool=dict(kind="dense", width=width, activation=activation))
+
+
+def label(index: int = 0):
+    """From config.json to the spec of a classification head that reads a class token."""
+    return lambda c: dict(kind="classification", classes=len(c.labels), pool=dict(kind="cls", index=index))
+
+
+def inputs(c: Settings, images) -> Batch:
+    """The batch of these images [B height width C]."""
+    return dict(images=images)
+
+
+def example(c: Settings) -> Batch:
+    """A black image of the size that config.json names."""
+    return dict(images=np.zeros((1, *sides(c, "image_size", 224), c.get("num_channels", 3)), np.float32))
+
+
+def names(first: Names):
+    """From config.json to the table of names.  first: names of the tensors [1 tokens D] of the embedding."""
+
+    def of(c: Settings) -> Names:
+        width, projection = c.get("hidden_size", 768), "embeddings.patch_embeddings.projection"
+        patch = (*sides(c, "patch_size", 16), c.get("num_channels", 3), width)
+        tokens = {key: At(name, axes=(0, 1, 2), sides=(1, -1, width)) for key, name in first.items()}
+        return NAMES | tokens | {
+            "embed/patch/kernel": At(f"{projection}.weight", axes=(2, 3, 1, 0), sides=patch),
+            "embed/patch/bias": f"{projection}.bias",
+        }  # fmt: skip
+
+    return of
+
+
+def mean_of_two(batch: Batch, out: dict) -> dict:
+    """DeiT's logits at test time: the mean of both heads, beside those of each."""
+    if "distillation" not in out or "cls" not in out:
+        return out
+    both = dict(cls_logits=out["cls"], distillation_logits=out["distillation"])
+    return out | {"distillation": both | {"logits": (out["cls"] + out["distillation"]) / 2}}
+
+
+POSITIONS = {"embed/position/table": "embeddings.position_embeddings"}
+LAYER = "encoder.layer.{}."
+NAMES = {
+    "layer/0/in_norm": f"{LAYER}layernorm_before",
+    "layer/0/part/q": f"{LAYER}attention.attention.query",
+    "layer/0/part/k": f"{LAYER}attention.attention.key",
+    "layer/0/part/v": f"{LAYER}attention.attention.value",
+    "layer/0/part/o": f"{LAYER}attention.output.dense",
+    "layer/1/in_norm": f"{LAYER}layernorm_after",
+    "layer/1/part/up": f"{LAYER}intermediate.dense",
+    "layer/1/part/down": f"{LAYER}output.dense",
+    "norm": "layernorm",
+}
+KEYS = {
+    "hidden_size": "embed/width",
+    "num_hidden_layers": keys.layers,
+    "num_attention_heads": "pattern/0/heads",
+    "intermediate_size": "pattern/1/hidden",
+    "hidden_act": "pattern/1/activation",
+    "hidden_dropout_prob": "embed/drop",
+    "attention_probs_dropout_prob": "pattern/0/drop",
+    "layer_norm_eps": "norm/eps",
+    "image_size": lambda spec: image_size(spec),
+    "patch_size": "embed/patch",
+    "num_channels": "embed/channels",
+    "pooler_output_size": "heads/pooled/pool/width",
+    "pooler_act": "heads/pooled/pool/activation",
+}
+POOLED = Head("pooled", pooler, {"pool/dense": "pooler.dense"}, of_encoder=True)
+
+
+def image_size(spec) -> int | list[int]:
+    """The size in pixels of the images for which the positions are learned, one number for a square."""
+    grid, patch = keys.at(spec, "embed/position/size"), keys.at(spec, "embed/patch")
+    grid, patch = ((a, a) if isinstance(a, int) else a for a in (grid, patch))
+    rows, columns = (n * p for n, p in zip(grid, patch, strict=True))
+    return rows if rows == columns else [rows, columns]
+
+
+FAMILY = Family(
+    model_type="vit",
+    prefix="vit.",
+    network=network,
+    keys=KEYS,
+    classes="ViT",
+    names=names({"embed/cls": "embeddings.cls_token", **POSITIONS}),
+    heads={"pooled": POOLED, "image_classification": Head("label", label(), {"out": "classifier"})},
+    architectures={"Model": ("pooled",), "ForImageClassification": ("image_classification",)},
+    files=Files(ignored=MASK_TOKEN),
+    calling=Calling(reads="images", inputs=inputs, example=example, last="layer"),
+)
+DEIT = dataclasses.replace(
+    FAMILY,
+    model_type="deit",
+    prefix="deit.",
+    network=lambda c: network(c, cls=2),
+    classes="DeiT",
+    names=names({"embed/cls/0": "embeddings.cls_token", "embed/cls/1": "embeddings.distillation_token", **POSITIONS}),
+    heads={
+        "pooled": POOLED,
+        "image_classification": Head("label", label(), {"out": "classifier"}),
+        "image_classification_with_teacher": Head("cls", label(), {"out": "cls_classifier"}),
+        "distillation": Head("distillation", label(1), {"out": "distillation_classifier"}),
+    },
+    architectures={
+        "Model": ("pooled",),
+        "ForImageClassification": ("image_classification",),
+        "ForImageClassificationWithTeacher": ("image_classification_with_teacher", "distillation"),
+    },
+    calling=dataclasses.replace(FAMILY.calling, outputs=mean_of_two),
+)

@@ -1,0 +1,41 @@
+"""One learned vector per cell of a grid, resized for other grids. Dosovitskiy et al. 2021 (ViT), section 3.2."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from xfm.context import Context
+from xfm.errors import XfmError
+from xfm.fields import Count, CountOrZero
+from xfm.parts.param import param
+from xfm.parts.position.base import Position
+from xfm.parts.resize import Method, resize_grid
+
+
+class LearnedGrid(Position):
+    """x + table, whose rows are those of `first` leading tokens, then those of the patches in row-major order.
+
+    size: (rows, columns) of the grid that the table holds, or one number for both.  first: the number of leading
+    tokens with a vector of their own, such as one of a class, which is never resized.  resize: how the rows of the
+    patches are resized for another grid.
+    """
+
+    size: Count | tuple[Count, Count]
+    first: CountOrZero = 1
+    resize: Method = "bicubic"
+
+    @nn.compact
+    def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
+        """Raises XfmError without a grid, and for a row that is not `first` tokens and the tokens of the grid."""
+        H, W = (self.size, self.size) if isinstance(self.size, int) else self.size
+        T, D = x.shape[1:]
+        h, w = ctx.grid if ctx.grid is not None and len(ctx.grid) == 2 else (0, 0)
+        if T != self.first + h * w or not h * w:
+            raise XfmError(
+                f"position 'learned_grid' needs {self.first} tokens and those of a grid (h, w); the grid is "
+                f"{ctx.grid}, the row has {T} tokens"
+            )
+        table = param(self, "table", nn.initializers.normal(0.02), (self.first + H * W, D))
+        own, cells = table[: self.first], table[self.first :].reshape(H, W, D)
+        cells = resize_grid(cells, (h, w), self.resize).reshape(h * w, D)
+        return x + jnp.concatenate([own, cells]).astype(x.dtype)
