@@ -97,7 +97,6 @@ def get_config(arg="B/16"):
 
 def tiny(c):
     c.model = network(2, 64, 4, patch=2, size=8, classes=10, activation="gelu_tanh", drop_path=0.1)
-    c.model["embed"]["channels"] = 1
     c.objective.update(classes=10, smoothing=0.1, mixup=0.2)
     c.data = dict(kind="images", size=8, validation=0.2)
     c.batch, c.steps = 64, 500

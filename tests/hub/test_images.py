@@ -81,12 +81,16 @@ def test_a_config_that_does_not_fit_is_refused(changes, said, tmp_path):
 
 
 def test_a_run_is_written_as_vit():
-    """The network of the config, its tiny variant of one channel included."""
-    for variant, size in (("tiny", 8), ("B/16", 224)):
-        found = match(vit.get_config(variant).model.to_dict())
+    """Where its spec says the number of channels, which `tiny` takes from the data."""
+    tiny = vit.get_config("tiny").model.to_dict()
+    with pytest.raises(XfmError, match="embed.channels is None and would be 3"):
+        match(tiny)
+    grey = tiny | {"embed": tiny["embed"] | {"channels": 1}}
+    for spec, size, channels in ((grey, 8, 1), (vit.get_config("B/16").model.to_dict(), 224, 3)):
+        found = match(spec)
         content = found.settings.content
         assert content["architectures"] == ["ViTForImageClassification"] and not found.near
-        assert content["image_size"] == size and content["num_channels"] == (1 if variant == "tiny" else 3)
+        assert (content["image_size"], content["num_channels"]) == (size, channels)
 
 
 def test_what_is_saved_has_the_shapes_of_the_files(m, tmp_path):
