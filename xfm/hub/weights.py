@@ -250,7 +250,7 @@ def hidden_width(model: Any) -> int:
     """
     row = {name: jax.ShapeDtypeStruct((1, *shape), dtype) for name, (shape, dtype) in model.row(EXAMPLE).items()}
     with shapes_only():
-        out, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), row)
+        out, _ = jax.eval_shape(lambda row: model.init_with_output(jax.random.key(0), row), row)
     if out["hidden"].shape[:2] != (1, EXAMPLE):
         raise XfmError("this network has fewer outputs than tokens, so they cannot be pooled to a vector for each text")
     return out["hidden"].shape[2]
