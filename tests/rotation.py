@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 STAGES = ("slow", "floor", "newest", "tpu", "hopper")
 APART = ("tests/kernels/test_tpu_compile.py",)  # files whose tests share nothing, as those that are slow
-COMMITS = 3  # whose changes count as new
+COMMITS = 5  # whose changes count as new
 
 
 def third_of(commit: str, stage: str) -> int:
@@ -38,9 +38,9 @@ def keeps(nodeid: str, slow: bool, third: int, always: Iterable[str]) -> bool:
 def related(changed: Iterable[str], tests: Iterable[str]) -> list[str]:
     """The test files among `tests` that changed, and those of each module that did.
 
-    xfm/train/step.py has tests/train/test_step.py, and each file of kernels/attention/tpu has those of the folders'
-    names, test_attention*.py and test_tpu*.py. A module without a file of its name, such as a part, is met by suites
-    that run over whole tables: in the default run, and in their third of the other stages.
+    xfm/train/step.py has tests/train/test_step.py. A module that has no file of its name has all of its room's, since
+    suites run over whole tables: xfm/parts/norm/rmsnorm.py those in tests/parts. All those of kernels go with each
+    kernel. A tool without a room, such as xfm/spec.py, has those of its name only.
     """
     tests = sorted(tests)
     return sorted({file for path in changed for file in (path, *_of_module(path, tests)) if file in tests})
@@ -49,12 +49,14 @@ def related(changed: Iterable[str], tests: Iterable[str]) -> list[str]:
 def _of_module(path: str, tests: Sequence[str]) -> list[str]:
     parts = Path(path).parts
     if parts[0] == "kernels":
-        names = tuple(f"tests/kernels/test_{folder}" for folder in parts[1:-1])
-        return [file for file in tests if file.startswith(names or "tests/kernels/")]
+        return [file for file in tests if file.startswith("tests/kernels/")]
     if parts[0] != "xfm":
         return []
     own = [file for file in tests if Path(file).name == f"test_{Path(path).stem}.py"]
-    return own if len(parts) == 2 else [file for file in own if file.startswith(f"tests/{parts[1]}/")]
+    if len(parts) == 2:
+        return own
+    room = [file for file in tests if file.startswith(f"tests/{parts[1]}/")]
+    return [file for file in own if file in room] or room
 
 
 def options(stage: str) -> list[str]:

@@ -40,11 +40,6 @@ def stack(**changes):
     return xfm.build(spec | changes)
 
 
-def layers_of(**changes):
-    """The stack without prologue and epilogue, for what concerns its pattern."""
-    return stack(**dict(prologue=[], epilogue=[]) | changes)
-
-
 def unrolled(params, repeats, period):
     """Parameters of the scanned stack, for a stack whose pattern is written out `repeats` times."""
     layers = {}
@@ -61,11 +56,11 @@ def loss_and_gradient(model, params, train=False):
     return jax.value_and_grad(lambda p: jnp.square(model.apply({"params": p}, BATCH, **how)["lm"]).mean())(params)
 
 
-WRITTEN_OUT = layers_of(pattern=[ATTENTION, MLP] * 4, repeats=1)
+WRITTEN_OUT = stack(pattern=[ATTENTION, MLP] * 4, repeats=1)
 
 
 def test_scan_equals_loop():
-    scanned = layers_of(repeats=4)
+    scanned = stack(repeats=4)
     params = drawn(scanned, BATCH)["params"]
     loss, gradient = loss_and_gradient(scanned, params)
     loop_loss, loop_gradient = loss_and_gradient(WRITTEN_OUT, unrolled(params, 4, 2))
@@ -74,7 +69,7 @@ def test_scan_equals_loop():
 
 def test_loops_run_the_same_parameters_again():
     """2 repeats of 2 loops are 4 layers of which each two are alike."""
-    looped = layers_of(repeats=2, loops=2)
+    looped = stack(pattern=[ATTENTION, MLP], repeats=2, loops=2)
     params = drawn(looped, BATCH)["params"]
     layers = unrolled(params, 2, 2)["layers"]
     twice = {f"{n.rpartition('_')[0]}_{(i // 2) * 4 + i % 2 + 2 * again}": x for again in (0, 1)
@@ -92,8 +87,8 @@ def test_loops_run_the_same_parameters_again():
 def test_layers_share_the_position_of_the_stack():
     """One table for all layers equals a table of each layer's own with the same numbers."""
     buckets = dict(kind="relative_buckets", buckets=8, reach=16)
-    shares = layers_of(position=dict(buckets, heads=2), pattern=[dict(ATTENTION, position=dict(kind="shared")), MLP])
-    owns = layers_of(pattern=[dict(ATTENTION, position=buckets), MLP])
+    shares = stack(position=dict(buckets, heads=2), pattern=[dict(ATTENTION, position=dict(kind="shared")), MLP])
+    owns = stack(pattern=[dict(ATTENTION, position=buckets), MLP])
     params = drawn(shares, BATCH)["params"]
     table = np.random.default_rng(0).standard_normal((8, 2), np.float32)
     mixer = params["layers"]["attention_0"]
@@ -115,8 +110,7 @@ def test_layers_share_the_position_of_the_stack():
 def trained(remat):
     """Loss and gradients with dropout in attention and in the residual."""
     attention = dict(ATTENTION, drop=0.2)
-    dropping = dict(kind="plain", drop=0.2, drop_path=0.3)
-    model = layers_of(pattern=[attention, MLP], residual=dropping, remat=remat)
+    model = stack(pattern=[attention, MLP], residual=dict(kind="plain", drop=0.2, drop_path=0.3), remat=remat)
     return loss_and_gradient(model, drawn(model, BATCH)["params"], train=True)
 
 
@@ -138,7 +132,7 @@ def test_compiled_program_does_not_grow_with_depth(key):
 @pytest.mark.parametrize("loops", [1, 2])
 def test_a_layer_is_traced_once(loops):
     """However often it runs; tracing it again is time that every user waits for."""
-    model, traced = layers_of(pattern=[MLP], loops=loops), []
+    model, traced = stack(prologue=[], epilogue=[], pattern=[MLP], loops=loops), []
 
     def noted(call, args, kwargs, context):
         traced.extend([context.module.path] if isinstance(context.module, Sublayer) else [])
@@ -152,7 +146,7 @@ def test_a_layer_is_traced_once(loops):
 
 def test_depth_runs_from_0_to_1(key):
     """Stochastic depth at rate 1 keeps the first layer always and the last never."""
-    model = layers_of(pattern=[MLP], repeats=3, residual=dict(kind="plain", drop_path=0.999999))
+    model = stack(prologue=[], epilogue=[], pattern=[MLP], repeats=3, residual=dict(kind="plain", drop_path=0.999999))
     params = drawn(model, BATCH)["params"]
     how = dict(train=True, rngs={"dropout": hashed(0)}, capture_intermediates=True)
     _, seen = jax.jit(lambda p: model.apply({"params": p}, BATCH, **how))(params)

@@ -96,3 +96,15 @@ def untied(path: str) -> Callable[[Spec], bool | None]:
 def tied(path: str) -> Callable[[Spec], bool | None]:
     """A row for tie_word_embeddings: whether the head at `path` shares the embedding's table."""
     return lambda spec: {"tied": True, "own": False}.get(at(spec, f"{path}/table"))
+
+
+# The rows that BERT's config.json shares with those of encoders written after it, of text or of images.
+ENCODER: Keys = {
+    "hidden_size": "embed/width",
+    "num_hidden_layers": layers,
+    "num_attention_heads": "pattern/0/heads",
+    "intermediate_size": "pattern/1/hidden",
+    "hidden_act": "pattern/1/activation",
+    "hidden_dropout_prob": "embed/drop",
+    "attention_probs_dropout_prob": "pattern/0/drop",
+}

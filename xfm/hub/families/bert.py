@@ -84,13 +84,7 @@ def classification(classes: int | None = None, pool: Mapping = POOLED):
 
 KEYS = {
     "vocab_size": "embed/vocab",
-    "hidden_size": "embed/width",
-    "num_hidden_layers": keys.layers,
-    "num_attention_heads": "pattern/0/heads",
-    "intermediate_size": "pattern/1/hidden",
-    "hidden_act": "pattern/1/activation",
-    "hidden_dropout_prob": "embed/drop",
-    "attention_probs_dropout_prob": "pattern/0/drop",
+    **keys.ENCODER,
     "max_position_embeddings": "embed/position/length",
     "type_vocab_size": "embed/types",
     "layer_norm_eps": "embed/norm/eps",

@@ -110,13 +110,7 @@ NAMES = {
     "norm": "layernorm",
 }
 KEYS = {
-    "hidden_size": "embed/width",
-    "num_hidden_layers": keys.layers,
-    "num_attention_heads": "pattern/0/heads",
-    "intermediate_size": "pattern/1/hidden",
-    "hidden_act": "pattern/1/activation",
-    "hidden_dropout_prob": "embed/drop",
-    "attention_probs_dropout_prob": "pattern/0/drop",
+    **keys.ENCODER,
     "layer_norm_eps": "norm/eps",
     "image_size": lambda spec: image_size(spec),
     "patch_size": "embed/patch",
