@@ -92,7 +92,7 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
         Context(grid=(4, 6), segments=jnp.asarray(np.repeat(PADDED[:, :12], 2, 1))),
     ),
     "pool": lambda kind: (stream(), Context(segments=PADDED, **known())),
-    "head": lambda kind: (stream(), Context.of({"segments": jnp.asarray(PADDED)}, **known())),
+    "head": lambda kind: (stream(), Context.of({"segments": jnp.asarray(PADDED)}, grid=GRID, **known())),
 }
 
 
@@ -152,7 +152,10 @@ def case(slot: str, kind: str, number: int) -> Case:
 def case_of(slot: str, kind: str, spec: dict) -> Case:
     """A case of any spec."""
     spec = {"kind": kind, **spec}
-    part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, INPUTS[slot](kind))
+    given = INPUTS[slot](kind)
+    if kind == "patches" and spec.get("mask") is not None:
+        given[0]["hidden"] = normal(11, B, 12) > 0
+    part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, given)
     method = doors if slot == "position" else None
     with noted() as starts:
         shapes = jax.eval_shape(lambda: part.init(jax.random.key(0), *inputs, method=method))

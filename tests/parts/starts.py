@@ -29,7 +29,7 @@ STARTS = (
     (r"bias$|/(sink|shift)$", ZEROS),
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
     (r"/scale$|/d$|/temperature$", ONES),
-    (r"/(embedding|table|cls|registers|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
+    (r"/(embedding|table|cls|registers|mask|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
     (r"^pool/attention/query$", (0.0, 1.0)),
     (r"^mixer/(mamba2|bidirectional)/.*kernel$", fan_in(0, times=1 / 3)),  # PyTorch's uniform start
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),

@@ -7,6 +7,7 @@ from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.ffn import FFNHead
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.mlm import MLM
+from xfm.parts.head.pixels import Pixels
 from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
@@ -24,4 +25,5 @@ HEADS = {
     "dense": DenseHead,
     "ffn": FFNHead,
     "latent_queries": LatentQueries,
+    "pixels": Pixels,
 }
