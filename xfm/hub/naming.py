@@ -41,6 +41,7 @@ class At:
     layout: of a matrix in the file: "out_in", as in PyTorch's Linear, or "in_out".
     axes: for convolutions, in place of `layout`: the file's axes in xfm's order.
     sides: the lengths of these axes in xfm's order, such as (P, P, C, D), if xfm's array has others; -1 for the rest.
+    Without them, axes that xfm's array does not have are of length 1.
     """
 
     name: str
@@ -81,7 +82,7 @@ class Piece:
     @property
     def sides(self) -> tuple[int, ...]:
         """The lengths of the axes of a tensor that is transposed, in xfm's order."""
-        given = self.at.sides or self.shape
+        given = self.at.sides or (*self.shape, *(1,) * (len(self.at.axes) - len(self.shape)))
         known = math.prod(side for side in given if side > 0)
         return tuple(math.prod(self.shape) // known if side < 0 else side for side in given)
 
