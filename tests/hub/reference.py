@@ -1,5 +1,6 @@
 """A case run by transformers: what goes in, what comes out, and the gradient. Only this module needs PyTorch."""
 
+import inspect
 import pathlib
 import re
 import tempfile
@@ -14,7 +15,7 @@ from tests.hub.cases import Case
 
 OUTPUTS = ("last_hidden_state", "pooler_output", "logits", "prediction_logits", "seq_relationship_logits", "sop_logits",
            "start_logits", "end_logits", "text_embeds", "start_top_log_probs", "end_top_log_probs",
-           "cls_logits", "distillation_logits")  # fmt: skip
+           "cls_logits", "distillation_logits", "reconstruction")  # fmt: skip
 
 KINDS = {"target_mapping": torch.float32, "p_mask": torch.float32}  # of inputs that are not whole numbers there
 
@@ -58,6 +59,16 @@ def pictures_of(case: Case, config) -> dict[str, np.ndarray]:
     return {"pixel_values": coarse((case.rows, config.num_channels, *case.images), 1.0, 7).numpy()}
 
 
+def resizing(case: Case, model) -> dict[str, bool]:
+    """The argument that says whether positions are resized, where the model has it."""
+    if "interpolate_pos_encoding" not in inspect.signature(model.forward).parameters:
+        return {}
+    sizes = model.config.image_size
+    return {
+        "interpolate_pos_encoding": case.images != tuple(sizes if isinstance(sizes, list | tuple) else (sizes,) * 2)
+    }
+
+
 def inputs_of(case: Case, config) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(7)
     mask = mask_of(case)
@@ -91,9 +102,7 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
         real = inputs["attention_mask"].reshape(-1, case.length)
     else:
         inputs = pictures_of(case, part.config)
-        sizes = part.config.image_size
-        resized = case.images != tuple(sizes if isinstance(sizes, list | tuple) else (sizes, sizes))
-        given = {name: torch.tensor(a) for name, a in inputs.items()} | {"interpolate_pos_encoding": resized}
+        given = {name: torch.tensor(a) for name, a in inputs.items()} | resizing(case, part)
         real = None
     answer = part(**given, output_hidden_states=True)
     found = {name: answer[name] for name in OUTPUTS if answer.get(name) is not None}
@@ -116,6 +125,8 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
             x = x[:, : case.length]  # a reference may pad within (BigBird)
             x = x * torch.tensor(real)[..., None] if per_token(x, real) else x
         arrays[f"hidden/{i}"] = x
+    for i, x in enumerate(answer.get("reshaped_hidden_states") or ()):
+        arrays[f"map/{i}"] = x.detach()
     for name, p in model.named_parameters():
         if p.grad is None or name not in weights:
             continue
