@@ -109,6 +109,7 @@ EXAMPLES = {
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
+        "fixed_batchnorm": [dict(), dict(eps=0.1)],
     },
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
@@ -159,6 +160,7 @@ EXAMPLES = {
             dict(classes=3, heads=2, ffn=dict(kind="mlp", hidden=24)),
             dict(classes=3, heads=2, width=4, ffn=dict(kind="glu", hidden=24), mixer=ATTENTION),
         ],
+        "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "span": [dict()],
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],

@@ -275,6 +275,26 @@ def ffn_head(s, p, x, ctx):
     return within("head", s.head, p, "head", normed(s, p, x + within("ffn", s.ffn, p, "ffn", x, ctx)), ctx)
 
 
+# --- heads of maps
+
+
+def enlarged(x, size):
+    """[B H W D]: each new pixel's centre between its four old neighbours, those outside being the nearest inside."""
+    for axis, after in ((1, size[0]), (2, size[1])):
+        before = x.shape[axis]
+        at = np.clip((np.arange(after) + 0.5) * before / after - 0.5, 0, before - 1)
+        low = np.floor(at).astype(int)
+        share = (at - low).reshape(-1, *[1] * (3 - axis))
+        x = x.take(low, axis) * (1 - share) + x.take(np.minimum(low + 1, before - 1), axis) * share
+    return x
+
+
+def all_mlp(s, p, x, ctx):
+    maps = [linear(p[f"level_{i}"], one) for i, one in enumerate(ctx.features.values())]
+    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps[::-1]], -1) @ p["join"]["kernel"]
+    return linear(p["out"], ACTIVATIONS[s.activation](normed(s, p, y)))
+
+
 # --- mixer
 
 
@@ -329,7 +349,11 @@ def fourier(s, p, x, ctx):
 LONG = "tests/parts/test_long_mixers.py::"
 
 FORMULAS = {
-    "norm": {"layernorm": layernorm, "rmsnorm": rmsnorm},
+    "norm": {
+        "layernorm": layernorm,
+        "rmsnorm": rmsnorm,
+        "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
+    },
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
     "ffn": {"mlp": mlp, "glu": glu, "grouped_mlp": grouped_mlp},
     "position": {
@@ -380,6 +404,7 @@ FORMULAS = {
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
         "span": span,
+        "all_mlp": all_mlp,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "vector": vector,

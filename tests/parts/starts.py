@@ -28,6 +28,8 @@ STARTS = (
     (r"/a_log$", of(np.log(1 + 15 * SHARE))),
     (r"bias$|/(sink|shift)$", ZEROS),
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
+    (r"^norm/fixed_batchnorm/mean$", ZEROS),
+    (r"^norm/fixed_batchnorm/variance$", ONES),
     (r"/scale$|/d$|/temperature$", ONES),
     (r"/(embedding|table|cls|registers|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
     (r"^pool/attention/query$", (0.0, 1.0)),
