@@ -79,6 +79,11 @@ def sight_inputs(kind: str) -> tuple:
     return whole, Attend(jnp.asarray(PACKED), Mask.full()), packed()
 
 
+def padded_rows() -> Context:
+    """Of padded rows of a class token and patches."""
+    return Context.of({"segments": jnp.asarray(PADDED)}, grid=GRID, **known())
+
+
 def maps() -> Context:
     """Of a pyramid of three stages, whose last one's sides are no half of the second's."""
     sizes = ((6, 8, 12), (3, 4, 16), (2, 3, 24))
@@ -99,7 +104,7 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
         Context(grid=(4, 6), segments=jnp.asarray(np.repeat(PADDED[:, :12], 2, 1))),
     ),
     "pool": lambda kind: (stream(), Context(segments=PADDED, **known())),
-    "head": lambda kind: (stream(), maps() if kind in DENSE else Context.of({"segments": PADDED}, **known())),
+    "head": lambda kind: (stream(), maps() if kind in DENSE else padded_rows()),
 }
 
 
@@ -159,7 +164,10 @@ def case(slot: str, kind: str, number: int) -> Case:
 def case_of(slot: str, kind: str, spec: dict) -> Case:
     """A case of any spec."""
     spec = {"kind": kind, **spec}
-    part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, INPUTS[slot](kind))
+    given = INPUTS[slot](kind)
+    if kind == "patches" and spec.get("mask") is not None:
+        given[0]["hidden"] = normal(11, B, 12) > 0
+    part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, given)
     method = doors if slot == "position" else None
     with noted() as starts:
         shapes = jax.eval_shape(lambda: part.init(jax.random.key(0), *inputs, method=method))

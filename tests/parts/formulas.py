@@ -188,7 +188,10 @@ def patches(s, p, batch, ctx):
     def learned(name, count):
         return np.broadcast_to(p[name], (B, count, s.width)) if count else np.zeros((B, 0, s.width))
 
-    x = np.concatenate([learned("cls", s.cls), linear(p["patch"], flat)], axis=1)
+    x = linear(p["patch"], flat)
+    if s.mask == "token":
+        x = np.where(batch["hidden"][..., None], p["mask"], x)
+    x = np.concatenate([learned("cls", s.cls), x], axis=1)
     x = marked(s, p, x, ctx.replace(grid=(height // h, width // w)))
     x = np.concatenate([x[:, : s.cls], learned("registers", s.registers), x[:, s.cls :]], axis=1)
     return normed(s, p, x)
@@ -251,6 +254,15 @@ def classification(s, p, x, ctx):
 
 def tagging(s, p, x, ctx):
     return linear(p["out"], clean(x, ctx))
+
+
+def pixels(s, p, x, ctx):
+    (h, w), r = ctx.grid, s.stride
+    y = linear(p["out"], clean(x, ctx)[:, -h * w :])
+    image = np.zeros((len(x), h * r, w * r, s.channels))
+    for row, column, c, i, j in np.ndindex(h, w, s.channels, r, r):
+        image[:, row * r + i, column * r + j, c] = y[:, row * w + column, (c * r + i) * r + j]
+    return image
 
 
 def span(s, p, x, ctx):
@@ -401,6 +413,7 @@ FORMULAS = {
             "tests/parts/test_disentangled.py::test_enhanced_mask_decoder_equals_its_description"
         ),
         "classification": classification,
+        "pixels": pixels,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
         "span": span,
