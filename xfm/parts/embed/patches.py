@@ -4,12 +4,12 @@ A stem may take the place of that map; what it makes is read in row-major order.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from xfm.context import Context
 from xfm.errors import XfmError
@@ -36,14 +36,26 @@ def patchify(images: Float[Array, "B height width C"], patch: tuple[int, int]) -
     return x.reshape(B, (height // p) * (width // q), p * q * C)
 
 
+def masked(x: Float[Array, "B T D"], hidden: Bool[Array, "B T"], token: Float[Array, "D"]) -> Float[Array, "B T D"]:
+    """The token in the place of each hidden patch. Raises XfmError unless `hidden` has a number for each patch."""
+    if hidden.shape != x.shape[:2]:
+        raise XfmError(
+            f"the batch's hidden has the shape {hidden.shape}; it must be {x.shape[:2]}, a number for each patch"
+        )
+    return jnp.where(hidden[..., None] != 0, token, x)
+
+
 class Patches(Embed):
     """The tokens of batch["images"]: first cls tokens, then registers, then patches.
+
+    With a mask, batch["hidden"] [B patches] may say which patches are replaced; see `mask`.
 
     width: D.  patch: P, or (rows, columns).  stem: spec of the stem slot, instead of a patch.
     cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
     registers: learned tokens without a position, after cls (Darcet et al. 2024).  position: spec of the position slot,
-    of cls tokens and patches together.  channels: of an image, those of the first batch if None.  norm, drop: after the
-    positions are added, no norm if None.
+    of cls tokens and patches together.  channels: of an image, those of the first batch if None.  mask: "token" for a
+    learned vector that takes the place of each hidden patch, before positions are added (Bao et al. 2022, BEiT); None
+    for a network that reads whole images.  norm, drop: after the positions are added, no norm if None.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -55,6 +67,7 @@ class Patches(Embed):
     registers: CountOrZero = 0
     position: Spec = NO_POSITION
     channels: Count | None = None
+    mask: Literal["token"] | None = None
     norm: Spec | None = None
     drop: Rate = 0.0
 
@@ -71,6 +84,7 @@ class Patches(Embed):
         x = self._grid(images, ctx)
         ctx = ctx.replace(grid=x.shape[1:3])
         x = x.reshape(x.shape[0], -1, self.width)
+        x = self._masked(x, batch.get("hidden"))
 
         x = jnp.concatenate([*self._learned("cls", self.cls, x), x], axis=1)
         x = build(POSITIONS, self.position, name="position").add(x, ctx)
@@ -89,6 +103,17 @@ class Patches(Embed):
         p, q = (self.patch, self.patch) if isinstance(self.patch, int) else self.patch
         x = Linear(self.width, name="patch")(patchify(images, (p, q)))
         return x.reshape(x.shape[0], images.shape[1] // p, images.shape[2] // q, self.width)
+
+    def _masked(self, x: Float[Array, "B T D"], hidden: Bool[Array, "B T"] | None) -> Float[Array, "B T D"]:
+        """The patches, those that are hidden replaced by the mask's token."""
+        if self.mask is None and hidden is not None:
+            raise XfmError(
+                "the batch marks hidden patches, but the network has no token for them; set mask in the embedding"
+            )
+        if self.mask is None:
+            return x
+        token = param(self, "mask", nn.initializers.normal(0.02), (x.shape[-1],)).astype(x.dtype)
+        return x if hidden is None else masked(x, hidden, token)
 
     def _learned(self, name: str, count: int, x: Float[Array, "B T D"]) -> list[Float[Array, "B count D"]]:
         if count == 0:
