@@ -90,8 +90,8 @@ class Calling:
     more: optional extra inputs [B T] of `inputs`, by the Hub's names.
     pairs: optional extra inputs [B K T] about pairs of tokens, by the Hub's names.
     outputs: from the batch and the network's outputs to the outputs of the Hub's model.
-    streams: paths of the modules whose outputs are the hidden states, or a function of config.json that returns them; if
-    empty, the embedding and the stack's layers. Those of a grid are in `reshaped_hidden_states` [B h w D] too.
+    streams: paths of the modules whose outputs are the hidden states, or a function of config.json that returns them;
+    if empty, the embedding and the stack's layers. Those of a grid are in `reshaped_hidden_states` [B h w D] too.
     last: the last hidden state: the network's output ("hidden"), or that of its last layer before the final norm and
     projection ("layer").
     """

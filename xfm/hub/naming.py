@@ -44,7 +44,7 @@ class At:
     layout: of a matrix in the file: "out_in", as in PyTorch's Linear, or "in_out".
     axes: for convolutions, in place of `layout`: the file's axes in xfm's order.
     sides: the lengths of these axes in xfm's order, such as (P, P, C, D), if xfm's array has others; -1 for the rest.
-    merged: the number of leading axes of xfm's array that are a single axis in the file, as those of a table over a grid.
+    merged: the number of leading axes of xfm's array that are one axis in the file, as those of a table over a grid.
     """
 
     name: str
@@ -172,8 +172,9 @@ def _at(row: str | At) -> At:
 
 
 def _piece(path: str, layer: Index, shape, keys: tuple[str, ...], names: Names, *numbers: int) -> Piece:
-    """The piece by the row of the first of `keys` that has one; `numbers` replace `{}` in its name, and the number before
-    the first of them `{before}`.
+    """The piece by the row of the first of `keys` that has one.
+
+    numbers: they replace `{}` in the row's name; the one before the first of them replaces `{before}`.
     """
     key, leaf = keys[-1], path.rpartition("/")[2]
     at = next((row for row in (_row(one, names) for one in keys) if row is not None), None)

@@ -1,4 +1,7 @@
-"""Swin: Liu et al. 2021. The oracles are transformers' SwinModel and SwinForImageClassification, whose files these are."""
+"""Swin: Liu et al. 2021.
+
+The oracles are transformers' SwinModel and SwinForImageClassification, whose files these are.
+"""
 
 from xfm.configs.vision import swin
 from xfm.errors import XfmError
