@@ -65,6 +65,17 @@ class Checkpoint:
 
         return read_tokenizer(self.folder, self.config)
 
+    @cached_property
+    def processor(self):
+        """The checkpoint's image processor (see `xfm.images.Processor`), read on first access: `m(images=m.processor(
+        pictures))`. Raises XfmError if the model reads no images.
+        """
+        from xfm.images import read_processor
+
+        if self.family.calling.reads != "images":
+            raise XfmError(f"{self.family.model_type} reads text, so it has no image processor; use its tokenizer")
+        return read_processor(self.folder, self.config)
+
     def save(self, path: str | Path, **how: Any) -> Path:
         """Writes the checkpoint as a folder that transformers can load; arguments as in `xfm.hub.saving.save`."""
         from xfm.hub.saving import save
