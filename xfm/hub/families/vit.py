@@ -107,8 +107,8 @@ def names(first: Names):
 
 
 def drawn(batch: Batch, out: dict) -> dict:
-    """The image that the head for pixels draws, with the channels second as the Hub has it."""
-    return out | ({"pixels": {"reconstruction": out["pixels"].transpose(0, 3, 1, 2)}} if "pixels" in out else {})
+    """The image that the head for pixels draws by its name on the Hub, with the channels last as in all of xfm."""
+    return out | ({"pixels": {"reconstruction": out["pixels"]}} if "pixels" in out else {})
 
 
 def mean_of_two(batch: Batch, out: dict) -> dict:

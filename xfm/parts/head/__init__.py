@@ -1,5 +1,6 @@
 """Heads, which make predictions or vectors of the stream: `head(x, ctx)`."""
 
+from xfm.parts.head.all_mlp import AllMLP
 from xfm.parts.head.classification import Classification
 from xfm.parts.head.dense import DenseHead
 from xfm.parts.head.detection import Detection
@@ -25,5 +26,6 @@ HEADS = {
     "dense": DenseHead,
     "ffn": FFNHead,
     "latent_queries": LatentQueries,
+    "all_mlp": AllMLP,
     "pixels": Pixels,
 }
