@@ -146,6 +146,8 @@ def summary(result: Any) -> list[str]:
         lines.append(f"checkpoint: {result.checkpoint}")
     if result.curve is not None:
         lines.append(f"curve: {result.curve}")
+    if result.pictures:
+        lines.append("pictures: " + ", ".join(str(path) for path in result.pictures))
     return lines + _listed("examples:", result.examples)
 
 

@@ -1,0 +1,58 @@
+"""Scenes of scikit-learn's handwritten digits: several on a canvas, each pixel labelled by its digit or as background."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from xfm.data.pixels import Pixels
+from xfm.data.source import Row
+from xfm.files import optional, share
+
+CLASSES = ("background", *"0123456789")
+SIDE = 8  # pixels of a digit
+INK = 0.25  # the least level of a pixel that belongs to a digit
+
+
+@functools.cache
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """The images [1797 8 8] in [0, 1], and their classes."""
+    found = optional("sklearn.datasets", "vision").load_digits()
+    return found.images.astype(np.float32) / 16, found.target.astype(np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenes:
+    """`count` canvases of grey noise with digits at random positions, which a later one may cover; row i is always the
+    same.
+
+    split: "train" or "valid"; the digits of the two are disjoint, chosen by a hash with the share `validation`.
+    """
+
+    pixels: Pixels
+    count: int
+    split: str
+    validation: float
+
+    def __len__(self) -> int:
+        return self.count
+
+    @functools.cached_property
+    def _own(self) -> np.ndarray:
+        numbers = np.arange(len(digits()[1]))
+        held = np.array([share(f"digit {i}") < self.validation for i in numbers])
+        return numbers[held == (self.split == "valid")]
+
+    def __getitem__(self, index: int) -> Row:
+        images, classes = digits()
+        height, width, _ = self.pixels.shape
+        rng = np.random.default_rng([index, self.split == "valid"])
+        canvas = 0.2 * rng.random((height, width), np.float32)
+        labels = np.zeros((height, width), np.int32)
+        for number in rng.choice(self._own, max(1, height * width // (3 * SIDE * SIDE))):
+            top, left = (int(rng.integers(side - SIDE + 1)) for side in (height, width))
+            place = np.s_[top : top + SIDE, left : left + SIDE]
+            ink = images[number] > INK
+            canvas[place] = np.maximum(canvas[place] * (1 - ink), images[number])
+            labels[place] = np.where(ink, classes[number] + 1, labels[place])
+        return {"images": self.pixels.of_values(canvas), "labels": labels}
