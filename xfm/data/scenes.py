@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from xfm.files import optional, share
 
 CLASSES = ("background", *"0123456789")
 SIDE = 8  # pixels of a digit
+CELL = 10  # pixels, in each of which there is room for one digit
+EMPTY = 0.2  # share of the cells without a digit
 INK = 0.25  # the least level of a pixel that belongs to a digit
 
 
@@ -23,8 +26,8 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Scenes:
-    """`count` canvases of grey noise with digits at random positions, which a later one may cover; row i is always the
-    same.
+    """`count` canvases of grey noise with digits in most of the cells of a lattice, each moved at random within its
+    cell; row i is always the same.
 
     split: "train" or "valid"; the digits of the two are disjoint, chosen by a hash with the share `validation`.
     """
@@ -49,10 +52,17 @@ class Scenes:
         rng = np.random.default_rng([index, self.split == "valid"])
         canvas = 0.2 * rng.random((height, width), np.float32)
         labels = np.zeros((height, width), np.int32)
-        for number in rng.choice(self._own, max(1, height * width // (3 * SIDE * SIDE))):
-            top, left = (int(rng.integers(side - SIDE + 1)) for side in (height, width))
+        rows, columns = (max(1, side // CELL) for side in (height, width))
+        for row, column in itertools.product(range(rows), range(columns)):
+            number = rng.choice(self._own)
+            if rng.random() < EMPTY:
+                continue
+            top, left = (
+                at * side // count + int(rng.integers(side // count - SIDE + 1))
+                for at, side, count in ((row, height, rows), (column, width, columns))
+            )
             place = np.s_[top : top + SIDE, left : left + SIDE]
             ink = images[number] > INK
-            canvas[place] = np.maximum(canvas[place] * (1 - ink), images[number])
-            labels[place] = np.where(ink, classes[number] + 1, labels[place])
+            canvas[place] = np.maximum(canvas[place], images[number])
+            labels[place] = np.where(ink, classes[number] + 1, 0)
         return {"images": self.pixels.of_values(canvas), "labels": labels}
