@@ -234,6 +234,10 @@ def dense_pool(s, p, x, ctx):
     return normed(s, p, ACTIVATIONS[s.activation](linear(p["dense"], y)))
 
 
+def normed_pool(s, p, x, ctx):
+    return normed(s, p, within("pool", s.pool, p, "pool", x, ctx))
+
+
 def activated(s, p, x, ctx):
     return ACTIVATIONS[s.activation](within("pool", s.pool, p, "pool", x, ctx))
 
@@ -369,6 +373,7 @@ FORMULAS = {
         "attention": attention_pool,
         "dense": dense_pool,
         "activated": activated,
+        "normed": normed_pool,
         "of_head": lambda s, p, x, ctx: ctx.heads[s.head],
     },
     "head": {

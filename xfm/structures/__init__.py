@@ -11,12 +11,14 @@ from xfm.structures.hourglass import Hourglass
 from xfm.structures.pretrained import network
 from xfm.structures.pyramid import Pyramid
 from xfm.structures.stack import Stack
+from xfm.structures.towers import Towers
 
 STRUCTURES = {
     "stack": Stack,
     "pyramid": Pyramid,
     "hourglass": Hourglass,
     "funnel": Funnel,
+    "towers": Towers,
 }
 
 

@@ -38,7 +38,7 @@ class Patches(Embed):
     patch: P, or (rows, columns).  width: D.  cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
     registers: learned tokens without a position, after cls (Darcet et al. 2024).  position: spec of the position slot,
     of cls tokens and patches together.  channels: of an image, those of the first batch if None.  norm, drop: after the
-    positions are added, no norm if None.
+    positions are added, no norm if None.  bias: of the linear map.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -51,6 +51,7 @@ class Patches(Embed):
     channels: Count | None = None
     norm: Spec | None = None
     drop: Rate = 0.0
+    bias: bool = True
 
     @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -63,7 +64,7 @@ class Patches(Embed):
         if self.channels not in (None, images.shape[-1]):
             raise XfmError(f"the images have {images.shape[-1]} channels, the network reads {self.channels}")
         p, q = (self.patch, self.patch) if isinstance(self.patch, int) else self.patch
-        x = Linear(self.width, name="patch")(patchify(images, (p, q)))
+        x = Linear(self.width, self.bias, name="patch")(patchify(images, (p, q)))
         ctx = ctx.replace(grid=(images.shape[1] // p, images.shape[2] // q))
 
         x = jnp.concatenate([*self._learned("cls", self.cls, x), x], axis=1)

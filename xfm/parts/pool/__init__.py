@@ -8,6 +8,7 @@ from xfm.parts.pool.dense import DensePool
 from xfm.parts.pool.first import First
 from xfm.parts.pool.last import Last
 from xfm.parts.pool.mean import Mean
+from xfm.parts.pool.normed import Normed
 from xfm.parts.pool.of_head import OfHead
 
 POOLS = {
@@ -19,5 +20,6 @@ POOLS = {
     "attention": AttentionPool,
     "dense": DensePool,
     "activated": Activated,
+    "normed": Normed,
     "of_head": OfHead,
 }
