@@ -12,7 +12,7 @@ import itertools
 import numpy as np
 from scipy.special import erf
 
-from tests.parts import positions, sequences
+from tests.parts import grids, positions, sequences
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
@@ -329,7 +329,7 @@ def fourier(s, p, x, ctx):
 LONG = "tests/parts/test_long_mixers.py::"
 
 FORMULAS = {
-    "norm": {"layernorm": layernorm, "rmsnorm": rmsnorm},
+    "norm": {"layernorm": layernorm, "rmsnorm": rmsnorm, "groupnorm": grids.groupnorm},
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
     "ffn": {"mlp": mlp, "glu": glu, "grouped_mlp": grouped_mlp},
     "position": {
@@ -355,10 +355,11 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "conv_patches": lambda s, p, batch, ctx: grids.conv_patches(s, p, batch, normed, marked, ctx),
     },
     "down": {
         kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
-        for kind in ("patch_merging", "strided_conv", "pool")
+        for kind in ("patch_merging", "strided_conv", "pool", "pool_to")
     },
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
@@ -401,5 +402,10 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
+        "pooling": grids.pooling,
+        "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "token_mlp": grids.token_mlp(ACTIVATIONS),
+        "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },
 }

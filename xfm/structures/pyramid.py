@@ -24,7 +24,7 @@ class Stage(nn.Module):
     """`down`, then `pattern` × `repeats` as one compiled loop.
 
     down: spec of the part that makes the grid coarser, None where a stage keeps the grid.
-    norms, residual: of the stage's sublayers, those of the pyramid if None.
+    norms, residual: of the stage's sublayers, those of the pyramid if None.  norm: after the stage, none if None.
     """
 
     pattern: Pattern
@@ -32,6 +32,7 @@ class Stage(nn.Module):
     down: Spec | None = None
     norms: Mapping[str, Spec] | None = None
     residual: Spec | None = None
+    norm: Spec | None = None
 
     @nn.compact
     def __call__(
@@ -39,7 +40,8 @@ class Stage(nn.Module):
     ) -> tuple[Float[Array, "B S E"], Context]:
         if self.down is not None:
             x, ctx = build(DOWNS, self.down, name="down")(x, ctx)
-        return repeated(self.sublayers(), depths, remat)(x, ctx).x, ctx
+        x = repeated(self.sublayers(), depths, remat)(x, ctx).x
+        return x if self.norm is None else build(NORMS, self.norm, name="norm")(x), ctx
 
     @nn.nowrap
     def sublayers(self) -> tuple[Spec, ...]:
@@ -50,9 +52,10 @@ class Stage(nn.Module):
 class Pyramid(Structure):
     """embed, then the `stages` in order, norm, and heads over the last stage's tokens.
 
-    stages: each {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …};
-    the repeats of a stage are one compiled loop. A `down` sets the width, the grid, the positions and the segments of
-    its stage.  norms, residual: of stages that have none of their own.  norm: after the last stage.
+    stages: each {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …,
+    "norm": after the stage}; the repeats of a stage are one compiled loop. A `down` sets the width, the grid, the
+    positions and the segments of its stage.  norms, residual: of stages that have none of their own.  norm: after the
+    last stage.
     heads, remat, dtype: as in Stack.
     """
 
@@ -72,7 +75,7 @@ class Pyramid(Structure):
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
         """{"hidden": [B T D] of the last stage, "stage_0": [B T_0 D_0], … of each, and each head's output by name}.
 
-        The norm applies to hidden, not to the stages' features.
+        The pyramid's norm applies to hidden, not to the stages' features; that of a stage to its features.
         """
         self._refuse_cells(batch)
         whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))

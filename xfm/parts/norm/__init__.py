@@ -1,9 +1,11 @@
-"""Normalisation of the last axis: `y = norm(x)`."""
+"""Normalisation of the last axis, or of a whole row: `y = norm(x)`."""
 
+from xfm.parts.norm.groupnorm import GroupNorm
 from xfm.parts.norm.layernorm import LayerNorm
 from xfm.parts.norm.rmsnorm import RMSNorm
 
 NORMS = {
     "layernorm": LayerNorm,
     "rmsnorm": RMSNorm,
+    "groupnorm": GroupNorm,
 }
