@@ -35,10 +35,22 @@ EXAMPLES = {
             dict(
                 patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal_2d")
             ),
+            dict(stem=dict(kind="normed_patches", patch=2), width=16, cls=0),
+            dict(patch=2, width=16, mask="token", position=dict(kind="learned", length=13)),
         ],
-        "conv_patches": [
+    },
+    "stem": {
+        "normed_patches": [
+            dict(width=16, patch=2),
+            dict(width=12, patch=1, in_norm=None, out_norm=dict(kind="rmsnorm")),
+        ],
+        "tokens_to_token": [
+            dict(width=16, splits=((3, 2, 1), (3, 1, 1), (2, 1, 0)), inner=8),
+            dict(width=16, splits=((2, 1, 0), (3, 2, 1)), inner=6, encoder="transformer", norm=dict(kind="rmsnorm")),
+        ],
+        "conv": [
             dict(width=16, stride=2, size=3, margin=1, norm=dict(kind="layernorm")),
-            dict(width=16, stride=(2, 3), size=(3, 4), margin=(1, 0), channels=3, position=dict(kind="sinusoidal_2d")),
+            dict(width=12, stride=(2, 3), size=(3, 4), margin=(1, 0)),
         ],
     },
     "position": {
@@ -70,6 +82,7 @@ EXAMPLES = {
             dict(heads=2, position=dict(kind="alibi")),
             dict(heads=2, position=dict(kind="relative_buckets", buckets=8, reach=16)),
             dict(heads=3, width=4, scale=1.0, bias=False),
+            dict(heads=2, bias=("q", "v", "o")),
             dict(heads=2, softmax=dict(kind="softmax", temperature="learned", cap=5.0, sink="learned")),
             dict(heads=2, softmax=dict(kind="softmax", temperature=2.0, clip=(-0.03, 1.1))),
             dict(heads=2, softmax=dict(kind="softmax", sink=0.0), position=dict(kind="alibi")),
@@ -128,6 +141,7 @@ EXAMPLES = {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
+        "fixed_batchnorm": [dict(), dict(eps=0.1)],
     },
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
@@ -183,6 +197,8 @@ EXAMPLES = {
             dict(classes=3, heads=2, ffn=dict(kind="mlp", hidden=24)),
             dict(classes=3, heads=2, width=4, ffn=dict(kind="glu", hidden=24), mixer=ATTENTION),
         ],
+        "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
+        "pixels": [dict(stride=2), dict(stride=3, channels=1)],
         "span": [dict()],
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],

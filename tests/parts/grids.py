@@ -80,15 +80,14 @@ def groupnorm(s, p, x):
     return y * p["scale"] + p["bias"]
 
 
-def conv_patches(s, p, batch, normed, marked, ctx):
+def strided(s, p, images):
+    """A convolution with strides, tile by tile."""
     tile, (up, across), (m, n) = both(s.size), both(s.stride), both(s.margin)
-    images = np.pad(batch["images"], ((0, 0), (m, m), (n, n), (0, 0)))
+    images = np.pad(images, ((0, 0), (m, m), (n, n), (0, 0)))
     sides = zip(images.shape[1:3], tile, (up, across), strict=True)
     rows, columns = ((side - k) // step + 1 for side, k, step in sides)
-    cut = [
-        images[:, i * up : i * up + tile[0], j * across : j * across + tile[1]]
-        for i in range(rows)
-        for j in range(columns)
-    ]
-    x = np.stack([np.einsum("bpqc,pqcd->bd", part, p["conv"]["kernel"]) for part in cut], axis=1) + p["conv"]["bias"]
-    return marked(s, p, normed(s, p, x), ctx.replace(grid=(rows, columns)))
+    y = np.empty((len(images), rows, columns, p["kernel"].shape[-1]))
+    for i, j in np.ndindex(rows, columns):
+        part = images[:, i * up : i * up + tile[0], j * across : j * across + tile[1]]
+        y[:, i, j] = np.einsum("bpqc,pqcd->bd", part, p["kernel"]) + p["bias"]
+    return y

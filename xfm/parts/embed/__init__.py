@@ -1,7 +1,6 @@
 """Embeddings, which make the stream of a batch: `x, ctx = embed(batch, ctx)`."""
 
 from xfm.parts.embed.bytes import Bytes
-from xfm.parts.embed.conv_patches import ConvPatches
 from xfm.parts.embed.hashed import Hashed
 from xfm.parts.embed.patches import Patches
 from xfm.parts.embed.projected import Projected
@@ -13,7 +12,6 @@ EMBEDS = {
     "bytes": Bytes,
     "hashed": Hashed,
     "patches": Patches,
-    "conv_patches": ConvPatches,
     "projected": Projected,
     "questions": Questions,
 }

@@ -1,5 +1,6 @@
 """Normalisation of the last axis, or of a whole row: `y = norm(x)`."""
 
+from xfm.parts.norm.fixed_batchnorm import FixedBatchNorm
 from xfm.parts.norm.groupnorm import GroupNorm
 from xfm.parts.norm.layernorm import LayerNorm
 from xfm.parts.norm.rmsnorm import RMSNorm
@@ -8,4 +9,5 @@ NORMS = {
     "layernorm": LayerNorm,
     "rmsnorm": RMSNorm,
     "groupnorm": GroupNorm,
+    "fixed_batchnorm": FixedBatchNorm,
 }
