@@ -100,7 +100,8 @@ class Checkpoint:
         output_hidden_states: whether to return `hidden_states`, a tuple of the embedding and each layer's output. A
         pyramid's are those of its stages; they are in `reshaped_hidden_states` too, as maps [B h w D], channels last.
         more: inputs that only this family has, such as Longformer's global_attention_mask. A model of images takes
-        `images` [B height width C] or the Hub's `pixel_values` [B C height width], and nothing else.
+        `images` [B height width C] or the Hub's `pixel_values` [B C height width], and of these inputs only its own, as
+        `bool_masked_pos` [B patches].
         The network is compiled once per shape. Raises XfmError for inputs of a wrong shape, dtype or range.
         """
         if self.family.calling.reads == "images":
@@ -124,11 +125,12 @@ class Checkpoint:
         return self._answer(self.family.calling.outputs(batch, out), choices)
 
     def _of_images(self, output_hidden_states: bool, **given: Any) -> dict[str, Any]:
-        if unknown := set(given) - {"images", "pixel_values"}:
+        if unknown := set(given) - {"images", "pixel_values", *self.family.calling.more}:
             raise XfmError(
                 f"{self.family.model_type} reads images and has no input {min(unknown)!r}; give images or pixel_values"
             )
-        batch = self.family.calling.inputs(self._settings, pictures(**given))
+        more = {name: given.pop(name) for name in self.family.calling.more if name in given}
+        batch = self.family.calling.inputs(self._settings, pictures(**given), **more)
         out = self._run(self.params, batch, output_hidden_states)
         return self._answer(self.family.calling.outputs(batch, out), None)
 

@@ -87,7 +87,7 @@ class Calling:
     reads: what the model is given: "text", ids of tokens, or "images".
     inputs: from the Hub's inputs to a batch.
     example: from config.json to the smallest batch; if None, a text of one token.
-    more: optional extra inputs [B T] of `inputs`, by the Hub's names.
+    more: optional extra inputs of `inputs`, by the Hub's names: [B T] for texts, of images any shape.
     pairs: optional extra inputs [B K T] about pairs of tokens, by the Hub's names.
     outputs: from the batch and the network's outputs to the outputs of the Hub's model.
     streams: paths of the modules whose outputs are the hidden states, or a function of config.json that returns them;

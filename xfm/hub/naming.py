@@ -44,6 +44,7 @@ class At:
     layout: of a matrix in the file: "out_in", as in PyTorch's Linear, or "in_out".
     axes: for convolutions, in place of `layout`: the file's axes in xfm's order.
     sides: the lengths of these axes in xfm's order, such as (P, P, C, D), if xfm's array has others; -1 for the rest.
+    Without them, axes that xfm's array does not have are of length 1.
     merged: the number of leading axes of xfm's array that are one axis in the file, as those of a table over a grid.
     """
 
@@ -87,7 +88,7 @@ class Piece:
     def sides(self) -> tuple[int, ...]:
         """The lengths of the axes of a tensor that is transposed, in xfm's order."""
         whole = (-1, *self.shape[self.at.merged :]) if self.at.merged else self.shape
-        given = self.at.sides or whole
+        given = self.at.sides or (*whole, *(1,) * (len(self.at.axes) - len(whole)))
         known = math.prod(side for side in given if side > 0)
         return tuple(math.prod(self.shape) // known if side < 0 else side for side in given)
 
@@ -185,5 +186,5 @@ def _piece(path: str, layer: Index, shape, keys: tuple[str, ...], names: Names, 
         ins = 0
     elif leaf == "kernel" and at.axes is None:
         ins = 2 if key.split("/")[-2] == "o" and len(shape) > 2 else 1
-    name = at.name.format(*numbers, before=numbers[0] - 1)
+    name = at.name.format(*numbers, before=numbers[0] - 1 if numbers else None)
     return Piece(path, layer, tuple(shape), dataclasses.replace(at, name=name), ins)

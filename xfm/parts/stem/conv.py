@@ -1,7 +1,7 @@
 """An image as patches that may overlap: one convolution with strides, and a norm.
 
-Wang et al. 2022 (PVT v2), section 3.2, "overlapping patch embedding"; Liu et al. 2022 (ConvNeXt), section 2.2; Yu et al.
-2022 (PoolFormer), section 3.1; Ryali et al. 2023 (Hiera), section 3.
+Wang et al. 2022 (PVT v2), section 3.2, "overlapping patch embedding"; Liu et al. 2022 (ConvNeXt), section 2.2; Yu et
+al. 2022 (PoolFormer), section 3.1; Ryali et al. 2023 (Hiera), section 3.
 """
 
 import flax.linen as nn
@@ -28,6 +28,11 @@ class ConvStem(nn.Module):
     size: Count | tuple[Count, Count] = 7
     margin: CountOrZero | tuple[CountOrZero, CountOrZero] = 3
     norm: Spec | None = None
+
+    @nn.nowrap
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of pixels from one token to the next."""
+        return pair(self.stride)
 
     @nn.compact
     def __call__(self, images: Float[Array, "B height width C"], ctx: Context) -> Float[Array, "B h w width"]:
