@@ -26,7 +26,7 @@ def _inverse_softplus(rng, shape):
 
 # The last name of a path -> values in the range in which its part is meant to work; the first match counts.
 STARTS = (
-    (r"scale|d", lambda rng, shape: np.ones(shape)),
+    (r"scale|d|variance", lambda rng, shape: np.ones(shape)),
     (r"a_log", lambda rng, shape: np.log(rng.uniform(1, 16, shape))),
     (r"dt_bias", _inverse_softplus),
     (r"(.*_)?bias|temperature|shift|sink", lambda rng, shape: np.zeros(shape)),

@@ -63,6 +63,7 @@ class Context:
     embedding: the embedding's word table, for heads that are tied to it.
     relative: by name, what a stack's own position makes once for all layers (T5's bias, DeBERTa's table).
     tokens: the batch's ids, for heads.  heads: by name, what the heads made that ran before.
+    features: by name, the features of a pyramid's stages as maps, the finest first, for heads; zeros in padding.
     shared: by name, what the parts of one paper pass to each other; what a second family reads becomes a field.
     grid: (h, w) or (t, h, w) of the patches of a vision input, after any leading tokens that are not patches.
     train: whether dropout and its like are on.   dtype: the dtype in which parts compute.
@@ -80,6 +81,7 @@ class Context:
     relative: dict[str, Any] = struct.field(default_factory=dict)
     tokens: Int[Array, "B T"] | None = None
     heads: dict[str, Array] = struct.field(default_factory=dict)
+    features: dict[str, Float[Array, "B h w D"]] = struct.field(default_factory=dict)
     shared: dict[str, Any] = struct.field(default_factory=dict)
     padding: Literal["unknown", "finite", "text"] = struct.field(pytree_node=False, default="unknown")
     grid: tuple[int, ...] | None = struct.field(pytree_node=False, default=None)

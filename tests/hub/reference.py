@@ -1,5 +1,6 @@
 """A case run by transformers: what goes in, what comes out, and the gradient. Only this module needs PyTorch."""
 
+import inspect
 import pathlib
 import re
 import tempfile
@@ -14,9 +15,10 @@ from tests.hub.cases import Case
 
 OUTPUTS = ("last_hidden_state", "pooler_output", "logits", "prediction_logits", "seq_relationship_logits", "sop_logits",
            "start_logits", "end_logits", "text_embeds", "start_top_log_probs", "end_top_log_probs",
-           "cls_logits", "distillation_logits")  # fmt: skip
+           "cls_logits", "distillation_logits", "reconstruction")  # fmt: skip
 
-KINDS = {"target_mapping": torch.float32, "p_mask": torch.float32}  # of inputs that are not whole numbers there
+# of inputs that are not whole numbers there
+KINDS = {"target_mapping": torch.float32, "p_mask": torch.float32, "bool_masked_pos": torch.bool}
 
 
 def coarse(shape, scale: float, seed: int) -> torch.Tensor:
@@ -54,8 +56,9 @@ def model_of(case: Case):
 
 
 def pictures_of(case: Case, config) -> dict[str, np.ndarray]:
-    """Images, of another size than the model's positions are if the case says so."""
-    return {"pixel_values": coarse((case.rows, config.num_channels, *case.images), 1.0, 7).numpy()}
+    """Images, of another size than the model's positions are if the case says so, and the case's further inputs."""
+    images = coarse((case.rows, config.num_channels, *case.images), 1.0, 7).numpy()
+    return {"pixel_values": images} | {name: np.asarray(a, np.int32) for name, a in case.inputs.items()}
 
 
 def inputs_of(case: Case, config) -> dict[str, np.ndarray]:
@@ -77,13 +80,28 @@ def save(case: Case, folder: pathlib.Path) -> None:
     model_of(case).save_pretrained(folder)
 
 
+def saved(model) -> tuple[dict[str, torch.Tensor], str]:
+    """The tensors of the model's file, by its names, and config.json."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return load_file(f"{folder}/model.safetensors"), (pathlib.Path(folder) / "config.json").read_text()
+
+
+def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The gradients by the names of the file, in which transformers has other names and shapes than in memory.
+
+    They are saved as a model is; tensors that get no gradient are marked by NaN and left out.
+    """
+    for p in model.parameters():
+        p.data = torch.full_like(p, float("nan")) if p.grad is None else p.grad
+    found, _ = saved(model)
+    return {name: g for name, g in found.items() if name in weights and g.is_floating_point() and not g.isnan().any()}
+
+
 def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
     """All arrays of a golden, and config.json."""
     model = model_of(case)
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        weights = load_file(f"{folder}/model.safetensors")
-        config = (pathlib.Path(folder) / "config.json").read_text()
+    weights, config = saved(model)
     part = getattr(model, case.part) if case.part else model
     if case.images is None:
         inputs = inputs_of(case, part.config)
@@ -93,7 +111,9 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
         inputs = pictures_of(case, part.config)
         sizes = part.config.image_size
         resized = case.images != tuple(sizes if isinstance(sizes, list | tuple) else (sizes, sizes))
-        given = {name: torch.tensor(a) for name, a in inputs.items()} | {"interpolate_pos_encoding": resized}
+        given = {name: torch.tensor(a, dtype=KINDS.get(name)) for name, a in inputs.items()}
+        if "interpolate_pos_encoding" in inspect.signature(part.forward).parameters:
+            given["interpolate_pos_encoding"] = resized
         real = None
     answer = part(**given, output_hidden_states=True)
     found = {name: answer[name] for name in OUTPUTS if answer.get(name) is not None}
@@ -116,12 +136,10 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
             x = x[:, : case.length]  # a reference may pad within (BigBird)
             x = x * torch.tensor(real)[..., None] if per_token(x, real) else x
         arrays[f"hidden/{i}"] = x
-    for name, p in model.named_parameters():
-        if p.grad is None or name not in weights:
-            continue
-        arrays[f"norm/{name}"] = p.grad.double().norm()
-        if p.ndim == 1 or re.search(case.keep, name):
-            arrays[f"grad/{name}"] = p.grad
+    for name, gradient in gradients_of(model, weights).items():
+        arrays[f"norm/{name}"] = gradient.double().norm()
+        if gradient.ndim == 1 or re.search(case.keep, name):
+            arrays[f"grad/{name}"] = gradient
     return {key: np.asarray(value) for key, value in arrays.items()}, config
 
 

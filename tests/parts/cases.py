@@ -28,6 +28,7 @@ PACKED = np.array([[1] * 4 + [0] + [1] * 3 + [2] * 3 + [0] * 2, [1] * T, [2] * 5
 TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
 SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
 GRID = (3, 4)  # a class token and 12 patches
+DENSE = ("all_mlp",)  # heads that read maps
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -78,6 +79,17 @@ def sight_inputs(kind: str) -> tuple:
     return whole, Attend(jnp.asarray(PACKED), Mask.full()), packed()
 
 
+def padded_rows() -> Context:
+    """Of padded rows of a class token and patches."""
+    return Context.of({"segments": jnp.asarray(PADDED)}, grid=GRID, **known())
+
+
+def maps() -> Context:
+    """Of a pyramid of three stages, whose last one's sides are no half of the second's."""
+    sizes = ((6, 8, 12), (3, 4, 16), (2, 3, 24))
+    return Context(grid=GRID, features={f"stage_{i}": normal(12 + i, B, *size) for i, size in enumerate(sizes)})
+
+
 # What the method of each slot takes, by kind.
 INPUTS: dict[str, Callable[[str], tuple]] = {
     "norm": lambda kind: (3 * stream() + 1,),
@@ -92,7 +104,7 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
         Context(grid=(4, 6), segments=jnp.asarray(np.repeat(PADDED[:, :12], 2, 1))),
     ),
     "pool": lambda kind: (stream(), Context(segments=PADDED, **known())),
-    "head": lambda kind: (stream(), Context.of({"segments": jnp.asarray(PADDED)}, **known())),
+    "head": lambda kind: (stream(), maps() if kind in DENSE else padded_rows()),
 }
 
 
@@ -152,7 +164,10 @@ def case(slot: str, kind: str, number: int) -> Case:
 def case_of(slot: str, kind: str, spec: dict) -> Case:
     """A case of any spec."""
     spec = {"kind": kind, **spec}
-    part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, INPUTS[slot](kind))
+    given = INPUTS[slot](kind)
+    if kind == "patches" and spec.get("mask") is not None:
+        given[0]["hidden"] = normal(11, B, 12) > 0
+    part, inputs = build(SLOTS[slot], spec), jax.tree.map(jnp.asarray, given)
     method = doors if slot == "position" else None
     with noted() as starts:
         shapes = jax.eval_shape(lambda: part.init(jax.random.key(0), *inputs, method=method))

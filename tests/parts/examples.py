@@ -35,6 +35,7 @@ EXAMPLES = {
             dict(
                 patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal_2d")
             ),
+            dict(patch=2, width=16, mask="token", position=dict(kind="learned", length=13)),
         ],
     },
     "position": {
@@ -66,6 +67,7 @@ EXAMPLES = {
             dict(heads=2, position=dict(kind="alibi")),
             dict(heads=2, position=dict(kind="relative_buckets", buckets=8, reach=16)),
             dict(heads=3, width=4, scale=1.0, bias=False),
+            dict(heads=2, bias=("q", "v", "o")),
             dict(heads=2, softmax=dict(kind="softmax", temperature="learned", cap=5.0, sink="learned")),
             dict(heads=2, softmax=dict(kind="softmax", temperature=2.0, clip=(-0.03, 1.1))),
             dict(heads=2, softmax=dict(kind="softmax", sink=0.0), position=dict(kind="alibi")),
@@ -109,6 +111,7 @@ EXAMPLES = {
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
+        "fixed_batchnorm": [dict(), dict(eps=0.1)],
     },
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
@@ -159,6 +162,8 @@ EXAMPLES = {
             dict(classes=3, heads=2, ffn=dict(kind="mlp", hidden=24)),
             dict(classes=3, heads=2, width=4, ffn=dict(kind="glu", hidden=24), mixer=ATTENTION),
         ],
+        "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
+        "pixels": [dict(stride=2), dict(stride=3, channels=1)],
         "span": [dict()],
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],

@@ -28,8 +28,10 @@ STARTS = (
     (r"/a_log$", of(np.log(1 + 15 * SHARE))),
     (r"bias$|/(sink|shift)$", ZEROS),
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
+    (r"^norm/fixed_batchnorm/mean$", ZEROS),
+    (r"^norm/fixed_batchnorm/variance$", ONES),
     (r"/scale$|/d$|/temperature$", ONES),
-    (r"/(embedding|table|cls|registers|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
+    (r"/(embedding|table|cls|registers|mask|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
     (r"^pool/attention/query$", (0.0, 1.0)),
     (r"^mixer/(mamba2|bidirectional)/.*kernel$", fan_in(0, times=1 / 3)),  # PyTorch's uniform start
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),

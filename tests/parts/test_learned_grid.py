@@ -9,7 +9,7 @@ from tests.parity.golden import close, load
 from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.parts.position import POSITIONS
-from xfm.parts.resize import resize_matrix
+from xfm.parts.resize import resize_maps, resize_matrix
 
 GOLDEN = load("resize")
 METHODS = ("nearest", "bilinear", "bicubic", "bilinear_antialiased", "bicubic_antialiased")
@@ -30,6 +30,17 @@ def test_a_table_is_resized_as_by_torch(method):
     np.testing.assert_array_equal(mine[0], GOLDEN["table"].reshape(-1, 3))
     for size, one in zip(SIZES[1:], mine[1:], strict=True):
         close(one.reshape(*size, 3), GOLDEN[f"{method}/{size[0]}x{size[1]}"], f"{method} to {size}", 2e-6)
+
+
+def test_maps_are_resized_as_by_torch():
+    """(10, 8) is by whole factors, which are not computed by matrices."""
+    mine = jax.jit(lambda x: [resize_maps(x, size) for size in SIZES])(GOLDEN["table"][None])
+    for size, one in zip(SIZES[1:], mine[1:], strict=True):
+        close(one[0], GOLDEN[f"bilinear/{size[0]}x{size[1]}"], f"maps to {size}", 2e-6)
+    thrice = jax.jit(lambda x: resize_maps(x, (15, 4)))(GOLDEN["table"][None])[0]
+    close(
+        thrice, np.tensordot(resize_matrix(5, 15, "bilinear"), GOLDEN["table"], 1), "maps to three times the rows", 2e-6
+    )
 
 
 @pytest.mark.parametrize("method", METHODS)

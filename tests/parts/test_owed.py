@@ -29,9 +29,11 @@ DTYPES = {
     "span": {"float32"},
     "span_beam": {"float32", "bfloat16"},
 }
-# Parameters on which no answer depends: what all scores of a softmax share, and the scores of a query with one key.
+# Parameters that are not trained, or on which no answer depends: what all scores of a softmax share, and the scores of
+# a query with one key.
 UNSEEN = (
     r"^(mixer|pool/attention|head/latent_queries|head/enhanced_mlm)/.*k(_global)?/bias$",
+    r"^norm/fixed_batchnorm/(mean|variance)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
 )

@@ -78,7 +78,7 @@ def test_pools_and_heads(slot, kind, spec):
     tokens = jnp.arange(SEGMENTS.size).reshape(SEGMENTS.shape) % 11
     known = dict(tokens=tokens, heads=dict(pooled=stream(3)[:, 0]), embedding=stream(4)[0, :, :].repeat(2, 0)[:11])
     positions = jnp.where(SEGMENTS > 0, jnp.arange(T), 10**6)
-    ctx = Context(segments=SEGMENTS, positions=positions, **known)
+    ctx = Context(segments=SEGMENTS, positions=positions, grid=(2, 4), **known)
     assert_padding_stays_away(build(SLOTS[slot], spec), streams(1), ctx)
 
 

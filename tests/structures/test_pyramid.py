@@ -70,6 +70,19 @@ def test_stages_are_what_their_parts_make_one_after_the_other():
     assert out["hidden"].shape == (2, 4, 24) and out["label"].shape == (2, 3)
 
 
+def test_heads_read_the_features_of_all_stages():
+    head = dict(kind="all_mlp", classes=5, width=8)
+    model = pyramid(heads=dict(mask=head))
+    params = drawn(model)
+    out = jax.jit(lambda p: model.apply({"params": p}, BATCH))(params)
+    sides = (8, 8), (4, 4), (2, 2)
+    maps = {f"{i}": out[f"stage_{i}"].reshape(2, *side, -1) for i, side in enumerate(sides)}
+    alone = build(SLOTS["head"], head)
+    run = jax.jit(lambda p, x, features: alone.apply({"params": p}, x, Context(grid=(2, 2), features=features)))
+    assert out["mask"].shape == (2, 8, 8, 5)
+    assert_close(out["mask"], run(params["head_mask"], out["hidden"], maps))
+
+
 def test_remat_changes_nothing():
     params = drawn(pyramid())
 

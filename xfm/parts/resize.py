@@ -8,6 +8,7 @@ that of Keys 1981, whose parameter is -0.75 there without antialiasing and -0.5 
 import functools
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -25,6 +26,35 @@ def resize_grid(
     rows, columns = resize_matrix(h, size[0], method), resize_matrix(w, size[1], method)
     wide = jnp.einsum("Hh,hwD->HwD", rows, table.astype(jnp.float32), precision="highest")
     return jnp.einsum("Ww,HwD->HWD", columns, wide, precision="highest").astype(table.dtype)
+
+
+def resize_maps(x: Float[Array, "B h w D"], size: tuple[int, int]) -> Float[Array, "B H W D"]:
+    """Maps at another size (H, W), bilinear without antialiasing, in the dtype of x.
+
+    Along a side that grows by a whole factor each new sample is a mean of two neighbours, which is computed as that;
+    along other sides by `resize_matrix`.
+    """
+    for axis, after in ((1, size[0]), (2, size[1])):
+        x = _stretched(x, axis, after)
+    return x
+
+
+def _stretched(x: Float[Array, "B h w D"], axis: int, after: int) -> Float[Array, "B H W D"]:
+    before = x.shape[axis]
+    if before == after:
+        return x
+    if after % before:
+        matrix = jnp.asarray(resize_matrix(before, after, "bilinear"), x.dtype)
+        return jnp.moveaxis(jnp.tensordot(matrix, x, (1, axis)), 0, axis)
+    factor = after // before
+    first, last = (jax.lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (0, before - 1))
+    near = jnp.concatenate([first, x, last], axis)  # samples outside repeat the nearest one inside
+    left, right = (jax.lax.slice_in_dim(near, at, at + before, axis=axis) for at in (0, 2))
+    phases = []
+    for phase in range(factor):
+        offset = (phase + 0.5) / factor - 0.5
+        phases.append((1 - abs(offset)) * x + abs(offset) * (right if offset > 0 else left))
+    return jnp.stack(phases, axis + 1).reshape(*x.shape[:axis], after, *x.shape[axis + 1 :])
 
 
 @functools.cache

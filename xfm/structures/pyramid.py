@@ -3,6 +3,7 @@
 Liu et al. 2021 (Swin), figure 3; Wang et al. 2021 (PVT), figure 3.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
@@ -78,13 +79,15 @@ class Pyramid(Structure):
         whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))
         x, whole = self._embedded(batch, whole)
         stages = [self._stage(i, spec) for i, spec in enumerate(self.stages)]
-        ctx, features = whole.replace(at=None, embedding=None, shared={}), {}
+        ctx, features, maps = whole.replace(at=None, embedding=None, shared={}), {}, {}
         for stage, depths in zip(stages, depths_of(*((stage.repeats, 1) for stage in stages)), strict=True):
             x, ctx = stage(x, ctx, depths, self.remat)
             features[stage.name] = x
+            if ctx.grid is not None and x.shape[1] == math.prod(ctx.grid):
+                maps[stage.name] = ctx.clean(x).reshape(x.shape[0], *ctx.grid, x.shape[2])
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
-        ctx = ctx.replace(at=whole.at, embedding=whole.embedding, shared=whole.shared)
+        ctx = ctx.replace(at=whole.at, embedding=whole.embedding, shared=whole.shared, features=maps)
         return {"hidden": x, **features, **answers(self.heads, x, ctx, batch)}
 
     @nn.nowrap

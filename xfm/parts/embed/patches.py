@@ -1,12 +1,12 @@
 """An image as a sequence: one linear map of each patch. Dosovitskiy et al. 2021 (ViT), section 3.1."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from xfm.context import Context
 from xfm.errors import XfmError
@@ -32,13 +32,25 @@ def patchify(images: Float[Array, "B height width C"], patch: tuple[int, int]) -
     return x.reshape(B, (height // p) * (width // q), p * q * C)
 
 
+def masked(x: Float[Array, "B T D"], hidden: Bool[Array, "B T"], token: Float[Array, "D"]) -> Float[Array, "B T D"]:
+    """The token in the place of each hidden patch. Raises XfmError unless `hidden` has a number for each patch."""
+    if hidden.shape != x.shape[:2]:
+        raise XfmError(
+            f"the batch's hidden has the shape {hidden.shape}; it must be {x.shape[:2]}, a number for each patch"
+        )
+    return jnp.where(hidden[..., None] != 0, token, x)
+
+
 class Patches(Embed):
     """The tokens of batch["images"]: first cls tokens, then registers, then patches.
 
+    With a mask, batch["hidden"] [B patches] may say which patches are replaced; see `mask`.
+
     patch: P, or (rows, columns).  width: D.  cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
     registers: learned tokens without a position, after cls (Darcet et al. 2024).  position: spec of the position slot,
-    of cls tokens and patches together.  channels: of an image, those of the first batch if None.  norm, drop: after the
-    positions are added, no norm if None.
+    of cls tokens and patches together.  channels: of an image, those of the first batch if None.  mask: "token" for a
+    learned vector that takes the place of each hidden patch, before positions are added (Bao et al. 2022, BEiT); None
+    for a network that reads whole images.  norm, drop: after the positions are added, no norm if None.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -49,6 +61,7 @@ class Patches(Embed):
     registers: CountOrZero = 0
     position: Spec = NO_POSITION
     channels: Count | None = None
+    mask: Literal["token"] | None = None
     norm: Spec | None = None
     drop: Rate = 0.0
 
@@ -65,6 +78,7 @@ class Patches(Embed):
         p, q = (self.patch, self.patch) if isinstance(self.patch, int) else self.patch
         x = Linear(self.width, name="patch")(patchify(images, (p, q)))
         ctx = ctx.replace(grid=(images.shape[1] // p, images.shape[2] // q))
+        x = self._masked(x, batch.get("hidden"))
 
         x = jnp.concatenate([*self._learned("cls", self.cls, x), x], axis=1)
         x = build(POSITIONS, self.position, name="position").add(x, ctx)
@@ -73,6 +87,17 @@ class Patches(Embed):
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx
+
+    def _masked(self, x: Float[Array, "B T D"], hidden: Bool[Array, "B T"] | None) -> Float[Array, "B T D"]:
+        """The patches, those that are hidden replaced by the mask's token."""
+        if self.mask is None and hidden is not None:
+            raise XfmError(
+                "the batch marks hidden patches, but the network has no token for them; set mask in the embedding"
+            )
+        if self.mask is None:
+            return x
+        token = param(self, "mask", nn.initializers.normal(0.02), (x.shape[-1],)).astype(x.dtype)
+        return x if hidden is None else masked(x, hidden, token)
 
     def _learned(self, name: str, count: int, x: Float[Array, "B T D"]) -> list[Float[Array, "B count D"]]:
         if count == 0:

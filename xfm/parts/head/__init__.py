@@ -1,5 +1,6 @@
 """Heads, which make predictions or vectors of the stream: `head(x, ctx)`."""
 
+from xfm.parts.head.all_mlp import AllMLP
 from xfm.parts.head.classification import Classification
 from xfm.parts.head.dense import DenseHead
 from xfm.parts.head.detection import Detection
@@ -7,6 +8,7 @@ from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.ffn import FFNHead
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.mlm import MLM
+from xfm.parts.head.pixels import Pixels
 from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
@@ -24,4 +26,6 @@ HEADS = {
     "dense": DenseHead,
     "ffn": FFNHead,
     "latent_queries": LatentQueries,
+    "all_mlp": AllMLP,
+    "pixels": Pixels,
 }

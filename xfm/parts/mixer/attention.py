@@ -1,6 +1,6 @@
 """Multi-head attention. Vaswani et al. 2017, section 3.2; grouped queries: Ainslie et al. 2023."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -27,7 +27,8 @@ class Attention(nn.Module):
     """Multi-head attention of each token to those of its segment that the mask, the window and the sight leave visible.
 
     heads: N query heads.  kv_heads: K heads of keys and values, N if None; fewer is grouped-query attention.
-    width: H, D / N if None (a free head size: Bhojanapalli et al. 2020).  bias: on all four projections.
+    width: H, D / N if None (a free head size: Bhojanapalli et al. 2020).  bias: on all four projections, or the names
+    of those that have one, such as ("q", "v", "o") (BEiT's keys have none, which the softmax would cancel).
     position: spec of the position slot.  qk_norm: spec of a norm over H on q and k (Dehghani et al. 2023).
     window: W tokens, W // 2 on either side; in a causal context the W that end with the token itself.
     sight: spec of the pattern of keys that a query attends to, all of them if None; not together with a window.
@@ -46,7 +47,7 @@ class Attention(nn.Module):
     heads: Count
     kv_heads: Count | None = None
     width: Count | None = None
-    bias: bool = True
+    bias: bool | tuple[Literal["q", "k", "v", "o"], ...] = True
     position: Spec = NO_POSITION
     qk_norm: Spec | None = None
     window: Count | None = None
@@ -87,14 +88,14 @@ class Attention(nn.Module):
             y = jnp.where(state["held"] <= k.shape[1], y, jnp.nan)
         else:
             y = attend(own)
-        return Linear(D, self.bias, axes=2, name="o")(y), state
+        return Linear(D, self._biased("o"), axes=2, name="o")(y), state
 
     def _projected(self, x, ctx: Context, position, suffix: str, memory: Memory | None = None) -> Projected:
         """q of x, k and v of x or the memory, by the maps whose names end in `suffix`, with norms and positions."""
         N, K, H = self.sizes(x.shape[-1])
         read = x if memory is None else memory.x.astype(x.dtype)
         maps = ("q", N, x), ("k", K, read), ("v", K, read)
-        q, k, v = (Linear((n, H), self.bias, name=f"{name}{suffix}")(of) for name, n, of in maps)
+        q, k, v = (Linear((n, H), self._biased(name), name=f"{name}{suffix}")(of) for name, n, of in maps)
         if self.qk_norm is not None:
             q = build(NORMS, self.qk_norm, name=f"q{suffix}_norm")(q)
             k = build(NORMS, self.qk_norm, name=f"k{suffix}_norm")(k)
@@ -104,6 +105,9 @@ class Attention(nn.Module):
             there = ctx.replace(positions=memory.positions, grid=None)
             q, k, v = position.rotate(q, q, ctx)[0], position.rotate(k, k, there)[1], position.value(v, there)
         return Projected(q, k, v, self._dropout(ctx))
+
+    def _biased(self, name: str) -> bool:
+        return self.bias if isinstance(self.bias, bool) else name in self.bias
 
     def _memory(self, ctx: Context) -> Memory | None:
         if self.memory is None:
