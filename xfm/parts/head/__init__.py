@@ -12,6 +12,7 @@ from xfm.parts.head.pixels import Pixels
 from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
+from xfm.parts.head.values import Values
 from xfm.parts.head.vector import Vector
 
 HEADS = {
@@ -28,4 +29,5 @@ HEADS = {
     "latent_queries": LatentQueries,
     "all_mlp": AllMLP,
     "pixels": Pixels,
+    "values": Values,
 }
