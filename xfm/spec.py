@@ -26,6 +26,7 @@ Pattern = Annotated[Sequence[Spec], NotEmpty()]
 # because the table imports that part.
 TABLES = {
     "embed": "xfm.parts.embed:EMBEDS",
+    "stem": "xfm.parts.stem:STEMS",
     "position": "xfm.parts.position:POSITIONS",
     "sight": "xfm.parts.sight:SIGHTS",
     "mixer": "xfm.parts.mixer:MIXERS",

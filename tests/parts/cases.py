@@ -98,6 +98,7 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
     "mixer": lambda kind: (stream(), packed(**known())),
     "sight": sight_inputs,
     "embed": lambda kind: (batch(kind), Context() if kind == "patches" else packed()),
+    "stem": lambda kind: (normal(6, B, 6, 8, 3), Context()),
     "position": position_inputs,
     "down": lambda kind: (
         normal(0, B, 24, D),

@@ -39,7 +39,18 @@ EXAMPLES = {
             dict(
                 patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal_2d")
             ),
+            dict(stem=dict(kind="normed_patches", patch=2), width=16, cls=0),
             dict(patch=2, width=16, mask="token", position=dict(kind="learned", length=13)),
+        ],
+    },
+    "stem": {
+        "normed_patches": [
+            dict(width=16, patch=2),
+            dict(width=12, patch=1, in_norm=None, out_norm=dict(kind="rmsnorm")),
+        ],
+        "tokens_to_token": [
+            dict(width=16, splits=((3, 2, 1), (3, 1, 1), (2, 1, 0)), inner=8),
+            dict(width=16, splits=((2, 1, 0), (3, 2, 1)), inner=6, encoder="transformer", norm=dict(kind="rmsnorm")),
         ],
     },
     "position": {

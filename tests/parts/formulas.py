@@ -12,7 +12,7 @@ import itertools
 import numpy as np
 from scipy.special import erf
 
-from tests.parts import positions, sequences
+from tests.parts import positions, sequences, stems
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
@@ -180,6 +180,10 @@ def of_bytes(s, p, batch, ctx):
 
 def patches(s, p, batch, ctx):
     images = batch["images"]
+    if s.stem is not None:
+        x = within("stem", dict(s.stem, width=s.width), p, "stem", images, ctx)
+        x = marked(s, p, x.reshape(len(x), -1, s.width), ctx.replace(grid=x.shape[1:3]))
+        return normed(s, p, x)
     h, w = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch
     B, height, width, _ = images.shape
     corners = [(i, j) for i in range(0, height, h) for j in range(0, width, w)]
@@ -391,6 +395,10 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+    },
+    "stem": {
+        "normed_patches": stems.normed_patches(normed),
+        "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": {
         kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")

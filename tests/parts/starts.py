@@ -37,5 +37,6 @@ STARTS = (
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),
     (r"^ffn/grouped_mlp/", fan_in(1)),
     (r"^down/strided_conv/conv/kernel$", fan_in(0, 1, 2)),
+    (r"^stem/tokens_to_token/.*features$", lambda part, shape: (0.0, math.sqrt(shape[0] / shape[1]))),
     (r"/kernel$", fan_in(0)),
 )

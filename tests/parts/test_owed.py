@@ -32,7 +32,7 @@ DTYPES = {
 # Parameters that are not trained, or on which no answer depends: what all scores of a softmax share, and the scores of
 # a query with one key.
 UNSEEN = (
-    r"^(mixer|pool/attention|head/latent_queries|head/enhanced_mlm)/.*k(_global)?/bias$",
+    r"^(mixer|pool/attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
     r"^norm/fixed_batchnorm/(mean|variance)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
@@ -68,7 +68,7 @@ def test_formula(slot, kind, number):
     expected = value(slot, one.spec, p, *inputs)
     possible = np.isfinite(expected)
     assert np.isfinite(y).tolist() == possible.tolist()
-    if slot not in ("norm", "pool", "head") and kind != "patches":
+    if slot not in ("norm", "stem", "pool", "head") and kind != "patches":
         real = ctx.segments > 0
         possible &= np.pad(real, ((0, 0), (0, y.shape[1] - real.shape[1])), constant_values=True)[..., None]
     assert_close(np.where(possible, y, 0), np.where(possible, expected, 0))

@@ -10,9 +10,11 @@ from xfm.parts.pool import POOLS
 from xfm.parts.position import POSITIONS
 from xfm.parts.residual import RESIDUALS
 from xfm.parts.sight import SIGHTS
+from xfm.parts.stem import STEMS
 
 SLOTS = {
     "embed": EMBEDS,
+    "stem": STEMS,
     "position": POSITIONS,
     "sight": SIGHTS,
     "mixer": MIXERS,

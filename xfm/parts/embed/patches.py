@@ -1,4 +1,7 @@
-"""An image as a sequence: one linear map of each patch. Dosovitskiy et al. 2021 (ViT), section 3.1."""
+"""An image as a sequence: one linear map of each patch. Dosovitskiy et al. 2021 (ViT), section 3.1.
+
+A stem may take the place of that map; what it makes is read in row-major order.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -16,7 +19,8 @@ from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.param import param
 from xfm.parts.position import POSITIONS
-from xfm.spec import Spec, build, freeze
+from xfm.parts.stem import STEMS
+from xfm.spec import Spec, SpecError, build, freeze
 
 NO_POSITION = freeze(dict(kind="none"))
 SIDE = 224  # pixels
@@ -46,7 +50,8 @@ class Patches(Embed):
 
     With a mask, batch["hidden"] [B patches] may say which patches are replaced; see `mask`.
 
-    patch: P, or (rows, columns).  width: D.  cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
+    width: D.  patch: P, or (rows, columns).  stem: spec of the stem slot, instead of a patch.
+    cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
     registers: learned tokens without a position, after cls (Darcet et al. 2024).  position: spec of the position slot,
     of cls tokens and patches together.  channels: of an image, those of the first batch if None.  mask: "token" for a
     learned vector that takes the place of each hidden patch, before positions are added (Bao et al. 2022, BEiT); None
@@ -55,8 +60,9 @@ class Patches(Embed):
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
 
-    patch: Count | tuple[Count, Count]
     width: Count
+    patch: Count | tuple[Count, Count] | None = None
+    stem: Spec | None = None
     cls: CountOrZero = 1
     registers: CountOrZero = 0
     position: Spec = NO_POSITION
@@ -75,9 +81,9 @@ class Patches(Embed):
         images = batch["images"].astype(ctx.dtype)
         if self.channels not in (None, images.shape[-1]):
             raise XfmError(f"the images have {images.shape[-1]} channels, the network reads {self.channels}")
-        p, q = (self.patch, self.patch) if isinstance(self.patch, int) else self.patch
-        x = Linear(self.width, name="patch")(patchify(images, (p, q)))
-        ctx = ctx.replace(grid=(images.shape[1] // p, images.shape[2] // q))
+        x = self._grid(images, ctx)
+        ctx = ctx.replace(grid=x.shape[1:3])
+        x = x.reshape(x.shape[0], -1, self.width)
         x = self._masked(x, batch.get("hidden"))
 
         x = jnp.concatenate([*self._learned("cls", self.cls, x), x], axis=1)
@@ -87,6 +93,16 @@ class Patches(Embed):
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx
+
+    def _grid(self, images: Float[Array, "B height width C"], ctx: Context) -> Float[Array, "B h w D"]:
+        """The tokens of the image alone, as a grid."""
+        if (self.patch is None) == (self.stem is None):
+            raise SpecError("embed 'patches' has either a patch, its side in pixels, or a stem; set one of them")
+        if self.stem is not None:
+            return build(STEMS, self.stem, width=self.width, name="stem")(images, ctx)
+        p, q = (self.patch, self.patch) if isinstance(self.patch, int) else self.patch
+        x = Linear(self.width, name="patch")(patchify(images, (p, q)))
+        return x.reshape(x.shape[0], images.shape[1] // p, images.shape[2] // q, self.width)
 
     def _masked(self, x: Float[Array, "B T D"], hidden: Bool[Array, "B T"] | None) -> Float[Array, "B T D"]:
         """The patches, those that are hidden replaced by the mask's token."""

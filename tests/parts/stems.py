@@ -1,0 +1,52 @@
+"""The formulas of stems in NumPy, tile by tile, for tests/parts/formulas.py."""
+
+import numpy as np
+from scipy.special import erf
+
+from tests.parts.sequences import linear, softmax
+
+
+def tiles(x, size, stride, margin):
+    """[B H W (row, column, channel)] of a grid with zeros around it."""
+    x = np.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    rows, columns = (range(0, side - size + 1, stride) for side in x.shape[1:3])
+    cut = [[x[:, i : i + size, j : j + size].reshape(len(x), -1) for j in columns] for i in rows]
+    return np.stack([np.stack(row, 1) for row in cut], 1)
+
+
+def normed_patches(normed):
+    def stem(s, p, images, ctx):
+        x = normed(s, p, tiles(images, s.patch, s.patch, 0), "in_norm")
+        return normed(s, p, linear(p["patch"], x), "out_norm")
+
+    return stem
+
+
+def features(x, w):
+    return np.exp(np.einsum("...h,mh->...m", x, w) - np.square(x).sum(-1, keepdims=True) / 2) / np.sqrt(len(w))
+
+
+def tokens_to_token(within):
+    def layer(s, p, x):
+        h = within("norm", s.norm, p, "in_norm", x)
+        q, k, v = (linear(p[name], h)[:, :, 0] for name in "qkv")
+        if s.encoder == "performer":
+            scores = features(q, p["features"]) @ features(k, p["features"]).swapaxes(1, 2)
+            weights = scores / (scores.sum(-1, keepdims=True) + 1e-8)
+        else:
+            scores = q @ k.swapaxes(1, 2) / np.sqrt(x.shape[-1])
+            weights = softmax(scores, np.ones(scores.shape, bool))
+        h = v + linear(p["o"], (weights @ v)[:, :, None], 2)
+        y = linear(p["up"], within("norm", s.norm, p, "out_norm", h))
+        return h + linear(p["down"], y * (1 + erf(y / np.sqrt(2))) / 2)
+
+    def stem(s, p, images, ctx):
+        x = images
+        for i, split in enumerate(s.splits):
+            x = tiles(x, *split)
+            if i < len(s.splits) - 1:
+                flat = x.reshape(len(x), -1, x.shape[-1])
+                x = layer(s, p[f"layer_{i}"], flat).reshape(*x.shape[:3], s.inner)
+        return linear(p["out"], x)
+
+    return stem
