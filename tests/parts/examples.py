@@ -31,7 +31,7 @@ EXAMPLES = {
         ],
         "latents": [
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
-            dict(patch=(2, 4), width=12, position=dict(kind="learned_grid", size=(3, 2))),
+            dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
         ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),

@@ -201,6 +201,17 @@ def patches(s, p, batch, ctx):
     return normed(s, p, x)
 
 
+def latents(s, p, batch, ctx):
+    (p_, q), (_, height, width, _) = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch, batch["images"].shape
+    h, w = height // p_, width // q
+    x, numbers = linear(p["in"], batch["latents"]), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
+    lead = x.shape[1] - batch["encoded"].shape[1]
+    places = marked(s, p, np.zeros((1, lead + h * w, s.width)), ctx.replace(grid=(h, w)))[0]
+    own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
+    mask = np.broadcast_to(p["mask"], (*batch["predicted"].shape, s.width))
+    return np.concatenate([x, mask], axis=1) + np.array(own)
+
+
 # --- pool and head
 
 
@@ -395,6 +406,7 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "latents": latents,
     },
     "stem": {
         "normed_patches": stems.normed_patches(normed),
@@ -428,6 +440,7 @@ FORMULAS = {
         "all_mlp": all_mlp,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
+        "values": tagging,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,

@@ -68,6 +68,11 @@ class Structure(nn.Module):
             raise XfmError(f"embed {self.embed['kind']!r} does not divide images into patches; use kind 'patches'")
         return (patch, patch) if isinstance(patch, int) else tuple(patch)
 
+    @property
+    def lead(self) -> int:
+        """The number of tokens before those of an image's patches, such as that of a class."""
+        return getattr(self._embedding(), "lead", 0)
+
     @nn.nowrap
     def sublayers(self) -> list[Layer]:
         """Where each sublayer keeps its parameters, in the order in which they run; one that loops is listed once."""
