@@ -83,6 +83,16 @@ def by_loops(kind, spec, params, x, segments):
 
 
 @downs
+def test_step(kind, spec):
+    """What the part says about the distance between its tokens is how much coarser its grid is."""
+    part = build(SLOTS["down"], spec)
+    _, ctx = jax.eval_shape(lambda x: part.init_with_output(jax.random.key(0), x, Context(grid=GRID))[0], stream())
+    sides = zip(GRID, part.step(), ctx.grid, strict=True)
+    assert all(before // step in (after, after + 1, after - 1) for before, step, after in sides)
+    assert ctx.grid[0] * ctx.grid[1] < GRID[0] * GRID[1]
+
+
+@downs
 def test_formula_and_context(kind, spec):
     part, params = made(kind, spec)
     x = np.asarray(stream(1), np.float64)

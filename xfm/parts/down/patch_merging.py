@@ -32,6 +32,11 @@ class PatchMerging(nn.Module):
     width: Count | None = None
     norm: Spec | None = NORM
 
+    @nn.nowrap
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of the finer grid from one token to the next."""
+        return 2, 2
+
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B T/4 width"], Context]:
         grid = as_grid(x, ctx, "down 'patch_merging'")

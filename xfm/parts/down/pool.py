@@ -34,6 +34,11 @@ class Pool(nn.Module):
     size: Count | tuple[Count, Count] = 2
     by: Literal["mean", "max"] = "mean"
 
+    @nn.nowrap
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of the finer grid from one token to the next."""
+        return pair(self.size)
+
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B S D"], Context]:
         size, (B, T, D) = pair(self.size), x.shape

@@ -58,6 +58,11 @@ class StridedConv(nn.Module):
     in_norm: Spec | None = None
     out_norm: Spec | None = None
 
+    @nn.nowrap
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of the finer grid from one token to the next."""
+        return pair(self.stride)
+
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B S width"], Context]:
         stride, margin = pair(self.stride), pair(self.margin)
