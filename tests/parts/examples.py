@@ -60,6 +60,7 @@ EXAMPLES = {
             dict(size=(3, 4)),
             dict(size=(2, 3), first=1),
             dict(size=(5, 4), resize="bilinear_antialiased"),
+            dict(size=(3, 4), start="sines"),
         ],
         "sinusoidal": [dict(base=100.0)],
         "sinusoidal_2d": [dict(base=100.0)],

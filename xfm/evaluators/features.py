@@ -37,7 +37,9 @@ class OfFeatures(Evaluator):
     def of(self, forward, params, source, mesh) -> tuple[np.ndarray, np.ndarray]:
         """Features [R D] and labels [R] of a source's rows."""
         if "labels" not in source[0]:
-            raise XfmError(f"{type(self).__name__}: the rows of config.data have no labels; leave it out of config.evals")
+            raise XfmError(
+                f"{type(self).__name__}: the rows of config.data have no labels; leave it out of config.evals"
+            )
         order = np.sort(np.random.default_rng(0).permutation(len(source))[: self.rows])
 
         def read(params, batch):

@@ -1,4 +1,4 @@
-"""Pictures of what a masked autoencoder makes of the hidden part of validation images. He et al. 2022 (MAE), figure 2."""
+"""Pictures of what a masked autoencoder makes of the hidden part of images. He et al. 2022 (MAE), figure 2."""
 
 import dataclasses
 import functools
@@ -81,7 +81,9 @@ class Reconstructions(Evaluator):
         for i, whole, made, known in zip(few, images, filled, visible, strict=True):
             hidden = (made - whole)[~known] ** 2
             mean = (whole[known].mean() - whole[~known]) ** 2
-            lines.append(f"validation row {i}: hidden pixels are off by {hidden.mean():.3f}, their mean by {mean.mean():.3f}")
+            lines.append(
+                f"validation row {i}: hidden pixels are off by {hidden.mean():.3f}, their mean by {mean.mean():.3f}"
+            )
         return lines
 
     def pictures(self, forward, params, extra, data, mesh):

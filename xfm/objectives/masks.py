@@ -106,7 +106,9 @@ def block(
             ratio = jnp.exp((2 * chance[1] - 1) * -math.log(aspect))
             tall = jnp.clip(jnp.round(jnp.sqrt(area * ratio)), 1, h)
             wide = jnp.clip(jnp.round(jnp.sqrt(area / ratio)), 1, w)
-            top, start = (jnp.floor(c * (n - size + 1)) for c, n, size in zip(chance[2:], grid, (tall, wide), strict=True))
+            top, start = (
+                jnp.floor(c * (n - size + 1)) for c, n, size in zip(chance[2:], grid, (tall, wide), strict=True)
+            )
             inside = (row >= top) & (row < top + tall) & (column >= start) & (column < start + wide)
             return jnp.where(inside & (covered == BLOCKS), number, covered), None
 

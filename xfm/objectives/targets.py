@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from xfm.fields import Count, CountOrZero, Fraction, Positive
+from xfm.fields import Count, CountOrZero, Fraction
 from xfm.objectives.base import cross_entropy, some_rows
 from xfm.parts.embed.patches import patchify
 
@@ -124,7 +124,9 @@ class Codes(Target):
         x = x.reshape(-1, x.shape[-1])
         drawn = jax.random.categorical(rng, jnp.log(weight), shape=(self.codes,))
         begin = jnp.asarray(step) == 0
-        codes = jnp.where(begin, x[drawn] + 1e-3 * jax.random.normal(rng, (self.codes, x.shape[-1])), state["codes"])
+        codes = jnp.where(
+            begin, jnp.asarray(x)[drawn] + 1e-3 * jax.random.normal(rng, (self.codes, x.shape[-1])), state["codes"]
+        )
         count = jnp.where(begin, 1.0, state["count"])
         own = jax.nn.one_hot(nearest_code(x, codes), self.codes) * weight[:, None]
         fresh = self.decay * count + (1 - self.decay) * own.sum(0)

@@ -231,14 +231,16 @@ def examples(run: Run, state: State) -> list[str]:
 
 
 def pictures(run: Run, state: State) -> list[str]:
-    """Writes the evaluators' pictures to the workdir, and returns a line for each. If one cannot be, that is reported."""
+    """Writes the evaluators' pictures to the workdir and returns a line for each. What fails is reported."""
     lines: list[str] = []
     for one in run.evaluators:
         try:
             made = one.pictures(run.objective.forward, weights_of(state), state.extra, run.data, run.mesh)
             for name, picture in made.items() if jax.process_index() == 0 else ():
                 path = run.workdir / f"{name}.png"
-                image = optional("PIL.Image", "vision").fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+                image = optional("PIL.Image", "vision").fromarray(
+                    picture[..., 0] if picture.shape[-1] == 1 else picture
+                )
                 image.save(path)
                 lines.append(f"picture: {path}")
         except (XfmError, OSError) as error:

@@ -1,7 +1,7 @@
 """The input of a decoder that predicts hidden patches: an encoder's tokens, and a mask token for each hidden patch.
 
-He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), section 3; Assran et al., I-JEPA (2023), section 3,
-whose predictor reads the same. The oracle is the decoder of transformers' ViTMAEForPreTraining.
+He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), section 3; Assran et al. (I-JEPA, 2023), section
+3, whose predictor reads the same. The oracle is the decoder of transformers' ViTMAEForPreTraining.
 """
 
 from collections.abc import Mapping
