@@ -36,6 +36,7 @@ STARTS = (
     (r"/a_log$", of(np.log(1 + 15 * SHARE))),
     (r"bias$|/(sink|shift)$", ZEROS),
     (r"^position/learned_grid/table$", lambda part, shape: SMALL if part.start == "normal" else of(SINES)),
+    (r"bias$|/(sink|shift|gain)$", ZEROS),
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
     (r"^norm/fixed_batchnorm/mean$", ZEROS),
     (r"^norm/fixed_batchnorm/variance$", ONES),
@@ -45,7 +46,8 @@ STARTS = (
     (r"^mixer/(mamba2|bidirectional)/.*kernel$", fan_in(0, times=1 / 3)),  # PyTorch's uniform start
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),
     (r"^ffn/grouped_mlp/", fan_in(1)),
-    (r"^down/strided_conv/conv/kernel$", fan_in(0, 1, 2)),
+    (r"^(down/strided_conv|stem/conv|mixer/reduced/down)/conv/kernel$", fan_in(0, 1, 2)),
+    (r"/conv/kernel$", fan_in(0, 1)),
     (r"^stem/tokens_to_token/.*features$", lambda part, shape: (0.0, math.sqrt(shape[0] / shape[1]))),
     (r"/kernel$", fan_in(0)),
 )
