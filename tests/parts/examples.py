@@ -48,6 +48,10 @@ EXAMPLES = {
             dict(width=16, splits=((3, 2, 1), (3, 1, 1), (2, 1, 0)), inner=8),
             dict(width=16, splits=((2, 1, 0), (3, 2, 1)), inner=6, encoder="transformer", norm=dict(kind="rmsnorm")),
         ],
+        "conv": [
+            dict(width=16, stride=2, size=3, margin=1, norm=dict(kind="layernorm")),
+            dict(width=12, stride=(2, 3), size=(3, 4), margin=(1, 0)),
+        ],
     },
     "position": {
         "none": [dict()],
@@ -110,6 +114,20 @@ EXAMPLES = {
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
         ],
+        "reduced": [
+            dict(
+                mixer=dict(ATTENTION, memory="reduced"),
+                down=dict(kind="strided_conv", width=16, stride=(1, 3), rest="drop", out_norm=dict(kind="layernorm")),
+            ),
+            dict(mixer=dict(ATTENTION, memory="reduced"), down=dict(kind="pool_to", size=(1, 5), activation="gelu")),
+        ],
+        "pooling": [dict(), dict(size=(1, 5))],
+        "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
+        "convnext": [
+            dict(hidden=24),
+            dict(hidden=24, size=(1, 5), activation="relu", norm=dict(kind="rmsnorm"), response=1e-6),
+        ],
     },
     "sight": {
         "global_window": [dict(window=4, everyone="first"), dict(window=2, everyone="first", most=1)],
@@ -124,6 +142,7 @@ EXAMPLES = {
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
+        "groupnorm": [dict(), dict(groups=4, eps=0.1)],
         "fixed_batchnorm": [dict(), dict(eps=0.1)],
     },
     "residual": {
@@ -137,8 +156,13 @@ EXAMPLES = {
             dict(width=24),
             dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
             dict(width=16, size=(3, 2), stride=(2, 1), margin=(1, 0), in_norm=dict(kind="layernorm")),
+            dict(width=16, stride=(3, 2), rest="drop"),
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
+        "pool_to": [
+            dict(size=3),
+            dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
     },
     "pool": {
         "cls": [dict(), dict(index=1)],

@@ -12,7 +12,7 @@ import itertools
 import numpy as np
 from scipy.special import erf
 
-from tests.parts import positions, sequences, stems
+from tests.parts import grids, positions, sequences, stems
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
@@ -378,6 +378,7 @@ FORMULAS = {
     "norm": {
         "layernorm": layernorm,
         "rmsnorm": rmsnorm,
+        "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
@@ -409,12 +410,13 @@ FORMULAS = {
         "patches": patches,
     },
     "stem": {
+        "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": {
         kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
-        for kind in ("patch_merging", "strided_conv", "pool")
+        for kind in ("patch_merging", "strided_conv", "pool", "pool_to")
     },
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
@@ -467,5 +469,10 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
+        "pooling": grids.pooling,
+        "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "token_mlp": grids.token_mlp(ACTIVATIONS),
+        "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },
 }
