@@ -280,6 +280,16 @@ def pixels(s, p, x, ctx):
     return image
 
 
+def patches_alone(x, ctx):
+    return x[:, -int(np.prod(ctx.grid)) :]
+
+
+def of_patches(s, p, x, ctx):
+    return within(
+        "head", s.head, p, "head", normed(s, p, patches_alone(clean(x, ctx), ctx)), ctx.replace(segments=None)
+    )
+
+
 def span(s, p, x, ctx):
     return np.where(real(x, ctx)[..., None], tagging(s, p, x, ctx), -np.inf)
 
@@ -392,12 +402,14 @@ FORMULAS = {
         "sinusoidal_2d": positions.sinusoidal_2d,
         "rope": positions.rope,
         "rope_2d": positions.rope_2d,
+        "rope_centres": positions.rope_centres,
         "alibi": positions.alibi,
         "grid_decay": positions.grid_decay,
         "relative_buckets": positions.relative_buckets,
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
+        "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
     "embed": {
@@ -421,6 +433,13 @@ FORMULAS = {
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
         "mean": mean,
+        "patch_mean": lambda s, p, x, ctx: mean(
+            s, p, patches_alone(x, ctx), ctx.replace(segments=patches_alone(ctx.segments, ctx))
+        ),
+        "normed": lambda s, p, x, ctx: normed(s, p, within("pool", s.pool, p, "pool", x, ctx)),
+        "joined": lambda s, p, x, ctx: np.concatenate(
+            [within("pool", pool, p, f"pool_{i}", x, ctx) for i, pool in enumerate(s.pools)], axis=-1
+        ),
         "first": one_of_each(lambda s, b, own, ctx: own[0] if len(own) else None),
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
@@ -436,6 +455,7 @@ FORMULAS = {
         ),
         "classification": classification,
         "pixels": pixels,
+        "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
         "span": span,
