@@ -201,6 +201,17 @@ def patches(s, p, batch, ctx):
     return normed(s, p, x)
 
 
+def latents(s, p, batch, ctx):
+    (p_, q), (_, height, width, _) = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch, batch["images"].shape
+    h, w = height // p_, width // q
+    x, numbers = linear(p["in"], batch["latents"]), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
+    lead = x.shape[1] - batch["encoded"].shape[1]
+    places = marked(s, p, np.zeros((1, lead + h * w, s.width)), ctx.replace(grid=(h, w)))[0]
+    own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
+    mask = np.broadcast_to(p["mask"], (*batch["predicted"].shape, s.width))
+    return np.concatenate([x, mask], axis=1) + np.array(own)
+
+
 # --- pool and head
 
 
@@ -241,10 +252,6 @@ def dense_pool(s, p, x, ctx):
     return normed(s, p, ACTIVATIONS[s.activation](linear(p["dense"], y)))
 
 
-def normed_pool(s, p, x, ctx):
-    return normed(s, p, within("pool", s.pool, p, "pool", x, ctx))
-
-
 def activated(s, p, x, ctx):
     return ACTIVATIONS[s.activation](within("pool", s.pool, p, "pool", x, ctx))
 
@@ -271,6 +278,16 @@ def pixels(s, p, x, ctx):
     for row, column, c, i, j in np.ndindex(h, w, s.channels, r, r):
         image[:, row * r + i, column * r + j, c] = y[:, row * w + column, (c * r + i) * r + j]
     return image
+
+
+def patches_alone(x, ctx):
+    return x[:, -int(np.prod(ctx.grid)) :]
+
+
+def of_patches(s, p, x, ctx):
+    return within(
+        "head", s.head, p, "head", normed(s, p, patches_alone(clean(x, ctx), ctx)), ctx.replace(segments=None)
+    )
 
 
 def span(s, p, x, ctx):
@@ -385,12 +402,14 @@ FORMULAS = {
         "sinusoidal_2d": positions.sinusoidal_2d,
         "rope": positions.rope,
         "rope_2d": positions.rope_2d,
+        "rope_centres": positions.rope_centres,
         "alibi": positions.alibi,
         "grid_decay": positions.grid_decay,
         "relative_buckets": positions.relative_buckets,
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
+        "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
     "embed": {
@@ -400,6 +419,7 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "latents": latents,
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
@@ -413,13 +433,19 @@ FORMULAS = {
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
         "mean": mean,
+        "patch_mean": lambda s, p, x, ctx: mean(
+            s, p, patches_alone(x, ctx), ctx.replace(segments=patches_alone(ctx.segments, ctx))
+        ),
+        "normed": lambda s, p, x, ctx: normed(s, p, within("pool", s.pool, p, "pool", x, ctx)),
+        "joined": lambda s, p, x, ctx: np.concatenate(
+            [within("pool", pool, p, f"pool_{i}", x, ctx) for i, pool in enumerate(s.pools)], axis=-1
+        ),
         "first": one_of_each(lambda s, b, own, ctx: own[0] if len(own) else None),
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
         "attention": attention_pool,
         "dense": dense_pool,
         "activated": activated,
-        "normed": normed_pool,
         "of_head": lambda s, p, x, ctx: ctx.heads[s.head],
     },
     "head": {
@@ -429,12 +455,14 @@ FORMULAS = {
         ),
         "classification": classification,
         "pixels": pixels,
+        "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
         "span": span,
         "all_mlp": all_mlp,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
+        "values": tagging,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,

@@ -60,7 +60,7 @@ def network(c: Settings, cls: int, activation: str, eps: float) -> dict:
 def at_class(c: Settings) -> dict:
     """The spec of the head that pools the class token, with a norm."""
     norm = dict(kind="layernorm", eps=tower(c).get("layer_norm_eps", 1e-5))
-    return dict(kind="vector", pool=dict(kind="normed", norm=norm))
+    return dict(kind="vector", pool=dict(kind="normed", pool=dict(kind="cls"), norm=norm))
 
 
 def by_attention(c: Settings) -> dict:

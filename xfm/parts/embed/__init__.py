@@ -2,6 +2,7 @@
 
 from xfm.parts.embed.bytes import Bytes
 from xfm.parts.embed.hashed import Hashed
+from xfm.parts.embed.latents import Latents
 from xfm.parts.embed.patches import Patches
 from xfm.parts.embed.projected import Projected
 from xfm.parts.embed.questions import Questions
@@ -12,6 +13,7 @@ EMBEDS = {
     "bytes": Bytes,
     "hashed": Hashed,
     "patches": Patches,
+    "latents": Latents,
     "projected": Projected,
     "questions": Questions,
 }

@@ -1,4 +1,4 @@
-"""A pooled vector after a norm of its own, where the stream has none. Radford et al. 2021 (CLIP), section 2.4."""
+"""A pooled vector with a norm after it. Bao et al. 2022 (BEiT), whose last norm comes after the mean of the patches."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -7,14 +7,13 @@ from xfm.context import Context
 from xfm.parts.norm import NORMS
 from xfm.spec import Spec, build, freeze
 
-CLS = freeze(dict(kind="cls"))
-LAYERNORM = freeze(dict(kind="layernorm"))
+PATCH_MEAN, LAYERNORM = freeze(dict(kind="patch_mean")), freeze(dict(kind="layernorm"))
 
 
 class Normed(nn.Module):
     """norm(pool(x)).  pool: spec of the pool slot that comes first.  norm: spec of the norm slot."""
 
-    pool: Spec = CLS
+    pool: Spec = PATCH_MEAN
     norm: Spec = LAYERNORM
 
     @nn.compact
