@@ -9,6 +9,7 @@ The files are like those of make.py. Inputs are images [B H W C]; the only outpu
 import math
 import sys
 
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -130,8 +131,20 @@ def t2t(name, encoder):
     write(name, model, (12, 17), config, r"cls_token|project|stem\.0\.(norm|v|fc)|stem\.1\.q|head", special=special)
 
 
+def tnt(name):
+    """timm's Transformer in Transformer, whose patches of 6 x 6 pixels have nine words each."""
+    config = dict(layers=2, width=20, heads=2, inner_width=8, inner_heads=2, patch=6, tile=[7, 2, 3], grid=2, classes=5)
+    model = timm.models.tnt.TNT(
+        img_size=12, patch_size=6, num_classes=5, embed_dim=20, inner_dim=8, depth=2, num_heads_inner=2,
+        num_heads_outer=2, first_stride=2,
+    )  # fmt: skip
+    keep = r"cls_token|_pos|pixel_embed|norm1_proj|blocks\.0\.(proj|attn_in\.qk)|head"
+    write(name, Wrapped(model), (12, 12), config, keep, special=[(r"pixel_embed\.proj\.weight", 0.0, 0.1)])
+
+
 GOLDENS = {
     "t2t_performer": lambda name: t2t(name, "performer"),
+    "tnt": tnt,
     "t2t_transformer": lambda name: t2t(name, "transformer"),
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
-from xfm.configs.vision import t2t_vit
+from xfm.configs.vision import t2t_vit, tnt
 from xfm.initial import initial_shapes
 
 
@@ -89,3 +89,46 @@ def test_t2t_vit_with_linear_attention_in_the_stem():
 def test_t2t_vit_with_softmax_attention_in_the_stem():
     c = load("t2t_transformer").config
     equal("t2t_transformer", t2t_vit.network(**c), t2t_rules(c))
+
+
+def two(change):
+    """q and k, side by side in one map of the reference."""
+    return lambda a: tuple(change(half) for half in np.split(a, 2))
+
+
+def tnt_rules(c):
+    block, found = r"model\.blocks\.(\d+)\.", []
+    for suffix, mlp, norm_in, norm_mlp, heads, here in (
+        ("_in", "mlp_in", "norm_in", "norm_mlp_in", c["inner_heads"], "layers/inner"),
+        ("_out", "mlp", "norm_out", "norm_mlp", c["heads"], "layers/outer"),
+    ):
+        part = f"{here}/attention_0/part"
+        found += [
+            *norm(block + norm_in, f"{here}/attention_0/in_norm"),
+            (rf"{block}attn{suffix}\.qk\.weight", f"{part}/q/kernel {part}/k/kernel", two(heads_out(heads))),
+            (rf"{block}attn{suffix}\.v\.weight", f"{part}/v/kernel", heads_out(heads)),
+            *dense(rf"{block}attn{suffix}\.proj", f"{part}/o", heads_in(heads)),
+            *norm(block + norm_mlp, f"{here}/mlp_1/in_norm"),
+            *dense(rf"{block}{mlp}\.fc1", f"{here}/mlp_1/part/up"),
+            *dense(rf"{block}{mlp}\.fc2", f"{here}/mlp_1/part/down"),
+        ]
+    for there, here in ((block, "layers/join"), (r"model\.", "join")):
+        found += [
+            *norm(there + "norm1_proj", f"{here}/in_norm"),
+            *dense(there + "proj", f"{here}/out"),
+            *norm(there + "norm2_proj", f"{here}/out_norm"),
+        ]
+    return [
+        *found,
+        *dense(r"model\.pixel_embed\.proj", "embed/word", of_tile(c["tile"][0], 3)),
+        (r"model\.pixel_pos", "embed/position/table", lambda a: a[0].reshape(len(a[0]), -1).T),
+        (r"model\.patch_pos", "position/table", lambda a: a[0]),
+        (r"model\.cls_token", "cls", same),
+        *norm(r"model\.norm", "norm"),
+        *dense(r"model\.head", "head_label/out"),
+    ]
+
+
+def test_tnt_equals_timm():
+    c = load("tnt").config
+    equal("tnt", tnt.network(**c), tnt_rules(c))

@@ -58,7 +58,7 @@ def known() -> dict[str, Any]:
 
 def batch(kind: str) -> dict[str, np.ndarray]:
     """What an embedding of that kind reads."""
-    if kind == "patches":
+    if kind in ("patches", "words"):
         return {"images": normal(6, B, 6, 8, 3)}
     tokens = np.random.default_rng(7).integers(0, 11, (B, T))
     asked = {"asked": np.array([[4, 0, 12]] * B)} if kind == "questions" else {}
@@ -97,7 +97,7 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
     "ffn": lambda kind: (stream(), packed()),
     "mixer": lambda kind: (stream(), packed(**known())),
     "sight": sight_inputs,
-    "embed": lambda kind: (batch(kind), Context() if kind == "patches" else packed()),
+    "embed": lambda kind: (batch(kind), Context() if kind in ("patches", "words") else packed()),
     "stem": lambda kind: (normal(6, B, 6, 8, 3), Context()),
     "position": position_inputs,
     "down": lambda kind: (

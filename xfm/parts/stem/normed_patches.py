@@ -8,7 +8,7 @@ from xfm.errors import XfmError
 from xfm.fields import Count
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
-from xfm.parts.stem.tiles import soft_split
+from xfm.parts.split import soft_split
 from xfm.spec import Spec, build, freeze
 
 LAYERNORM = freeze(dict(kind="layernorm"))
