@@ -19,7 +19,7 @@ FLOORS = (
     ("parts",),
     ("structures",),
     ("objectives", "evaluators", "transforms", "probes"),
-    ("tokenizers",),
+    ("tokenizers", "images"),
     ("data",),
     ("configs",),
     ("hub",),

@@ -29,27 +29,29 @@ VARIANTS = ("tiny", *SIZES)
 PARAMETERS = {"T": 28_288_354, "S": 49_606_258, "B": 87_768_224, "L": 196_532_476}
 
 
-def network(layers, width, heads, patch, window, classes, drop_path=0.0):
+def network(layers, width, heads, patch, window, classes, drop_path=0.0, hidden=4.0, activation="gelu", eps=1e-5):
     """The spec of the pre-norm network: patches are merged between stages, and every second layer's windows are shifted
     by half their size.
+
+    layers, heads: of each stage.  width: of the first stage.  hidden: width of the MLP, as a multiple of the stream's.
+    eps: of the layers' norms and the last one; those of the patches and of merging always have 1e-5.
     """
-    norm = dict(kind="layernorm", eps=1e-5)
+    norm, fixed = dict(kind="layernorm", eps=eps), dict(kind="layernorm", eps=1e-5)
+
+    def layer(i, shift):
+        mixer = dict(kind="attention", heads=heads[i], position=dict(kind="relative_grid", size=window))
+        mlp = dict(kind="mlp", hidden=int(hidden * width * 2**i), activation=activation)
+        return [dict(kind="windowed", mixer=mixer, window=window, shift=shift), mlp]
 
     def stage(i):
-        mixer = dict(kind="attention", heads=heads[i], position=dict(kind="relative_grid", size=window))
-        mlp = dict(kind="mlp", hidden=4 * width * 2**i)
-        shifts = (0, window // 2)
-        return dict(
-            down=dict(kind="patch_merging", norm=norm) if i else None,
-            pattern=[
-                part for s in shifts for part in (dict(kind="windowed", mixer=mixer, window=window, shift=s), mlp)
-            ],
-            repeats=layers[i] // 2,
-        )
+        down = dict(kind="patch_merging", norm=fixed) if i else None
+        count = layers[i] if layers[i] % 2 else 2  # an odd number of layers is no repetition of two
+        pattern = [part for j in range(count) for part in layer(i, window // 2 if j % 2 else 0)]
+        return dict(down=down, pattern=pattern, repeats=layers[i] // count)
 
     return dict(
         kind="pyramid",
-        embed=dict(kind="patches", patch=patch, width=width, cls=0, norm=norm),
+        embed=dict(kind="patches", patch=patch, width=width, cls=0, norm=fixed),
         stages=[stage(i) for i in range(len(layers))],
         norms={"in": norm},
         residual=dict(kind="plain", drop_path=drop_path),
@@ -66,6 +68,7 @@ def get_config(arg="T"):
         return c
     layers, width, heads, drop_path = SIZES[arg]
     c.model = network(layers, width, heads, patch=4, window=7, classes=1000, drop_path=drop_path)
+    c.model["embed"]["channels"] = 3
     c.init = [(r"(kernel|table)$", dict(kind="truncated_normal", std=0.02))]
     c.schedule = dict(kind="cosine", peak=1e-3, end=1e-5, warmup=20 * (1_281_167 // c.batch))
     c.clip, c.ema = 1.0, None

@@ -6,8 +6,8 @@
     oracle/bin/python -m tests.hub.make [part of a name ...]
 
 A golden is one `.npz`: `config` (config.json), `versions`, `weight/<name>` as model.safetensors has it, `input/<name>`,
-`output/<name>`, `hidden/<i>` (zero at padding), `cotangent/<output>`, `norm/<weight>` and some whole `grad/<weight>` of
-sum(output · cotangent).
+`output/<name>`, `hidden/<i>` (zero at padding), `map/<i>` (of reshaped_hidden_states), `cotangent/<output>`,
+`norm/<weight>` and some whole `grad/<weight>` of sum(output · cotangent).
 """
 
 import json

@@ -136,6 +136,8 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
             x = x[:, : case.length]  # a reference may pad within (BigBird)
             x = x * torch.tensor(real)[..., None] if per_token(x, real) else x
         arrays[f"hidden/{i}"] = x
+    for i, x in enumerate(answer.get("reshaped_hidden_states") or ()):
+        arrays[f"map/{i}"] = x.detach()
     for name, gradient in gradients_of(model, weights).items():
         arrays[f"norm/{name}"] = gradient.double().norm()
         if gradient.ndim == 1 or re.search(case.keep, name):

@@ -12,6 +12,7 @@ from tests.hub import small
 from xfm.configs.vision import vit
 from xfm.errors import XfmError
 from xfm.hub.matching import match
+from xfm.structures import build
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +63,31 @@ def test_refused(m, given, said):
 
 
 @pytest.mark.parametrize(
+    "hidden,said",
+    [
+        (np.ones((1, 15), int), r"the shape \(1, 15\); it must be \[batch, patches\], for 2 images"),
+        (np.ones((2, 14), int), r"hidden has the shape \(2, 14\); it must be \(2, 15\), a number for each patch"),
+        (np.ones((2, 15)), "bool_masked_pos are float64; they must be 1 or True where a patch is hidden"),
+        (np.ones((2, 15), bool), "the network has no token for them; set mask in the embedding"),
+    ],
+)
+def test_hidden_patches_are_refused(m, hidden, said, tmp_path):
+    """By a model without a token for them, and where they do not fit the images."""
+    with pytest.raises(XfmError, match=said):
+        embed = m.spec["embed"] | dict(mask="token" if hidden.shape[1] == 14 else None)
+        other = build(m.spec | dict(embed=embed))
+        other.init_with_output(jax.random.key(0), m.family.calling.inputs(None, images(2, 12, 20, 3), hidden))
+
+
+@pytest.mark.parametrize(
     "changes,said",
     [
         (dict(image_size=[12, 20, 3]), "sets image_size to .12, 20, 3.; it must be a size in pixels, or its rows and"),
         (dict(patch_size=0), "sets patch_size to 0; it must be a size"),
         (dict(image_size=3), r"image_size of \(3, 3\), which is smaller than its patch_size of \(4, 4\)"),
         (dict(image_size=20), "position_embeddings has the shape .1, 16, 24. in the file, but .1, 26, 24. by config"),
-        (dict(qkv_bias=False), "sets qkv_bias to False"),
+        (dict(qkv_bias=False), "the file has .*attention.key.bias.* which vit with these heads does not use"),
+        (dict(qkv_bias=0.5), "sets qkv_bias to 0.5; xfm knows True, False"),
         (
             dict(num_channels=1),
             "projection.weight has the shape .24, 3, 4, 4. in the file, but .24, 1, 4, 4. by config",
@@ -91,6 +110,15 @@ def test_a_run_is_written_as_vit():
         content = found.settings.content
         assert content["architectures"] == ["ViTForImageClassification"] and not found.near
         assert (content["image_size"], content["num_channels"]) == (size, channels)
+
+
+def test_a_network_with_fewer_biases_is_written():
+    """With zeros, where the family does not say which projections have one."""
+    spec = vit.get_config("Ti/16").model.to_dict()
+    for biases, said in ((("q", "v", "o"), None), (("o",), False), (False, None), (True, None)):
+        attention, mlp = spec["pattern"]
+        content = match(spec | {"pattern": [attention | {"bias": biases}, mlp]}).settings.content
+        assert content.get("qkv_bias") is said
 
 
 def test_what_is_saved_has_the_shapes_of_the_files(m, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from xfm.errors import XfmError
 from xfm.folders import WANTED
-from xfm.hub.naming import pieces
+from xfm.hub.naming import At, pieces
 from xfm.structures.base import Layer
 
 LAYERS = [Layer(f"layers/{kind}_{i}", True, repeat, "layer")
@@ -32,6 +32,31 @@ def test_a_number_outside_the_layers_is_the_next_one():
     assert names({"head_x/part/up/kernel": (3, 3)}, {"head_x/part": "mlp.{}"}) == {
         "head_x/part/up/kernel": "mlp.2.up.weight"
     }
+
+
+def test_stages_number_their_layers_and_their_parts():
+    layers = [Layer(f"stage_{i}/layers/{kind}_{j}", True, repeat, f"stage_{i}")
+              for i in range(2) for repeat in range(2) for j, kind in enumerate(("pool", "mlp") * 2)]  # fmt: skip
+    table = {"stage/1/part": "stages.{}.blocks.{}", "stage/down": "stages.{before}.merge", "stage/norm": "norms.{}",
+             "stage_0/norm": "first", "stage_0/down/table": At("table", axes=(0, 1), merged=2)}  # fmt: skip
+    shapes = {
+        "stage_0/down/table": (3, 5, 2),
+        "stage_0/norm/scale": (3,),
+        "stage_1/down/out/kernel": (3, 3),
+        "stage_1/layers/mlp_3/part/up/kernel": (2, 3, 3),
+        "stage_1/norm/scale": (3,),
+    }
+    found = [(piece.layer, piece.at.name) for piece in pieces(shapes, table, 2, layers)]
+    assert found == [
+        (None, "table"),
+        (None, "first.weight"),
+        (None, "stages.0.merge.out.weight"),
+        (0, "stages.1.blocks.1.up.weight"),
+        (1, "stages.1.blocks.3.up.weight"),
+        (None, "norms.1.weight"),
+    ]
+    (table, *_) = pieces(shapes, table, 2, layers)
+    assert table.file_shape() == (15, 2)
 
 
 @pytest.mark.parametrize("file,wanted", [

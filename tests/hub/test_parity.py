@@ -47,10 +47,16 @@ def close(mine, theirs, what, tolerance=TOLERANCE):
     assert error <= tolerance, f"{what}: off by {error:.1e} of its scale, {tolerance:.0e} allowed"
 
 
+def ours(theirs, images: bool):
+    """An array in xfm's layout: of a model of images, maps [B C h w] have their channels last in xfm."""
+    return np.moveaxis(theirs, 1, -1) if images and theirs.ndim == 4 else theirs
+
+
 def compare(arrays, config, folder):
     m = checkpoint(arrays, config, folder)
     inputs = {k: jnp.asarray(v) for k, v in of(arrays, "input/").items()}
-    cotangents = of(arrays, "cotangent/")
+    images = "pixel_values" in inputs
+    cotangents = {name: ours(a, images) for name, a in of(arrays, "cotangent/").items()}
     mask = np.asarray(inputs["attention_mask"]) if "attention_mask" in inputs else np.zeros((0, 1))  # of images none
 
     def answer(params):
@@ -60,13 +66,14 @@ def compare(arrays, config, folder):
         out = answer(params)
         total = 0.0
         for name, cotangent in cotangents.items():
-            value = out[OURS.get(name, name)]
+            value = out[OURS.get(name, name)].reshape(cotangent.shape)  # a map may be one row of tokens in xfm
             total += jnp.sum(jnp.where(cotangent == 0, 0.0, value) * cotangent)  # padding may be infinite
         return total, out
 
     gradient, out = jax.device_get(jax.jit(jax.grad(loss, has_aux=True))(m.params))
     for name, theirs in of(arrays, "output/").items():
         mine = np.asarray(out[OURS.get(name, name)])
+        theirs = ours(theirs, images).reshape(mine.shape if images else theirs.shape)
         if mine.shape[:2] == mask.shape:
             mine, theirs = mine[mask > 0], theirs[mask > 0]
         close(mine, theirs, name)
@@ -75,9 +82,13 @@ def compare(arrays, config, folder):
     for i, theirs in hidden.items():
         real = mask.reshape(-1, mask.shape[-1]) > 0
         mine = np.asarray(out["hidden_states"][int(i)])
+        theirs = ours(theirs, images).reshape(mine.shape if images else theirs.shape)
         if mine.shape[:2] == real.shape:
             mine, theirs = mine[real], theirs[real]
         close(mine, theirs, f"hidden state {i}")
+
+    for i, theirs in of(arrays, "map/").items():
+        close(out["reshaped_hidden_states"][int(i)], ours(theirs, images), f"map {i}")
 
     weights, norms = of(arrays, "weight/"), of(arrays, "norm/")
     gradients = file_arrays(m.family, m.heads, m.network.sublayers(), gradient)

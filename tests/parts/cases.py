@@ -66,7 +66,7 @@ def batch(kind: str) -> dict[str, np.ndarray]:
 
 
 def position_inputs(kind: str) -> tuple:
-    on_grid = kind.endswith("_2d") or kind in ("relative_grid", "learned_grid")
+    on_grid = kind.endswith("_2d") or kind in ("relative_grid", "learned_grid", "relative_patches", "rope_centres")
     ctx = Context(grid=GRID, **known()) if on_grid else packed(**known())
     ctx = ctx.replace(grid=(2, 7)) if kind == "grid_decay" else ctx
     return (stream(), *(normal(seed, B, T, N, 8) for seed in (8, 9, 10)), ctx)
@@ -104,7 +104,7 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
         normal(0, B, 24, D),
         Context(grid=(4, 6), segments=jnp.asarray(np.repeat(PADDED[:, :12], 2, 1))),
     ),
-    "pool": lambda kind: (stream(), Context(segments=PADDED, **known())),
+    "pool": lambda kind: (stream(), Context(segments=PADDED, grid=GRID, **known())),
     "head": lambda kind: (stream(), maps() if kind in DENSE else padded_rows()),
 }
 

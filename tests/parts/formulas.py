@@ -12,7 +12,7 @@ import itertools
 import numpy as np
 from scipy.special import erf
 
-from tests.parts import positions, sequences, stems
+from tests.parts import grids, positions, sequences, stems
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
@@ -281,6 +281,16 @@ def pixels(s, p, x, ctx):
     return image
 
 
+def patches_alone(x, ctx):
+    return x[:, -int(np.prod(ctx.grid)) :]
+
+
+def of_patches(s, p, x, ctx):
+    return within(
+        "head", s.head, p, "head", normed(s, p, patches_alone(clean(x, ctx), ctx)), ctx.replace(segments=None)
+    )
+
+
 def span(s, p, x, ctx):
     return np.where(real(x, ctx)[..., None], tagging(s, p, x, ctx), -np.inf)
 
@@ -380,6 +390,7 @@ FORMULAS = {
     "norm": {
         "layernorm": layernorm,
         "rmsnorm": rmsnorm,
+        "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
@@ -392,12 +403,14 @@ FORMULAS = {
         "sinusoidal_2d": positions.sinusoidal_2d,
         "rope": positions.rope,
         "rope_2d": positions.rope_2d,
+        "rope_centres": positions.rope_centres,
         "alibi": positions.alibi,
         "grid_decay": positions.grid_decay,
         "relative_buckets": positions.relative_buckets,
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
+        "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
     "embed": {
@@ -410,16 +423,24 @@ FORMULAS = {
         "words": words,
     },
     "stem": {
+        "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": {
         kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
-        for kind in ("patch_merging", "strided_conv", "pool")
+        for kind in ("patch_merging", "strided_conv", "pool", "pool_to")
     },
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
         "mean": mean,
+        "patch_mean": lambda s, p, x, ctx: mean(
+            s, p, patches_alone(x, ctx), ctx.replace(segments=patches_alone(ctx.segments, ctx))
+        ),
+        "normed": lambda s, p, x, ctx: normed(s, p, within("pool", s.pool, p, "pool", x, ctx)),
+        "joined": lambda s, p, x, ctx: np.concatenate(
+            [within("pool", pool, p, f"pool_{i}", x, ctx) for i, pool in enumerate(s.pools)], axis=-1
+        ),
         "first": one_of_each(lambda s, b, own, ctx: own[0] if len(own) else None),
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
@@ -435,6 +456,7 @@ FORMULAS = {
         ),
         "classification": classification,
         "pixels": pixels,
+        "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
         "span": span,
@@ -460,5 +482,10 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
+        "pooling": grids.pooling,
+        "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "token_mlp": grids.token_mlp(ACTIVATIONS),
+        "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },
 }

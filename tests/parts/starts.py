@@ -26,7 +26,7 @@ STARTS = (
     (r"/(key|distance|type)_bias$", SMALL),
     (r"/dt_bias$", of(np.log(np.expm1(1e-3 * 100**SHARE)))),  # the inverse softplus of a log-uniform step
     (r"/a_log$", of(np.log(1 + 15 * SHARE))),
-    (r"bias$|/(sink|shift)$", ZEROS),
+    (r"bias$|/(sink|shift|gain)$", ZEROS),
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
     (r"^norm/fixed_batchnorm/mean$", ZEROS),
     (r"^norm/fixed_batchnorm/variance$", ONES),
@@ -36,7 +36,8 @@ STARTS = (
     (r"^mixer/(mamba2|bidirectional)/.*kernel$", fan_in(0, times=1 / 3)),  # PyTorch's uniform start
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),
     (r"^ffn/grouped_mlp/", fan_in(1)),
-    (r"^down/strided_conv/conv/kernel$", fan_in(0, 1, 2)),
+    (r"^(down/strided_conv|stem/conv|mixer/reduced/down)/conv/kernel$", fan_in(0, 1, 2)),
+    (r"/conv/kernel$", fan_in(0, 1)),
     (r"^stem/tokens_to_token/.*features$", lambda part, shape: (0.0, math.sqrt(shape[0] / shape[1]))),
     (r"/kernel$", fan_in(0)),
 )

@@ -142,7 +142,7 @@ def test_pools_without_segments_read_the_whole_row(kind, number):
     """As they read the text of a padded row."""
     one = case("pool", kind, number)
     (x, ctx), (y, _) = one.inputs, one.answer
-    alone = Context(tokens=ctx.tokens[:1, :9], heads={name: a[:1] for name, a in ctx.heads.items()})
+    alone = Context(tokens=ctx.tokens[:1, :9], heads={name: a[:1] for name, a in ctx.heads.items()}, grid=(2, 4))
     assert_close(jax.jit(one.apply)(one.params, x[:1, :9], alone), y[:1])
 
 

@@ -64,8 +64,8 @@ def test_stages_are_what_their_parts_make_one_after_the_other():
     model = pyramid()
     params = drawn(model)
     out, expected = jax.jit(lambda p: (model.apply({"params": p}, BATCH), written_out(model, p)))(params)
-    assert_close([out[f"stage_{i}"] for i in range(3)], expected)
-    assert [out[f"stage_{i}"].shape for i in range(3)] == [(2, 64, 16), (2, 16, 24), (2, 4, 24)]
+    assert [out[f"stage_{i}"].shape for i in range(3)] == [(2, 8, 8, 16), (2, 4, 4, 24), (2, 2, 2, 24)]
+    assert_close([out[f"stage_{i}"].reshape(x.shape) for i, x in enumerate(expected)], expected)
     assert set(out) == {"hidden", "stage_0", "stage_1", "stage_2", "label"}
     assert out["hidden"].shape == (2, 4, 24) and out["label"].shape == (2, 3)
 
@@ -75,12 +75,53 @@ def test_heads_read_the_features_of_all_stages():
     model = pyramid(heads=dict(mask=head))
     params = drawn(model)
     out = jax.jit(lambda p: model.apply({"params": p}, BATCH))(params)
-    sides = (8, 8), (4, 4), (2, 2)
-    maps = {f"{i}": out[f"stage_{i}"].reshape(2, *side, -1) for i, side in enumerate(sides)}
+    maps = {f"{i}": out[f"stage_{i}"] for i in range(3)}
     alone = build(SLOTS["head"], head)
     run = jax.jit(lambda p, x, features: alone.apply({"params": p}, x, Context(grid=(2, 2), features=features)))
     assert out["mask"].shape == (2, 8, 8, 5)
     assert_close(out["mask"], run(params["head_mask"], out["hidden"], maps))
+
+
+def test_chosen_features_have_norms_of_their_own():
+    model = pyramid(features=["stage_0", "stage_2"], feature_norm=dict(kind="layernorm", eps=1e-5))
+    params = drawn(model)
+    out, plain = jax.jit(lambda p: (model.apply({"params": p}, BATCH), pyramid().apply({"params": p}, BATCH)))(params)
+    assert set(out) == {"hidden", "stage_0", "stage_2", "label"}
+    for name in ("stage_0", "stage_2"):
+        x, own = np.asarray(plain[name], np.float64), params[f"{name}_norm"]
+        normed = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+        assert_close(out[name], normed * own["scale"] + own["bias"])
+    assert_close(out["label"], plain["label"])
+
+
+def test_strides_are_those_of_the_maps():
+    model = pyramid(embed=dict(EMBED, patch=(1, 2)), features=("stage_0", "stage_2"))
+    out = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), BATCH))[0]
+    assert model.strides() == {"stage_0": (1, 2), "stage_2": (4, 8)}
+    for name, (rows, columns) in model.strides().items():
+        assert out[name].shape[1:3] == (8 // rows, 8 // columns)
+    with pytest.raises(SpecError, match="has no features 'stage_3'; choose from stage_0, stage_1, stage_2"):
+        pyramid(features=("stage_3",)).strides()
+
+
+def test_padding_is_zero_in_features():
+    """In the right half, which is padding, features are zeros, whatever the layers leave there."""
+    segments = np.broadcast_to(np.arange(8) < 4, (2, 8, 8)).astype(np.int32).reshape(2, 64)
+    out = jax.jit(lambda p: pyramid().apply({"params": p}, {**BATCH, "segments": segments}))(drawn(pyramid()))
+    for i, side in enumerate((8, 4, 2)):
+        assert not np.asarray(out[f"stage_{i}"])[:, :, side // 2 :].any() and np.asarray(out[f"stage_{i}"]).any()
+
+
+def test_the_norm_of_a_stage_is_read_by_the_next_and_seen_in_the_features():
+    stages = [dict(pattern=[MLP], norm=NORM), dict(down=DOWN, pattern=[MLP])]
+    model = pyramid(stages=stages, norm=None)
+    params = drawn(model)
+    out = jax.jit(lambda p: model.apply({"params": p}, BATCH))(params)
+    assert "norm" in params["stage_0"] and "norm" not in params["stage_1"]
+    flat = jax.tree.map(jnp.zeros_like, params["stage_0"]["norm"])
+    silent = model.apply({"params": params | {"stage_0": params["stage_0"] | {"norm": flat}}}, BATCH)
+    assert not silent["stage_0"].any() and out["stage_0"].any()
+    assert jnp.ptp(silent["stage_1"], axis=(1, 2)).max() < 1e-6 < jnp.ptp(out["stage_1"], axis=(1, 2)).max()
 
 
 def test_remat_changes_nothing():

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero, Number, Positive, Share
 from xfm.files import optional
+from xfm.images.reading import is_deep, of_bits, on_background
 from xfm.spec import SpecError
 
 Image = Float[np.ndarray, "H W C"]
@@ -76,36 +76,18 @@ class Pixels:
 
         kind: the format of its file.
         """
-        image = optional("PIL.Image", "vision")
-        # Older versions of Pillow open a PNG of 16-bit grey in mode "I".
-        if picture.mode.startswith("I;16") or (picture.mode == "I" and kind == "PNG"):
-            if "transparency" in picture.info:
-                raise XfmError("a 16-bit grey image with a transparent level cannot be read; save it in 8 bits")
-            return image.fromarray(np.asarray(picture).astype(np.float32)), 65535
-        if picture.mode in ("I", "F"):
-            raise XfmError(f"pixels of mode {picture.mode} (32 bits) have no known range; save them in 8 or 16 bits")
-        if _transparent(picture):
-            whole = picture.convert(OPAQUE.get(picture.mode, "RGBA")).convert("RGBA")
-            colour = np.broadcast_to(np.rint(255 * np.asarray(self.background)), 3).astype(int).tolist()
-            picture = image.alpha_composite(image.new("RGBA", whole.size, (*colour, 255)), whole)
-        return picture.convert("L" if self.channels == 1 else "RGB"), 255
+        if is_deep(picture, kind):
+            levels = np.asarray(picture).astype(np.float32)
+            return optional("PIL.Image", "vision").fromarray(levels), 65535
+        colour = np.broadcast_to(np.rint(255 * np.asarray(self.background)), 3).astype(int).tolist()
+        return on_background(picture, self.channels, colour), 255
 
     def of_array(self, array: np.ndarray, where: str) -> Image:
         """The result for an array of 8 or 16 bits, [H W] or [H W C], equal to that for a file with these pixels.
 
         C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Raises XfmError, naming `where`, for other arrays.
         """
-        array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
-        deep = array.dtype.kind == "u" and array.dtype.itemsize == 2
-        if (
-            not (array.dtype == np.uint8 or deep)
-            or array.ndim not in (2, 3)
-            or array.shape[2:] not in ((), (2,), (3,), (4,))
-        ):
-            raise XfmError(f"{where} is {array.dtype} {array.shape}, where an image of 8 or 16 bits should be")
-        if deep:  # Colours keep their upper byte, as when Pillow reads them from a file.
-            array = array.astype(np.uint16) if array.ndim == 2 else (array >> 8).astype(np.uint8)
-        return self.of_picture(optional("PIL.Image", "vision").fromarray(array))
+        return self.of_picture(optional("PIL.Image", "vision").fromarray(of_bits(array, where)))
 
     def of_values(self, values: np.ndarray) -> Image:
         """The normalised array of values in [0, 1], [H W] or [H W C], that have the right height and width."""
@@ -121,15 +103,6 @@ def _numbers(value: Any) -> np.ndarray:
         return np.asarray(value, np.float32)
     except (TypeError, ValueError):
         return np.float32("nan")
-
-
-OPAQUE = {"La": "LA", "RGBa": "RGBA"}  # modes with premultiplied alpha -> the same with straight alpha
-
-
-def _transparent(picture: Any) -> bool:
-    """Whether a picture may have transparent pixels: an alpha channel, a palette with alpha, a transparent colour."""
-    palette = getattr(picture.palette, "mode", "") if picture.mode == "P" else ""
-    return "transparency" in picture.info or f"{picture.mode}{palette}"[-1] in "Aa"
 
 
 @dataclasses.dataclass(frozen=True)

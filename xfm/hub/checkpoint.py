@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
+from xfm.context import Context
 from xfm.errors import XfmError, nearest
 from xfm.fields import shown
 from xfm.folders import folder_of, is_run, line, read_json
@@ -64,6 +65,17 @@ class Checkpoint:
 
         return read_tokenizer(self.folder, self.config)
 
+    @cached_property
+    def processor(self):
+        """The checkpoint's image processor (see `xfm.images.Processor`), read on first access: `m(images=m.processor(
+        pictures))`. Raises XfmError if the model reads no images.
+        """
+        from xfm.images import read_processor
+
+        if self.family.calling.reads != "images":
+            raise XfmError(f"{self.family.model_type} reads text, so it has no image processor; use its tokenizer")
+        return read_processor(self.folder, self.config)
+
     def save(self, path: str | Path, **how: Any) -> Path:
         """Writes the checkpoint as a folder that transformers can load; arguments as in `xfm.hub.saving.save`."""
         from xfm.hub.saving import save
@@ -85,9 +97,11 @@ class Checkpoint:
 
         The arguments have the Hub's meaning; attention_mask is 0 at padding. Outputs at padding have no meaning.
         Multiple choice takes [B choices T] and returns logits [B choices].
-        output_hidden_states: whether to return `hidden_states`, a tuple of the embedding and each layer's output.
+        output_hidden_states: whether to return `hidden_states`, a tuple of the embedding and each layer's output. A
+        pyramid's are those of its stages; they are in `reshaped_hidden_states` too, as maps [B h w D], channels last.
         more: inputs that only this family has, such as Longformer's global_attention_mask. A model of images takes
-        `images` [B height width C] or the Hub's `pixel_values` [B C height width], and nothing else.
+        `images` [B height width C] or the Hub's `pixel_values` [B C height width], and of these inputs only its own, as
+        `bool_masked_pos` [B patches].
         The network is compiled once per shape. Raises XfmError for inputs of a wrong shape, dtype or range.
         """
         if self.family.calling.reads == "images":
@@ -111,11 +125,12 @@ class Checkpoint:
         return self._answer(self.family.calling.outputs(batch, out), choices)
 
     def _of_images(self, output_hidden_states: bool, **given: Any) -> dict[str, Any]:
-        if unknown := set(given) - {"images", "pixel_values"}:
+        if unknown := set(given) - {"images", "pixel_values", *self.family.calling.more}:
             raise XfmError(
                 f"{self.family.model_type} reads images and has no input {min(unknown)!r}; give images or pixel_values"
             )
-        batch = self.family.calling.inputs(self._settings, pictures(**given))
+        more = {name: given.pop(name) for name in self.family.calling.more if name in given}
+        batch = self.family.calling.inputs(self._settings, pictures(**given), **more)
         out = self._run(self.params, batch, output_hidden_states)
         return self._answer(self.family.calling.outputs(batch, out), None)
 
@@ -141,8 +156,7 @@ class Checkpoint:
 
     def _answer(self, out: Mapping[str, Any], choices: int | None) -> dict[str, Any]:
         answer = {"last_hidden_state": out["hidden"]}
-        if "hidden_states" in out:
-            answer["hidden_states"] = out["hidden_states"]
+        answer |= {name: out[name] for name in ("hidden_states", "reshaped_hidden_states") if name in out}
         for task, head in self.heads.items():
             value = out[head.name]
             if task == "question_answering":
@@ -167,7 +181,13 @@ def _run(model: nn.Module, family: Family, params, batch, with_states: bool) -> 
         return named or isinstance(module, Sublayer)
 
     out, kept = model.apply({"params": params}, batch, capture_intermediates=keep, mutable=["intermediates"])
-    return {**out, "hidden_states": layers_of(kept["intermediates"], out["hidden"], family)}
+    kept = kept["intermediates"]
+    maps = tuple(x for path in family.calling.streams for x in _maps(kept, path))
+    return {
+        **out,
+        "hidden_states": layers_of(kept, out["hidden"], family),
+        **({"reshaped_hidden_states": maps} if maps else {}),
+    }
 
 
 def layers_of(kept: Mapping[str, Any], last: Array, family: Family) -> tuple[Array, ...]:
@@ -204,9 +224,23 @@ def _after(sublayers: Mapping[str, Any]) -> list[Array]:
 
 def _stream(kept: Mapping[str, Any], path: str) -> Array:
     """The outputs of the module at `path`, stacked: [B T D] for each of its repetitions in a scan."""
-    (made,) = reduce(lambda inside, name: inside[name], path.split("/"), kept)["__call__"]
+    made = _made(kept, path)
     x = made[0] if isinstance(made, tuple) else made
     return x.reshape(-1, *x.shape[-3:])
+
+
+def _maps(kept: Mapping[str, Any], path: str) -> list[Array]:
+    """The stream after the module at `path` as a map [B h w D], in a list; an empty one if it returns no such grid."""
+    made = _made(kept, path)
+    ctx = made[1] if isinstance(made, tuple) else None
+    x, grid = made[0] if isinstance(ctx, Context) else None, getattr(ctx, "grid", None) or ()
+    return [x.reshape(x.shape[0], *grid, -1)] if len(grid) == 2 and math.prod(grid) == x.shape[1] else []
+
+
+def _made(kept: Mapping[str, Any], path: str) -> Any:
+    """What the module at `path` returned."""
+    (made,) = reduce(lambda inside, name: inside[name], path.split("/"), kept)["__call__"]
+    return made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +270,8 @@ def load(
 ) -> Checkpoint:
     """Loads the checkpoint in a folder, or with that name on the Hub, as a network of xfm.
 
-    head: the only head to load ("masked_lm", "sequence_classification", …); None for all that the files hold.
+    head: the only head to load ("masked_lm", "sequence_classification", …); "none" for no head, as for a classifier of
+    another number of classes; None for all that the files hold.
     revision: of the Hub's repository.  ignore: keys of config.json that are known not to change the result.
     dtype: in which the network computes; if None, bfloat16 on accelerators and float32 on a CPU.
     place: a function that puts a parameter on devices, from its path and its array on the host; if None, the default
@@ -322,8 +357,10 @@ def _check_counts(config: Mapping[str, Any], path: str, tensors: Tensors) -> Non
 
 
 def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: str | None) -> dict[str, Head]:
-    """The heads to load: the requested one, or those of the class in config.json and all others that the files hold."""
+    """The heads to load: those of the class in config.json and all others that the files hold, or as `task` says."""
     there = held(family, tensors)
+    if task == "none":
+        return {}
     if task is not None:
         family.head(task)
         if task not in there:

@@ -87,10 +87,11 @@ class Calling:
     reads: what the model is given: "text", ids of tokens, or "images".
     inputs: from the Hub's inputs to a batch.
     example: from config.json to the smallest batch; if None, a text of one token.
-    more: optional extra inputs [B T] of `inputs`, by the Hub's names.
+    more: optional extra inputs of `inputs`, by the Hub's names: [B T] for texts, of images any shape.
     pairs: optional extra inputs [B K T] about pairs of tokens, by the Hub's names.
     outputs: from the batch and the network's outputs to the outputs of the Hub's model.
-    streams: paths of the modules whose outputs are the hidden states; if empty, the embedding and the stack's layers.
+    streams: paths of the modules whose outputs are the hidden states, or a function of config.json that returns them;
+    if empty, the embedding and the stack's layers. Those of a grid are in `reshaped_hidden_states` [B h w D] too.
     last: the last hidden state: the network's output ("hidden"), or that of its last layer before the final norm and
     projection ("layer").
     """
@@ -101,7 +102,7 @@ class Calling:
     more: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
     outputs: Callable[[Batch, dict[str, Any]], dict[str, Any]] = lambda batch, out: out
-    streams: tuple[str, ...] = ()
+    streams: tuple[str, ...] | Callable[[Settings], tuple[str, ...]] = ()
     last: Literal["hidden", "layer"] = "hidden"
 
 
@@ -135,8 +136,9 @@ class Family:
     calling: Calling = Calling()
 
     def described_by(self, settings: Settings) -> "Family":
-        """The family with the names of the files that a config.json describes."""
-        return dataclasses.replace(self, names=self.names(settings)) if callable(self.names) else self
+        """The family with the names of the files, and the hidden states, that a config.json describes."""
+        names, streams = (a(settings) if callable(a) else a for a in (self.names, self.calling.streams))
+        return dataclasses.replace(self, names=names, calling=dataclasses.replace(self.calling, streams=streams))
 
     def head(self, task: str) -> Head:
         """The head of a task. Raises XfmError, listing all tasks, if the family does not have it."""

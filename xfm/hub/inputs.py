@@ -55,6 +55,21 @@ def pictures(pixel_values: Any = None, images: Any = None) -> Float[Array, "B he
     return given if pixel_values is None else given.transpose(0, 2, 3, 1)
 
 
+def marks(name: str, given: Any, rows: int) -> Array:
+    """An input [B patches] of an image model that marks patches.  rows: B.
+
+    Raises XfmError for another shape or dtype; the number of patches is checked where they are made.
+    """
+    given = given if isinstance(given, jax.Array) else np.asarray(given)
+    if given.ndim != 2 or len(given) != rows:
+        raise XfmError(f"{name} have the shape {given.shape}; it must be [batch, patches], for {rows} images")
+    if given.dtype.kind not in "biu":
+        raise XfmError(
+            f"{name} are {given.dtype}; they must be 1 or True where a patch is hidden, 0 or False elsewhere"
+        )
+    return given != 0
+
+
 def _array(name: str, given: Any) -> np.ndarray:
     try:
         return np.asarray(given)

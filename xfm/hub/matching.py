@@ -18,7 +18,7 @@ from xfm.hub.saving import class_of
 from xfm.hub.settings import Settings
 
 PASSING = ("drop", "drop_path", "position_drop", "dtype", "remat", "most")  # fields that do not change the result
-BIASES = ("bias", "out_bias")  # fields that may be False; the Hub's files then have zeros
+BIASES = ("bias", "out_bias")  # fields that may say that there is none; the Hub's files then have zeros
 NEAREST = 3  # the number of families that an error names
 Difference = tuple[str, Any, Any]  # a path, and the values of the two specs there
 
@@ -130,8 +130,7 @@ def differences(one: Any, other: Any, where: str = "model") -> Iterator[Differen
     """The differences of two complete specs in fields that change the result.  where: the path of both specs."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in {**one, **other}:
-            added = key in BIASES and (one.get(key), other.get(key)) == (False, True)
-            if key not in PASSING and not added:
+            if key not in PASSING and not (key in BIASES and within(one.get(key), other.get(key))):
                 yield from differences(one.get(key), other.get(key), f"{where}.{key}")
     elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         for i, (a, b) in enumerate(zip(one, other, strict=True)):
@@ -140,6 +139,13 @@ def differences(one: Any, other: Any, where: str = "model") -> Iterator[Differen
         nothing = (None, {}, [], ())  # values equal to an absent field; False is not, since a default may be True
         if not (one == other or (one in nothing and other in nothing)):
             yield where, one, other
+
+
+def within(one: Any, other: Any) -> bool:
+    """Whether the biases of one field are among those of another, where a list names the projections that have one."""
+    if not isinstance(one, bool | list) or not isinstance(other, bool | list):
+        return False
+    return one is False or other is True or (one is not True and other is not False and set(one) <= set(other))
 
 
 def in_words(difference: Difference) -> str:

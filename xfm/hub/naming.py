@@ -9,9 +9,12 @@ The key is the path of a module or of a single parameter in xfm, except that `la
 of one layer of the file, in whichever part of the stack (prologue, layers, epilogue) they are; `{}` in the name is the
 number of that layer. If names depend on the kind of part, `layer/mlp_1` and `layer/glu_1` are the second sublayer of
 either kind, and `layer/1` is used for keys that these lack. In a row that is not about layers, `{}` is the number of
-layers. In a funnel, the name of `block/1` has two numbers, of the block and of the layer in it, and that of
-`decoder/1` has the layer's. `embed/cls/0`, `embed/cls/1`, … are the tokens of a parameter [1 tokens D] that the file
-has as a tensor each.
+layers. `embed/cls/0`, `embed/cls/1`, … are the tokens of a parameter [1 tokens D] that the file has as a tensor each.
+
+Layers may be in numbered groups: the blocks of a funnel, the stages of a pyramid. `stage/0` and `stage/1` are the
+sublayers of one layer of any stage, and their names have two numbers, of the stage and of the layer in it. `stage/down`
+is the part `down` of any stage, and its name has the stage's number; a key such as `stage_1/down`, of one stage, goes
+before it. `{before}` in a name is the number of the stage before, where files count a part with that one.
 
 Below a module, the leaves `kernel`, `scale`, `embedding` and `table` are called `weight` in the file, and other leaves
 have the same name.
@@ -41,6 +44,8 @@ class At:
     layout: of a matrix in the file: "out_in", as in PyTorch's Linear, or "in_out".
     axes: for convolutions, in place of `layout`: the file's axes in xfm's order.
     sides: the lengths of these axes in xfm's order, such as (P, P, C, D), if xfm's array has others; -1 for the rest.
+    Without them, axes that xfm's array does not have are of length 1.
+    merged: the number of leading axes of xfm's array that are one axis in the file, as those of a table over a grid.
     """
 
     name: str
@@ -48,6 +53,7 @@ class At:
     layout: str = "out_in"
     axes: tuple[int, ...] | None = None
     sides: tuple[int, ...] | None = None
+    merged: int = 0
 
 
 Names = Mapping[str, str | At]
@@ -81,7 +87,8 @@ class Piece:
     @property
     def sides(self) -> tuple[int, ...]:
         """The lengths of the axes of a tensor that is transposed, in xfm's order."""
-        given = self.at.sides or self.shape
+        whole = (-1, *self.shape[self.at.merged :]) if self.at.merged else self.shape
+        given = self.at.sides or (*whole, *(1,) * (len(self.at.axes) - len(whole)))
         known = math.prod(side for side in given if side > 0)
         return tuple(math.prod(self.shape) // known if side < 0 else side for side in given)
 
@@ -124,6 +131,7 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
         modules.setdefault(layer.path, []).append((layer, counts[layer.group]))
         counts[layer.group] += 1
     above, found = counts["layer"] // sublayers, []
+    numbered = {group: GROUP.fullmatch(group).groups() for group in counts}
     for path, shape in shapes.items():
         names_above = path.split("/")
         module = next((m for i in range(len(names_above)) if (m := "/".join(names_above[:i])) in modules), None)
@@ -131,11 +139,13 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
             found += [_piece(path, (0, i), shape[2:], (f"{path}/{i}",), names) for i in range(shape[1])]
             continue
         if module is None:
-            found.append(_piece(path, None, shape, (path,), names, above))
+            root, number = numbered.get(names_above[0], ("", ""))
+            keys, count = ((path, "/".join((root, *names_above[1:]))), int(number)) if number else ((path,), above)
+            found.append(_piece(path, None, shape, keys, names, count))
             continue
         kind, rest = module.rpartition("/")[2].rpartition("_")[0], path[len(module) + 1 :]
         for layer, number in modules[module]:
-            root, inside = GROUP.fullmatch(layer.group).groups()
+            root, inside = numbered[layer.group]
             keys = tuple(f"{root}/{name}{number % sublayers}/{rest}" for name in (f"{kind}_", ""))
             numbers = (*([int(inside)] if inside else []), number // sublayers)
             own, index = (shape[1:], layer.index) if layer.stacked else (shape, None)
@@ -163,7 +173,10 @@ def _at(row: str | At) -> At:
 
 
 def _piece(path: str, layer: Index, shape, keys: tuple[str, ...], names: Names, *numbers: int) -> Piece:
-    """The piece by the row of the first of `keys` that has one; `numbers` replace `{}` in its name."""
+    """The piece by the row of the first of `keys` that has one.
+
+    numbers: they replace `{}` in the row's name; the one before the first of them replaces `{before}`.
+    """
     key, leaf = keys[-1], path.rpartition("/")[2]
     at = next((row for row in (_row(one, names) for one in keys) if row is not None), None)
     if at is None:
@@ -173,4 +186,5 @@ def _piece(path: str, layer: Index, shape, keys: tuple[str, ...], names: Names, 
         ins = 0
     elif leaf == "kernel" and at.axes is None:
         ins = 2 if key.split("/")[-2] == "o" and len(shape) > 2 else 1
-    return Piece(path, layer, tuple(shape), dataclasses.replace(at, name=at.name.format(*numbers)), ins)
+    name = at.name.format(*numbers, before=numbers[0] - 1 if numbers else None)
+    return Piece(path, layer, tuple(shape), dataclasses.replace(at, name=name), ins)

@@ -1,7 +1,7 @@
 """Saves a checkpoint as a folder that transformers and sentence-transformers can load.
 
-It holds model.safetensors (or several files and their index), config.json, unchanged copies of the tokeniser's files,
-and a card. The folder is complete or does not exist at all.
+It holds model.safetensors (or several files and their index), config.json, unchanged copies of the files of its
+tokeniser and image processor, and a card. The folder is complete or does not exist at all.
 """
 
 import contextlib
@@ -28,11 +28,13 @@ from xfm.hub.weights import before_names, file_pieces, joined
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 LARGEST = 5_000_000_000  # bytes of one file of weights
-# Files that are copied from the folder of the loaded checkpoint: those of its tokeniser and of a sentence encoder.
+# Files that are copied from the folder of the loaded checkpoint: those of its tokeniser, its image processor and a
+# sentence encoder.
 COPIED = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
-    "vocab.json", "merges.txt", "*.model", "modules.json", "sentence_bert_config.json",
-    "config_sentence_transformers.json", "[0-9]_*/config.json", "[0-9]_*/model.safetensors",
+    "vocab.json", "merges.txt", "*.model", "preprocessor_config.json", "processor_config.json", "modules.json",
+    "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*/config.json",
+    "[0-9]_*/model.safetensors",
 )  # fmt: skip
 WRITTEN = ("config.json", "README.md", "model.safetensors.index.json", "model.safetensors", "model-*.safetensors")
 

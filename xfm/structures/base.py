@@ -64,6 +64,11 @@ class Structure(nn.Module):
         return []
 
     @nn.nowrap
+    def strides(self) -> dict[str, tuple[int, int]]:
+        """Rows and columns of pixels from one position of a feature map to the next, for each map that it outputs."""
+        return {}
+
+    @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array that the embedding needs of a row of `length` tokens; see `Embed.row`."""
         embed = self._embedding()

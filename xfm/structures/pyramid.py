@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
@@ -25,7 +26,7 @@ class Stage(nn.Module):
     """`down`, then `pattern` × `repeats` as one compiled loop.
 
     down: spec of the part that makes the grid coarser, None where a stage keeps the grid.
-    norms, residual: of the stage's sublayers, those of the pyramid if None.
+    norms, residual: of the stage's sublayers, those of the pyramid if None.  norm: after the stage, none if None.
     """
 
     pattern: Pattern
@@ -33,6 +34,7 @@ class Stage(nn.Module):
     down: Spec | None = None
     norms: Mapping[str, Spec] | None = None
     residual: Spec | None = None
+    norm: Spec | None = None
 
     @nn.compact
     def __call__(
@@ -40,7 +42,8 @@ class Stage(nn.Module):
     ) -> tuple[Float[Array, "B S E"], Context]:
         if self.down is not None:
             x, ctx = build(DOWNS, self.down, name="down")(x, ctx)
-        return repeated(self.sublayers(), depths, remat)(x, ctx).x, ctx
+        x = repeated(self.sublayers(), depths, remat)(x, ctx).x
+        return x if self.norm is None else build(NORMS, self.norm, name="norm")(x), ctx
 
     @nn.nowrap
     def sublayers(self) -> tuple[Spec, ...]:
@@ -48,12 +51,34 @@ class Stage(nn.Module):
         return sublayers_of(self.pattern, self.norms, self.residual)
 
 
+def mapped(x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *grid D"]:
+    """The tokens of the grid, which come after any others, as a map, with zeros in padding; [B T D] without a grid."""
+    x = x if ctx.segments is None else jnp.where(ctx.real(x)[..., None], x, 0)
+    if ctx.grid is None:
+        return x
+    return x[:, x.shape[1] - math.prod(ctx.grid) :].reshape(x.shape[0], *ctx.grid, x.shape[2])
+
+
+def _step(part: nn.Module) -> tuple[int, int]:
+    """Rows and columns of what the part reads from one token to the next; SpecError for one that does not say."""
+    if not hasattr(part, "step"):
+        raise SpecError(
+            f"{type(part).__name__} makes tokens at no fixed distance, or its class lacks a method step() that says "
+            "at which, so the strides of the features are not known"
+        )
+    return part.step()
+
+
 class Pyramid(Structure):
     """embed, then the `stages` in order, norm, and heads over the last stage's tokens.
 
-    stages: each {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …};
-    the repeats of a stage are one compiled loop. A `down` sets the width, the grid, the positions and the segments of
-    its stage.  norms, residual: of stages that have none of their own.  norm: after the last stage.
+    stages: each {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …,
+    "norm": after the stage}; the repeats of a stage are one compiled loop. A `down` sets the width, the grid, the
+    positions and the segments of its stage.  norms, residual: of stages that have none of their own.  norm: after the
+    last stage.
+    features: names of the stages whose features are outputs, and which heads find in ctx.features, such as ("stage_1",
+    "stage_3") for a detector; all of them if None.  feature_norm: spec of a norm of each of these, "stage_1_norm" and
+    so on, which the next stage does not read; none if None (Liu et al. 2021, as backbones of their detectors are).
     heads, remat, dtype: as in Stack.
     """
 
@@ -65,29 +90,33 @@ class Pyramid(Structure):
     norms: Mapping[str, Spec] = NO_NORMS
     residual: Spec = PLAIN
     norm: Spec | None = None
+    features: Sequence[str] | None = None
+    feature_norm: Spec | None = None
     heads: Mapping[str, Spec] = NO_HEADS
     remat: str = "none"
     dtype: str | None = None
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
-        """{"hidden": [B T D] of the last stage, "stage_0": [B T_0 D_0], … of each, and each head's output by name}.
+        """{"hidden": [B T D] of the last stage, "stage_0": [B h_0 w_0 D_0], … of each, and each head's output by name}.
 
-        The norm applies to hidden, not to the stages' features.
+        The features of a stage are a map, channels last, with zeros in padding; without a grid they are [B T D]. The
+        pyramid's norm applies to hidden, not to them. `strides` says how many pixels apart the positions of a map are.
         """
         self._refuse_cells(batch)
         whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))
         x, whole = self._embedded(batch, whole)
         stages = [self._stage(i, spec) for i, spec in enumerate(self.stages)]
-        ctx, features, maps = whole.replace(at=None, embedding=None, shared={}), {}, {}
+        chosen = self._features()
+        ctx, features = whole.replace(at=None, embedding=None, shared={}), {}
         for stage, depths in zip(stages, depths_of(*((stage.repeats, 1) for stage in stages)), strict=True):
             x, ctx = stage(x, ctx, depths, self.remat)
-            features[stage.name] = x
-            if ctx.grid is not None and x.shape[1] == math.prod(ctx.grid):
-                maps[stage.name] = ctx.clean(x).reshape(x.shape[0], *ctx.grid, x.shape[2])
+            if stage.name in chosen:
+                features[stage.name] = mapped(self._feature_normed(x, stage.name), ctx)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
-        ctx = ctx.replace(at=whole.at, embedding=whole.embedding, shared=whole.shared, features=maps)
+        ctx = ctx.replace(at=whole.at, embedding=whole.embedding, shared=whole.shared)
+        ctx = ctx.replace(features=features if ctx.grid else {})
         return {"hidden": x, **features, **answers(self.heads, x, ctx, batch)}
 
     @nn.nowrap
@@ -97,6 +126,32 @@ class Pyramid(Structure):
             stage = self._stage(i, spec, parent=None)
             found += stacked(f"stage_{i}/layers", stage.sublayers(), stage.repeats, f"stage_{i}")
         return found
+
+    @nn.nowrap
+    def strides(self) -> dict[str, tuple[int, int]]:
+        """Rows and columns of pixels from one position to the next, for the features of each stage that are outputs.
+
+        Raises SpecError where a part makes a grid of a fixed size, whatever that of the image.
+        """
+        found, (rows, columns) = {}, _step(self._embedding())
+        for i, spec in enumerate(self.stages):
+            down = self._stage(i, spec, parent=None).down
+            p, q = (1, 1) if down is None else _step(build(DOWNS, down, parent=None))
+            rows, columns = rows * p, columns * q
+            found[f"stage_{i}"] = rows, columns
+        return {name: found[name] for name in self._features()}
+
+    @nn.nowrap
+    def _features(self) -> tuple[str, ...]:
+        """The names of the stages whose features are outputs."""
+        known = tuple(f"stage_{i}" for i in range(len(self.stages)))
+        for name in self.features or ():
+            if name not in known:
+                raise SpecError(f"a pyramid of these stages has no features {name!r}; choose from {', '.join(known)}")
+        return known if self.features is None else tuple(self.features)
+
+    def _feature_normed(self, x: Float[Array, "B T D"], name: str) -> Float[Array, "B T D"]:
+        return x if self.feature_norm is None else build(NORMS, self.feature_norm, name=f"{name}_norm")(x)
 
     @nn.nowrap
     def _stage(self, i: int, spec: Spec, **how: Any) -> Stage:

@@ -26,6 +26,7 @@ from xfm.hub.families import (
     rembert,
     roberta,
     roformer,
+    swin,
     t5,
     vit,
     xlnet,
@@ -69,6 +70,7 @@ FAMILIES = {
     "canine": canine.FAMILY,
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
+    "swin": swin.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER)

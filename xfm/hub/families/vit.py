@@ -13,6 +13,7 @@ from xfm.errors import XfmError
 from xfm.fields import Count, fits
 from xfm.hub import keys
 from xfm.hub.family import Batch, Calling, Family, Files, Head
+from xfm.hub.inputs import marks
 from xfm.hub.naming import At, Names
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -30,7 +31,7 @@ def sides(c: Settings, key: str, default: int) -> tuple[int, int]:
 
 def network(c: Settings, cls: int = 1) -> dict:
     """The spec of the network that config.json describes, without heads.  cls: the number of class tokens."""
-    c.only("qkv_bias", True)
+    bias = c.choose("qkv_bias", {True: True, False: ("o",)}, True)
     for key in ("encoder_stride", "pooler_output_size", "pooler_act"):  # of heads, which may not be loaded
         c.get(key)
     patch, size = sides(c, "patch_size", 16), sides(c, "image_size", 224)
@@ -48,8 +49,14 @@ def network(c: Settings, cls: int = 1) -> dict:
         activation=c.choose("hidden_act", ACTIVATIONS, "gelu"),
         eps=c.get("layer_norm_eps", 1e-12),
     )
-    spec["embed"]["channels"] = c.get("num_channels", 3)
+    spec["embed"] |= dict(channels=c.get("num_channels", 3), mask="token" if masks(c) else None)
+    spec["pattern"][0]["bias"] = bias
     return spec | {"heads": {}}
+
+
+def masks(c: Settings) -> bool:
+    """Whether the files are of the class that hides patches, the only one with a mask token."""
+    return any(str(name).endswith("ForMaskedImageModeling") for name in c.get("architectures") or ())
 
 
 def pooler(c: Settings) -> dict:
@@ -63,9 +70,19 @@ def label(index: int = 0):
     return lambda c: dict(kind="classification", classes=len(c.labels), pool=dict(kind="cls", index=index))
 
 
-def inputs(c: Settings, images) -> Batch:
-    """The batch of these images [B height width C]."""
-    return dict(images=images)
+def pixels(c: Settings) -> dict:
+    """The spec of the head that draws the image again. Raises XfmError for an encoder_stride that is no side."""
+    stride = c.get("encoder_stride", 16)
+    if not fits(stride, Count):
+        raise XfmError(f"{c.path} sets encoder_stride to {stride!r}; it must be the side of a patch in pixels")
+    return dict(kind="pixels", stride=stride, channels=c.get("num_channels", 3))
+
+
+def inputs(c: Settings, images, bool_masked_pos=None) -> Batch:
+    """The batch of these images [B height width C].  bool_masked_pos: [B patches], 1 where a patch is hidden."""
+    return dict(images=images) | (
+        {} if bool_masked_pos is None else dict(hidden=marks("bool_masked_pos", bool_masked_pos, len(images)))
+    )
 
 
 def example(c: Settings) -> Batch:
@@ -80,6 +97,7 @@ def names(first: Names):
         width, projection = c.get("hidden_size", 768), "embeddings.patch_embeddings.projection"
         patch = (*sides(c, "patch_size", 16), c.get("num_channels", 3), width)
         tokens = {key: At(name, axes=(0, 1, 2), sides=(1, -1, width)) for key, name in first.items()}
+        tokens["embed/mask"] = At("embeddings.mask_token", axes=(0, 1, 2), sides=(1, 1, width))
         return NAMES | tokens | {
             "embed/patch/kernel": At(f"{projection}.weight", axes=(2, 3, 1, 0), sides=patch),
             "embed/patch/bias": f"{projection}.bias",
@@ -88,8 +106,14 @@ def names(first: Names):
     return of
 
 
+def drawn(batch: Batch, out: dict) -> dict:
+    """The image that the head for pixels draws by its name on the Hub, with the channels last as in all of xfm."""
+    return out | ({"pixels": {"reconstruction": out["pixels"]}} if "pixels" in out else {})
+
+
 def mean_of_two(batch: Batch, out: dict) -> dict:
     """DeiT's logits at test time: the mean of both heads, beside those of each."""
+    out = drawn(batch, out)
     if "distillation" not in out or "cls" not in out:
         return out
     both = dict(cls_logits=out["cls"], distillation_logits=out["distillation"])
@@ -115,9 +139,12 @@ KEYS = {
     "image_size": lambda spec: image_size(spec),
     "patch_size": "embed/patch",
     "num_channels": "embed/channels",
+    "qkv_bias": lambda spec: False if keys.at(spec, "pattern/0/bias") == ["o"] else None,
+    "encoder_stride": "heads/pixels/stride",
     "pooler_output_size": "heads/pooled/pool/width",
     "pooler_act": "heads/pooled/pool/activation",
 }
+PIXELS = Head("pixels", pixels, {"out/kernel": At("decoder.0.weight", axes=(1, 0, 2, 3)), "out/bias": "decoder.0.bias"})
 POOLED = Head("pooled", pooler, {"pool/dense": "pooler.dense"}, of_encoder=True)
 
 
@@ -136,10 +163,20 @@ FAMILY = Family(
     keys=KEYS,
     classes="ViT",
     names=names({"embed/cls": "embeddings.cls_token", **POSITIONS}),
-    heads={"pooled": POOLED, "image_classification": Head("label", label(), {"out": "classifier"})},
-    architectures={"Model": ("pooled",), "ForImageClassification": ("image_classification",)},
+    heads={
+        "pooled": POOLED,
+        "image_classification": Head("label", label(), {"out": "classifier"}),
+        "masked_image_modeling": PIXELS,
+    },
+    architectures={
+        "Model": ("pooled",),
+        "ForImageClassification": ("image_classification",),
+        "ForMaskedImageModeling": ("masked_image_modeling",),
+    },
     files=Files(ignored=MASK_TOKEN),
-    calling=Calling(reads="images", inputs=inputs, example=example, last="layer"),
+    calling=Calling(
+        reads="images", inputs=inputs, example=example, more=("bool_masked_pos",), outputs=drawn, last="layer"
+    ),
 )
 DEIT = dataclasses.replace(
     FAMILY,
@@ -153,11 +190,13 @@ DEIT = dataclasses.replace(
         "image_classification": Head("label", label(), {"out": "classifier"}),
         "image_classification_with_teacher": Head("cls", label(), {"out": "cls_classifier"}),
         "distillation": Head("distillation", label(1), {"out": "distillation_classifier"}),
+        "masked_image_modeling": PIXELS,
     },
     architectures={
         "Model": ("pooled",),
         "ForImageClassification": ("image_classification",),
         "ForImageClassificationWithTeacher": ("image_classification_with_teacher", "distillation"),
+        "ForMaskedImageModeling": ("masked_image_modeling",),
     },
     calling=dataclasses.replace(FAMILY.calling, outputs=mean_of_two),
 )

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Count
-from xfm.parts.down.grid import as_grid, check_divides, coarser, tiles
+from xfm.parts.down.grid import check_divides, coarser, tiles
+from xfm.parts.grid import as_grid
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.spec import Spec, build, freeze
@@ -31,6 +32,11 @@ class PatchMerging(nn.Module):
 
     width: Count | None = None
     norm: Spec | None = NORM
+
+    @nn.nowrap
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of the finer grid from one token to the next."""
+        return 2, 2
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B T/4 width"], Context]:

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Count
-from xfm.parts.down.grid import as_grid, check_divides, coarser, pair, tiles
+from xfm.parts.down.grid import check_divides, coarser, tiles
+from xfm.parts.grid import as_grid, pair
 
 
 def mean_of(x: Float[Array, "B h w n D"], real: Array) -> Float[Array, "B h w D"]:
@@ -33,6 +34,11 @@ class Pool(nn.Module):
 
     size: Count | tuple[Count, Count] = 2
     by: Literal["mean", "max"] = "mean"
+
+    @nn.nowrap
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of the finer grid from one token to the next."""
+        return pair(self.size)
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> tuple[Float[Array, "B S D"], Context]:

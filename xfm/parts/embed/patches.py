@@ -76,6 +76,13 @@ class Patches(Embed):
         """An image of SIDE x SIDE pixels in three colours, where the data does not say another size."""
         return {"images": ((SIDE, SIDE, self.channels or 3), np.float32)}
 
+    @nn.nowrap
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of pixels from one token of the grid to the next."""
+        if self.stem is not None:
+            return build(STEMS, self.stem, width=self.width, parent=None).step()
+        return (self.patch, self.patch) if isinstance(self.patch, int) else tuple(self.patch)
+
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):
         images = batch["images"].astype(ctx.dtype)
@@ -100,7 +107,7 @@ class Patches(Embed):
             raise SpecError("embed 'patches' has either a patch, its side in pixels, or a stem; set one of them")
         if self.stem is not None:
             return build(STEMS, self.stem, width=self.width, name="stem")(images, ctx)
-        p, q = (self.patch, self.patch) if isinstance(self.patch, int) else self.patch
+        p, q = self.step()
         x = Linear(self.width, name="patch")(patchify(images, (p, q)))
         return x.reshape(x.shape[0], images.shape[1] // p, images.shape[2] // q, self.width)
 

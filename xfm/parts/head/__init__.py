@@ -8,6 +8,7 @@ from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.ffn import FFNHead
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.mlm import MLM
+from xfm.parts.head.of_patches import OfPatches
 from xfm.parts.head.pixels import Pixels
 from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
@@ -27,5 +28,6 @@ HEADS = {
     "ffn": FFNHead,
     "latent_queries": LatentQueries,
     "all_mlp": AllMLP,
+    "of_patches": OfPatches,
     "pixels": Pixels,
 }

@@ -84,6 +84,11 @@ class TokensToToken(nn.Module):
     encoder: Literal["performer", "transformer"] = "performer"
     norm: Spec = LAYERNORM
 
+    @nn.nowrap
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of pixels from one token to the next."""
+        return (math.prod(stride for _, stride, _ in self.splits),) * 2
+
     @nn.compact
     def __call__(self, images: Float[Array, "B height width C"], ctx: Context) -> Float[Array, "B h w D"]:
         *between, last = self.splits
