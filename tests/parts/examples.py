@@ -29,6 +29,10 @@ EXAMPLES = {
             dict(width=16),
             dict(width=16, ngrams=(2, 3), buckets=32, norm=dict(kind="rmsnorm"), position=dict(kind="sinusoidal")),
         ],
+        "latents": [
+            dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
+            dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
+        ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
             dict(patch=(2, 4), width=16, cls=0, channels=3, position=dict(kind="sinusoidal_2d")),
@@ -64,6 +68,7 @@ EXAMPLES = {
             dict(size=(3, 4)),
             dict(size=(2, 3), first=1),
             dict(size=(5, 4), resize="bilinear_antialiased"),
+            dict(size=(3, 4), start="sines"),
         ],
         "sinusoidal": [dict(base=100.0)],
         "sinusoidal_2d": [dict(base=100.0)],
@@ -215,6 +220,7 @@ EXAMPLES = {
         "span": [dict()],
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
+        "values": [dict(width=5)],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),

@@ -213,6 +213,17 @@ def words(s, p, batch, ctx):
     return np.concatenate(flat, axis=1)
 
 
+def latents(s, p, batch, ctx):
+    (p_, q), (_, height, width, _) = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch, batch["images"].shape
+    h, w = height // p_, width // q
+    x, numbers = linear(p["in"], batch["latents"]), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
+    lead = x.shape[1] - batch["encoded"].shape[1]
+    places = marked(s, p, np.zeros((1, lead + h * w, s.width)), ctx.replace(grid=(h, w)))[0]
+    own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
+    mask = np.broadcast_to(p["mask"], (*batch["predicted"].shape, s.width))
+    return np.concatenate([x, mask], axis=1) + np.array(own)
+
+
 # --- pool and head
 
 
@@ -421,6 +432,7 @@ FORMULAS = {
         "bytes": of_bytes,
         "patches": patches,
         "words": words,
+        "latents": latents,
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
@@ -463,6 +475,7 @@ FORMULAS = {
         "all_mlp": all_mlp,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
+        "values": tagging,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,

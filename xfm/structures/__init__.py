@@ -6,6 +6,7 @@ from flax import linen as nn
 
 from xfm.spec import Spec, SpecError
 from xfm.spec import build as build_from
+from xfm.structures.autoencoder import Autoencoder
 from xfm.structures.funnel import Funnel
 from xfm.structures.hourglass import Hourglass
 from xfm.structures.nested import Nested
@@ -19,6 +20,7 @@ STRUCTURES = {
     "nested": Nested,
     "hourglass": Hourglass,
     "funnel": Funnel,
+    "autoencoder": Autoencoder,
 }
 
 

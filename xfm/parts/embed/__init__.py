@@ -2,6 +2,7 @@
 
 from xfm.parts.embed.bytes import Bytes
 from xfm.parts.embed.hashed import Hashed
+from xfm.parts.embed.latents import Latents
 from xfm.parts.embed.patches import Patches
 from xfm.parts.embed.projected import Projected
 from xfm.parts.embed.questions import Questions
@@ -14,6 +15,7 @@ EMBEDS = {
     "hashed": Hashed,
     "patches": Patches,
     "words": Words,
+    "latents": Latents,
     "projected": Projected,
     "questions": Questions,
 }
