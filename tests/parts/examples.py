@@ -42,6 +42,10 @@ EXAMPLES = {
             dict(stem=dict(kind="normed_patches", patch=2), width=16, cls=0),
             dict(patch=2, width=16, mask="token", position=dict(kind="learned", length=13)),
         ],
+        "words": [
+            dict(width=6, patch=2, size=2, stride=1, margin=1, position=dict(kind="learned_grid", size=3, first=0)),
+            dict(width=4, patch=2, size=2, stride=2, margin=0, channels=3),
+        ],
     },
     "stem": {
         "normed_patches": [

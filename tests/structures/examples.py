@@ -20,6 +20,11 @@ NETWORKS = {
         dict(before=[MLP], pattern=[dict(part=[ATTENTION, MLP])], repeats=2, after=[MLP]),
         "before/mlp_0 layers/attention_mlp_0:0 layers/attention_mlp_0:1 after/mlp_0",
     ),
+    "nested": (
+        dict(words=4, width=8, inner=[MLP], pattern=[ATTENTION, MLP], repeats=2),
+        "layers/inner/mlp_0:0 layers/outer/attention_0:0 layers/outer/mlp_1:0 "
+        "layers/inner/mlp_0:1 layers/outer/attention_0:1 layers/outer/mlp_1:1",
+    ),
     "autoencoder": (
         dict(
             embed=dict(kind="patches", patch=2, width=8, position=dict(kind="sinusoidal_2d")),
