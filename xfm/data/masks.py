@@ -108,7 +108,9 @@ class Masks:
         else:
             check_share(self.validation)
             valid = [share(image.name) < self.validation for image, _ in found]
-            split = tuple([one for one, held in zip(found, valid, strict=True) if held == side] for side in (False, True))
+            split = tuple(
+                [one for one, held in zip(found, valid, strict=True) if held == side] for side in (False, True)
+            )
         for name, files in zip(("train", "valid"), split, strict=True):
             if not files:
                 raise SpecError(
@@ -167,7 +169,9 @@ class Folder:
         if picture.mode not in ("P", "L", "1"):
             raise XfmError(f"{path} has colours (mode {picture.mode}), and a mask holds a number per pixel; convert it")
         if picture.size != size:
-            raise XfmError(f"{path} has {picture.size[0]} x {picture.size[1]} pixels, and its image {size[0]} x {size[1]}")
+            raise XfmError(
+                f"{path} has {picture.size[0]} x {picture.size[1]} pixels, and its image {size[0]} x {size[1]}"
+            )
         levels = optional("PIL.Image", "vision").fromarray(np.asarray(picture).astype(np.uint8))
         height, width, _ = self.pixels.shape
         if levels.size != (width, height):

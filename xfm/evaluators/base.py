@@ -39,8 +39,8 @@ class Evaluator:
 
     def pictures(
         self, forward: Forward, params: Params, extra: Any, data: Any, mesh: Mesh
-    ) -> dict[str, UInt8[np.ndarray, "H W 3"]]:
-        """Predictions on validation data as pictures, by name, for a person to look at; a run keeps them."""
+    ) -> dict[str, UInt8[np.ndarray, "H W C"]]:
+        """Pictures by name, of one channel or of three; they are written to the run's folder as NAME.png."""
         return {}
 
 

@@ -106,7 +106,9 @@ GAP = 4
 def beside(images: list[np.ndarray]) -> np.ndarray:
     """Pictures [H W 3] side by side, each pixel as a square where they are small, with white between them."""
     times = max(1, -(-SCALE // min(images[0].shape[:2])))
-    large = [np.pad(x.repeat(times, 0).repeat(times, 1), ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for x in images]
+    large = [
+        np.pad(x.repeat(times, 0).repeat(times, 1), ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for x in images
+    ]
     return np.concatenate(large, 1)
 
 

@@ -4,6 +4,9 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
+from xfm.context import Context
+from xfm.kernels.conv import depthwise_grid
+from xfm.parts.grid import as_grid, of_grid, segments_of
 from xfm.parts.param import param
 
 
@@ -31,3 +34,22 @@ class Conv(nn.Module):
         kernel = param(self, "kernel", init, (*self.size, x.shape[-1], self.width)).astype(x.dtype)
         y = convolved(x, kernel, self.stride, self.margin)
         return y + param(self, "bias", nn.initializers.zeros, (self.width,)).astype(x.dtype) if self.bias else y
+
+
+class Depthwise(nn.Module):
+    """Owns the kernel and the bias of a convolution of each channel with itself, within segments.
+
+    size: rows and columns, odd.  kind: the part's name in errors. A row without a grid is a grid of one row.
+    """
+
+    size: tuple[int, int]
+    kind: str
+    bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
+        D, ctx = x.shape[-1], of_grid(ctx, x.shape[1])
+        kernel = param(self, "kernel", nn.initializers.lecun_normal(in_axis=(0, 1), out_axis=2), (*self.size, D))
+        bias = param(self, "bias", nn.initializers.zeros, (D,)) if self.bias else None
+        y = depthwise_grid(as_grid(x, ctx, self.kind), kernel, bias=bias, segments=segments_of(ctx))
+        return y.reshape(x.shape)

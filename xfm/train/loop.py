@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import jax
 
 from xfm.data import Batches, prefetch
 from xfm.errors import XfmError
+from xfm.files import optional
 from xfm.sharding import batch_sharding
 from xfm.train import curve
 from xfm.train.clock import Clock
@@ -27,7 +28,6 @@ from xfm.train.lock import Lock
 from xfm.train.logs import FILE as METRICS
 from xfm.train.logs import Log, changed_since, has_line
 from xfm.train.preempt import Interrupted, Preemption
-from xfm.train.pictures import write_pictures
 from xfm.train.record import Record, open_run, open_workdir, to_plain, write_record
 from xfm.train.report import Listener, summary
 from xfm.train.run import Run, setup
@@ -41,7 +41,7 @@ class Result:
     """What a run has reached.
 
     valid: metric -> mean over the validation source.  baseline: name -> loss to beat.
-    report: the scores of the evaluators over the whole validation source.  pictures: files of what they have drawn.
+    report: the scores of the evaluators over the whole validation source.
     checkpoint: folder of the newest step.  curve: picture of the losses, None without matplotlib.
     state: that after the last step.
     """
@@ -55,7 +55,6 @@ class Result:
     curve: Path | None
     state: State = dataclasses.field(repr=False)
     report: dict[str, float] = dataclasses.field(default_factory=dict)
-    pictures: Sequence[Path] = ()
 
 
 def train(config: Mapping[str, Any], workdir: str | Path, on_event: Listener = None) -> Result:
@@ -118,10 +117,9 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
                     valid = clock.outside("evaluate", partial(validate, run, state, log))
             run.checkpoints.wait()
             report = score(run, state, None if has_line(run.workdir, last, "report") else log)
-            drawn = pictures(run, state)
             write_record(run.workdir, ended(run, log))
         valid = valid or validate(run, state, None)  # a run that had ended before
-        return finish(run, state, valid, report, saved, drawn)
+        return finish(run, state, valid, report, saved)
 
 
 def evaluate(workdir: str | Path, on_event: Listener = None, *, changes: Mapping[str, Any] | None = None) -> Result:
@@ -232,19 +230,22 @@ def examples(run: Run, state: State) -> list[str]:
     return lines
 
 
-def pictures(run: Run, state: State) -> list[Path]:
-    """The files of what the evaluators have drawn. If something cannot be drawn or written, the reason is reported."""
-    found: dict[str, Any] = {}
-    try:
-        for number, one in enumerate(run.evaluators):
-            drawn = one.pictures(run.objective.forward, weights_of(state), state.extra, run.data, run.mesh)
-            found |= {f"{number}_{name}" if name in found else name: picture for name, picture in drawn.items()}
-        return write_pictures(run.workdir, found) if found and jax.process_index() == 0 else []
-    except XfmError as error:
-        run.report.once(f"no pictures: {error}")
-    except OSError as error:
-        run.report.once(f"pictures cannot be written: {error.strerror}")
-    return []
+def pictures(run: Run, state: State) -> list[str]:
+    """Writes the evaluators' pictures to the workdir and returns a line for each. What fails is reported."""
+    lines: list[str] = []
+    for one in run.evaluators:
+        try:
+            made = one.pictures(run.objective.forward, weights_of(state), state.extra, run.data, run.mesh)
+            for name, picture in made.items() if jax.process_index() == 0 else ():
+                path = run.workdir / f"{name}.png"
+                image = optional("PIL.Image", "vision").fromarray(
+                    picture[..., 0] if picture.shape[-1] == 1 else picture
+                )
+                image.save(path)
+                lines.append(f"picture: {path}")
+        except (XfmError, OSError) as error:
+            run.report.once(f"no picture: {error}")
+    return lines
 
 
 def save(run: Run, state: State, window: Window, log: Log) -> None:
@@ -266,27 +267,19 @@ def interrupted(run: Run, step: int, signum: int) -> Interrupted:
     return Interrupted(step, signum)
 
 
-def finish(
-    run: Run,
-    state: State,
-    valid: dict[str, float],
-    report: dict[str, float],
-    saved: int,
-    drawn: Sequence[Path] = (),
-) -> Result:
+def finish(run: Run, state: State, valid: dict[str, float], report: dict[str, float], saved: int) -> Result:
     """The result; the summary is printed: validation against the baseline, scores, files, and examples."""
     picture = run.workdir / curve.FILE
     result = Result(
         step=int(state.step),
         valid=valid,
         baseline=run.baseline,
-        examples=examples(run, state),
+        examples=[*examples(run, state), *pictures(run, state)],
         workdir=run.workdir,
         checkpoint=run.checkpoints.path(saved) if saved else None,
         curve=picture if picture.exists() else None,
         state=state,
         report=report,
-        pictures=drawn,
     )
     run.report.close()
     run.report.say(*summary(result))
