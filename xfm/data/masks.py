@@ -25,8 +25,8 @@ JOINT = ("flip", "crop")  # augmentations that move pixels and leave their value
 class Masks:
     """A data source of images, each with a mask of class numbers.
 
-    path: a folder with the folders `images` and `masks`, in which a mask has the name of its image and ends in .png; None
-    for scenes of scikit-learn's digits.  A mask has one number per pixel, of a palette or grey.
+    path: a folder with the folders `images` and `masks`, in which a mask has the name of its image and ends in .png;
+    None for scenes of scikit-learn's digits.  A mask has one number per pixel, of a palette or grey.
     size, channels, mean, std, background: of images, see Pixels; masks are cropped alike and scaled to the nearest
     pixel. A folder needs `size`; scenes are 32 x 32 x 1 by default.
     classes: their names, in the order of their numbers; a folder needs them.

@@ -1,4 +1,4 @@
-"""Scenes of scikit-learn's handwritten digits: several on a canvas, each pixel labelled by its digit or as background."""
+"""Scenes of scikit-learn's digits: several on a canvas, each pixel of the class of a digit or of the background."""
 
 import dataclasses
 import functools

@@ -46,7 +46,7 @@ class Segmentation(Objective):
         return {"loss": 1.0, **{f"loss/{name}": weight for name, weight in self.auxiliary.items()}}
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
-        """As in Objective. Beside "loss" there is "accuracy", the share of pixels whose label is the likeliest class."""
+        """As in Objective. Beside "loss" there is "accuracy", the share of pixels whose likeliest class is theirs."""
         labels = array_of(batch, "labels")
         out, sown = self.forward("model", params, batch, rng, train)
         counts = counted(labels, self.classes, self.ignore)
