@@ -117,6 +117,7 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
         real = None
     answer = part(**given, output_hidden_states=True)
     found = {name: answer[name] for name in OUTPUTS if answer.get(name) is not None}
+    found |= {f"feature_maps/{i}": x for i, x in enumerate(answer.get("feature_maps") or ())}
     hidden = answer.hidden_states
 
     loss, arrays = 0.0, {}
