@@ -127,8 +127,7 @@ def check(config: ConfigDict) -> Any:
     from xfm.objectives import build_objective
     from xfm.sharding import rules_named
     from xfm.train.logs import check_kinds
-    from xfm.train.optimiser import build_optimiser
-    from xfm.train.run import layout_of
+    from xfm.train.run import layout_of, optimiser_of
     from xfm.train.schedules import build_schedule
     from xfm.train.settings import read_settings
     from xfm.train.start import found_for, resolved
@@ -140,7 +139,7 @@ def check(config: ConfigDict) -> Any:
     rules_named(settings.sharding)
     check_kinds(settings.log)
     layout_of(settings, plain(config))
-    schedule = build_schedule(settings.schedule, settings.steps)
+    build_schedule(settings.schedule, settings.steps)
     check_data(config["data"])
     # The tokeniser is not known yet; a vocabulary with every special token is used in its place.
     standing_in = Vocabulary(size=8, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
@@ -152,8 +151,7 @@ def check(config: ConfigDict) -> Any:
         params = jax.eval_shape(lambda rows: objective.init(key, rows)[0], batch)
     if found is not None:
         taken(params, found, config)
-    rules = {name: getattr(settings, name) for name in ("decay", "groups", "freeze", "train_only", "clip")}
-    build_optimiser(settings.optimiser, schedule, params, **rules)
+    optimiser_of(settings, params, objective)
     return params
 
 

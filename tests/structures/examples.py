@@ -20,8 +20,36 @@ NETWORKS = {
         dict(before=[MLP], pattern=[dict(part=[ATTENTION, MLP])], repeats=2, after=[MLP]),
         "before/mlp_0 layers/attention_mlp_0:0 layers/attention_mlp_0:1 after/mlp_0",
     ),
+    "nested": (
+        dict(words=4, width=8, inner=[MLP], pattern=[ATTENTION, MLP], repeats=2),
+        "layers/inner/mlp_0:0 layers/outer/attention_0:0 layers/outer/mlp_1:0 "
+        "layers/inner/mlp_0:1 layers/outer/attention_0:1 layers/outer/mlp_1:1",
+    ),
+    "autoencoder": (
+        dict(
+            embed=dict(kind="patches", patch=2, width=8, position=dict(kind="sinusoidal_2d")),
+            pattern=[ATTENTION, MLP],
+            repeats=2,
+            decoder=dict(
+                embed=dict(kind="latents", patch=2, width=12, position=dict(kind="sinusoidal_2d")),
+                pattern=[MLP, ATTENTION],
+                heads=dict(patches=dict(kind="values", width=3)),
+            ),
+        ),
+        "layers/attention_0:0 layers/mlp_1:0 layers/attention_0:1 layers/mlp_1:1 "
+        "decoder/layers/mlp_0:0 decoder/layers/attention_1:0",
+    ),
     "pyramid": (
         dict(stages=[dict(pattern=[MLP], repeats=2), dict(pattern=[ATTENTION, MLP])]),
         "stage_0/layers/mlp_0:0 stage_0/layers/mlp_0:1 stage_1/layers/attention_0:0 stage_1/layers/mlp_1:0",
     ),
+}
+
+# What networks read that are not of texts, by kind.
+PICTURES = {
+    "autoencoder": {
+        "images": jnp.cos(jnp.arange(2 * 4 * 6 * 3.0)).reshape(2, 4, 6, 3),
+        "visible": jnp.array([[0, 3, 4, 5], [1, 2, 3, 5]]),
+        "predicted": jnp.array([[1, 2], [0, 4]]),
+    },
 }

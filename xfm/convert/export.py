@@ -188,7 +188,30 @@ def exported(run: OpenedRun, m: Match, folder: Path) -> Checkpoint:
     """The checkpoint of the Hub that a run is written as; the tokeniser's files are written to `folder`."""
     pad = None if run.vocabulary is None or run.tokenizer.get("kind") == "checkpoint" else run.vocabulary.pad
     c = checkpoint_of(m, traverse_util.unflatten_dict(dict(run.weights), sep="/"), folder, pad)
+    write_processor(run, folder)
     return c.replace(config=write_tokenizer(run, folder, m) | c.config)
+
+
+def write_processor(run: OpenedRun, folder: Path) -> None:
+    """Writes preprocessor_config.json for a run on images, by which they are prepared as they were in training.
+
+    Only for images of one channel or three and the same height and width: transformers crops no others as xfm does.
+    """
+    from xfm.data import SOURCES
+
+    data = run.config["data"]
+    if data.get("kind") != "images":
+        return
+    source = build_from(SOURCES, data)
+    (height, width, channels), _ = source.row()["images"]
+    mean, std = ([float(x) for x in np.broadcast_to(x, channels)] for x in (source.mean, source.std))
+    if height != width:
+        return
+    content = dict(image_processor_type="BitImageProcessor", do_resize=True, size={"shortest_edge": height}, resample=2)
+    content |= dict(do_center_crop=True, crop_size={"height": height, "width": width}, do_rescale=True)
+    content |= dict(rescale_factor=1 / 255, do_normalize=True, image_mean=mean, image_std=std)
+    content |= dict(do_convert_rgb=True) if channels == 3 else dict(do_convert_rgb=False)
+    (folder / "preprocessor_config.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 def checkpoint_of(m: Match, params: Mapping[str, Any], folder: Path, pad: int | None = None) -> Checkpoint:

@@ -273,7 +273,8 @@ def load(
 ) -> Checkpoint:
     """Loads the checkpoint in a folder, or with that name on the Hub, as a network of xfm.
 
-    head: the only head to load ("masked_lm", "sequence_classification", …); None for all that the files hold.
+    head: the only head to load ("masked_lm", "sequence_classification", …); "none" for no head, as for a classifier of
+    another number of classes; None for all that the files hold.
     revision: of the Hub's repository.  ignore: keys of config.json that are known not to change the result.
     dtype: in which the network computes; if None, bfloat16 on accelerators and float32 on a CPU.
     place: a function that puts a parameter on devices, from its path and its array on the host; if None, the default
@@ -359,8 +360,10 @@ def _check_counts(config: Mapping[str, Any], path: str, tensors: Tensors) -> Non
 
 
 def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: str | None) -> dict[str, Head]:
-    """The heads to load: the requested one, or those of the class in config.json and all others that the files hold."""
+    """The heads to load: those of the class in config.json and all others that the files hold, or as `task` says."""
     there = held(family, tensors)
+    if task == "none":
+        return {}
     if task is not None:
         family.head(task)
         if task not in there:

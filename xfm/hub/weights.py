@@ -65,14 +65,29 @@ def assign(
         _check_tied(family, name, used, known, tensors)
 
     found: dict[str, list[Piece]] = {path: [] for path in shapes}
+    differing = []
     for piece in wanted:
         name = known[piece.at.name]
         has, needs = tuple(tensors.shape(name)), piece.file_shape()
         if [size for size in has if size != 1] != [size for size in needs if size != 1]:
-            raise XfmError(f"{name} has the shape {has} in the file, but {needs} by config.json")
+            differing.append((piece.path, f"{name} has the shape {has} in the file, but {needs} by config.json"))
+            continue
         tensors.check(name)
         found[piece.path].append(piece.found_as(name))
+    if differing:
+        raise XfmError(_some([what for _, what in differing]) + _way_out(heads, [path for path, _ in differing]))
     return found, {known[name]: why for name, why in spare.items()}
+
+
+def _way_out(heads: Mapping[str, Head], paths: Sequence[str]) -> str:
+    """What to do about tensors of another shape, if all of them belong to heads; nothing if some do not."""
+    tasks = {task for task, head in heads.items() if any(path.startswith(f"head_{head.name}/") for path in paths)}
+    if not all(path.startswith(tuple(f"head_{heads[task].name}/" for task in tasks)) for path in paths):
+        return ""
+    return (
+        f"; only the head {', '.join(sorted(tasks))} differs, so correct the number of classes in config.json, or load "
+        "the checkpoint without heads by head='none'"
+    )
 
 
 def _spare(family: Family, heads: Mapping[str, Head], name: str) -> str | None:

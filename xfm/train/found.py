@@ -37,6 +37,7 @@ class Found:
     inputs: a function from a row of the data, and the ids that the network has rows for (`Structure.ids`), to the row
     that its network takes; None if rows need no change.
     transforms: specs of its network's transforms, whose own parameters are among the weights.
+    pixels: fields of a data source of images, `mean` and `std`, with which its images were normalised, if it says so.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Found:
     weights: Callable[[], Mapping[str, np.ndarray]]
     inputs: Callable[[Mapping[str, np.ndarray], Ids], dict[str, np.ndarray]] | None = None
     transforms: Sequence[Mapping[str, Any]] = ()
+    pixels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def find(source: str, head: str | None = None, revision: str | None = None) -> Found:
@@ -89,7 +91,7 @@ def of_hub(source: str, head: str | None, revision: str | None) -> Found:
         source=str(source),
         spec=plain(checkpoint.spec),
         heads=tuple(kept),
-        asked=None if head is None else family.heads[head].name,
+        asked=None if head in (None, "none") else family.heads[head].name,
         own=own_heads(family, config),
         tokenizer={"kind": "checkpoint", "source": str(source), "revision": revision},
         kinds=kinds,
@@ -99,8 +101,18 @@ def of_hub(source: str, head: str | None, revision: str | None) -> Found:
         },
         shapes=lambda: shapes,
         weights=weights,
-        inputs=inputs,
+        inputs=inputs if family.calling.reads == "text" else None,
+        pixels=normalised(checkpoint),
     )
+
+
+def normalised(checkpoint: Any) -> dict[str, Any]:
+    """The mean and deviation of a checkpoint's image processor; nothing if it has none that xfm can read."""
+    try:
+        found = checkpoint.processor
+    except XfmError:
+        return {}
+    return {} if found.mean is None or found.scale is None else {"mean": found.mean, "std": found.std}
 
 
 def of_run(workdir: Path, head: str | None) -> Found:
@@ -138,6 +150,7 @@ def of_run(workdir: Path, head: str | None) -> Found:
         shapes=lambda: {path: tuple(x.shape) for path, x in weights().items()},
         weights=weights,
         transforms=config.get("transforms") or (),
+        pixels={name: data[name] for name in ("mean", "std") if data.get("kind") == "images" and name in data},
     )
 
 

@@ -8,6 +8,7 @@ import abc
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import jax
@@ -59,13 +60,15 @@ def build_optimiser(
     freeze: Sequence[str] = (),
     train_only: Sequence[str] = (),
     clip: float | None = None,
+    speed: Mapping[str, Any] = MappingProxyType({}),
 ) -> Optimiser:
     """The optimiser of `params` (arrays or their shapes).
 
     decay: (regex, factor of weight_decay) before the default DECAY.  groups: (regex, factor of the
-    learning rate); a list of factors is one per layer of a stack, as layer-wise decay needs.
+    learning rate); a list of factors is one per layer of a stack.
     freeze: regexes of parameters that get no update and no optimiser state.  train_only: regexes of the only ones that
     do. At least one of the two is empty.  clip: largest global norm of the gradient, over the parameters that train.
+    speed: path -> further factor of the learning rate, a number or one per layer, as layer-wise decay makes them.
     Raises XfmError for a pattern that matches nothing, or an unknown kind or field.
     """
     leaves = flatten(params)
@@ -80,11 +83,14 @@ def build_optimiser(
         raise XfmError(f"config.optimiser: {error}") from None
 
     shrink = {path: first_match(path, (*decay, *DECAY)) * rule.weight_decay for path in leaves}
-    speed = {path: _factor(path, leaf, first_match(path, groups, 1.0)) for path, leaf in leaves.items()}
+    rates = {
+        path: _factor(path, leaf, first_match(path, groups, 1.0)) * _factor(path, leaf, speed.get(path, 1.0))
+        for path, leaf in leaves.items()
+    }
     transform = optax.chain(
         optax.clip_by_global_norm(clip) if clip else optax.identity(),
         rule.direction(_stateless(lambda path, u, p: u + shrink[path] * p if shrink[path] else u)),
-        _stateless(lambda path, u, p: u * speed[path]) if groups else optax.identity(),
+        _stateless(lambda path, u, p: u * rates[path]) if groups or speed else optax.identity(),
         _scheduled(schedule),
     )
     if frozen:

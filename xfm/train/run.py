@@ -15,7 +15,7 @@ from xfm.errors import XfmError
 from xfm.evaluators import Evaluator, build_evaluators
 from xfm.objectives import build_objective, evaluated_keys
 from xfm.objectives.base import Objective
-from xfm.paths import Rules
+from xfm.paths import Rules, flatten
 from xfm.sharding import make_mesh, rules_named
 from xfm.spec import build
 from xfm.structures.tokens import check_unpadded
@@ -23,6 +23,7 @@ from xfm.train import kept, start, taken
 from xfm.train.checkpoint import Checkpoints
 from xfm.train.evaluation import fewest_rows
 from xfm.train.found import Found
+from xfm.train.layerwise import factors
 from xfm.train.memory import check_batch, check_state
 from xfm.train.optimiser import Optimiser, build_optimiser
 from xfm.train.record import Record, flat, located, read_record, require_same_config, require_same_data
@@ -89,7 +90,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     params = jax.eval_shape(drawing.init, key, rows)[0]
     fresh = given.found is not None and mode == "write" and not begun
     begins = taken.taken(params, given.found, given.config) if fresh else None
-    optimiser = optimiser_of(settings, params)
+    optimiser = optimiser_of(settings, params, objective)
 
     def first_state():
         zeros = {name: jnp.zeros(row.shape, row.dtype) for name, row in rows.items()}
@@ -219,8 +220,9 @@ def batch_shapes(
     return {name: jax.ShapeDtypeStruct(*spec) for name, spec in shapes.items()}
 
 
-def optimiser_of(settings: TrainSettings, params: Any) -> Optimiser:
-    """The optimiser of the settings for parameters, or for their shapes."""
+def optimiser_of(settings: TrainSettings, params: Any, objective: Any) -> Optimiser:
+    """The optimiser of the settings for parameters of an objective's networks, or for their shapes."""
+    layers = objective.networks["model"].sublayers() if settings.layer_decay is not None else ()
     return build_optimiser(
         settings.optimiser,
         build_schedule(settings.schedule, settings.steps),
@@ -230,6 +232,7 @@ def optimiser_of(settings: TrainSettings, params: Any) -> Optimiser:
         freeze=settings.freeze,
         train_only=settings.train_only,
         clip=settings.clip,
+        speed=factors(settings.layer_decay, layers, flatten(params)),
     )
 
 

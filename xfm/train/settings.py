@@ -20,6 +20,7 @@ class TrainSettings:
     batch: rows of one update, over all devices.  steps: updates of the run.  seed: that of parameters, order and
     dropout.
     optimiser, schedule, decay, groups, freeze, train_only, clip: see optimiser.py and schedules.py.
+    layer_decay: {"rate": …} of learning rates from each layer to the one below, see layerwise.py; None for none.
     layout: how texts lie in the rows that are computed, {"kind": "padded" | "tokens", …}, see xfm/data/layout.py.
     accumulate: microbatches that one update is divided into.  ema: decay of a moving average of the parameters, which
     evaluation then uses, or None.
@@ -37,6 +38,7 @@ class TrainSettings:
     schedule: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "constant"})
     decay: Sequence[tuple[Regex, NotNegative]] = ()
     groups: Sequence[tuple[Regex, NotNegative | Sequence[NotNegative]]] = ()
+    layer_decay: Mapping[str, Any] | None = None
     freeze: Sequence[Regex] = ()
     train_only: Sequence[Regex] = ()
     clip: Positive | None = 1.0

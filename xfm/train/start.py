@@ -97,6 +97,7 @@ def _with(config: dict[str, Any], start: Start, found: Found) -> dict[str, Any]:
     if "kinds" in fields:
         types = getattr(asked, "types", None)
         data["kinds"] = max(min(found.kinds, types) if types else found.kinds, 1)
+    data |= {name: value for name, value in found.pixels.items() if name in fields and name not in data}
     for name in _taken_labels(model, start, found):
         _check_classes(found.spec["heads"][name], config["objective"], start)
         if "classes" in fields and name in found.labels:

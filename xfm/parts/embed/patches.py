@@ -71,6 +71,11 @@ class Patches(Embed):
     norm: Spec | None = None
     drop: Rate = 0.0
 
+    @property
+    def lead(self) -> int:
+        """The number of tokens before the patches."""
+        return self.cls + self.registers
+
     @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
         """An image of SIDE x SIDE pixels in three colours, where the data does not say another size."""
