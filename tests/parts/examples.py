@@ -35,7 +35,7 @@ EXAMPLES = {
         ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
-            dict(patch=(2, 4), width=16, cls=0, channels=3, position=dict(kind="sinusoidal_2d")),
+            dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),
             dict(
                 patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal_2d")
             ),
