@@ -27,7 +27,7 @@ PADDED = np.array([[1] * 9 + [0] * 4, [0] * 2 + [1] * 11, [0] * T], np.int32)  #
 PACKED = np.array([[1] * 4 + [0] + [1] * 3 + [2] * 3 + [0] * 2, [1] * T, [2] * 5 + [1] * 8], np.int32)
 TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
 SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
-OF_IMAGES = ("patches", "latents")  # embeddings whose rows have no padding
+OF_IMAGES = ("patches", "words", "latents")  # embeddings whose rows have no padding
 GRID = (3, 4)  # a class token and 12 patches
 DENSE = ("all_mlp",)  # heads that read maps
 

@@ -201,6 +201,18 @@ def patches(s, p, batch, ctx):
     return normed(s, p, x)
 
 
+def words(s, p, batch, ctx):
+    images, P = batch["images"], s.patch
+    B, height, width, _ = images.shape
+    corners = [(i, j) for i in range(0, height, P) for j in range(0, width, P)]
+    cut = [
+        linear(p["word"], stems.tiles(images[:, i : i + P, j : j + P], s.size, s.stride, s.margin)) for i, j in corners
+    ]
+    table = p.get("position", {}).get("table", 0.0)  # of a grid that is never resized here
+    flat = [x.reshape(B, -1, s.width) + table for x in cut]
+    return np.concatenate(flat, axis=1)
+
+
 def latents(s, p, batch, ctx):
     (p_, q), (_, height, width, _) = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch, batch["images"].shape
     h, w = height // p_, width // q
@@ -419,6 +431,7 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "words": words,
         "latents": latents,
     },
     "stem": {

@@ -48,6 +48,11 @@ class Structure(nn.Module):
         types = getattr(self._embedding(), "types", None)
         return types if isinstance(types, int) else None
 
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """The prefixes of the arrays of a batch that it reads; "" for those without one."""
+        return ("",)
+
     @nn.nowrap
     def ids(self) -> dict[str, tuple[int, int]]:
         """The ids that the embedding's tables have rows for; see `Embed.ids`."""
