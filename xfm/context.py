@@ -110,6 +110,12 @@ class Context:
         """Which tokens of x are not padding."""
         return jnp.ones(x.shape[:2], bool) if self.segments is None else self.segments > 0
 
+    def patches(self, x: Shaped[Array, "B T *any"]) -> Shaped[Array, "B h*w *any"]:
+        """The tokens of the grid, which are the last of a row. Raises SpecError for a row that has no grid (h, w)."""
+        if self.grid is None or len(self.grid) != 2:
+            raise SpecError(f"the patches of an image are asked for, but the tokens' grid is {self.grid}, not (h, w)")
+        return x[:, x.shape[1] - self.grid[0] * self.grid[1] :]
+
     @property
     def keys(self) -> Int[Array, "B T"] | None:
         """The segments of the tokens as keys: 0 where a token is not attended to."""

@@ -120,37 +120,55 @@ class Dense:
             raise ValueError(f"a dense bias of shape {shape} does not fit scores of ({B}, {N}, {T}, {S})")
 
 
-@_describes(data_fields=["table"], meta_fields=["grid"])
+@_describes(data_fields=["table", "own"], meta_fields=["grid", "first"])
 @dataclasses.dataclass(frozen=True)
 class GridTable:
     """One learned number per head and offset (dy, dx) = query - key between the tokens of a grid, in raster order.
 
     Liu et al. 2021 (Swin), section 3.2; rows of the table are dy = 1 - h, …, h - 1, columns dx = 1 - w, …, w - 1.
+    first: the number of tokens before those of the grid, such as one of a class.  own: the numbers of these: as
+    queries, as keys, and among themselves (Bao et al. 2022, BEiT).
     """
 
     table: Float[Array, "2*h-1 2*w-1 N"]
     grid: tuple[int, int]
+    first: int = 0
+    own: Float[Array, "3 N"] | None = None
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens that have a bias."""
+        return self.first + math.prod(self.grid)
 
     def block(self, b, n, query, key):
-        """[t s]: the numbers of the table at the offsets."""
+        """[t s]: the numbers of the table at the offsets, and those of the first tokens."""
         h, w = self.grid
-        (qy, qx), (ky, kx) = (divmod(jnp.clip(index, 0, h * w - 1), w) for index in (query, key))
+        (qy, qx), (ky, kx) = (divmod(jnp.clip(index - self.first, 0, h * w - 1), w) for index in (query, key))
         dy, dx = (a[:, None] - c[None, :] for a, c in ((qy, ky), (qx, kx)))
-        return jnp.asarray(self.table)[dy + h - 1, dx + w - 1, n]
+        of_grid = jnp.asarray(self.table)[dy + h - 1, dx + w - 1, n]
+        if self.first == 0:
+            return of_grid
+        as_query, as_key, among = jnp.asarray(self.own)[:, n]
+        asks, answers = (query < self.first)[:, None], (key < self.first)[None, :]
+        return jnp.where(asks, jnp.where(answers, among, as_query), jnp.where(answers, as_key, of_grid))
 
     def times(self, factor: Float[Array, "N"]) -> "GridTable":
         """The bias with all values of head n times factor[n]."""
-        return dataclasses.replace(self, table=self.table * factor)
+        own = self.own if self.own is None else self.own * factor
+        return dataclasses.replace(self, table=self.table * factor, own=own)
 
     def check(self, B: int, N: int, T: int, S: int) -> None:
-        """Raises ValueError unless the table fits the grid and N heads, and the grid fits queries and keys."""
+        """Raises ValueError unless the table fits the grid and N heads, and the tokens are the queries and the keys."""
         h, w = self.grid
         if self.table.ndim != 3 or self.table.shape[:2] != (2 * h - 1, 2 * w - 1):
             raise ValueError(
                 f"a table for a grid of {h} x {w} has shape ({2 * h - 1}, {2 * w - 1}, {N}), not {self.table.shape}"
             )
         _of_heads(self.table.shape[2:], N)
-        _of_grid(self.grid, T, S)
+        if (self.own is None) == (self.first > 0) or (self.own is not None and self.own.shape != (3, N)):
+            has = None if self.own is None else self.own.shape
+            raise ValueError(f"the {self.first} first tokens of a grid have numbers of their own, (3, {N}), not {has}")
+        _of_grid(self.grid, T, S, self.first)
 
 
 @_describes(data_fields=["rates"], meta_fields=["grid"])
@@ -258,10 +276,10 @@ def _of_heads(shape: tuple[int, ...], N: int) -> None:
         raise ValueError(f"the bias is of {shape[0] if len(shape) == 1 else shape} heads, the queries of {N}")
 
 
-def _of_grid(grid: tuple[int, int], T: int, S: int) -> None:
+def _of_grid(grid: tuple[int, int], T: int, S: int, first: int = 0) -> None:
     h, w = grid
-    if T != S or T != h * w:
-        raise ValueError(f"a bias of a grid of {h} x {w} fits {h * w} queries and keys, not {T} and {S}")
+    if T != S or T != first + h * w:
+        raise ValueError(f"a bias of a grid of {h} x {w} fits {first + h * w} queries and keys, not {T} and {S}")
 
 
 def _skewed(rows: Float[Array, "t t+s"], s: int) -> Float[Array, "t s"]:

@@ -2,6 +2,7 @@
 
 The two operations differ in their taps: in `depthwise` a tap has a weight for each channel, in `grouped` a matrix for
 each group of channels. `neighbours` returns the neighbours themselves, for other operations on them.
+`depthwise_grid` is `depthwise` over rows and columns.
 """
 
 from types import ModuleType
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from . import naive, xla
 
-__all__ = ["IMPLEMENTATIONS", "depthwise", "grouped", "neighbours", "tail_after"]
+__all__ = ["IMPLEMENTATIONS", "depthwise", "depthwise_grid", "grouped", "neighbours", "tail_after"]
 
 IMPLEMENTATIONS = {"naive": naive, "xla": xla}
 
@@ -79,6 +80,32 @@ def grouped(
         )
     run = _chosen("grouped", implementation).grouped
     return run(x, kernel, bias=bias, segments=segments, before=before, tail=tail, tail_segment=tail_segment)
+
+
+def depthwise_grid(
+    x: Float[Array, "B h w C"],
+    kernel: Float[Array, "p q C"],
+    *,
+    bias: Float[Array, "C"] | None = None,
+    segments: Int[Array, "B h w"] | None = None,
+    implementation: str | None = None,
+) -> Float[Array, "B h w C"]:
+    """y[i, j] = bias + sum over (a, b) of kernel[a, b] · x[i + a - p // 2, j + b - q // 2], channel by channel.
+
+    The sum is over positions in the segment of (i, j); those outside the grid count as zero. p and q are odd. Other
+    arguments, dtypes and errors as in `depthwise`.
+    """
+    sides = kernel.shape[:2]
+    if x.ndim != 4 or kernel.ndim != 3 or not all(side % 2 for side in sides) or kernel.shape[2] != x.shape[3]:
+        raise ValueError(
+            f"depthwise_grid: x {x.shape} has to be [B h w C] and the kernel {kernel.shape} [p q C], p and q being odd"
+        )
+    if segments is not None and segments.shape != x.shape[:3]:
+        raise ValueError(
+            f"depthwise_grid: segments has shape {segments.shape}; with x {x.shape} it has to be {x.shape[:3]}"
+        )
+    y = _chosen("depthwise_grid", implementation).depthwise_grid(x, kernel, segments=segments)
+    return y if bias is None else y + bias.astype(y.dtype)
 
 
 def neighbours(

@@ -43,3 +43,19 @@ def grouped(x, kernel, *, bias, segments, before, tail, tail_segment):
         y = jnp.einsum("btwgi,wigo->btgo", near, kernel.reshape(W, inside, groups, O // groups).astype(near.dtype))
     y = y.reshape(*x.shape[:2], O)
     return (y if bias is None else y + bias.astype(near.dtype)).astype(x.dtype)
+
+
+def depthwise_grid(x, kernel, *, segments):
+    """`depthwise_grid` of the package, for checked arguments and without a bias."""
+    (B, h, w, C), (p, q) = x.shape, kernel.shape[:2]
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    ids = (jnp.ones((B, h, w), jnp.int32) if segments is None else segments).reshape(B, h * w)
+    row, column = jnp.divmod(jnp.arange(h * w), w)
+    rows = row[:, None] + (jnp.arange(p * q) // q - p // 2)
+    columns = column[:, None] + (jnp.arange(p * q) % q - q // 2)
+    inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
+    index = jnp.where(inside, rows * w + columns, 0)
+    own = inside & (ids[:, index] == ids[:, :, None]) & (ids[:, :, None] > 0)
+    near = jnp.where(own[..., None], x.reshape(B, h * w, C).astype(wide)[:, index], 0)
+    y = (near * kernel.reshape(p * q, C).astype(wide)).sum(axis=2)
+    return y.reshape(x.shape).astype(x.dtype)

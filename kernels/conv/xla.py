@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..platform import product
+from ..counting import stated
+from ..platform import platform, product
 
 # With at most so many taps each shifted row is converted to float32 by itself, which moves fewer bytes. With more, the
 # sum of the taps' gradients would lose precision, so the row is converted as a whole.
@@ -33,6 +35,42 @@ def grouped(x, kernel, *, bias, segments, before, tail, tail_segment):
         near = near.reshape(*x.shape[:2], groups, inside)
         y += product("btgi,igo->btgo", near, kernel[w], sums).reshape(y.shape)
     return y.astype(x.dtype)
+
+
+def depthwise_grid(x, kernel, *, segments):
+    """`depthwise_grid` of the package, for checked arguments and without a bias.
+
+    XLA's convolution is used where there are no segments. On a CPU the gradient of one by channels takes about five
+    times as long as that of the sum of shifted grids (3 x 3 and 7 x 7, 32 to 128 channels).
+    """
+    (p, q), C = kernel.shape[:2], x.shape[3]
+    if segments is None and platform() != "cpu":
+        around = [(p // 2, p // 2), (q // 2, q // 2)]
+        layout = ("NHWC", "HWIO", "NHWC")
+        kernel = kernel.astype(x.dtype)[:, :, None]
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=layout, feature_group_count=C)
+    sums = jnp.promote_types(x.dtype, jnp.float32)
+    grid = x.astype(sums) if p * q > FEW else x
+    y = jnp.zeros(x.shape, sums)
+    for i, near in enumerate(shifted(grid, (p, q), segments)):
+        y += kernel[i // q, i % q].astype(sums) * near.astype(sums)
+    return stated(y.astype(x.dtype), 2 * p * q)
+
+
+def shifted(x, size, segments) -> Iterator[Array]:
+    """For each (a, b) the grid of x[i + a - p // 2, j + b - q // 2], in reading order; zero in another segment."""
+    (p, q), (h, w) = size, x.shape[1:3]
+    around = ((0, 0), (p // 2, p // 2), (q // 2, q // 2))
+    if segments is not None:
+        x = jnp.where(segments[..., None] > 0, x, 0)
+        owner = jnp.pad(segments, around)
+    x = jnp.pad(x, (*around, (0, 0)))
+    for a in range(p):
+        for b in range(q):
+            near = x[:, a : a + h, b : b + w]
+            if segments is not None:
+                near = jnp.where((owner[:, a : a + h, b : b + w] == segments)[..., None], near, 0)
+            yield near
 
 
 def taps(x, width, segments, before, tail, tail_segment) -> Iterator[Array]:

@@ -78,10 +78,12 @@ def compare(arrays, config, folder):
             mine, theirs = mine[mask > 0], theirs[mask > 0]
         close(mine, theirs, name)
     hidden = of(arrays, "hidden/")
-    assert len(out["hidden_states"]) == len(hidden)
+    towers = [out[name]["hidden_states"] for name in ("text_model_output", "vision_model_output") if name in out]
+    states = sum(towers, ()) if towers else out["hidden_states"]
+    assert len(states) == len(hidden)
     for i, theirs in hidden.items():
         real = mask.reshape(-1, mask.shape[-1]) > 0
-        mine = np.asarray(out["hidden_states"][int(i)])
+        mine = np.asarray(states[int(i)])
         theirs = ours(theirs, images).reshape(mine.shape if images else theirs.shape)
         if mine.shape[:2] == real.shape:
             mine, theirs = mine[real], theirs[real]

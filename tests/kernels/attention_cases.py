@@ -326,6 +326,7 @@ BIASES = {
     "dense": lambda B, T, S, N: Dense(drawn(B, N, T, S)),
     "dense, shared": lambda B, T, S, N: Dense(drawn(1, 1, T, S)),
     "grid table": lambda B, T, S, N: GridTable(drawn(9, 13, N), (5, 7)),
+    "grid table and class": lambda B, T, S, N: GridTable(drawn(7, 13, N), (4, 7), 7, drawn(3, N)),
     "grid decay": lambda B, T, S, N: GridDecay(per_head(N, 0.5, 0.25, 0.1, 0.01), (5, 7)),
     "relative": relative,
     "relative, of keys": lambda *sizes: relative(*sizes, terms=("key",)),

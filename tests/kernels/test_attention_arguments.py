@@ -139,7 +139,8 @@ def test_biases_equal_their_formulas():
     terms = relative(1, T, T, N)
     n = 1
     biases = dict(table=GridTable(table, (h, w)), decay=GridDecay(jnp.array([1.0, 0.3]), (h, w)))
-    biases |= dict(buckets=buckets, terms=terms)
+    own = drawn(3, N, seed=3)
+    biases |= dict(buckets=buckets, terms=terms, own=GridTable(drawn(3, 3, N, seed=1), (2, 2), T - 4, own))
 
     @jax.jit
     def blocks_and_buckets(biases):
@@ -148,11 +149,22 @@ def test_biases_equal_their_formulas():
         return blocks, biases["buckets"].bucket(jnp.arange(1 - T, T))
 
     of, bucket = jax.tree.map(np.asarray, blocks_and_buckets(biases))
-    table, of_buckets, terms = jax.tree.map(np.asarray, (table, buckets.table, terms))
+    table, of_buckets, terms, own, small = jax.tree.map(
+        np.asarray, (table, buckets.table, terms, own, biases["own"].table)
+    )
     for t in range(T):
         for s in range(T):
             dy, dx = t // w - s // w, t % w - s % w
             assert of["table"][t, s] == table[dy + h - 1, dx + w - 1, n]
+            i, j = t - (T - 4), s - (T - 4)  # among the patches, below 0 for one of the 8 tokens before them
+            met = (
+                own[0 if j >= 0 else 2, n]
+                if i < 0
+                else own[1, n]
+                if j < 0
+                else small[i // 2 - j // 2 + 1, i % 2 - j % 2 + 1, n]
+            )
+            assert of["own"][t, s] == met
             assert math.isclose(of["decay"][t, s], -0.3 * (abs(dy) + abs(dx)), rel_tol=1e-6)
             assert of["buckets"][t, s] == of_buckets[bucket[s - t + T - 1], n]
             row = terms.rows[t - s + T - 1]
@@ -307,6 +319,11 @@ def told(said, wrong=None, error=ValueError, **arguments):
         told("a reach beyond the exact half", bias=Buckets(ones(8, 4), reach=2)),
         told("does not fit scores", bias=Dense(ones(1, 1, 5, 5))),
         told("fits 36 queries and keys, not 37 and 37", bias=GridTable(ones(11, 11, 4), (6, 6))),
+        told("fits 38 queries and keys, not 37", bias=GridTable(ones(11, 11, 4), (6, 6), 2, ones(3, 4))),
+        told(
+            "1 first tokens of a grid have numbers of their own, .3, 4., not None",
+            bias=GridTable(ones(11, 11, 4), (6, 6), 1),
+        ),
         told(r"grid of 1 x 37 has shape \(1, 73, 4\), not \(1, 9, 4\)", bias=GridTable(ones(1, 9, 4), (1, 37))),
         told("grid of 6 x 6 fits 36 queries and keys, not 37", bias=GridDecay(ones(4), (6, 6))),
         told("bias is of 2 heads", bias=GridDecay(ones(2), (6, 6))),

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from xfm.kernels.conv import IMPLEMENTATIONS, depthwise, grouped, neighbours, tail_after
+from xfm.kernels.conv import IMPLEMENTATIONS, depthwise, depthwise_grid, grouped, neighbours, tail_after
+from xfm.kernels.platform import compiling_for
+from xfm.plan.flops import total
 
 B, T, N, H = 2, 11, 3, 4
 SEGMENTS = np.array([[1, 1, 1, 2, 2, 0, 2, 3, 0, 0, 4], [0, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7]], np.int32)
@@ -138,6 +140,59 @@ def test_neighbours_are_what_a_convolution_sums():
     assert_close(summed, run_grouped(x, kernel, segments=SEGMENTS, before=1))
 
 
+GRID = (B, 4, 5, 6)
+IDS = np.array([[[1, 1, 1, 2, 2], [1, 1, 2, 2, 2], [0, 1, 1, 2, 0], [0, 0, 3, 3, 3]], [[7] * 5] * 4], np.int32)
+
+
+def on_grid(target, size, segments, implementation):
+    """Values, and the gradients of x and kernel, of a program that is traced for a platform."""
+    rng = np.random.default_rng(size[0])
+    x, kernel = (rng.standard_normal(shape).astype(np.float32) for shape in (GRID, (*size, 6)))
+    x = x if segments is None else np.where(segments[..., None] > 0, x, np.float32(np.nan))
+
+    def run(x, kernel):
+        ids = None if segments is None else jnp.asarray(segments)
+        return depthwise_grid(x, kernel, segments=ids, implementation=implementation)
+
+    def both(x, kernel):
+        x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+        with compiling_for(target):
+            y, back = jax.vjp(run, x, kernel)
+        return y, back(jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+
+    return jax.jit(both)(x, kernel)
+
+
+@pytest.mark.parametrize("size", [(3, 3), (5, 1)])
+@pytest.mark.parametrize("target,segments", [("cpu", None), ("cpu", IDS), ("gpu", None), ("gpu", IDS)])
+def test_on_a_grid_it_equals_the_definition(target, segments, size):
+    """Sums of shifted grids, and where there are no segments XLA's convolution on other platforms than a CPU."""
+    found, expected = (on_grid(target, size, segments, name) for name in (None, "naive"))
+    assert_close(found, expected)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_products_on_a_grid_are_counted(target):
+    with compiling_for(target):
+        traced = jax.make_jaxpr(lambda x, kernel: depthwise_grid(x, kernel))(jnp.zeros(GRID), jnp.zeros((3, 5, 6)))
+    assert total(traced.jaxpr) == 2 * 15 * np.prod(GRID)
+
+
+def test_the_definition_on_a_grid_is_a_loop():
+    rng = np.random.default_rng(1)
+    x, kernel, bias = rng.standard_normal(GRID), rng.standard_normal((3, 3, 6)), rng.standard_normal(6)
+    expected = np.zeros(GRID) + bias
+    for b, i, j, a, c in np.ndindex(B, 4, 5, 3, 3):
+        k, m = i + a - 1, j + c - 1
+        if 0 <= k < 4 and 0 <= m < 5 and IDS[b, i, j] == IDS[b, k, m] > 0:
+            expected[b, i, j] += kernel[a, c] * x[b, k, m]
+    given = [jnp.asarray(a, jnp.float32) for a in (x, kernel)]
+    for implementation in IMPLEMENTATIONS:
+        found = depthwise_grid(*given, bias=bias, segments=jnp.asarray(IDS), implementation=implementation)
+        assert_close(found, expected)
+
+
 X = jax.device_put(np.zeros((B, T, 6), np.float32))
 MISTAKES = {
     "taps": (lambda: depthwise(X, jnp.zeros((3, 5))), ValueError, "a tap has shape .5,., which does not broadcast"),
@@ -159,6 +214,13 @@ MISTAKES = {
     "whose segment": (
         lambda: depthwise(X, jnp.zeros((3, 6)), before=2, tail=jnp.zeros((B, 2, 6)), tail_segment=jnp.ones(B, int)),
         ValueError, "it needs a tail and segments",
+    ),
+    "a kernel without a middle": (
+        lambda: depthwise_grid(jnp.zeros(GRID), jnp.zeros((3, 4, 6))), ValueError, "p and q being odd"
+    ),
+    "segments of a grid": (
+        lambda: depthwise_grid(jnp.zeros(GRID), jnp.zeros((3, 3, 6)), segments=jnp.ones((B, 20), int)),
+        ValueError, r"it has to be \(2, 4, 5\)",
     ),
     "implementation": (lambda: depthwise(X, jnp.zeros((3, 6)), implementation="cuda"), NotImplementedError, "'cuda'"),
 }  # fmt: skip

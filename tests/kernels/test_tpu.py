@@ -129,6 +129,9 @@ CASES = {
         T=300, N=2, K=2, mask=lambda B, T, S, N: Mask.window(20, 30), bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))
     ),
     "large grid": Case(T=168, N=2, K=2, bias=lambda B, T, S, N: GridTable(drawn(23, 27, N), (12, 14))),
+    "large grid and a class": Case(
+        T=169, N=2, K=2, bias=lambda B, T, S, N: GridTable(drawn(23, 27, N), (12, 14), 1, drawn(3, N))
+    ),
 }
 
 
@@ -280,7 +283,7 @@ def test_scores_of_any_size(size, chip, H, dtype):
 def test_long_rows_are_taken_in_parts(monkeypatch):
     monkeypatch.setattr(entry, "QUERIES", 40)  # 160 of two heads of 16
     monkeypatch.setattr(entry, "run", unittest.mock.Mock(side_effect=entry.run))
-    for name in ("packed, causal", "pattern", "long planes of every row", "large grid", "relative"):
+    for name in ("packed, causal", "pattern", "long planes of every row", "large grid and a class", "relative"):
         test_several_blocks(name, "")
     assert entry.run.call_count == 5 + 3 * 2 + 3 + 8, "two parts, three of the pattern's blocks, eight of wide heads"
 
@@ -425,6 +428,9 @@ SPREAD = {
     # a column of both heads, cut in two: neither has lanes beside it
     "a head for each": Case(B=4, T=140, N=2, K=2, H=64),
     "a table": Case(B=4, T=35, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(9, 13, N), (5, 7))),
+    "a table and a class": Case(
+        B=4, T=36, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(9, 13, N), (5, 7), 1, drawn(3, N))
+    ),
     "slopes": Case(B=4, T=20, N=4, K=4, bias=lambda B, T, S, N: Slopes(jnp.arange(1.0, 5) / 9)),
     "relative": Case(B=4, T=150, N=4, K=4, bias=relative),
     "a long table": Case(B=4, T=168, N=4, K=4, bias=lambda B, T, S, N: GridTable(drawn(23, 27, N), (12, 14))),

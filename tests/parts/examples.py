@@ -29,14 +29,22 @@ EXAMPLES = {
             dict(width=16),
             dict(width=16, ngrams=(2, 3), buckets=32, norm=dict(kind="rmsnorm"), position=dict(kind="sinusoidal")),
         ],
+        "latents": [
+            dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
+            dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
+        ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
-            dict(patch=(2, 4), width=16, cls=0, channels=3, position=dict(kind="sinusoidal_2d")),
+            dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),
             dict(
                 patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal_2d")
             ),
             dict(stem=dict(kind="normed_patches", patch=2), width=16, cls=0),
             dict(patch=2, width=16, mask="token", position=dict(kind="learned", length=13)),
+        ],
+        "words": [
+            dict(width=6, patch=2, size=2, stride=1, margin=1, position=dict(kind="learned_grid", size=3, first=0)),
+            dict(width=4, patch=2, size=2, stride=2, margin=0, channels=3),
         ],
     },
     "stem": {
@@ -48,6 +56,10 @@ EXAMPLES = {
             dict(width=16, splits=((3, 2, 1), (3, 1, 1), (2, 1, 0)), inner=8),
             dict(width=16, splits=((2, 1, 0), (3, 2, 1)), inner=6, encoder="transformer", norm=dict(kind="rmsnorm")),
         ],
+        "conv": [
+            dict(width=16, stride=2, size=3, margin=1, norm=dict(kind="layernorm")),
+            dict(width=12, stride=(2, 3), size=(3, 4), margin=(1, 0)),
+        ],
     },
     "position": {
         "none": [dict()],
@@ -56,16 +68,19 @@ EXAMPLES = {
             dict(size=(3, 4)),
             dict(size=(2, 3), first=1),
             dict(size=(5, 4), resize="bilinear_antialiased"),
+            dict(size=(3, 4), start="sines"),
         ],
         "sinusoidal": [dict(base=100.0)],
         "sinusoidal_2d": [dict(base=100.0)],
         "rope": [dict(), dict(theta=100.0, share=0.5), dict(theta=100.0, share=0.8, pairs="neighbours", turns="qkv")],
         "rope_2d": [dict(theta=50.0)],
+        "rope_centres": [dict(), dict(theta=7.0)],
         "alibi": [dict()],
         "grid_decay": [dict(), dict(first=1.0, spread=3.0)],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "relative_grid": [dict(size=(3, 5))],
+        "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
     },
@@ -108,6 +123,20 @@ EXAMPLES = {
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
         ],
+        "reduced": [
+            dict(
+                mixer=dict(ATTENTION, memory="reduced"),
+                down=dict(kind="strided_conv", width=16, stride=(1, 3), rest="drop", out_norm=dict(kind="layernorm")),
+            ),
+            dict(mixer=dict(ATTENTION, memory="reduced"), down=dict(kind="pool_to", size=(1, 5), activation="gelu")),
+        ],
+        "pooling": [dict(), dict(size=(1, 5))],
+        "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
+        "convnext": [
+            dict(hidden=24),
+            dict(hidden=24, size=(1, 5), activation="relu", norm=dict(kind="rmsnorm"), response=1e-6),
+        ],
     },
     "sight": {
         "global_window": [dict(window=4, everyone="first"), dict(window=2, everyone="first", most=1)],
@@ -122,6 +151,7 @@ EXAMPLES = {
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
+        "groupnorm": [dict(), dict(groups=4, eps=0.1)],
         "fixed_batchnorm": [dict(), dict(eps=0.1)],
     },
     "residual": {
@@ -135,8 +165,13 @@ EXAMPLES = {
             dict(width=24),
             dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
             dict(width=16, size=(3, 2), stride=(2, 1), margin=(1, 0), in_norm=dict(kind="layernorm")),
+            dict(width=16, stride=(3, 2), rest="drop"),
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
+        "pool_to": [
+            dict(size=3),
+            dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
     },
     "pool": {
         "cls": [dict(), dict(index=1)],
@@ -151,6 +186,9 @@ EXAMPLES = {
         ],
         "activated": [dict(activation="silu", pool=dict(kind="mean"))],
         "of_head": [dict(head="pooled")],
+        "patch_mean": [dict()],
+        "normed": [dict(), dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm"))],
+        "joined": [dict(), dict(pools=[dict(kind="mean"), dict(kind="dense"), dict(kind="cls", index=1)])],
     },
     "head": {
         "mlm": [
@@ -175,9 +213,14 @@ EXAMPLES = {
         ],
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
+        "of_patches": [
+            dict(head=dict(kind="tagging", classes=5)),
+            dict(head=dict(kind="vector"), norm=dict(kind="layernorm")),
+        ],
         "span": [dict()],
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
+        "values": [dict(width=5)],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),

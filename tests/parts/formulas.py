@@ -12,7 +12,7 @@ import itertools
 import numpy as np
 from scipy.special import erf
 
-from tests.parts import positions, sequences, stems
+from tests.parts import grids, positions, sequences, stems
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
@@ -201,6 +201,29 @@ def patches(s, p, batch, ctx):
     return normed(s, p, x)
 
 
+def words(s, p, batch, ctx):
+    images, P = batch["images"], s.patch
+    B, height, width, _ = images.shape
+    corners = [(i, j) for i in range(0, height, P) for j in range(0, width, P)]
+    cut = [
+        linear(p["word"], stems.tiles(images[:, i : i + P, j : j + P], s.size, s.stride, s.margin)) for i, j in corners
+    ]
+    table = p.get("position", {}).get("table", 0.0)  # of a grid that is never resized here
+    flat = [x.reshape(B, -1, s.width) + table for x in cut]
+    return np.concatenate(flat, axis=1)
+
+
+def latents(s, p, batch, ctx):
+    (p_, q), (_, height, width, _) = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch, batch["images"].shape
+    h, w = height // p_, width // q
+    x, numbers = linear(p["in"], batch["latents"]), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
+    lead = x.shape[1] - batch["encoded"].shape[1]
+    places = marked(s, p, np.zeros((1, lead + h * w, s.width)), ctx.replace(grid=(h, w)))[0]
+    own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
+    mask = np.broadcast_to(p["mask"], (*batch["predicted"].shape, s.width))
+    return np.concatenate([x, mask], axis=1) + np.array(own)
+
+
 # --- pool and head
 
 
@@ -267,6 +290,16 @@ def pixels(s, p, x, ctx):
     for row, column, c, i, j in np.ndindex(h, w, s.channels, r, r):
         image[:, row * r + i, column * r + j, c] = y[:, row * w + column, (c * r + i) * r + j]
     return image
+
+
+def patches_alone(x, ctx):
+    return x[:, -int(np.prod(ctx.grid)) :]
+
+
+def of_patches(s, p, x, ctx):
+    return within(
+        "head", s.head, p, "head", normed(s, p, patches_alone(clean(x, ctx), ctx)), ctx.replace(segments=None)
+    )
 
 
 def span(s, p, x, ctx):
@@ -368,6 +401,7 @@ FORMULAS = {
     "norm": {
         "layernorm": layernorm,
         "rmsnorm": rmsnorm,
+        "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
@@ -380,12 +414,14 @@ FORMULAS = {
         "sinusoidal_2d": positions.sinusoidal_2d,
         "rope": positions.rope,
         "rope_2d": positions.rope_2d,
+        "rope_centres": positions.rope_centres,
         "alibi": positions.alibi,
         "grid_decay": positions.grid_decay,
         "relative_buckets": positions.relative_buckets,
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
+        "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
     "embed": {
@@ -395,18 +431,28 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "words": words,
+        "latents": latents,
     },
     "stem": {
+        "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": {
         kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
-        for kind in ("patch_merging", "strided_conv", "pool")
+        for kind in ("patch_merging", "strided_conv", "pool", "pool_to")
     },
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
         "mean": mean,
+        "patch_mean": lambda s, p, x, ctx: mean(
+            s, p, patches_alone(x, ctx), ctx.replace(segments=patches_alone(ctx.segments, ctx))
+        ),
+        "normed": lambda s, p, x, ctx: normed(s, p, within("pool", s.pool, p, "pool", x, ctx)),
+        "joined": lambda s, p, x, ctx: np.concatenate(
+            [within("pool", pool, p, f"pool_{i}", x, ctx) for i, pool in enumerate(s.pools)], axis=-1
+        ),
         "first": one_of_each(lambda s, b, own, ctx: own[0] if len(own) else None),
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
@@ -422,12 +468,14 @@ FORMULAS = {
         ),
         "classification": classification,
         "pixels": pixels,
+        "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
         "span": span,
         "all_mlp": all_mlp,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
+        "values": tagging,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,
@@ -447,5 +495,10 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
+        "pooling": grids.pooling,
+        "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "token_mlp": grids.token_mlp(ACTIVATIONS),
+        "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },
 }

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from tests.parts.cases import SLOPES
+from xfm.parts.resize import resize_grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,30 @@ def rope_2d(s, p, given):
         for i in range(quarter):
             angles[:, t, [i, quarter + i]] = np.array([column, row]) / s.theta ** (2 * i / (H // 2))
     return dict(rotate=tuple(turned(a, angles, "halves") for a in (given.q, given.k)))
+
+
+def rope_centres(s, p, given):
+    B, T, _, H = given.q.shape
+    angles, quarter = np.zeros((B, T, H // 2)), H // 4
+    for t, *cell in cells(T, given.ctx.grid):
+        centre = [2 * (at + 0.5) / length - 1 for at, length in zip(cell, given.ctx.grid, strict=True)]
+        for i in range(quarter):
+            angles[:, t, [i, quarter + i]] = 2 * np.pi * np.array(centre) * s.theta ** (-4 * i / H)
+    return dict(rotate=tuple(turned(a, angles, "halves") for a in (given.q, given.k)))
+
+
+def relative_patches(s, p, given):
+    """Where the table is of another grid, its resizing is that of learned_grid, which torch's is compared with."""
+    (h, w), T, N = given.ctx.grid, given.x.shape[1], given.q.shape[2]
+    H, W = (s.size, s.size) if isinstance(s.size, int) else s.size
+    rows, first = p["table"][: (2 * H - 1) * (2 * W - 1)], T - h * w
+    rows = np.asarray(resize_grid(np.float32(rows).reshape(2 * H - 1, 2 * W - 1, N), (2 * h - 1, 2 * w - 1), s.resize))
+    bias = np.zeros((N, T, T))
+    bias[:, :first], bias[:, :, :first], bias[:, :first, :first] = (p["table"][i][:, None, None] for i in (-3, -2, -1))
+    for t, y, x in cells(T, (h, w)):
+        for other, v, u in cells(T, (h, w)):
+            bias[:, t, other] = rows[y - v + h - 1, x - u + w - 1]
+    return dict(bias=np.broadcast_to(bias, (len(given.x), N, T, T)))
 
 
 def distances(T):

@@ -1,6 +1,7 @@
 """What a part between two stages owes: its formula written in loops, its context, padding, gradients, refusals."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from tests.close import assert_close
 from tests.drawn import noise, run, shapes
 from tests.parts.examples import examples
+from tests.parts.formulas import ACTIVATIONS
 from xfm.context import Context
 from xfm.parts import SLOTS
 from xfm.spec import SpecError, build
@@ -53,6 +55,10 @@ def tile_of(spec, kind):
 
 def one(kind, spec, p, tile, real):
     """What becomes of one tile [rows columns D], of whose tokens some are real."""
+    if kind == "pool_to":
+        mean = tile[real].mean(axis=0) if real.any() else np.zeros(D)
+        y = normed(spec.get("norm"), p.get("norm"), mean @ p["out"]["kernel"] + p["out"]["bias"])
+        return ACTIVATIONS[spec.get("activation", "identity")](y)
     if kind == "pool":
         held = tile[real]
         return getattr(held, spec.get("by", "mean"))(axis=0) if len(held) else np.zeros(D)
@@ -63,10 +69,19 @@ def one(kind, spec, p, tile, real):
     return normed(spec.get("out_norm"), p.get("out_norm"), y)
 
 
+def starts_and_ends(spec, kind):
+    """The first index of each tile and the one after its last, of rows and of columns, margins included."""
+    if kind == "pool_to":
+        sides = zip(GRID, both(spec["size"]), strict=True)
+        return [[(i * g // n, math.ceil((i + 1) * g / n)) for i in range(n)] for g, n in sides]
+    sides = zip(GRID, *tile_of(spec, kind), strict=True)
+    return [[(i * s, i * s + k) for i in range((g + 2 * m - k) // s + 1)] for g, k, s, m in sides]
+
+
 def by_loops(kind, spec, params, x, segments):
     """[B h w E] and the segments [B h w], tile by tile."""
-    p, (size, stride, margin) = params.get("params", {}), tile_of(spec, kind)
-    rows, columns = ((g + 2 * m - k) // s + 1 for g, m, k, s in zip(GRID, margin, size, stride, strict=True))
+    p, margin = params.get("params", {}), tile_of(spec, kind)[2]
+    rows, columns = starts_and_ends(spec, kind)
     out, own = [], []
     for row, segment in zip(x, segments, strict=True):
         real, grid = (segment > 0).reshape(GRID), row.reshape(*GRID, D)
@@ -75,10 +90,9 @@ def by_loops(kind, spec, params, x, segments):
         grid = np.where(real[..., None], grid, 0.0)
         around = [(margin[0],) * 2, (margin[1],) * 2]
         grid, real = np.pad(grid, [*around, (0, 0)]), np.pad(real, around)
-        corners = [(i * stride[0], j * stride[1]) for i in range(rows) for j in range(columns)]
-        parts = [(grid[i : i + size[0], j : j + size[1]], real[i : i + size[0], j : j + size[1]]) for i, j in corners]
-        out.append(np.stack([one(kind, spec, p, *part) for part in parts]).reshape(rows, columns, -1))
-        own.append(np.array([part[1].any() * segment.max() for part in parts]).reshape(rows, columns))
+        parts = [(grid[i:k, j:m], real[i:k, j:m]) for i, k in rows for j, m in columns]
+        out.append(np.stack([one(kind, spec, p, *part) for part in parts]).reshape(len(rows), len(columns), -1))
+        own.append(np.array([part[1].any() * segment.max() for part in parts]).reshape(len(rows), len(columns)))
     return np.stack(out), np.stack(own)
 
 
@@ -86,6 +100,9 @@ def by_loops(kind, spec, params, x, segments):
 def test_step(kind, spec):
     """What the part says about the distance between its tokens is how much coarser its grid is."""
     part = build(SLOTS["down"], spec)
+    if kind == "pool_to":  # whose grid has one size, whatever the other's
+        assert not hasattr(part, "step")
+        return
     _, ctx = jax.eval_shape(lambda x: part.init_with_output(jax.random.key(0), x, Context(grid=GRID))[0], stream())
     sides = zip(GRID, part.step(), ctx.grid, strict=True)
     assert all(before // step in (after, after + 1, after - 1) for before, step, after in sides)

@@ -112,6 +112,18 @@ def test_padding_is_zero_in_features():
         assert not np.asarray(out[f"stage_{i}"])[:, :, side // 2 :].any() and np.asarray(out[f"stage_{i}"]).any()
 
 
+def test_the_norm_of_a_stage_is_read_by_the_next_and_seen_in_the_features():
+    stages = [dict(pattern=[MLP], norm=NORM), dict(down=DOWN, pattern=[MLP])]
+    model = pyramid(stages=stages, norm=None)
+    params = drawn(model)
+    out = jax.jit(lambda p: model.apply({"params": p}, BATCH))(params)
+    assert "norm" in params["stage_0"] and "norm" not in params["stage_1"]
+    flat = jax.tree.map(jnp.zeros_like, params["stage_0"]["norm"])
+    silent = model.apply({"params": params | {"stage_0": params["stage_0"] | {"norm": flat}}}, BATCH)
+    assert not silent["stage_0"].any() and out["stage_0"].any()
+    assert jnp.ptp(silent["stage_1"], axis=(1, 2)).max() < 1e-6 < jnp.ptp(out["stage_1"], axis=(1, 2)).max()
+
+
 def test_remat_changes_nothing():
     params = drawn(pyramid())
 

@@ -240,9 +240,10 @@ def joined(parts: list[Piece], flat: Mapping[str, Any]) -> np.ndarray:
 
     def of(piece: Piece) -> np.ndarray:
         array = flat[piece.path]
-        return np.atleast_1d(piece.to_file(np.asarray(array if piece.layer is None else array[piece.layer])))
+        return piece.to_file(np.asarray(array if piece.layer is None else array[piece.layer]))
 
-    return np.ascontiguousarray(np.concatenate([of(piece) for piece in parts], axis=parts[0].joined))
+    arrays = [of(piece) for piece in parts]
+    return np.asarray(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=parts[0].joined), order="C")
 
 
 def _some(names: Iterable[str]) -> str:

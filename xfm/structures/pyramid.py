@@ -26,7 +26,7 @@ class Stage(nn.Module):
     """`down`, then `pattern` × `repeats` as one compiled loop.
 
     down: spec of the part that makes the grid coarser, None where a stage keeps the grid.
-    norms, residual: of the stage's sublayers, those of the pyramid if None.
+    norms, residual: of the stage's sublayers, those of the pyramid if None.  norm: after the stage, none if None.
     """
 
     pattern: Pattern
@@ -34,6 +34,7 @@ class Stage(nn.Module):
     down: Spec | None = None
     norms: Mapping[str, Spec] | None = None
     residual: Spec | None = None
+    norm: Spec | None = None
 
     @nn.compact
     def __call__(
@@ -41,7 +42,8 @@ class Stage(nn.Module):
     ) -> tuple[Float[Array, "B S E"], Context]:
         if self.down is not None:
             x, ctx = build(DOWNS, self.down, name="down")(x, ctx)
-        return repeated(self.sublayers(), depths, remat)(x, ctx).x, ctx
+        x = repeated(self.sublayers(), depths, remat)(x, ctx).x
+        return x if self.norm is None else build(NORMS, self.norm, name="norm")(x), ctx
 
     @nn.nowrap
     def sublayers(self) -> tuple[Spec, ...]:
@@ -70,9 +72,10 @@ def _step(part: nn.Module) -> tuple[int, int]:
 class Pyramid(Structure):
     """embed, then the `stages` in order, norm, and heads over the last stage's tokens.
 
-    stages: each {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …};
-    the repeats of a stage are one compiled loop. A `down` sets the width, the grid, the positions and the segments of
-    its stage.  norms, residual: of stages that have none of their own.  norm: after the last stage.
+    stages: each {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …,
+    "norm": after the stage}; the repeats of a stage are one compiled loop. A `down` sets the width, the grid, the
+    positions and the segments of its stage.  norms, residual: of stages that have none of their own.  norm: after the
+    last stage.
     features: names of the stages whose features are outputs, and which heads find in ctx.features, such as ("stage_1",
     "stage_3") for a detector; all of them if None.  feature_norm: spec of a norm of each of these, "stage_1_norm" and
     so on, which the next stage does not read; none if None (Liu et al. 2021, as backbones of their detectors are).
@@ -98,7 +101,7 @@ class Pyramid(Structure):
         """{"hidden": [B T D] of the last stage, "stage_0": [B h_0 w_0 D_0], … of each, and each head's output by name}.
 
         The features of a stage are a map, channels last, with zeros in padding; without a grid they are [B T D]. The
-        norm applies to hidden, not to them. `strides` says how many pixels apart the positions of a map are.
+        pyramid's norm applies to hidden, not to them. `strides` says how many pixels apart the positions of a map are.
         """
         self._refuse_cells(batch)
         whole = Context.of(batch, train=train, dtype=dtype_of(self.dtype))

@@ -266,7 +266,7 @@ def _part(segments, mask: Mask, bias: Bias | None, at: int, length: int):
         pattern = Pattern(pattern.size, shown)
     mask = dataclasses.replace(mask, offset=mask.start + at, pattern=pattern)
     if isinstance(bias, GridTable):
-        tokens = jnp.arange(math.prod(bias.grid))
+        tokens = jnp.arange(bias.tokens)
         heads = jnp.arange(bias.table.shape[2])
         bias = Dense(jax.vmap(lambda n: bias.block(0, n, tokens[at : at + length], tokens))(heads)[None])
     elif isinstance(bias, Dense):

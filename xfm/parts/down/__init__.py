@@ -2,10 +2,12 @@
 
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
+from xfm.parts.down.pool_to import PoolTo
 from xfm.parts.down.strided_conv import StridedConv
 
 DOWNS = {
     "patch_merging": PatchMerging,
     "strided_conv": StridedConv,
     "pool": Pool,
+    "pool_to": PoolTo,
 }

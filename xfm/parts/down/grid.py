@@ -1,34 +1,10 @@
-"""What the parts of the slot `down` share: the stream as a grid, and the context of the coarser grid."""
+"""What the parts of the slot `down` share: tiles of a grid, and the context of the coarser grid."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context, positions_within
 from xfm.spec import SpecError
-
-
-def pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(rows, columns) of a size that is given as a pair or as one number for both."""
-    return (size, size) if isinstance(size, int) else tuple(size)
-
-
-def as_grid(x: Float[Array, "B T D"], ctx: Context, kind: str) -> Float[Array, "B h w D"]:
-    """x as a grid of h rows and w columns, with zeros in padding.
-
-    kind: the part's name in errors. Raises SpecError for a stream that is not exactly the tokens of one such grid, and
-    for a context in which some tokens only attend, since a coarser token would pass on what they hold.
-    """
-    ctx.refuse_heard(kind)
-    if ctx.grid is None or len(ctx.grid) != 2:
-        raise SpecError(f"{kind} needs a grid of rows and columns, and the embedding sets {ctx.grid}; embed images")
-    h, w = ctx.grid
-    if x.shape[1] != h * w:
-        raise SpecError(
-            f"{kind} needs the {h * w} tokens of a grid of {h} x {w} and no others, and the stream has {x.shape[1]}; "
-            "set embed.cls=0 and embed.registers=0"
-        )
-    x = x if ctx.segments is None else jnp.where(ctx.real(x)[..., None], x, 0)
-    return x.reshape(x.shape[0], h, w, x.shape[2])
 
 
 def tiles(x: Float[Array, "B h w *any"], size: tuple[int, int]) -> Float[Array, "B h//p w//q p q *any"]:

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Count
-from xfm.parts.down.grid import as_grid, check_divides, coarser, tiles
+from xfm.parts.down.grid import check_divides, coarser, tiles
+from xfm.parts.grid import as_grid
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.spec import Spec, build, freeze

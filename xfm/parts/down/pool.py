@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Count
-from xfm.parts.down.grid import as_grid, check_divides, coarser, pair, tiles
+from xfm.parts.down.grid import check_divides, coarser, tiles
+from xfm.parts.grid import as_grid, pair
 
 
 def mean_of(x: Float[Array, "B h w n D"], real: Array) -> Float[Array, "B h w D"]:

@@ -4,42 +4,19 @@ Not overlapping: Liu et al. 2022 (ConvNeXt), section 2.6, with a norm before; Wa
 a norm after. Overlapping: Wang et al. 2022 (PVT v2), section 3.2; Yu et al. 2022 (PoolFormer), section 3.1.
 """
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Count, CountOrZero
-from xfm.parts.down.grid import as_grid, coarser, pair
+from xfm.parts.conv import Conv
+from xfm.parts.down.grid import coarser
+from xfm.parts.grid import as_grid, pair
 from xfm.parts.norm import NORMS
-from xfm.parts.param import param
 from xfm.spec import Spec, SpecError, build
-
-
-def convolved(
-    x: Float[Array, "B h w D"], kernel: Float[Array, "p q D E"], stride: tuple[int, int], margin: tuple[int, int]
-) -> Float[Array, "B H W E"]:
-    """y[i, j] = sum over (a, b) of x[i · stride - margin + (a, b)] kernel[a, b], with zeros outside the grid."""
-    return jax.lax.conv_general_dilated(
-        x, kernel, stride, [(m, m) for m in margin], dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-class Conv(nn.Module):
-    """Owns the kernel and the bias of a convolution of a grid."""
-
-    width: int
-    size: tuple[int, int]
-    stride: tuple[int, int]
-    margin: tuple[int, int]
-    bias: bool
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B H W width"]:
-        init = nn.initializers.lecun_normal(in_axis=(0, 1, 2), out_axis=3)
-        kernel = param(self, "kernel", init, (*self.size, x.shape[-1], self.width)).astype(x.dtype)
-        y = convolved(x, kernel, self.stride, self.margin)
-        return y + param(self, "bias", nn.initializers.zeros, (self.width,)).astype(x.dtype) if self.bias else y
 
 
 class StridedConv(nn.Module):
@@ -47,6 +24,7 @@ class StridedConv(nn.Module):
 
     width: of the output.  stride: rows and columns between two tiles.  size: of a tile, the stride if None; a larger
     one makes tiles overlap.  margin: rows and columns of zeros around the grid; size // 2 is usual where tiles overlap.
+    rest: what is done where the last rows or columns are in no tile: the grid is refused, or they are not read.
     An output token is real where any token of its tile is; padding counts as zeros.
     """
 
@@ -57,6 +35,7 @@ class StridedConv(nn.Module):
     bias: bool = True
     in_norm: Spec | None = None
     out_norm: Spec | None = None
+    rest: Literal["refuse", "drop"] = "refuse"
 
     @nn.nowrap
     def step(self) -> tuple[int, int]:
@@ -86,7 +65,7 @@ class StridedConv(nn.Module):
         """Raises SpecError where no tile fits into the grid, or where the last rows or columns are in no tile."""
         for side, p, step, m in zip(grid, size, stride, margin, strict=True):
             left = side + 2 * m - p
-            if left < 0 or left % step > m:
+            if left < 0 or (left % step > m and self.rest == "refuse"):
                 raise SpecError(
                     f"down 'strided_conv' has tiles of {size[0]} x {size[1]} at strides of {stride[0]} x {stride[1]} "
                     f"with a margin of {margin[0]} x {margin[1]}, which do not cover a grid of {grid[0]} x {grid[1]}; "

@@ -8,10 +8,12 @@ from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.ffn import FFNHead
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.mlm import MLM
+from xfm.parts.head.of_patches import OfPatches
 from xfm.parts.head.pixels import Pixels
 from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
+from xfm.parts.head.values import Values
 from xfm.parts.head.vector import Vector
 
 HEADS = {
@@ -27,5 +29,7 @@ HEADS = {
     "ffn": FFNHead,
     "latent_queries": LatentQueries,
     "all_mlp": AllMLP,
+    "of_patches": OfPatches,
     "pixels": Pixels,
+    "values": Values,
 }

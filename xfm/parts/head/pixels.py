@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
-from xfm.errors import XfmError
 from xfm.fields import Count
 from xfm.parts.linear import Linear
 
@@ -32,8 +31,5 @@ class Pixels(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B height width C"]:
-        if ctx.grid is None or len(ctx.grid) != 2:
-            raise XfmError(f"a head for pixels needs the tokens of an image, whose grid is two numbers, not {ctx.grid}")
-        h, w = ctx.grid
-        pixels = Linear(self.channels * self.stride**2, name="out")(ctx.clean(x)[:, x.shape[1] - h * w :])
-        return unshuffled(pixels, (h, w), self.stride)
+        pixels = Linear(self.channels * self.stride**2, name="out")(ctx.patches(ctx.clean(x)))
+        return unshuffled(pixels, ctx.grid, self.stride)

@@ -1,11 +1,13 @@
-"""Normalisation of the last axis: `y = norm(x)`."""
+"""Normalisation of the last axis, or of a whole row: `y = norm(x)`."""
 
 from xfm.parts.norm.fixed_batchnorm import FixedBatchNorm
+from xfm.parts.norm.groupnorm import GroupNorm
 from xfm.parts.norm.layernorm import LayerNorm
 from xfm.parts.norm.rmsnorm import RMSNorm
 
 NORMS = {
     "layernorm": LayerNorm,
     "rmsnorm": RMSNorm,
+    "groupnorm": GroupNorm,
     "fixed_batchnorm": FixedBatchNorm,
 }

@@ -6,9 +6,12 @@ from xfm.parts.pool.attention import AttentionPool
 from xfm.parts.pool.cls import Cls
 from xfm.parts.pool.dense import DensePool
 from xfm.parts.pool.first import First
+from xfm.parts.pool.joined import Joined
 from xfm.parts.pool.last import Last
 from xfm.parts.pool.mean import Mean
+from xfm.parts.pool.normed import Normed
 from xfm.parts.pool.of_head import OfHead
+from xfm.parts.pool.patch_mean import PatchMean
 
 POOLS = {
     "cls": Cls,
@@ -19,5 +22,8 @@ POOLS = {
     "attention": AttentionPool,
     "dense": DensePool,
     "activated": Activated,
+    "normed": Normed,
+    "joined": Joined,
+    "patch_mean": PatchMean,
     "of_head": OfHead,
 }

@@ -7,10 +7,12 @@ from xfm.parts.position.learned_grid import LearnedGrid
 from xfm.parts.position.none import NoPosition
 from xfm.parts.position.relative_buckets import RelativeBuckets
 from xfm.parts.position.relative_grid import RelativeGrid
+from xfm.parts.position.relative_patches import RelativePatches
 from xfm.parts.position.relative_sines import RelativeSines
 from xfm.parts.position.relative_table import RelativeTable
 from xfm.parts.position.rope import Rope
 from xfm.parts.position.rope_2d import Rope2D
+from xfm.parts.position.rope_centres import RopeCentres
 from xfm.parts.position.shared import Shared
 from xfm.parts.position.sinusoidal import Sinusoidal
 from xfm.parts.position.sinusoidal_2d import Sinusoidal2D
@@ -23,11 +25,13 @@ POSITIONS = {
     "sinusoidal_2d": Sinusoidal2D,
     "rope": Rope,
     "rope_2d": Rope2D,
+    "rope_centres": RopeCentres,
     "alibi": Alibi,
     "grid_decay": DecayOverGrid,
     "relative_buckets": RelativeBuckets,
     "relative_table": RelativeTable,
     "relative_grid": RelativeGrid,
+    "relative_patches": RelativePatches,
     "relative_sines": RelativeSines,
     "shared": Shared,
 }

@@ -1,9 +1,11 @@
 """Stems, which make the grid of tokens of an image, before class tokens and positions: `x = stem(images, ctx)`."""
 
+from xfm.parts.stem.conv import ConvStem
 from xfm.parts.stem.normed_patches import NormedPatches
 from xfm.parts.stem.tokens_to_token import TokensToToken
 
 STEMS = {
+    "conv": ConvStem,
     "normed_patches": NormedPatches,
     "tokens_to_token": TokensToToken,
 }

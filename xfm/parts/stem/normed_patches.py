@@ -8,7 +8,7 @@ from xfm.errors import XfmError
 from xfm.fields import Count
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
-from xfm.parts.stem.tiles import soft_split
+from xfm.parts.split import soft_split
 from xfm.spec import Spec, build, freeze
 
 LAYERNORM = freeze(dict(kind="layernorm"))
@@ -25,6 +25,11 @@ class NormedPatches(nn.Module):
     patch: Count
     in_norm: Spec | None = LAYERNORM
     out_norm: Spec | None = LAYERNORM
+
+    @nn.nowrap
+    def step(self) -> tuple[int, int]:
+        """Rows and columns of pixels from one token to the next."""
+        return self.patch, self.patch
 
     @nn.nowrap
     def step(self) -> tuple[int, int]:

@@ -1,0 +1,93 @@
+"""The formulas of parts that read the neighbours of a token on a grid, in NumPy loops; see formulas.py."""
+
+import numpy as np
+
+from tests.parts import sequences
+from tests.parts.sequences import linear
+
+
+def whole(ctx, length):
+    """The grid, which without one is a single row."""
+    return ctx.grid or (1, length)
+
+
+def neighbours(x, ctx, size):
+    """For each row, token and tap (a, b) with a neighbour in the token's own segment: (row, token, a, b, neighbour)."""
+    (h, w), (p, q) = whole(ctx, x.shape[1]), size
+    ids = np.ones(x.shape[:2], int) if ctx.segments is None else ctx.segments
+    for row, i, j, a, b in np.ndindex(len(x), h, w, p, q):
+        k, m = i + a - p // 2, j + b - q // 2
+        if 0 <= k < h and 0 <= m < w and ids[row, i * w + j] == ids[row, k * w + m] > 0:
+            yield row, i * w + j, a, b, k * w + m
+
+
+def both(size):
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def depthwise(p, x, ctx, size):
+    y = np.zeros_like(x) + p["bias"]
+    for row, token, a, b, near in neighbours(x, ctx, both(size)):
+        y[row, token] += p["kernel"][a, b] * x[row, near]
+    return y
+
+
+def conv_mlp(activations):
+    def of(s, p, x, ctx):
+        h = activations[s.before](linear(p["up"], x))
+        return linear(p["down"], activations[s.activation](depthwise(p["conv"], h, ctx, s.size)))
+
+    return of
+
+
+def pooling(s, p, x, ctx):
+    total, count = np.zeros_like(x), np.zeros((*x.shape[:2], 1))
+    for row, token, _, _, near in neighbours(x, ctx, both(s.size)):
+        total[row, token] += x[row, near]
+        count[row, token] += 1
+    return total / np.maximum(count, 1) - x
+
+
+def token_mlp(activations):
+    def of(s, p, x, ctx):
+        x = np.where((ctx.segments > 0)[..., None], x, 0.0)
+        return linear(p["down"], activations[s.activation](linear(p["up"], x.swapaxes(1, 2)))).swapaxes(1, 2)
+
+    return of
+
+
+def convnext(activations, norm):
+    def of(s, p, x, ctx):
+        y = norm(s.norm, p["norm"], depthwise(p["conv"], x, ctx, s.size))
+        y = activations[s.activation](linear(p["up"], y))
+        if s.response is not None:
+            own = p["response_norm"]
+            for row, text in sequences.texts(y, ctx.segments):
+                size = np.sqrt((y[row, text] ** 2).sum(0))
+                each = y[row, text] * size / (size.mean() + s.response)
+                y[row, text] = own["gain"] * each + own["bias"] + y[row, text]
+        return linear(p["down"], y)
+
+    return of
+
+
+def groupnorm(s, p, x):
+    y = np.empty_like(x)
+    for row, group in np.ndindex(len(x), s.groups):
+        own = slice(group * x.shape[-1] // s.groups, (group + 1) * x.shape[-1] // s.groups)
+        part = x[row, ..., own]
+        y[row, ..., own] = (part - part.mean()) / np.sqrt(part.var() + s.eps)
+    return y * p["scale"] + p["bias"]
+
+
+def strided(s, p, images):
+    """A convolution with strides, tile by tile."""
+    tile, (up, across), (m, n) = both(s.size), both(s.stride), both(s.margin)
+    images = np.pad(images, ((0, 0), (m, m), (n, n), (0, 0)))
+    sides = zip(images.shape[1:3], tile, (up, across), strict=True)
+    rows, columns = ((side - k) // step + 1 for side, k, step in sides)
+    y = np.empty((len(images), rows, columns, p["kernel"].shape[-1]))
+    for i, j in np.ndindex(rows, columns):
+        part = images[:, i * up : i * up + tile[0], j * across : j * across + tile[1]]
+        y[:, i, j] = np.einsum("bpqc,pqcd->bd", part, p["kernel"]) + p["bias"]
+    return y
