@@ -136,6 +136,7 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
         inputs |= pictures
     answer = part(**given, output_hidden_states=True)
     found = {name: answer[name] for name in OUTPUTS if answer.get(name) is not None}
+    found |= {f"feature_maps/{i}": x for i, x in enumerate(answer.get("feature_maps") or ())}
     towers = [answer[name] for name in ("text_model_output", "vision_model_output") if name in answer]
     hidden = [x for one in towers for x in one.hidden_states] if towers else answer.hidden_states
 

@@ -98,6 +98,7 @@ class Checkpoint:
 
         The arguments have the Hub's meaning; attention_mask is 0 at padding. Outputs at padding have no meaning.
         Multiple choice takes [B choices T] and returns logits [B choices].
+        A pyramid also returns `feature_maps`, a tuple of its chosen stages' features [B h w D], channels last.
         output_hidden_states: whether to return `hidden_states`, a tuple of the embedding and each layer's output. A
         pyramid's are those of its stages; they are in `reshaped_hidden_states` too, as maps [B h w D], channels last.
         more: inputs that only this family has, such as Longformer's global_attention_mask. A model of images takes
@@ -161,6 +162,8 @@ class Checkpoint:
             return dict(out)
         answer = {"last_hidden_state": out["hidden"]}
         answer |= {name: out[name] for name in ("hidden_states", "reshaped_hidden_states") if name in out}
+        if maps := tuple(value for name, value in out.items() if name.startswith("stage_")):
+            answer["feature_maps"] = maps
         for task, head in self.heads.items():
             value = out[head.name]
             if task == "question_answering":

@@ -63,6 +63,8 @@ class Files:
     renames: (regex, replacement) from names in older files to the current ones.
     ignored: regex of a tensor's name -> the reason why it is not used.
     buffers: regex of a tensor's name -> a check that it equals what the network computes (see `xfm.hub.buffers`).
+    beside: regex of the names of the network's tensors that are outside of the encoder's prefix, as those of the norms
+    of a backbone's features are.
     tied: name of a tensor that files may have -> name of the tensor that it must equal.
     constants: from config.json to tensors that files need but that are no parameters, by name without prefix.
     wholes: suffixes of classes that hold more networks than the one that is loaded.
@@ -73,6 +75,7 @@ class Files:
     renames: tuple[tuple[str, str], ...] = ()
     ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
     buffers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    beside: str = "$^"
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     constants: Callable[[Settings], dict[str, np.ndarray]] = lambda c: {}
     wholes: tuple[str, ...] = ()
