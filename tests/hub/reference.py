@@ -104,7 +104,10 @@ def saved(model) -> tuple[dict[str, torch.Tensor], str]:
     """The tensors of the model's file, by its names, and config.json."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        return load_file(f"{folder}/model.safetensors"), (pathlib.Path(folder) / "config.json").read_text()
+        weights = load_file(f"{folder}/model.safetensors")
+        # transformers 5 saves ViT-MAE's decoder in a spelling that the Hub's files do not have.
+        spelled = {name.replace("decoder_encoder.layer.", "decoder_layers."): x for name, x in weights.items()}
+        return spelled, (pathlib.Path(folder) / "config.json").read_text()
 
 
 def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -136,6 +139,7 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
         inputs |= pictures
     answer = part(**given, output_hidden_states=True)
     found = {name: answer[name] for name in OUTPUTS if answer.get(name) is not None}
+    found |= {f"feature_maps/{i}": x for i, x in enumerate(answer.get("feature_maps") or ())}
     towers = [answer[name] for name in ("text_model_output", "vision_model_output") if name in answer]
     hidden = [x for one in towers for x in one.hidden_states] if towers else answer.hidden_states
 

@@ -51,6 +51,7 @@ EXAMPLES = {
         "normed_patches": [
             dict(width=16, patch=2),
             dict(width=12, patch=1, in_norm=None, out_norm=dict(kind="rmsnorm")),
+            dict(width=12, patch=(4, 3), uneven="padded"),
         ],
         "tokens_to_token": [
             dict(width=16, splits=((3, 2, 1), (3, 1, 1), (2, 1, 0)), inner=8),
@@ -160,7 +161,11 @@ EXAMPLES = {
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu", norm=dict(kind="rmsnorm"))],
     },
     "down": {
-        "patch_merging": [dict(), dict(width=24, norm=dict(kind="rmsnorm"))],
+        "patch_merging": [
+            dict(),
+            dict(width=24, norm=dict(kind="rmsnorm")),
+            dict(norm=None, out_norm=dict(kind="layernorm"), uneven="padded"),
+        ],
         "strided_conv": [
             dict(width=24),
             dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),

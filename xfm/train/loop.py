@@ -77,13 +77,14 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
         first, last, settings = int(state.step), run.settings.steps, run.settings
         valid, clock, saved = None, Clock(), first
         due = lambda step: step % settings.eval_every == 0 or step == last  # noqa: E731
-        batches = Batches(run.data.train, settings.batch, settings.seed)
+        batches = Batches(run.data.train, settings.batch, settings.seed, settings.repeats)
         batches = run.layout.over(batches, run.mesh.shape["data"], settings.accumulate)
         one_step = make_step(
             run.objective,
             run.optimiser,
             accumulate=settings.accumulate,
             ema=settings.ema,
+            augment=run.augment,
             sharding=jax.tree.map(lambda x: x.sharding, run.like),
         )
         with (
