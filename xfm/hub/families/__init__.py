@@ -4,6 +4,7 @@ import dataclasses
 
 from xfm.hub.families import (
     albert,
+    ast,
     bert,
     bigbird,
     canine,
@@ -30,7 +31,9 @@ from xfm.hub.families import (
     roformer,
     swin,
     t5,
+    timesformer,
     vit,
+    vivit,
     xlnet,
 )
 
@@ -74,6 +77,10 @@ FAMILIES = {
     "canine": canine.FAMILY,
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
+    "vivit": vivit.VIVIT,
+    "videomae": vivit.VIDEOMAE,
+    "timesformer": timesformer.FAMILY,
+    "audio-spectrogram-transformer": ast.FAMILY,
     "swin": swin.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
