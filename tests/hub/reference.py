@@ -34,6 +34,9 @@ def shake(model, special) -> None:
         _, mean, deviation = next(rule for rule in rules if re.search(rule[0], name))
         if p.requires_grad:
             p.data = mean + coarse(p.shape, deviation, seed)
+    for seed, (name, statistic) in enumerate(sorted(model.named_buffers())):  # of batch norms
+        if name.endswith(("running_mean", "running_var")):
+            statistic.copy_(coarse(statistic.shape, 0.25, 1000 + seed) + (0.0 if name.endswith("mean") else 2.0))
 
 
 def mask_of(case: Case) -> np.ndarray:
@@ -94,6 +97,9 @@ def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     """
     for p in model.parameters():
         p.data = torch.full_like(p, float("nan")) if p.grad is None else p.grad
+    for statistic in model.buffers():
+        if statistic.is_floating_point():
+            statistic.fill_(float("nan"))
     found, _ = saved(model)
     return {name: g for name, g in found.items() if name in weights and g.is_floating_point() and not g.isnan().any()}
 
@@ -109,7 +115,7 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
         real = inputs["attention_mask"].reshape(-1, case.length)
     else:
         inputs = pictures_of(case, part.config)
-        sizes = part.config.image_size
+        sizes = getattr(part.config, "image_size", case.images)
         resized = case.images != tuple(sizes if isinstance(sizes, list | tuple) else (sizes, sizes))
         given = {name: torch.tensor(a, dtype=KINDS.get(name)) for name, a in inputs.items()}
         if "interpolate_pos_encoding" in inspect.signature(part.forward).parameters:

@@ -9,6 +9,7 @@ from xfm.hub.families import (
     canine,
     clip,
     convbert,
+    convnext,
     deberta,
     distilbert,
     electra,
@@ -23,9 +24,12 @@ from xfm.hub.families import (
     nomic_bert,
     nystromformer,
     opt,
+    poolformer,
+    pvt_v2,
     rembert,
     roberta,
     roformer,
+    segformer,
     swin,
     t5,
     vit,
@@ -71,6 +75,11 @@ FAMILIES = {
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
     "swin": swin.FAMILY,
+    "pvt_v2": pvt_v2.FAMILY,
+    "segformer": segformer.FAMILY,
+    "convnext": convnext.FAMILY,
+    "convnextv2": convnext.V2,
+    "poolformer": poolformer.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER)
