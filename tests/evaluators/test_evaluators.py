@@ -31,6 +31,13 @@ EXAMPLES = {
     "masked_words": [(dict(shown=2), "masked_lm")],
     "permuted_words": [({}, "permutation_lm")],
     "replaced_words": [({}, "replaced_token")],
+    "linear_probe": [
+        (dict(steps=8), "classification of images"),
+        (dict(features="cls", shots=1, steps=8), "classification of images"),
+        (dict(features="label", steps=8), "classification of images"),
+    ],
+    "nearest_rows": [(dict(k=2), "classification of images")],
+    "reconstructions": [(dict(patch=2, rate=0.5, shown=2), "masked_images")],
     "continuations": [(dict(prompt=4, length=3), "causal_lm")],
 }
 CASES = [(kind, *one) for kind, examples in EXAMPLES.items() for one in examples]

@@ -29,20 +29,29 @@ EXAMPLES = {
             dict(width=16),
             dict(width=16, ngrams=(2, 3), buckets=32, norm=dict(kind="rmsnorm"), position=dict(kind="sinusoidal")),
         ],
+        "latents": [
+            dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
+            dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
+        ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
-            dict(patch=(2, 4), width=16, cls=0, channels=3, position=dict(kind="sinusoidal_2d")),
+            dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),
             dict(
                 patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal_2d")
             ),
             dict(stem=dict(kind="normed_patches", patch=2), width=16, cls=0),
             dict(patch=2, width=16, mask="token", position=dict(kind="learned", length=13)),
         ],
+        "words": [
+            dict(width=6, patch=2, size=2, stride=1, margin=1, position=dict(kind="learned_grid", size=3, first=0)),
+            dict(width=4, patch=2, size=2, stride=2, margin=0, channels=3),
+        ],
     },
     "stem": {
         "normed_patches": [
             dict(width=16, patch=2),
             dict(width=12, patch=1, in_norm=None, out_norm=dict(kind="rmsnorm")),
+            dict(width=12, patch=(4, 3), uneven="padded"),
         ],
         "tokens_to_token": [
             dict(width=16, splits=((3, 2, 1), (3, 1, 1), (2, 1, 0)), inner=8),
@@ -60,6 +69,7 @@ EXAMPLES = {
             dict(size=(3, 4)),
             dict(size=(2, 3), first=1),
             dict(size=(5, 4), resize="bilinear_antialiased"),
+            dict(size=(3, 4), start="sines"),
         ],
         "sinusoidal": [dict(base=100.0)],
         "sinusoidal_2d": [dict(base=100.0)],
@@ -151,7 +161,11 @@ EXAMPLES = {
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu", norm=dict(kind="rmsnorm"))],
     },
     "down": {
-        "patch_merging": [dict(), dict(width=24, norm=dict(kind="rmsnorm"))],
+        "patch_merging": [
+            dict(),
+            dict(width=24, norm=dict(kind="rmsnorm")),
+            dict(norm=None, out_norm=dict(kind="layernorm"), uneven="padded"),
+        ],
         "strided_conv": [
             dict(width=24),
             dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
@@ -215,6 +229,7 @@ EXAMPLES = {
         "span": [dict()],
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
+        "values": [dict(width=5)],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),

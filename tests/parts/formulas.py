@@ -201,6 +201,29 @@ def patches(s, p, batch, ctx):
     return normed(s, p, x)
 
 
+def words(s, p, batch, ctx):
+    images, P = batch["images"], s.patch
+    B, height, width, _ = images.shape
+    corners = [(i, j) for i in range(0, height, P) for j in range(0, width, P)]
+    cut = [
+        linear(p["word"], stems.tiles(images[:, i : i + P, j : j + P], s.size, s.stride, s.margin)) for i, j in corners
+    ]
+    table = p.get("position", {}).get("table", 0.0)  # of a grid that is never resized here
+    flat = [x.reshape(B, -1, s.width) + table for x in cut]
+    return np.concatenate(flat, axis=1)
+
+
+def latents(s, p, batch, ctx):
+    (p_, q), (_, height, width, _) = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch, batch["images"].shape
+    h, w = height // p_, width // q
+    x, numbers = linear(p["in"], batch["latents"]), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
+    lead = x.shape[1] - batch["encoded"].shape[1]
+    places = marked(s, p, np.zeros((1, lead + h * w, s.width)), ctx.replace(grid=(h, w)))[0]
+    own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
+    mask = np.broadcast_to(p["mask"], (*batch["predicted"].shape, s.width))
+    return np.concatenate([x, mask], axis=1) + np.array(own)
+
+
 # --- pool and head
 
 
@@ -414,6 +437,8 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "words": words,
+        "latents": latents,
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
@@ -456,6 +481,7 @@ FORMULAS = {
         "all_mlp": all_mlp,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
+        "values": tagging,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,

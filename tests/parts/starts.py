@@ -20,12 +20,22 @@ def of(values):
 
 
 SHARE = (np.arange(100_000) + 0.5) / 100_000  # a uniform variable
+# Of a leading token, and of 3 rows and 4 columns with 4 frequencies each.
+SINES = np.array(
+    [0.0] * 16
+    + [
+        wave(place / 10_000 ** (i / 4))
+        for cell in np.ndindex(3, 4) for place in cell for wave in (np.sin, np.cos) for i in range(4)
+    ]
+)  # fmt: skip
 SMALL, ONES, ZEROS = (0.0, 0.02), (1.0, 0.0), (0.0, 0.0)
 
 STARTS = (
     (r"/(key|distance|type)_bias$", SMALL),
     (r"/dt_bias$", of(np.log(np.expm1(1e-3 * 100**SHARE)))),  # the inverse softplus of a log-uniform step
     (r"/a_log$", of(np.log(1 + 15 * SHARE))),
+    (r"bias$|/(sink|shift)$", ZEROS),
+    (r"^position/learned_grid/table$", lambda part, shape: SMALL if part.start == "normal" else of(SINES)),
     (r"bias$|/(sink|shift|gain)$", ZEROS),
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
     (r"^norm/fixed_batchnorm/mean$", ZEROS),

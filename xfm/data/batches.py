@@ -18,24 +18,28 @@ from xfm.files import optional
 class Batches:
     """An endless sequence of batches of `batch` rows. With `seed=None` rows keep the order of the source and are not
     augmented.
+
+    repeats: how many rows one after another are of the same row of the source; each is augmented on its own.
     """
 
-    def __init__(self, source: Source, batch: int, seed: int | None):
+    def __init__(self, source: Source, batch: int, seed: int | None, repeats: int = 1):
         if len(source) == 0:
             raise XfmError("the data source of the batches has no rows; give it more data")
         if batch < 1:
             raise XfmError(f"batch={batch} is not a valid number of rows; give 1 or more")
-        self.source, self.batch, self.seed = source, batch, seed
+        self.source, self.batch, self.seed, self.repeats = source, batch, seed, repeats
         self._augment = getattr(source, "augment", None) if seed is not None else None
 
     @property
     def steps_per_epoch(self) -> float:
-        """The number of steps in which every row is seen once; a fraction if `batch` does not divide the source."""
-        return len(self.source) / self.batch
+        """The number of steps in which every row is seen once, repeats included; a fraction if `batch` does not divide
+        them.
+        """
+        return len(self.source) * self.repeats / self.batch
 
     def epoch(self, step: int) -> int:
         """The epoch, counted from 0, that the first row of `step` belongs to."""
-        return step * self.batch // len(self.source)
+        return step * self.batch // (len(self.source) * self.repeats)
 
     def indices(self, step: int, start: int = 0, stop: int | None = None) -> list[int]:
         """The indices in the source of rows start..stop of the global batch of `step`."""
@@ -43,7 +47,7 @@ class Batches:
 
     def index(self, position: int) -> int:
         """The index in the source of the row at `position` of the endless sequence."""
-        return self._order[position]
+        return self._order[position // self.repeats]
 
     def at(self, position: int) -> Row:
         """The row at `position` of the endless sequence.

@@ -7,6 +7,7 @@ from xfm.errors import XfmError
 from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
+from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
 from xfm.objectives.regression import Regression
@@ -30,6 +31,7 @@ OBJECTIVES = {
     "tagging": Tagging,
     "span": Span,
     "retrieval": Retrieval,
+    "masked_images": MaskedImages,
 }
 
 

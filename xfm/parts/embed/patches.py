@@ -55,7 +55,8 @@ class Patches(Embed):
     registers: learned tokens without a position, after cls (Darcet et al. 2024).  position: spec of the position slot,
     of cls tokens and patches together.  channels: of an image, those of the first batch if None.  mask: "token" for a
     learned vector that takes the place of each hidden patch, before positions are added (Bao et al. 2022, BEiT); None
-    for a network that reads whole images.  norm, drop: after the positions are added, no norm if None.
+    for a network that reads whole images.  norm, drop: after the positions are added, no norm if None.  bias: of the
+    map of a patch.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -70,6 +71,12 @@ class Patches(Embed):
     mask: Literal["token"] | None = None
     norm: Spec | None = None
     drop: Rate = 0.0
+    bias: bool = True
+
+    @property
+    def lead(self) -> int:
+        """The number of tokens before the patches."""
+        return self.cls + self.registers
 
     @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -108,7 +115,7 @@ class Patches(Embed):
         if self.stem is not None:
             return build(STEMS, self.stem, width=self.width, name="stem")(images, ctx)
         p, q = self.step()
-        x = Linear(self.width, name="patch")(patchify(images, (p, q)))
+        x = Linear(self.width, self.bias, name="patch")(patchify(images, (p, q)))
         return x.reshape(x.shape[0], images.shape[1] // p, images.shape[2] // q, self.width)
 
     def _masked(self, x: Float[Array, "B T D"], hidden: Bool[Array, "B T"] | None) -> Float[Array, "B T D"]:

@@ -13,6 +13,7 @@ from xfm.parts.head.pixels import Pixels
 from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
+from xfm.parts.head.values import Values
 from xfm.parts.head.vector import Vector
 
 HEADS = {
@@ -30,4 +31,5 @@ HEADS = {
     "all_mlp": AllMLP,
     "of_patches": OfPatches,
     "pixels": Pixels,
+    "values": Values,
 }
