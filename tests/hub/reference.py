@@ -107,7 +107,10 @@ def saved(model) -> tuple[dict[str, torch.Tensor], str]:
     """The tensors of the model's file, by its names, and config.json."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        return load_file(f"{folder}/model.safetensors"), (pathlib.Path(folder) / "config.json").read_text()
+        weights = load_file(f"{folder}/model.safetensors")
+        # transformers 5 saves ViT-MAE's decoder in a spelling that the Hub's files do not have.
+        spelled = {name.replace("decoder_encoder.layer.", "decoder_layers."): x for name, x in weights.items()}
+        return spelled, (pathlib.Path(folder) / "config.json").read_text()
 
 
 def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -222,6 +222,25 @@ EXAMPLES = {
         ],
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
+        "linear_maps": [dict(classes=5)],
+        "fpn": [
+            dict(width=8, head=dict(kind="linear_maps", classes=5)),
+            dict(width=8, norm=dict(kind="layernorm"), method="bilinear", head=dict(kind="linear_maps", classes=5)),
+        ],
+        "simple_pyramid": [
+            dict(width=8, head=dict(kind="linear_maps", classes=5)),
+            dict(
+                width=8,
+                doublings=(2, -1),
+                norm=dict(kind="rmsnorm"),
+                activation="relu",
+                head=dict(kind="linear_maps", classes=5),
+            ),
+        ],
+        "upernet": [
+            dict(classes=5, width=8),
+            dict(classes=5, width=8, scales=(1, 4), norm=None, activation="silu"),
+        ],
         "of_patches": [
             dict(head=dict(kind="tagging", classes=5)),
             dict(head=dict(kind="vector"), norm=dict(kind="layernorm")),

@@ -35,6 +35,7 @@ from xfm.hub.families import (
     swin,
     t5,
     vit,
+    vit_mae,
     xlnet,
 )
 
@@ -78,6 +79,7 @@ FAMILIES = {
     "canine": canine.FAMILY,
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
+    "vit_mae": vit_mae.FAMILY,
     "swin": swin.FAMILY,
     "pvt_v2": pvt_v2.FAMILY,
     "segformer": segformer.FAMILY,
@@ -86,4 +88,4 @@ FAMILIES = {
     "poolformer": poolformer.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
-WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER)
+WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING)
