@@ -47,6 +47,13 @@ def close(mine, theirs, what, tolerance=TOLERANCE):
     assert error <= tolerance, f"{what}: off by {error:.1e} of its scale, {tolerance:.0e} allowed"
 
 
+def output(out, name: str):
+    """The output of xfm's that a golden calls `name`; those that are tuples have a number after a slash."""
+    name, _, index = name.partition("/")
+    value = out[OURS.get(name, name)]
+    return value[int(index)] if index else value
+
+
 def ours(theirs, images: bool):
     """An array in xfm's layout: of a model of images, maps [B C h w] have their channels last in xfm."""
     return np.moveaxis(theirs, 1, -1) if images and theirs.ndim == 4 else theirs
@@ -66,13 +73,13 @@ def compare(arrays, config, folder):
         out = answer(params)
         total = 0.0
         for name, cotangent in cotangents.items():
-            value = out[OURS.get(name, name)].reshape(cotangent.shape)  # a map may be one row of tokens in xfm
+            value = output(out, name).reshape(cotangent.shape)  # a map may be one row of tokens in xfm
             total += jnp.sum(jnp.where(cotangent == 0, 0.0, value) * cotangent)  # padding may be infinite
         return total, out
 
     gradient, out = jax.device_get(jax.jit(jax.grad(loss, has_aux=True))(m.params))
     for name, theirs in of(arrays, "output/").items():
-        mine = np.asarray(out[OURS.get(name, name)])
+        mine = np.asarray(output(out, name))
         theirs = ours(theirs, images).reshape(mine.shape if images else theirs.shape)
         if mine.shape[:2] == mask.shape:
             mine, theirs = mine[mask > 0], theirs[mask > 0]
