@@ -31,11 +31,6 @@ class NormedPatches(nn.Module):
         """Rows and columns of pixels from one token to the next."""
         return self.patch, self.patch
 
-    @nn.nowrap
-    def step(self) -> tuple[int, int]:
-        """Rows and columns of pixels from one token to the next."""
-        return self.patch, self.patch
-
     @nn.compact
     def __call__(self, images: Float[Array, "B height width C"], ctx: Context) -> Float[Array, "B h w D"]:
         P = self.patch
