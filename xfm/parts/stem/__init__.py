@@ -4,11 +4,13 @@
 """
 
 from xfm.parts.stem.conv import ConvStem
+from xfm.parts.stem.hmlp import HMLP
 from xfm.parts.stem.normed_patches import NormedPatches
 from xfm.parts.stem.tokens_to_token import TokensToToken
 
 STEMS = {
     "conv": ConvStem,
+    "hmlp": HMLP,
     "normed_patches": NormedPatches,
     "tokens_to_token": TokensToToken,
 }
