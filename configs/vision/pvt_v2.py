@@ -3,7 +3,7 @@
 Wang, Xie, Li, Fan, Song, Liang, Lu, Luo, Shao, "PVT v2: Improved Baselines with Pyramid Vision Transformer", 2022.
 
 Reproduced: the networks of table 1 and B2-Li, parameter for parameter, and the ImageNet-1k recipe of section 4.1 (that
-of DeiT), without RandAugment and random erasing. Different from the paper: all norms have the same epsilon.
+of DeiT). Different from the paper: all norms have the same epsilon.
 Command: xfm train configs/vision/pvt_v2.py:b2 --workdir runs/pvt --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
 `tiny` is for two CPU cores: two stages, a minute of processor time. Result of the tiny run: 96.0 % of scikit-learn's

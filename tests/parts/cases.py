@@ -29,7 +29,7 @@ TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 
 SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
 OF_IMAGES = ("patches", "words", "latents")  # embeddings whose rows have no padding
 GRID = (3, 4)  # a class token and 12 patches
-DENSE = ("all_mlp",)  # heads that read maps
+DENSE = ("all_mlp", "fpn", "linear_maps", "simple_pyramid", "upernet")  # heads that read maps
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

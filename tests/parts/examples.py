@@ -35,7 +35,7 @@ EXAMPLES = {
         ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
-            dict(patch=(2, 4), width=16, cls=0, channels=3, position=dict(kind="sinusoidal_2d")),
+            dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),
             dict(
                 patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal_2d")
             ),
@@ -55,6 +55,7 @@ EXAMPLES = {
         "normed_patches": [
             dict(width=16, patch=2),
             dict(width=12, patch=1, in_norm=None, out_norm=dict(kind="rmsnorm")),
+            dict(width=12, patch=(4, 3), uneven="padded"),
         ],
         "tokens_to_token": [
             dict(width=16, splits=((3, 2, 1), (3, 1, 1), (2, 1, 0)), inner=8),
@@ -172,7 +173,11 @@ EXAMPLES = {
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu", norm=dict(kind="rmsnorm"))],
     },
     "down": {
-        "patch_merging": [dict(), dict(width=24, norm=dict(kind="rmsnorm"))],
+        "patch_merging": [
+            dict(),
+            dict(width=24, norm=dict(kind="rmsnorm")),
+            dict(norm=None, out_norm=dict(kind="layernorm"), uneven="padded"),
+        ],
         "strided_conv": [
             dict(width=24),
             dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
@@ -225,6 +230,25 @@ EXAMPLES = {
         ],
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
+        "linear_maps": [dict(classes=5)],
+        "fpn": [
+            dict(width=8, head=dict(kind="linear_maps", classes=5)),
+            dict(width=8, norm=dict(kind="layernorm"), method="bilinear", head=dict(kind="linear_maps", classes=5)),
+        ],
+        "simple_pyramid": [
+            dict(width=8, head=dict(kind="linear_maps", classes=5)),
+            dict(
+                width=8,
+                doublings=(2, -1),
+                norm=dict(kind="rmsnorm"),
+                activation="relu",
+                head=dict(kind="linear_maps", classes=5),
+            ),
+        ],
+        "upernet": [
+            dict(classes=5, width=8),
+            dict(classes=5, width=8, scales=(1, 4), norm=None, activation="silu"),
+        ],
         "of_patches": [
             dict(head=dict(kind="tagging", classes=5)),
             dict(head=dict(kind="vector"), norm=dict(kind="layernorm")),

@@ -350,6 +350,83 @@ def all_mlp(s, p, x, ctx):
     return linear(p["out"], ACTIVATIONS[s.activation](normed(s, p, y)))
 
 
+def linear_maps(s, p, x, ctx):
+    maps = list(ctx.features.values())
+    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps[::-1]], -1)
+    return y @ p["join"]["kernel"] + p["bias"]
+
+
+def conv_norm(s, p, x, activation="identity"):
+    """Each position's neighbours, zeros outside the map, times the kernel; then the norm and the activation."""
+    kernel, (B, h, w) = p["conv"]["kernel"], x.shape[:3]
+    y = np.zeros((B, h, w, kernel.shape[-1])) + p["conv"].get("bias", 0.0)
+    reach = len(kernel) // 2
+    wide = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    for row, column in itertools.product(range(len(kernel)), repeat=2):
+        y += wide[:, row : row + h, column : column + w] @ kernel[row, column]
+    return ACTIVATIONS[activation](normed(s, p, y))
+
+
+def summed_down(maps, enlarge):
+    """Each map plus the sum at the next coarser one."""
+    found = [maps[-1]]
+    for one in maps[-2::-1]:
+        found.insert(0, one + enlarge(found[0], one.shape[1:3]))
+    return found
+
+
+def nearest(x, size):
+    rows, columns = (np.arange(after) * before // after for before, after in zip(x.shape[1:3], size, strict=True))
+    return x[:, rows][:, :, columns]
+
+
+def handed_on(s, p, x, ctx, maps):
+    return within("head", s.head, p, "head", x, ctx.replace(features=dict(enumerate(maps))))
+
+
+def fpn(s, p, x, ctx):
+    maps = [conv_norm(s, p[f"lateral_{i}"], one) for i, one in enumerate(ctx.features.values())]
+    maps = summed_down(maps, dict(nearest=nearest, bilinear=enlarged)[s.method])
+    return handed_on(s, p, x, ctx, [conv_norm(s, p[f"level_{i}"], one) for i, one in enumerate(maps)])
+
+
+def simple_pyramid(s, p, x, ctx):
+    (h, w), maps = ctx.grid, []
+    for level, times in enumerate(s.doublings):
+        y = x[:, -h * w :].reshape(len(x), h, w, -1)
+        for i in range(times):
+            if i:
+                y = ACTIVATIONS[s.activation](within("norm", s.norm, p, f"norm_{level}_{i}", y))
+            own, coarse = p[f"double_{level}_{i}"], y
+            y = np.zeros((len(x), 2 * y.shape[1], 2 * y.shape[2], own["kernel"].shape[-1]))
+            for row, column in itertools.product(range(2), repeat=2):
+                y[:, row::2, column::2] = coarse @ own["kernel"][:, row, column] + own["bias"]
+        if times < 0:
+            y = np.stack([y[:, a : h // 2 * 2 : 2, b : w // 2 * 2 : 2] for a in (0, 1) for b in (0, 1)]).max(0)
+        maps.append(conv_norm(s, p[f"level_{level}"], conv_norm(s, p[f"lateral_{level}"], y)))
+    return handed_on(s, p, x, ctx, maps)
+
+
+def upernet(s, p, x, ctx):
+    *finer, top = ctx.features.values()
+    h, w = top.shape[1:3]
+    parts = [top]
+    for i, n in enumerate(s.scales):
+        part = np.stack([
+            np.stack([
+                top[:, r * h // n : -(-(r + 1) * h // n), c * w // n : -(-(c + 1) * w // n)].mean((1, 2))
+                for c in range(n)
+            ], 1) for r in range(n)
+        ], 1)  # fmt: skip
+        parts.append(enlarged(conv_norm(s, p[f"pool_{i}"], part, s.activation), (h, w)))
+    top = conv_norm(s, p["top"], np.concatenate(parts, -1), s.activation)
+    finer = [conv_norm(s, p[f"lateral_{i}"], one, s.activation) for i, one in enumerate(finer)]
+    *finer, top = summed_down([*finer, top], enlarged)
+    maps = [*(conv_norm(s, p[f"level_{i}"], one, s.activation) for i, one in enumerate(finer)), top]
+    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps], -1)
+    return linear(p["out"], conv_norm(s, p["join"], y, s.activation))
+
+
 # --- mixer
 
 
@@ -500,6 +577,10 @@ FORMULAS = {
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
         "span": span,
         "all_mlp": all_mlp,
+        "linear_maps": linear_maps,
+        "fpn": fpn,
+        "simple_pyramid": simple_pyramid,
+        "upernet": upernet,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,

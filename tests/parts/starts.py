@@ -34,7 +34,6 @@ STARTS = (
     (r"/(key|distance|type)_bias$", SMALL),
     (r"/dt_bias$", of(np.log(np.expm1(1e-3 * 100**SHARE)))),  # the inverse softplus of a log-uniform step
     (r"/a_log$", of(np.log(1 + 15 * SHARE))),
-    (r"bias$|/(sink|shift)$", ZEROS),
     (r"^position/learned_grid/table$", lambda part, shape: SMALL if part.start == "normal" else of(SINES)),
     (r"bias$|/(sink|shift|gain)$", ZEROS),
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
@@ -52,5 +51,6 @@ STARTS = (
     (r"/similarity$", lambda part, shape: (0.0, 1 / math.sqrt((math.isqrt(8 * shape[1] + 1) - 1) // 2))),
     (r"/dictionary$", fan_in(0, times=2.0)),
     (r"^stem/tokens_to_token/.*features$", lambda part, shape: (0.0, math.sqrt(shape[0] / shape[1]))),
+    (r"^head/.*/conv/kernel$", fan_in(0, 1, 2)),
     (r"/kernel$", fan_in(0)),
 )

@@ -16,7 +16,11 @@ def tiles(x, size, stride, margin):
 
 def normed_patches(normed):
     def stem(s, p, images, ctx):
-        x = normed(s, p, tiles(images, s.patch, s.patch, 0), "in_norm")
+        P, Q = s.patch if isinstance(s.patch, tuple) else (s.patch, s.patch)
+        x = np.pad(images, ((0, 0), (0, -images.shape[1] % P), (0, -images.shape[2] % Q), (0, 0)))
+        rows, columns = range(0, x.shape[1], P), range(0, x.shape[2], Q)
+        x = [np.stack([x[:, i : i + P, j : j + Q].reshape(len(x), -1) for j in columns], 1) for i in rows]
+        x = normed(s, p, np.stack(x, 1), "in_norm")
         return normed(s, p, linear(p["patch"], x), "out_norm")
 
     return stem

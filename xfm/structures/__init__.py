@@ -13,6 +13,7 @@ from xfm.structures.nested import Nested
 from xfm.structures.pretrained import network
 from xfm.structures.pyramid import Pyramid
 from xfm.structures.stack import Stack
+from xfm.structures.towers import Towers
 
 STRUCTURES = {
     "stack": Stack,
@@ -20,6 +21,7 @@ STRUCTURES = {
     "nested": Nested,
     "hourglass": Hourglass,
     "funnel": Funnel,
+    "towers": Towers,
     "autoencoder": Autoencoder,
 }
 

@@ -8,6 +8,8 @@ from xfm.hub.families import (
     bigbird,
     canine,
     clip,
+    clip_vision,
+    clip_whole,
     convbert,
     deberta,
     distilbert,
@@ -29,6 +31,7 @@ from xfm.hub.families import (
     swin,
     t5,
     vit,
+    vit_mae,
     xlnet,
 )
 
@@ -52,10 +55,12 @@ FAMILIES = {
     "electra": electra.FAMILY,
     "convbert": convbert.FAMILY,
     "mpnet": mpnet.FAMILY,
-    "clip": clip.WHOLE_CLIP,
+    "clip": clip_whole.CLIP,
     "clip_text_model": clip.CLIP,
-    "siglip": clip.WHOLE_SIGLIP,
+    "clip_vision_model": clip_vision.CLIP,
+    "siglip": clip_whole.SIGLIP,
     "siglip_text_model": clip.SIGLIP,
+    "siglip_vision_model": clip_vision.SIGLIP,
     "albert": albert.FAMILY,
     "nystromformer": nystromformer.FAMILY,
     "gpt2": gpt2.FAMILY,
@@ -70,7 +75,8 @@ FAMILIES = {
     "canine": canine.FAMILY,
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
+    "vit_mae": vit_mae.FAMILY,
     "swin": swin.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
-WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER)
+WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING)
