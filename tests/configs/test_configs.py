@@ -266,6 +266,8 @@ def real_batch(config, rows=2):
         limit = {"tokens": words(config), "labels": config.objective.get("classes", 10), "types": 2}.get(name, 1)
         shape = (rows, *shape)
         numbers = rng.integers(0, limit, shape) if jnp.issubdtype(dtype, jnp.integer) else rng.normal(size=shape)
+        if name == "labels" and len(shape) == 3:  # of pixels: one class for each image
+            numbers = np.broadcast_to(numbers[:, :1, :1], shape)
         if name == "segments":
             numbers = np.broadcast_to(1 + (np.arange(shape[1]) > shape[1] // 2), shape).copy()
             numbers[:, -3:] = 0

@@ -204,7 +204,11 @@ EXAMPLES = {
         "activated": [dict(activation="silu", pool=dict(kind="mean"))],
         "of_head": [dict(head="pooled")],
         "patch_mean": [dict()],
-        "normed": [dict(), dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm"))],
+        "normed": [
+            dict(),
+            dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm")),
+            dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm"), first="norm"),
+        ],
         "joined": [dict(), dict(pools=[dict(kind="mean"), dict(kind="dense"), dict(kind="cls", index=1)])],
     },
     "head": {

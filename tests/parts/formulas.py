@@ -233,6 +233,12 @@ def latents(s, p, batch, ctx):
 # --- pool and head
 
 
+def normed_pool(s, p, x, ctx):
+    if s.first == "norm":
+        return within("pool", s.pool, p, "pool", normed(s, p, clean(x, ctx)), ctx)
+    return normed(s, p, within("pool", s.pool, p, "pool", x, ctx))
+
+
 def one_of_each(choose):
     """A pool that returns one real token of a row, zeros of a row that has none."""
 
@@ -553,7 +559,6 @@ FORMULAS = {
         "patch_mean": lambda s, p, x, ctx: mean(
             s, p, patches_alone(x, ctx), ctx.replace(segments=patches_alone(ctx.segments, ctx))
         ),
-        "normed": lambda s, p, x, ctx: normed(s, p, within("pool", s.pool, p, "pool", x, ctx)),
         "joined": lambda s, p, x, ctx: np.concatenate(
             [within("pool", pool, p, f"pool_{i}", x, ctx) for i, pool in enumerate(s.pools)], axis=-1
         ),
@@ -563,6 +568,7 @@ FORMULAS = {
         "attention": attention_pool,
         "dense": dense_pool,
         "activated": activated,
+        "normed": normed_pool,
         "of_head": lambda s, p, x, ctx: ctx.heads[s.head],
     },
     "head": {

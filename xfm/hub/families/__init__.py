@@ -11,6 +11,7 @@ from xfm.hub.families import (
     clip_vision,
     clip_whole,
     convbert,
+    convnext,
     deberta,
     distilbert,
     electra,
@@ -25,9 +26,12 @@ from xfm.hub.families import (
     nomic_bert,
     nystromformer,
     opt,
+    poolformer,
+    pvt_v2,
     rembert,
     roberta,
     roformer,
+    segformer,
     swin,
     t5,
     vit,
@@ -77,6 +81,11 @@ FAMILIES = {
     "deit": vit.DEIT,
     "vit_mae": vit_mae.FAMILY,
     "swin": swin.FAMILY,
+    "pvt_v2": pvt_v2.FAMILY,
+    "segformer": segformer.FAMILY,
+    "convnext": convnext.FAMILY,
+    "convnextv2": convnext.V2,
+    "poolformer": poolformer.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING)
