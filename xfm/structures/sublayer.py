@@ -78,16 +78,16 @@ class Sublayer(nn.Module):
         return tuple(empty(branched(one)[0]) for one in self.part) if isinstance(self.part, tuple) else empty(self.part)
 
 
-def branched(spec: Spec) -> tuple[Spec, Mapping[str, Spec]]:
+def branched(sublayer: Spec) -> tuple[Spec, Mapping[str, Spec]]:
     """The part of a branch and its norms; raises SpecError for what else a branch cannot have."""
-    if "part" not in spec:
-        return spec, NO_NORMS
-    norms = spec.get("norms", NO_NORMS)
-    for field in {*spec} - {"part", "norms"}:
+    if "part" not in sublayer:
+        return sublayer, NO_NORMS
+    norms = sublayer.get("norms", NO_NORMS)
+    for field in {*sublayer} - {"part", "norms"}:
         raise SpecError(f"a branch of a sublayer has a part and norms, and no field {field!r}; give it to the sublayer")
     for place in {*norms} - {"in", "residual"}:
         raise SpecError(f"a branch of a sublayer has norms at in, residual; there is no place {place!r}")
-    return spec["part"], norms
+    return sublayer["part"], norms
 
 
 def _part(spec: Spec, name: str, ctx: Context) -> nn.Module:
