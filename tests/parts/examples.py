@@ -62,6 +62,10 @@ EXAMPLES = {
         ],
     },
     "stem": {
+        "hmlp": [
+            dict(width=16, sides=(2,)),
+            dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
+        ],
         "normed_patches": [
             dict(width=16, patch=2),
             dict(width=12, patch=1, in_norm=None, out_norm=dict(kind="rmsnorm")),
@@ -122,6 +126,11 @@ EXAMPLES = {
             dict(heads=4, width=8, maps="fused", terms=("p2c",), position=TABLE),
             dict(heads=2, maps="fused", terms=()),
         ],
+        "collapsed_attention": [
+            dict(heads=2),
+            dict(heads=2, similarity="symmetric", values="none"),
+        ],
+        "subspace_attention": [dict(heads=2), dict(heads=3, width=4)],
         "mamba2": [
             dict(heads=4, head_width=8, state=4, chunk=4),
             dict(heads=4, head_width=8, state=4, groups=2, norm_groups=2, conv=3, chunk=8),
@@ -167,11 +176,14 @@ EXAMPLES = {
     "ffn": {
         "mlp": [dict(hidden=24), dict(hidden=24, activation="relu_squared", bias=False)],
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
+        "ista": [dict(), dict(step=0.3, sparsity=0.7)],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
+        "batchnorm": [dict(), dict(eps=0.1, momentum=0.5)],
+        "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
         "fixed_batchnorm": [dict(), dict(eps=0.1)],
     },

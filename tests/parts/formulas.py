@@ -106,6 +106,12 @@ def glu(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x))
 
 
+def ista(s, p, x, ctx):
+    D = p["dictionary"]
+    each = np.einsum("ij,...j->...i", D.T, x) - np.einsum("ij,...j->...i", D.T @ D, x)
+    return np.maximum(x + s.step * each - s.step * s.sparsity, 0)
+
+
 def grouped_mlp(s, p, x, ctx):
     def grouped(p, x):
         parts = zip(np.split(x, s.groups, axis=-1), p["kernel"], strict=True)
@@ -456,6 +462,24 @@ def attention(s, p, x, ctx):
     return linear(p["o"], sequences.attend(q, k, v, visible, scale, doors.get("bias", 0.0), weights), 2)
 
 
+def collapsed_attention(s, p, x, ctx):
+    D, visible = x.shape[-1], sequences.same_text(x, ctx.segments)
+    if s.similarity == "free":
+        A = p["q"]["kernel"]
+    else:
+        A = np.zeros((D, s.heads, D))
+        for n, half in enumerate(p["similarity"]):
+            A[:, n] = np.array([[half[max(i, j) - min(i, j) + sum(D - r for r in range(min(i, j)))] for j in range(D)]
+                                for i in range(D)])  # fmt: skip
+    y = sequences.attend(np.einsum("btd,dne->btne", x, A), x[:, :, None], x[:, :, None], visible, D**-0.5)
+    return y.mean(2) if s.values == "none" else linear(p["o"], y, 2)
+
+
+def subspace_attention(s, p, x, ctx):
+    u = linear(p["q"], x)
+    return linear(p["o"], sequences.attend(u, u, u, sequences.same_text(x, ctx.segments), u.shape[-1] ** -0.5), 2)
+
+
 def pooled_relative(s, p, x, ctx):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H): r is of the distance, s one of two vectors for the type."""
     q, k, v = (linear(p[name], x) for name in "qkv")
@@ -494,11 +518,13 @@ FORMULAS = {
     "norm": {
         "layernorm": layernorm,
         "rmsnorm": rmsnorm,
+        "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
+        "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
-    "ffn": {"mlp": mlp, "glu": glu, "grouped_mlp": grouped_mlp},
+    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
@@ -535,6 +561,7 @@ FORMULAS = {
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
+        "hmlp": stems.hmlp(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
@@ -590,6 +617,8 @@ FORMULAS = {
     ),
     "mixer": {
         "attention": attention,
+        "collapsed_attention": collapsed_attention,
+        "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,
         "bidirectional": bidirectional,
         "fourier": fourier,
