@@ -6,13 +6,17 @@ the global batch, and a run that resumes on another number of hosts sees the sam
 """
 
 import functools
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from xfm.data.source import Row, Source
 from xfm.errors import XfmError
 from xfm.files import optional
+
+MOST = 32  # threads that read rows
 
 
 class Batches:
@@ -60,7 +64,8 @@ class Batches:
 
     def rows(self, step: int, start: int = 0, stop: int | None = None) -> Row:
         """Rows start..stop of the global batch of `step`, stacked: each array [stop - start, ...]."""
-        rows = [self.at(position) for position in self._positions(step, start, stop)]
+        positions = self._positions(step, start, stop)
+        rows = list(map(self.at, positions) if self._threads is None else self._threads.map(self.at, positions))
         if not rows:
             return {name: np.empty(shape, dtype) for name, (shape, dtype) in self.spec(0).items()}
         return stacked(rows)
@@ -77,6 +82,17 @@ class Batches:
         return range(step * self.batch + start, step * self.batch + stop)
 
     @functools.cached_property
+    def _threads(self) -> ThreadPoolExecutor | None:
+        """Threads that read rows, one for each core; None for a source whose rows take no time to read.
+
+        Pillow decodes and scales without Python's lock, so threads keep all cores busy, and rows need not be copied
+        from one process to another.
+        """
+        if not getattr(self.source, "decodes", False) or cores() < 2:
+            return None
+        return ThreadPoolExecutor(min(cores(), self.batch, MOST), thread_name_prefix="rows")
+
+    @functools.cached_property
     def _row(self):
         return {name: (np.shape(a), np.asarray(a).dtype) for name, a in self.source[0].items()}
 
@@ -91,3 +107,9 @@ class Batches:
 def stacked(rows: Sequence[Row]) -> Row:
     """The arrays of `rows`, stacked along a new first axis."""
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    known = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(known(0)) if known else os.cpu_count() or 1

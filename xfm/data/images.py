@@ -38,7 +38,8 @@ class Images:
     augment: specs of AUGMENTS, applied in order to training images, with new random numbers in every epoch.
     validation: share of the images, chosen by a hash of their names; or the path of a folder of validation images,
     outside `path`. A file that both folders have by links is only a validation image.
-    corrupt: what to do about an image that cannot be read: "error", or "next" to use the next readable image instead.
+    corrupt: what to do about an image that cannot be read: "error", or "next" to use the next readable image instead;
+    the log then counts such images of training as `unreadable`, and each is named once.
 
     Files of type .png, .jpg and .jpeg are read; the run's header counts image files of other types, which are left out.
     An image is read when its row is requested; opening the source only checks that each file exists and is not empty.
@@ -195,6 +196,7 @@ class Pictures:
     """The rows of one split: `images` [H W C] float32 and `labels` [] int32.
 
     read: (index, pixels) -> image.  labels: of all images.  keep: the indices of the images of this split.
+    unreadable: images that were passed over so far -> the reason, which names the file.
     """
 
     read: Callable[[int, Pixels], np.ndarray]
@@ -203,6 +205,8 @@ class Pictures:
     pixels: Pixels
     augments: Sequence[Callable]
     corrupt: str
+    unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
+    decodes: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return len(self.keep)
@@ -218,9 +222,10 @@ class Pictures:
             chosen = int(self.keep[(index + further) % len(self)])
             try:
                 return {"images": self.read(chosen, self.pixels), "labels": self.labels[chosen]}
-            except XfmError:
+            except XfmError as error:
                 if further == tries - 1:
                     raise
+                self.unreadable[f"image {chosen}"] = str(error).partition("; ")[0]
         raise AssertionError("the last attempt returns or raises")
 
     def augment(self, row: Row, rng: np.random.Generator) -> Row:

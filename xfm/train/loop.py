@@ -175,6 +175,10 @@ def write_line(run: Run, log: Log, window: Window, step: int, clock: Clock, wait
         values["steps_per_second"] = steps / seconds
         values.update({f"{name}_per_second": n * steps / seconds for name, n in sizes.items() if n})
     values["data_wait"] = wait
+    if passed := dict(getattr(run.data.train, "unreadable", {})):
+        values["unreadable"] = float(len(passed))
+        for reason in passed.values():
+            run.report.once(f"passed over: {reason}")
     values["save_seconds"] = clock.spent("save")
     log.write(step, "train", values)
     run.report.progress(step, values, (run.settings.steps - step) * seconds / max(steps, 1))
