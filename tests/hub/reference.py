@@ -94,8 +94,10 @@ def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     """
     for p in model.parameters():
         p.data = torch.full_like(p, float("nan")) if p.grad is None else p.grad
-    found, _ = saved(model)
-    return {name: g for name, g in found.items() if name in weights and g.is_floating_point() and not g.isnan().any()}
+    for b in model.buffers():
+        b.data = torch.full_like(b, float("nan")) if b.is_floating_point() else b
+    found = {name: g for name, g in saved(model)[0].items() if name in weights and g.is_floating_point()}
+    return {name: g for name, g in found.items() if g.numel() and not g.isnan().any()}
 
 
 def run(case: Case) -> tuple[dict[str, np.ndarray], str]:

@@ -4,12 +4,15 @@ import dataclasses
 
 from xfm.hub.families import (
     albert,
+    beit,
     bert,
     bigbird,
     canine,
     clip,
     convbert,
     deberta,
+    dinov2,
+    dinov3,
     distilbert,
     electra,
     eurobert,
@@ -70,6 +73,12 @@ FAMILIES = {
     "canine": canine.FAMILY,
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
+    "vit_msn": vit.MSN,
+    "ijepa": vit.IJEPA,
+    "beit": beit.FAMILY,
+    "dinov2": dinov2.FAMILY,
+    "dinov2_with_registers": dinov2.WITH_REGISTERS,
+    "dinov3_vit": dinov3.FAMILY,
     "swin": swin.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
