@@ -20,8 +20,8 @@ from xfm.kernels.platform import compiling_for
 from xfm.outside import is_outside
 from xfm.parts import SLOTS
 from xfm.plan.flops import walk
+from xfm.spec import Spec, named, plain
 from xfm.spec import build as build_from
-from xfm.spec import named, plain
 from xfm.structures import build
 from xfm.transforms import network
 
@@ -105,11 +105,14 @@ def example_batch(config: Mapping[str, Any], rows: int = 1) -> dict[str, jax.Sha
     or an image of 224 x 224. Raises XfmError if the source, or the network, does not describe its rows.
     """
     data = plain(config.get("data") or {})
-    row = _row_of_source(data) if "kind" in data else _row_of_model(config["model"], data.get("length"))
+    row = (
+        _row_of_source(data, config["model"]) if "kind" in data else _row_of_model(config["model"], data.get("length"))
+    )
     return {name: jax.ShapeDtypeStruct((rows, *shape), dtype) for name, (shape, dtype) in row.items()}
 
 
-def _row_of_source(data: Mapping[str, Any]) -> Mapping[str, Any]:
+def _row_of_source(data: Mapping[str, Any], model: Spec) -> Mapping[str, Any]:
+    """The arrays of the source's rows that have a prefix which the model reads, in all networks but towers none."""
     from xfm.data import SOURCES  # building a network does not need what reads data
 
     source = build_from(SOURCES, data)
@@ -118,7 +121,9 @@ def _row_of_source(data: Mapping[str, Any]) -> Mapping[str, Any]:
             f"data {data['kind']!r} does not say what a row of it holds; give its class a method row(), "
             "which returns the shape and the dtype of each array by name"
         )
-    return part_of(source.row(), "")  # the first of several texts or towers
+    row, wanted = source.row(), build(model).prefixes
+    found = {name: array for name, array in row.items() if name.rpartition("/")[0] in wanted}
+    return found or part_of(row, wanted[0])  # which says what is missing
 
 
 def _row_of_model(spec: Mapping[str, Any], length: Any) -> Mapping[str, Any]:

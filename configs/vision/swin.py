@@ -4,8 +4,8 @@ Liu, Lin, Cao, Hu, Wei, Zhang, Lin, Guo, "Swin Transformer: Hierarchical Vision 
 2021.
 
 Reproduced: the four networks of section 3.3, parameter for parameter, and the ImageNet-1k recipe of appendix A2.1,
-which is from memory: check it before a long run. Different from the paper: no RandAugment or random erasing; two layers
-share a rate of stochastic depth, since they are one period.
+which is from memory: check it before a long run. Different from the paper: two
+layers share a rate of stochastic depth, since they are one period.
 Command: xfm train configs/vision/swin.py:T --workdir runs/swin --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
 `tiny` is for two CPU cores: three stages, half a minute on scikit-learn's digits.
@@ -29,29 +29,33 @@ VARIANTS = ("tiny", *SIZES)
 PARAMETERS = {"T": 28_288_354, "S": 49_606_258, "B": 87_768_224, "L": 196_532_476}
 
 
-def network(layers, width, heads, patch, window, classes, drop_path=0.0, hidden=4.0, activation="gelu", eps=1e-5):
+def network(
+    layers, width, heads, patch, window, classes, drop_path=0.0, hidden=4.0, activation="gelu", eps=1e-5, bias=True
+):
     """The spec of the pre-norm network: patches are merged between stages, and every second layer's windows are shifted
     by half their size.
 
     layers, heads: of each stage.  width: of the first stage.  hidden: width of the MLP, as a multiple of the stream's.
     eps: of the layers' norms and the last one; those of the patches and of merging always have 1e-5.
     """
+    outside = dict(padding="before_shift", fit="square")  # of images that windows do not fill: as in the program
     norm, fixed = dict(kind="layernorm", eps=eps), dict(kind="layernorm", eps=1e-5)
 
     def layer(i, shift):
-        mixer = dict(kind="attention", heads=heads[i], position=dict(kind="relative_grid", size=window))
+        mixer = dict(kind="attention", heads=heads[i], bias=bias, position=dict(kind="relative_grid", size=window))
         mlp = dict(kind="mlp", hidden=int(hidden * width * 2**i), activation=activation)
-        return [dict(kind="windowed", mixer=mixer, window=window, shift=shift), mlp]
+        return [dict(kind="windowed", mixer=mixer, window=window, shift=shift, **outside), mlp]
 
     def stage(i):
-        down = dict(kind="patch_merging", norm=fixed) if i else None
+        down = dict(kind="patch_merging", norm=fixed, uneven="padded") if i else None
         count = layers[i] if layers[i] % 2 else 2  # an odd number of layers is no repetition of two
         pattern = [part for j in range(count) for part in layer(i, window // 2 if j % 2 else 0)]
         return dict(down=down, pattern=pattern, repeats=layers[i] // count)
 
+    stem = dict(kind="normed_patches", patch=patch, in_norm=None, out_norm=fixed, uneven="padded")
     return dict(
         kind="pyramid",
-        embed=dict(kind="patches", patch=patch, width=width, cls=0, norm=fixed),
+        embed=dict(kind="patches", stem=stem, width=width, cls=0),
         stages=[stage(i) for i in range(len(layers))],
         norms={"in": norm},
         residual=dict(kind="plain", drop_path=drop_path),
@@ -71,5 +75,5 @@ def get_config(arg="T"):
     c.model["embed"]["channels"] = 3
     c.init = [(r"(kernel|table)$", dict(kind="truncated_normal", std=0.02))]
     c.schedule = dict(kind="cosine", peak=1e-3, end=1e-5, warmup=20 * (1_281_167 // c.batch))
-    c.clip, c.ema = 1.0, None
+    c.clip, c.ema, c.repeats = 1.0, None, 1
     return c

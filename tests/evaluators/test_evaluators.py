@@ -27,10 +27,18 @@ EXAMPLES = {
     "numbers": [({}, "regression")],
     "tags": [(dict(scores=["entities", "accuracy"], excerpt=4), "tagging")],
     "spans": [(dict(longest=5, threshold=-1.0), "span")],
+    "masks": [(dict(ignore=4), "segmentation")],
     "nearest": [({}, "retrieval"), ({}, "retrieval of scores")],
     "masked_words": [(dict(shown=2), "masked_lm")],
     "permuted_words": [({}, "permutation_lm")],
     "replaced_words": [({}, "replaced_token")],
+    "linear_probe": [
+        (dict(steps=8), "classification of images"),
+        (dict(features="cls", shots=1, steps=8), "classification of images"),
+        (dict(features="label", steps=8), "classification of images"),
+    ],
+    "nearest_rows": [(dict(k=2), "classification of images")],
+    "reconstructions": [(dict(patch=2, rate=0.5, shown=2), "masked_images")],
     "continuations": [(dict(prompt=4, length=3), "causal_lm")],
 }
 CASES = [(kind, *one) for kind, examples in EXAMPLES.items() for one in examples]
@@ -147,6 +155,7 @@ LACKS = {
     "tags": (dict(kind="tags"), "causal_lm", "has no output 'tags'"),
     "spans": (dict(kind="spans"), "causal_lm", "has no output 'span'"),
     "nearest": (dict(kind="nearest"), "causal_lm", "has no output 'vector'"),
+    "masks": (dict(kind="masks"), "classification of images", "has no output 'mask'"),
     "continuations": (dict(kind="continuations"), "masked_lm", "has no output 'lm'"),
     "masked_words": (dict(kind="masked_words"), "causal_lm", "has no output 'mlm'"),
     "permuted_words": (dict(kind="permuted_words"), "causal_lm", "the head 'lm' does not predict the one word that"),

@@ -242,34 +242,6 @@ def vision(name, kind, **given):
     )
 
 
-def swin(name):
-    """Two stages of two layers, of which the first one's second has shifted windows."""
-    config = dict(
-        image_size=16,
-        patch_size=2,
-        num_channels=3,
-        embed_dim=12,
-        depths=[2, 2],
-        num_heads=[2, 3],
-        window_size=4,
-        mlp_ratio=4.0,
-        layer_norm_eps=1e-5,
-        num_labels=7,
-    )
-    model = transformers.SwinForImageClassification(transformers.SwinConfig(**config))
-    shake(model, 0.25, special=[(r"patch_embeddings", 0.0, 0.1), (r"bias_table", 0.0, 0.7)])
-    images = coarse((2, 3, 16, 16), 1.0, 3)
-    record(
-        name,
-        model,
-        dict(pixel_values=images),
-        lambda a: hidden(a) | {"logits": a.logits},
-        config,
-        keep=r"patch_embeddings\S*bias|bias_table|downsample|blocks\.1\.attention\.self\.query|classifier",
-        given=dict(images=images.permute(0, 2, 3, 1)),
-    )
-
-
 DYNAMICS = [  # the decay, the step and the skip of Mamba-2, and filters that are not tiny
     (r"A_log$", 0.5, 0.5),
     (r"dt_bias$", -1.0, 0.7),
@@ -425,7 +397,6 @@ GOLDENS = {
     ),
     "torch_encoder": torch_encoder,
     "vit": lambda name: vision(name, "vit", num_labels=11, layer_norm_eps=0.05),
-    "swin": swin,
     "vit_pooler": lambda name: vision(name, "vit_pooler", num_hidden_layers=1, pooler_act="tanh"),
     "deit": lambda name: vision(name, "deit", num_labels=7, num_hidden_layers=1),
     "mamba2": mamba2,

@@ -15,7 +15,8 @@ from tests.hub.cases import Case
 
 OUTPUTS = ("last_hidden_state", "pooler_output", "logits", "prediction_logits", "seq_relationship_logits", "sop_logits",
            "start_logits", "end_logits", "text_embeds", "start_top_log_probs", "end_top_log_probs",
-           "cls_logits", "distillation_logits", "reconstruction")  # fmt: skip
+           "cls_logits", "distillation_logits", "image_embeds", "logits_per_text", "logits_per_image",
+           "reconstruction")  # fmt: skip
 
 # of inputs that are not whole numbers there
 KINDS = {"target_mapping": torch.float32, "p_mask": torch.float32, "bool_masked_pos": torch.bool}
@@ -34,6 +35,9 @@ def shake(model, special) -> None:
         _, mean, deviation = next(rule for rule in rules if re.search(rule[0], name))
         if p.requires_grad:
             p.data = mean + coarse(p.shape, deviation, seed)
+    for seed, (name, statistic) in enumerate(sorted(model.named_buffers())):  # of batch norms
+        if name.endswith(("running_mean", "running_var")):
+            statistic.copy_(coarse(statistic.shape, 0.25, 1000 + seed) + (0.0 if name.endswith("mean") else 2.0))
 
 
 def mask_of(case: Case) -> np.ndarray:
@@ -55,10 +59,29 @@ def model_of(case: Case):
     return model
 
 
+def seen_by(config):
+    """The settings of the tower that reads images, or those of the only network."""
+    return getattr(config, "vision_config", config)
+
+
 def pictures_of(case: Case, config) -> dict[str, np.ndarray]:
-    """Images, of another size than the model's positions are if the case says so, and the case's further inputs."""
-    images = coarse((case.rows, config.num_channels, *case.images), 1.0, 7).numpy()
-    return {"pixel_values": images} | {name: np.asarray(a, np.int32) for name, a in case.inputs.items()}
+    """Images, videos or spectrograms, of another size than the model's positions are if the case says so."""
+    if case.frames is not None:
+        return {"input_values": coarse((case.rows, *case.frames), 1.0, 7).numpy()}
+    *time, rows, columns = case.video or case.images
+    channels = seen_by(config).num_channels
+    images = coarse((case.rows, *time, channels, rows, columns), 1.0, 7).numpy()
+    more = {} if case.texts else {name: np.asarray(a, np.int32) for name, a in case.inputs.items()}
+    return {"pixel_values": images} | more
+
+
+def sides_of(case: Case, part, config) -> dict[str, bool]:
+    """The keyword argument by which positions are resized, for models that have it."""
+    sizes = getattr(seen_by(config), "image_size", None)
+    if "interpolate_pos_encoding" not in inspect.signature(part.forward).parameters:
+        return {}
+    sizes = tuple(sizes) if isinstance(sizes, list | tuple) else (sizes, sizes)
+    return {"interpolate_pos_encoding": (case.video or case.images)[-2:] != sizes}
 
 
 def inputs_of(case: Case, config) -> dict[str, np.ndarray]:
@@ -84,7 +107,10 @@ def saved(model) -> tuple[dict[str, torch.Tensor], str]:
     """The tensors of the model's file, by its names, and config.json."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        return load_file(f"{folder}/model.safetensors"), (pathlib.Path(folder) / "config.json").read_text()
+        weights = load_file(f"{folder}/model.safetensors")
+        # transformers 5 saves ViT-MAE's decoder in a spelling that the Hub's files do not have.
+        spelled = {name.replace("decoder_encoder.layer.", "decoder_layers."): x for name, x in weights.items()}
+        return spelled, (pathlib.Path(folder) / "config.json").read_text()
 
 
 def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -94,8 +120,9 @@ def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     """
     for p in model.parameters():
         p.data = torch.full_like(p, float("nan")) if p.grad is None else p.grad
-    for b in model.buffers():
-        b.data = torch.full_like(b, float("nan")) if b.is_floating_point() else b
+    for statistic in model.buffers():
+        if statistic.is_floating_point():
+            statistic.fill_(float("nan"))
     found = {name: g for name, g in saved(model)[0].items() if name in weights and g.is_floating_point()}
     return {name: g for name, g in found.items() if g.numel() and not g.isnan().any()}
 
@@ -105,21 +132,22 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
     model = model_of(case)
     weights, config = saved(model)
     part = getattr(model, case.part) if case.part else model
-    if case.images is None:
-        inputs = inputs_of(case, part.config)
+    inputs, given, real, seen = {}, {}, None, case.images or case.video or case.frames
+    if not seen or case.texts:
+        config_of_texts = getattr(part.config, "text_config", part.config)
+        inputs = inputs_of(case, config_of_texts)
         given = {name: torch.tensor(a, dtype=KINDS.get(name, torch.long)) for name, a in inputs.items()}
         real = inputs["attention_mask"].reshape(-1, case.length)
-    else:
-        inputs = pictures_of(case, part.config)
-        sizes = part.config.image_size
-        resized = case.images != tuple(sizes if isinstance(sizes, list | tuple) else (sizes, sizes))
-        given = {name: torch.tensor(a, dtype=KINDS.get(name)) for name, a in inputs.items()}
-        if "interpolate_pos_encoding" in inspect.signature(part.forward).parameters:
-            given["interpolate_pos_encoding"] = resized
-        real = None
+    if seen:
+        pictures = pictures_of(case, part.config)
+        given |= {name: torch.tensor(a, dtype=KINDS.get(name)) for name, a in pictures.items()}
+        given |= sides_of(case, part, part.config)
+        inputs |= pictures
     answer = part(**given, output_hidden_states=True)
     found = {name: answer[name] for name in OUTPUTS if answer.get(name) is not None}
-    hidden = answer.hidden_states
+    found |= {f"feature_maps/{i}": x for i, x in enumerate(answer.get("feature_maps") or ())}
+    towers = [answer[name] for name in ("text_model_output", "vision_model_output") if name in answer]
+    hidden = [x for one in towers for x in one.hidden_states] if towers else answer.hidden_states
 
     loss, arrays = 0.0, {}
     for seed, (name, value) in enumerate(found.items()):

@@ -47,6 +47,13 @@ def close(mine, theirs, what, tolerance=TOLERANCE):
     assert error <= tolerance, f"{what}: off by {error:.1e} of its scale, {tolerance:.0e} allowed"
 
 
+def output(out, name: str):
+    """The output of xfm's that a golden calls `name`; those that are tuples have a number after a slash."""
+    name, _, index = name.partition("/")
+    value = out[OURS.get(name, name)]
+    return value[int(index)] if index else value
+
+
 def ours(theirs, images: bool):
     """An array in xfm's layout: of a model of images, maps [B C h w] have their channels last in xfm."""
     return np.moveaxis(theirs, 1, -1) if images and theirs.ndim == 4 else theirs
@@ -66,22 +73,24 @@ def compare(arrays, config, folder):
         out = answer(params)
         total = 0.0
         for name, cotangent in cotangents.items():
-            value = out[OURS.get(name, name)].reshape(cotangent.shape)  # a map may be one row of tokens in xfm
+            value = output(out, name).reshape(cotangent.shape)  # a map may be one row of tokens in xfm
             total += jnp.sum(jnp.where(cotangent == 0, 0.0, value) * cotangent)  # padding may be infinite
         return total, out
 
     gradient, out = jax.device_get(jax.jit(jax.grad(loss, has_aux=True))(m.params))
     for name, theirs in of(arrays, "output/").items():
-        mine = np.asarray(out[OURS.get(name, name)])
+        mine = np.asarray(output(out, name))
         theirs = ours(theirs, images).reshape(mine.shape if images else theirs.shape)
         if mine.shape[:2] == mask.shape:
             mine, theirs = mine[mask > 0], theirs[mask > 0]
         close(mine, theirs, name)
     hidden = of(arrays, "hidden/")
-    assert len(out["hidden_states"]) == len(hidden)
+    towers = [out[name]["hidden_states"] for name in ("text_model_output", "vision_model_output") if name in out]
+    states = sum(towers, ()) if towers else out["hidden_states"]
+    assert len(states) == len(hidden)
     for i, theirs in hidden.items():
         real = mask.reshape(-1, mask.shape[-1]) > 0
-        mine = np.asarray(out["hidden_states"][int(i)])
+        mine = np.asarray(states[int(i)])
         theirs = ours(theirs, images).reshape(mine.shape if images else theirs.shape)
         if mine.shape[:2] == real.shape:
             mine, theirs = mine[real], theirs[real]

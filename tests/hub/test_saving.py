@@ -45,7 +45,7 @@ def test_what_is_written_is_what_was_read(name, tmp_path):
         assert short in m.family.files.tied or xfm.hub.weights._spare(m.family, m.heads, short), one
     for one, array in after.items():
         assert array.shape == before[one].shape and array.tobytes() == before[one].tobytes(), one
-    if not name.endswith("_whole"):
+    if name != "t5_whole":
         assert config(tmp_path / "out") == config(tmp_path / "in")
     again = xfm.load(tmp_path / "out")
     jax.tree.map(np.testing.assert_array_equal, again.params, m.params)
@@ -53,15 +53,15 @@ def test_what_is_written_is_what_was_read(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name,kind,model_type",
+    "name,head,kind,model_type",
     [
-        ("clip_whole", "CLIPTextModelWithProjection", "clip_text_model"),
-        ("siglip_whole", "SiglipTextModel", "siglip_text_model"),
-        ("t5_whole", "T5EncoderModel", "t5"),
+        ("clip_whole", "text_embeds", "CLIPTextModelWithProjection", "clip_text_model"),
+        ("siglip_whole", "text_embeds", "SiglipTextModel", "siglip_text_model"),
+        ("t5_whole", None, "T5EncoderModel", "t5"),
     ],
 )
-def test_the_part_of_a_whole_is_written_as_what_it_is(name, kind, model_type, tmp_path):
-    m = xfm.load(small.folder(tmp_path / "in", name=name))
+def test_the_part_of_a_whole_is_written_as_what_it_is(name, head, kind, model_type, tmp_path):
+    m = xfm.load(small.folder(tmp_path / "in", name=name), head=head)
     m.save(tmp_path / "out")
     said = config(tmp_path / "out")
     assert (said["architectures"], said["model_type"]) == ([kind], model_type)
@@ -71,9 +71,8 @@ def test_the_part_of_a_whole_is_written_as_what_it_is(name, kind, model_type, tm
         assert said == kept
     ids = np.arange(10).reshape(2, 5) + 30
     before, after = m(input_ids=ids), xfm.load(tmp_path / "out")(input_ids=ids)
-    assert before.keys() <= after.keys()
-    for task, value in before.items():
-        np.testing.assert_array_equal(value, after[task])
+    for task, value in before.items():  # SigLIP's only head has another name in a file of the tower alone
+        np.testing.assert_array_equal(value, after[task if task in after else "pooled"])
 
 
 @pytest.mark.parametrize("name,prefix", [("clip_text", "text_model."), ("bert_model", "bert."), ("gpt2_lm", "")])

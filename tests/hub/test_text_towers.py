@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from xfm.errors import XfmError
-from xfm.hub.families import clip, gpt2, opt, t5
+from xfm.hub.families import clip, clip_whole, gpt2, opt, t5
 from xfm.hub.settings import Settings
 
 IDS = np.array([[5, 6, 7]])
 HIDDEN = np.array([[1, 1, 0]])
+WHOLE_CLIP, WHOLE_SIGLIP = (one.towers["text"] for one in (clip_whole.CLIP, clip_whole.SIGLIP))
 
 
 def network(family, **config):
@@ -19,7 +20,7 @@ def network(family, **config):
 
 
 def test_absent_keys_of_a_tower_have_the_published_values():
-    spec = network(clip.WHOLE_SIGLIP, text_config={"model_type": "siglip_text_model"}, vision_config={"patch_size": 16})
+    spec = network(WHOLE_SIGLIP, text_config={"model_type": "siglip_text_model"}, vision_config={"patch_size": 16})
     assert spec["embed"]["vocab"] == 32000 and spec["embed"]["width"] == 768 and spec["repeats"] == 12
     assert spec["pattern"][1]["activation"] == "gelu_tanh" and spec["mask"] == "full"
 
@@ -27,7 +28,7 @@ def test_absent_keys_of_a_tower_have_the_published_values():
 def test_files_of_2022_hold_the_tower_twice_and_the_second_counts():
     first, second = {"hidden_size": 768, "eos_token_id": 2}, {"hidden_size": 1024, "num_attention_heads": 16}
     config = dict(text_config=first, text_config_dict=second, vision_config={}, projection_dim=640)
-    assert network(clip.WHOLE_CLIP, **config)["embed"]["width"] == 1024
+    assert network(WHOLE_CLIP, **config)["embed"]["width"] == 1024
     assert clip.at_end(Settings(config))["pool"]["token"] == 49407
     assert clip.projection(Settings(config))["pool"]["width"] == 640
 
@@ -38,9 +39,9 @@ def test_the_wrong_end_token_means_the_highest_id():
 
 def test_a_towers_unknown_key_is_refused_with_its_path():
     with pytest.raises(XfmError, match=r"text_config sets rope_theta"):
-        network(clip.WHOLE_CLIP, text_config=dict(rope_theta=1e4), vision_config={})
+        network(WHOLE_CLIP, text_config=dict(rope_theta=1e4), vision_config={})
     with pytest.raises(XfmError, match="must be an object with a network's settings"):
-        network(clip.WHOLE_CLIP, text_config=7)
+        network(WHOLE_CLIP, text_config=7)
 
 
 def test_siglip_is_read_at_its_last_position_padding_or_not():

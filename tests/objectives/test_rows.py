@@ -73,6 +73,7 @@ def images():
 SOWN = dict(router=0.5)
 MLM = dict(kind="mlm", vocab=V)
 LABEL = dict(kind="classification", classes=3)
+MAPS = dict(kind="linear_maps", classes=3)
 CLASSES = np.arange(B, dtype=np.int32) % 3
 SCORES = np.linspace(0, 1, B, dtype=np.float32)
 QUESTIONS = dict(kind="questions", vocab=V, width=8)
@@ -82,6 +83,14 @@ VECTOR = stack(vector=dict(kind="vector", pool=dict(kind="mean")))
 TAGS = {"labels": texts(B)["tokens"] % 3, "weights": texts(B)["segments"]}
 NEAREST, ORDERED = dict(kind="infonce", ways="both", temperature=2.0), dict(kind="cosent", scale=0.5)
 ANSWERS = {"labels": np.stack([CLASSES, CLASSES], 1)}
+
+PATCHES = dict(kind="patches", patch=2, width=8, position=dict(kind="sinusoidal_2d"))
+AUTOENCODER = dict(
+    stack(PATCHES), kind="autoencoder", decoder=dict(
+        embed=dict(PATCHES, kind="latents"), pattern=[dict(kind="attention", heads=2)],
+        heads=dict(patches=dict(kind="values", width=4)),
+    ),
+)  # fmt: skip
 
 # name -> (kind, fields of the objective, network, batch)
 EXAMPLES = {
@@ -115,11 +124,27 @@ EXAMPLES = {
     ),
     "regression": ("regression", {}, stack(label=dict(LABEL, classes=1)), {**texts(B), "labels": SCORES}),
     "tagging": ("tagging", dict(classes=3), stack(tags=dict(kind="tagging", classes=3)), {**texts(B), **TAGS}),
+    "segmentation": (
+        "segmentation", dict(classes=3, class_weights=(1.0, 2.0, 0.5), ignore=4, auxiliary=dict(further=0.4)),
+        dict(stack(dict(PATCHES, cls=0)), heads=dict(mask=MAPS, further=MAPS)),
+        {**images(), "labels": np.arange(B * 16, dtype=np.int32).reshape(B, 4, 4) % 5},
+    ),
     "span": ("span", {}, stack(span=dict(kind="span")), {**texts(B), **ANSWERS}),
     "retrieval": ("retrieval", dict(form=NEAREST, among=4), VECTOR, several(B, 2)),
     "retrieval, routed": ("retrieval", dict(form=NEAREST, among=4, sown=SOWN), routed(VECTOR), several(B, 2)),
     "retrieval by order": ("retrieval", dict(form=ORDERED), VECTOR, {**several(B, 2), "labels": SCORES}),
     "retrieval of scores": ("retrieval", dict(form=dict(kind="cosine")), VECTOR, {**several(B, 2), "labels": SCORES}),
+    "masked_images": ("masked_images", {}, AUTOENCODER, images()),
+    "masked_images, routed": ("masked_images", dict(sown=SOWN), routed(AUTOENCODER), images()),
+    "masked_images of tokens": (
+        "masked_images",
+        dict(shown="tokens", target=dict(kind="pixels", distance="absolute"), mask=dict(kind="block", rate=0.5)),
+        stack(dict(PATCHES, mask="token"), pixels=dict(kind="pixels", stride=2, channels=1)), images(),
+    ),
+    "masked_images of codes": (
+        "masked_images", dict(shown="tokens", target=dict(kind="codes", codes=5)),
+        stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
+    ),
     "retrieval of three": ("retrieval", dict(form=dict(kind="triplet"), texts=3), VECTOR, several(B, 3)),
 }  # fmt: skip
 
@@ -136,6 +161,13 @@ def example(name):
     return one, noise(shapes(one, batch)[0], seed=1), batch
 
 
+@functools.cache
+def extra_of(name):
+    """What the objective of an example keeps beside its parameters, with random numbers."""
+    one, _, batch = example(name)
+    return noise(shapes(one.init, batch)[1], seed=3)
+
+
 def filled(batch, rows, number=0.0):
     """The batch with `rows` rows of zeros after it, where numbers are floats of `number`, and weights of 1 and 0."""
 
@@ -150,7 +182,7 @@ def filled(batch, rows, number=0.0):
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_rows_that_fill_a_batch_count_nothing(name):
     one, params, batch = example(name)
-    measure = jax.jit(lambda p, b: one.loss(p, {}, b, hashed(2), train=False)[:2])
+    measure = jax.jit(lambda p, b: one.loss(p, extra_of(name), b, hashed(2), train=False)[:2])
     alone, same = measure(params, batch)
     for number in (0.0, np.nan):
         loss, metrics = measure(params, filled(batch, 3, number))
@@ -165,6 +197,12 @@ def test_rows_that_fill_a_batch_count_nothing(name):
         assert unknown[term][1] == same[term][1] > 0, "what a term counts does not depend on parameters"
 
 
+def headless(network):
+    """The network without heads, in its decoder too."""
+    decoder = {"decoder": dict(network["decoder"], heads={})} if "decoder" in network else {}
+    return dict(network, heads={}, **decoder)
+
+
 UNLIKE = [name for name in EXAMPLES if " of " not in name and f"{name} in pairs" not in EXAMPLES]
 
 
@@ -174,10 +212,10 @@ def test_two_microbatches_have_the_gradient_of_the_whole(name):
     one, params, batch = example(name)
     keeping = optax.GradientTransformation(lambda params: params, lambda grads, state, params: (grads, grads))
     key = hashed(3)
-    state = State(jnp.int32(0), params, keeping.init(params), {}, None, key)
+    state = State(jnp.int32(0), params, keeping.init(params), extra_of(name), None, key)
 
     def share(params, part, rng, counts):
-        metrics = one.loss(params, {}, part, rng)[1]
+        metrics = one.loss(params, extra_of(name), part, rng)[1]
         return sum(weight * metrics[term][0] / counts[term] for term, weight in one.all_terms.items()), metrics
 
     halves = [jax.tree.map(lambda x, i=i: x[i::2], batch) for i in range(2)]
@@ -213,7 +251,7 @@ def test_a_head_or_an_array_that_is_not_there_is_named(name):
         jax.eval_shape(lambda p, b: one.loss(p, extra, b, jax.random.key(2))[0], params, batch)
 
     with pytest.raises(XfmError, match="needs (a network with|an embedding of kind .* and)? ?a head '"):
-        traced(dict(network, heads={}), batch)
+        traced(headless(network), batch)
     for array in {"labels", "weights"} & batch.keys():
         with pytest.raises(XfmError, match=f"needs data with '{array}'|needs a score for each pair"):
             traced(network, {name: x for name, x in batch.items() if name != array})

@@ -27,8 +27,9 @@ PADDED = np.array([[1] * 9 + [0] * 4, [0] * 2 + [1] * 11, [0] * T], np.int32)  #
 PACKED = np.array([[1] * 4 + [0] + [1] * 3 + [2] * 3 + [0] * 2, [1] * T, [2] * 5 + [1] * 8], np.int32)
 TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
 SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
+OF_IMAGES = ("patches", "words", "latents")  # embeddings whose rows have no padding
 GRID = (3, 4)  # a class token and 12 patches
-DENSE = ("all_mlp",)  # heads that read maps
+DENSE = ("all_mlp", "fpn", "linear_maps", "simple_pyramid", "upernet")  # heads that read maps
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -58,7 +59,11 @@ def known() -> dict[str, Any]:
 
 def batch(kind: str) -> dict[str, np.ndarray]:
     """What an embedding of that kind reads."""
-    if kind == "patches":
+    if kind == "latents":
+        order = np.stack([np.random.default_rng(i).permutation(6) for i in range(B)])
+        known = {"encoded": order[:, :3], "predicted": order[:, 3:5]}
+        return {"latents": normal(5, B, 5, 7), **known, "images": normal(6, B, 6, 8, 3)}
+    if kind in OF_IMAGES:
         return {"images": normal(6, B, 6, 8, 3)}
     tokens = np.random.default_rng(7).integers(0, 11, (B, T))
     asked = {"asked": np.array([[4, 0, 12]] * B)} if kind == "questions" else {}
@@ -97,7 +102,7 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
     "ffn": lambda kind: (stream(), packed()),
     "mixer": lambda kind: (stream(), packed(**known())),
     "sight": sight_inputs,
-    "embed": lambda kind: (batch(kind), Context() if kind == "patches" else packed()),
+    "embed": lambda kind: (batch(kind), Context() if kind in OF_IMAGES else packed()),
     "stem": lambda kind: (normal(6, B, 6, 8, 3), Context()),
     "position": position_inputs,
     "down": lambda kind: (

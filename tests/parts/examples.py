@@ -29,20 +29,33 @@ EXAMPLES = {
             dict(width=16),
             dict(width=16, ngrams=(2, 3), buckets=32, norm=dict(kind="rmsnorm"), position=dict(kind="sinusoidal")),
         ],
+        "latents": [
+            dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
+            dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
+        ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
-            dict(patch=(2, 4), width=16, cls=0, channels=3, position=dict(kind="sinusoidal_2d")),
+            dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),
             dict(
                 patch=2, width=16, cls=2, registers=3, norm=dict(kind="layernorm"), position=dict(kind="sinusoidal_2d")
             ),
             dict(stem=dict(kind="normed_patches", patch=2), width=16, cls=0),
             dict(patch=2, width=16, mask="token", position=dict(kind="learned", length=13)),
         ],
+        "words": [
+            dict(width=6, patch=2, size=2, stride=1, margin=1, position=dict(kind="learned_grid", size=3, first=0)),
+            dict(width=4, patch=2, size=2, stride=2, margin=0, channels=3),
+        ],
     },
     "stem": {
+        "hmlp": [
+            dict(width=16, sides=(2,)),
+            dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
+        ],
         "normed_patches": [
             dict(width=16, patch=2),
             dict(width=12, patch=1, in_norm=None, out_norm=dict(kind="rmsnorm")),
+            dict(width=12, patch=(4, 3), uneven="padded"),
         ],
         "tokens_to_token": [
             dict(width=16, splits=((3, 2, 1), (3, 1, 1), (2, 1, 0)), inner=8),
@@ -60,6 +73,7 @@ EXAMPLES = {
             dict(size=(3, 4)),
             dict(size=(2, 3), first=1),
             dict(size=(5, 4), resize="bilinear_antialiased"),
+            dict(size=(3, 4), start="sines"),
         ],
         "sinusoidal": [dict(base=100.0)],
         "sinusoidal_2d": [dict(base=100.0)],
@@ -96,6 +110,11 @@ EXAMPLES = {
             dict(heads=4, width=8, maps="fused", terms=("p2c",), position=TABLE),
             dict(heads=2, maps="fused", terms=()),
         ],
+        "collapsed_attention": [
+            dict(heads=2),
+            dict(heads=2, similarity="symmetric", values="none"),
+        ],
+        "subspace_attention": [dict(heads=2), dict(heads=3, width=4)],
         "mamba2": [
             dict(heads=4, head_width=8, state=4, chunk=4),
             dict(heads=4, head_width=8, state=4, groups=2, norm_groups=2, conv=3, chunk=8),
@@ -137,11 +156,14 @@ EXAMPLES = {
     "ffn": {
         "mlp": [dict(hidden=24), dict(hidden=24, activation="relu_squared", bias=False)],
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
+        "ista": [dict(), dict(step=0.3, sparsity=0.7)],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
+        "batchnorm": [dict(), dict(eps=0.1, momentum=0.5)],
+        "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
         "fixed_batchnorm": [dict(), dict(eps=0.1)],
     },
@@ -151,7 +173,11 @@ EXAMPLES = {
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu", norm=dict(kind="rmsnorm"))],
     },
     "down": {
-        "patch_merging": [dict(), dict(width=24, norm=dict(kind="rmsnorm"))],
+        "patch_merging": [
+            dict(),
+            dict(width=24, norm=dict(kind="rmsnorm")),
+            dict(norm=None, out_norm=dict(kind="layernorm"), uneven="padded"),
+        ],
         "strided_conv": [
             dict(width=24),
             dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
@@ -178,7 +204,11 @@ EXAMPLES = {
         "activated": [dict(activation="silu", pool=dict(kind="mean"))],
         "of_head": [dict(head="pooled")],
         "patch_mean": [dict()],
-        "normed": [dict(), dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm"))],
+        "normed": [
+            dict(),
+            dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm")),
+            dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm"), first="norm"),
+        ],
         "joined": [dict(), dict(pools=[dict(kind="mean"), dict(kind="dense"), dict(kind="cls", index=1)])],
     },
     "head": {
@@ -204,6 +234,25 @@ EXAMPLES = {
         ],
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
+        "linear_maps": [dict(classes=5)],
+        "fpn": [
+            dict(width=8, head=dict(kind="linear_maps", classes=5)),
+            dict(width=8, norm=dict(kind="layernorm"), method="bilinear", head=dict(kind="linear_maps", classes=5)),
+        ],
+        "simple_pyramid": [
+            dict(width=8, head=dict(kind="linear_maps", classes=5)),
+            dict(
+                width=8,
+                doublings=(2, -1),
+                norm=dict(kind="rmsnorm"),
+                activation="relu",
+                head=dict(kind="linear_maps", classes=5),
+            ),
+        ],
+        "upernet": [
+            dict(classes=5, width=8),
+            dict(classes=5, width=8, scales=(1, 4), norm=None, activation="silu"),
+        ],
         "of_patches": [
             dict(head=dict(kind="tagging", classes=5)),
             dict(head=dict(kind="vector"), norm=dict(kind="layernorm")),
@@ -211,6 +260,7 @@ EXAMPLES = {
         "span": [dict()],
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
+        "values": [dict(width=5)],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),

@@ -20,16 +20,26 @@ def of(values):
 
 
 SHARE = (np.arange(100_000) + 0.5) / 100_000  # a uniform variable
+# Of a leading token, and of 3 rows and 4 columns with 4 frequencies each.
+SINES = np.array(
+    [0.0] * 16
+    + [
+        wave(place / 10_000 ** (i / 4))
+        for cell in np.ndindex(3, 4) for place in cell for wave in (np.sin, np.cos) for i in range(4)
+    ]
+)  # fmt: skip
 SMALL, ONES, ZEROS = (0.0, 0.02), (1.0, 0.0), (0.0, 0.0)
 
 STARTS = (
     (r"/(key|distance|type)_bias$", SMALL),
     (r"/dt_bias$", of(np.log(np.expm1(1e-3 * 100**SHARE)))),  # the inverse softplus of a log-uniform step
     (r"/a_log$", of(np.log(1 + 15 * SHARE))),
+    (r"^position/learned_grid/table$", lambda part, shape: SMALL if part.start == "normal" else of(SINES)),
     (r"bias$|/(sink|shift|gain)$", ZEROS),
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
-    (r"^norm/fixed_batchnorm/mean$", ZEROS),
-    (r"^norm/fixed_batchnorm/variance$", ONES),
+    (r"^norm/(fixed_)?batchnorm/mean$", ZEROS),
+    (r"^norm/(fixed_)?batchnorm/variance$", ONES),
+    (r"^norm/affine/scale$", lambda part, shape: (part.start, 0.0)),
     (r"/scale$|/d$|/temperature$", ONES),
     (r"/(embedding|table|cls|registers|mask|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
     (r"^pool/attention/query$", (0.0, 1.0)),
@@ -38,6 +48,9 @@ STARTS = (
     (r"^ffn/grouped_mlp/", fan_in(1)),
     (r"^(down/strided_conv|stem/conv|mixer/reduced/down)/conv/kernel$", fan_in(0, 1, 2)),
     (r"/conv/kernel$", fan_in(0, 1)),
+    (r"/similarity$", lambda part, shape: (0.0, 1 / math.sqrt((math.isqrt(8 * shape[1] + 1) - 1) // 2))),
+    (r"/dictionary$", fan_in(0, times=2.0)),
     (r"^stem/tokens_to_token/.*features$", lambda part, shape: (0.0, math.sqrt(shape[0] / shape[1]))),
+    (r"^head/.*/conv/kernel$", fan_in(0, 1, 2)),
     (r"/kernel$", fan_in(0)),
 )

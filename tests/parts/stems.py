@@ -16,7 +16,11 @@ def tiles(x, size, stride, margin):
 
 def normed_patches(normed):
     def stem(s, p, images, ctx):
-        x = normed(s, p, tiles(images, s.patch, s.patch, 0), "in_norm")
+        P, Q = s.patch if isinstance(s.patch, tuple) else (s.patch, s.patch)
+        x = np.pad(images, ((0, 0), (0, -images.shape[1] % P), (0, -images.shape[2] % Q), (0, 0)))
+        rows, columns = range(0, x.shape[1], P), range(0, x.shape[2], Q)
+        x = [np.stack([x[:, i : i + P, j : j + Q].reshape(len(x), -1) for j in columns], 1) for i in rows]
+        x = normed(s, p, np.stack(x, 1), "in_norm")
         return normed(s, p, linear(p["patch"], x), "out_norm")
 
     return stem
@@ -48,5 +52,16 @@ def tokens_to_token(within):
                 flat = x.reshape(len(x), -1, x.shape[-1])
                 x = layer(s, p[f"layer_{i}"], flat).reshape(*x.shape[:3], s.inner)
         return linear(p["out"], x)
+
+    return stem
+
+
+def hmlp(within, activations):
+    def stem(s, p, images, ctx):
+        x = images
+        for i, side in enumerate(s.sides):
+            x = within("norm", s.norm, p, f"norm_{i}", linear(p[f"map_{i}"], tiles(x, side, side, 0)))
+            x = x if i == len(s.sides) - 1 else activations[s.activation](x)
+        return x
 
     return stem

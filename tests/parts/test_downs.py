@@ -64,7 +64,8 @@ def one(kind, spec, p, tile, real):
         return getattr(held, spec.get("by", "mean"))(axis=0) if len(held) else np.zeros(D)
     if kind == "patch_merging":
         four = np.concatenate([tile[0, 0], tile[1, 0], tile[0, 1], tile[1, 1]])
-        return normed(spec.get("norm", dict(kind="layernorm")), p.get("norm"), four) @ p["out"]["kernel"]
+        y = normed(spec.get("norm", dict(kind="layernorm")), p.get("norm"), four) @ p["out"]["kernel"]
+        return normed(spec.get("out_norm"), p.get("out_norm"), y)
     y = np.einsum("abd,abde->e", tile, p["conv"]["kernel"]) + p["conv"].get("bias", 0.0)
     return normed(spec.get("out_norm"), p.get("out_norm"), y)
 
@@ -94,6 +95,22 @@ def by_loops(kind, spec, params, x, segments):
         out.append(np.stack([one(kind, spec, p, *part) for part in parts]).reshape(len(rows), len(columns), -1))
         own.append(np.array([part[1].any() * segment.max() for part in parts]).reshape(len(rows), len(columns)))
     return np.stack(out), np.stack(own)
+
+
+def test_merging_an_odd_grid_adds_zeros():
+    """A row and a column of zeros at the end, which are padding where there are segments."""
+    part = build(SLOTS["down"], dict(kind="patch_merging", uneven="padded", out_norm=dict(kind="layernorm")))
+    x, segments = jax.random.normal(jax.random.key(0), (B, 3, 5, D)), np.ones((B, 3, 5), np.int32)
+    segments[0, 2, 4] = 0
+    larger, own = (np.pad(a, ((0, 0), (0, 1), (0, 1), *[(0, 0)] * (a.ndim - 3))) for a in (x, segments))
+    params = noise(shapes(part, x.reshape(B, 15, D), Context(grid=(3, 5))), 0.5)
+    run = jax.jit(lambda x, ctx: part.apply(params, x, ctx))
+    y, ctx = run(x.reshape(B, 15, D), Context(grid=(3, 5), segments=segments.reshape(B, 15)))
+    expected, larger_ctx = run(larger.reshape(B, 24, D), Context(grid=(4, 6), segments=own.reshape(B, 24)))
+    assert ctx.grid == (2, 3)
+    assert_close(y, expected)
+    np.testing.assert_array_equal(ctx.segments, larger_ctx.segments)
+    np.testing.assert_array_equal(ctx.segments, [[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]])
 
 
 @downs

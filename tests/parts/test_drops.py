@@ -16,7 +16,7 @@ import pytest
 from flax.traverse_util import unflatten_dict
 
 from tests.keys import key as hashed
-from tests.parts.cases import case_of
+from tests.parts.cases import OF_IMAGES, case_of
 from tests.parts.examples import EXAMPLES
 from xfm.fields import Rate
 from xfm.parts import SLOTS
@@ -86,7 +86,7 @@ def with_little(params, regex):
 
 def counted(one, y):
     """The answer, with zeros for padding."""
-    if one.slot in ("pool", "head") or one.kind == "patches":
+    if one.slot in ("pool", "head") or one.kind in OF_IMAGES:
         return y
     real = one.inputs[-1].segments > 0
     real = jnp.pad(real, ((0, 0), (0, y.shape[1] - real.shape[1])), constant_values=True)

@@ -61,3 +61,13 @@ def test_a_row_that_is_no_grid_is_refused(grid, T):
     part = POSITIONS["learned_grid"](size=(3, 4))
     with pytest.raises(XfmError, match=rf"needs 1 tokens and those of a grid \(h, w\); .* the row has {T} tokens"):
         part.apply({}, jnp.zeros((1, T, 4)), Context(grid=grid), method="add")
+
+
+def test_a_table_of_sines_begins_as_the_fixed_positions():
+    """Of MAE, whose files store such tables; the class token's row is zero."""
+    x, ctx = jnp.zeros((1, 13, 16)), Context(grid=(3, 4))
+    part = POSITIONS["learned_grid"](size=(3, 4), start="sines")
+    own = part.init_with_output(jax.random.key(0), x, ctx, method="add")[0]
+    fixed = POSITIONS["sinusoidal_2d"]().apply({}, x, ctx, method="add")
+    np.testing.assert_array_equal(own, fixed)
+    assert not np.asarray(own)[0, 0].any()

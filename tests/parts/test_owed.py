@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.parts.cases import INPUTS, Case, case
+from tests.parts.cases import INPUTS, OF_IMAGES, Case, case
 from tests.parts.examples import EXAMPLES, every_example
 from tests.parts.formulas import ACTIVATIONS, FORMULAS, Elsewhere, Given, value
 from xfm.parts import SLOTS
@@ -33,7 +33,7 @@ DTYPES = {
 # a query with one key.
 UNSEEN = (
     r"^(mixer|pool/attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
-    r"^norm/fixed_batchnorm/(mean|variance)$",
+    r"^norm/(fixed_)?batchnorm/(mean|variance)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
 )
@@ -68,7 +68,7 @@ def test_formula(slot, kind, number):
     expected = value(slot, one.spec, p, *inputs)
     possible = np.isfinite(expected)
     assert np.isfinite(y).tolist() == possible.tolist()
-    if slot not in ("norm", "stem", "pool", "head") and kind != "patches":
+    if slot not in ("norm", "stem", "pool", "head") and kind not in OF_IMAGES:
         real = ctx.segments > 0
         possible &= np.pad(real, ((0, 0), (0, y.shape[1] - real.shape[1])), constant_values=True)[..., None]
     assert_close(np.where(possible, y, 0), np.where(possible, expected, 0))

@@ -11,6 +11,7 @@ import pytest
 
 from tests.close import assert_close
 from tests.drawn import noise, shapes
+from tests.parts.cases import OF_IMAGES
 from tests.parts.examples import examples
 from xfm.context import Context
 from xfm.parts import SLOTS
@@ -82,7 +83,7 @@ def test_pools_and_heads(slot, kind, spec):
     assert_padding_stays_away(build(SLOTS[slot], spec), streams(1), ctx)
 
 
-@pytest.mark.parametrize("kind,spec", [case for case in examples("embed") if case.values[0] != "patches"])
+@pytest.mark.parametrize("kind,spec", [case for case in examples("embed") if case.values[0] not in OF_IMAGES])
 def test_embeddings(kind, spec):
     """Ids, types and positions that no table has a row for; images have no padding."""
     embed, real = build(SLOTS["embed"], spec), SEGMENTS > 0

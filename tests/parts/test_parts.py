@@ -7,7 +7,7 @@ import pytest
 
 from tests.close import assert_close
 from tests.drawn import drawn, run, shapes
-from tests.parts.cases import case
+from tests.parts.cases import OF_IMAGES, case
 from tests.parts.examples import EXAMPLES, examples
 from xfm.context import Context
 from xfm.errors import XfmError
@@ -28,7 +28,7 @@ def stream(seed=0):
 
 def batch_for(kind):
     key = jax.random.key(3)
-    if kind == "patches":
+    if kind in OF_IMAGES:
         return {"images": jax.random.normal(key, (B, 6, 8, 3))}
     tokens = jax.random.randint(key, (B, T), 0, 11)
     return {"tokens": tokens, "types": tokens % 2}
@@ -37,7 +37,7 @@ def batch_for(kind):
 # --- embed
 
 
-@pytest.mark.parametrize("kind,spec", [e for e in examples("embed") if e.values[0] != "patches"])
+@pytest.mark.parametrize("kind,spec", [e for e in examples("embed") if e.values[0] not in OF_IMAGES])
 def test_embeddings_of_packed_rows_equal_those_of_separate_ones(kind, spec):
     embed, batch = made("embed", kind, spec), batch_for(kind)
     params = drawn(embed, batch, Context())

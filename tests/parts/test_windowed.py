@@ -27,8 +27,9 @@ def made(grid=GRID, **changes):
 def test_join_undoes_cut():
     x = jnp.arange(2 * 35 * 3).reshape(2, 35, 3)
     for size, shift in (((2, 3), (1, 2)), ((5, 4), (0, 1)), ((1, 7), (0, 0))):
-        windows = Windows((5, 7), size, shift)
-        assert (windows.join(windows.cut(x)) == x).all()
+        for padding in ("masked", "before_shift", "after_shift"):
+            windows = Windows((5, 7), size, shift, padding)
+            assert (windows.join(windows.cut(x)) == x).all()
     tokens = Windows((4, 4), (2, 2), (0, 0)).cut(jnp.arange(16).reshape(1, 16))
     assert tokens.tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
 
@@ -61,6 +62,52 @@ def test_a_token_sees_its_window_and_no_more(grid, shift, padding):
         weights = np.exp(scores[real] - scores[real].max(1, keepdims=True))
         mixed = np.einsum("tsn,snh->tnh", weights / weights.sum(1, keepdims=True), v)
         assert_close(y[row][real], np.einsum("tnh,nhd->td", mixed, p["o"]["kernel"]) + p["o"]["bias"])
+
+
+def rolled(x, grid, shift):
+    return np.roll(np.asarray(x).reshape(B, *grid, D), shift, axis=(1, 2))
+
+
+@pytest.mark.parametrize("padding", ["before_shift", "after_shift"])
+def test_zeros_that_take_part_are_a_larger_image(padding):
+    """The same as an image with rows and columns of zeros, shifted itself where that comes first."""
+    shift, whole = (0, 1), (6, 8)
+    mixer, params, x = made(shift=shift, padding=padding)
+    first = tuple(-s for s in shift) if padding == "after_shift" else (0, 0)
+    larger = np.pad(rolled(x, GRID, first), ((0, 0), (0, 1), (0, 2), (0, 0)))
+    back = tuple(-s for s in first)
+    larger = np.roll(larger, back, axis=(1, 2)).reshape(B, 48, D)  # which the shift of the larger image undoes
+    y = rolled(run(made(whole, shift=shift)[0], params, larger, Context(grid=whole))[0], whole, first)
+    expected = np.roll(y[:, : GRID[0], : GRID[1]], back, axis=(1, 2)).reshape(B, T, D)
+    mine = run(mixer, params, x, Context(grid=GRID))[0]
+    assert_close(mine, expected)
+    assert np.abs(mine - run(made(shift=shift)[0], params, x, Context(grid=GRID))[0]).max() > 0.1
+
+
+@pytest.mark.parametrize("padding", ["before_shift", "after_shift"])
+def test_padding_of_the_row_never_takes_part(padding):
+    mixer, params, x = made(shift=(0, 1), padding=padding)
+    segments = np.array([[1] * T, [1] * 20 + [0] * 10])
+    ctx = Context(grid=GRID, segments=segments)
+    one, other = (run(mixer, params, jnp.where(segments[..., None] > 0, x, a), ctx)[0] for a in (jnp.nan, 3.0))
+    np.testing.assert_array_equal(one[segments > 0], other[segments > 0])
+    whole = run(mixer, params, x, Context(grid=GRID))[0]
+    assert_close(one[0], whole[0])
+
+
+@pytest.mark.parametrize(
+    "fit,grid,size,shift",
+    [
+        ("axis", (3, 9), (3, 4), (0, 2)),
+        ("square", (3, 9), (3, 3), (0, 0)),
+        ("square", (4, 9), (4, 4), (0, 0)),
+        ("square", (5, 9), (4, 4), (2, 2)),
+        ("never", (3, 9), (4, 4), (2, 2)),
+    ],
+)
+def test_windows_are_fitted_to_small_grids(fit, grid, size, shift):
+    mixer = build(SLOTS["mixer"], dict(kind="windowed", mixer=MIXER, window=4, shift=2, fit=fit))
+    assert mixer.windows(grid[0] * grid[1], grid) == Windows(grid, size, shift)
 
 
 def test_a_window_that_covers_the_grid_is_the_mixer_alone():

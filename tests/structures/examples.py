@@ -20,8 +20,66 @@ NETWORKS = {
         dict(before=[MLP], pattern=[dict(part=[ATTENTION, MLP])], repeats=2, after=[MLP]),
         "before/mlp_0 layers/attention_mlp_0:0 layers/attention_mlp_0:1 after/mlp_0",
     ),
+    "nested": (
+        dict(words=4, width=8, inner=[MLP], pattern=[ATTENTION, MLP], repeats=2),
+        "layers/inner/mlp_0:0 layers/outer/attention_0:0 layers/outer/mlp_1:0 "
+        "layers/inner/mlp_0:1 layers/outer/attention_0:1 layers/outer/mlp_1:1",
+    ),
+    "autoencoder": (
+        dict(
+            embed=dict(kind="patches", patch=2, width=8, position=dict(kind="sinusoidal_2d")),
+            pattern=[ATTENTION, MLP],
+            repeats=2,
+            decoder=dict(
+                embed=dict(kind="latents", patch=2, width=12, position=dict(kind="sinusoidal_2d")),
+                pattern=[MLP, ATTENTION],
+                heads=dict(patches=dict(kind="values", width=3)),
+            ),
+        ),
+        "layers/attention_0:0 layers/mlp_1:0 layers/attention_0:1 layers/mlp_1:1 "
+        "decoder/layers/mlp_0:0 decoder/layers/attention_1:0",
+    ),
     "pyramid": (
         dict(stages=[dict(pattern=[MLP], repeats=2), dict(pattern=[ATTENTION, MLP])]),
         "stage_0/layers/mlp_0:0 stage_0/layers/mlp_0:1 stage_1/layers/attention_0:0 stage_1/layers/mlp_1:0",
     ),
+    "towers": (
+        dict(
+            towers=dict(
+                target=dict(kind="stack", pattern=[MLP], repeats=2), own=dict(kind="stack", pattern=[ATTENTION])
+            ),
+            vectors=dict(own="label", target="label"),
+        ),
+        "own/layers/attention_0:0 target/layers/mlp_0:0 target/layers/mlp_0:1",
+    ),
 }
+
+# What networks read that are not of texts, by kind.
+PICTURES = {
+    "autoencoder": {
+        "images": jnp.cos(jnp.arange(2 * 4 * 6 * 3.0)).reshape(2, 4, 6, 3),
+        "visible": jnp.array([[0, 3, 4, 5], [1, 2, 3, 5]]),
+        "predicted": jnp.array([[1, 2], [0, 4]]),
+    },
+}
+
+
+def spec_of(kind, **fields):
+    """The example of a kind with these fields too, which in towers are those of each tower."""
+    spec = dict(kind=kind) | NETWORKS[kind][0]
+    if "towers" in spec:
+        return spec | dict(towers={name: fields | tower for name, tower in spec["towers"].items()})
+    return fields | spec
+
+
+def batch_of(kind, batch):
+    """The batch as that structure reads it, in which each tower has one of its own, or the pictures that it reads."""
+    if kind in PICTURES:
+        return PICTURES[kind]
+    prefixes = [f"{name}/" for name in NETWORKS[kind][0].get("towers", {})] or [""]
+    return {f"{prefix}{name}": array for prefix in prefixes for name, array in batch.items()}
+
+
+def outputs(out, *names):
+    """The outputs of these names, of every tower where there are several."""
+    return [out[path] for path in sorted(out) if path.rpartition("/")[2] in names]

@@ -97,7 +97,10 @@ def test_layers_start_apart():
 
 # Structures that drop something themselves, by kind and field: a small one of each.
 SMALL = dict(embed=dict(kind="tokens", vocab=13, width=16), pattern=[CONSTANT])
-STRUCTURES_THAT_DROP = {("hourglass", "drop"): dict(SMALL, rate=2, width=2)}
+STRUCTURES_THAT_DROP = {
+    ("hourglass", "drop"): dict(SMALL, rate=2, width=2),
+    ("nested", "drop"): dict(SMALL, words=2, width=8, inner=[CONSTANT]),
+}
 
 
 def test_what_structures_drop():

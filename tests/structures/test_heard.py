@@ -53,6 +53,7 @@ def run(spec, batch):
         ),
         (dict(STACK, kind="funnel", blocks=[1, 1]), SOME, f"structure 'funnel' {CANNOT}"),
         (dict(kind="pyramid", embed=EMBED, stages=[dict(pattern=[MLP])]), SOME, f"structure 'pyramid' {CANNOT}"),
+        (dict(STACK, kind="nested", inner=[MLP], words=2, width=16), SOME, f"structure 'nested' {CANNOT}"),
         (dict(STACK, kind="hourglass"), SOME, f"structure 'hourglass' {CANNOT}"),
         (ROW, SOME, f"structure 'hourglass' {CANNOT}"),
         (dict(ROW, pattern=[dict(kind="fourier")]), PADDED, f"part 'fourier' {CANNOT}"),

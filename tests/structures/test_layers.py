@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 import xfm
-from tests.structures.examples import EMBED, MLP, NETWORKS, TOKENS
+from tests.structures.examples import EMBED, MLP, NETWORKS, TOKENS, batch_of, spec_of
 from xfm.catalogue import check
 from xfm.configs.text import bert
 from xfm.parts.embed import EMBEDS
@@ -17,11 +17,12 @@ from xfm.structures import STRUCTURES
 @pytest.mark.parametrize("kind", STRUCTURES)
 def test_layers_are_where_the_parameters_are(kind):
     """Each layer's module is there, with repeats where it says so, and no parameter of a sublayer is anywhere else."""
-    spec, names = NETWORKS[kind]
-    model = xfm.build(dict(kind=kind, embed=EMBED) | spec)
+    _, names = NETWORKS[kind]
+    heads = dict(heads=dict(label=dict(kind="vector"))) if kind == "towers" else {}
+    model = xfm.build(spec_of(kind, embed=EMBED, **heads))
     layers = model.sublayers()
     assert [f"{one.path}:{one.index}" if one.stacked else one.path for one in layers] == names.split()
-    params = flatten(jax.eval_shape(model.init, jax.random.key(0), TOKENS)["params"])
+    params = flatten(jax.eval_shape(model.init, jax.random.key(0), batch_of(kind, TOKENS))["params"])
     repeats = {one.path: max(other.index for other in layers if other.path == one.path) + 1 for one in layers}
     sublayers = {path: leaf for path, leaf in params.items() if "/part/" in path or "/part_" in path}
     for path, leaf in sublayers.items():

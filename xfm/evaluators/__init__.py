@@ -7,9 +7,12 @@ from xfm.errors import XfmError
 from xfm.evaluators.base import Evaluator
 from xfm.evaluators.classes import Classes
 from xfm.evaluators.continuations import Continuations
+from xfm.evaluators.features import LinearProbe, NearestRows
 from xfm.evaluators.filled_words import MaskedWords, PermutedWords
+from xfm.evaluators.masks import Masks
 from xfm.evaluators.nearest import Nearest
 from xfm.evaluators.numbers import Numbers
+from xfm.evaluators.pictures import Reconstructions
 from xfm.evaluators.replaced_words import ReplacedWords
 from xfm.evaluators.spans import Spans
 from xfm.evaluators.tags import Tags
@@ -21,10 +24,14 @@ EVALUATORS = {
     "tags": Tags,
     "spans": Spans,
     "nearest": Nearest,
+    "masks": Masks,
     "masked_words": MaskedWords,
     "permuted_words": PermutedWords,
     "replaced_words": ReplacedWords,
     "continuations": Continuations,
+    "linear_probe": LinearProbe,
+    "nearest_rows": NearestRows,
+    "reconstructions": Reconstructions,
 }
 
 

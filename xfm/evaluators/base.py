@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array
+from jaxtyping import Array, UInt8
 
 from xfm.errors import XfmError, nearest
 from xfm.fields import Count
@@ -35,6 +36,12 @@ class Evaluator:
     def examples(self, forward: Forward, params: Params, extra: Any, data: Any, mesh: Mesh) -> list[str]:
         """A few predictions on validation data, one paragraph each, for a person to read."""
         return []
+
+    def pictures(
+        self, forward: Forward, params: Params, extra: Any, data: Any, mesh: Mesh
+    ) -> dict[str, UInt8[np.ndarray, "H W C"]]:
+        """Pictures by name, of one channel or of three; they are written to the run's folder as NAME.png."""
+        return {}
 
 
 def output(forward: Forward, head: str, params: Params, batch: Mapping[str, Array], network: str = "model") -> Array:

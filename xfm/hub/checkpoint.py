@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
+from xfm.batch import with_prefix
 from xfm.context import Context
 from xfm.errors import XfmError, nearest
 from xfm.fields import shown
@@ -22,11 +23,11 @@ from xfm.hub.buffers import check_buffers
 from xfm.hub.families import FAMILIES
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors, tensors_of
-from xfm.hub.inputs import check_ids, of_pairs, pictures, whole
+from xfm.hub.inputs import KINDS, TEXTS, array_of, check_ids, of_pairs, whole
 from xfm.hub.naming import At, Piece
 from xfm.hub.settings import Settings
 from xfm.hub.weights import assign, dtypes_in, fill, flat_shapes, held, prefixes_of
-from xfm.spec import SpecError
+from xfm.spec import SpecError, freeze
 from xfm.structures import build
 from xfm.structures.stack import dtype_of
 from xfm.structures.sublayer import Sublayer
@@ -72,7 +73,7 @@ class Checkpoint:
         """
         from xfm.images import read_processor
 
-        if self.family.calling.reads != "images":
+        if all(one.calling.reads != "images" for one in (self.family, *self.family.towers.values())):
             raise XfmError(f"{self.family.model_type} reads text, so it has no image processor; use its tokenizer")
         return read_processor(self.folder, self.config)
 
@@ -97,42 +98,44 @@ class Checkpoint:
 
         The arguments have the Hub's meaning; attention_mask is 0 at padding. Outputs at padding have no meaning.
         Multiple choice takes [B choices T] and returns logits [B choices].
+        A pyramid also returns `feature_maps`, a tuple of its chosen stages' features [B h w D], channels last.
         output_hidden_states: whether to return `hidden_states`, a tuple of the embedding and each layer's output. A
         pyramid's are those of its stages; they are in `reshaped_hidden_states` too, as maps [B h w D], channels last.
         more: inputs that only this family has, such as Longformer's global_attention_mask. A model of images takes
-        `images` [B height width C] or the Hub's `pixel_values` [B C height width], and of these inputs only its own, as
-        `bool_masked_pos` [B patches].
+        `images` [B height width C] or the Hub's `pixel_values` [B C height width], one of videos `video` [B time height
+        width C] or `pixel_values` [B time C height width], one of spectrograms `frames` or `input_values` [B time
+        bands]. A model of several towers takes the inputs of each; those without inputs do not run.
         The network is compiled once per shape. Raises XfmError for inputs of a wrong shape, dtype or range.
         """
-        if self.family.calling.reads == "images":
-            texts = dict(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                token_type_ids=token_type_ids,
-                position_ids=position_ids,
-            )
-            return self._of_images(output_hidden_states, **more, **{k: v for k, v in texts.items() if v is not None})
-        if unknown := set(more) - set(self.family.calling.more) - set(self.family.calling.pairs):
-            raise XfmError(f"{self.family.model_type} has no input {min(unknown)!r}; leave it out")
-        pairs = {name: more.pop(name) for name in self.family.calling.pairs if name in more}
-        given = whole(input_ids, attention_mask, token_type_ids, position_ids, **more)
-        pairs = of_pairs(given[0].shape, pairs)
-        choices = given[0].shape[1] if given[0].ndim == 3 else None
-        given = [a if a is None else a.reshape(-1, a.shape[-1]) for a in given]
-        batch = self.batch(*given[:4], **dict(zip(more, given[4:], strict=True)), **pairs)
+        texts = dict(zip(TEXTS, (input_ids, attention_mask, token_type_ids, position_ids), strict=True))
+        given = {name: array for name, array in texts.items() if array is not None} | more
+        towers = self.family.towers or {"": self.family}
+        if unknown := set(given).difference(*(arguments(tower) for tower in towers.values())):
+            raise XfmError(_no_input(towers.values(), self.family.model_type, min(unknown)))
+        batch, choices = {}, None
+        for prefix, tower in towers.items():
+            own = {name: array for name, array in given.items() if name in arguments(tower)}
+            if own or not given or not self.family.towers:
+                part, choices = self._batch(tower, own)
+                batch |= with_prefix(prefix, part)
         check_ids(batch, self.network.ids())
         out = self._run(self.params, batch, output_hidden_states)
         return self._answer(self.family.calling.outputs(batch, out), choices)
 
-    def _of_images(self, output_hidden_states: bool, **given: Any) -> dict[str, Any]:
-        if unknown := set(given) - {"images", "pixel_values", *self.family.calling.more}:
-            raise XfmError(
-                f"{self.family.model_type} reads images and has no input {min(unknown)!r}; give images or pixel_values"
-            )
-        more = {name: given.pop(name) for name in self.family.calling.more if name in given}
-        batch = self.family.calling.inputs(self._settings, pictures(**given), **more)
-        out = self._run(self.params, batch, output_hidden_states)
-        return self._answer(self.family.calling.outputs(batch, out), None)
+    def _batch(self, family: Family, given: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+        """The batch of the Hub's inputs, for one tower where there are several, and the number of choices in a row."""
+        calling = family.calling
+        if calling.reads != "text":
+            kind = KINDS[calling.reads]
+            more = {name: array for name, array in given.items() if name in calling.more}
+            return calling.inputs(self._settings, array_of(kind, given), **more), None
+        more = {name: given[name] for name in calling.more if name in given}
+        arrays = whole(*(given.get(name) for name in TEXTS), **more)
+        pairs = of_pairs(arrays[0].shape, {name: given[name] for name in calling.pairs if name in given})
+        choices = arrays[0].shape[1] if arrays[0].ndim == 3 else None
+        arrays = [a if a is None else a.reshape(-1, a.shape[-1]) for a in arrays]
+        more = dict(zip(more, arrays[len(TEXTS) :], strict=True))
+        return calling.inputs(self._settings, *arrays[: len(TEXTS)], **more, **pairs), choices
 
     @cached_property
     def _settings(self) -> Settings:
@@ -155,8 +158,13 @@ class Checkpoint:
         return jax.jit(partial(_run, self.model, self.family), static_argnums=2)
 
     def _answer(self, out: Mapping[str, Any], choices: int | None) -> dict[str, Any]:
+        if self.family.towers:
+            return dict(out)
         answer = {"last_hidden_state": out["hidden"]}
         answer |= {name: out[name] for name in ("hidden_states", "reshaped_hidden_states") if name in out}
+        answer |= {name: out[name] for name in self.family.calling.beside if name in out}
+        if maps := tuple(value for name, value in out.items() if name.startswith("stage_")):
+            answer["feature_maps"] = maps
         for task, head in self.heads.items():
             value = out[head.name]
             if task == "question_answering":
@@ -172,6 +180,23 @@ class Checkpoint:
         return answer
 
 
+def arguments(family: Family) -> tuple[str, ...]:
+    """The names of a call's arguments that a model of one tower takes."""
+    calling = family.calling
+    if calling.reads == "text":
+        return (*TEXTS, *calling.more, *calling.pairs)
+    return (KINDS[calling.reads].name, KINDS[calling.reads].hub, *calling.more)
+
+
+def _no_input(towers: Iterable[Family], model_type: str, name: str) -> str:
+    """The sentence with which an unknown input is refused."""
+    if all(tower.calling.reads == "text" for tower in towers):
+        return f"{model_type} has no input {name!r}; leave it out"
+    reads = " and ".join(tower.calling.reads for tower in towers)
+    known = [arguments(tower)[:1] if tower.calling.reads == "text" else arguments(tower) for tower in towers]
+    return f"{model_type} reads {reads} and has no input {name!r}; give {' or '.join(sum(known, ()))}"
+
+
 def _run(model: nn.Module, family: Family, params, batch, with_states: bool) -> dict[str, Any]:
     if not with_states:
         return model.apply({"params": params}, batch)
@@ -182,12 +207,17 @@ def _run(model: nn.Module, family: Family, params, batch, with_states: bool) -> 
 
     out, kept = model.apply({"params": params}, batch, capture_intermediates=keep, mutable=["intermediates"])
     kept = kept["intermediates"]
+    if family.towers:
+        ran = [prefix for prefix in family.towers if prefix in kept]
+        states = {prefix: _states(kept[prefix], out[f"{prefix}/hidden"], family.towers[prefix]) for prefix in ran}
+        return out | {name: x for prefix, found in states.items() for name, x in with_prefix(prefix, found).items()}
+    return out | _states(kept, out["hidden"], family)
+
+
+def _states(kept: Mapping[str, Any], last: Array, family: Family) -> dict[str, Any]:
+    """The hidden states by the Hub's names; arguments as in `layers_of`."""
     maps = tuple(x for path in family.calling.streams for x in _maps(kept, path))
-    return {
-        **out,
-        "hidden_states": layers_of(kept, out["hidden"], family),
-        **({"reshaped_hidden_states": maps} if maps else {}),
-    }
+    return {"hidden_states": layers_of(kept, last, family), **({"reshaped_hidden_states": maps} if maps else {})}
 
 
 def layers_of(kept: Mapping[str, Any], last: Array, family: Family) -> tuple[Array, ...]:
@@ -306,13 +336,14 @@ def prepared(
     folder = folder_of(source, revision)
     config = read_json(folder / "config.json")
     settings = Settings(config, str(folder / "config.json"), ignore)
-    family = family_of(config, settings.path).described_by(settings)
+    family = family_of(config, settings.path).with_head(head).described_by(settings)
     with tensors_of(folder) as tensors:
         try:
             _check_counts(config, settings.path, tensors)
             heads = _untied(family, config, tensors, _heads(family, config, tensors, head))
             spec = dict(family.network(settings), dtype=dtype)
-            spec["heads"] = {h.name: dict(h.spec(settings)) for h in heads.values()}
+            if not family.towers:
+                spec["heads"] = {h.name: dict(h.spec(settings)) for h in heads.values()}
             settings.finish()
             model = build(spec)
             shapes = flat_shapes(model, example_of(family, settings))
@@ -336,7 +367,7 @@ def family_of(config: Mapping[str, Any], path: str = "config.json") -> Family:
     if kind not in FAMILIES:
         raise XfmError(f"{path} has the model_type {kind!r}{nearest(kind, FAMILIES)}; xfm loads {', '.join(FAMILIES)}")
     kin = FAMILIES[kind].files.kin
-    return next((other for (key, value), other in kin.items() if config.get(key) == value), FAMILIES[kind])
+    return next((other for (key, value), other in kin.items() if freeze(config.get(key)) == value), FAMILIES[kind])
 
 
 def _check_counts(config: Mapping[str, Any], path: str, tensors: Tensors) -> None:
@@ -391,6 +422,9 @@ def _names(head: Head) -> set[str]:
 
 def example_of(family: Family, settings: Settings) -> dict[str, Any]:
     """The smallest batch of a family, to trace the network with."""
+    if family.towers:
+        parts = {prefix: example_of(tower, settings) for prefix, tower in family.towers.items()}
+        return {name: array for prefix, part in parts.items() for name, array in with_prefix(prefix, part).items()}
     if family.calling.example is not None:
         return family.calling.example(settings)
     return family.calling.inputs(settings, np.ones((1, 1), np.int32), None, None, None)

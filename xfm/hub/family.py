@@ -63,16 +63,19 @@ class Files:
     renames: (regex, replacement) from names in older files to the current ones.
     ignored: regex of a tensor's name -> the reason why it is not used.
     buffers: regex of a tensor's name -> a check that it equals what the network computes (see `xfm.hub.buffers`).
+    beside: regex of the names of the network's tensors that are outside of the encoder's prefix, as those of the norms
+    of a backbone's features are.
     tied: name of a tensor that files may have -> name of the tensor that it must equal.
     constants: from config.json to tensors that files need but that are no parameters, by name without prefix.
     wholes: suffixes of classes that hold more networks than the one that is loaded.
     part: from the config.json of such a class to that of the loaded network.
-    kin: (key, value) in config.json -> another family, to which files with this model_type then belong.
+    kin: (key, value) in config.json, lists as tuples, -> another family, to which files with this model_type belong.
     """
 
     renames: tuple[tuple[str, str], ...] = ()
     ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
     buffers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    beside: str = "$^"
     tied: Mapping[str, str] = dataclasses.field(default_factory=dict)
     constants: Callable[[Settings], dict[str, np.ndarray]] = lambda c: {}
     wholes: tuple[str, ...] = ()
@@ -84,24 +87,26 @@ class Files:
 class Calling:
     """How a family's model is called, and what it returns.
 
-    reads: what the model is given: "text", ids of tokens, or "images".
+    reads: what the model is given: "text", ids of tokens, or another kind of array, a name of `inputs.KINDS`.
     inputs: from the Hub's inputs to a batch.
     example: from config.json to the smallest batch; if None, a text of one token.
     more: optional extra inputs of `inputs`, by the Hub's names: [B T] for texts, of images any shape.
     pairs: optional extra inputs [B K T] about pairs of tokens, by the Hub's names.
     outputs: from the batch and the network's outputs to the outputs of the Hub's model.
+    beside: further outputs of the Hub's model that are of no head, by the names that `outputs` gives them.
     streams: paths of the modules whose outputs are the hidden states, or a function of config.json that returns them;
     if empty, the embedding and the stack's layers. Those of a grid are in `reshaped_hidden_states` [B h w D] too.
     last: the last hidden state: the network's output ("hidden"), or that of its last layer before the final norm and
     projection ("layer").
     """
 
-    reads: Literal["text", "images"] = "text"
+    reads: Literal["text", "images", "video", "frames", "patches"] = "text"
     inputs: Callable[..., Batch] = counted
     example: Callable[[Settings], Batch] | None = None
     more: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
     outputs: Callable[[Batch, dict[str, Any]], dict[str, Any]] = lambda batch, out: out
+    beside: tuple[str, ...] = ()
     streams: tuple[str, ...] | Callable[[Settings], tuple[str, ...]] = ()
     last: Literal["hidden", "layer"] = "hidden"
 
@@ -120,6 +125,8 @@ class Family:
     classes: the prefix of its classes' names, such as "Bert".
     near: field of a spec -> a note for the card, for values that the Hub's files cannot express exactly.
     files: peculiarities of its files.  calling: how its model is called.
+    towers: for a network of several towers, the family of each, by its prefix in batches, spec and parameters. Each can
+    also be loaded alone from the same files, by the name of one of its heads.
     """
 
     model_type: str
@@ -134,18 +141,36 @@ class Family:
     near: Mapping[str, str] = dataclasses.field(default_factory=dict)
     files: Files = Files()
     calling: Calling = Calling()
+    towers: Mapping[str, "Family"] = dataclasses.field(default_factory=dict)
 
     def described_by(self, settings: Settings) -> "Family":
         """The family with the names of the files, and the hidden states, that a config.json describes."""
         names, streams = (a(settings) if callable(a) else a for a in (self.names, self.calling.streams))
-        return dataclasses.replace(self, names=names, calling=dataclasses.replace(self.calling, streams=streams))
+        towers = {prefix: tower.described_by(settings) for prefix, tower in self.towers.items()}
+        for prefix, tower in towers.items():
+            names = {**names, **{f"{prefix}/{path}": name for path, name in tower.rows(tower.all_heads).items()}}
+        calling = dataclasses.replace(self.calling, streams=streams)
+        return dataclasses.replace(self, names=names, calling=calling, towers=towers)
+
+    @property
+    def all_heads(self) -> dict[str, Head]:
+        """Its heads, the first one of those that have the same name."""
+        return {task: head for task, head in self.heads.items() if head is self._by_name[head.name]}
+
+    @property
+    def _by_name(self) -> dict[str, Head]:
+        return {head.name: head for head in reversed(self.heads.values())}
+
+    def with_head(self, task: str | None) -> "Family":
+        """This family, or the one of its towers that alone has the head of this task."""
+        owners = [tower for tower in self.towers.values() if task in tower.heads]
+        return owners[0] if owners and task not in self.heads else self
 
     def head(self, task: str) -> Head:
         """The head of a task. Raises XfmError, listing all tasks, if the family does not have it."""
         if task not in self.heads:
-            raise XfmError(
-                f"{self.model_type} has no head {task!r}{nearest(task, self.heads)}; it has {', '.join(self.heads)}"
-            )
+            known = [*self.heads, *(one for tower in self.towers.values() for one in tower.heads)]
+            raise XfmError(f"{self.model_type} has no head {task!r}{nearest(task, known)}; it has {', '.join(known)}")
         return self.heads[task]
 
     def chosen(self, tasks: tuple[str, ...]) -> dict[str, Head]:

@@ -1,5 +1,6 @@
 """Checks of the arrays that a caller passes to a checkpoint."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,13 +11,15 @@ from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
 
+TEXTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+
 
 def whole(input_ids, attention_mask=None, token_type_ids=None, position_ids=None, **more) -> list[np.ndarray | None]:
     """The Hub's inputs as arrays of integers of one shape, None for those that are None.
 
     Raises XfmError for arrays of another dtype or shape, for rows of different lengths, and without input_ids.
     """
-    names = ("input_ids", "attention_mask", "token_type_ids", "position_ids", *more)
+    names = (*TEXTS, *more)
     arrays = (input_ids, attention_mask, token_type_ids, position_ids, *more.values())
     given = [a if a is None else _array(name, a) for name, a in zip(names, arrays, strict=True)]
     if given[0] is None:
@@ -36,23 +39,59 @@ def whole(input_ids, attention_mask=None, token_type_ids=None, position_ids=None
     return given
 
 
-def pictures(pixel_values: Any = None, images: Any = None) -> Float[Array, "B height width C"]:
-    """The images [B height width C] of a call: `images` themselves, or the Hub's `pixel_values` [B C height width].
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of array that a model may be given in place of texts, in the Hub's layout or in xfm's.
 
-    Raises XfmError if both or none are given, and for another shape or dtype, whole numbers and NaN included.
+    name: of the argument in xfm's layout, and in a batch.  axes: of that layout.  hub: the Hub's name.  hub_axes: of
+    its layout.  order: the Hub's axes in xfm's order.  one: what a row is called.
     """
-    if (pixel_values is None) == (images is None):
-        raise XfmError("give either images [batch, height, width, channels] or pixel_values, with the channels second")
-    name, order = ("images", "height, width, channels") if pixel_values is None else ("pixel_values", "channels, …")
-    given = images if pixel_values is None else pixel_values
-    given = given if isinstance(given, jax.Array) else np.asarray(given)
-    if given.ndim != 4 or 0 in given.shape:
-        raise XfmError(f"{name} have the shape {given.shape}; it must be [batch, {order}]")
-    if not jnp.issubdtype(given.dtype, jnp.floating):
-        raise XfmError(f"{name} are {given.dtype}; they must be floats, scaled and normalised as the model was trained")
-    if not isinstance(given, jax.core.Tracer) and (broken := np.isnan(given).any(axis=(1, 2, 3))).any():
-        raise XfmError(f"{name} have NaN in image {int(np.argmax(broken))}; leave it out")
-    return given if pixel_values is None else given.transpose(0, 2, 3, 1)
+
+    name: str
+    axes: str
+    hub: str
+    hub_axes: str
+    order: tuple[int, ...]
+    one: str
+
+
+KINDS = {
+    "images": Kind(
+        "images", "batch, height, width, channels", "pixel_values", "batch, channels, height, width", (0, 2, 3, 1),
+        "image",
+    ),
+    "video": Kind(
+        "video", "batch, time, height, width, channels", "pixel_values", "batch, time, channels, height, width",
+        (0, 1, 3, 4, 2), "video",
+    ),
+    "frames": Kind(
+        "frames", "batch, time, bands", "input_values", "batch, time, bands", (0, 1, 2), "spectrogram",
+    ),
+    "patches": Kind(
+        "patches", "batch, patches, numbers", "pixel_values", "batch, patches, numbers", (0, 1, 2), "image",
+    ),
+}  # fmt: skip
+
+
+def array_of(kind: Kind, given: Mapping[str, Any]) -> Float[Array, "B *any"]:
+    """The array of a call in xfm's layout, from one of its two arguments.
+
+    given: the arguments by name.  Raises XfmError if both or none are given, and for another shape or dtype, whole
+    numbers and NaN included.
+    """
+    names = [name for name in (kind.name, kind.hub) if given.get(name) is not None]
+    if len(names) != 1:
+        raise XfmError(f"give either {kind.name} [{kind.axes}] or {kind.hub} [{kind.hub_axes}]")
+    (name,) = names
+    x = given[name] if isinstance(given[name], jax.Array) else np.asarray(given[name])
+    axes = kind.axes if name == kind.name else kind.hub_axes
+    if x.ndim != len(kind.order) or 0 in x.shape:
+        raise XfmError(f"{name} have the shape {x.shape}; it must be [{axes}]")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise XfmError(f"{name} are {x.dtype}; they must be floats, scaled and normalised as the model was trained")
+    if not isinstance(x, jax.core.Tracer) and (broken := np.isnan(x).any(axis=tuple(range(1, x.ndim)))).any():
+        raise XfmError(f"{name} have NaN in {kind.one} {int(np.argmax(broken))}; leave it out")
+    return x if name == kind.name else x.transpose(kind.order)
 
 
 def marks(name: str, given: Any, rows: int) -> Array:
@@ -102,10 +141,13 @@ def check_ids(batch: Mapping[str, np.ndarray], ids: Mapping[str, tuple[int, int]
 
     ids: see `Structure.ids`.
     """
-    for name, called in (("tokens", "input_ids"), ("types", "token_type_ids"), ("positions", "positions")):
-        if name in batch and name in ids:
-            checked = batch.get("segments", 1) > 0 if name == "positions" else True  # not those of padding
-            _check(called, np.where(checked, batch[name], 0), *ids[name])
+    called = {"tokens": "input_ids", "types": "token_type_ids", "positions": "positions"}
+    for path, bounds in ids.items():
+        prefix, _, name = path.rpartition("/")
+        if path in batch and name in called:
+            segments = batch.get(f"{prefix}/segments".lstrip("/"), 1)
+            checked = segments > 0 if name == "positions" else True  # not those of padding
+            _check(called[name], np.where(checked, batch[path], 0), *bounds)
 
 
 def _check(name: str, ids: np.ndarray, first: int, end: int) -> None:

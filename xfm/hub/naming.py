@@ -33,7 +33,7 @@ from xfm.structures.base import Layer
 
 Index = int | tuple[int, ...] | None
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "table": "weight"}
-GROUP = re.compile(r"([a-z]+)_?(\d*)")  # a set of layers that are numbered together: "layer", "block_1"
+GROUP = re.compile(r"((?:\w+/)?[a-z]+)_?(\d*)")  # layers that are numbered together: "layer", "block_1", "text/layer"
 
 
 @dataclasses.dataclass(frozen=True)

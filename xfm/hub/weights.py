@@ -202,7 +202,7 @@ def file_pieces(
     before = before_names(family, heads, prefixes)
     for piece in pieces(shapes, family.rows(heads), family.sublayers, layers):
         head = next((h for h in heads.values() if piece.path.startswith(f"head_{h.name}/")), None)
-        inside = head is None or head.of_encoder
+        inside = (head is None or head.of_encoder) and not re.match(family.files.beside, piece.at.name)
         found.setdefault(f"{before}{piece.at.name}" if inside else piece.at.name, []).append(piece)
     return {name: sorted(parts, key=lambda piece: piece.at.part) for name, parts in found.items()}
 
@@ -224,6 +224,7 @@ def prefixes_of(
     The files show one of the two; the other is the family's usual one.  heads: those that are loaded.
     """
     names = [piece.at.name for path, parts in assigned.items() if path[:5] != "head_" for piece in parts]
+    names = [name for name in names if not re.match(family.files.beside, name)]
     before = next((name.removesuffix(today) for name in names if name.endswith(today := family.today(name))), "")
     own = [head for head in held(family, tensors).values() if head.names]
     with_head = any(not head.of_encoder for head in (*own, *heads.values()))
@@ -240,9 +241,10 @@ def joined(parts: list[Piece], flat: Mapping[str, Any]) -> np.ndarray:
 
     def of(piece: Piece) -> np.ndarray:
         array = flat[piece.path]
-        return np.atleast_1d(piece.to_file(np.asarray(array if piece.layer is None else array[piece.layer])))
+        return piece.to_file(np.asarray(array if piece.layer is None else array[piece.layer]))
 
-    return np.ascontiguousarray(np.concatenate([of(piece) for piece in parts], axis=parts[0].joined))
+    arrays = [of(piece) for piece in parts]
+    return np.asarray(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=parts[0].joined), order="C")
 
 
 def _some(names: Iterable[str]) -> str:

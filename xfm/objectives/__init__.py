@@ -7,11 +7,13 @@ from xfm.errors import XfmError
 from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
+from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
 from xfm.objectives.regression import Regression
 from xfm.objectives.replaced_token import ReplacedToken
 from xfm.objectives.retrieval import Retrieval
+from xfm.objectives.segmentation import Segmentation
 from xfm.objectives.span import Span
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
@@ -29,7 +31,9 @@ OBJECTIVES = {
     "regression": Regression,
     "tagging": Tagging,
     "span": Span,
+    "segmentation": Segmentation,
     "retrieval": Retrieval,
+    "masked_images": MaskedImages,
 }
 
 

@@ -15,16 +15,11 @@ from jaxtyping import Array, Bool, Float
 from xfm.errors import XfmError
 from xfm.fields import Count, NotNegative, Positive
 from xfm.spec import function_of
+from xfm.structures.towers import unit
 
 Vectors = Float[Array, "B n D"]
 Real = Bool[Array, "B"] | None
 Loss = tuple[Float[Array, "B"], Float[Array, "B"]]  # each row's loss, and whether its prediction is right
-
-
-def unit(x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:
-    """The vectors scaled to length 1, in float32; zero stays zero."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
 def infonce(

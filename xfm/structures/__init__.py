@@ -6,17 +6,23 @@ from flax import linen as nn
 
 from xfm.spec import Spec, SpecError
 from xfm.spec import build as build_from
+from xfm.structures.autoencoder import Autoencoder
 from xfm.structures.funnel import Funnel
 from xfm.structures.hourglass import Hourglass
+from xfm.structures.nested import Nested
 from xfm.structures.pretrained import network
 from xfm.structures.pyramid import Pyramid
 from xfm.structures.stack import Stack
+from xfm.structures.towers import Towers
 
 STRUCTURES = {
     "stack": Stack,
     "pyramid": Pyramid,
+    "nested": Nested,
     "hourglass": Hourglass,
     "funnel": Funnel,
+    "towers": Towers,
+    "autoencoder": Autoencoder,
 }
 
 

@@ -48,6 +48,11 @@ class Structure(nn.Module):
         types = getattr(self._embedding(), "types", None)
         return types if isinstance(types, int) else None
 
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """The prefixes of the arrays of a batch that it reads; "" for those without one."""
+        return ("",)
+
     @nn.nowrap
     def ids(self) -> dict[str, tuple[int, int]]:
         """The ids that the embedding's tables have rows for; see `Embed.ids`."""
@@ -57,6 +62,19 @@ class Structure(nn.Module):
     def most(self) -> int | None:
         """The largest number of tokens in a row, None for any number."""
         return getattr(self._embedding(), "most", lambda: None)()
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Rows and columns of a patch of an image.  Raises XfmError where the embedding reads no images."""
+        embed = self._embedding()
+        if not hasattr(embed, "step"):
+            raise XfmError(f"embed {self.embed['kind']!r} does not divide images into patches; use kind 'patches'")
+        return tuple(embed.step())
+
+    @property
+    def lead(self) -> int:
+        """The number of tokens before those of an image's patches, such as that of a class."""
+        return getattr(self._embedding(), "lead", 0)
 
     @nn.nowrap
     def sublayers(self) -> list[Layer]:

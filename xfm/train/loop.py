@@ -18,6 +18,7 @@ import jax
 
 from xfm.data import Batches, prefetch
 from xfm.errors import XfmError
+from xfm.files import optional
 from xfm.sharding import batch_sharding
 from xfm.train import curve
 from xfm.train.clock import Clock
@@ -76,13 +77,14 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
         first, last, settings = int(state.step), run.settings.steps, run.settings
         valid, clock, saved = None, Clock(), first
         due = lambda step: step % settings.eval_every == 0 or step == last  # noqa: E731
-        batches = Batches(run.data.train, settings.batch, settings.seed)
+        batches = Batches(run.data.train, settings.batch, settings.seed, settings.repeats)
         batches = run.layout.over(batches, run.mesh.shape["data"], settings.accumulate)
         one_step = make_step(
             run.objective,
             run.optimiser,
             accumulate=settings.accumulate,
             ema=settings.ema,
+            augment=run.augment,
             sharding=jax.tree.map(lambda x: x.sharding, run.like),
         )
         with (
@@ -173,6 +175,10 @@ def write_line(run: Run, log: Log, window: Window, step: int, clock: Clock, wait
         values["steps_per_second"] = steps / seconds
         values.update({f"{name}_per_second": n * steps / seconds for name, n in sizes.items() if n})
     values["data_wait"] = wait
+    if passed := dict(getattr(run.data.train, "unreadable", {})):
+        values["unreadable"] = float(len(passed))
+        for reason in passed.values():
+            run.report.once(f"passed over: {reason}")
     values["save_seconds"] = clock.spent("save")
     log.write(step, "train", values)
     run.report.progress(step, values, (run.settings.steps - step) * seconds / max(steps, 1))
@@ -229,6 +235,24 @@ def examples(run: Run, state: State) -> list[str]:
     return lines
 
 
+def pictures(run: Run, state: State) -> list[str]:
+    """Writes the evaluators' pictures to the workdir and returns a line for each. What fails is reported."""
+    lines: list[str] = []
+    for one in run.evaluators:
+        try:
+            made = one.pictures(run.objective.forward, weights_of(state), state.extra, run.data, run.mesh)
+            for name, picture in made.items() if jax.process_index() == 0 else ():
+                path = run.workdir / f"{name}.png"
+                image = optional("PIL.Image", "vision").fromarray(
+                    picture[..., 0] if picture.shape[-1] == 1 else picture
+                )
+                image.save(path)
+                lines.append(f"picture: {path}")
+        except (XfmError, OSError) as error:
+            run.report.once(f"no picture: {error}")
+    return lines
+
+
 def save(run: Run, state: State, window: Window, log: Log) -> None:
     """Begins a checkpoint; it is written while the next steps run."""
     begin = time.perf_counter()
@@ -255,7 +279,7 @@ def finish(run: Run, state: State, valid: dict[str, float], report: dict[str, fl
         step=int(state.step),
         valid=valid,
         baseline=run.baseline,
-        examples=examples(run, state),
+        examples=[*examples(run, state), *pictures(run, state)],
         workdir=run.workdir,
         checkpoint=run.checkpoints.path(saved) if saved else None,
         curve=picture if picture.exists() else None,

@@ -94,7 +94,7 @@ def header(
     """The lines that open a run: model, data, optimiser, devices."""
     sizes = {path: leaf.size for path, leaf in flatten(params).items()}
     still = sum(size for path, size in sizes.items() if path in frozen)
-    network = f" with a {config['model']['kind']}" if "model" in config else ""
+    network = f" with {_article(config['model']['kind'])}" if "model" in config else ""
     shapes = [np.shape(x) for name, x in data.train[0].items() if name.rpartition("/")[2] == "tokens"]
     length = sum(map(math.prod, shapes))
     rows = f"{len(data.train):,} training rows"
@@ -114,6 +114,10 @@ def header(
         f"sharding {settings.sharding}{processes}",
         *data.notes,
     ]
+
+
+def _article(kind: str) -> str:
+    return f"an {kind}" if kind[:1] in "aeiou" else f"a {kind}"
 
 
 def _sizes(shapes: Sequence[tuple[int, ...]]) -> str:

@@ -17,7 +17,8 @@ class Case:
     special: (regex, mean, deviation) for parameters that must lie elsewhere than the others.
     keep: regex of the weights of which the whole gradient is kept, beside all vectors.
     part: the attribute of the model that runs, where the file holds more than is compared ("encoder" of a T5).
-    images: rows and columns of the images that it reads in place of tokens.
+    images: rows and columns of the images that it reads in place of tokens.  video: time, rows and columns of videos.
+    frames: length and bands of spectrograms.  texts: whether it reads tokens as well.
     lowest: the smallest token id.  inputs: further keyword arguments of the model, as plain lists.
     """
 
@@ -31,6 +32,9 @@ class Case:
     keep: str = "$^"
     part: str = ""
     images: tuple[int, int] | None = None
+    video: tuple[int, int, int] | None = None
+    frames: tuple[int, int] | None = None
+    texts: bool = False
     lowest: int = 5
     inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     choices: int | None = None

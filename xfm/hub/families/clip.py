@@ -1,12 +1,10 @@
 """The text towers of CLIP and SigLIP, from files of the tower alone or of the whole model.
 
 Radford et al. 2021; Zhai et al. 2023. The oracles are transformers' CLIPTextModel, CLIPTextModelWithProjection and
-SiglipTextModel. The image tower is not loaded.
+SiglipTextModel.
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -14,19 +12,24 @@ from xfm.configs.text import clip_text
 from xfm.errors import XfmError
 from xfm.hub import buffers, keys
 from xfm.hub.family import Batch, Calling, Family, Files, Head, counted
-from xfm.hub.naming import Names
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 # Keys in a whole model's config.json of the other tower, and of how the two are compared.
-ASIDE = "text_config vision_config vision_config_dict logit_scale_init_value initializer_factor projection_dim".split()
+ASIDE = (
+    "text_config", "text_config_dict", "vision_config", "vision_config_dict", "logit_scale_init_value",
+    "initializer_factor", "projection_dim",
+)  # fmt: skip
 OLD_END = 2  # eos_token_id in old files, where it is wrong; the end token then is the one with the highest id
 
 
-def tower(c: Settings) -> Settings:
-    """The settings of the text tower: those under a key in a whole model's config.json, else `c` itself."""
-    if c.get("text_config_dict") is not None:  # in files of 2022, where it replaces text_config
-        return c.inside("text_config_dict")
-    return c.inside("text_config") if c.get("text_config") is not None else c
+def tower(c: Settings, which: str = "text") -> Settings:
+    """The settings of the text tower: those under a key in a whole model's config.json, else `c` itself.
+
+    which: "text", or "vision" for the settings of the image tower.
+    """
+    if c.get(f"{which}_config_dict") is not None:  # in files of 2022, where it replaces text_config
+        return c.inside(f"{which}_config_dict")
+    return c.inside(f"{which}_config") if c.get(f"{which}_config") is not None else c
 
 
 def network(c: Settings, kind: str, width: int, hidden: int, heads: int, length: int, vocab: int, **defaults) -> dict:
@@ -162,34 +165,3 @@ SIGLIP = dataclasses.replace(
     architectures={"TextModel": ("pooled",), "Model": ("pooled",)},
     calling=dataclasses.replace(CLIP.calling, inputs=whole_rows),
 )
-
-
-def whole(family: Family, model_type: str) -> Family:
-    """The family of the same tower in files of the whole model, where its names always have the prefix."""
-    heads = {
-        task: dataclasses.replace(head, names=_below(family.prefix, head.names)) if head.of_encoder else head
-        for task, head in family.heads.items()
-    }
-    names = _below(family.prefix, family.names)
-
-    def part(config: Mapping[str, Any]) -> dict[str, Any]:
-        beside = {key: config[key] for key in ("projection_dim", "dtype", "torch_dtype") if key in config}
-        return {**tower(Settings(config)).content, "model_type": family.model_type, **beside}
-
-    return dataclasses.replace(
-        family,
-        model_type=model_type,
-        prefix="",
-        names=names,
-        heads=heads,
-        keys={},
-        classes="",
-        files=dataclasses.replace(family.files, part=part),
-    )
-
-
-def _below(prefix: str, names: Names) -> Names:
-    return {path: f"{prefix}{name}" for path, name in names.items()}
-
-
-WHOLE_CLIP, WHOLE_SIGLIP = whole(CLIP, "clip"), whole(SIGLIP, "siglip")

@@ -1,10 +1,16 @@
 """What the parts of the slot `down` share: tiles of a grid, and the context of the coarser grid."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from xfm.context import Context, positions_within
 from xfm.spec import SpecError
+
+
+def filled(x: Shaped[Array, "B h w *any"], size: tuple[int, int]) -> Shaped[Array, "B H W *any"]:
+    """The grid with rows and columns of zeros at its end, so that tiles of p rows and q columns fill it."""
+    more = [(0, -side % one) for side, one in zip(x.shape[1:3], size, strict=True)]
+    return jnp.pad(x, [(0, 0), *more, *[(0, 0)] * (x.ndim - 3)])
 
 
 def tiles(x: Float[Array, "B h w *any"], size: tuple[int, int]) -> Float[Array, "B h//p w//q p q *any"]:

@@ -2,16 +2,20 @@
 
 from xfm.parts.embed.bytes import Bytes
 from xfm.parts.embed.hashed import Hashed
+from xfm.parts.embed.latents import Latents
 from xfm.parts.embed.patches import Patches
 from xfm.parts.embed.projected import Projected
 from xfm.parts.embed.questions import Questions
 from xfm.parts.embed.tokens import Tokens
+from xfm.parts.embed.words import Words
 
 EMBEDS = {
     "tokens": Tokens,
     "bytes": Bytes,
     "hashed": Hashed,
     "patches": Patches,
+    "words": Words,
+    "latents": Latents,
     "projected": Projected,
     "questions": Questions,
 }

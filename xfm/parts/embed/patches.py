@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from xfm.context import Context
 from xfm.errors import XfmError
@@ -45,17 +45,32 @@ def masked(x: Float[Array, "B T D"], hidden: Bool[Array, "B T"], token: Float[Ar
     return jnp.where(hidden[..., None] != 0, token, x)
 
 
+def kept(
+    x: Float[Array, "B T D"], ctx: Context, lead: int, visible: Int[Array, "B V"], real: Int[Array, "B V"] | None
+) -> tuple[Float[Array, "B lead+V D"], Context]:
+    """The leading tokens and the visible patches, with a context without a grid. He et al. 2022 (MAE), section 3.
+
+    visible: numbers of patches in row-major order of the grid.  real: 0 at those that are padding, none if None.
+    """
+    patches = jnp.take_along_axis(x[:, lead:], visible[..., None], axis=1)
+    if real is not None:
+        ctx = ctx.replace(segments=jnp.pad(real.astype(jnp.int32), ((0, 0), (lead, 0)), constant_values=1))
+    return jnp.concatenate([x[:, :lead], patches], axis=1), ctx.replace(grid=None)
+
+
 class Patches(Embed):
     """The tokens of batch["images"]: first cls tokens, then registers, then patches.
 
-    With a mask, batch["hidden"] [B patches] may say which patches are replaced; see `mask`.
+    With a mask, batch["hidden"] [B patches] may say which patches are replaced; see `mask`. batch["visible"] [B V] are
+    the numbers of the only patches that become tokens, if a batch has it; positions are added before.
 
     width: D.  patch: P, or (rows, columns).  stem: spec of the stem slot, instead of a patch.
     cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
     registers: learned tokens without a position, after cls (Darcet et al. 2024).  position: spec of the position slot,
     of cls tokens and patches together.  channels: of an image, those of the first batch if None.  mask: "token" for a
     learned vector that takes the place of each hidden patch, before positions are added (Bao et al. 2022, BEiT); None
-    for a network that reads whole images.  norm, drop: after the positions are added, no norm if None.
+    for a network that reads whole images.  norm, drop: after the positions are added, no norm if None.  bias: of the
+    map of a patch.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -70,6 +85,12 @@ class Patches(Embed):
     mask: Literal["token"] | None = None
     norm: Spec | None = None
     drop: Rate = 0.0
+    bias: bool = True
+
+    @property
+    def lead(self) -> int:
+        """The number of tokens before the patches."""
+        return self.cls + self.registers
 
     @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -99,6 +120,8 @@ class Patches(Embed):
         x = jnp.concatenate([first, *self._learned("registers", self.registers, x), patches], axis=1)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
+        if "visible" in batch:
+            x, ctx = kept(x, ctx, self.lead, batch["visible"], batch.get("real"))
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx
 
     def _grid(self, images: Float[Array, "B height width C"], ctx: Context) -> Float[Array, "B h w D"]:
@@ -108,7 +131,7 @@ class Patches(Embed):
         if self.stem is not None:
             return build(STEMS, self.stem, width=self.width, name="stem")(images, ctx)
         p, q = self.step()
-        x = Linear(self.width, name="patch")(patchify(images, (p, q)))
+        x = Linear(self.width, self.bias, name="patch")(patchify(images, (p, q)))
         return x.reshape(x.shape[0], images.shape[1] // p, images.shape[2] // q, self.width)
 
     def _masked(self, x: Float[Array, "B T D"], hidden: Bool[Array, "B T"] | None) -> Float[Array, "B T D"]:

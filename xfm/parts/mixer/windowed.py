@@ -1,10 +1,11 @@
 """Any mixer inside windows of a grid, which may be shifted. Liu et al. 2021 (Swin), section 3.2.
 
 Tokens that a shift brings into one window from opposite sides of the grid get different segments there, so that no
-mixer mixes them.
+mixer mixes them. What windows that do not fill the grid hold outside of it, and what becomes of windows larger than the
+grid, the paper leaves open, and programs differ; the oracles are transformers' SwinModel and timm's SwinTransformer.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,13 +16,19 @@ from xfm.fields import Count, CountOrZero
 from xfm.parts.mixer.both_ways import both_ways
 from xfm.spec import Spec, SpecError, build
 
+Padding = Literal["masked", "before_shift", "after_shift"]
+
 
 class Windows(NamedTuple):
-    """A grid of `grid` rows and columns in windows of `size`, moved down and right by `shift`."""
+    """A grid of `grid` rows and columns in windows of `size`, moved down and right by `shift`.
+
+    padding: see `Windowed`.
+    """
 
     grid: tuple[int, int]
     size: tuple[int, int]
     shift: tuple[int, int]
+    padding: Padding = "masked"
 
     @property
     def whole(self) -> tuple[int, int]:
@@ -31,38 +38,64 @@ class Windows(NamedTuple):
     def cut(self, x: Shaped[Array, "B T *any"]) -> Shaped[Array, "B*n p*q *any"]:
         """Each window as a row, with zeros at positions outside the grid."""
         (h, w), (H, W), (p, q), rest = self.grid, self.whole, self.size, x.shape[2:]
+        around, back = [(0, 0), (0, H - h), (0, W - w), *[(0, 0)] * len(rest)], tuple(-s for s in self.shift)
         x = x.reshape(-1, h, w, *rest)
-        x = jnp.pad(x, [(0, 0), (0, H - h), (0, W - w), *[(0, 0)] * len(rest)])
-        x = jnp.roll(x, (-self.shift[0], -self.shift[1]), axis=(1, 2))
+        if self.padding == "after_shift":
+            x = jnp.pad(jnp.roll(x, back, axis=(1, 2)), around)
+        else:
+            x = jnp.roll(jnp.pad(x, around), back, axis=(1, 2))
         return x.reshape(-1, H // p, p, W // q, q, *rest).swapaxes(2, 3).reshape(-1, p * q, *rest)
 
     def join(self, x: Shaped[Array, "B*n p*q *any"]) -> Shaped[Array, "B T *any"]:
         """The inverse of `cut`."""
         (h, w), (H, W), (p, q), rest = self.grid, self.whole, self.size, x.shape[2:]
         x = x.reshape(-1, H // p, W // q, p, q, *rest).swapaxes(2, 3).reshape(-1, H, W, *rest)
-        x = jnp.roll(x, self.shift, axis=(1, 2))
-        return x[:, :h, :w].reshape(-1, h * w, *rest)
+        if self.padding == "after_shift":
+            x = jnp.roll(x[:, :h, :w], self.shift, axis=(1, 2))
+        else:
+            x = jnp.roll(x, self.shift, axis=(1, 2))[:, :h, :w]
+        return x.reshape(-1, h * w, *rest)
+
+    def regions(self) -> Int[Array, "n p*q"]:
+        """0 to 3 in each window: which sides of the grid a position is brought from by the shift.
+
+        With padding after the shift these are the last rows and columns of the padded grid, as in timm's program, and
+        not those that were moved.
+        """
+        (H, W), (p, q), (s, t) = self.whole, self.size, self.shift
+        side = 2 * (jnp.arange(H) >= H - s)[:, None] + (jnp.arange(W) >= W - t)
+        return side.reshape(H // p, p, W // q, q).swapaxes(1, 2).reshape(-1, p * q)
 
     def segments(self, segments: Int[Array, "B T"] | None, rows: int) -> Int[Array, "B*n p*q"] | None:
         """The segments in each window, different for tokens that the shift brought from opposite sides of the grid.
 
-        rows: B, which counts where segments is None. The result is None where no tokens have to be kept apart.
+        rows: B, which counts where segments is None. Zeros that take part have the last segment of their row. The
+        result is None where no tokens have to be kept apart.
         """
-        if segments is None and self.whole == self.grid and not any(self.shift):
+        masked = self.padding == "masked" and self.whole != self.grid
+        if segments is None and not masked and not any(self.shift):
             return None
         if segments is None:
             segments = jnp.ones((rows, self.grid[0] * self.grid[1]), jnp.int32)
-        (h, w), (p, q) = self.grid, self.shift
-        side = 2 * (jnp.arange(h) < p)[:, None] + (jnp.arange(w) < q)  # the first rows and columns come last
-        return self.cut(jnp.where(segments > 0, 4 * segments + side.reshape(-1), 0))
+        outside = jnp.zeros((rows, 1), jnp.int32) if masked else segments.max(axis=1, keepdims=True)
+        regions = self.regions()
+        cut = self.cut(segments - outside) + jnp.repeat(outside, len(regions), axis=0)
+        return jnp.where(cut > 0, 4 * cut + jnp.tile(regions, (rows, 1)), 0)
 
 
 class Windowed(nn.Module):
     """`mixer` over the windows of a grid, each a row of its own, with the window as its grid.
 
     mixer: spec of a mixer.  window: rows and columns, or one number for both.  shift: rows and columns, or one number,
-    by which the windows are moved; less than the window.  Along an axis that one window covers, the window is the grid
-    and there is no shift. Windows that reach beyond the grid hold padding there. A row without a grid is one of 1 x T.
+    by which the windows are moved; less than the window.
+    padding: what windows hold outside the grid. "masked": nothing, as no token attends to it. Otherwise zeros, which
+    take part like tokens of the image, put after the last row and column: "before_shift" (the authors' program and
+    transformers) or "after_shift" (timm). Tokens of the row that are padding themselves are always masked.
+    fit: of windows to a small grid. "axis": along an axis that one window covers, the window is the grid's side and is
+    not shifted (timm). "square": if a window covers one of the axes, windows are squares of the grid's shorter side,
+    without shift (the authors' program and transformers). "never": windows are always padded and shifted (backbones of
+    transformers).
+    A row without a grid is one of 1 x T.
     Raises SpecError for a stream that holds other tokens than the grid's, for a shift that does not fit, and for a
     mixer that reads a memory.
     """
@@ -73,6 +106,8 @@ class Windowed(nn.Module):
     mixer: Spec
     window: Count | tuple[Count, Count]
     shift: CountOrZero | tuple[CountOrZero, CountOrZero] = 0
+    padding: Padding = "masked"
+    fit: Literal["axis", "square", "never"] = "axis"
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
@@ -80,7 +115,7 @@ class Windowed(nn.Module):
         windows = self.windows(x.shape[1], ctx.grid or (1, x.shape[1]))
         inner = ctx.replace(
             segments=windows.segments(ctx.segments, x.shape[0]),
-            heard=None if ctx.heard is None else windows.cut(ctx.heard),
+            heard=None if ctx.heard is None else ~windows.cut(~ctx.heard),
             types=None if ctx.types is None else windows.cut(ctx.types),
             positions=None,
             grid=windows.size,
@@ -107,6 +142,8 @@ class Windowed(nn.Module):
             raise SpecError(
                 f"mixer 'windowed' shifts windows by less than their size; {self.shift} is not less than {self.window}"
             )
-        covered = [side <= p for side, p in zip(grid, size, strict=True)]
+        covered = [side <= p and self.fit != "never" for side, p in zip(grid, size, strict=True)]
+        if self.fit == "square" and any(covered):
+            return Windows(grid, (min(grid), min(grid)), (0, 0), self.padding)
         size = tuple(side if one else p for side, p, one in zip(grid, size, covered, strict=True))
-        return Windows(grid, size, tuple(0 if one else s for s, one in zip(shift, covered, strict=True)))
+        return Windows(grid, size, tuple(0 if one else s for s, one in zip(shift, covered, strict=True)), self.padding)

@@ -1,5 +1,8 @@
 """One learned vector per cell of a grid, resized for other grids. Dosovitskiy et al. 2021 (ViT), section 3.2."""
 
+import functools
+from typing import Literal
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,6 +12,7 @@ from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero
 from xfm.parts.param import param
 from xfm.parts.position.base import Position
+from xfm.parts.position.sinusoidal_2d import table_of
 from xfm.parts.resize import Method, resize_grid
 
 
@@ -17,12 +21,14 @@ class LearnedGrid(Position):
 
     size: (rows, columns) of the grid that the table holds, or one number for both.  first: the number of leading
     tokens with a vector of their own, such as one of a class, which is never resized.  resize: how the rows of the
-    patches are resized for another grid.
+    patches are resized for another grid.  start: "normal" for small random numbers, or "sines" for those of
+    position 'sinusoidal_2d', with zeros for leading tokens, which a recipe may keep as they are (He et al. 2022, MAE).
     """
 
     size: Count | tuple[Count, Count]
     first: CountOrZero = 1
     resize: Method = "bicubic"
+    start: Literal["normal", "sines"] = "normal"
 
     @nn.compact
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
@@ -35,7 +41,14 @@ class LearnedGrid(Position):
                 f"position 'learned_grid' needs {self.first} tokens and those of a grid (h, w); the grid is "
                 f"{ctx.grid}, the row has {T} tokens"
             )
-        table = param(self, "table", nn.initializers.normal(0.02), (self.first + H * W, D))
+        begin = nn.initializers.normal(0.02) if self.start == "normal" else functools.partial(_sines, (H, W))
+        table = param(self, "table", begin, (self.first + H * W, D))
         own, cells = table[: self.first], table[self.first :].reshape(H, W, D)
         cells = resize_grid(cells, (h, w), self.resize).reshape(h * w, D)
         return x + jnp.concatenate([own, cells]).astype(x.dtype)
+
+
+def _sines(size: tuple[int, int], key, shape: tuple[int, int]) -> Float[Array, "first+H*W D"]:
+    """An initialiser of the table."""
+    sines = table_of(size, shape[1])
+    return jnp.pad(sines, ((shape[0] - len(sines), 0), (0, 0)))

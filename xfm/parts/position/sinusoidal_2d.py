@@ -13,6 +13,13 @@ from xfm.parts.position.base import Position
 from xfm.parts.position.sinusoidal import sinusoids
 
 
+def table_of(grid: tuple[int, int], width: int, base: float = 10_000.0) -> Float[Array, "h*w D"]:
+    """[sinusoids(column), sinusoids(row)] of each patch in row-major order."""
+    h, w = grid
+    row, column = (axis.ravel() for axis in jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij"))
+    return jnp.concatenate([sinusoids(column, width // 2, base), sinusoids(row, width // 2, base)], -1)
+
+
 class Sinusoidal2D(Position):
     """x + [sinusoids(column), sinusoids(row)]; needs a grid in the context and a width that 4 divides."""
 
@@ -20,6 +27,5 @@ class Sinusoidal2D(Position):
 
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
         (h, w), (T, D) = ctx.grid, x.shape[1:]
-        row, column = (axis.ravel() for axis in jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij"))
-        table = jnp.concatenate([sinusoids(column, D // 2, self.base), sinusoids(row, D // 2, self.base)], -1)
+        table = table_of((h, w), D, self.base)
         return x + jnp.pad(table, ((T - h * w, 0), (0, 0))).astype(x.dtype)

@@ -21,7 +21,7 @@ from xfm.parts.activation import activation
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.param import param
-from xfm.parts.stem.tiles import soft_split
+from xfm.parts.split import soft_split
 from xfm.spec import Spec, build, freeze
 
 LAYERNORM = freeze(dict(kind="layernorm"))

@@ -1,0 +1,214 @@
+"""Makes goldens of backbones of images that transformers does not have: of timm, or written here from the paper.
+
+    oracle/bin/pip install timm==1.0.31
+    oracle/bin/python -m tests.goldens.backbones [name ...]
+
+The files are like those of make.py. Inputs are images [B H W C]; the only output is "logits".
+"""
+
+import math
+import sys
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from tests.goldens.make import coarse, record, shake
+
+
+class Reference(nn.Module):
+    """A model of images [B C H W] as `record` runs and saves it."""
+
+    def forward(self, images, output_hidden_states):
+        return self.logits(images)
+
+    def save_pretrained(self, folder):
+        save_file({name: p.contiguous() for name, p in self.named_parameters()}, f"{folder}/model.safetensors")
+
+
+class Wrapped(Reference):
+    """A model of timm."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def logits(self, images):
+        return self.model(images)
+
+
+def write(name, model, size, config, keep, scale=0.2, special=()):
+    """The golden of a model for two images of that size (height, width)."""
+    shake(model, scale, special)
+    images = coarse((2, 3, *size), 1.0, 3)
+    given = dict(images=images.permute(0, 2, 3, 1))
+    record(name, model, dict(images=images), lambda logits: {"logits": logits}, config, keep, given)
+
+
+class TokenLayer(nn.Module):
+    """A layer of the tokens-to-token stem; the features of its Performer are not trained but saved."""
+
+    def __init__(self, inside, width, performs):
+        super().__init__()
+        self.norm_in, self.norm_out = nn.LayerNorm(inside), nn.LayerNorm(width)
+        self.q, self.k, self.v = (nn.Linear(inside, width, bias=performs) for _ in "qkv")
+        self.proj, self.fc1, self.fc2 = (nn.Linear(width, width) for _ in range(3))
+        self.scale = inside**-0.5
+        self.features = nn.Parameter(torch.zeros(width // 2, width)) if performs else None
+
+    def kernel(self, x):
+        w = self.features
+        return torch.exp(x @ w.T - x.square().sum(-1, keepdim=True) / 2) / math.sqrt(len(w))
+
+    def forward(self, x):
+        x = self.norm_in(x)
+        q, k, v = self.q(x), self.k(x), self.v(x)
+        if self.features is None:
+            y = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        else:
+            weights = self.kernel(q) @ self.kernel(k).transpose(1, 2)
+            y = weights @ v / (weights.sum(-1, keepdim=True) + 1e-8)
+        h = v + self.proj(y)
+        return h + self.fc2(F.gelu(self.fc1(self.norm_out(h))))
+
+
+class Block(nn.Module):
+    """A pre-norm layer of a vision transformer, whose queries, keys and values have no bias."""
+
+    def __init__(self, width, heads, hidden):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.q, self.k, self.v = (nn.Linear(width, width, bias=False) for _ in "qkv")
+        self.proj, self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x):
+        h = self.norm1(x)
+        q, k, v = (f(h).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.q, self.k, self.v))
+        x = x + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
+
+class T2T(Reference):
+    """T2T-ViT (Yuan et al. 2021), with sines and cosines interleaved as in the authors' files."""
+
+    def __init__(self, layers, width, heads, ratio, splits, inner, encoder, classes):
+        super().__init__()
+        self.splits, self.width = splits, width
+        inside = [3 * splits[0][0] ** 2, *(inner * size**2 for size, _, _ in splits[1:])]
+        self.stem = nn.ModuleList(TokenLayer(n, inner, encoder == "performer") for n in inside[:-1])
+        self.project = nn.Linear(inside[-1], width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.blocks = nn.ModuleList(Block(width, heads, ratio * width) for _ in range(layers))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+
+    def logits(self, images):
+        x = images
+        for i, (size, stride, margin) in enumerate(self.splits):
+            height, width = ((side + 2 * margin - size) // stride + 1 for side in x.shape[2:])
+            x = F.unfold(x, size, stride=stride, padding=margin).transpose(1, 2)
+            if i < len(self.stem):
+                x = self.stem[i](x).transpose(1, 2).unflatten(2, (height, width))
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), self.project(x)], dim=1)
+        frequency = 10_000.0 ** (-torch.arange(0, self.width, 2, dtype=torch.float64) / self.width)
+        angle = torch.arange(x.shape[1])[:, None] * frequency
+        x = x + torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(x.dtype)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x)[:, 0])
+
+
+def t2t(name, encoder):
+    """Images that are not square, whose last row of pixels is in no tile of the second step."""
+    config = dict(
+        layers=2, width=24, heads=3, ratio=2, splits=[[5, 2, 2], [3, 2, 1], [3, 1, 1]], inner=8, encoder=encoder,
+        classes=5,
+    )  # fmt: skip
+    model = T2T(**config)
+    special = [(r"stem\S*(q|k)\.weight", 0.0, 0.05), (r"features", 0.0, 0.7)]
+    write(name, model, (12, 17), config, r"cls_token|project|stem\.0\.(norm|v|fc)|stem\.1\.q|head", special=special)
+
+
+def tnt(name):
+    """timm's Transformer in Transformer, whose patches of 6 x 6 pixels have nine words each."""
+    config = dict(layers=2, width=20, heads=2, inner_width=8, inner_heads=2, patch=6, tile=[7, 2, 3], grid=2, classes=5)
+    model = timm.models.tnt.TNT(
+        img_size=12, patch_size=6, num_classes=5, embed_dim=20, inner_dim=8, depth=2, num_heads_inner=2,
+        num_heads_outer=2, first_stride=2,
+    )  # fmt: skip
+    keep = r"cls_token|_pos|pixel_embed|norm1_proj|blocks\.0\.(proj|attn_in\.qk)|head"
+    write(name, Wrapped(model), (12, 12), config, keep, special=[(r"pixel_embed\.proj\.weight", 0.0, 0.1)])
+
+
+class CrateLayer(nn.Module):
+    """Multi-head subspace self-attention and a step of ISTA, as the paper's equations have them."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.norm1, self.norm2 = heads, nn.LayerNorm(width), nn.LayerNorm(width)
+        self.subspaces, self.back = nn.Linear(width, width, bias=False), nn.Linear(width, width)
+        self.dictionary = nn.Parameter(torch.zeros(width, width))
+
+    def forward(self, x):
+        u = self.subspaces(self.norm1(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        x = x + self.back(F.scaled_dot_product_attention(u, u, u).transpose(1, 2).flatten(2))
+        z, D = self.norm2(x), self.dictionary
+        step = torch.einsum("ij,bti->btj", D, z) - torch.einsum("ij,ik,btk->btj", D, D, z) - 0.1
+        return F.relu(z + 0.1 * step)
+
+
+class Crate(Reference):
+    """CRATE (Yu et al. 2023)."""
+
+    def __init__(self, layers, width, heads, patch, size, classes):
+        super().__init__()
+        self.patch, tile = patch, 3 * patch**2
+        self.stem_in_norm, self.stem, self.stem_out_norm = (
+            nn.LayerNorm(tile),
+            nn.Linear(tile, width),
+            nn.LayerNorm(width),
+        )
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.zeros((size // patch) ** 2 + 1, width))
+        self.layers = nn.ModuleList(CrateLayer(width, heads) for _ in range(layers))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+
+    def logits(self, images):
+        x = F.unfold(images, self.patch, stride=self.patch).transpose(1, 2)
+        x = self.stem_out_norm(self.stem(self.stem_in_norm(x)))
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.positions
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(self.norm(x)[:, 0])
+
+
+def crate(name):
+    config = dict(layers=2, width=24, heads=3, patch=4, size=12, classes=5)
+    write(name, Crate(**config), (12, 12), config, r"stem|cls_token|layers\.0\.(subspaces|dictionary)|head")
+
+
+def parallel(name):
+    """timm's ViT with two attentions side by side, and two MLPs."""
+    config = dict(layers=2, width=20, heads=2, patch=4, size=12, classes=5)
+    model = timm.models.VisionTransformer(
+        img_size=12, patch_size=4, embed_dim=20, depth=2, num_heads=2, num_classes=5, init_values=1e-5,
+        block_fn=timm.models.vision_transformer.ParallelThingsBlock,
+    )  # fmt: skip
+    special = [(r"gamma", 0.7, 0.3), (r"patch_embed", 0.0, 0.1)]
+    write(name, Wrapped(model), (12, 12), config, r"gamma|blocks\.0\.attns\.1\.attn\.proj|head", special=special)
+
+
+GOLDENS = {
+    "crate": crate,
+    "parallel_vit": parallel,
+    "t2t_performer": lambda name: t2t(name, "performer"),
+    "tnt": tnt,
+    "t2t_transformer": lambda name: t2t(name, "transformer"),
+}
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    for chosen in sys.argv[1:] or GOLDENS:
+        GOLDENS[chosen](chosen)

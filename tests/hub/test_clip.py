@@ -1,0 +1,71 @@
+"""Whole CLIP and SigLIP checkpoints: how both towers are called, loaded alone, saved and refused. Takes six seconds."""
+
+import json
+
+import numpy as np
+import pytest
+
+import xfm
+from tests.hub import small
+from xfm.errors import XfmError
+
+
+@pytest.fixture(scope="module")
+def m(tmp_path_factory):
+    return xfm.load(small.folder(tmp_path_factory.mktemp("clip") / "in", name="clip_whole"))
+
+
+IDS = np.array([[3, 9, 50, 0], [4, 5, 6, 50]])
+IMAGES = np.random.default_rng(0).standard_normal((3, 6, 6, 3), np.float32)
+
+
+def test_texts_images_or_both(m):
+    both, texts, images = m(input_ids=IDS, images=IMAGES), m(IDS), m(pixel_values=IMAGES.transpose(0, 3, 1, 2))
+    assert both["logits_per_image"].shape == (3, 2) and both["logits_per_text"].shape == (2, 3)
+    np.testing.assert_array_equal(both["text_embeds"], texts["text_embeds"])
+    np.testing.assert_array_equal(both["image_embeds"], images["image_embeds"])
+    assert texts.keys() == {"text_embeds", "text_model_output"} and "logits_per_image" not in images
+    np.testing.assert_allclose(np.linalg.norm(both["image_embeds"], axis=1), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name,width", [("clip_whole", 6), pytest.param("siglip_whole", 20, marks=pytest.mark.slow)])
+def test_either_tower_alone_is_the_same_but_for_its_length(name, width, tmp_path):
+    folder = small.folder(tmp_path / "in", name=name)
+    whole = xfm.load(folder)(input_ids=IDS, images=IMAGES)
+    for head, given in (("text_embeds", dict(input_ids=IDS)), ("image_embeds", dict(images=IMAGES))):
+        m = xfm.load(folder, head=head)
+        found = np.asarray(m(**given)[head])
+        assert found.shape[1] == width
+        np.testing.assert_allclose(found / np.linalg.norm(found, axis=1)[:, None], whole[head], atol=1e-6)
+        m.save(tmp_path / head)
+        again = xfm.load(tmp_path / head)
+        np.testing.assert_array_equal(again(**given)["last_hidden_state"], m(**given)["last_hidden_state"])
+    said = json.loads((tmp_path / "image_embeds" / "config.json").read_text())
+    assert said["model_type"] == name.replace("_whole", "_vision_model")
+
+
+@pytest.mark.parametrize(
+    "given,said",
+    [
+        (dict(), "input_ids are None"),
+        (
+            dict(input_ids=IDS, pixels=IMAGES),
+            "clip reads text and images and has no input 'pixels'; give input_ids or im",
+        ),
+        (dict(input_ids=np.array([[77]])), "input_ids contain 77; this checkpoint has 0 to 58"),
+        (dict(input_ids=IDS, images=IMAGES[0]), r"images have the shape \(6, 6, 3\)"),
+    ],
+)
+def test_refused(m, given, said):
+    with pytest.raises(XfmError, match=said):
+        m(**given)
+
+
+def test_a_head_that_neither_tower_has_is_refused_with_all_that_there_are(tmp_path):
+    with pytest.raises(
+        XfmError, match="clip has no head 'masked_lm'; it has pooled, text_embeds, pooled, image_embeds"
+    ):
+        xfm.load(small.folder(tmp_path / "in", name="clip_whole"), head="masked_lm")
+    with pytest.raises(XfmError, match="sets vision_use_head to false; without that head images have no vector"):
+        vision = small.config("siglip_whole")["vision_config"] | dict(vision_use_head=False)
+        xfm.load(small.folder(tmp_path / "in", name="siglip_whole", vision_config=vision))

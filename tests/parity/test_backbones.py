@@ -1,0 +1,195 @@
+"""Backbones of images, as their configs build them, against goldens of tests/goldens/backbones.py: logits, gradients.
+
+Takes ten seconds.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import xfm
+from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
+from xfm.configs.vision import crate, t2t_vit, three_things, tnt
+from xfm.initial import initial_shapes
+
+
+def equal(name, spec, rules):
+    """The network of `spec` on the golden's weights gives its logits and gradients; rules as in golden.py."""
+    golden, model = load(name), xfm.build(spec)
+    batch = {"images": jnp.asarray(golden["input/images"])}
+    params = place(golden.of("weight/"), initial_shapes(model, batch)["params"], rules)
+
+    def loss(params):
+        logits = model.apply({"params": params}, batch)["label"]
+        return jnp.sum(logits * golden["input/cotangent/logits"]), logits
+
+    gradients, logits = jax.jit(jax.grad(loss, has_aux=True))(params)
+    close(logits, golden["output/logits"], "logits")
+    golden.check_gradients(gradients, rules)
+
+
+def norm(there, here, change=same):
+    return [(rf"{there}\.weight", f"{here}/scale", change), (rf"{there}\.bias", f"{here}/bias", change)]
+
+
+def dense(there, here, weight=transposed, bias=same):
+    return [(rf"{there}\.weight", f"{here}/kernel", weight), (rf"{there}\.bias", f"{here}/bias", bias)]
+
+
+def of_tile(size, channels):
+    """A map of tiles, whose columns are (channel, row, column) there and (row, column, channel) here."""
+    return lambda a: a.reshape(-1, channels, size, size).transpose(2, 3, 1, 0).reshape(-1, a.shape[0])
+
+
+def t2t_rules(c):
+    """Sines come before cosines in ours: channels of the stream are taken in another order."""
+    order = np.r_[0 : c["width"] : 2, 1 : c["width"] : 2]
+
+    def moved(change=same, axis=0):
+        """The change of an array whose axis of the stream is in the other order."""
+        return lambda a: change(np.take(a, order, axis))
+
+    heads, block, last = c["heads"], r"blocks\.(\d+)\.", c["splits"][-1][0]
+    mixer, mlp = "layers/attention_0", "layers/mlp_1"
+    found = [
+        (r"cls_token", "embed/cls", moved(axis=2)),
+        *dense("project", "embed/stem/out", moved(of_tile(last, c["inner"])), moved()),
+        *norm(block + "norm1", f"{mixer}/in_norm", moved()),
+        *((rf"{block}{a}\.weight", f"{mixer}/part/{a}/kernel", moved(heads_out(heads), 1)) for a in "qkv"),
+        *dense(block + "proj", f"{mixer}/part/o", moved(heads_in(heads)), moved()),
+        *norm(block + "norm2", f"{mlp}/in_norm", moved()),
+        *dense(block + "fc1", f"{mlp}/part/up", moved(transposed, 1)),
+        *dense(block + "fc2", f"{mlp}/part/down", moved(transposed), moved()),
+        *norm("norm", "norm", moved()),
+        *dense("head", "head_label/out", moved(transposed, 1)),
+    ]
+    for i, (size, _, _) in enumerate(c["splits"][:-1]):
+        tile, there, here = of_tile(size, c["inner"] if i else 3), rf"stem\.{i}\.", f"embed/stem/layer_{i}"
+        found += [
+            *norm(there + "norm_in", f"{here}/in_norm", lambda a, tile=tile: tile(a[None])[:, 0]),
+            *(
+                rule
+                for a in "qkv"
+                for rule in dense(there + a, f"{here}/{a}", lambda a, t=tile: t(a)[:, None], lambda a: a[None])
+            ),
+            *dense(there + "proj", f"{here}/o", heads_in(1)),
+            *norm(there + "norm_out", f"{here}/out_norm"),
+            *dense(there + "fc1", f"{here}/up"),
+            *dense(there + "fc2", f"{here}/down"),
+            (there + "features", f"{here}/features", same),
+        ]
+    return found
+
+
+def test_t2t_vit_with_linear_attention_in_the_stem():
+    c = load("t2t_performer").config
+    equal("t2t_performer", t2t_vit.network(**c), t2t_rules(c))
+
+
+def test_t2t_vit_with_softmax_attention_in_the_stem():
+    c = load("t2t_transformer").config
+    equal("t2t_transformer", t2t_vit.network(**c), t2t_rules(c))
+
+
+def two(change):
+    """q and k, side by side in one map of the reference."""
+    return lambda a: tuple(change(half) for half in np.split(a, 2))
+
+
+def tnt_rules(c):
+    block, found = r"model\.blocks\.(\d+)\.", []
+    for suffix, mlp, norm_in, norm_mlp, heads, here in (
+        ("_in", "mlp_in", "norm_in", "norm_mlp_in", c["inner_heads"], "layers/inner"),
+        ("_out", "mlp", "norm_out", "norm_mlp", c["heads"], "layers/outer"),
+    ):
+        part = f"{here}/attention_0/part"
+        found += [
+            *norm(block + norm_in, f"{here}/attention_0/in_norm"),
+            (rf"{block}attn{suffix}\.qk\.weight", f"{part}/q/kernel {part}/k/kernel", two(heads_out(heads))),
+            (rf"{block}attn{suffix}\.v\.weight", f"{part}/v/kernel", heads_out(heads)),
+            *dense(rf"{block}attn{suffix}\.proj", f"{part}/o", heads_in(heads)),
+            *norm(block + norm_mlp, f"{here}/mlp_1/in_norm"),
+            *dense(rf"{block}{mlp}\.fc1", f"{here}/mlp_1/part/up"),
+            *dense(rf"{block}{mlp}\.fc2", f"{here}/mlp_1/part/down"),
+        ]
+    for there, here in ((block, "layers/join"), (r"model\.", "join")):
+        found += [
+            *norm(there + "norm1_proj", f"{here}/in_norm"),
+            *dense(there + "proj", f"{here}/out"),
+            *norm(there + "norm2_proj", f"{here}/out_norm"),
+        ]
+    return [
+        *found,
+        *dense(r"model\.pixel_embed\.proj", "embed/word", of_tile(c["tile"][0], 3)),
+        (r"model\.pixel_pos", "embed/position/table", lambda a: a[0].reshape(len(a[0]), -1).T),
+        (r"model\.patch_pos", "position/table", lambda a: a[0]),
+        (r"model\.cls_token", "cls", same),
+        *norm(r"model\.norm", "norm"),
+        *dense(r"model\.head", "head_label/out"),
+    ]
+
+
+def test_tnt_equals_timm():
+    c = load("tnt").config
+    equal("tnt", tnt.network(**c), tnt_rules(c))
+
+
+def crate_rules(c):
+    layer, mixer, heads = r"layers\.(\d+)\.", "layers/subspace_attention_0", c["heads"]
+    tile = of_tile(c["patch"], 3)
+    return [
+        *norm("stem_in_norm", "embed/stem/in_norm", lambda a: tile(a[None])[:, 0]),
+        *dense("stem", "embed/stem/patch", tile),
+        *norm("stem_out_norm", "embed/stem/out_norm"),
+        (r"cls_token", "embed/cls", same),
+        (r"positions", "embed/position/table", same),
+        *norm(layer + "norm1", f"{mixer}/in_norm"),
+        (rf"{layer}subspaces\.weight", f"{mixer}/part/q/kernel", heads_out(heads)),
+        *dense(layer + "back", f"{mixer}/part/o", heads_in(heads)),
+        *norm(layer + "norm2", "layers/ista_1/in_norm"),
+        (rf"{layer}dictionary", "layers/ista_1/part/dictionary", same),
+        *norm("norm", "norm"),
+        *dense("head", "head_label/out"),
+    ]
+
+
+def test_crate_equals_its_equations():
+    c = load("crate").config
+    equal("crate", crate.network(**c), crate_rules(c))
+
+
+def parallel_rules(c):
+    heads, found = c["heads"], []
+    for i in range(2):
+        block, mixer, ffn = r"model\.blocks\.(\d+)\.", "layers/attention_attention_0", "layers/mlp_mlp_1"
+        attn, mlp = rf"{block}attns\.{i}\.", rf"{block}ffns\.{i}\."
+        maps = [f"{mixer}/part_{i}/{a}" for a in "qkv"]
+        found += [
+            *norm(attn + "norm", f"{mixer}/part_{i}_in_norm"),
+            (rf"{attn}attn\.qkv\.weight", " ".join(f"{m}/kernel" for m in maps), of_three(heads_out(heads))),
+            (rf"{attn}attn\.qkv\.bias", " ".join(f"{m}/bias" for m in maps), of_three(heads_out(heads))),
+            *dense(attn + r"attn\.proj", f"{mixer}/part_{i}/o", heads_in(heads)),
+            (rf"{attn}ls\.gamma", f"{mixer}/part_{i}_residual_norm/scale", same),
+            *norm(mlp + "norm", f"{ffn}/part_{i}_in_norm"),
+            *dense(mlp + r"mlp\.fc1", f"{ffn}/part_{i}/up"),
+            *dense(mlp + r"mlp\.fc2", f"{ffn}/part_{i}/down"),
+            (rf"{mlp}ls\.gamma", f"{ffn}/part_{i}_residual_norm/scale", same),
+        ]
+    return [
+        *found,
+        *dense(r"model\.patch_embed\.proj", "embed/patch", of_tile(c["patch"], 3)),
+        (r"model\.cls_token", "embed/cls", same),
+        (r"model\.pos_embed", "embed/position/table", lambda a: a[0]),
+        *norm(r"model\.norm", "norm"),
+        *dense(r"model\.head", "head_label/out"),
+    ]
+
+
+def of_three(change):
+    """q, k and v, one below the other in one map of the reference."""
+    return lambda a: tuple(change(third) for third in np.split(a, 3))
+
+
+def test_parallel_layers_equal_timm():
+    c = load("parallel_vit").config
+    equal("parallel_vit", three_things.network(**c), parallel_rules(c))

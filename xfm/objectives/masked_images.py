@@ -1,0 +1,109 @@
+"""Masked image modelling: what is hidden of an image is predicted from the rest.
+
+He et al., "Masked Autoencoders Are Scalable Vision Learners" (MAE, 2022); Xie et al., "SimMIM" (2022); Bao et al.,
+"BEiT: BERT Pre-Training of Image Transformers" (2022). They differ in what the encoder is given, in the shape of the
+mask, and in the target.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+from flax.core import FrozenDict
+from jaxtyping import Array, Float
+
+from xfm.errors import XfmError
+from xfm.objectives.base import Objective, answer, array_of, row_weights, weighted
+from xfm.objectives.masks import Split, mask_of
+from xfm.objectives.targets import TARGETS, Target
+from xfm.parts.embed.latents import rows_of
+from xfm.parts.embed.patches import patchify
+from xfm.spec import build
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedImages(Objective):
+    """The loss of the head "patches", or of the image that the head "pixels" makes, at hidden patches alone.
+
+    mask: spec of a sampler (see masks.py).  target: spec of what is predicted (see targets.py).
+    shown: what the encoder is given, "visible" patches alone, for a network of kind "autoencoder" (MAE), or all patches
+    with mask "tokens" in place of the hidden ones, for an embedding with such a token (BEiT, SimMIM).
+    """
+
+    unit: ClassVar[str] = "of each patch"
+
+    mask: Mapping[str, Any] = FrozenDict(kind="random")
+    target: Mapping[str, Any] = FrozenDict(kind="pixels", scale="patch")
+    shown: Literal["visible", "tokens"] = "visible"
+
+    def __post_init__(self):
+        mask_of(self.mask, "multi_block", "by_loss")
+        self.wanted  # noqa: B018 (a wrong spec is refused here)
+
+    @property
+    def wanted(self) -> Target:
+        """The target."""
+        return build(TARGETS, self.target)
+
+    def init(self, rng, batch):
+        """Fresh parameters, and as extra["target"] what the target keeps, if it keeps anything."""
+        params, extra = super().init(rng, batch)
+        state = self.wanted.start(rng, array_of(batch, "images"), self.model.patch)
+        return params, {**extra, **({"target": state} if state else {})}
+
+    def loss(self, params, extra, batch, rng, *, step=0, train=True):
+        """As in Objective. The loss is the mean over hidden patches; targets may have further metrics."""
+        choose, code, drop = jax.random.split(rng, 3)
+        images, target = array_of(batch, "images"), self.wanted
+        weights = row_weights(batch, images.shape[:1])
+        images = jnp.where(weights[:, None, None, None] > 0, images, 0)  # rows that fill a batch may hold NaN
+        batch = {**batch, "images": images}
+        if train and "target" in extra:
+            state = target.updated(extra["target"], images, self.model.patch, weights, step, code)
+            extra = {**extra, "target": jax.lax.stop_gradient(state)}
+        split = self.split(images, choose)
+        predicted, sown = self.predicted(params, batch, split, drop, train)
+        wanted = hidden_of(target.of(extra.get("target", {}), images, self.model.patch), split)
+        measured = target.measured(predicted, jax.lax.stop_gradient(wanted))
+        every = row_weights(batch, split.hidden.shape)
+        return *self.summed({name: weighted(x, every) for name, x in measured.items()}, batch, sown), extra
+
+    def split(self, images: Float[Array, "B height width C"], rng: Array) -> Split:
+        """Which patches of these images are hidden."""
+        (p, q), (rows, height, width, _) = self.model.patch, images.shape
+        return mask_of(self.mask)(rng, rows, (height // p, width // q))
+
+    def predicted(
+        self, params: Any, batch: Mapping[str, Array], split: Split, rng: Array | None = None, train: bool = False
+    ) -> tuple[Float[Array, "B K X"], Mapping[str, Any]]:
+        """The predictions of the hidden patches, and what the network sowed."""
+        if self.shown == "visible":
+            given = {"visible": split.visible, "predicted": split.hidden}
+        else:
+            patches = split.visible.shape[1] + split.hidden.shape[1]
+            given = {"hidden": split.mask(patches), "at": split.hidden + self.model.lead}
+        out, sown = self.forward("model", params, {**batch, **given}, rng, train)
+        if self.shown == "visible":
+            return answer(out, "patches")[:, -split.hidden.shape[1] :], sown
+        if "pixels" in out:
+            return hidden_of(patchify(out["pixels"], self.model.patch), split), sown
+        return answer(out, "patches"), sown
+
+    def baseline(self, data):
+        """The loss of a predictor that knows the mean pixel, or nothing of the codes."""
+        return self.wanted.baseline(data, self.model.patch)
+
+
+def hidden_of(x: Array, split: Split) -> Array:
+    """The rows of x [B T …] that belong to hidden patches, [B K …]."""
+    if x.ndim == 2:
+        return jnp.take_along_axis(x, split.hidden, axis=1)
+    return rows_of(x, split.hidden)
+
+
+def require_autoencoder(kind: str, model: Any) -> None:
+    """Raises XfmError unless the network encodes visible patches and decodes the others."""
+    if not hasattr(model, "decoder"):
+        raise XfmError(f"{kind} needs a network of kind 'autoencoder', with a decoder; set config.model")

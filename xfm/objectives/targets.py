@@ -1,0 +1,152 @@
+"""What is predicted of a hidden patch: its pixels, its normalised pixels, or the number of the code nearest to it.
+
+A target makes an array [B T …] of the images, and a loss for each patch. What it keeps between steps is a part of the
+objective's extra state.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from xfm.fields import Count, CountOrZero, Fraction
+from xfm.objectives.base import cross_entropy, some_rows
+from xfm.parts.embed.patches import patchify
+
+Patch = tuple[int, int]
+Images = Float[Array, "B height width C"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Target(abc.ABC):
+    """Abstract. What the head at hidden patches is to predict."""
+
+    def start(self, rng: Array, images: Images, patch: Patch) -> Any:
+        """What the target keeps between steps; nothing, as a rule."""
+        return {}
+
+    @abc.abstractmethod
+    def of(self, state: Any, images: Images, patch: Patch) -> Array:
+        """The target of each patch [B T …], without a gradient."""
+
+    def updated(self, state: Any, images: Images, patch: Patch, weights: Float[Array, "B"], step: Any, rng) -> Any:
+        """The state that a training step uses.  weights: of the rows.  step: the number of updates before it."""
+        return state
+
+    @abc.abstractmethod
+    def measured(self, predicted: Float[Array, "B K X"], wanted: Array) -> dict[str, Float[Array, "B K"]]:
+        """The "loss" of each patch, and whatever else is to be logged."""
+
+    @abc.abstractmethod
+    def baseline(self, data: Any, patch: Patch) -> dict[str, float]:
+        """The validation loss of a predictor that has learned almost nothing."""
+
+
+Distance = Literal["squared", "absolute", "smooth"]
+
+
+def distance(predicted: Float[Array, "*any"], wanted: Float[Array, "*any"], kind: Distance) -> Float[Array, "*any"]:
+    """Of each number, in float32; "smooth" is half the square below 1 and linear from there on (Girshick 2015)."""
+    apart = jnp.abs(predicted.astype(jnp.float32) - wanted.astype(jnp.float32))
+    if kind == "absolute":
+        return apart
+    return apart**2 if kind == "squared" else jnp.where(apart < 1, apart**2 / 2, apart - 0.5)
+
+
+def statistics(patches: Float[Array, "*any X"], eps: float = 1e-6) -> tuple[Float[Array, "*any 1"], ...]:
+    """Mean and deviation of each patch's numbers; the variance is the unbiased one, plus eps."""
+    mean = patches.mean(-1, keepdims=True)
+    variance = ((patches - mean) ** 2).sum(-1, keepdims=True) / max(patches.shape[-1] - 1, 1)
+    return mean, (variance + eps) ** 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels(Target):
+    """The pixels of a patch as (row, column, channel), and their mean distance to the predicted ones.
+
+    scale: "image" for the pixels as the data has them; "patch" for pixels normalised by the mean and the deviation of
+    their own patch (He et al. 2022, MAE, section 3, whose program adds 1e-6 to the unbiased variance).
+    distance: "squared" (MAE), or "absolute" (Xie et al. 2022, SimMIM, section 3.4).
+    """
+
+    scale: Literal["image", "patch"] = "image"
+    distance: Distance = "squared"
+
+    def of(self, state, images, patch):
+        x = patchify(images.astype(jnp.float32), patch)
+        if self.scale == "image":
+            return x
+        mean, deviation = statistics(x)
+        return (x - mean) / deviation
+
+    def measured(self, predicted, wanted):
+        return {"loss": distance(predicted, wanted, self.distance).mean(-1)}
+
+    def baseline(self, data, patch):
+        """Of the mean of all pixels (their median for absolute distances), which is 0 for normalised ones."""
+        known, seen = (
+            np.asarray(self.of({}, np.stack([row["images"] for row in some_rows(rows)]), patch))
+            for rows in (data.train, data.valid)
+        )
+        guess = np.median(known) if self.distance == "absolute" else known.mean()
+        return {"mean pixel": float(np.asarray(distance(np.full_like(seen, guess), seen, self.distance)).mean())}
+
+
+@dataclasses.dataclass(frozen=True)
+class Codes(Target):
+    """The number of the code nearest to a patch, of a codebook found by k-means over patches in the first steps.
+
+    It stands for the discrete image tokeniser of BEiT (Bao et al. 2022, section 2.1.2) where there is none: codes start
+    as patches of the first batch, and until `until` updates each moves to a moving average of the patches that are
+    nearest to it, as in van den Oord et al. 2017 (VQ-VAE), appendix A.1; then they stay.
+    codes: V.  until: updates after which codes stay.  decay: of the moving averages.
+    """
+
+    codes: Count = 8192
+    until: CountOrZero = 100
+    decay: Fraction = 0.9
+
+    def start(self, rng, images, patch):
+        width = patch[0] * patch[1] * images.shape[-1]
+        return {"codes": jnp.zeros((self.codes, width)), "count": jnp.zeros(self.codes)}
+
+    def of(self, state, images, patch):
+        return nearest_code(patchify(images.astype(jnp.float32), patch), state["codes"])
+
+    def updated(self, state, images, patch, weights, step, rng):
+        x = patchify(images.astype(jnp.float32), patch)
+        weight = jnp.repeat(weights, x.shape[1])
+        x = x.reshape(-1, x.shape[-1])
+        drawn = jax.random.categorical(rng, jnp.log(weight), shape=(self.codes,))
+        begin = jnp.asarray(step) == 0
+        codes = jnp.where(
+            begin, jnp.asarray(x)[drawn] + 1e-3 * jax.random.normal(rng, (self.codes, x.shape[-1])), state["codes"]
+        )
+        count = jnp.where(begin, 1.0, state["count"])
+        own = jax.nn.one_hot(nearest_code(x, codes), self.codes) * weight[:, None]
+        fresh = self.decay * count + (1 - self.decay) * own.sum(0)
+        moved = (self.decay * count[:, None] * codes + (1 - self.decay) * own.T @ x) / jnp.maximum(fresh, 1e-6)[:, None]
+        still = jnp.asarray(step) >= self.until
+        return {"codes": jnp.where(still, codes, moved), "count": jnp.where(still, count, fresh)}
+
+    def measured(self, predicted, wanted):
+        return {"loss": cross_entropy(predicted, wanted), "accuracy": predicted.argmax(-1) == wanted}
+
+    def baseline(self, data, patch):
+        return {"chance": float(np.log(self.codes))}
+
+
+def nearest_code(x: Float[Array, "*any X"], codes: Float[Array, "V X"]) -> Int[Array, "*any"]:
+    """The number of the code at the least Euclidean distance."""
+    return ((codes**2).sum(-1) - 2 * jnp.einsum("...x,vx->...v", x, codes, precision="highest")).argmin(-1)
+
+
+TARGETS: Mapping[str, type] = {
+    "pixels": Pixels,
+    "codes": Codes,
+}

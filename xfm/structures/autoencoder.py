@@ -1,0 +1,86 @@
+"""Autoencoder: an encoder of the visible patches of an image, and a decoder that predicts the hidden ones.
+
+He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), section 3. I-JEPA's predictor (Assran et al. 2023)
+is such a decoder too.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from xfm.fields import Count
+from xfm.spec import Pattern, Spec, build
+from xfm.structures.base import Layer, Structure
+from xfm.structures.stack import NO_HEADS, Stack
+from xfm.structures.sublayer import NO_NORMS, PLAIN
+
+SHARED = ("remat", "dtype")  # fields that the decoder has too, where it has none of its own
+
+
+class Autoencoder(Structure):
+    """A Stack, whose fields and parameters these are, and below "decoder" another one.
+
+    decoder: the fields of a Stack whose embedding is of kind "latents"; norms, residual, norm and heads are its own.
+    The decoder runs where the batch has `visible` [B V] and `predicted` [B K], the numbers of patches. It reads the
+    encoder's tokens, and its heads are at all patches: first the visible ones, then those to predict. Without these
+    arrays the network is the encoder, which reads whole images.
+    """
+
+    whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
+
+    embed: Spec
+    pattern: Pattern
+    decoder: Spec
+    repeats: Count = 1
+    norms: Mapping[str, Spec] = NO_NORMS
+    residual: Spec = PLAIN
+    norm: Spec | None = None
+    heads: Mapping[str, Spec] = NO_HEADS
+    taps: tuple[Count, ...] = ()
+    remat: str = "none"
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, batch: Mapping[str, Array], *, train: bool = False) -> dict[str, Any]:
+        """What the encoder returns, and beside it the output of each head of the decoder [B V+K …] by its name."""
+        encoder = self._encoder(name="encoder")
+        nn.share_scope(self, encoder)
+        out = encoder(batch, train=train)
+        if "predicted" in batch:
+            return {**out, **self._decoded(batch, out["hidden"], batch["visible"], batch["predicted"], train)}
+        if self.is_initializing():  # so that a batch of images is enough to make all parameters
+            first = jnp.zeros((out["hidden"].shape[0], 1), jnp.int32)
+            self._decoded(batch, out["hidden"][:, : self.lead + 1], first, first, train)
+        return out
+
+    @nn.nowrap
+    def sublayers(self) -> list[Layer]:
+        inner = self._decoder(parent=None).sublayers()
+        decoder = (one._replace(path=f"decoder/{one.path}", group="decoder") for one in inner)
+        return [*self._encoder(parent=None).sublayers(), *decoder]
+
+    def _decoded(
+        self, batch: Mapping[str, Array], hidden: Array, visible: Int[Array, "B V"], predicted: Int[Array, "B K"], train
+    ) -> dict[str, Any]:
+        """The outputs of the decoder's heads."""
+        lead, count = hidden.shape[1] - visible.shape[1], visible.shape[1] + predicted.shape[1]
+        given = dict(latents=hidden, encoded=visible, predicted=predicted, images=batch["images"])
+        given["at"] = jnp.broadcast_to(jnp.arange(lead, lead + count), (visible.shape[0], count))
+        if "real" in batch:
+            beside = (0, 0), (lead, predicted.shape[1])
+            given["segments"] = jnp.pad(batch["real"].astype(jnp.int32), beside, constant_values=1)
+        made = self._decoder(name="decoder")(given, train=train)
+        return {name: value for name, value in made.items() if name != "hidden"}
+
+    @nn.nowrap
+    def _encoder(self, **given: Any) -> Stack:
+        own = ("embed", "pattern", "repeats", "norms", "residual", "norm", "heads", "taps", *SHARED)
+        return Stack(**{name: getattr(self, name) for name in own}, **given)
+
+    @nn.nowrap
+    def _decoder(self, **given: Any) -> Stack:
+        shared = {name: getattr(self, name) for name in SHARED}
+        return build({"stack": Stack}, {"kind": "stack", **shared, **self.decoder}, **given)
