@@ -41,7 +41,10 @@ STARTS = (
     (r"^norm/(fixed_)?batchnorm/variance$", ONES),
     (r"^norm/affine/scale$", lambda part, shape: (part.start, 0.0)),
     (r"/scale$|/d$|/temperature$", ONES),
-    (r"/(embedding|table|cls|registers|mask|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
+    (
+        r"/(embedding|table|cls|registers|mask|question|queries|types|depth|point|space|time)$|^mixer/nystrom/conv$",
+        SMALL,
+    ),
     (r"^pool/attention/query$", (0.0, 1.0)),
     (r"^mixer/(mamba2|bidirectional)/.*kernel$", fan_in(0, times=1 / 3)),  # PyTorch's uniform start
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),

@@ -5,6 +5,7 @@ import dataclasses
 from xfm.hub.families import (
     albert,
     beit,
+    ast,
     bert,
     bigbird,
     canine,
@@ -37,8 +38,10 @@ from xfm.hub.families import (
     segformer,
     swin,
     t5,
+    timesformer,
     vit,
     vit_mae,
+    vivit,
     xlnet,
 )
 
@@ -88,6 +91,10 @@ FAMILIES = {
     "dinov2": dinov2.FAMILY,
     "dinov2_with_registers": dinov2.WITH_REGISTERS,
     "dinov3_vit": dinov3.FAMILY,
+    "vivit": vivit.VIVIT,
+    "videomae": vivit.VIDEOMAE,
+    "timesformer": timesformer.FAMILY,
+    "audio-spectrogram-transformer": ast.FAMILY,
     "vit_mae": vit_mae.FAMILY,
     "swin": swin.FAMILY,
     "pvt_v2": pvt_v2.FAMILY,

@@ -1,5 +1,6 @@
 """Parts that move information between tokens: `y, state = mixer(x, ctx, state)`."""
 
+from xfm.parts.mixer.along import Along
 from xfm.parts.mixer.attention import Attention
 from xfm.parts.mixer.bidirectional import Bidirectional
 from xfm.parts.mixer.collapsed_attention import CollapsedAttention
@@ -31,6 +32,7 @@ MIXERS = {
     "pooled_relative": PooledRelative,
     "relative": Relative,
     "windowed": Windowed,
+    "along": Along,
     "reduced": Reduced,
     "pooling": Pooling,
     "token_mlp": TokenMLP,
