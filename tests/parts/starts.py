@@ -49,5 +49,6 @@ STARTS = (
     (r"^(down/strided_conv|stem/conv|mixer/reduced/down)/conv/kernel$", fan_in(0, 1, 2)),
     (r"/conv/kernel$", fan_in(0, 1)),
     (r"^stem/tokens_to_token/.*features$", lambda part, shape: (0.0, math.sqrt(shape[0] / shape[1]))),
+    (r"/logit_scale$", (math.log(10), 0.0)),
     (r"/kernel$", fan_in(0)),
 )

@@ -29,6 +29,7 @@ from xfm.hub.families import (
     roberta,
     roformer,
     swin,
+    swinv2,
     t5,
     vit,
     xlnet,
@@ -75,6 +76,7 @@ FAMILIES = {
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
     "swin": swin.FAMILY,
+    "swinv2": swinv2.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER)
