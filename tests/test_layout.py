@@ -16,7 +16,7 @@ FLOORS = (
     ("errors", "fields", "moved", "outside", "spec", "memory"),
     ("vocabulary", "truncation", "context", "capture", "sown", "batch"),
     ("files", "folders", "locations", "paths", "sharding", "failures", "initial"),
-    ("parts",),
+    ("parts", "augment"),
     ("structures",),
     ("objectives", "evaluators", "transforms", "probes"),
     ("tokenizers", "images"),

@@ -120,6 +120,7 @@ def check(config: ConfigDict) -> Any:
     """
     import jax
 
+    from xfm.augment import augment_of
     from xfm.data import check_data
     from xfm.describe import example_batch
     from xfm.evaluators import build_evaluators
@@ -141,6 +142,7 @@ def check(config: ConfigDict) -> Any:
     layout_of(settings, plain(config))
     build_schedule(settings.schedule, settings.steps)
     check_data(config["data"])
+    augment_of(config)
     # The tokeniser is not known yet; a vocabulary with every special token is used in its place.
     standing_in = Vocabulary(size=8, pad=0, unknown=1, cls=2, sep=3, mask=4, special=(0, 1, 2, 3, 4))
     objective = build_objective(config, standing_in)

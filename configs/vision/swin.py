@@ -4,8 +4,8 @@ Liu, Lin, Cao, Hu, Wei, Zhang, Lin, Guo, "Swin Transformer: Hierarchical Vision 
 2021.
 
 Reproduced: the four networks of section 3.3, parameter for parameter, and the ImageNet-1k recipe of appendix A2.1,
-which is from memory: check it before a long run. Different from the paper: no RandAugment or random erasing; two layers
-share a rate of stochastic depth, since they are one period.
+which is from memory: check it before a long run. Different from the paper: two
+layers share a rate of stochastic depth, since they are one period.
 Command: xfm train configs/vision/swin.py:T --workdir runs/swin --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
 `tiny` is for two CPU cores: three stages, half a minute on scikit-learn's digits.
@@ -77,5 +77,5 @@ def get_config(arg="T"):
     c.model["embed"]["channels"] = 3
     c.init = [(r"(kernel|table)$", dict(kind="truncated_normal", std=0.02))]
     c.schedule = dict(kind="cosine", peak=1e-3, end=1e-5, warmup=20 * (1_281_167 // c.batch))
-    c.clip, c.ema = 1.0, None
+    c.clip, c.ema, c.repeats = 1.0, None, 1
     return c

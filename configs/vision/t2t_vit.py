@@ -4,8 +4,8 @@ Yuan, Chen, Wang, Yu, Shi, Jiang, Tay, Feng, Yan, "Tokens-to-Token ViT: Training
 ImageNet", 2021.
 
 Reproduced: the networks of table 1, with linear attention (Performer) in the stem as in table 2, and `t_14` to `t_24`
-with softmax attention there; from memory, the ImageNet-1k recipe of section 4.1, without RandAugment, random erasing
-and MixToken. The random features of the Performer are drawn once and frozen. Sines fill the first half of the channels
+with softmax attention there; from memory, the ImageNet-1k recipe of section 4.1, without
+MixToken. The random features of the Performer are drawn once and frozen. Sines fill the first half of the channels
 and cosines the second, where the authors' program interleaves them: published weights fit after that permutation of the
 stream's channels (tests/parity/test_backbones.py).
 Command: xfm train configs/vision/t2t_vit.py:14 --workdir runs/t2t --config.data.path=IMAGENET/train
@@ -62,6 +62,7 @@ def network(layers, width, heads, ratio, splits, classes, inner=64, encoder="per
 
 def get_config(arg="14"):
     c = vit.get_config("tiny" if arg == "tiny" else "deit_S")
+    c.repeats = 1
     c.freeze = ["features$"]
     if arg == "tiny":
         c.model = network(2, 64, 4, 2, ((3, 2, 1), (3, 1, 1)), classes=10, inner=16, drop_path=0.1)

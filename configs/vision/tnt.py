@@ -3,7 +3,7 @@
 Han, Xiao, Wu, Guo, Xu, Wang, "Transformer in Transformer", 2021, table 1.
 
 Reproduced: the networks, with their norms around the map from words to patches as in timm, and from memory, DeiT's
-ImageNet-1k recipe, which the paper takes; without RandAugment, random erasing and repeated augmentation.
+ImageNet-1k recipe, which the paper takes, without repeated augmentation.
 Command: xfm train configs/vision/tnt.py:S --workdir runs/tnt --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
 `tiny` is for two CPU cores: two layers on scikit-learn's digits; the tiny run reads 95.7 % of the validation's right.
@@ -56,6 +56,7 @@ def network(layers, width, heads, inner_width, inner_heads, patch, tile, grid, c
 
 def get_config(arg="S"):
     c = vit.get_config("tiny" if arg == "tiny" else "deit_S")
+    c.repeats = 1
     if arg == "tiny":
         c.model = network(2, 48, 4, 12, 2, patch=4, tile=(3, 2, 1), grid=2, classes=10)
         c.steps, c.schedule = 120, dict(kind="cosine", peak=4e-3, warmup=12)

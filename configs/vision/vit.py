@@ -4,8 +4,8 @@ Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recog
 Ti and S: Steiner et al., "How to train your ViT?", 2022, table 2; the `deit_` variants: Touvron et al., "Training
 data-efficient image transformers & distillation through attention", 2021, table 9.
 
-Reproduced: the networks and the ImageNet-1k recipes; DeiT's without RandAugment, random erasing, repeated augmentation
-and the distillation token.
+Reproduced: the networks and the ImageNet-1k recipes; DeiT's without the distillation token, and with
+crops of images that are stored at 256 pixels instead of the files themselves.
 Command: xfm train configs/vision/vit.py:deit_S --workdir runs/deit --config.data.path=IMAGENET/train
 Cost: 300 epochs; DeiT-B took the authors 53 hours on 8 V100.  Result: not run at scale.
 `tiny` is for two CPU cores: a minute on scikit-learn's digits.
@@ -15,6 +15,8 @@ weights do not fit them.
 """
 
 from ml_collections import ConfigDict
+
+from xfm.augment import recipes
 
 PAPER = "Dosovitskiy et al. 2021, An Image is Worth 16x16 Words; Touvron et al. 2021, DeiT"
 ORACLE = "transformers ViTForImageClassification with copied weights (goldens); published parameter counts"
@@ -83,7 +85,9 @@ def get_config(arg="B/16"):
     if deit:
         c.init = [(r"(kernel|table|cls)$", dict(kind="truncated_normal", std=0.02))]
         c.objective.update(smoothing=0.1, mixup=0.8, cutmix=1.0)
-        c.batch, c.clip = 1024, None
+        c.augment = dict(ops=recipes.deit())
+        c.data.update(stored=256, augment=(), **recipes.IMAGENET)
+        c.batch, c.clip, c.repeats = 1024, None, 3
         c.optimiser = dict(kind="adamw", b1=0.9, b2=0.999, eps=1e-8, weight_decay=0.05)
         c.schedule = dict(kind="cosine", peak=1e-3, end=1e-5, warmup=5 * steps_per_epoch)
         c.ema = 0.99996

@@ -1,6 +1,7 @@
 """The image source, its augmentation, and what is said of bad images."""
 
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -298,3 +299,60 @@ def test_images_of_other_types_are_named(pictures):
 def test_a_background_is_a_colour(background):
     with pytest.raises(SpecError, match="is neither a level of grey nor .red, green, blue., from 0 to 1"):
         Pixels(8, background=background)
+
+
+def test_corrupt_images_are_counted_and_named(pictures):
+    """Under corrupt="next" each is passed over, once in the count however often it is met."""
+    for name in ("apple/2.png", "zebra/7.png"):
+        (pictures / name).write_bytes(b"noise" * 9)
+    source = images(pictures, corrupt="next", validation=0.05).train
+    for _ in range(2):
+        assert len([source[i] for i in range(len(source))]) == len(source)
+    reasons = sorted(source.unreadable.values())
+    assert len(reasons) == 2 and all("cannot be read as an image" in reason for reason in reasons)
+    assert "apple/2.png" in reasons[0] and "repair" not in reasons[0]
+
+
+def test_files_of_desktops_are_not_images(pictures):
+    """Those that file managers leave behind, among them one that ends like an image."""
+    known = images(pictures).fingerprint
+    for name in (".DS_Store", "apple/.DS_Store", "apple/._2.png", "zebra/Thumbs.db", "zebra/desktop.ini"):
+        (pictures / name).write_bytes(b"not an image")
+    assert images(pictures).fingerprint == known
+    (pictures / "empty").mkdir()
+    with pytest.raises(XfmError, match="empty holds no .png, .jpg, .jpeg image; fill or remove this class"):
+        images(pictures)
+
+
+def test_threads_read_the_same_rows_at_once(pictures, monkeypatch):
+    """In order, and with the same augmentation; rows that wait do not wait for one another."""
+    source = images(pictures, augment=({"kind": "flip"},)).train
+    alone = Batches(source, 12, seed=1)
+    monkeypatch.setattr("xfm.data.batches.cores", lambda: 1)
+    assert alone._threads is None
+    several = Batches(source, 12, seed=1)
+    monkeypatch.setattr("xfm.data.batches.cores", lambda: 4)
+    for step in range(3):
+        for name, array in several.rows(step).items():
+            np.testing.assert_array_equal(array, alone.rows(step)[name])
+    barrier = threading.Barrier(4, timeout=20)
+
+    class Waiting:
+        decodes = True
+
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return {"x": np.int32(barrier.wait() and index)}
+
+    batches = Batches(Waiting(), 4, seed=None)
+    batches.__dict__["_row"] = {"x": ((), np.dtype(np.int32))}
+    assert batches.rows(0)["x"].shape == (4,)
+
+
+def test_levels_and_values_give_the_same_bits():
+    levels = np.random.default_rng(0).integers(0, 256, (5, 6, 3)).astype(np.uint8)
+    for mean, std in ((0.5, 0.5), ((0.4, 0.5, 0.6), (0.2, 0.2, 0.3))):
+        pixels = Pixels((5, 6), 3, mean, std)
+        np.testing.assert_array_equal(pixels.of_levels(levels), pixels.of_values(levels.astype(np.float32) / 255))

@@ -61,6 +61,18 @@ def labelled(folder):
     return dict(kind="labelled", path=path, length=12, tokenizer=BYTES)
 
 
+def masks(folder):
+    from PIL import Image
+
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for i in range(20):
+        numbers = np.random.default_rng(i).integers(0, 3, (9, 12)).astype(np.uint8)
+        Image.fromarray(numbers * 80).save(folder / "images" / f"{i}.jpg")
+        Image.fromarray(numbers).save(folder / "masks" / f"{i}.png")
+    return dict(kind="masks", path=str(folder), size=[8, 6], validation=0.3, classes=["a", "b", "c"])
+
+
 # kind -> a function of a folder that writes small files there and returns the spec; fixtures of conftest by their names
 EXAMPLES = {
     "text": lambda prose: dict(kind="text", path=str(prose), length=16, validation=0.3, tokenizer=BYTES),
@@ -69,6 +81,7 @@ EXAMPLES = {
         tokenizer=BYTES,
     ),
     "images": lambda pictures: dict(kind="images", path=str(pictures), size=[8, 8], validation=0.25),
+    "masks": masks,
     "tfds": tfds,
     "labelled": labelled,
     "tagged": tagged,

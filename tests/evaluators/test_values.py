@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from xfm.errors import XfmError
 from xfm.evaluators import EVALUATORS
+from xfm.parts.resize import resize_maps
 from xfm.vocabulary import Vocabulary
 
 MESH = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "model"))
@@ -73,6 +74,35 @@ def test_classes():
     forward, rows = outputs(label=np.array([[2.0], [-1], [-0.5], [1]])), Rows(labels=[1, 0, 1, 1])
     found = run("classes", forward, data_of(rows), scores=("f1", "matthews"))
     assert found == pytest.approx(dict(f1=4 / 5, matthews=2 / math.sqrt(12)))
+
+
+def segmented(seed=0):
+    """Labels [3 4 6] of four classes and 9, which counts nothing, and logits at half the size."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice([0, 1, 2, 9], (3, 4, 6))
+    return labels, rng.normal(size=(3, 2, 3, 4))
+
+
+def test_masks():
+    """scikit-learn's Jaccard index over the pixels of all images together; class 3 is only ever predicted."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    labels, logits = segmented()
+    forward = outputs(mask=logits)
+    rows = Rows(labels=labels, images=np.zeros((3, 4, 6, 1)))
+    found = run("masks", forward, data_of(rows), ignore=9)
+    large = np.stack([np.asarray(resize_maps(jnp.asarray(one[None]), (4, 6))[0]) for one in logits])
+    truth, predicted = labels[labels != 9], large.argmax(-1)[labels != 9]
+    assert set(predicted) - set(truth) == {3}
+    assert found == pytest.approx(dict(
+        mean_iou=metrics.jaccard_score(truth, predicted, average="macro"),
+        mean_accuracy=metrics.recall_score(truth, predicted, labels=[0, 1, 2], average="macro"),
+        pixel_accuracy=metrics.accuracy_score(truth, predicted),
+    ))  # fmt: skip
+    lines = shown("masks", forward, data_of(rows, classes=("sky", "sea", "sand", "bird")), shown=1, ignore=9)
+    right = (labels[0] == large[0].argmax(-1))[labels[0] != 9].mean()
+    assert lines[0].startswith(f"validation row 0: {right:.0%} of its pixels are right; classes missed: ")
+    pictures = EVALUATORS["masks"](batch=2, shown=2, ignore=9).pictures(forward, {}, {}, data_of(rows), MESH)
+    assert pictures["masks"].shape == (2 * (4 * 32 + 4), 3 * (6 * 32 + 4), 3) and pictures["masks"].dtype == np.uint8
 
 
 class Sentences(Rows):

@@ -35,6 +35,9 @@ def shake(model, special) -> None:
         _, mean, deviation = next(rule for rule in rules if re.search(rule[0], name))
         if p.requires_grad:
             p.data = mean + coarse(p.shape, deviation, seed)
+    for seed, (name, statistic) in enumerate(sorted(model.named_buffers())):  # of batch norms
+        if name.endswith(("running_mean", "running_var")):
+            statistic.copy_(coarse(statistic.shape, 0.25, 1000 + seed) + (0.0 if name.endswith("mean") else 2.0))
 
 
 def mask_of(case: Case) -> np.ndarray:
@@ -104,7 +107,10 @@ def saved(model) -> tuple[dict[str, torch.Tensor], str]:
     """The tensors of the model's file, by its names, and config.json."""
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
-        return load_file(f"{folder}/model.safetensors"), (pathlib.Path(folder) / "config.json").read_text()
+        weights = load_file(f"{folder}/model.safetensors")
+        # transformers 5 saves ViT-MAE's decoder in a spelling that the Hub's files do not have.
+        spelled = {name.replace("decoder_encoder.layer.", "decoder_layers."): x for name, x in weights.items()}
+        return spelled, (pathlib.Path(folder) / "config.json").read_text()
 
 
 def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -114,6 +120,9 @@ def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     """
     for p in model.parameters():
         p.data = torch.full_like(p, float("nan")) if p.grad is None else p.grad
+    for statistic in model.buffers():
+        if statistic.is_floating_point():
+            statistic.fill_(float("nan"))
     found, _ = saved(model)
     return {name: g for name, g in found.items() if name in weights and g.is_floating_point() and not g.isnan().any()}
 

@@ -38,6 +38,10 @@ BASELINES = {
         {}, rows(labels=[[0, 0, 1, 2]], weights=[[1, 1, 1, 0]]), rows(labels=[[1, 0, 0, 2]], weights=[[1, 1, 0, 0]]),
         {"tag shares": -np.log([1 / 3, 2 / 3]).mean()},
     ),
+    "segmentation": (  # 9 counts nothing, and 1 twice: shares of 2/4, 2/4 and 0.5 of class 2 over 4.5
+        dict(ignore=9, class_weights=(1.0, 2.0, 0.5)), rows(labels=[[[0, 0], [1, 9]], [[2, 9], [9, 9]]]),
+        rows(labels=[[[0, 1], [9, 9]]]), {"class shares": -(np.log(2 / 4.5) + 2 * np.log(2 / 4.5)) / 3},
+    ),
     "span": (
         {}, rows(tokens=[[5] * 3] * 2, labels=[[0, 1], [0, 2]]), rows(tokens=[[5] * 3], labels=[[0, 2]]),
         {"position shares": -np.log([3 / 5, 2 / 5]).mean()},

@@ -73,6 +73,7 @@ def images():
 SOWN = dict(router=0.5)
 MLM = dict(kind="mlm", vocab=V)
 LABEL = dict(kind="classification", classes=3)
+MAPS = dict(kind="linear_maps", classes=3)
 CLASSES = np.arange(B, dtype=np.int32) % 3
 SCORES = np.linspace(0, 1, B, dtype=np.float32)
 QUESTIONS = dict(kind="questions", vocab=V, width=8)
@@ -123,6 +124,11 @@ EXAMPLES = {
     ),
     "regression": ("regression", {}, stack(label=dict(LABEL, classes=1)), {**texts(B), "labels": SCORES}),
     "tagging": ("tagging", dict(classes=3), stack(tags=dict(kind="tagging", classes=3)), {**texts(B), **TAGS}),
+    "segmentation": (
+        "segmentation", dict(classes=3, class_weights=(1.0, 2.0, 0.5), ignore=4, auxiliary=dict(further=0.4)),
+        dict(stack(dict(PATCHES, cls=0)), heads=dict(mask=MAPS, further=MAPS)),
+        {**images(), "labels": np.arange(B * 16, dtype=np.int32).reshape(B, 4, 4) % 5},
+    ),
     "span": ("span", {}, stack(span=dict(kind="span")), {**texts(B), **ANSWERS}),
     "retrieval": ("retrieval", dict(form=NEAREST, among=4), VECTOR, several(B, 2)),
     "retrieval, routed": ("retrieval", dict(form=NEAREST, among=4, sown=SOWN), routed(VECTOR), several(B, 2)),

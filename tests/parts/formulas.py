@@ -106,6 +106,12 @@ def glu(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x))
 
 
+def ista(s, p, x, ctx):
+    D = p["dictionary"]
+    each = np.einsum("ij,...j->...i", D.T, x) - np.einsum("ij,...j->...i", D.T @ D, x)
+    return np.maximum(x + s.step * each - s.step * s.sparsity, 0)
+
+
 def grouped_mlp(s, p, x, ctx):
     def grouped(p, x):
         parts = zip(np.split(x, s.groups, axis=-1), p["kernel"], strict=True)
@@ -224,7 +230,23 @@ def latents(s, p, batch, ctx):
     return np.concatenate([x, mask], axis=1) + np.array(own)
 
 
+def tubelets(s, p, batch, ctx):
+    video, (a, b, c) = batch["video"], s.tubelet
+    B, *sides, _ = video.shape
+    t, h, w = (side // one for side, one in zip(sides, s.tubelet, strict=True))
+    corners = itertools.product(range(0, sides[0], a), range(0, sides[1], b), range(0, sides[2], c))
+    flat = np.stack([video[:, i : i + a, j : j + b, k : k + c].reshape(B, -1) for i, j, k in corners], axis=1)
+    cls = np.broadcast_to(p["cls"], (B, s.cls, s.width)) if s.cls else np.zeros((B, 0, s.width))
+    return marked(s, p, np.concatenate([cls, linear(p["patch"], flat)], axis=1), ctx.replace(grid=(t, h, w)))
+
+
 # --- pool and head
+
+
+def normed_pool(s, p, x, ctx):
+    if s.first == "norm":
+        return within("pool", s.pool, p, "pool", normed(s, p, clean(x, ctx)), ctx)
+    return normed(s, p, within("pool", s.pool, p, "pool", x, ctx))
 
 
 def one_of_each(choose):
@@ -344,6 +366,83 @@ def all_mlp(s, p, x, ctx):
     return linear(p["out"], ACTIVATIONS[s.activation](normed(s, p, y)))
 
 
+def linear_maps(s, p, x, ctx):
+    maps = list(ctx.features.values())
+    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps[::-1]], -1)
+    return y @ p["join"]["kernel"] + p["bias"]
+
+
+def conv_norm(s, p, x, activation="identity"):
+    """Each position's neighbours, zeros outside the map, times the kernel; then the norm and the activation."""
+    kernel, (B, h, w) = p["conv"]["kernel"], x.shape[:3]
+    y = np.zeros((B, h, w, kernel.shape[-1])) + p["conv"].get("bias", 0.0)
+    reach = len(kernel) // 2
+    wide = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    for row, column in itertools.product(range(len(kernel)), repeat=2):
+        y += wide[:, row : row + h, column : column + w] @ kernel[row, column]
+    return ACTIVATIONS[activation](normed(s, p, y))
+
+
+def summed_down(maps, enlarge):
+    """Each map plus the sum at the next coarser one."""
+    found = [maps[-1]]
+    for one in maps[-2::-1]:
+        found.insert(0, one + enlarge(found[0], one.shape[1:3]))
+    return found
+
+
+def nearest(x, size):
+    rows, columns = (np.arange(after) * before // after for before, after in zip(x.shape[1:3], size, strict=True))
+    return x[:, rows][:, :, columns]
+
+
+def handed_on(s, p, x, ctx, maps):
+    return within("head", s.head, p, "head", x, ctx.replace(features=dict(enumerate(maps))))
+
+
+def fpn(s, p, x, ctx):
+    maps = [conv_norm(s, p[f"lateral_{i}"], one) for i, one in enumerate(ctx.features.values())]
+    maps = summed_down(maps, dict(nearest=nearest, bilinear=enlarged)[s.method])
+    return handed_on(s, p, x, ctx, [conv_norm(s, p[f"level_{i}"], one) for i, one in enumerate(maps)])
+
+
+def simple_pyramid(s, p, x, ctx):
+    (h, w), maps = ctx.grid, []
+    for level, times in enumerate(s.doublings):
+        y = x[:, -h * w :].reshape(len(x), h, w, -1)
+        for i in range(times):
+            if i:
+                y = ACTIVATIONS[s.activation](within("norm", s.norm, p, f"norm_{level}_{i}", y))
+            own, coarse = p[f"double_{level}_{i}"], y
+            y = np.zeros((len(x), 2 * y.shape[1], 2 * y.shape[2], own["kernel"].shape[-1]))
+            for row, column in itertools.product(range(2), repeat=2):
+                y[:, row::2, column::2] = coarse @ own["kernel"][:, row, column] + own["bias"]
+        if times < 0:
+            y = np.stack([y[:, a : h // 2 * 2 : 2, b : w // 2 * 2 : 2] for a in (0, 1) for b in (0, 1)]).max(0)
+        maps.append(conv_norm(s, p[f"level_{level}"], conv_norm(s, p[f"lateral_{level}"], y)))
+    return handed_on(s, p, x, ctx, maps)
+
+
+def upernet(s, p, x, ctx):
+    *finer, top = ctx.features.values()
+    h, w = top.shape[1:3]
+    parts = [top]
+    for i, n in enumerate(s.scales):
+        part = np.stack([
+            np.stack([
+                top[:, r * h // n : -(-(r + 1) * h // n), c * w // n : -(-(c + 1) * w // n)].mean((1, 2))
+                for c in range(n)
+            ], 1) for r in range(n)
+        ], 1)  # fmt: skip
+        parts.append(enlarged(conv_norm(s, p[f"pool_{i}"], part, s.activation), (h, w)))
+    top = conv_norm(s, p["top"], np.concatenate(parts, -1), s.activation)
+    finer = [conv_norm(s, p[f"lateral_{i}"], one, s.activation) for i, one in enumerate(finer)]
+    *finer, top = summed_down([*finer, top], enlarged)
+    maps = [*(conv_norm(s, p[f"level_{i}"], one, s.activation) for i, one in enumerate(finer)), top]
+    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps], -1)
+    return linear(p["out"], conv_norm(s, p["join"], y, s.activation))
+
+
 # --- mixer
 
 
@@ -363,6 +462,24 @@ def attention(s, p, x, ctx):
         q, scale = q * np.minimum(np.exp(p["logit_scale"]), 100.0)[:, None], 1.0
     weights = functools.partial(sequences.weights, s.softmax, p.get("softmax", {}))
     return linear(p["o"], sequences.attend(q, k, v, visible, scale, doors.get("bias", 0.0), weights), 2)
+
+
+def collapsed_attention(s, p, x, ctx):
+    D, visible = x.shape[-1], sequences.same_text(x, ctx.segments)
+    if s.similarity == "free":
+        A = p["q"]["kernel"]
+    else:
+        A = np.zeros((D, s.heads, D))
+        for n, half in enumerate(p["similarity"]):
+            A[:, n] = np.array([[half[max(i, j) - min(i, j) + sum(D - r for r in range(min(i, j)))] for j in range(D)]
+                                for i in range(D)])  # fmt: skip
+    y = sequences.attend(np.einsum("btd,dne->btne", x, A), x[:, :, None], x[:, :, None], visible, D**-0.5)
+    return y.mean(2) if s.values == "none" else linear(p["o"], y, 2)
+
+
+def subspace_attention(s, p, x, ctx):
+    u = linear(p["q"], x)
+    return linear(p["o"], sequences.attend(u, u, u, sequences.same_text(x, ctx.segments), u.shape[-1] ** -0.5), 2)
 
 
 def pooled_relative(s, p, x, ctx):
@@ -404,15 +521,19 @@ FORMULAS = {
         "layernorm": layernorm,
         "rmsnorm": rmsnorm,
         "unit": lambda s, p, x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), s.eps),
+        "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
+        "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
-    "ffn": {"mlp": mlp, "glu": glu, "grouped_mlp": grouped_mlp},
+    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
         "learned_grid": Elsewhere("tests/parts/test_learned_grid.py::test_a_table_is_resized_as_by_torch"),
+        "learned_video": positions.learned_video,
+        "space_time": positions.space_time,
         "sinusoidal": positions.sinusoidal,
         "sinusoidal_2d": positions.sinusoidal_2d,
         "rope": positions.rope,
@@ -435,11 +556,16 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "tubelets": tubelets,
+        "spectrogram": lambda s, p, batch, ctx: value(
+            "embed", {**s.image, "width": s.width}, p, {"images": batch["frames"].swapaxes(1, 2)[..., None]}, ctx
+        ),
         "words": words,
         "latents": latents,
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
+        "hmlp": stems.hmlp(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
@@ -453,16 +579,17 @@ FORMULAS = {
         "patch_mean": lambda s, p, x, ctx: mean(
             s, p, patches_alone(x, ctx), ctx.replace(segments=patches_alone(ctx.segments, ctx))
         ),
-        "normed": lambda s, p, x, ctx: normed(s, p, within("pool", s.pool, p, "pool", x, ctx)),
         "joined": lambda s, p, x, ctx: np.concatenate(
             [within("pool", pool, p, f"pool_{i}", x, ctx) for i, pool in enumerate(s.pools)], axis=-1
         ),
+        "leading": lambda s, p, x, ctx: clean(x, ctx)[:, : s.count].mean(1),
         "first": one_of_each(lambda s, b, own, ctx: own[0] if len(own) else None),
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
         "attention": attention_pool,
         "dense": dense_pool,
         "activated": activated,
+        "normed": normed_pool,
         "of_head": lambda s, p, x, ctx: ctx.heads[s.head],
     },
     "head": {
@@ -477,6 +604,10 @@ FORMULAS = {
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
         "span": span,
         "all_mlp": all_mlp,
+        "linear_maps": linear_maps,
+        "fpn": fpn,
+        "simple_pyramid": simple_pyramid,
+        "upernet": upernet,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,
@@ -490,11 +621,14 @@ FORMULAS = {
     ),
     "mixer": {
         "attention": attention,
+        "collapsed_attention": collapsed_attention,
+        "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,
         "bidirectional": bidirectional,
         "fourier": fourier,
         "disentangled": Elsewhere("tests/parts/test_disentangled.py::test_disentangled_equals_loops"),
         "mixed_attention": Elsewhere(LONG + "test_mixed_attention"),
+        "along": Elsewhere("tests/parts/test_video.py::test_along_equals_a_loop_over_frames_or_places"),
         "nystrom": Elsewhere(LONG + "test_nystrom"),
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
+from xfm.augment import OPERATIONS, Augment
 from xfm.data import SOURCES
 from xfm.data.layout import LAYOUTS
 from xfm.data.pixels import AUGMENTS
@@ -46,7 +47,7 @@ from xfm.transforms import TRANSFORMS
 
 TABLES = {
     **SLOTS, "structure": STRUCTURES, "softmax": SOFTMAXES, "objective": OBJECTIVES, "data": SOURCES,
-    "evaluator": EVALUATORS,
+    "evaluator": EVALUATORS, "operation": OPERATIONS, "augmentation": {"augment": Augment},
     "augment": AUGMENTS, "tokenizer": TOKENIZERS, "layout": LAYOUTS, "optimiser": OPTIMISERS, "schedule": SCHEDULES,
     "transform": TRANSFORMS, "start": {"start": Start}, "settings": {"settings": TrainSettings},
 }  # fmt: skip

@@ -12,6 +12,7 @@ from xfm import locations
 from xfm.data.batches import Batches
 from xfm.data.images import Images
 from xfm.data.labelled import Labelled
+from xfm.data.masks import Masks
 from xfm.data.mixture import Mixture
 from xfm.data.pairs import Pairs
 from xfm.data.pixels import AUGMENTS
@@ -62,6 +63,7 @@ SOURCES = {
     "text": Text,
     "mixture": Mixture,
     "images": Images,
+    "masks": Masks,
     "tfds": Tfds,
     "labelled": Labelled,
     "tagged": Tagged,

@@ -6,7 +6,9 @@ the global batch, and a run that resumes on another number of hosts sees the sam
 """
 
 import functools
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -14,28 +16,34 @@ from xfm.data.source import Row, Source
 from xfm.errors import XfmError
 from xfm.files import optional
 
+MOST = 32  # threads that read rows
+
 
 class Batches:
     """An endless sequence of batches of `batch` rows. With `seed=None` rows keep the order of the source and are not
     augmented.
+
+    repeats: how many rows one after another are of the same row of the source; each is augmented on its own.
     """
 
-    def __init__(self, source: Source, batch: int, seed: int | None):
+    def __init__(self, source: Source, batch: int, seed: int | None, repeats: int = 1):
         if len(source) == 0:
             raise XfmError("the data source of the batches has no rows; give it more data")
         if batch < 1:
             raise XfmError(f"batch={batch} is not a valid number of rows; give 1 or more")
-        self.source, self.batch, self.seed = source, batch, seed
+        self.source, self.batch, self.seed, self.repeats = source, batch, seed, repeats
         self._augment = getattr(source, "augment", None) if seed is not None else None
 
     @property
     def steps_per_epoch(self) -> float:
-        """The number of steps in which every row is seen once; a fraction if `batch` does not divide the source."""
-        return len(self.source) / self.batch
+        """The number of steps in which every row is seen once, repeats included; a fraction if `batch` does not divide
+        them.
+        """
+        return len(self.source) * self.repeats / self.batch
 
     def epoch(self, step: int) -> int:
         """The epoch, counted from 0, that the first row of `step` belongs to."""
-        return step * self.batch // len(self.source)
+        return step * self.batch // (len(self.source) * self.repeats)
 
     def indices(self, step: int, start: int = 0, stop: int | None = None) -> list[int]:
         """The indices in the source of rows start..stop of the global batch of `step`."""
@@ -43,7 +51,7 @@ class Batches:
 
     def index(self, position: int) -> int:
         """The index in the source of the row at `position` of the endless sequence."""
-        return self._order[position]
+        return self._order[position // self.repeats]
 
     def at(self, position: int) -> Row:
         """The row at `position` of the endless sequence.
@@ -56,7 +64,8 @@ class Batches:
 
     def rows(self, step: int, start: int = 0, stop: int | None = None) -> Row:
         """Rows start..stop of the global batch of `step`, stacked: each array [stop - start, ...]."""
-        rows = [self.at(position) for position in self._positions(step, start, stop)]
+        positions = self._positions(step, start, stop)
+        rows = list(map(self.at, positions) if self._threads is None else self._threads.map(self.at, positions))
         if not rows:
             return {name: np.empty(shape, dtype) for name, (shape, dtype) in self.spec(0).items()}
         return stacked(rows)
@@ -73,6 +82,17 @@ class Batches:
         return range(step * self.batch + start, step * self.batch + stop)
 
     @functools.cached_property
+    def _threads(self) -> ThreadPoolExecutor | None:
+        """Threads that read rows, one for each core; None for a source whose rows take no time to read.
+
+        Pillow decodes and scales without Python's lock, so threads keep all cores busy, and rows need not be copied
+        from one process to another.
+        """
+        if not getattr(self.source, "decodes", False) or cores() < 2:
+            return None
+        return ThreadPoolExecutor(min(cores(), self.batch, MOST), thread_name_prefix="rows")
+
+    @functools.cached_property
     def _row(self):
         return {name: (np.shape(a), np.asarray(a).dtype) for name, a in self.source[0].items()}
 
@@ -87,3 +107,9 @@ class Batches:
 def stacked(rows: Sequence[Row]) -> Row:
     """The arrays of `rows`, stacked along a new first axis."""
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    known = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return len(known(0)) if known else os.cpu_count() or 1

@@ -34,10 +34,12 @@ class Images:
     path: a folder that holds one folder of images per class (classes are sorted by name); None for the 1797 digits of
     scikit-learn.
     size, channels, mean, std, background: see Pixels. A folder needs `size`; the digits are 8x8x1 by default.
+    stored: size of training images, if config.augment makes images of `size` of them; those of validation have `size`.
     augment: specs of AUGMENTS, applied in order to training images, with new random numbers in every epoch.
     validation: share of the images, chosen by a hash of their names; or the path of a folder of validation images,
     outside `path`. A file that both folders have by links is only a validation image.
-    corrupt: what to do about an image that cannot be read: "error", or "next" to use the next readable image instead.
+    corrupt: what to do about an image that cannot be read: "error", or "next" to use the next readable image instead;
+    the log then counts such images of training as `unreadable`, and each is named once.
 
     Files of type .png, .jpg and .jpeg are read; the run's header counts image files of other types, which are left out.
     An image is read when its row is requested; opening the source only checks that each file exists and is not empty.
@@ -49,6 +51,7 @@ class Images:
     mean: Number | tuple[Number, ...] = 0.5
     std: Positive | tuple[Positive, ...] = 0.5
     background: Share | tuple[Share, Share, Share] = 1.0
+    stored: Count | tuple[Count, Count] | None = None
     augment: Sequence[Mapping[str, Any]] = ()
     validation: Fraction | Name = 0.1
     corrupt: Literal["error", "next"] = "error"
@@ -67,7 +70,7 @@ class Images:
         valid = [split == "valid" for split in self._splits(names)]
         augments = [build(AUGMENTS, spec) for spec in self.augment]
 
-        def source(wanted: bool, augments):
+        def source(wanted: bool, augments, pixels):
             keep = np.flatnonzero(np.array(valid) == wanted)
             if not len(keep):
                 split = "valid" if wanted else "train"
@@ -77,8 +80,10 @@ class Images:
                 )
             return Pictures(read, labels, keep, pixels, augments, self.corrupt)
 
-        train, held = source(False, augments), source(True, [])
+        larger = pixels if self.stored is None else dataclasses.replace(pixels, size=self.stored)
+        train, held = source(False, augments, larger), source(True, [], pixels)
         how = (pixels.shape, self.mean, self.std, self.background, self.augment, valid)
+        how += () if self.stored is None else (larger.shape,)
         facts = {"train_rows": len(train), "valid_rows": len(held), "classes": len(classes)}
         return Data(train, held, None, None, fingerprint(marks, classes, how), classes, facts, notes)
 
@@ -191,6 +196,7 @@ class Pictures:
     """The rows of one split: `images` [H W C] float32 and `labels` [] int32.
 
     read: (index, pixels) -> image.  labels: of all images.  keep: the indices of the images of this split.
+    unreadable: images that were passed over so far -> the reason, which names the file.
     """
 
     read: Callable[[int, Pixels], np.ndarray]
@@ -199,6 +205,8 @@ class Pictures:
     pixels: Pixels
     augments: Sequence[Callable]
     corrupt: str
+    unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
+    decodes: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return len(self.keep)
@@ -214,9 +222,10 @@ class Pictures:
             chosen = int(self.keep[(index + further) % len(self)])
             try:
                 return {"images": self.read(chosen, self.pixels), "labels": self.labels[chosen]}
-            except XfmError:
+            except XfmError as error:
                 if further == tries - 1:
                     raise
+                self.unreadable[f"image {chosen}"] = str(error).partition("; ")[0]
         raise AssertionError("the last attempt returns or raises")
 
     def augment(self, row: Row, rng: np.random.Generator) -> Row:

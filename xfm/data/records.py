@@ -29,6 +29,11 @@ class Records:
     readers: Mapping[str, tuple[str, Any]]
     augments: Sequence[Any]
 
+    @property
+    def decodes(self) -> bool:
+        """Whether its rows have images; see `xfm.data.source.Source`."""
+        return "images" in self.readers
+
     def __len__(self) -> int:
         return len(self.keep)
 

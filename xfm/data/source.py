@@ -20,7 +20,8 @@ Row = dict[str, np.ndarray]
 
 class Source(Protocol):
     """A sequence of rows. If it has a method `augment(row, rng) -> row`, Batches applies it to every training row, with
-    other random numbers in every epoch.
+    other random numbers in every epoch. If it has an attribute `decodes` that is true, its rows take long to read, and
+    several threads read them at once. `unreadable` maps the names of rows that were passed over to the reasons.
     """
 
     def __len__(self) -> int: ...

@@ -9,6 +9,7 @@ from xfm.evaluators.classes import Classes
 from xfm.evaluators.continuations import Continuations
 from xfm.evaluators.features import LinearProbe, NearestRows
 from xfm.evaluators.filled_words import MaskedWords, PermutedWords
+from xfm.evaluators.masks import Masks
 from xfm.evaluators.nearest import Nearest
 from xfm.evaluators.numbers import Numbers
 from xfm.evaluators.pictures import Reconstructions
@@ -23,6 +24,7 @@ EVALUATORS = {
     "tags": Tags,
     "spans": Spans,
     "nearest": Nearest,
+    "masks": Masks,
     "masked_words": MaskedWords,
     "permuted_words": PermutedWords,
     "replaced_words": ReplacedWords,

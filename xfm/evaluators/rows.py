@@ -44,6 +44,11 @@ class EvenBatches:
     def __len__(self) -> int:
         return self._numbers.size
 
+    @property
+    def decodes(self) -> bool:
+        """Whether rows take long to read; see `xfm.data.source.Source`."""
+        return getattr(self.source, "decodes", False)
+
     def __getitem__(self, index: int) -> Row:
         number = int(self._numbers.flat[index])
         row = self._filling if number < 0 else self.source[number]

@@ -27,7 +27,7 @@ from xfm.hub.inputs import KINDS, TEXTS, array_of, check_ids, of_pairs, whole
 from xfm.hub.naming import At, Piece
 from xfm.hub.settings import Settings
 from xfm.hub.weights import assign, dtypes_in, fill, flat_shapes, held, prefixes_of
-from xfm.spec import SpecError
+from xfm.spec import SpecError, freeze
 from xfm.structures import build
 from xfm.structures.stack import dtype_of
 from xfm.structures.sublayer import Sublayer
@@ -162,6 +162,7 @@ class Checkpoint:
             return dict(out)
         answer = {"last_hidden_state": out["hidden"]}
         answer |= {name: out[name] for name in ("hidden_states", "reshaped_hidden_states") if name in out}
+        answer |= {name: out[name] for name in self.family.calling.beside if name in out}
         if maps := tuple(value for name, value in out.items() if name.startswith("stage_")):
             answer["feature_maps"] = maps
         for task, head in self.heads.items():
@@ -366,7 +367,7 @@ def family_of(config: Mapping[str, Any], path: str = "config.json") -> Family:
     if kind not in FAMILIES:
         raise XfmError(f"{path} has the model_type {kind!r}{nearest(kind, FAMILIES)}; xfm loads {', '.join(FAMILIES)}")
     kin = FAMILIES[kind].files.kin
-    return next((other for (key, value), other in kin.items() if config.get(key) == value), FAMILIES[kind])
+    return next((other for (key, value), other in kin.items() if freeze(config.get(key)) == value), FAMILIES[kind])
 
 
 def _check_counts(config: Mapping[str, Any], path: str, tensors: Tensors) -> None:

@@ -69,7 +69,7 @@ class Files:
     constants: from config.json to tensors that files need but that are no parameters, by name without prefix.
     wholes: suffixes of classes that hold more networks than the one that is loaded.
     part: from the config.json of such a class to that of the loaded network.
-    kin: (key, value) in config.json -> another family, to which files with this model_type then belong.
+    kin: (key, value) in config.json, lists as tuples, -> another family, to which files with this model_type belong.
     """
 
     renames: tuple[tuple[str, str], ...] = ()
@@ -93,6 +93,7 @@ class Calling:
     more: optional extra inputs of `inputs`, by the Hub's names: [B T] for texts, of images any shape.
     pairs: optional extra inputs [B K T] about pairs of tokens, by the Hub's names.
     outputs: from the batch and the network's outputs to the outputs of the Hub's model.
+    beside: further outputs of the Hub's model that are of no head, by the names that `outputs` gives them.
     streams: paths of the modules whose outputs are the hidden states, or a function of config.json that returns them;
     if empty, the embedding and the stack's layers. Those of a grid are in `reshaped_hidden_states` [B h w D] too.
     last: the last hidden state: the network's output ("hidden"), or that of its last layer before the final norm and
@@ -105,6 +106,7 @@ class Calling:
     more: tuple[str, ...] = ()
     pairs: tuple[str, ...] = ()
     outputs: Callable[[Batch, dict[str, Any]], dict[str, Any]] = lambda batch, out: out
+    beside: tuple[str, ...] = ()
     streams: tuple[str, ...] | Callable[[Settings], tuple[str, ...]] = ()
     last: Literal["hidden", "layer"] = "hidden"
 

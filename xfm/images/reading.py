@@ -14,6 +14,7 @@ from xfm.files import first_line, optional
 
 WHITE = (255, 255, 255)
 OPAQUE = {"La": "LA", "RGBa": "RGBA"}  # modes with premultiplied alpha -> the same with straight alpha
+ORIENTATION = 0x0112  # EXIF's tag
 CHANNELS = {1: "L", 3: "RGB"}
 
 
@@ -39,7 +40,7 @@ def read(picture: Any, channels: int, where: str) -> Any:
         return _converted(picture, channels, where)
     except XfmError:
         raise
-    except Exception as error:  # a Pillow image reads its file only now
+    except Exception as error:
         raise XfmError(f"{where} cannot be read: {first_line(error)}") from error
 
 
@@ -82,8 +83,17 @@ def is_deep(picture: Any, kind: str | None) -> bool:
     return False
 
 
+def upright(picture: Any) -> Any:
+    """The picture turned by its EXIF orientation; itself, not a copy, if it is upright already."""
+    if picture.getexif().get(ORIENTATION, 1) == 1:
+        return picture
+    return optional("PIL.ImageOps", "vision").exif_transpose(picture)
+
+
 def on_background(picture: Any, channels: int, colour: Sequence[int] = WHITE) -> Any:
     """A picture of 8 bits in mode L or RGB, with its transparent pixels put on a colour."""
+    if picture.mode == CHANNELS[channels] and "transparency" not in picture.info:
+        return picture
     if _transparent(picture):
         image = optional("PIL.Image", "vision")
         whole = picture.convert(OPAQUE.get(picture.mode, "RGBA")).convert("RGBA")
@@ -92,7 +102,8 @@ def on_background(picture: Any, channels: int, colour: Sequence[int] = WHITE) ->
 
 
 def _converted(picture: Any, channels: int, where: str) -> Any:
-    kind, turned = picture.format, optional("PIL.ImageOps", "vision").exif_transpose(picture)
+    picture.load()  # a file's pixels are decoded only now
+    kind, turned = picture.format, upright(picture)
     try:
         deep = is_deep(turned, kind)
     except XfmError as error:

@@ -13,6 +13,7 @@ from xfm.objectives.permutation_lm import PermutationLM
 from xfm.objectives.regression import Regression
 from xfm.objectives.replaced_token import ReplacedToken
 from xfm.objectives.retrieval import Retrieval
+from xfm.objectives.segmentation import Segmentation
 from xfm.objectives.span import Span
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
@@ -30,6 +31,7 @@ OBJECTIVES = {
     "regression": Regression,
     "tagging": Tagging,
     "span": Span,
+    "segmentation": Segmentation,
     "retrieval": Retrieval,
     "masked_images": MaskedImages,
 }

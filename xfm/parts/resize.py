@@ -28,14 +28,21 @@ def resize_grid(
     return jnp.einsum("Ww,HwD->HWD", columns, wide, precision="highest").astype(table.dtype)
 
 
-def resize_maps(x: Float[Array, "B h w D"], size: tuple[int, int]) -> Float[Array, "B H W D"]:
-    """Maps at another size (H, W), bilinear without antialiasing, in the dtype of x.
+Enlarge = Literal["nearest", "bilinear"]
 
-    Along a side that grows by a whole factor each new sample is a mean of two neighbours, which is computed as that;
-    along other sides by `resize_matrix`.
+
+def resize_maps(
+    x: Float[Array, "B h w D"], size: tuple[int, int], method: Enlarge = "bilinear"
+) -> Float[Array, "B H W D"]:
+    """Maps at another size (H, W), without antialiasing, in the dtype of x.
+
+    Along a side that grows by a whole factor, bilinear samples are computed as means of two neighbours; along other
+    sides by `resize_matrix`.
     """
     for axis, after in ((1, size[0]), (2, size[1])):
-        x = _stretched(x, axis, after)
+        before = x.shape[axis]
+        nearest = method == "nearest" and before != after
+        x = x.take(np.arange(after) * before // after, axis) if nearest else _stretched(x, axis, after)
     return x
 
 

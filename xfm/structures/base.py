@@ -1,12 +1,10 @@
 """The contract of a structure: what it states about itself, so that no other package reads its spec."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.errors import XfmError
@@ -68,10 +66,10 @@ class Structure(nn.Module):
     @property
     def patch(self) -> tuple[int, int]:
         """Rows and columns of a patch of an image.  Raises XfmError where the embedding reads no images."""
-        patch = getattr(self._embedding(), "patch", None)
-        if patch is None:
+        embed = self._embedding()
+        if not hasattr(embed, "step"):
             raise XfmError(f"embed {self.embed['kind']!r} does not divide images into patches; use kind 'patches'")
-        return (patch, patch) if isinstance(patch, int) else tuple(patch)
+        return tuple(embed.step())
 
     @property
     def lead(self) -> int:
@@ -108,34 +106,12 @@ class Structure(nn.Module):
         if self.mixes_all:
             ctx.refuse_heard(f"structure '{type(self).__name__.lower()}'")
         x, ctx = build(EMBEDS, self.embed, name="embed")(Given(batch, self.embed["kind"]), ctx)
-        if "visible" in batch:
-            x, ctx = kept(x, ctx, batch["visible"], batch.get("real"))
         return ctx.clean(x), ctx.replace(padding="finite")
 
     def _refuse_cells(self, batch: Mapping[str, Array]) -> None:
         """Raises SpecError where the batch is in layout "tokens" and this structure needs a row per text."""
         if "cells" in batch and self.whole_row is not None:
             raise SpecError(refusal(type(self).__name__.lower(), self.whole_row))
-
-
-def kept(
-    x: Float[Array, "B T D"], ctx: Context, visible: Int[Array, "B V"], real: Int[Array, "B V"] | None = None
-) -> tuple[Float[Array, "B L+V D"], Context]:
-    """The leading tokens and the visible patches of an image, whose layers then know of no grid.
-
-    visible: numbers of patches in row-major order of the grid.  real: 0 at those that are padding, none if None.
-    Raises XfmError where the tokens are not a grid's.
-    """
-    lead = x.shape[1] - math.prod(ctx.grid or (x.shape[1] + 1,))
-    if lead < 0:
-        raise XfmError(
-            f"the batch says which patches are visible, and the {x.shape[1]} tokens of its rows are not those of a "
-            f"grid ({ctx.grid}); use an embedding of images"
-        )
-    patches = jnp.take_along_axis(x[:, lead:], visible[..., None], axis=1)
-    if real is not None:
-        ctx = ctx.replace(segments=jnp.pad(real.astype(jnp.int32), ((0, 0), (lead, 0)), constant_values=1))
-    return jnp.concatenate([x[:, :lead], patches], axis=1), ctx.replace(grid=None)
 
 
 class Given(dict):

@@ -77,13 +77,14 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
         first, last, settings = int(state.step), run.settings.steps, run.settings
         valid, clock, saved = None, Clock(), first
         due = lambda step: step % settings.eval_every == 0 or step == last  # noqa: E731
-        batches = Batches(run.data.train, settings.batch, settings.seed)
+        batches = Batches(run.data.train, settings.batch, settings.seed, settings.repeats)
         batches = run.layout.over(batches, run.mesh.shape["data"], settings.accumulate)
         one_step = make_step(
             run.objective,
             run.optimiser,
             accumulate=settings.accumulate,
             ema=settings.ema,
+            augment=run.augment,
             sharding=jax.tree.map(lambda x: x.sharding, run.like),
         )
         with (
@@ -174,6 +175,10 @@ def write_line(run: Run, log: Log, window: Window, step: int, clock: Clock, wait
         values["steps_per_second"] = steps / seconds
         values.update({f"{name}_per_second": n * steps / seconds for name, n in sizes.items() if n})
     values["data_wait"] = wait
+    if passed := dict(getattr(run.data.train, "unreadable", {})):
+        values["unreadable"] = float(len(passed))
+        for reason in passed.values():
+            run.report.once(f"passed over: {reason}")
     values["save_seconds"] = clock.spent("save")
     log.write(step, "train", values)
     run.report.progress(step, values, (run.settings.steps - step) * seconds / max(steps, 1))

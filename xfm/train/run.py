@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from xfm.augment import Augment, augment_of
 from xfm.data import Batches, open_data
 from xfm.data.layout import LAYOUTS, Padded, Tokens
 from xfm.errors import XfmError
@@ -48,6 +49,7 @@ class Run:
     objective: Any
     evaluators: list[Evaluator]
     optimiser: Optimiser
+    augment: Augment | None
     mesh: jax.sharding.Mesh
     like: State  # shapes, dtypes and shardings of the state
     make_state: Callable[[], State]
@@ -84,7 +86,8 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     data, record = opened(given, workdir, mode, begun, report)
 
     objective = objective_of(given.config, data, settings, report)
-    rows = batch_shapes(data, settings, layout, mesh)
+    augment = augment_of(given.config)
+    rows = augmented(batch_shapes(data, settings, layout, mesh), augment)
     key = jax.random.key(settings.seed)
     drawing = SimpleNamespace(init=jax.jit(objective.init))  # one trace serves shapes, state and arrays
     params = jax.eval_shape(drawing.init, key, rows)[0]
@@ -125,6 +128,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         objective=objective,
         evaluators=evaluators,
         optimiser=optimiser,
+        augment=augment,
         mesh=mesh,
         like=like,
         make_state=make_state,
@@ -213,11 +217,18 @@ def batch_shapes(
     data: Any, settings: TrainSettings, layout: Padded | Tokens, mesh: jax.sharding.Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of a training batch.  Raises XfmError if the layout does not fit the data, or the batch the memory."""
-    batches = Batches(data.train, settings.batch, settings.seed)
+    batches = Batches(data.train, settings.batch, settings.seed, settings.repeats)
     layout.over(batches, mesh.shape["data"], settings.accumulate)
     shapes = batches.spec()
     check_batch(settings, shapes)
     return {name: jax.ShapeDtypeStruct(*spec) for name, spec in shapes.items()}
+
+
+def augmented(rows: Mapping[str, Any], augment: Augment | None) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of a batch as the objective sees it."""
+    if augment is None:
+        return dict(rows)
+    return jax.eval_shape(augment, rows, jax.eval_shape(jax.random.key, 0), jnp.int32(0))
 
 
 def optimiser_of(settings: TrainSettings, params: Any, objective: Any) -> Optimiser:

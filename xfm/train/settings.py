@@ -22,6 +22,9 @@ class TrainSettings:
     optimiser, schedule, decay, groups, freeze, train_only, clip: see optimiser.py and schedules.py.
     layer_decay: {"rate": …} of learning rates from each layer to the one below, see layerwise.py; None for none.
     layout: how texts lie in the rows that are computed, {"kind": "padded" | "tokens", …}, see xfm/data/layout.py.
+    augment: how images are changed on the device, see xfm/augment; None for not at all.
+    repeats: how often each row of the data is in a batch, one copy after another, each augmented on its own (Hoffer et
+    al. 2020, "Augment your batch"); `batch` counts the copies.
     accumulate: microbatches that one update is divided into.  ema: decay of a moving average of the parameters, which
     evaluation then uses, or None.
     eval_every, save_every, log_every: steps from one to the next; all of them also happen at the last step.
@@ -43,6 +46,8 @@ class TrainSettings:
     train_only: Sequence[Regex] = ()
     clip: Positive | None = 1.0
     layout: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "padded"})
+    augment: Mapping[str, Any] | None = None
+    repeats: Count = 1
     accumulate: Count = 1
     ema: Fraction | None = None
     eval_every: Count = 100

@@ -12,9 +12,11 @@ from xfm.batch import part_of, prefixes
 from xfm.objectives.base import total
 from xfm.paths import map_by_path
 from xfm.sharding import on_mesh
+from xfm.train import statistics
 from xfm.train.optimiser import Optimiser
 from xfm.train.state import State
 
+AUGMENT = 2**31 - 2  # folded into a step's key, for numbers that no microbatch draws
 Metrics = dict[str, tuple[Float[Array, ""], Float[Array, ""]]]  # name -> (sum, count)
 
 
@@ -24,6 +26,7 @@ def make_step(
     *,
     accumulate: int = 1,
     ema: float | None = None,
+    augment: Callable[[dict, Array, Array], dict] | None = None,
     sharding: Any = None,
 ) -> Callable[[State, dict], tuple[State, Metrics]]:
     """step(state, batch) -> (state, metrics); the given state is donated.
@@ -33,7 +36,9 @@ def make_step(
     optimiser: anything with Optax's init and update; an `Optimiser` has the learning rate of the state's step.
     accumulate: microbatches, run one after another. Each term is divided by its count over the whole batch, so that the
     gradient is that of the whole batch's loss.
-    ema: decay of the average of parameters, if the state has one.  sharding: tree of the new state's shardings.
+    ema: decay of the average of parameters, if the state has one.
+    augment: (batch, rng, step) -> the batch that the objective sees, such as `xfm.augment.Augment`.
+    sharding: tree of the new state's shardings.
 
     If the loss or the gradient's norm is not finite, only the step number changes: metric "skipped" is 1 and all others
     are empty. Beside the objective's metrics there are "loss", "grad_norm", "skipped" and the number of real "tokens"
@@ -52,15 +57,18 @@ def make_step(
     def step(state: State, batch: dict) -> tuple[State, Metrics]:
         """The state after an update from the batch, and the batch's metrics; `state` is donated."""
         rng = jax.random.fold_in(state.rng, state.step)
+        if augment is not None:
+            batch = augment(batch, jax.random.fold_in(rng, AUGMENT), state.step)
         if accumulate == 1:
             gradient = jax.value_and_grad(loss_of, has_aux=True)
             (loss, (metrics, extra)), grads = gradient(state.params, state.extra, batch, rng, state.step)
         else:
             terms = getattr(objective, "all_terms", {"loss": 1.0})
             loss, metrics, extra, grads = _accumulated(loss_of, terms, state, batch, rng, accumulate)
+        metrics, moved = statistics.apart(metrics)
         norm = optax.tree.norm(grads)
         updates, opt_state = update(grads, state.opt_state, state.params, step=state.step)
-        params = optax.apply_updates(state.params, updates)
+        params = statistics.written(optax.apply_updates(state.params, updates), moved, frozen)
         extra = after_update(params, extra, state.step)
         average = state.ema
         if average is not None:

@@ -4,6 +4,7 @@ import dataclasses
 
 from xfm.hub.families import (
     albert,
+    ast,
     bert,
     bigbird,
     canine,
@@ -11,6 +12,7 @@ from xfm.hub.families import (
     clip_vision,
     clip_whole,
     convbert,
+    convnext,
     deberta,
     distilbert,
     electra,
@@ -25,13 +27,19 @@ from xfm.hub.families import (
     nomic_bert,
     nystromformer,
     opt,
+    poolformer,
+    pvt_v2,
     rembert,
     roberta,
     roformer,
+    segformer,
     swin,
     swinv2,
     t5,
+    timesformer,
     vit,
+    vit_mae,
+    vivit,
     xlnet,
 )
 
@@ -75,8 +83,18 @@ FAMILIES = {
     "canine": canine.FAMILY,
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
+    "vivit": vivit.VIVIT,
+    "videomae": vivit.VIDEOMAE,
+    "timesformer": timesformer.FAMILY,
+    "audio-spectrogram-transformer": ast.FAMILY,
+    "vit_mae": vit_mae.FAMILY,
     "swin": swin.FAMILY,
     "swinv2": swinv2.FAMILY,
+    "pvt_v2": pvt_v2.FAMILY,
+    "segformer": segformer.FAMILY,
+    "convnext": convnext.FAMILY,
+    "convnextv2": convnext.V2,
+    "poolformer": poolformer.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
-WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER)
+WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING)

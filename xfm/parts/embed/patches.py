@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from xfm.context import Context
 from xfm.errors import XfmError
@@ -45,10 +45,24 @@ def masked(x: Float[Array, "B T D"], hidden: Bool[Array, "B T"], token: Float[Ar
     return jnp.where(hidden[..., None] != 0, token, x)
 
 
+def kept(
+    x: Float[Array, "B T D"], ctx: Context, lead: int, visible: Int[Array, "B V"], real: Int[Array, "B V"] | None
+) -> tuple[Float[Array, "B lead+V D"], Context]:
+    """The leading tokens and the visible patches, with a context without a grid. He et al. 2022 (MAE), section 3.
+
+    visible: numbers of patches in row-major order of the grid.  real: 0 at those that are padding, none if None.
+    """
+    patches = jnp.take_along_axis(x[:, lead:], visible[..., None], axis=1)
+    if real is not None:
+        ctx = ctx.replace(segments=jnp.pad(real.astype(jnp.int32), ((0, 0), (lead, 0)), constant_values=1))
+    return jnp.concatenate([x[:, :lead], patches], axis=1), ctx.replace(grid=None)
+
+
 class Patches(Embed):
     """The tokens of batch["images"]: first cls tokens, then registers, then patches.
 
-    With a mask, batch["hidden"] [B patches] may say which patches are replaced; see `mask`.
+    With a mask, batch["hidden"] [B patches] may say which patches are replaced; see `mask`. batch["visible"] [B V] are
+    the numbers of the only patches that become tokens, if a batch has it; positions are added before.
 
     width: D.  patch: P, or (rows, columns).  stem: spec of the stem slot, instead of a patch.
     cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
@@ -106,6 +120,8 @@ class Patches(Embed):
         x = jnp.concatenate([first, *self._learned("registers", self.registers, x), patches], axis=1)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
+        if "visible" in batch:
+            x, ctx = kept(x, ctx, self.lead, batch["visible"], batch.get("real"))
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx
 
     def _grid(self, images: Float[Array, "B height width C"], ctx: Context) -> Float[Array, "B h w D"]:

@@ -6,13 +6,17 @@ from xfm.parts.head.dense import DenseHead
 from xfm.parts.head.detection import Detection
 from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.ffn import FFNHead
+from xfm.parts.head.fpn import FPN
 from xfm.parts.head.latent_queries import LatentQueries
+from xfm.parts.head.linear_maps import LinearMaps
 from xfm.parts.head.mlm import MLM
 from xfm.parts.head.of_patches import OfPatches
 from xfm.parts.head.pixels import Pixels
+from xfm.parts.head.simple_pyramid import SimplePyramid
 from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
+from xfm.parts.head.upernet import UPerNet
 from xfm.parts.head.values import Values
 from xfm.parts.head.vector import Vector
 
@@ -29,6 +33,10 @@ HEADS = {
     "ffn": FFNHead,
     "latent_queries": LatentQueries,
     "all_mlp": AllMLP,
+    "upernet": UPerNet,
+    "simple_pyramid": SimplePyramid,
+    "linear_maps": LinearMaps,
+    "fpn": FPN,
     "of_patches": OfPatches,
     "pixels": Pixels,
     "values": Values,

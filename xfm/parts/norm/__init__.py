@@ -1,5 +1,7 @@
 """Normalisation of the last axis, or of a whole row: `y = norm(x)`."""
 
+from xfm.parts.norm.affine import Affine
+from xfm.parts.norm.batchnorm import BatchNorm
 from xfm.parts.norm.fixed_batchnorm import FixedBatchNorm
 from xfm.parts.norm.groupnorm import GroupNorm
 from xfm.parts.norm.layernorm import LayerNorm
@@ -10,6 +12,8 @@ NORMS = {
     "layernorm": LayerNorm,
     "rmsnorm": RMSNorm,
     "unit": Unit,
+    "affine": Affine,
+    "batchnorm": BatchNorm,
     "groupnorm": GroupNorm,
     "fixed_batchnorm": FixedBatchNorm,
 }
