@@ -8,8 +8,8 @@ recipe (appendix A.1, from memory: check it before a long run), without RandAugm
 pre-training is not.
 Command: xfm train configs/vision/convnext.py:T --workdir runs/convnext --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
-`tiny` is for two CPU cores: two stages of V2, 50 seconds of processor time. Result of the tiny run: 96.0 % of scikit-learn's
-digits held out are classified correctly after 120 steps.
+`tiny` is for two CPU cores: two stages of V2, 50 seconds of processor time. Result of the tiny run: 96.0 % of the
+digits of scikit-learn that are held out are classified correctly after 120 steps.
 """
 
 from xfm.configs.vision import vit

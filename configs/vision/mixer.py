@@ -7,8 +7,8 @@ Reproduced: the networks of table 1 with patches of 16 and 32, parameter for par
 data (appendix B); the recipe here is ViT's for ImageNet-1k.
 Command: xfm train configs/vision/mixer.py:B/16 --workdir runs/mixer --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
-`tiny` is for two CPU cores: three layers, 40 seconds of processor time. Result of the tiny run: 93.7 % of scikit-learn's
-digits held out are classified correctly after 200 steps.
+`tiny` is for two CPU cores: three layers, 40 seconds of processor time. Result of the tiny run: 93.7 % of the
+digits of scikit-learn that are held out are classified correctly after 200 steps.
 """
 
 from xfm.configs.vision import vit

@@ -19,6 +19,7 @@ from xfm.hub.families import (
     fnet,
     funnel,
     gpt2,
+    hiera,
     jina_bert,
     longformer,
     modernbert,
@@ -86,6 +87,7 @@ FAMILIES = {
     "convnext": convnext.FAMILY,
     "convnextv2": convnext.V2,
     "poolformer": poolformer.FAMILY,
+    "hiera": hiera.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING)

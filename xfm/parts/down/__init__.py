@@ -3,6 +3,7 @@
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
+from xfm.parts.down.pooled_queries import PooledQueries
 from xfm.parts.down.strided_conv import StridedConv
 
 DOWNS = {
@@ -10,4 +11,5 @@ DOWNS = {
     "strided_conv": StridedConv,
     "pool": Pool,
     "pool_to": PoolTo,
+    "pooled_queries": PooledQueries,
 }
