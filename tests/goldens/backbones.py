@@ -142,7 +142,67 @@ def tnt(name):
     write(name, Wrapped(model), (12, 12), config, keep, special=[(r"pixel_embed\.proj\.weight", 0.0, 0.1)])
 
 
+class CrateLayer(nn.Module):
+    """Multi-head subspace self-attention and a step of ISTA, as the paper's equations have them."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.norm1, self.norm2 = heads, nn.LayerNorm(width), nn.LayerNorm(width)
+        self.subspaces, self.back = nn.Linear(width, width, bias=False), nn.Linear(width, width)
+        self.dictionary = nn.Parameter(torch.zeros(width, width))
+
+    def forward(self, x):
+        u = self.subspaces(self.norm1(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        x = x + self.back(F.scaled_dot_product_attention(u, u, u).transpose(1, 2).flatten(2))
+        z, D = self.norm2(x), self.dictionary
+        step = torch.einsum("ij,bti->btj", D, z) - torch.einsum("ij,ik,btk->btj", D, D, z) - 0.1
+        return F.relu(z + 0.1 * step)
+
+
+class Crate(Reference):
+    """CRATE (Yu et al. 2023)."""
+
+    def __init__(self, layers, width, heads, patch, size, classes):
+        super().__init__()
+        self.patch, tile = patch, 3 * patch**2
+        self.stem_in_norm, self.stem, self.stem_out_norm = (
+            nn.LayerNorm(tile),
+            nn.Linear(tile, width),
+            nn.LayerNorm(width),
+        )
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.zeros((size // patch) ** 2 + 1, width))
+        self.layers = nn.ModuleList(CrateLayer(width, heads) for _ in range(layers))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+
+    def logits(self, images):
+        x = F.unfold(images, self.patch, stride=self.patch).transpose(1, 2)
+        x = self.stem_out_norm(self.stem(self.stem_in_norm(x)))
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.positions
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(self.norm(x)[:, 0])
+
+
+def crate(name):
+    config = dict(layers=2, width=24, heads=3, patch=4, size=12, classes=5)
+    write(name, Crate(**config), (12, 12), config, r"stem|cls_token|layers\.0\.(subspaces|dictionary)|head")
+
+
+def parallel(name):
+    """timm's ViT with two attentions side by side, and two MLPs."""
+    config = dict(layers=2, width=20, heads=2, patch=4, size=12, classes=5)
+    model = timm.models.VisionTransformer(
+        img_size=12, patch_size=4, embed_dim=20, depth=2, num_heads=2, num_classes=5, init_values=1e-5,
+        block_fn=timm.models.vision_transformer.ParallelThingsBlock,
+    )  # fmt: skip
+    special = [(r"gamma", 0.7, 0.3), (r"patch_embed", 0.0, 0.1)]
+    write(name, Wrapped(model), (12, 12), config, r"gamma|blocks\.0\.attns\.1\.attn\.proj|head", special=special)
+
+
 GOLDENS = {
+    "crate": crate,
+    "parallel_vit": parallel,
     "t2t_performer": lambda name: t2t(name, "performer"),
     "tnt": tnt,
     "t2t_transformer": lambda name: t2t(name, "transformer"),

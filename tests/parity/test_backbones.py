@@ -9,7 +9,7 @@ import numpy as np
 
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
-from xfm.configs.vision import t2t_vit, tnt
+from xfm.configs.vision import crate, t2t_vit, three_things, tnt
 from xfm.initial import initial_shapes
 
 
@@ -132,3 +132,64 @@ def tnt_rules(c):
 def test_tnt_equals_timm():
     c = load("tnt").config
     equal("tnt", tnt.network(**c), tnt_rules(c))
+
+
+def crate_rules(c):
+    layer, mixer, heads = r"layers\.(\d+)\.", "layers/subspace_attention_0", c["heads"]
+    tile = of_tile(c["patch"], 3)
+    return [
+        *norm("stem_in_norm", "embed/stem/in_norm", lambda a: tile(a[None])[:, 0]),
+        *dense("stem", "embed/stem/patch", tile),
+        *norm("stem_out_norm", "embed/stem/out_norm"),
+        (r"cls_token", "embed/cls", same),
+        (r"positions", "embed/position/table", same),
+        *norm(layer + "norm1", f"{mixer}/in_norm"),
+        (rf"{layer}subspaces\.weight", f"{mixer}/part/q/kernel", heads_out(heads)),
+        *dense(layer + "back", f"{mixer}/part/o", heads_in(heads)),
+        *norm(layer + "norm2", "layers/ista_1/in_norm"),
+        (rf"{layer}dictionary", "layers/ista_1/part/dictionary", same),
+        *norm("norm", "norm"),
+        *dense("head", "head_label/out"),
+    ]
+
+
+def test_crate_equals_its_equations():
+    c = load("crate").config
+    equal("crate", crate.network(**c), crate_rules(c))
+
+
+def parallel_rules(c):
+    heads, found = c["heads"], []
+    for i in range(2):
+        block, mixer, ffn = r"model\.blocks\.(\d+)\.", "layers/attention_attention_0", "layers/mlp_mlp_1"
+        attn, mlp = rf"{block}attns\.{i}\.", rf"{block}ffns\.{i}\."
+        maps = [f"{mixer}/part_{i}/{a}" for a in "qkv"]
+        found += [
+            *norm(attn + "norm", f"{mixer}/part_{i}_in_norm"),
+            (rf"{attn}attn\.qkv\.weight", " ".join(f"{m}/kernel" for m in maps), of_three(heads_out(heads))),
+            (rf"{attn}attn\.qkv\.bias", " ".join(f"{m}/bias" for m in maps), of_three(heads_out(heads))),
+            *dense(attn + r"attn\.proj", f"{mixer}/part_{i}/o", heads_in(heads)),
+            (rf"{attn}ls\.gamma", f"{mixer}/part_{i}_residual_norm/scale", same),
+            *norm(mlp + "norm", f"{ffn}/part_{i}_in_norm"),
+            *dense(mlp + r"mlp\.fc1", f"{ffn}/part_{i}/up"),
+            *dense(mlp + r"mlp\.fc2", f"{ffn}/part_{i}/down"),
+            (rf"{mlp}ls\.gamma", f"{ffn}/part_{i}_residual_norm/scale", same),
+        ]
+    return [
+        *found,
+        *dense(r"model\.patch_embed\.proj", "embed/patch", of_tile(c["patch"], 3)),
+        (r"model\.cls_token", "embed/cls", same),
+        (r"model\.pos_embed", "embed/position/table", lambda a: a[0]),
+        *norm(r"model\.norm", "norm"),
+        *dense(r"model\.head", "head_label/out"),
+    ]
+
+
+def of_three(change):
+    """q, k and v, one below the other in one map of the reference."""
+    return lambda a: tuple(change(third) for third in np.split(a, 3))
+
+
+def test_parallel_layers_equal_timm():
+    c = load("parallel_vit").config
+    equal("parallel_vit", three_things.network(**c), parallel_rules(c))

@@ -106,6 +106,12 @@ def glu(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x))
 
 
+def ista(s, p, x, ctx):
+    D = p["dictionary"]
+    each = np.einsum("ij,...j->...i", D.T, x) - np.einsum("ij,...j->...i", D.T @ D, x)
+    return np.maximum(x + s.step * each - s.step * s.sparsity, 0)
+
+
 def grouped_mlp(s, p, x, ctx):
     def grouped(p, x):
         parts = zip(np.split(x, s.groups, axis=-1), p["kernel"], strict=True)
@@ -222,6 +228,16 @@ def latents(s, p, batch, ctx):
     own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
     mask = np.broadcast_to(p["mask"], (*batch["predicted"].shape, s.width))
     return np.concatenate([x, mask], axis=1) + np.array(own)
+
+
+def tubelets(s, p, batch, ctx):
+    video, (a, b, c) = batch["video"], s.tubelet
+    B, *sides, _ = video.shape
+    t, h, w = (side // one for side, one in zip(sides, s.tubelet, strict=True))
+    corners = itertools.product(range(0, sides[0], a), range(0, sides[1], b), range(0, sides[2], c))
+    flat = np.stack([video[:, i : i + a, j : j + b, k : k + c].reshape(B, -1) for i, j, k in corners], axis=1)
+    cls = np.broadcast_to(p["cls"], (B, s.cls, s.width)) if s.cls else np.zeros((B, 0, s.width))
+    return marked(s, p, np.concatenate([cls, linear(p["patch"], flat)], axis=1), ctx.replace(grid=(t, h, w)))
 
 
 # --- pool and head
@@ -446,6 +462,24 @@ def attention(s, p, x, ctx):
     return linear(p["o"], sequences.attend(q, k, v, visible, scale, doors.get("bias", 0.0), weights), 2)
 
 
+def collapsed_attention(s, p, x, ctx):
+    D, visible = x.shape[-1], sequences.same_text(x, ctx.segments)
+    if s.similarity == "free":
+        A = p["q"]["kernel"]
+    else:
+        A = np.zeros((D, s.heads, D))
+        for n, half in enumerate(p["similarity"]):
+            A[:, n] = np.array([[half[max(i, j) - min(i, j) + sum(D - r for r in range(min(i, j)))] for j in range(D)]
+                                for i in range(D)])  # fmt: skip
+    y = sequences.attend(np.einsum("btd,dne->btne", x, A), x[:, :, None], x[:, :, None], visible, D**-0.5)
+    return y.mean(2) if s.values == "none" else linear(p["o"], y, 2)
+
+
+def subspace_attention(s, p, x, ctx):
+    u = linear(p["q"], x)
+    return linear(p["o"], sequences.attend(u, u, u, sequences.same_text(x, ctx.segments), u.shape[-1] ** -0.5), 2)
+
+
 def pooled_relative(s, p, x, ctx):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H): r is of the distance, s one of two vectors for the type."""
     q, k, v = (linear(p[name], x) for name in "qkv")
@@ -484,15 +518,19 @@ FORMULAS = {
     "norm": {
         "layernorm": layernorm,
         "rmsnorm": rmsnorm,
+        "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
+        "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
-    "ffn": {"mlp": mlp, "glu": glu, "grouped_mlp": grouped_mlp},
+    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
         "learned_grid": Elsewhere("tests/parts/test_learned_grid.py::test_a_table_is_resized_as_by_torch"),
+        "learned_video": positions.learned_video,
+        "space_time": positions.space_time,
         "sinusoidal": positions.sinusoidal,
         "sinusoidal_2d": positions.sinusoidal_2d,
         "rope": positions.rope,
@@ -514,11 +552,16 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "tubelets": tubelets,
+        "spectrogram": lambda s, p, batch, ctx: value(
+            "embed", {**s.image, "width": s.width}, p, {"images": batch["frames"].swapaxes(1, 2)[..., None]}, ctx
+        ),
         "words": words,
         "latents": latents,
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
+        "hmlp": stems.hmlp(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
@@ -535,6 +578,7 @@ FORMULAS = {
         "joined": lambda s, p, x, ctx: np.concatenate(
             [within("pool", pool, p, f"pool_{i}", x, ctx) for i, pool in enumerate(s.pools)], axis=-1
         ),
+        "leading": lambda s, p, x, ctx: clean(x, ctx)[:, : s.count].mean(1),
         "first": one_of_each(lambda s, b, own, ctx: own[0] if len(own) else None),
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
@@ -573,11 +617,14 @@ FORMULAS = {
     ),
     "mixer": {
         "attention": attention,
+        "collapsed_attention": collapsed_attention,
+        "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,
         "bidirectional": bidirectional,
         "fourier": fourier,
         "disentangled": Elsewhere("tests/parts/test_disentangled.py::test_disentangled_equals_loops"),
         "mixed_attention": Elsewhere(LONG + "test_mixed_attention"),
+        "along": Elsewhere("tests/parts/test_video.py::test_along_equals_a_loop_over_frames_or_places"),
         "nystrom": Elsewhere(LONG + "test_nystrom"),
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,

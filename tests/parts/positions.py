@@ -36,7 +36,24 @@ def sinusoids(position, width, base):
 
 def sinusoidal(s, p, given):
     x = given.x
-    return dict(add=x + sinusoids(of_tokens(x, given.ctx), x.shape[-1], s.base))
+    rows = sinusoids(of_tokens(x, given.ctx), x.shape[-1], s.base)
+    if s.channels == "interleaved":
+        rows = rows[..., [i // 2 + (i % 2) * x.shape[-1] // 2 for i in range(x.shape[-1])]]
+    return dict(add=x + rows)
+
+
+def learned_video(s, p, given):
+    """Of the table's own size; for others see test_video.py."""
+    return dict(add=given.x + p["table"])
+
+
+def space_time(s, p, given):
+    """Of the tables' own sizes; for others see test_video.py."""
+    (t, h, w), x = given.ctx.grid, given.x.copy()
+    x[:, : s.first] += p["space"][: s.first]
+    for i in range(t * h * w):
+        x[:, s.first + i] += p["space"][s.first + i % (h * w)] + p["time"][i // (h * w)]
+    return dict(add=x)
 
 
 def cells(length, grid):

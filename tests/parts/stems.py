@@ -54,3 +54,14 @@ def tokens_to_token(within):
         return linear(p["out"], x)
 
     return stem
+
+
+def hmlp(within, activations):
+    def stem(s, p, images, ctx):
+        x = images
+        for i, side in enumerate(s.sides):
+            x = within("norm", s.norm, p, f"norm_{i}", linear(p[f"map_{i}"], tiles(x, side, side, 0)))
+            x = x if i == len(s.sides) - 1 else activations[s.activation](x)
+        return x
+
+    return stem

@@ -33,7 +33,7 @@ DTYPES = {
 # a query with one key.
 UNSEEN = (
     r"^(mixer|down/pooled_queries|pool/attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
-    r"^norm/fixed_batchnorm/(mean|variance)$",
+    r"^norm/(fixed_)?batchnorm/(mean|variance)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
 )

@@ -4,6 +4,7 @@ import dataclasses
 
 from xfm.hub.families import (
     albert,
+    ast,
     bert,
     bigbird,
     canine,
@@ -35,8 +36,10 @@ from xfm.hub.families import (
     segformer,
     swin,
     t5,
+    timesformer,
     vit,
     vit_mae,
+    vivit,
     xlnet,
 )
 
@@ -80,6 +83,10 @@ FAMILIES = {
     "canine": canine.FAMILY,
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
+    "vivit": vivit.VIVIT,
+    "videomae": vivit.VIDEOMAE,
+    "timesformer": timesformer.FAMILY,
+    "audio-spectrogram-transformer": ast.FAMILY,
     "vit_mae": vit_mae.FAMILY,
     "swin": swin.FAMILY,
     "pvt_v2": pvt_v2.FAMILY,

@@ -1,5 +1,7 @@
 """Normalisation of the last axis, or of a whole row: `y = norm(x)`."""
 
+from xfm.parts.norm.affine import Affine
+from xfm.parts.norm.batchnorm import BatchNorm
 from xfm.parts.norm.fixed_batchnorm import FixedBatchNorm
 from xfm.parts.norm.groupnorm import GroupNorm
 from xfm.parts.norm.layernorm import LayerNorm
@@ -8,6 +10,8 @@ from xfm.parts.norm.rmsnorm import RMSNorm
 NORMS = {
     "layernorm": LayerNorm,
     "rmsnorm": RMSNorm,
+    "affine": Affine,
+    "batchnorm": BatchNorm,
     "groupnorm": GroupNorm,
     "fixed_batchnorm": FixedBatchNorm,
 }
