@@ -41,6 +41,10 @@ PARAMETERS = {
     "v2_atto": 3_708_400, "v2_femto": 5_233_240, "v2_pico": 9_066_280, "v2_nano": 15_623_800,
     "v2_T": 28_635_496, "v2_B": 88_717_800, "v2_L": 197_956_840, "v2_H": 660_289_640,
 }  # fmt: skip
+# Of one image of 224 x 224 pixels, forward, in billions of products, as timm's networks are counted.
+GMACS = {
+    "T": 4.46, "S": 8.68, "B": 15.35, "L": 34.36, "XL": 60.92, "v2_atto": 0.55, "v2_T": 4.46, "v2_B": 15.35,
+}  # fmt: skip
 
 
 def network(

@@ -33,16 +33,20 @@ PARAMETERS = {
     "T": 27_910_216, "S": 35_008_072, "B": 51_524_968, "B+": 69_896_616, "L": 213_739_912, "H": 672_779_752,
 }  # fmt: skip
 
+# Of one image of 224 x 224 pixels, forward, in billions of products, as timm's networks are counted.
+GMACS = {"T": 4.90, "S": 6.41, "B": 9.38, "B+": 12.64, "L": 40.27, "H": 124.7}
 
-def network(layers, widths, heads, stem, grid, unit, within, hidden=4.0, pool=2, classes=1000, activation="gelu",
-            eps=1e-6, drop_path=0.0):  # fmt: skip
+
+def network(stages, stem, grid, unit, hidden=4.0, pool=2, classes=1000, activation="gelu", eps=1e-6, drop_path=0.0):
     """The spec of the pyramid.
 
+    stages: (layers, width, heads, whether they attend within units) of each stage.
     stem: size, stride and margin of the patches.  grid: rows and columns of patches for which positions are learned.
     unit: rows and columns of patches within which the first stage attends; they get fewer as tokens are pooled.
-    within: for each stage, whether its layers attend within units.  hidden: width of the MLPs as a multiple of the
-    stream's.  pool: rows and columns of tokens that a query of the next stage is made of.
+    hidden: width of the MLPs as a multiple of the stream's.  pool: rows and columns of tokens that a query of the next
+    stage is made of.
     """
+    layers, widths, heads, within = zip(*stages, strict=True)
     norm = dict(kind="layernorm", eps=eps)
     residual = dict(kind="plain", drop_path=drop_path)
     (p, q), (up, across) = ((a, a) if isinstance(a, int) else a for a in (unit, pool))
@@ -80,13 +84,12 @@ def get_config(arg="B"):
     c = vit.get_config("tiny" if arg == "tiny" else "deit_S")
     if arg == "tiny":
         stem = dict(size=3, stride=1, margin=1)
-        c.model = network((1, 2), (32, 64), (1, 2), stem, grid=(8, 8), unit=4, within=(True, False), classes=10)
+        c.model = network(((1, 32, 1, True), (2, 64, 2, False)), stem, grid=(8, 8), unit=4, classes=10)
         c.objective.mixup, c.objective.smoothing = 0.0, 0.0
         c.steps, c.schedule = 200, dict(kind="cosine", peak=4e-3, warmup=20)
         return c
     layers, width, heads, drop_path = SIZES[arg]
-    widths, heads = ([first * 2**i for i in range(4)] for first in (width, heads))
-    within = (True, True, False, False)
-    c.model = network(layers, widths, heads, STEM, grid=(56, 56), unit=8, within=within, drop_path=drop_path)
+    stages = [(layers[i], width * 2**i, heads * 2**i, i < 2) for i in range(4)]
+    c.model = network(stages, STEM, grid=(56, 56), unit=8, drop_path=drop_path)
     c.model["embed"]["channels"] = 3
     return c

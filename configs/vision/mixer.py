@@ -25,6 +25,8 @@ PARAMETERS = {
     "S/16": 18_528_264, "B/16": 59_880_472, "L/16": 208_196_168,
     "S/32": 19_104_624, "B/32": 60_293_428, "L/32": 206_939_264,
 }  # fmt: skip
+# Of one image of 224 x 224 pixels, forward, in billions of products, as timm's networks are counted.
+GMACS = {"B/16": 12.60, "L/16": 44.55}
 
 
 def network(layers, width, tokens, channels, patch, classes, eps=1e-6, drop=0.0, drop_path=0.0):

@@ -61,13 +61,10 @@ def network(c: Settings) -> dict:
             f"the last of its {stages} stages"
         )
     spec = hiera.network(
-        layers,
-        widths,
-        heads,
+        list(zip(layers, widths, heads, within, strict=True)),
         stem,
         grid,
         unit,
-        within,
         hidden=hidden,
         pool=pool,
         classes=0,
