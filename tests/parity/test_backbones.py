@@ -9,7 +9,7 @@ import numpy as np
 
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
-from xfm.configs.vision import crate, t2t_vit, three_things, tnt
+from xfm.configs.vision import crate, patch_convnet, t2t_vit, three_things, tnt
 from xfm.initial import initial_shapes
 
 
@@ -193,3 +193,36 @@ def of_three(change):
 def test_parallel_layers_equal_timm():
     c = load("parallel_vit").config
     equal("parallel_vit", three_things.network(**c), parallel_rules(c))
+
+
+def patch_convnet_rules(c):
+    layer, mixer, pool = r"layers\.(\d+)\.", "layers/conv_gate_0", "head_label/pool"
+    square = lambda a: a[:, :, 0, 0].T  # noqa: E731  a map of single pixels
+    kernel = lambda a: a.transpose(2, 3, 1, 0)  # noqa: E731
+    return [
+        (r"stem\.(\d+)\.weight", "embed/stem/conv_{0}/kernel", kernel),
+        *norm(layer + "norm", f"{mixer}/in_norm"),
+        (layer + "gamma", f"{mixer}/skip/scale", same),
+        *dense(layer + "first", f"{mixer}/part/up", square),
+        *dense(layer + "conv", f"{mixer}/part/conv", lambda a: kernel(a)[:, :, 0]),
+        *dense(layer + "squeeze", f"{mixer}/part/squeeze", square),
+        *dense(layer + "excite", f"{mixer}/part/excite", square),
+        *dense(layer + "last", f"{mixer}/part/down", square),
+        (r"cls_token", f"{pool}/cls", same),
+        *norm("norm1", f"{pool}/in_norm"),
+        *norm("norm2", f"{pool}/ffn_norm"),
+        *norm("norm3", f"{pool}/out_norm"),
+        *(rule for a in "qkv" for rule in dense(a, f"{pool}/{a}", heads_out(1), heads_out(1))),
+        *dense("proj", f"{pool}/o", heads_in(1)),
+        *dense("fc1", f"{pool}/ffn/up"),
+        *dense("fc2", f"{pool}/ffn/down"),
+        (r"gamma_1", f"{pool}/attention_scale", same),
+        (r"gamma_2", f"{pool}/ffn_scale", same),
+        *dense("head", "head_label/out"),
+    ]
+
+
+def test_patch_convnet_equals_its_description():
+    """Its layers are mixer "conv_gate", its head the pool "class_attention"."""
+    c = load("patch_convnet").config
+    equal("patch_convnet", patch_convnet.network(**c), patch_convnet_rules(c))

@@ -39,9 +39,12 @@ STARTS = (
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
     (r"^norm/(fixed_)?batchnorm/mean$", ZEROS),
     (r"^norm/(fixed_)?batchnorm/variance$", ONES),
+    (r"^pool/class_attention/(attention|ffn)_scale$", lambda part, shape: (part.start, 0.0)),
+    (r"^stem/convs/conv_\d+/kernel$", fan_in(0, 1, 2)),
+    (r"^mixer/conv_gate/conv/kernel$", fan_in(0, 1)),
     (r"^norm/affine/scale$", lambda part, shape: (part.start, 0.0)),
     (r"/scale$|/d$|/temperature$", ONES),
-    (r"/(embedding|table|cls|registers|mask|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
+    (r"/(embedding|table|cls|memory|registers|mask|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
     (r"^pool/attention/query$", (0.0, 1.0)),
     (r"^mixer/(mamba2|bidirectional)/.*kernel$", fan_in(0, times=1 / 3)),  # PyTorch's uniform start
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),
