@@ -42,26 +42,19 @@ def of_tile(size, channels):
 
 
 def t2t_rules(c):
-    """Sines come before cosines in ours: channels of the stream are taken in another order."""
-    order = np.r_[0 : c["width"] : 2, 1 : c["width"] : 2]
-
-    def moved(change=same, axis=0):
-        """The change of an array whose axis of the stream is in the other order."""
-        return lambda a: change(np.take(a, order, axis))
-
     heads, block, last = c["heads"], r"blocks\.(\d+)\.", c["splits"][-1][0]
     mixer, mlp = "layers/attention_0", "layers/mlp_1"
     found = [
-        (r"cls_token", "embed/cls", moved(axis=2)),
-        *dense("project", "embed/stem/out", moved(of_tile(last, c["inner"])), moved()),
-        *norm(block + "norm1", f"{mixer}/in_norm", moved()),
-        *((rf"{block}{a}\.weight", f"{mixer}/part/{a}/kernel", moved(heads_out(heads), 1)) for a in "qkv"),
-        *dense(block + "proj", f"{mixer}/part/o", moved(heads_in(heads)), moved()),
-        *norm(block + "norm2", f"{mlp}/in_norm", moved()),
-        *dense(block + "fc1", f"{mlp}/part/up", moved(transposed, 1)),
-        *dense(block + "fc2", f"{mlp}/part/down", moved(transposed), moved()),
-        *norm("norm", "norm", moved()),
-        *dense("head", "head_label/out", moved(transposed, 1)),
+        (r"cls_token", "embed/cls", same),
+        *dense("project", "embed/stem/out", of_tile(last, c["inner"])),
+        *norm(block + "norm1", f"{mixer}/in_norm"),
+        *((rf"{block}{a}\.weight", f"{mixer}/part/{a}/kernel", heads_out(heads)) for a in "qkv"),
+        *dense(block + "proj", f"{mixer}/part/o", heads_in(heads)),
+        *norm(block + "norm2", f"{mlp}/in_norm"),
+        *dense(block + "fc1", f"{mlp}/part/up"),
+        *dense(block + "fc2", f"{mlp}/part/down"),
+        *norm("norm", "norm"),
+        *dense("head", "head_label/out"),
     ]
     for i, (size, _, _) in enumerate(c["splits"][:-1]):
         tile, there, here = of_tile(size, c["inner"] if i else 3), rf"stem\.{i}\.", f"embed/stem/layer_{i}"

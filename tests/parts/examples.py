@@ -33,6 +33,20 @@ EXAMPLES = {
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
             dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
         ],
+        "tubelets": [
+            dict(width=16, tubelet=(2, 3, 2), position=dict(kind="learned_video", size=(2, 2, 4))),
+            dict(
+                width=16,
+                tubelet=(1, 2, 4),
+                cls=0,
+                channels=3,
+                position=dict(kind="space_time", size=(3, 2), time=4, first=0),
+            ),
+        ],
+        "spectrogram": [
+            dict(width=16, image=dict(kind="patches", cls=0, stem=dict(kind="conv", size=3, stride=2, margin=0))),
+            dict(width=16, image=dict(kind="patches", patch=2, cls=2), time=6, bands=8),
+        ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
             dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),
@@ -80,7 +94,9 @@ EXAMPLES = {
             dict(size=(5, 4), resize="bilinear_antialiased"),
             dict(size=(3, 4), start="sines", width=16),
         ],
-        "sinusoidal": [dict(base=100.0)],
+        "learned_video": [dict(size=(2, 2, 3)), dict(size=(2, 2, 3), first=1, resize="bilinear")],
+        "space_time": [dict(size=(2, 3), time=2), dict(size=(2, 3), time=2, first=1, resize="bilinear")],
+        "sinusoidal": [dict(base=100.0), dict(base=100.0, channels="interleaved")],
         "sinusoidal_2d": [dict(base=100.0)],
         "rope": [dict(), dict(theta=100.0, share=0.5), dict(theta=100.0, share=0.8, pairs="neighbours", turns="qkv")],
         "rope_2d": [dict(theta=50.0)],
@@ -90,6 +106,7 @@ EXAMPLES = {
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "relative_grid": [dict(size=(3, 5))],
+        "continuous_grid": [dict(hidden=24), dict(hidden=16, reach=(2, 9), bound=2.0)],
         "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
@@ -104,6 +121,7 @@ EXAMPLES = {
             dict(heads=2, position=dict(kind="relative_buckets", buckets=8, reach=16)),
             dict(heads=3, width=4, scale=1.0, bias=False),
             dict(heads=2, bias=("q", "v", "o")),
+            dict(heads=2, bias=("q", "v", "o"), qk_norm=dict(kind="unit"), scale="learned"),
             dict(heads=2, softmax=dict(kind="softmax", temperature="learned", cap=5.0, sink="learned")),
             dict(heads=2, softmax=dict(kind="softmax", temperature=2.0, clip=(-0.03, 1.1))),
             dict(heads=2, softmax=dict(kind="softmax", sink=0.0), position=dict(kind="alibi")),
@@ -140,6 +158,10 @@ EXAMPLES = {
             dict(mixer=ATTENTION, position=dict(kind="sinusoidal"), norm=dict(kind="rmsnorm")),
             dict(mixer=ATTENTION, position=dict(kind="learned", length=32)),
         ],
+        "along": [
+            dict(mixer=ATTENTION, axis="space"),
+            dict(mixer=ATTENTION, axis="time", out="linear"),
+        ],
         "windowed": [
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
@@ -173,6 +195,7 @@ EXAMPLES = {
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
+        "unit": [dict(), dict(eps=0.1)],
         "batchnorm": [dict(), dict(eps=0.1, momentum=0.5)],
         "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
@@ -211,6 +234,7 @@ EXAMPLES = {
             dict(heads=2, ffn=dict(kind="mlp", hidden=24)),
             dict(heads=1, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"), start=0.5),
         ],
+        "leading": [dict(), dict(count=3)],
         "attention": [dict(heads=2), dict(heads=2, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"))],
         "dense": [
             dict(),

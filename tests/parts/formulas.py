@@ -230,6 +230,16 @@ def latents(s, p, batch, ctx):
     return np.concatenate([x, mask], axis=1) + np.array(own)
 
 
+def tubelets(s, p, batch, ctx):
+    video, (a, b, c) = batch["video"], s.tubelet
+    B, *sides, _ = video.shape
+    t, h, w = (side // one for side, one in zip(sides, s.tubelet, strict=True))
+    corners = itertools.product(range(0, sides[0], a), range(0, sides[1], b), range(0, sides[2], c))
+    flat = np.stack([video[:, i : i + a, j : j + b, k : k + c].reshape(B, -1) for i, j, k in corners], axis=1)
+    cls = np.broadcast_to(p["cls"], (B, s.cls, s.width)) if s.cls else np.zeros((B, 0, s.width))
+    return marked(s, p, np.concatenate([cls, linear(p["patch"], flat)], axis=1), ctx.replace(grid=(t, h, w)))
+
+
 # --- pool and head
 
 
@@ -458,6 +468,8 @@ def attention(s, p, x, ctx):
     if s.window is not None:
         visible = visible & (np.abs(positions.distances(x.shape[1])) <= s.window // 2)
     scale = q.shape[-1] ** -0.5 if s.scale is None else s.scale
+    if s.scale == "learned":
+        q, scale = q * np.minimum(np.exp(p["logit_scale"]), 100.0)[:, None], 1.0
     weights = functools.partial(sequences.weights, s.softmax, p.get("softmax", {}))
     return linear(p["o"], sequences.attend(q, k, v, visible, scale, doors.get("bias", 0.0), weights), 2)
 
@@ -523,6 +535,7 @@ FORMULAS = {
     "norm": {
         "layernorm": layernorm,
         "rmsnorm": rmsnorm,
+        "unit": lambda s, p, x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), s.eps),
         "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
         "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
@@ -534,6 +547,8 @@ FORMULAS = {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
         "learned_grid": Elsewhere("tests/parts/test_learned_grid.py::test_a_table_is_resized_as_by_torch"),
+        "learned_video": positions.learned_video,
+        "space_time": positions.space_time,
         "sinusoidal": positions.sinusoidal,
         "sinusoidal_2d": positions.sinusoidal_2d,
         "rope": positions.rope,
@@ -545,6 +560,7 @@ FORMULAS = {
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
+        "continuous_grid": positions.continuous_grid,
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
@@ -555,6 +571,10 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "tubelets": tubelets,
+        "spectrogram": lambda s, p, batch, ctx: value(
+            "embed", {**s.image, "width": s.width}, p, {"images": batch["frames"].swapaxes(1, 2)[..., None]}, ctx
+        ),
         "words": words,
         "latents": latents,
     },
@@ -578,6 +598,7 @@ FORMULAS = {
         "joined": lambda s, p, x, ctx: np.concatenate(
             [within("pool", pool, p, f"pool_{i}", x, ctx) for i, pool in enumerate(s.pools)], axis=-1
         ),
+        "leading": lambda s, p, x, ctx: clean(x, ctx)[:, : s.count].mean(1),
         "first": one_of_each(lambda s, b, own, ctx: own[0] if len(own) else None),
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
@@ -627,6 +648,7 @@ FORMULAS = {
         "fourier": fourier,
         "disentangled": Elsewhere("tests/parts/test_disentangled.py::test_disentangled_equals_loops"),
         "mixed_attention": Elsewhere(LONG + "test_mixed_attention"),
+        "along": Elsewhere("tests/parts/test_video.py::test_along_equals_a_loop_over_frames_or_places"),
         "nystrom": Elsewhere(LONG + "test_nystrom"),
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,

@@ -44,7 +44,10 @@ STARTS = (
     (r"^mixer/conv_gate/conv/kernel$", fan_in(0, 1)),
     (r"^norm/affine/scale$", lambda part, shape: (part.start, 0.0)),
     (r"/scale$|/d$|/temperature$", ONES),
-    (r"/(embedding|table|cls|memory|registers|mask|question|queries|types|depth|point)$|^mixer/nystrom/conv$", SMALL),
+    (
+        r"/(embedding|table|cls|memory|registers|mask|question|queries|types|depth|point|space|time)$|^mixer/nystrom/conv$",
+        SMALL,
+    ),
     (r"^pool/attention/query$", (0.0, 1.0)),
     (r"^mixer/(mamba2|bidirectional)/.*kernel$", fan_in(0, times=1 / 3)),  # PyTorch's uniform start
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),
@@ -54,6 +57,7 @@ STARTS = (
     (r"/similarity$", lambda part, shape: (0.0, 1 / math.sqrt((math.isqrt(8 * shape[1] + 1) - 1) // 2))),
     (r"/dictionary$", fan_in(0, times=2.0)),
     (r"^stem/tokens_to_token/.*features$", lambda part, shape: (0.0, math.sqrt(shape[0] / shape[1]))),
+    (r"/logit_scale$", (math.log(10), 0.0)),
     (r"^head/.*/conv/kernel$", fan_in(0, 1, 2)),
     (r"/kernel$", fan_in(0)),
 )

@@ -1,5 +1,6 @@
 """Parts that move information between tokens: `y, state = mixer(x, ctx, state)`."""
 
+from xfm.parts.mixer.along import Along
 from xfm.parts.mixer.attention import Attention
 from xfm.parts.mixer.bidirectional import Bidirectional
 from xfm.parts.mixer.collapsed_attention import CollapsedAttention
@@ -37,6 +38,7 @@ MIXERS = {
     "conv_gate": ConvGate,
     "extended": Extended,
     "positioned": Positioned,
+    "along": Along,
     "reduced": Reduced,
     "pooling": Pooling,
     "token_mlp": TokenMLP,

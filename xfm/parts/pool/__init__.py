@@ -9,6 +9,7 @@ from xfm.parts.pool.dense import DensePool
 from xfm.parts.pool.first import First
 from xfm.parts.pool.joined import Joined
 from xfm.parts.pool.last import Last
+from xfm.parts.pool.leading import Leading
 from xfm.parts.pool.mean import Mean
 from xfm.parts.pool.normed import Normed
 from xfm.parts.pool.of_head import OfHead
@@ -19,6 +20,7 @@ POOLS = {
     "mean": Mean,
     "last": Last,
     "first": First,
+    "leading": Leading,
     "at_token": AtToken,
     "attention": AttentionPool,
     "class_attention": ClassAttention,
