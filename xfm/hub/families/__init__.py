@@ -4,6 +4,7 @@ import dataclasses
 
 from xfm.hub.families import (
     albert,
+    beit,
     ast,
     bert,
     bigbird,
@@ -14,6 +15,8 @@ from xfm.hub.families import (
     convbert,
     convnext,
     deberta,
+    dinov2,
+    dinov3,
     distilbert,
     electra,
     eurobert,
@@ -84,6 +87,12 @@ FAMILIES = {
     "canine": canine.FAMILY,
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
+    "vit_msn": vit.MSN,
+    "ijepa": vit.IJEPA,
+    "beit": beit.FAMILY,
+    "dinov2": dinov2.FAMILY,
+    "dinov2_with_registers": dinov2.WITH_REGISTERS,
+    "dinov3_vit": dinov3.FAMILY,
     "vivit": vivit.VIVIT,
     "videomae": vivit.VIDEOMAE,
     "timesformer": timesformer.FAMILY,
@@ -103,4 +112,4 @@ TIMM = {
     "swinv2_": timm_swin.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
-WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING)
+WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)
