@@ -4,8 +4,8 @@ import dataclasses
 
 from xfm.hub.families import (
     albert,
-    beit,
     ast,
+    beit,
     bert,
     bigbird,
     canine,
