@@ -27,6 +27,8 @@ SIZES = {
 VARIANTS = ("tiny", *SIZES)
 # With 1000 classes, as counted by the authors' program; the paper's table 1 prints them rounded.
 PARAMETERS = {"T": 28_288_354, "S": 49_606_258, "B": 87_768_224, "L": 196_532_476}
+# Products of one image in units of 1e9, as timm counts them.
+GMACS = {"T": 4.49, "S": 8.74, "B": 15.43, "L": 34.48}
 
 
 def network(

@@ -123,8 +123,8 @@ def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     for statistic in model.buffers():
         if statistic.is_floating_point():
             statistic.fill_(float("nan"))
-    found, _ = saved(model)
-    return {name: g for name, g in found.items() if name in weights and g.is_floating_point() and not g.isnan().any()}
+    found = {name: g for name, g in saved(model)[0].items() if name in weights and g.is_floating_point()}
+    return {name: g for name, g in found.items() if g.numel() and not g.isnan().any()}
 
 
 def run(case: Case) -> tuple[dict[str, np.ndarray], str]:

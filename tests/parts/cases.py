@@ -73,7 +73,7 @@ def batch(kind: str) -> dict[str, np.ndarray]:
 
 
 def position_inputs(kind: str) -> tuple:
-    on_grid = kind.endswith("_2d") or kind in ("relative_grid", "learned_grid", "relative_patches", "rope_centres")
+    on_grid = kind.endswith(("_2d", "_grid")) or kind in ("relative_patches", "rope_centres")
     ctx = Context(grid=GRID, **known()) if on_grid else packed(**known())
     ctx = Context(grid=(2, 2, 3), **known()) if kind in ("learned_video", "space_time") else ctx
     ctx = ctx.replace(grid=(2, 7)) if kind == "grid_decay" else ctx

@@ -101,6 +101,7 @@ EXAMPLES = {
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "relative_grid": [dict(size=(3, 5))],
+        "continuous_grid": [dict(hidden=24), dict(hidden=16, reach=(2, 9), bound=2.0)],
         "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
@@ -115,6 +116,7 @@ EXAMPLES = {
             dict(heads=2, position=dict(kind="relative_buckets", buckets=8, reach=16)),
             dict(heads=3, width=4, scale=1.0, bias=False),
             dict(heads=2, bias=("q", "v", "o")),
+            dict(heads=2, bias=("q", "v", "o"), qk_norm=dict(kind="unit"), scale="learned"),
             dict(heads=2, softmax=dict(kind="softmax", temperature="learned", cap=5.0, sink="learned")),
             dict(heads=2, softmax=dict(kind="softmax", temperature=2.0, clip=(-0.03, 1.1))),
             dict(heads=2, softmax=dict(kind="softmax", sink=0.0), position=dict(kind="alibi")),
@@ -182,6 +184,7 @@ EXAMPLES = {
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
+        "unit": [dict(), dict(eps=0.1)],
         "batchnorm": [dict(), dict(eps=0.1, momentum=0.5)],
         "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],

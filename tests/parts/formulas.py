@@ -458,6 +458,8 @@ def attention(s, p, x, ctx):
     if s.window is not None:
         visible = visible & (np.abs(positions.distances(x.shape[1])) <= s.window // 2)
     scale = q.shape[-1] ** -0.5 if s.scale is None else s.scale
+    if s.scale == "learned":
+        q, scale = q * np.minimum(np.exp(p["logit_scale"]), 100.0)[:, None], 1.0
     weights = functools.partial(sequences.weights, s.softmax, p.get("softmax", {}))
     return linear(p["o"], sequences.attend(q, k, v, visible, scale, doors.get("bias", 0.0), weights), 2)
 
@@ -518,6 +520,7 @@ FORMULAS = {
     "norm": {
         "layernorm": layernorm,
         "rmsnorm": rmsnorm,
+        "unit": lambda s, p, x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), s.eps),
         "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
         "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
@@ -542,6 +545,7 @@ FORMULAS = {
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
+        "continuous_grid": positions.continuous_grid,
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },

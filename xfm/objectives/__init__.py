@@ -7,6 +7,7 @@ from xfm.errors import XfmError
 from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
+from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
@@ -34,6 +35,7 @@ OBJECTIVES = {
     "segmentation": Segmentation,
     "retrieval": Retrieval,
     "masked_images": MaskedImages,
+    "joint_embedding": JointEmbedding,
 }
 
 

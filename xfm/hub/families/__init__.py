@@ -5,6 +5,7 @@ import dataclasses
 from xfm.hub.families import (
     albert,
     ast,
+    beit,
     bert,
     bigbird,
     canine,
@@ -14,6 +15,8 @@ from xfm.hub.families import (
     convbert,
     convnext,
     deberta,
+    dinov2,
+    dinov3,
     distilbert,
     electra,
     eurobert,
@@ -34,6 +37,7 @@ from xfm.hub.families import (
     roformer,
     segformer,
     swin,
+    swinv2,
     t5,
     timesformer,
     vit,
@@ -82,12 +86,19 @@ FAMILIES = {
     "canine": canine.FAMILY,
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
+    "vit_msn": vit.MSN,
+    "ijepa": vit.IJEPA,
+    "beit": beit.FAMILY,
+    "dinov2": dinov2.FAMILY,
+    "dinov2_with_registers": dinov2.WITH_REGISTERS,
+    "dinov3_vit": dinov3.FAMILY,
     "vivit": vivit.VIVIT,
     "videomae": vivit.VIDEOMAE,
     "timesformer": timesformer.FAMILY,
     "audio-spectrogram-transformer": ast.FAMILY,
     "vit_mae": vit_mae.FAMILY,
     "swin": swin.FAMILY,
+    "swinv2": swinv2.FAMILY,
     "pvt_v2": pvt_v2.FAMILY,
     "segformer": segformer.FAMILY,
     "convnext": convnext.FAMILY,
@@ -95,4 +106,4 @@ FAMILIES = {
     "poolformer": poolformer.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
-WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING)
+WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)
