@@ -8,8 +8,8 @@ with a softmax, where AudioSet has several; no mixup or masking. The data are sp
 bands, normalised to mean 0 and deviation 0.5, which are not computed here.
 Command: xfm train configs/audio/ast.py:base --workdir runs/ast --config.data.path=SPECTROGRAMS/train
 Cost: 5 epochs of AudioSet.  Result: not run at scale.
-`tiny` is for two CPU cores: six kinds of made sounds in noise, 35 seconds of processor time. Result of the tiny run: all
-sounds held out are classified correctly after 60 steps.
+`tiny` is for two CPU cores: six kinds of made sounds in noise, 35 seconds of processor time. Result of the tiny run:
+all sounds held out are classified correctly after 60 steps.
 """
 
 from ml_collections import ConfigDict

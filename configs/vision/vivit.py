@@ -9,8 +9,8 @@ ViViT-B. Different from the paper: weights start anew, not from an image model's
 no augmentation.
 Command: xfm train configs/vision/vivit.py:joint --workdir runs/vivit --config.data.path=KINETICS/train
 Cost: 30 epochs of Kinetics-400, whose videos are read as .npy files.  Result: not run at scale.
-`tiny` is for two CPU cores: model 4 says in which direction handwritten digits move, 50 seconds of processor time. Result
-of the tiny run: 98 % of the videos held out are classified correctly after 200 steps.
+`tiny` is for two CPU cores: model 4 says in which direction handwritten digits move, 50 seconds of processor time.
+Result of the tiny run: 98 % of the videos held out are classified correctly after 200 steps.
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +24,7 @@ MARGIN = 0.8  # nats
 MODELS = ("joint", "factorised_encoder", "factorised_attention", "factorised_heads")
 VARIANTS = ("tiny", *MODELS)
 # With 400 classes; table 2 prints 88.9, 115.1, 117.3 and 88.9 million. The first is the Hub's ViViT-B without pooler;
-# each layer of model 3 has another attention and norm, model 2 four more layers, and models 2 to 4 no class token there.
+# each layer of model 3 has another attention and norm, model 2 four more layers; only model 1 has the class token there.
 PARAMETERS = {
     "joint": 88_954_000, "factorised_encoder": 115_059_856, "factorised_attention": 117_319_312,
     "factorised_heads": 88_952_464,
