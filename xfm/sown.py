@@ -19,6 +19,7 @@ from xfm.context import Context
 from xfm.errors import XfmError
 
 COLLECTIONS = ("losses", "intermediates")
+STATISTICS = "statistics"  # what norms sow in training; see xfm/parts/norm/batchnorm.py
 Metric = tuple[Float[Array, ""], Float[Array, ""]]
 
 
@@ -53,6 +54,19 @@ def means(losses: Sequence[Mapping[str, Any]], weights: Float[Array, "B"] | None
     for name, value in (leaf for one in losses for leaf in _leaves(one)):
         found.setdefault(name, []).append(value)
     return {name: _joined(name, values, weights) for name, values in found.items()}
+
+
+def statistics(sown: Sequence[Mapping[str, Any]]) -> dict[str, Float[Array, "*layers D"]]:
+    """By the path of the parameter that it replaces, the mean over the calls of what norms sowed in training."""
+
+    def leaves(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+        for name, inner in tree.items():
+            if isinstance(inner, Mapping):
+                yield from leaves(inner, (*path, name))
+            else:
+                yield "/".join((*path, name)), sum(inner[1:], inner[0]) / len(inner)
+
+    return dict(leaf for one in sown for leaf in leaves(one.get(STATISTICS, {}), ()))
 
 
 def gathered(sown: Any) -> Any:

@@ -11,6 +11,7 @@ Cost: the authors trained L for 800 epochs in 42 hours on 128 TPU v3 cores.  Res
 
 from ml_collections import ConfigDict
 
+from xfm.augment import recipes
 from xfm.configs.vision import vit
 
 PAPER = "He et al. 2022, Masked Autoencoders Are Scalable Vision Learners"
@@ -50,6 +51,16 @@ def network(layers, width, heads, patch, size, channels=3, depth=8, inner=512, i
     return {**whole, "kind": "autoencoder", "heads": {}, "decoder": decoder}
 
 
+def decoder_size(inner, encoder, patch, out, depth, cls=1):
+    """The number of a decoder's parameters, with its table of positions for 224 pixels.
+
+    inner: its width.  encoder: that of the encoder.  out: the numbers predicted of a patch.
+    """
+    layer = 12 * inner**2 + 13 * inner
+    ends = (encoder + 1) * inner + inner + 2 * inner + (inner + 1) * out
+    return ends + ((224 // patch) ** 2 + cls) * inner + depth * layer
+
+
 def get_config(arg="B"):
     c = ConfigDict()
     layers, width, heads, patch = SIZES.get(arg, SIZES["B"])
@@ -58,8 +69,9 @@ def get_config(arg="B"):
     c.objective.target = dict(kind="pixels", scale="patch")
     c.evals = [dict(kind="reconstructions", patch=patch), dict(kind="linear_probe", features="cls")]
     c.freeze = [r"position/table$"]
-    crop = [dict(kind="flip")]
-    c.data = dict(kind="images", path="imagenet/train", size=224, augment=crop, validation="imagenet/val")
+    c.augment = dict(ops=recipes.inception(area=(0.2, 1.0)))
+    c.data = dict(kind="images", path="imagenet/train", size=224, stored=256, validation="imagenet/val")
+    c.data.update(recipes.IMAGENET)
     steps_per_epoch = 1_281_167 // 4096
     c.batch, c.steps, c.clip = 4096, 800 * steps_per_epoch, None
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.95, weight_decay=0.05)
@@ -70,7 +82,7 @@ def get_config(arg="B"):
 
 def tiny(c):
     c.model = network(2, 64, 4, patch=2, size=8, channels=1, depth=1, inner=32, inner_heads=4)
-    c.data = dict(kind="images", size=8, validation=0.2)
+    c.data, c.augment = dict(kind="images", size=8, validation=0.2), None
     c.evals = [dict(kind="reconstructions", patch=2), dict(kind="linear_probe")]
     c.batch, c.steps = 128, 200
     c.schedule = dict(kind="cosine", peak=4e-3, warmup=20)

@@ -6,8 +6,8 @@ Reproduced: the networks of table 1 and B2-Li, parameter for parameter, and the 
 of DeiT). Different from the paper: all norms have the same epsilon.
 Command: xfm train configs/vision/pvt_v2.py:b2 --workdir runs/pvt --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
-`tiny` is for two CPU cores: two stages, a minute of processor time. Result of the tiny run: 96.0 % of scikit-learn's
-digits held out are classified correctly after 150 steps.
+`tiny` is for two CPU cores: two stages, a minute of processor time. Result of the tiny run: 97.4 % of scikit-learn's
+digits held out are classified correctly after 200 steps.
 """
 
 from xfm.configs.vision import vit
@@ -36,16 +36,17 @@ PARAMETERS = {
 }  # fmt: skip
 
 
-def network(layers, widths, heads, hidden, reductions, patches=((7, 4), (3, 2)), classes=1000, activation="gelu",
-            eps=1e-6, drop_path=0.0):  # fmt: skip
+PATCHES = ((7, 4), (3, 2), (3, 2), (3, 2))  # (size, stride) of the patches of each stage
+
+
+def network(layers, widths, heads, hidden, reductions, patches=PATCHES, classes=1000, activation="gelu", eps=1e-6,
+            drop_path=0.0):  # fmt: skip
     """The spec of the pyramid.
 
     hidden: width of each stage's MLP.  reductions: rows and columns that a key is made of, for each stage; "linear" for
-    all stages: 49 keys, and a nonlinearity more in the MLPs.  patches: (size, stride) of the first stage's and of the
-    others'.
+    all stages: 49 keys, and a nonlinearity more in the MLPs.  patches: (size, stride) for each stage.
     """
     norm = dict(kind="layernorm", eps=eps)
-    (size, stride), (next_size, next_stride) = patches
 
     def attention(i):
         spec, width = dict(kind="attention", heads=heads[i]), widths[i]
@@ -58,14 +59,13 @@ def network(layers, widths, heads, hidden, reductions, patches=((7, 4), (3, 2)),
         return dict(kind="reduced", mixer=dict(spec, memory="reduced"), down=down)
 
     def stage(i):
-        down = dict(
-            kind="strided_conv", width=widths[i], size=next_size, stride=next_stride, margin=next_size // 2,
-            out_norm=norm, rest="drop",
-        )  # fmt: skip
+        patch = dict(size=patches[i][0], stride=patches[i][1], margin=patches[i][0] // 2)
+        down = dict(kind="strided_conv", width=widths[i], **patch, rest="drop", out_norm=norm)
         before = "relu" if reductions == "linear" else "identity"
         mlp = dict(kind="conv_mlp", hidden=hidden[i], activation=activation, before=before)
         return dict(down=down if i else None, pattern=[attention(i), mlp], repeats=layers[i], norm=norm)
 
+    size, stride = patches[0]
     stem = dict(kind="conv", size=size, stride=stride, margin=size // 2, norm=norm)
     return dict(
         kind="pyramid",
@@ -82,7 +82,7 @@ def get_config(arg="b2"):
     if arg == "tiny":
         c.model = network((1, 2), (32, 64), (1, 2), (64, 128), (4, 1), ((3, 1), (3, 2)), classes=10)
         c.objective.mixup, c.objective.smoothing = 0.0, 0.0
-        c.steps, c.schedule = 150, dict(kind="cosine", peak=4e-3, warmup=20)
+        c.steps, c.schedule = 200, dict(kind="cosine", peak=4e-3, warmup=20)
         return c
     layers, widths, ratios, drop_path = SIZES[arg]
     hidden = [width * ratio for width, ratio in zip(widths, ratios, strict=True)]

@@ -105,7 +105,8 @@ def test_blur_and_hue(picture):
 
 
 EXAMPLES = {
-    "flip": {}, "random_resized_crop": dict(size=(7, 9)), "simple_crop": dict(size=12, pad=3), "rand_augment": {},
+    "flip": {}, "random_resized_crop": dict(size=(7, 9)), "simple_crop": dict(size=12, pad=3),
+    "window": dict(size=(5, 7)), "rand_augment": {},
     "colour_jitter": dict(hue=0.1), "grey": dict(chance=0.5), "solarize": dict(chance=0.5), "blur": {},
     "one_of": dict(ops=[dict(kind="grey", chance=1.0), dict(kind="solarize", chance=1.0)]), "erase": dict(chance=0.7),
 }  # fmt: skip
@@ -185,3 +186,14 @@ def test_every_recipe_is_built(name):
 def test_refused(augment, said):
     with pytest.raises(SpecError, match=said):
         augment_of(config(**augment))
+
+
+def test_a_window_is_a_part_of_the_image_pixel_by_pixel(picture):
+    """Of each place in turn; rows that show the same place hold the same bits."""
+    x = picture.astype(np.float32)
+    op = build(OPERATIONS, dict(kind="window", size=(5, 7)))
+    made = np.asarray(jax.jit(jax.vmap(lambda key: op(x, key, 0)))(jax.random.split(jax.random.key(0), 12)))
+    parts = np.lib.stride_tricks.sliding_window_view(x, (5, 7), (0, 1)).transpose(0, 1, 3, 4, 2)
+    assert all((parts == one).all((2, 3, 4)).any() for one in made)
+    with pytest.raises(SpecError, match="a window of 99 x 99 pixels is larger than"):
+        build(OPERATIONS, dict(kind="window", size=99))(x, jax.random.key(0), 0)

@@ -142,7 +142,122 @@ def tnt(name):
     write(name, Wrapped(model), (12, 12), config, keep, special=[(r"pixel_embed\.proj\.weight", 0.0, 0.1)])
 
 
+class CrateLayer(nn.Module):
+    """Multi-head subspace self-attention and a step of ISTA, as the paper's equations have them."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.norm1, self.norm2 = heads, nn.LayerNorm(width), nn.LayerNorm(width)
+        self.subspaces, self.back = nn.Linear(width, width, bias=False), nn.Linear(width, width)
+        self.dictionary = nn.Parameter(torch.zeros(width, width))
+
+    def forward(self, x):
+        u = self.subspaces(self.norm1(x)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        x = x + self.back(F.scaled_dot_product_attention(u, u, u).transpose(1, 2).flatten(2))
+        z, D = self.norm2(x), self.dictionary
+        step = torch.einsum("ij,bti->btj", D, z) - torch.einsum("ij,ik,btk->btj", D, D, z) - 0.1
+        return F.relu(z + 0.1 * step)
+
+
+class Crate(Reference):
+    """CRATE (Yu et al. 2023)."""
+
+    def __init__(self, layers, width, heads, patch, size, classes):
+        super().__init__()
+        self.patch, tile = patch, 3 * patch**2
+        self.stem_in_norm, self.stem, self.stem_out_norm = (
+            nn.LayerNorm(tile),
+            nn.Linear(tile, width),
+            nn.LayerNorm(width),
+        )
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.zeros((size // patch) ** 2 + 1, width))
+        self.layers = nn.ModuleList(CrateLayer(width, heads) for _ in range(layers))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+
+    def logits(self, images):
+        x = F.unfold(images, self.patch, stride=self.patch).transpose(1, 2)
+        x = self.stem_out_norm(self.stem(self.stem_in_norm(x)))
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.positions
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(self.norm(x)[:, 0])
+
+
+def crate(name):
+    config = dict(layers=2, width=24, heads=3, patch=4, size=12, classes=5)
+    write(name, Crate(**config), (12, 12), config, r"stem|cls_token|layers\.0\.(subspaces|dictionary)|head")
+
+
+def parallel(name):
+    """timm's ViT with two attentions side by side, and two MLPs."""
+    config = dict(layers=2, width=20, heads=2, patch=4, size=12, classes=5)
+    model = timm.models.VisionTransformer(
+        img_size=12, patch_size=4, embed_dim=20, depth=2, num_heads=2, num_classes=5, init_values=1e-5,
+        block_fn=timm.models.vision_transformer.ParallelThingsBlock,
+    )  # fmt: skip
+    special = [(r"gamma", 0.7, 0.3), (r"patch_embed", 0.0, 0.1)]
+    write(name, Wrapped(model), (12, 12), config, r"gamma|blocks\.0\.attns\.1\.attn\.proj|head", special=special)
+
+
+class GatedConv(nn.Module):
+    """PatchConvNet's layer: two linear maps, a convolution of each channel, squeeze and excitation."""
+
+    def __init__(self, width, gate):
+        super().__init__()
+        self.norm, self.gamma = nn.LayerNorm(width, eps=1e-6), nn.Parameter(torch.zeros(width))
+        self.first, self.last = nn.Conv2d(width, width, 1), nn.Conv2d(width, width, 1)
+        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.squeeze, self.excite = nn.Conv2d(width, gate, 1), nn.Conv2d(gate, width, 1)
+
+    def forward(self, x):
+        h = self.norm(x.movedim(1, -1)).movedim(-1, 1)
+        h = F.gelu(self.conv(F.gelu(self.first(h))))
+        h = h * self.excite(self.squeeze(h.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        return x + self.gamma[:, None, None] * self.last(h)
+
+
+class PatchConvNet(Reference):
+    """PatchConvNet (Touvron et al. 2021)."""
+
+    def __init__(self, layers, width, strides, classes):
+        super().__init__()
+        widths = [3, *(width // 2**i for i in range(len(strides) - 1, -1, -1))]
+        self.stem = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride, 1, bias=False)
+            for a, b, stride in zip(widths[:-1], widths[1:], strides, strict=True)
+        )
+        self.layers = nn.ModuleList(GatedConv(width, width // 4) for _ in range(layers))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width, eps=1e-6) for _ in range(3))
+        self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
+        self.fc1, self.fc2 = nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
+        self.gamma_1, self.gamma_2 = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
+        self.head = nn.Linear(width, classes)
+
+    def logits(self, images):
+        x = self.stem[0](images)
+        for conv in self.stem[1:]:
+            x = conv(F.gelu(x))
+        for layer in self.layers:
+            x = layer(x)
+        c = self.cls_token.expand(len(x), -1, -1)
+        u = self.norm1(torch.cat([c, x.flatten(2).transpose(1, 2)], dim=1))
+        c = c + self.gamma_1 * self.proj(F.scaled_dot_product_attention(self.q(u[:, :1]), self.k(u), self.v(u)))
+        c = c + self.gamma_2 * self.fc2(F.gelu(self.fc1(self.norm2(c))))
+        return self.head(self.norm3(c)[:, 0])
+
+
+def patch_convnet(name):
+    config = dict(layers=2, width=16, strides=[1, 2], classes=5)
+    keep = r"stem|gamma|cls_token|layers\.0\.(conv|squeeze|excite)|q\.|head"
+    write(name, PatchConvNet(**config), (6, 10), config, keep, special=[(r"gamma", 0.7, 0.3)])
+
+
 GOLDENS = {
+    "patch_convnet": patch_convnet,
+    "crate": crate,
+    "parallel_vit": parallel,
     "t2t_performer": lambda name: t2t(name, "performer"),
     "tnt": tnt,
     "t2t_transformer": lambda name: t2t(name, "transformer"),

@@ -35,6 +35,9 @@ def shake(model, special) -> None:
         _, mean, deviation = next(rule for rule in rules if re.search(rule[0], name))
         if p.requires_grad:
             p.data = mean + coarse(p.shape, deviation, seed)
+    for seed, (name, statistic) in enumerate(sorted(model.named_buffers())):  # of batch norms
+        if name.endswith(("running_mean", "running_var")):
+            statistic.copy_(coarse(statistic.shape, 0.25, 1000 + seed) + (0.0 if name.endswith("mean") else 2.0))
 
 
 def mask_of(case: Case) -> np.ndarray:
@@ -117,8 +120,11 @@ def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     """
     for p in model.parameters():
         p.data = torch.full_like(p, float("nan")) if p.grad is None else p.grad
-    found, _ = saved(model)
-    return {name: g for name, g in found.items() if name in weights and g.is_floating_point() and not g.isnan().any()}
+    for statistic in model.buffers():
+        if statistic.is_floating_point():
+            statistic.fill_(float("nan"))
+    found = {name: g for name, g in saved(model)[0].items() if name in weights and g.is_floating_point()}
+    return {name: g for name, g in found.items() if g.numel() and not g.isnan().any()}
 
 
 def run(case: Case) -> tuple[dict[str, np.ndarray], str]:

@@ -140,6 +140,11 @@ EXAMPLES = {
     "retrieval of scores": ("retrieval", dict(form=dict(kind="cosine")), VECTOR, {**several(B, 2), "labels": SCORES}),
     "masked_images": ("masked_images", {}, AUTOENCODER, images()),
     "masked_images, routed": ("masked_images", dict(sown=SOWN), routed(AUTOENCODER), images()),
+    "joint_embedding": (
+        "joint_embedding", dict(mask=dict(kind="multi_block", scale=(0.25, 0.5), visible=0.5)),
+        dict(AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=8)))),
+        images(),
+    ),
     "masked_images of tokens": (
         "masked_images",
         dict(shown="tokens", target=dict(kind="pixels", distance="absolute"), mask=dict(kind="block", rate=0.5)),

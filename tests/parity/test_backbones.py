@@ -9,7 +9,7 @@ import numpy as np
 
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
-from xfm.configs.vision import t2t_vit, tnt
+from xfm.configs.vision import crate, patch_convnet, t2t_vit, three_things, tnt
 from xfm.initial import initial_shapes
 
 
@@ -42,26 +42,19 @@ def of_tile(size, channels):
 
 
 def t2t_rules(c):
-    """Sines come before cosines in ours: channels of the stream are taken in another order."""
-    order = np.r_[0 : c["width"] : 2, 1 : c["width"] : 2]
-
-    def moved(change=same, axis=0):
-        """The change of an array whose axis of the stream is in the other order."""
-        return lambda a: change(np.take(a, order, axis))
-
     heads, block, last = c["heads"], r"blocks\.(\d+)\.", c["splits"][-1][0]
     mixer, mlp = "layers/attention_0", "layers/mlp_1"
     found = [
-        (r"cls_token", "embed/cls", moved(axis=2)),
-        *dense("project", "embed/stem/out", moved(of_tile(last, c["inner"])), moved()),
-        *norm(block + "norm1", f"{mixer}/in_norm", moved()),
-        *((rf"{block}{a}\.weight", f"{mixer}/part/{a}/kernel", moved(heads_out(heads), 1)) for a in "qkv"),
-        *dense(block + "proj", f"{mixer}/part/o", moved(heads_in(heads)), moved()),
-        *norm(block + "norm2", f"{mlp}/in_norm", moved()),
-        *dense(block + "fc1", f"{mlp}/part/up", moved(transposed, 1)),
-        *dense(block + "fc2", f"{mlp}/part/down", moved(transposed), moved()),
-        *norm("norm", "norm", moved()),
-        *dense("head", "head_label/out", moved(transposed, 1)),
+        (r"cls_token", "embed/cls", same),
+        *dense("project", "embed/stem/out", of_tile(last, c["inner"])),
+        *norm(block + "norm1", f"{mixer}/in_norm"),
+        *((rf"{block}{a}\.weight", f"{mixer}/part/{a}/kernel", heads_out(heads)) for a in "qkv"),
+        *dense(block + "proj", f"{mixer}/part/o", heads_in(heads)),
+        *norm(block + "norm2", f"{mlp}/in_norm"),
+        *dense(block + "fc1", f"{mlp}/part/up"),
+        *dense(block + "fc2", f"{mlp}/part/down"),
+        *norm("norm", "norm"),
+        *dense("head", "head_label/out"),
     ]
     for i, (size, _, _) in enumerate(c["splits"][:-1]):
         tile, there, here = of_tile(size, c["inner"] if i else 3), rf"stem\.{i}\.", f"embed/stem/layer_{i}"
@@ -132,3 +125,97 @@ def tnt_rules(c):
 def test_tnt_equals_timm():
     c = load("tnt").config
     equal("tnt", tnt.network(**c), tnt_rules(c))
+
+
+def crate_rules(c):
+    layer, mixer, heads = r"layers\.(\d+)\.", "layers/subspace_attention_0", c["heads"]
+    tile = of_tile(c["patch"], 3)
+    return [
+        *norm("stem_in_norm", "embed/stem/in_norm", lambda a: tile(a[None])[:, 0]),
+        *dense("stem", "embed/stem/patch", tile),
+        *norm("stem_out_norm", "embed/stem/out_norm"),
+        (r"cls_token", "embed/cls", same),
+        (r"positions", "embed/position/table", same),
+        *norm(layer + "norm1", f"{mixer}/in_norm"),
+        (rf"{layer}subspaces\.weight", f"{mixer}/part/q/kernel", heads_out(heads)),
+        *dense(layer + "back", f"{mixer}/part/o", heads_in(heads)),
+        *norm(layer + "norm2", "layers/ista_1/in_norm"),
+        (rf"{layer}dictionary", "layers/ista_1/part/dictionary", same),
+        *norm("norm", "norm"),
+        *dense("head", "head_label/out"),
+    ]
+
+
+def test_crate_equals_its_equations():
+    c = load("crate").config
+    equal("crate", crate.network(**c), crate_rules(c))
+
+
+def parallel_rules(c):
+    heads, found = c["heads"], []
+    for i in range(2):
+        block, mixer, ffn = r"model\.blocks\.(\d+)\.", "layers/attention_attention_0", "layers/mlp_mlp_1"
+        attn, mlp = rf"{block}attns\.{i}\.", rf"{block}ffns\.{i}\."
+        maps = [f"{mixer}/part_{i}/{a}" for a in "qkv"]
+        found += [
+            *norm(attn + "norm", f"{mixer}/part_{i}_in_norm"),
+            (rf"{attn}attn\.qkv\.weight", " ".join(f"{m}/kernel" for m in maps), of_three(heads_out(heads))),
+            (rf"{attn}attn\.qkv\.bias", " ".join(f"{m}/bias" for m in maps), of_three(heads_out(heads))),
+            *dense(attn + r"attn\.proj", f"{mixer}/part_{i}/o", heads_in(heads)),
+            (rf"{attn}ls\.gamma", f"{mixer}/part_{i}_residual_norm/scale", same),
+            *norm(mlp + "norm", f"{ffn}/part_{i}_in_norm"),
+            *dense(mlp + r"mlp\.fc1", f"{ffn}/part_{i}/up"),
+            *dense(mlp + r"mlp\.fc2", f"{ffn}/part_{i}/down"),
+            (rf"{mlp}ls\.gamma", f"{ffn}/part_{i}_residual_norm/scale", same),
+        ]
+    return [
+        *found,
+        *dense(r"model\.patch_embed\.proj", "embed/patch", of_tile(c["patch"], 3)),
+        (r"model\.cls_token", "embed/cls", same),
+        (r"model\.pos_embed", "embed/position/table", lambda a: a[0]),
+        *norm(r"model\.norm", "norm"),
+        *dense(r"model\.head", "head_label/out"),
+    ]
+
+
+def of_three(change):
+    """q, k and v, one below the other in one map of the reference."""
+    return lambda a: tuple(change(third) for third in np.split(a, 3))
+
+
+def test_parallel_layers_equal_timm():
+    c = load("parallel_vit").config
+    equal("parallel_vit", three_things.network(**c), parallel_rules(c))
+
+
+def patch_convnet_rules(c):
+    layer, mixer, pool = r"layers\.(\d+)\.", "layers/conv_gate_0", "head_label/pool"
+    square = lambda a: a[:, :, 0, 0].T  # noqa: E731  a map of single pixels
+    kernel = lambda a: a.transpose(2, 3, 1, 0)  # noqa: E731
+    return [
+        (r"stem\.(\d+)\.weight", "embed/stem/conv_{0}/kernel", kernel),
+        *norm(layer + "norm", f"{mixer}/in_norm"),
+        (layer + "gamma", f"{mixer}/skip/scale", same),
+        *dense(layer + "first", f"{mixer}/part/up", square),
+        *dense(layer + "conv", f"{mixer}/part/conv", lambda a: kernel(a)[:, :, 0]),
+        *dense(layer + "squeeze", f"{mixer}/part/squeeze", square),
+        *dense(layer + "excite", f"{mixer}/part/excite", square),
+        *dense(layer + "last", f"{mixer}/part/down", square),
+        (r"cls_token", f"{pool}/cls", same),
+        *norm("norm1", f"{pool}/in_norm"),
+        *norm("norm2", f"{pool}/ffn_norm"),
+        *norm("norm3", f"{pool}/out_norm"),
+        *(rule for a in "qkv" for rule in dense(a, f"{pool}/{a}", heads_out(1), heads_out(1))),
+        *dense("proj", f"{pool}/o", heads_in(1)),
+        *dense("fc1", f"{pool}/ffn/up"),
+        *dense("fc2", f"{pool}/ffn/down"),
+        (r"gamma_1", f"{pool}/attention_scale", same),
+        (r"gamma_2", f"{pool}/ffn_scale", same),
+        *dense("head", "head_label/out"),
+    ]
+
+
+def test_patch_convnet_equals_its_description():
+    """Its layers are mixer "conv_gate", its head the pool "class_attention"."""
+    c = load("patch_convnet").config
+    equal("patch_convnet", patch_convnet.network(**c), patch_convnet_rules(c))

@@ -33,6 +33,20 @@ EXAMPLES = {
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
             dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
         ],
+        "tubelets": [
+            dict(width=16, tubelet=(2, 3, 2), position=dict(kind="learned_video", size=(2, 2, 4))),
+            dict(
+                width=16,
+                tubelet=(1, 2, 4),
+                cls=0,
+                channels=3,
+                position=dict(kind="space_time", size=(3, 2), time=4, first=0),
+            ),
+        ],
+        "spectrogram": [
+            dict(width=16, image=dict(kind="patches", cls=0, stem=dict(kind="conv", size=3, stride=2, margin=0))),
+            dict(width=16, image=dict(kind="patches", patch=2, cls=2), time=6, bands=8),
+        ],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
             dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),
@@ -48,6 +62,15 @@ EXAMPLES = {
         ],
     },
     "stem": {
+        "convs": [
+            dict(width=8, widths=(6,), strides=(2, 1)),
+            dict(width=8, widths=(), strides=(2,), bias=True),
+            dict(width=8, widths=(5,), strides=(1, 2), size=5, activation="relu", norm=dict(kind="rmsnorm"), bias=True),
+        ],
+        "hmlp": [
+            dict(width=16, sides=(2,)),
+            dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
+        ],
         "normed_patches": [
             dict(width=16, patch=2),
             dict(width=12, patch=1, in_norm=None, out_norm=dict(kind="rmsnorm")),
@@ -69,9 +92,11 @@ EXAMPLES = {
             dict(size=(3, 4)),
             dict(size=(2, 3), first=1),
             dict(size=(5, 4), resize="bilinear_antialiased"),
-            dict(size=(3, 4), start="sines"),
+            dict(size=(3, 4), start="sines", width=16),
         ],
-        "sinusoidal": [dict(base=100.0)],
+        "learned_video": [dict(size=(2, 2, 3)), dict(size=(2, 2, 3), first=1, resize="bilinear")],
+        "space_time": [dict(size=(2, 3), time=2), dict(size=(2, 3), time=2, first=1, resize="bilinear")],
+        "sinusoidal": [dict(base=100.0), dict(base=100.0, channels="interleaved")],
         "sinusoidal_2d": [dict(base=100.0)],
         "rope": [dict(), dict(theta=100.0, share=0.5), dict(theta=100.0, share=0.8, pairs="neighbours", turns="qkv")],
         "rope_2d": [dict(theta=50.0)],
@@ -81,6 +106,7 @@ EXAMPLES = {
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "relative_grid": [dict(size=(3, 5))],
+        "continuous_grid": [dict(hidden=24), dict(hidden=16, reach=(2, 9), bound=2.0)],
         "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
@@ -95,6 +121,7 @@ EXAMPLES = {
             dict(heads=2, position=dict(kind="relative_buckets", buckets=8, reach=16)),
             dict(heads=3, width=4, scale=1.0, bias=False),
             dict(heads=2, bias=("q", "v", "o")),
+            dict(heads=2, bias=("q", "v", "o"), qk_norm=dict(kind="unit"), scale="learned"),
             dict(heads=2, softmax=dict(kind="softmax", temperature="learned", cap=5.0, sink="learned")),
             dict(heads=2, softmax=dict(kind="softmax", temperature=2.0, clip=(-0.03, 1.1))),
             dict(heads=2, softmax=dict(kind="softmax", sink=0.0), position=dict(kind="alibi")),
@@ -106,6 +133,11 @@ EXAMPLES = {
             dict(heads=4, width=8, maps="fused", terms=("p2c",), position=TABLE),
             dict(heads=2, maps="fused", terms=()),
         ],
+        "collapsed_attention": [
+            dict(heads=2),
+            dict(heads=2, similarity="symmetric", values="none"),
+        ],
+        "subspace_attention": [dict(heads=2), dict(heads=3, width=4)],
         "mamba2": [
             dict(heads=4, head_width=8, state=4, chunk=4),
             dict(heads=4, head_width=8, state=4, groups=2, norm_groups=2, conv=3, chunk=8),
@@ -120,6 +152,16 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "conv_gate": [dict(inner=5), dict(inner=4, hidden=20, size=5, activation="relu")],
+        "extended": [dict(mixer=ATTENTION, tokens=3)],
+        "positioned": [
+            dict(mixer=ATTENTION, position=dict(kind="sinusoidal"), norm=dict(kind="rmsnorm")),
+            dict(mixer=ATTENTION, position=dict(kind="learned", length=32)),
+        ],
+        "along": [
+            dict(mixer=ATTENTION, axis="space"),
+            dict(mixer=ATTENTION, axis="time", out="linear"),
+        ],
         "windowed": [
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
@@ -147,11 +189,15 @@ EXAMPLES = {
     "ffn": {
         "mlp": [dict(hidden=24), dict(hidden=24, activation="relu_squared", bias=False)],
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
+        "ista": [dict(), dict(step=0.3, sparsity=0.7)],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
+        "unit": [dict(), dict(eps=0.1)],
+        "batchnorm": [dict(), dict(eps=0.1, momentum=0.5)],
+        "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
         "fixed_batchnorm": [dict(), dict(eps=0.1)],
     },
@@ -184,6 +230,11 @@ EXAMPLES = {
         "last": [dict()],
         "at_token": [dict(), dict(token=9)],
         "first": [dict()],
+        "class_attention": [
+            dict(heads=2, ffn=dict(kind="mlp", hidden=24)),
+            dict(heads=1, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"), start=0.5),
+        ],
+        "leading": [dict(), dict(count=3)],
         "attention": [dict(heads=2), dict(heads=2, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"))],
         "dense": [
             dict(),
@@ -192,7 +243,11 @@ EXAMPLES = {
         "activated": [dict(activation="silu", pool=dict(kind="mean"))],
         "of_head": [dict(head="pooled")],
         "patch_mean": [dict()],
-        "normed": [dict(), dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm"))],
+        "normed": [
+            dict(),
+            dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm")),
+            dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm"), first="norm"),
+        ],
         "joined": [dict(), dict(pools=[dict(kind="mean"), dict(kind="dense"), dict(kind="cls", index=1)])],
     },
     "head": {

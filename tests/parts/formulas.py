@@ -106,6 +106,12 @@ def glu(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x))
 
 
+def ista(s, p, x, ctx):
+    D = p["dictionary"]
+    each = np.einsum("ij,...j->...i", D.T, x) - np.einsum("ij,...j->...i", D.T @ D, x)
+    return np.maximum(x + s.step * each - s.step * s.sparsity, 0)
+
+
 def grouped_mlp(s, p, x, ctx):
     def grouped(p, x):
         parts = zip(np.split(x, s.groups, axis=-1), p["kernel"], strict=True)
@@ -224,7 +230,23 @@ def latents(s, p, batch, ctx):
     return np.concatenate([x, mask], axis=1) + np.array(own)
 
 
+def tubelets(s, p, batch, ctx):
+    video, (a, b, c) = batch["video"], s.tubelet
+    B, *sides, _ = video.shape
+    t, h, w = (side // one for side, one in zip(sides, s.tubelet, strict=True))
+    corners = itertools.product(range(0, sides[0], a), range(0, sides[1], b), range(0, sides[2], c))
+    flat = np.stack([video[:, i : i + a, j : j + b, k : k + c].reshape(B, -1) for i, j, k in corners], axis=1)
+    cls = np.broadcast_to(p["cls"], (B, s.cls, s.width)) if s.cls else np.zeros((B, 0, s.width))
+    return marked(s, p, np.concatenate([cls, linear(p["patch"], flat)], axis=1), ctx.replace(grid=(t, h, w)))
+
+
 # --- pool and head
+
+
+def normed_pool(s, p, x, ctx):
+    if s.first == "norm":
+        return within("pool", s.pool, p, "pool", normed(s, p, clean(x, ctx)), ctx)
+    return normed(s, p, within("pool", s.pool, p, "pool", x, ctx))
 
 
 def one_of_each(choose):
@@ -257,6 +279,16 @@ def attention_pool(s, p, x, ctx):
     if s.ffn is not None:
         y = y + within("ffn", s.ffn, p, "ffn", normed(s, p, y), ctx)
     return y[:, 0]
+
+
+def class_attention(s, p, x, ctx):
+    c = np.broadcast_to(p["cls"], (len(x), 1, x.shape[-1]))
+    u = within("norm", s.norm, p, "in_norm", np.concatenate([c, clean(x, ctx)], axis=1))
+    q, k, v = linear(p["q"], u[:, :1]), linear(p["k"], u), linear(p["v"], u)
+    visible = np.concatenate([np.ones((len(x), 1), bool), real(x, ctx)], axis=1)[:, None, None]
+    c = c + p["attention_scale"] * linear(p["o"], sequences.attend(q, k, v, visible, q.shape[-1] ** -0.5), 2)
+    c = c + p["ffn_scale"] * within("ffn", s.ffn, p, "ffn", within("norm", s.norm, p, "ffn_norm", c), ctx)
+    return within("norm", s.norm, p, "out_norm", c)[:, 0]
 
 
 def dense_pool(s, p, x, ctx):
@@ -436,8 +468,33 @@ def attention(s, p, x, ctx):
     if s.window is not None:
         visible = visible & (np.abs(positions.distances(x.shape[1])) <= s.window // 2)
     scale = q.shape[-1] ** -0.5 if s.scale is None else s.scale
+    if s.scale == "learned":
+        q, scale = q * np.minimum(np.exp(p["logit_scale"]), 100.0)[:, None], 1.0
     weights = functools.partial(sequences.weights, s.softmax, p.get("softmax", {}))
     return linear(p["o"], sequences.attend(q, k, v, visible, scale, doors.get("bias", 0.0), weights), 2)
+
+
+def collapsed_attention(s, p, x, ctx):
+    D, visible = x.shape[-1], sequences.same_text(x, ctx.segments)
+    if s.similarity == "free":
+        A = p["q"]["kernel"]
+    else:
+        A = np.zeros((D, s.heads, D))
+        for n, half in enumerate(p["similarity"]):
+            A[:, n] = np.array([[half[max(i, j) - min(i, j) + sum(D - r for r in range(min(i, j)))] for j in range(D)]
+                                for i in range(D)])  # fmt: skip
+    y = sequences.attend(np.einsum("btd,dne->btne", x, A), x[:, :, None], x[:, :, None], visible, D**-0.5)
+    return y.mean(2) if s.values == "none" else linear(p["o"], y, 2)
+
+
+def subspace_attention(s, p, x, ctx):
+    u = linear(p["q"], x)
+    return linear(p["o"], sequences.attend(u, u, u, sequences.same_text(x, ctx.segments), u.shape[-1] ** -0.5), 2)
+
+
+def positioned(s, p, x, ctx):
+    read = x + within("norm", s.norm, p, "norm", marked(s, p, np.zeros_like(x), ctx))
+    return within("mixer", s.mixer, p, "mixer", read, ctx)
 
 
 def pooled_relative(s, p, x, ctx):
@@ -478,15 +535,20 @@ FORMULAS = {
     "norm": {
         "layernorm": layernorm,
         "rmsnorm": rmsnorm,
+        "unit": lambda s, p, x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), s.eps),
+        "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
+        "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
-    "ffn": {"mlp": mlp, "glu": glu, "grouped_mlp": grouped_mlp},
+    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
         "learned_grid": Elsewhere("tests/parts/test_learned_grid.py::test_a_table_is_resized_as_by_torch"),
+        "learned_video": positions.learned_video,
+        "space_time": positions.space_time,
         "sinusoidal": positions.sinusoidal,
         "sinusoidal_2d": positions.sinusoidal_2d,
         "rope": positions.rope,
@@ -498,6 +560,7 @@ FORMULAS = {
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
+        "continuous_grid": positions.continuous_grid,
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
@@ -508,11 +571,17 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "tubelets": tubelets,
+        "spectrogram": lambda s, p, batch, ctx: value(
+            "embed", {**s.image, "width": s.width}, p, {"images": batch["frames"].swapaxes(1, 2)[..., None]}, ctx
+        ),
         "words": words,
         "latents": latents,
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
+        "convs": stems.convs(within, ACTIVATIONS),
+        "hmlp": stems.hmlp(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
@@ -526,16 +595,18 @@ FORMULAS = {
         "patch_mean": lambda s, p, x, ctx: mean(
             s, p, patches_alone(x, ctx), ctx.replace(segments=patches_alone(ctx.segments, ctx))
         ),
-        "normed": lambda s, p, x, ctx: normed(s, p, within("pool", s.pool, p, "pool", x, ctx)),
         "joined": lambda s, p, x, ctx: np.concatenate(
             [within("pool", pool, p, f"pool_{i}", x, ctx) for i, pool in enumerate(s.pools)], axis=-1
         ),
+        "leading": lambda s, p, x, ctx: clean(x, ctx)[:, : s.count].mean(1),
         "first": one_of_each(lambda s, b, own, ctx: own[0] if len(own) else None),
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
         "attention": attention_pool,
+        "class_attention": class_attention,
         "dense": dense_pool,
         "activated": activated,
+        "normed": normed_pool,
         "of_head": lambda s, p, x, ctx: ctx.heads[s.head],
     },
     "head": {
@@ -567,11 +638,17 @@ FORMULAS = {
     ),
     "mixer": {
         "attention": attention,
+        "positioned": positioned,
+        "conv_gate": Elsewhere("tests/parity/test_backbones.py::test_patch_convnet_equals_its_description"),
+        "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
+        "collapsed_attention": collapsed_attention,
+        "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,
         "bidirectional": bidirectional,
         "fourier": fourier,
         "disentangled": Elsewhere("tests/parts/test_disentangled.py::test_disentangled_equals_loops"),
         "mixed_attention": Elsewhere(LONG + "test_mixed_attention"),
+        "along": Elsewhere("tests/parts/test_video.py::test_along_equals_a_loop_over_frames_or_places"),
         "nystrom": Elsewhere(LONG + "test_nystrom"),
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,

@@ -36,7 +36,24 @@ def sinusoids(position, width, base):
 
 def sinusoidal(s, p, given):
     x = given.x
-    return dict(add=x + sinusoids(of_tokens(x, given.ctx), x.shape[-1], s.base))
+    rows = sinusoids(of_tokens(x, given.ctx), x.shape[-1], s.base)
+    if s.channels == "interleaved":
+        rows = rows[..., [i // 2 + (i % 2) * x.shape[-1] // 2 for i in range(x.shape[-1])]]
+    return dict(add=x + rows)
+
+
+def learned_video(s, p, given):
+    """Of the table's own size; for others see test_video.py."""
+    return dict(add=given.x + p["table"])
+
+
+def space_time(s, p, given):
+    """Of the tables' own sizes; for others see test_video.py."""
+    (t, h, w), x = given.ctx.grid, given.x.copy()
+    x[:, : s.first] += p["space"][: s.first]
+    for i in range(t * h * w):
+        x[:, s.first + i] += p["space"][s.first + i % (h * w)] + p["time"][i // (h * w)]
+    return dict(add=x)
 
 
 def cells(length, grid):
@@ -100,6 +117,20 @@ def relative_patches(s, p, given):
     for t, y, x in cells(T, (h, w)):
         for other, v, u in cells(T, (h, w)):
             bias[:, t, other] = rows[y - v + h - 1, x - u + w - 1]
+    return dict(bias=np.broadcast_to(bias, (len(given.x), N, T, T)))
+
+
+def continuous_grid(s, p, given):
+    """Offset by offset; tokens beyond the grid stand in its last cell."""
+    (h, w), T, N = given.ctx.grid, given.x.shape[1], given.q.shape[2]
+    far = (h, w) if s.reach is None else (s.reach, s.reach) if isinstance(s.reach, int) else s.reach
+    bias = np.zeros((N, T, T))
+    for t, u in np.ndindex(T, T):
+        one, other = (divmod(min(i, h * w - 1), w) for i in (t, u))
+        a = np.array([8 * (i - j) / (side - 1) for i, j, side in zip(one, other, far, strict=True)])
+        a = np.sign(a) * np.log2(np.abs(a) + 1) / 3
+        y = np.maximum(a @ p["up"]["kernel"] + p["up"]["bias"], 0) @ p["down"]["kernel"]
+        bias[:, t, u] = s.bound / (1 + np.exp(-y))
     return dict(bias=np.broadcast_to(bias, (len(given.x), N, T, T)))
 
 

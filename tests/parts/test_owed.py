@@ -32,8 +32,8 @@ DTYPES = {
 # Parameters that are not trained, or on which no answer depends: what all scores of a softmax share, and the scores of
 # a query with one key.
 UNSEEN = (
-    r"^(mixer|pool/attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
-    r"^norm/fixed_batchnorm/(mean|variance)$",
+    r"^(mixer|pool/(class_)?attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
+    r"^norm/(fixed_)?batchnorm/(mean|variance)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
 )

@@ -257,6 +257,14 @@ def test_bfloat16_computes_in_bfloat16_with_float32_parameters():
         (dict(pattern=[dict(kind="attention")]), "mixer 'attention' needs heads"),
         (dict(pattern=[dict(kind="attention", heads=3)]), "width of 16 does not divide among 3 heads"),
         (dict(pattern=[dict(part=MLP, nroms={})]), "a sublayer has no field 'nroms'; it has part, norms, residual"),
+        (
+            dict(pattern=[dict(part=[dict(part=MLP, norms={"out": NORM})])]),
+            "a branch .* at in, residual; .* no place 'out'",
+        ),
+        (
+            dict(pattern=[dict(part=[dict(part=MLP, residual={})])]),
+            "a branch of .* no field 'residual'; give it to the",
+        ),
         (dict(norms={"after": NORM}), "norms at in, residual, out; there is no place 'after'"),
         (dict(remat="everything"), "no remat 'everything'; there are none, full, dots"),
         (dict(mask="triangular"), "mask is 'triangular'; it must be 'full' or 'causal'"),

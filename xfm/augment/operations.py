@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 from xfm.augment import geometry, levels
 from xfm.augment.rand import RandAugment
 from xfm.fields import Count, CountOrZero, Fraction, NotNegative, Positive, Share
-from xfm.spec import Pattern, build
+from xfm.spec import Pattern, SpecError, build
 
 Image = Float[Array, "H W C"]
 Rng = Key[Array, ""]
@@ -93,6 +93,23 @@ class SimpleCrop:
         wide = jnp.pad(image, ((self.pad, self.pad), (self.pad, self.pad), (0, 0)), "reflect")
         top, left = jax.random.randint(rng, (2,), 0, 2 * self.pad + 1)
         return jax.lax.dynamic_slice(wide, (top, left, 0), (H, W, image.shape[-1]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """A part of the image of `size` pixels, anywhere in it, without scaling. Moutakanni et al. 2024, section 3.1."""
+
+    size: Count | tuple[Count, Count]
+
+    def __call__(self, image: Image, rng: Rng, step: Step) -> Image:
+        H, W = pair(self.size)
+        free = image.shape[0] - H, image.shape[1] - W
+        if min(free) < 0:
+            raise SpecError(
+                f"a window of {H} x {W} pixels is larger than images of {image.shape[0]} x {image.shape[1]}"
+            )
+        top, left = (jax.random.randint(key, (), 0, n + 1) for key, n in zip(jax.random.split(rng), free, strict=True))
+        return jax.lax.dynamic_slice(image, (top, left, 0), (H, W, image.shape[-1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +226,7 @@ OPERATIONS = {
     "flip": Flip,
     "random_resized_crop": RandomResizedCrop,
     "simple_crop": SimpleCrop,
+    "window": Window,
     "rand_augment": RandAugment,
     "colour_jitter": ColourJitter,
     "grey": Grey,

@@ -8,6 +8,7 @@ from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
 from xfm.objectives.curriculum import Curriculum
+from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
@@ -36,6 +37,7 @@ OBJECTIVES = {
     "segmentation": Segmentation,
     "retrieval": Retrieval,
     "masked_images": MaskedImages,
+    "joint_embedding": JointEmbedding,
 }
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from xfm.batch import spread_out
 from xfm.errors import XfmError, nearest
 from xfm.fields import Number
-from xfm.sown import COLLECTIONS, means
+from xfm.sown import COLLECTIONS, STATISTICS, means, statistics
 from xfm.transforms.redraw import redraw
 from xfm.vocabulary import Vocabulary
 
@@ -73,7 +73,8 @@ class Objective(abc.ABC):
             raise XfmError(f"the objective has no network {name!r}; it has {', '.join(self.networks)}")
         rngs = {} if rng is None else {"dropout": rng}
         network, own = self.networks[name], self.params_of(name, params)
-        return network.apply({"params": own}, batch, train=train, rngs=rngs, mutable=list(COLLECTIONS), **inputs)
+        mutable = [*COLLECTIONS, *([STATISTICS] if train else [])]
+        return network.apply({"params": own}, batch, train=train, rngs=rngs, mutable=mutable, **inputs)
 
     def params_of(self, name: str, params: Params) -> Params:
         """The parameters of the network `name`, out of those of all networks."""
@@ -120,7 +121,8 @@ class Objective(abc.ABC):
     ) -> tuple[Float[Array, ""], Metrics]:
         """The loss, and the metrics with "sown/NAME" for each auxiliary loss of the networks.
 
-        sown: the second values that `forward` returned. Rows count by batch["weights"] here too.
+        sown: the second values that `forward` returned. What batch normalisation sowed becomes metrics too, which the
+        training step takes out again (`xfm.train.statistics`). Rows count by batch["weights"] here too.
         Raises XfmError for a sown loss without a weight in config.objective.sown, and for a weight without such a loss.
         """
         weights = batch.get("weights")
@@ -129,6 +131,8 @@ class Objective(abc.ABC):
         found = means([one.get("losses", {}) for one in sown], weights)
         self._check_sown(list(found))
         metrics = {**metrics, **{f"sown/{name}": metric for name, metric in found.items()}}
+        moved = statistics(sown).items()
+        metrics |= {f"{STATISTICS}/{path}": (value, jnp.float32(1.0)) for path, value in moved}
         return total(metrics, self.all_terms), metrics
 
     def _check_sown(self, found: Sequence[str]) -> None:

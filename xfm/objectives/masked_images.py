@@ -83,7 +83,8 @@ class MaskedImages(Objective):
             given = {"visible": split.visible, "predicted": split.hidden}
         else:
             patches = split.visible.shape[1] + split.hidden.shape[1]
-            given = {"hidden": split.mask(patches), "at": split.hidden + self.model.lead}
+            given = {"hidden": split.mask(patches)}
+            given |= {"at": split.hidden + self.model.lead} if "patches" in self.model.heads else {}
         out, sown = self.forward("model", params, {**batch, **given}, rng, train)
         if self.shown == "visible":
             return answer(out, "patches")[:, -split.hidden.shape[1] :], sown

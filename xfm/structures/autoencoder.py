@@ -25,8 +25,9 @@ class Autoencoder(Structure):
 
     decoder: the fields of a Stack whose embedding is of kind "latents"; norms, residual, norm and heads are its own.
     The decoder runs where the batch has `visible` [B V] and `predicted` [B K], the numbers of patches. It reads the
-    encoder's tokens, and its heads are at all patches: first the visible ones, then those to predict. Without these
-    arrays the network is the encoder, which reads whole images.
+    encoder's tokens, and its heads are at all patches: first the visible ones, then those to predict. With `predicted`
+    [B G K] each of G groups of patches is predicted by itself, from one run of the encoder. Without these arrays the
+    network is the encoder, which reads whole images. Visible patches where `real` [B V] is 0 are padding.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -63,17 +64,26 @@ class Autoencoder(Structure):
         return [*self._encoder(parent=None).sublayers(), *decoder]
 
     def _decoded(
-        self, batch: Mapping[str, Array], hidden: Array, visible: Int[Array, "B V"], predicted: Int[Array, "B K"], train
+        self,
+        batch: Mapping[str, Array],
+        hidden: Array,
+        visible: Int[Array, "B V"],
+        predicted: Int[Array, "B *G K"],
+        train,
     ) -> dict[str, Any]:
-        """The outputs of the decoder's heads."""
-        lead, count = hidden.shape[1] - visible.shape[1], visible.shape[1] + predicted.shape[1]
-        given = dict(latents=hidden, encoded=visible, predicted=predicted, images=batch["images"])
-        given["at"] = jnp.broadcast_to(jnp.arange(lead, lead + count), (visible.shape[0], count))
-        if "real" in batch:
-            beside = (0, 0), (lead, predicted.shape[1])
-            given["segments"] = jnp.pad(batch["real"].astype(jnp.int32), beside, constant_values=1)
+        """The outputs of the decoder's heads, [B V+K …], or [B G V+K …] for G groups of patches by themselves."""
+        groups = predicted.shape[1:-1]
+        given = dict(latents=hidden, encoded=visible, images=batch["images"])
+        given |= {"real": batch["real"].astype(jnp.int32)} if "real" in batch else {}
+        given = {name: jnp.repeat(a, groups[0], axis=0) for name, a in given.items()} if groups else given
+        given["predicted"] = predicted.reshape(-1, predicted.shape[-1])
+        lead, count = hidden.shape[1] - visible.shape[1], visible.shape[1] + predicted.shape[-1]
+        given["at"] = jnp.broadcast_to(jnp.arange(lead, lead + count), (len(given["latents"]), count))
+        if "real" in given:
+            beside = (0, 0), (lead, predicted.shape[-1])
+            given["segments"] = jnp.pad(given.pop("real"), beside, constant_values=1)
         made = self._decoder(name="decoder")(given, train=train)
-        return {name: value for name, value in made.items() if name != "hidden"}
+        return {name: a.reshape(len(hidden), *groups, *a.shape[1:]) for name, a in made.items() if name != "hidden"}
 
     @nn.nowrap
     def _encoder(self, **given: Any) -> Stack:

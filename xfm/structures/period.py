@@ -15,7 +15,7 @@ from xfm.errors import nearest
 from xfm.outside import in_path
 from xfm.spec import Spec, SpecError, freeze, schema
 from xfm.structures.base import Layer
-from xfm.structures.sublayer import Sublayer
+from xfm.structures.sublayer import Sublayer, branched
 
 # What the backward pass keeps of each period; it computes the rest again.
 REMAT = {
@@ -156,7 +156,10 @@ def stacked(path: str, sublayers: Sequence[Spec], repeats: int, group: str) -> l
 
 
 def _parts(part: Spec | Sequence[Spec]) -> Sequence[Spec]:
-    return part if isinstance(part, list | tuple) else (part,)
+    """The parts of a sublayer, those of its branches if it has several."""
+    if not isinstance(part, list | tuple):
+        return (part,)
+    return [branched(one)[0] if isinstance(one, Mapping) else one for one in part]
 
 
 def _label(sublayer: Spec) -> str:

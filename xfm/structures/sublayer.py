@@ -26,8 +26,9 @@ def parts() -> dict[str, type]:
 class Sublayer(nn.Module):
     """y = out_norm(skip · x + gate · drop(residual_norm(part(in_norm(x))))), an absent norm being the identity.
 
-    part: one spec, or several that share the normed input and whose outputs are added (parallel blocks: Wang,
-    Komatsuzaki 2021).  norms: pre-norm is {"in"}, post-norm {"out"}, sandwich and peri-norm {"in", "residual"}.
+    part: one spec, or several branches that share the normed input and whose outputs are added (parallel blocks: Wang,
+    Komatsuzaki 2021). A branch may be {"part": spec, "norms": …} with norms of its own at "in" and "residual".
+    norms: pre-norm is {"in"}, post-norm {"out"}, sandwich and peri-norm {"in", "residual"}.
     residual: spec of the residual slot, which owns skip, gate and drop. No part knows any of this.
     label: the first word of the sublayer's name in parameter paths, before its number; the part's kind if None.
     """
@@ -39,8 +40,8 @@ class Sublayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state=None):
-        def norm(place, h):
-            return build(NORMS, self.norms[place], name=f"{place}_norm")(h) if place in self.norms else h
+        def norm(place, h, norms=self.norms, of=""):
+            return build(NORMS, norms[place], name=f"{of}{place}_norm")(h) if place in norms else h
 
         for place in self.norms:
             if place not in PLACES:
@@ -48,9 +49,13 @@ class Sublayer(nn.Module):
         h = norm("in", x)
         if isinstance(self.part, tuple):
             states = (None,) * len(self.part) if state is None else state
-            several = [_part(spec, f"part_{i}", ctx) for i, spec in enumerate(self.part)]
-            outputs, state = zip(*(p(h, ctx, s) for p, s in zip(several, states, strict=True)), strict=True)
-            y = sum(outputs[1:], outputs[0])
+            outputs, after = [], []
+            for i, (branch, own) in enumerate(zip(self.part, states, strict=True)):
+                spec, norms = branched(branch)
+                y, own = _part(spec, f"part_{i}", ctx)(norm("in", h, norms, f"part_{i}_"), ctx, own)
+                outputs.append(norm("residual", y, norms, f"part_{i}_"))
+                after.append(own)
+            y, state = sum(outputs[1:], outputs[0]), tuple(after)
         else:
             y, state = _part(self.part, "part", ctx)(h, ctx, state)
         x = build(RESIDUALS, self.residual, name="skip")(x, norm("residual", y), ctx)
@@ -70,7 +75,19 @@ class Sublayer(nn.Module):
                 )
             return None
 
-        return tuple(map(empty, self.part)) if isinstance(self.part, tuple) else empty(self.part)
+        return tuple(empty(branched(one)[0]) for one in self.part) if isinstance(self.part, tuple) else empty(self.part)
+
+
+def branched(sublayer: Spec) -> tuple[Spec, Mapping[str, Spec]]:
+    """The part of a branch and its norms; raises SpecError for what else a branch cannot have."""
+    if "part" not in sublayer:
+        return sublayer, NO_NORMS
+    norms = sublayer.get("norms", NO_NORMS)
+    for field in {*sublayer} - {"part", "norms"}:
+        raise SpecError(f"a branch of a sublayer has a part and norms, and no field {field!r}; give it to the sublayer")
+    for place in {*norms} - {"in", "residual"}:
+        raise SpecError(f"a branch of a sublayer has norms at in, residual; there is no place {place!r}")
+    return sublayer["part"], norms
 
 
 def _part(spec: Spec, name: str, ctx: Context) -> nn.Module:

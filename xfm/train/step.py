@@ -14,6 +14,7 @@ from xfm.batch import part_of, prefixes
 from xfm.objectives.base import total
 from xfm.paths import flatten, map_by_path, require_matches
 from xfm.sharding import on_mesh
+from xfm.train import statistics
 from xfm.train.optimiser import Optimiser
 from xfm.train.state import State
 
@@ -68,10 +69,11 @@ def make_step(
         else:
             terms = getattr(objective, "all_terms", {"loss": 1.0})
             loss, metrics, extra, grads = _accumulated(loss_of, terms, state, batch, rng, accumulate)
+        metrics, moved = statistics.apart(metrics)
         norm = optax.tree.norm(grads)
         parts = {f"grad_norm/{name}": (_norm_of(regex, grads), 1.0) for name, regex in norms.items()}
         updates, opt_state = update(grads, state.opt_state, state.params, step=state.step)
-        params = optax.apply_updates(state.params, updates)
+        params = statistics.written(optax.apply_updates(state.params, updates), moved, frozen)
         extra = after_update(params, extra, state.step)
         average = state.ema
         if average is not None:

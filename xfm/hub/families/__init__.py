@@ -4,6 +4,8 @@ import dataclasses
 
 from xfm.hub.families import (
     albert,
+    ast,
+    beit,
     bert,
     bigbird,
     canine,
@@ -11,7 +13,10 @@ from xfm.hub.families import (
     clip_vision,
     clip_whole,
     convbert,
+    convnext,
     deberta,
+    dinov2,
+    dinov3,
     distilbert,
     electra,
     eurobert,
@@ -25,13 +30,20 @@ from xfm.hub.families import (
     nomic_bert,
     nystromformer,
     opt,
+    poolformer,
+    pvt_v2,
     rembert,
     roberta,
     roformer,
+    segformer,
     swin,
+    swinv2,
     t5,
+    timesformer,
+    timm_swin,
     vit,
     vit_mae,
+    vivit,
     xlnet,
 )
 
@@ -75,8 +87,29 @@ FAMILIES = {
     "canine": canine.FAMILY,
     "vit": vit.FAMILY,
     "deit": vit.DEIT,
+    "vit_msn": vit.MSN,
+    "ijepa": vit.IJEPA,
+    "beit": beit.FAMILY,
+    "dinov2": dinov2.FAMILY,
+    "dinov2_with_registers": dinov2.WITH_REGISTERS,
+    "dinov3_vit": dinov3.FAMILY,
+    "vivit": vivit.VIVIT,
+    "videomae": vivit.VIDEOMAE,
+    "timesformer": timesformer.FAMILY,
+    "audio-spectrogram-transformer": ast.FAMILY,
     "vit_mae": vit_mae.FAMILY,
     "swin": swin.FAMILY,
+    "swinv2": swinv2.FAMILY,
+    "pvt_v2": pvt_v2.FAMILY,
+    "segformer": segformer.FAMILY,
+    "convnext": convnext.FAMILY,
+    "convnextv2": convnext.V2,
+    "poolformer": poolformer.FAMILY,
+}
+# Families of timm's files, which have no model_type, by what the "architecture" in their config.json begins with.
+TIMM = {
+    "swin_": timm_swin.FAMILY,
+    "swinv2_": timm_swin.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
-WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING)
+WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)

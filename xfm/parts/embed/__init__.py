@@ -6,7 +6,9 @@ from xfm.parts.embed.latents import Latents
 from xfm.parts.embed.patches import Patches
 from xfm.parts.embed.projected import Projected
 from xfm.parts.embed.questions import Questions
+from xfm.parts.embed.spectrogram import Spectrogram
 from xfm.parts.embed.tokens import Tokens
+from xfm.parts.embed.tubelets import Tubelets
 from xfm.parts.embed.words import Words
 
 EMBEDS = {
@@ -14,6 +16,8 @@ EMBEDS = {
     "bytes": Bytes,
     "hashed": Hashed,
     "patches": Patches,
+    "tubelets": Tubelets,
+    "spectrogram": Spectrogram,
     "words": Words,
     "latents": Latents,
     "projected": Projected,

@@ -2,10 +2,12 @@
 
 from xfm.parts.ffn.glu import GLU
 from xfm.parts.ffn.grouped_mlp import GroupedMLP
+from xfm.parts.ffn.ista import Ista
 from xfm.parts.ffn.mlp import MLP
 
 FFNS = {
     "mlp": MLP,
     "glu": GLU,
+    "ista": Ista,
     "grouped_mlp": GroupedMLP,
 }

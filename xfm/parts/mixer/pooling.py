@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from xfm.context import Context
 from xfm.fields import Count
 from xfm.kernels.conv import depthwise_grid
+from xfm.kernels.counting import included
 from xfm.parts.grid import as_grid, of_grid, pair, segments_of
 from xfm.parts.mixer.both_ways import both_ways
 
@@ -22,8 +23,9 @@ def mean_of_neighbours(
     """The mean of each token's surroundings of rows and columns `size`, within the grid and its segment."""
     ones = jnp.ones((*size, 1), x.dtype)
     there = jnp.ones((*x.shape[:3], 1), x.dtype)
-    count = depthwise_grid(there, ones, segments=segments)
-    total = depthwise_grid(x, jnp.broadcast_to(ones, (*size, x.shape[-1])), segments=segments)
+    with included():  # in nothing: sums are no products, and papers do not count them
+        count = depthwise_grid(there, ones, segments=segments)
+        total = depthwise_grid(x, jnp.broadcast_to(ones, (*size, x.shape[-1])), segments=segments)
     return total / jnp.maximum(count, 1)
 
 

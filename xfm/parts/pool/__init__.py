@@ -3,11 +3,13 @@
 from xfm.parts.pool.activated import Activated
 from xfm.parts.pool.at_token import AtToken
 from xfm.parts.pool.attention import AttentionPool
+from xfm.parts.pool.class_attention import ClassAttention
 from xfm.parts.pool.cls import Cls
 from xfm.parts.pool.dense import DensePool
 from xfm.parts.pool.first import First
 from xfm.parts.pool.joined import Joined
 from xfm.parts.pool.last import Last
+from xfm.parts.pool.leading import Leading
 from xfm.parts.pool.mean import Mean
 from xfm.parts.pool.normed import Normed
 from xfm.parts.pool.of_head import OfHead
@@ -18,8 +20,10 @@ POOLS = {
     "mean": Mean,
     "last": Last,
     "first": First,
+    "leading": Leading,
     "at_token": AtToken,
     "attention": AttentionPool,
+    "class_attention": ClassAttention,
     "dense": DensePool,
     "activated": Activated,
     "normed": Normed,

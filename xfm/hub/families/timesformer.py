@@ -1,0 +1,135 @@
+"""TimeSformer with divided space-time attention: Bertasius, Wang, Torresani 2021.
+
+The oracles are transformers' TimesformerModel and TimesformerForVideoClassification. Their tokens run over time within
+each place; those of xfm's networks run over places within each frame, and are put in the Hub's order in what a call
+returns.
+"""
+
+from typing import Any
+
+from xfm.configs.vision import vit
+from xfm.errors import XfmError
+from xfm.hub.families.vit import NAMES as VIT_NAMES
+from xfm.hub.families.vit import label, sides
+from xfm.hub.families.vivit import KEYS as VIVIT_KEYS
+from xfm.hub.families.vivit import example, inputs
+from xfm.hub.family import Batch, Calling, Family, Head
+from xfm.hub.keys import at
+from xfm.hub.naming import At, Names
+from xfm.hub.settings import ACTIVATIONS, Settings
+
+
+def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
+    c.only("attention_type", "divided_space_time")
+    c.get("drop_path_rate")  # in training only
+    bias = c.choose("qkv_bias", {True: True, False: ("o",)}, True)
+    patch, size = sides(c, "patch_size", 16), sides(c, "image_size", 224)
+    grid = tuple(side // one for side, one in zip(size, patch, strict=True))
+    if not all(grid):
+        raise XfmError(f"{c.path} has an image_size of {size}, which is smaller than its patch_size of {patch}")
+    spec = vit.network(
+        layers=c.get("num_hidden_layers", 12),
+        width=c.get("hidden_size", 768),
+        heads=c.get("num_attention_heads", 12),
+        hidden=c.get("intermediate_size", 3072),
+        patch=1,
+        size=grid,
+        classes=0,
+        activation=c.choose("hidden_act", ACTIVATIONS, "gelu"),
+        eps=c.get("layer_norm_eps", 1e-6),
+    )
+    attention, mlp = dict(spec["pattern"][0], bias=bias), spec["pattern"][1]
+    spec["pattern"] = [
+        dict(kind="along", axis="time", mixer=attention, out="linear"),
+        dict(kind="along", axis="space", mixer=attention),
+        mlp,
+    ]
+    spec["embed"] = dict(
+        kind="tubelets", width=c.get("hidden_size", 768), tubelet=(1, *patch), cls=1,
+        position=dict(kind="space_time", size=grid, time=c.get("num_frames", 8)), channels=c.get("num_channels", 3),
+    )  # fmt: skip
+    return spec | {"heads": {}}
+
+
+def in_order(batch: Batch, out: dict[str, Any]) -> dict[str, Any]:
+    """The outputs with the tokens in the Hub's order: of a class, then each place at all times."""
+
+    def reordered(x):
+        grid = x[:, 1:].reshape(x.shape[0], batch["video"].shape[1], -1, x.shape[-1])
+        return x.at[:, 1:].set(grid.swapaxes(1, 2).reshape(x.shape[0], -1, x.shape[-1]))
+
+    out = out | dict(hidden=reordered(out["hidden"]))
+    if "hidden_states" in out:
+        out["hidden_states"] = tuple(map(reordered, out["hidden_states"]))
+    return out
+
+
+def names(c: Settings) -> Names:
+    """The table of names."""
+    width, projection = c.get("hidden_size", 768), "embeddings.patch_embeddings.projection"
+    kernel = (*sides(c, "patch_size", 16), c.get("num_channels", 3), width)
+    tokens = {
+        "embed/cls": "embeddings.cls_token",
+        "embed/position/space": "embeddings.position_embeddings",
+        "embed/position/time": "embeddings.time_embeddings",
+    }
+    return {
+        **NAMES,
+        **{key: At(name, axes=(0, 1, 2), sides=(1, -1, width)) for key, name in tokens.items()},
+        "embed/patch/kernel": At(f"{projection}.weight", axes=(2, 3, 1, 0), sides=kernel),
+        "embed/patch/bias": f"{projection}.bias",
+    }
+
+
+def attention(layer: int, before: str) -> Names:
+    """The rows of an attention, whose q, k and v are one tensor in the files."""
+    fused = f"encoder.layer.{{}}.{before}attention.attention.qkv"
+    rows = {
+        f"layer/{layer}/part/mixer/{one}/{leaf}": At(f"{fused}.{name}", part=(i, 3))
+        for i, one in enumerate("qkv")
+        for leaf, name in (("kernel", "weight"), ("bias", "bias"))
+    }
+    return rows | {f"layer/{layer}/part/mixer/o": f"encoder.layer.{{}}.{before}attention.output.dense"}
+
+
+NAMES = {
+    **attention(0, "temporal_"),
+    **attention(1, ""),
+    "layer/0/in_norm": "encoder.layer.{}.temporal_layernorm",
+    "layer/0/part/out": "encoder.layer.{}.temporal_dense",
+    "layer/1/in_norm": VIT_NAMES["layer/0/in_norm"],
+    **{key.replace("layer/1", "layer/2"): name for key, name in VIT_NAMES.items() if key.startswith("layer/1")},
+    "norm": "layernorm",
+}
+KEYS = {
+    **{key: path for key, path in VIVIT_KEYS.items() if not key.startswith(("pooler", "tubelet"))},
+    "num_hidden_layers": "repeats",
+    "num_attention_heads": "pattern/0/mixer/heads",
+    "intermediate_size": "pattern/2/hidden",
+    "hidden_act": "pattern/2/activation",
+    "attention_probs_dropout_prob": "pattern/0/mixer/drop",
+    "qkv_bias": lambda spec: False if at(spec, "pattern/0/mixer/bias") == ["o"] else None,
+    "image_size": lambda spec: _side(spec, "embed/position/size", 0) * _side(spec, "embed/tubelet", 1),
+    "num_frames": "embed/position/time",
+    "patch_size": lambda spec: _side(spec, "embed/tubelet", 1),
+}
+
+
+def _side(spec: Any, path: str, index: int) -> int:
+    sides = at(spec, path)
+    return sides if isinstance(sides, int) else sides[index]
+
+
+FAMILY = Family(
+    model_type="timesformer",
+    prefix="timesformer.",
+    network=network,
+    keys=KEYS,
+    classes="Timesformer",
+    names=names,
+    sublayers=3,
+    heads={"video_classification": Head("label", label(), {"out": "classifier"})},
+    architectures={"Model": (), "ForVideoClassification": ("video_classification",)},
+    calling=Calling(reads="video", inputs=inputs, example=example(8), outputs=in_order, last="layer"),
+)
