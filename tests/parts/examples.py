@@ -219,6 +219,7 @@ EXAMPLES = {
             dict(width=16, stride=(3, 2), rest="drop"),
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
+        "frames": [dict()],
         "pool_to": [
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),

@@ -587,7 +587,7 @@ FORMULAS = {
     },
     "down": {
         kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
-        for kind in ("patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries")
+        for kind in ("patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames")
     },
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],

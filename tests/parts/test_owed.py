@@ -112,6 +112,7 @@ UNSET = (
     r"^embed/(bytes|hashed)/vocab$",
     r"^position/relative_buckets/heads$|/(memory|reads)$",  # of a stack, and of what it remembers
     r"^mixer/mamba2/(expand|epsilon)$|^mixer/nystrom/start$|^mixer/relative/width$",
+    r"^down/frames/(cls|position)$",  # of test_video.py
     r"^head/(enhanced_mlm|span_beam|latent_queries)/",
 )
 
