@@ -47,6 +47,8 @@ def both(size):
 
 def tile_of(spec, kind):
     """Rows and columns of a tile, of the stride, and of the margin."""
+    if kind == "frames":
+        return (1, GRID[1]), (1, GRID[1]), (0, 0)
     if kind != "strided_conv":
         return both(spec.get("size", 2)), both(spec.get("size", 2)), (0, 0)
     stride = both(spec.get("stride", 2))
@@ -59,7 +61,7 @@ def one(kind, spec, p, tile, real):
         mean = tile[real].mean(axis=0) if real.any() else np.zeros(D)
         y = normed(spec.get("norm"), p.get("norm"), mean @ p["out"]["kernel"] + p["out"]["bias"])
         return ACTIVATIONS[spec.get("activation", "identity")](y)
-    if kind == "pool":
+    if kind in ("pool", "frames"):
         held = tile[real]
         return getattr(held, spec.get("by", "mean"))(axis=0) if len(held) else np.zeros(D)
     if kind == "patch_merging":
@@ -117,7 +119,7 @@ def test_merging_an_odd_grid_adds_zeros():
 def test_step(kind, spec):
     """What the part says about the distance between its tokens is how much coarser its grid is."""
     part = build(SLOTS["down"], spec)
-    if kind == "pool_to":  # whose grid has one size, whatever the other's
+    if kind in ("pool_to", "frames"):  # whose grid has one size, whatever the other's
         assert not hasattr(part, "step")
         return
     _, ctx = jax.eval_shape(lambda x: part.init_with_output(jax.random.key(0), x, Context(grid=GRID))[0], stream())

@@ -1,5 +1,6 @@
 """Parts between the stages of a pyramid, which make the grid coarser and may change D: `x, ctx = down(x, ctx)`."""
 
+from xfm.parts.down.frames import Frames
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
@@ -10,4 +11,5 @@ DOWNS = {
     "strided_conv": StridedConv,
     "pool": Pool,
     "pool_to": PoolTo,
+    "frames": Frames,
 }
