@@ -63,6 +63,11 @@ EXAMPLES = {
         ],
     },
     "stem": {
+        "convs": [
+            dict(width=8, widths=(6,), strides=(2, 1)),
+            dict(width=8, widths=(), strides=(2,), bias=True),
+            dict(width=8, widths=(5,), strides=(1, 2), size=5, activation="relu", norm=dict(kind="rmsnorm"), bias=True),
+        ],
         "hmlp": [
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
@@ -88,7 +93,7 @@ EXAMPLES = {
             dict(size=(3, 4)),
             dict(size=(2, 3), first=1),
             dict(size=(5, 4), resize="bilinear_antialiased"),
-            dict(size=(3, 4), start="sines"),
+            dict(size=(3, 4), start="sines", width=16),
         ],
         "learned_video": [dict(size=(2, 2, 3)), dict(size=(2, 2, 3), first=1, resize="bilinear")],
         "space_time": [dict(size=(2, 3), time=2), dict(size=(2, 3), time=2, first=1, resize="bilinear")],
@@ -148,6 +153,12 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "conv_gate": [dict(inner=5), dict(inner=4, hidden=20, size=5, activation="relu")],
+        "extended": [dict(mixer=ATTENTION, tokens=3)],
+        "positioned": [
+            dict(mixer=ATTENTION, position=dict(kind="sinusoidal"), norm=dict(kind="rmsnorm")),
+            dict(mixer=ATTENTION, position=dict(kind="learned", length=32)),
+        ],
         "along": [
             dict(mixer=ATTENTION, axis="space"),
             dict(mixer=ATTENTION, axis="time", out="linear"),
@@ -209,9 +220,22 @@ EXAMPLES = {
             dict(width=16, stride=(3, 2), rest="drop"),
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
+        "frames": [dict()],
         "pool_to": [
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
+        "pooled_queries": [
+            dict(width=24, heads=3, ffn=dict(kind="mlp", hidden=20)),
+            dict(
+                width=8,
+                heads=2,
+                size=(1, 3),
+                window=(2, 3),
+                ffn=dict(kind="mlp", hidden=20, activation="relu"),
+                norm=dict(kind="rmsnorm"),
+                residual=dict(kind="scaled", gate=0.5),
+            ),
         ],
     },
     "pool": {
@@ -220,6 +244,10 @@ EXAMPLES = {
         "last": [dict()],
         "at_token": [dict(), dict(token=9)],
         "first": [dict()],
+        "class_attention": [
+            dict(heads=2, ffn=dict(kind="mlp", hidden=24)),
+            dict(heads=1, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"), start=0.5),
+        ],
         "leading": [dict(), dict(count=3)],
         "attention": [dict(heads=2), dict(heads=2, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"))],
         "dense": [

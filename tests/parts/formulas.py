@@ -281,6 +281,16 @@ def attention_pool(s, p, x, ctx):
     return y[:, 0]
 
 
+def class_attention(s, p, x, ctx):
+    c = np.broadcast_to(p["cls"], (len(x), 1, x.shape[-1]))
+    u = within("norm", s.norm, p, "in_norm", np.concatenate([c, clean(x, ctx)], axis=1))
+    q, k, v = linear(p["q"], u[:, :1]), linear(p["k"], u), linear(p["v"], u)
+    visible = np.concatenate([np.ones((len(x), 1), bool), real(x, ctx)], axis=1)[:, None, None]
+    c = c + p["attention_scale"] * linear(p["o"], sequences.attend(q, k, v, visible, q.shape[-1] ** -0.5), 2)
+    c = c + p["ffn_scale"] * within("ffn", s.ffn, p, "ffn", within("norm", s.norm, p, "ffn_norm", c), ctx)
+    return within("norm", s.norm, p, "out_norm", c)[:, 0]
+
+
 def dense_pool(s, p, x, ctx):
     y = within("pool", s.pool, p, "pool", x, ctx)
     return normed(s, p, ACTIVATIONS[s.activation](linear(p["dense"], y)))
@@ -498,6 +508,11 @@ def subspace_attention(s, p, x, ctx):
     return linear(p["o"], sequences.attend(u, u, u, sequences.same_text(x, ctx.segments), u.shape[-1] ** -0.5), 2)
 
 
+def positioned(s, p, x, ctx):
+    read = x + within("norm", s.norm, p, "norm", marked(s, p, np.zeros_like(x), ctx))
+    return within("mixer", s.mixer, p, "mixer", read, ctx)
+
+
 def pooled_relative(s, p, x, ctx):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H): r is of the distance, s one of two vectors for the type."""
     q, k, v = (linear(p[name], x) for name in "qkv")
@@ -582,13 +597,14 @@ FORMULAS = {
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
+        "convs": stems.convs(within, ACTIVATIONS),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": {
         kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
-        for kind in ("patch_merging", "strided_conv", "pool", "pool_to")
+        for kind in ("patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames")
     },
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
@@ -604,6 +620,7 @@ FORMULAS = {
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
         "attention": attention_pool,
+        "class_attention": class_attention,
         "dense": dense_pool,
         "activated": activated,
         "normed": normed_pool,
@@ -638,6 +655,9 @@ FORMULAS = {
     ),
     "mixer": {
         "attention": attention,
+        "positioned": positioned,
+        "conv_gate": Elsewhere("tests/parity/test_backbones.py::test_patch_convnet_equals_its_description"),
+        "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,
         "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,

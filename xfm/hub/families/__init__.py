@@ -23,6 +23,7 @@ from xfm.hub.families import (
     fnet,
     funnel,
     gpt2,
+    hiera,
     jina_bert,
     longformer,
     modernbert,
@@ -40,6 +41,7 @@ from xfm.hub.families import (
     swinv2,
     t5,
     timesformer,
+    timm_swin,
     vit,
     vit_mae,
     vivit,
@@ -104,6 +106,12 @@ FAMILIES = {
     "convnext": convnext.FAMILY,
     "convnextv2": convnext.V2,
     "poolformer": poolformer.FAMILY,
+    "hiera": hiera.FAMILY,
+}
+# Families of timm's files, which have no model_type, by what the "architecture" in their config.json begins with.
+TIMM = {
+    "swin_": timm_swin.FAMILY,
+    "swinv2_": timm_swin.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)

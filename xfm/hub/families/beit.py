@@ -148,7 +148,7 @@ CLS = Family(  # with use_mean_pooling false: `layernorm` is the network's last 
         "pooled": dataclasses.replace(HEADS["pooled"], names={}),
         "image_classification": HEADS["image_classification"],
     },
-    architectures={"Model": ("pooled",), "ForImageClassification": ("pooled", "image_classification")},
+    architectures={"Model": ("pooled",), "ForImageClassification": ("image_classification",)},
     files=Files(ignored=vit.MASK_TOKEN | INDEX),
     calling=Calling(reads="images", inputs=vit.inputs, example=vit.example, more=("bool_masked_pos",), last="layer"),
 )
