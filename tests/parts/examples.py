@@ -47,6 +47,7 @@ EXAMPLES = {
             dict(width=16, image=dict(kind="patches", cls=0, stem=dict(kind="conv", size=3, stride=2, margin=0))),
             dict(width=16, image=dict(kind="patches", patch=2, cls=2), time=6, bands=8),
         ],
+        "clicked": [dict(embed=dict(kind="patches", patch=2, width=16, cls=1, registers=1), radius=2)],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
             dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),
@@ -224,9 +225,22 @@ EXAMPLES = {
             dict(width=16, stride=(3, 2), rest="drop"),
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
+        "frames": [dict()],
         "pool_to": [
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
+        "pooled_queries": [
+            dict(width=24, heads=3, ffn=dict(kind="mlp", hidden=20)),
+            dict(
+                width=8,
+                heads=2,
+                size=(1, 3),
+                window=(2, 3),
+                ffn=dict(kind="mlp", hidden=20, activation="relu"),
+                norm=dict(kind="rmsnorm"),
+                residual=dict(kind="scaled", gate=0.5),
+            ),
         ],
     },
     "pool": {

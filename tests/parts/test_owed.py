@@ -36,6 +36,7 @@ UNSEEN = (
     r"^norm/((fixed_)?batchnorm|progressive)/(batch/)?(mean|variance|share)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
+    r"^down/pooled_queries/k/bias$",
 )
 
 
@@ -111,6 +112,7 @@ UNSET = (
     r"^embed/(bytes|hashed)/vocab$",
     r"^position/relative_buckets/heads$|/(memory|reads)$",  # of a stack, and of what it remembers
     r"^mixer/mamba2/(expand|epsilon)$|^mixer/nystrom/start$|^mixer/relative/width$",
+    r"^down/frames/(cls|position)$",  # of test_video.py
     r"^head/(enhanced_mlm|span_beam|latent_queries)/",
 )
 
