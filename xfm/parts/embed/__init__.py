@@ -3,6 +3,7 @@
 from xfm.parts.embed.bytes import Bytes
 from xfm.parts.embed.hashed import Hashed
 from xfm.parts.embed.latents import Latents
+from xfm.parts.embed.naflex import NaFlex
 from xfm.parts.embed.patches import Patches
 from xfm.parts.embed.projected import Projected
 from xfm.parts.embed.questions import Questions
@@ -18,6 +19,7 @@ EMBEDS = {
     "patches": Patches,
     "tubelets": Tubelets,
     "spectrogram": Spectrogram,
+    "naflex": NaFlex,
     "words": Words,
     "latents": Latents,
     "projected": Projected,
