@@ -225,6 +225,18 @@ EXAMPLES = {
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
         ],
+        "pooled_queries": [
+            dict(width=24, heads=3, ffn=dict(kind="mlp", hidden=20)),
+            dict(
+                width=8,
+                heads=2,
+                size=(1, 3),
+                window=(2, 3),
+                ffn=dict(kind="mlp", hidden=20, activation="relu"),
+                norm=dict(kind="rmsnorm"),
+                residual=dict(kind="scaled", gate=0.5),
+            ),
+        ],
     },
     "pool": {
         "cls": [dict(), dict(index=1)],

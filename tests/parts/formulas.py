@@ -599,7 +599,7 @@ FORMULAS = {
     },
     "down": {
         kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
-        for kind in ("patch_merging", "strided_conv", "pool", "pool_to", "frames")
+        for kind in ("patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames")
     },
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],

@@ -36,6 +36,7 @@ UNSEEN = (
     r"^norm/(fixed_)?batchnorm/(mean|variance)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
+    r"^down/pooled_queries/k/bias$",
 )
 
 

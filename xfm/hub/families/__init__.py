@@ -23,6 +23,7 @@ from xfm.hub.families import (
     fnet,
     funnel,
     gpt2,
+    hiera,
     jina_bert,
     longformer,
     modernbert,
@@ -109,6 +110,7 @@ FAMILIES = {
     "convnext": convnext.FAMILY,
     "convnextv2": convnext.V2,
     "poolformer": poolformer.FAMILY,
+    "hiera": hiera.FAMILY,
 }
 # Families of timm's files, which have no model_type, by what the "architecture" in their config.json begins with.
 TIMM = {

@@ -4,6 +4,7 @@ from xfm.parts.down.frames import Frames
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
+from xfm.parts.down.pooled_queries import PooledQueries
 from xfm.parts.down.strided_conv import StridedConv
 
 DOWNS = {
@@ -11,5 +12,6 @@ DOWNS = {
     "strided_conv": StridedConv,
     "pool": Pool,
     "pool_to": PoolTo,
+    "pooled_queries": PooledQueries,
     "frames": Frames,
 }
