@@ -29,6 +29,7 @@ TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 
 SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
 OF_IMAGES = (
     "patches",
+    "clicked",
     "words",
     "latents",
     "tubelets",
@@ -74,6 +75,9 @@ def batch(kind: str) -> dict[str, np.ndarray]:
         return {"patches": normal(6, B, T, 12), "sides": np.array([[3, 4], [2, 5], [1, 13]], np.int32)}
     if kind in ("tubelets", "spectrogram"):
         return {"video": normal(6, B, 4, 6, 8, 3), "frames": normal(6, B, 6, 8)}
+    if kind == "clicked":
+        clicks = np.array([[[1, 2, 1], [4, 7, -1], [0, 0, 0]], [[5, 0, -1], [2, 2, 0], [3, 4, 1]], [[0, 0, 0]] * 3])
+        return {"images": normal(6, B, 6, 8, 3), "clicks": clicks, "mask": (normal(7, B, 6, 8) > 0).astype(np.float32)}
     if kind in OF_IMAGES:
         return {"images": normal(6, B, 6, 8, 3)}
     tokens = np.random.default_rng(7).integers(0, 11, (B, T))

@@ -48,6 +48,7 @@ EXAMPLES = {
             dict(width=16, image=dict(kind="patches", cls=0, stem=dict(kind="conv", size=3, stride=2, margin=0))),
             dict(width=16, image=dict(kind="patches", patch=2, cls=2), time=6, bands=8),
         ],
+        "clicked": [dict(embed=dict(kind="patches", patch=2, width=16, cls=1, registers=1), radius=2)],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
             dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),

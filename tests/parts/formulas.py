@@ -335,6 +335,22 @@ def pixels(s, p, x, ctx):
     return image
 
 
+def clicked(s, p, batch, ctx):
+    maps = np.zeros((*batch["images"].shape[:3], 3))
+    maps[..., 2] = batch["mask"]
+    for b, clicks in enumerate(batch["clicks"]):
+        for row, column, sign in clicks:
+            for i, j in itertools.product(*map(range, maps.shape[1:3])):
+                if sign and np.hypot(i - row, j - column) <= s.radius:
+                    maps[b, i, j, 0 if sign > 0 else 1] = 1
+    x = within("embed", s.embed, p, "embed", batch, ctx)
+    side = s.embed["patch"]
+    corners = [(i, j) for i in range(0, maps.shape[1], side) for j in range(0, maps.shape[2], side)]
+    flat = np.stack([maps[:, i : i + side, j : j + side].reshape(len(x), -1) for i, j in corners], axis=1)
+    x[:, -len(corners) :] += flat @ p["clicks"]["kernel"]
+    return x
+
+
 def patches_alone(x, ctx):
     return x[:, -int(np.prod(ctx.grid)) :]
 
@@ -582,6 +598,7 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "clicked": clicked,
         "tubelets": tubelets,
         "naflex": naflex,
         "spectrogram": lambda s, p, batch, ctx: value(

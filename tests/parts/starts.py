@@ -35,6 +35,7 @@ STARTS = (
     (r"/dt_bias$", of(np.log(np.expm1(1e-3 * 100**SHARE)))),  # the inverse softplus of a log-uniform step
     (r"/a_log$", of(np.log(1 + 15 * SHARE))),
     (r"^position/learned_grid/table$", lambda part, shape: SMALL if part.start == "normal" else of(SINES)),
+    (r"^embed/clicked/clicks/kernel$", ZEROS),
     (r"bias$|/(sink|shift|gain)$", ZEROS),
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
     (r"^norm/(fixed_)?batchnorm/mean$", ZEROS),
