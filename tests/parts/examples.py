@@ -282,6 +282,10 @@ EXAMPLES = {
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
         "values": [dict(width=5)],
+        "prototypes": [
+            dict(prototypes=6, hidden=12, bottleneck=5),
+            dict(prototypes=7, hidden=8, bottleneck=4, layers=1, pool=None),
+        ],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),

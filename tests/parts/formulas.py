@@ -301,6 +301,15 @@ def classification(s, p, x, ctx):
     return linear(p["out"], within("pool", s.pool, p, "pool", x, ctx))
 
 
+def prototypes(s, p, x, ctx):
+    y = clean(x, ctx) if s.pool is None else clean(x, ctx)[:, 0]
+    for i in range(s.layers - 1):
+        y = ACTIVATIONS[s.activation](linear(p[f"hidden_{i}"], y))
+    y = linear(p["bottleneck"], y)
+    y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-6)
+    return y @ (p["directions"] / np.linalg.norm(p["directions"], axis=0))
+
+
 def tagging(s, p, x, ctx):
     return linear(p["out"], clean(x, ctx))
 
@@ -607,6 +616,7 @@ FORMULAS = {
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,
+        "prototypes": prototypes,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,

@@ -7,6 +7,7 @@ from xfm.errors import XfmError
 from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
+from xfm.objectives.distillation import Distillation
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
@@ -15,6 +16,7 @@ from xfm.objectives.regression import Regression
 from xfm.objectives.replaced_token import ReplacedToken
 from xfm.objectives.retrieval import Retrieval
 from xfm.objectives.segmentation import Segmentation
+from xfm.objectives.self_distillation import SelfDistillation
 from xfm.objectives.span import Span
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
@@ -36,6 +38,8 @@ OBJECTIVES = {
     "retrieval": Retrieval,
     "masked_images": MaskedImages,
     "joint_embedding": JointEmbedding,
+    "self_distillation": SelfDistillation,
+    "distillation": Distillation,
 }
 
 
