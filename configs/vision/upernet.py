@@ -9,8 +9,8 @@ paper: layer norm in the head, where batch normalisation is the authors'; images
 at random scales. Start from a backbone trained on ImageNet: --config.start.source=RUN.
 Command: xfm train configs/vision/upernet.py:swin_T --workdir runs/upernet --config.data.path=ADE20K/train
 Cost: 160,000 steps of 16 images.  Result: not run at scale.
-`tiny` is for two CPU cores: scenes of handwritten digits, each pixel of one of ten digits or of the background. Result of
-the tiny run: after 200 steps a loss of 0.44 nats, 0.44 below its baseline, and a mean IoU of 0.25.
+`tiny` is for two CPU cores: scenes of handwritten digits, each pixel of one of ten digits or of the background. Result
+of the tiny run: after 200 steps a loss of 0.44 nats, 0.44 below its baseline, and a mean IoU of 0.25.
 """
 
 from ml_collections import ConfigDict

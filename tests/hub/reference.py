@@ -123,8 +123,8 @@ def gradients_of(model, weights: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     for statistic in model.buffers():
         if statistic.is_floating_point():
             statistic.fill_(float("nan"))
-    found, _ = saved(model)
-    return {name: g for name, g in found.items() if name in weights and g.is_floating_point() and not g.isnan().any()}
+    found = {name: g for name, g in saved(model)[0].items() if name in weights and g.is_floating_point()}
+    return {name: g for name, g in found.items() if g.numel() and not g.isnan().any()}
 
 
 def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
@@ -148,6 +148,9 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
     found |= {f"feature_maps/{i}": x for i, x in enumerate(answer.get("feature_maps") or ())}
     towers = [answer[name] for name in ("text_model_output", "vision_model_output") if name in answer]
     hidden = [x for one in towers for x in one.hidden_states] if towers else answer.hidden_states
+    maps = answer.get("reshaped_hidden_states") or ()
+    if part.config.model_type == "hiera":  # whose tokens are in an order of its own, and whose maps end in channels
+        hidden, maps = [x.flatten(1, 2) for x in maps], [x.permute(0, 3, 1, 2) for x in maps]
 
     loss, arrays = 0.0, {}
     for seed, (name, value) in enumerate(found.items()):
@@ -166,7 +169,7 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
             x = x[:, : case.length]  # a reference may pad within (BigBird)
             x = x * torch.tensor(real)[..., None] if per_token(x, real) else x
         arrays[f"hidden/{i}"] = x
-    for i, x in enumerate(answer.get("reshaped_hidden_states") or ()):
+    for i, x in enumerate(maps):
         arrays[f"map/{i}"] = x.detach()
     for name, gradient in gradients_of(model, weights).items():
         arrays[f"norm/{name}"] = gradient.double().norm()

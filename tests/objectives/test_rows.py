@@ -124,6 +124,10 @@ EXAMPLES = {
         "classification", dict(classes=3, sown=SOWN),
         routed(stack(dict(kind="patches", patch=2, width=8), label=LABEL)), {**images(), "labels": CLASSES},
     ),
+    "curriculum of images": (
+        "curriculum", dict(objective=dict(kind="classification", classes=3), stages=[(0, 2), (3, 4)]),
+        stack(dict(kind="patches", patch=2, width=8), label=LABEL), {**images(), "labels": CLASSES},
+    ),
     "regression": ("regression", {}, stack(label=dict(LABEL, classes=1)), {**texts(B), "labels": SCORES}),
     "tagging": ("tagging", dict(classes=3), stack(tags=dict(kind="tagging", classes=3)), {**texts(B), **TAGS}),
     "segmentation": (

@@ -47,6 +47,7 @@ EXAMPLES = {
             dict(width=16, image=dict(kind="patches", cls=0, stem=dict(kind="conv", size=3, stride=2, margin=0))),
             dict(width=16, image=dict(kind="patches", patch=2, cls=2), time=6, bands=8),
         ],
+        "clicked": [dict(embed=dict(kind="patches", patch=2, width=16, cls=1, registers=1), radius=2)],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
             dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),
@@ -62,6 +63,11 @@ EXAMPLES = {
         ],
     },
     "stem": {
+        "convs": [
+            dict(width=8, widths=(6,), strides=(2, 1)),
+            dict(width=8, widths=(), strides=(2,), bias=True),
+            dict(width=8, widths=(5,), strides=(1, 2), size=5, activation="relu", norm=dict(kind="rmsnorm"), bias=True),
+        ],
         "hmlp": [
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
@@ -87,7 +93,7 @@ EXAMPLES = {
             dict(size=(3, 4)),
             dict(size=(2, 3), first=1),
             dict(size=(5, 4), resize="bilinear_antialiased"),
-            dict(size=(3, 4), start="sines"),
+            dict(size=(3, 4), start="sines", width=16),
         ],
         "learned_video": [dict(size=(2, 2, 3)), dict(size=(2, 2, 3), first=1, resize="bilinear")],
         "space_time": [dict(size=(2, 3), time=2), dict(size=(2, 3), time=2, first=1, resize="bilinear")],
@@ -101,6 +107,7 @@ EXAMPLES = {
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "relative_grid": [dict(size=(3, 5))],
+        "continuous_grid": [dict(hidden=24), dict(hidden=16, reach=(2, 9), bound=2.0)],
         "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
@@ -115,6 +122,7 @@ EXAMPLES = {
             dict(heads=2, position=dict(kind="relative_buckets", buckets=8, reach=16)),
             dict(heads=3, width=4, scale=1.0, bias=False),
             dict(heads=2, bias=("q", "v", "o")),
+            dict(heads=2, bias=("q", "v", "o"), qk_norm=dict(kind="unit"), scale="learned"),
             dict(heads=2, softmax=dict(kind="softmax", temperature="learned", cap=5.0, sink="learned")),
             dict(heads=2, softmax=dict(kind="softmax", temperature=2.0, clip=(-0.03, 1.1))),
             dict(heads=2, softmax=dict(kind="softmax", sink=0.0), position=dict(kind="alibi")),
@@ -145,6 +153,12 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "conv_gate": [dict(inner=5), dict(inner=4, hidden=20, size=5, activation="relu")],
+        "extended": [dict(mixer=ATTENTION, tokens=3)],
+        "positioned": [
+            dict(mixer=ATTENTION, position=dict(kind="sinusoidal"), norm=dict(kind="rmsnorm")),
+            dict(mixer=ATTENTION, position=dict(kind="learned", length=32)),
+        ],
         "along": [
             dict(mixer=ATTENTION, axis="space"),
             dict(mixer=ATTENTION, axis="time", out="linear"),
@@ -182,6 +196,7 @@ EXAMPLES = {
     "norm": {
         "layernorm": [dict(eps=1e-5), dict(bias=False)],
         "rmsnorm": [dict(), dict(eps=0.1)],
+        "unit": [dict(), dict(eps=0.1)],
         "batchnorm": [dict(), dict(eps=0.1, momentum=0.5)],
         "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
@@ -205,9 +220,22 @@ EXAMPLES = {
             dict(width=16, stride=(3, 2), rest="drop"),
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
+        "frames": [dict()],
         "pool_to": [
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
+        "pooled_queries": [
+            dict(width=24, heads=3, ffn=dict(kind="mlp", hidden=20)),
+            dict(
+                width=8,
+                heads=2,
+                size=(1, 3),
+                window=(2, 3),
+                ffn=dict(kind="mlp", hidden=20, activation="relu"),
+                norm=dict(kind="rmsnorm"),
+                residual=dict(kind="scaled", gate=0.5),
+            ),
         ],
     },
     "pool": {
@@ -216,6 +244,10 @@ EXAMPLES = {
         "last": [dict()],
         "at_token": [dict(), dict(token=9)],
         "first": [dict()],
+        "class_attention": [
+            dict(heads=2, ffn=dict(kind="mlp", hidden=24)),
+            dict(heads=1, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"), start=0.5),
+        ],
         "leading": [dict(), dict(count=3)],
         "attention": [dict(heads=2), dict(heads=2, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"))],
         "dense": [

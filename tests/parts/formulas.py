@@ -281,6 +281,16 @@ def attention_pool(s, p, x, ctx):
     return y[:, 0]
 
 
+def class_attention(s, p, x, ctx):
+    c = np.broadcast_to(p["cls"], (len(x), 1, x.shape[-1]))
+    u = within("norm", s.norm, p, "in_norm", np.concatenate([c, clean(x, ctx)], axis=1))
+    q, k, v = linear(p["q"], u[:, :1]), linear(p["k"], u), linear(p["v"], u)
+    visible = np.concatenate([np.ones((len(x), 1), bool), real(x, ctx)], axis=1)[:, None, None]
+    c = c + p["attention_scale"] * linear(p["o"], sequences.attend(q, k, v, visible, q.shape[-1] ** -0.5), 2)
+    c = c + p["ffn_scale"] * within("ffn", s.ffn, p, "ffn", within("norm", s.norm, p, "ffn_norm", c), ctx)
+    return within("norm", s.norm, p, "out_norm", c)[:, 0]
+
+
 def dense_pool(s, p, x, ctx):
     y = within("pool", s.pool, p, "pool", x, ctx)
     return normed(s, p, ACTIVATIONS[s.activation](linear(p["dense"], y)))
@@ -321,6 +331,22 @@ def pixels(s, p, x, ctx):
     for row, column, c, i, j in np.ndindex(h, w, s.channels, r, r):
         image[:, row * r + i, column * r + j, c] = y[:, row * w + column, (c * r + i) * r + j]
     return image
+
+
+def clicked(s, p, batch, ctx):
+    maps = np.zeros((*batch["images"].shape[:3], 3))
+    maps[..., 2] = batch["mask"]
+    for b, clicks in enumerate(batch["clicks"]):
+        for row, column, sign in clicks:
+            for i, j in itertools.product(*map(range, maps.shape[1:3])):
+                if sign and np.hypot(i - row, j - column) <= s.radius:
+                    maps[b, i, j, 0 if sign > 0 else 1] = 1
+    x = within("embed", s.embed, p, "embed", batch, ctx)
+    side = s.embed["patch"]
+    corners = [(i, j) for i in range(0, maps.shape[1], side) for j in range(0, maps.shape[2], side)]
+    flat = np.stack([maps[:, i : i + side, j : j + side].reshape(len(x), -1) for i, j in corners], axis=1)
+    x[:, -len(corners) :] += flat @ p["clicks"]["kernel"]
+    return x
 
 
 def patches_alone(x, ctx):
@@ -467,6 +493,8 @@ def attention(s, p, x, ctx):
     if s.window is not None:
         visible = visible & (np.abs(positions.distances(x.shape[1])) <= s.window // 2)
     scale = q.shape[-1] ** -0.5 if s.scale is None else s.scale
+    if s.scale == "learned":
+        q, scale = q * np.minimum(np.exp(p["logit_scale"]), 100.0)[:, None], 1.0
     weights = functools.partial(sequences.weights, s.softmax, p.get("softmax", {}))
     return linear(p["o"], sequences.attend(q, k, v, visible, scale, doors.get("bias", 0.0), weights), 2)
 
@@ -487,6 +515,11 @@ def collapsed_attention(s, p, x, ctx):
 def subspace_attention(s, p, x, ctx):
     u = linear(p["q"], x)
     return linear(p["o"], sequences.attend(u, u, u, sequences.same_text(x, ctx.segments), u.shape[-1] ** -0.5), 2)
+
+
+def positioned(s, p, x, ctx):
+    read = x + within("norm", s.norm, p, "norm", marked(s, p, np.zeros_like(x), ctx))
+    return within("mixer", s.mixer, p, "mixer", read, ctx)
 
 
 def pooled_relative(s, p, x, ctx):
@@ -527,6 +560,7 @@ FORMULAS = {
     "norm": {
         "layernorm": layernorm,
         "rmsnorm": rmsnorm,
+        "unit": lambda s, p, x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), s.eps),
         "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
         "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
@@ -551,6 +585,7 @@ FORMULAS = {
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
+        "continuous_grid": positions.continuous_grid,
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
@@ -561,6 +596,7 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "clicked": clicked,
         "tubelets": tubelets,
         "spectrogram": lambda s, p, batch, ctx: value(
             "embed", {**s.image, "width": s.width}, p, {"images": batch["frames"].swapaxes(1, 2)[..., None]}, ctx
@@ -570,13 +606,14 @@ FORMULAS = {
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
+        "convs": stems.convs(within, ACTIVATIONS),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": {
         kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
-        for kind in ("patch_merging", "strided_conv", "pool", "pool_to")
+        for kind in ("patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames")
     },
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
@@ -592,6 +629,7 @@ FORMULAS = {
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
         "attention": attention_pool,
+        "class_attention": class_attention,
         "dense": dense_pool,
         "activated": activated,
         "normed": normed_pool,
@@ -627,6 +665,9 @@ FORMULAS = {
     ),
     "mixer": {
         "attention": attention,
+        "positioned": positioned,
+        "conv_gate": Elsewhere("tests/parity/test_backbones.py::test_patch_convnet_equals_its_description"),
+        "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,
         "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,

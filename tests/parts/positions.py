@@ -120,6 +120,20 @@ def relative_patches(s, p, given):
     return dict(bias=np.broadcast_to(bias, (len(given.x), N, T, T)))
 
 
+def continuous_grid(s, p, given):
+    """Offset by offset; tokens beyond the grid stand in its last cell."""
+    (h, w), T, N = given.ctx.grid, given.x.shape[1], given.q.shape[2]
+    far = (h, w) if s.reach is None else (s.reach, s.reach) if isinstance(s.reach, int) else s.reach
+    bias = np.zeros((N, T, T))
+    for t, u in np.ndindex(T, T):
+        one, other = (divmod(min(i, h * w - 1), w) for i in (t, u))
+        a = np.array([8 * (i - j) / (side - 1) for i, j, side in zip(one, other, far, strict=True)])
+        a = np.sign(a) * np.log2(np.abs(a) + 1) / 3
+        y = np.maximum(a @ p["up"]["kernel"] + p["up"]["bias"], 0) @ p["down"]["kernel"]
+        bias[:, t, u] = s.bound / (1 + np.exp(-y))
+    return dict(bias=np.broadcast_to(bias, (len(given.x), N, T, T)))
+
+
 def distances(T):
     """t - s."""
     return np.arange(T)[:, None] - np.arange(T)[None, :]

@@ -33,10 +33,11 @@ DTYPES = {
 # Parameters that are not trained, or on which no answer depends: what all scores of a softmax share, and the scores of
 # a query with one key.
 UNSEEN = (
-    r"^(mixer|pool/attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
+    r"^(mixer|pool/(class_)?attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
     r"^norm/(fixed_)?batchnorm/(mean|variance)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
+    r"^down/pooled_queries/k/bias$",
 )
 
 
@@ -112,6 +113,7 @@ UNSET = (
     r"^embed/(bytes|hashed)/vocab$",
     r"^position/relative_buckets/heads$|/(memory|reads)$",  # of a stack, and of what it remembers
     r"^mixer/mamba2/(expand|epsilon)$|^mixer/nystrom/start$|^mixer/relative/width$",
+    r"^down/frames/(cls|position)$",  # of test_video.py
     r"^head/(enhanced_mlm|span_beam|latent_queries)/",
 )
 

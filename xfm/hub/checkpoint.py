@@ -20,7 +20,7 @@ from xfm.errors import XfmError, nearest
 from xfm.fields import shown
 from xfm.folders import folder_of, is_run, line, read_json
 from xfm.hub.buffers import check_buffers
-from xfm.hub.families import FAMILIES
+from xfm.hub.families import FAMILIES, TIMM
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors, tensors_of
 from xfm.hub.inputs import KINDS, TEXTS, array_of, check_ids, of_pairs, whole
@@ -363,6 +363,9 @@ def prepared(
 
 def family_of(config: Mapping[str, Any], path: str = "config.json") -> Family:
     """The family of the model_type in config.json. Raises XfmError, listing all families, if xfm does not have it."""
+    name = str(config.get("architecture"))
+    if "model_type" not in config and (known := next((start for start in TIMM if name.startswith(start)), None)):
+        return TIMM[known]
     kind = shown(config.get("model_type")).strip("'")
     if kind not in FAMILIES:
         raise XfmError(f"{path} has the model_type {kind!r}{nearest(kind, FAMILIES)}; xfm loads {', '.join(FAMILIES)}")

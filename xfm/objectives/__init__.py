@@ -7,6 +7,7 @@ from xfm.errors import XfmError
 from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
+from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.masked_images import MaskedImages
@@ -26,6 +27,7 @@ from xfm.transforms.redraw import check_rules
 from xfm.vocabulary import Vocabulary
 
 OBJECTIVES = {
+    "curriculum": Curriculum,
     "masked_lm": MaskedLM,
     "replaced_token": ReplacedToken,
     "causal_lm": CausalLM,

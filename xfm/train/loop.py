@@ -85,6 +85,7 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
             accumulate=settings.accumulate,
             ema=settings.ema,
             augment=run.augment,
+            norms=settings.norms,
             sharding=jax.tree.map(lambda x: x.sharding, run.like),
         )
         with (

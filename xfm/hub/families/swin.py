@@ -38,6 +38,17 @@ def depths_and_heads(c: Settings) -> tuple[list[int], list[int]]:
     return layers, heads
 
 
+def widths(c: Settings, layers: list[int]) -> int:
+    """The width of the first stage. Raises XfmError where config.json says other numbers of stages or widths."""
+    width = c.get("embed_dim", 96)
+    for key in HARMLESS:
+        c.get(key)
+    c.only("path_norm", True)
+    c.only("hidden_size", width * 2 ** (len(layers) - 1))
+    c.only("num_layers", len(layers))
+    return width
+
+
 def patch_of(c: Settings) -> int | tuple[int, int]:
     """The side of a patch, or its rows and columns where they differ."""
     rows, columns = sides(c, "patch_size", 4)
@@ -57,16 +68,10 @@ def embedding(c: Settings, spec: Mapping) -> dict:
 
 def network(c: Settings) -> dict:
     """The spec of the network that config.json describes, without heads."""
-    c.only("path_norm", True)
     layers, heads = depths_and_heads(c)
-    width = c.get("embed_dim", 96)
-    for key in HARMLESS:
-        c.get(key)
-    c.only("hidden_size", width * 2 ** (len(layers) - 1))
-    c.only("num_layers", len(layers))
     spec = swin.network(
         layers,
-        width,
+        widths(c, layers),
         heads,
         patch=patch_of(c),
         window=c.get("window_size", 7),
@@ -111,13 +116,20 @@ def backbone(c: Settings, spec: Mapping) -> dict:
     return dict(stages=stages, features=stages_out(c), feature_norm=dict(kind="layernorm", eps=1e-5), norm=None)
 
 
-def names(c: Settings) -> Names:
-    """The table of names, with the shapes of the embedding's tensors that config.json describes."""
+def of_embedding(c: Settings) -> dict[str, At]:
+    """The rows of the embedding's tensors whose shapes config.json describes."""
     width = c.get("embed_dim", 96)
     patch = (*sides(c, "patch_size", 4), c.get("num_channels", 3), width)
-    found = NAMES | {"embed/stem/patch/kernel": At(f"{PROJECTION}.weight", axes=(2, 3, 1, 0), sides=patch)}
+    found = {"embed/stem/patch/kernel": At(f"{PROJECTION}.weight", axes=(2, 3, 1, 0), sides=patch)}
     tokens = {"embed/position/table": "position_embeddings"} | ({"embed/mask": "mask_token"} if masks(c) else {})
-    found |= {ours: At(f"embeddings.{name}", axes=(0, 1, 2), sides=(1, -1, width)) for ours, name in tokens.items()}
+    return found | {
+        ours: At(f"embeddings.{name}", axes=(0, 1, 2), sides=(1, -1, width)) for ours, name in tokens.items()
+    }
+
+
+def names(c: Settings) -> Names:
+    """The table of names of the files that config.json describes."""
+    found = NAMES | of_embedding(c)
     if is_backbone(c):
         found |= {f"{ours}_norm": f"hidden_states_norms.stage{int(ours[6:]) + 1}" for ours in stages_out(c)}
     return found

@@ -1,6 +1,6 @@
-"""ViT and DeiT: Dosovitskiy et al. 2021; Touvron et al. 2021.
+"""ViT, DeiT, ViT-MSN and I-JEPA: Dosovitskiy et al. 2021; Touvron et al. 2021; Assran et al. 2022 and 2023.
 
-The oracles are transformers' ViTModel and DeiTModel with their heads, whose files these are. Images of any size that
+The oracles are transformers' models with their heads, whose files these are. Images of any size that
 the patches divide are read: the positions are resized as transformers does with interpolate_pos_encoding=True.
 """
 
@@ -29,34 +29,52 @@ def sides(c: Settings, key: str, default: int) -> tuple[int, int]:
     return pair
 
 
-def network(c: Settings, cls: int = 1) -> dict:
-    """The spec of the network that config.json describes, without heads.  cls: the number of class tokens."""
-    bias = c.choose("qkv_bias", {True: True, False: ("o",)}, True)
-    for key in ("encoder_stride", "pooler_output_size", "pooler_act"):  # of heads, which may not be loaded
-        c.get(key)
-    patch, size = sides(c, "patch_size", 16), sides(c, "image_size", 224)
+def patch_and_size(c: Settings, patch: int) -> tuple[int | tuple[int, int], tuple[int, int]]:
+    """The sides of a patch and of an image. Raises XfmError for an image smaller than a patch.  patch: the default."""
+    patch, size = sides(c, "patch_size", patch), sides(c, "image_size", 224)
     if any(n < p for n, p in zip(size, patch, strict=True)):
         raise XfmError(f"{c.path} has an image_size of {size}, which is smaller than its patch_size of {patch}")
+    return patch[0] if patch[0] == patch[1] else patch, size
+
+
+def biases(c: Settings) -> bool | tuple[str, ...]:
+    """The projections of attention that have a bias; that of the output always has one."""
+    return c.choose("qkv_bias", {True: True, False: ("o",)}, True)
+
+
+def network(c: Settings, cls: int = 1, eps: float = 1e-12) -> dict:
+    """The spec of the network that config.json describes, without heads.
+
+    cls: the number of class tokens.  eps: of the norms, by default.
+    """
+    for key in ("encoder_stride", "pooler_output_size", "pooler_act"):  # of heads, which may not be loaded
+        c.get(key)
+    patch, size = patch_and_size(c, 16)
     spec = vit.network(
         layers=c.get("num_hidden_layers", 12),
         width=c.get("hidden_size", 768),
         heads=c.get("num_attention_heads", 12),
         hidden=c.get("intermediate_size", 3072),
-        patch=patch[0] if patch[0] == patch[1] else patch,
+        patch=patch,
         size=size,
         cls=cls,
         classes=0,
         activation=c.choose("hidden_act", ACTIVATIONS, "gelu"),
-        eps=c.get("layer_norm_eps", 1e-12),
+        eps=c.get("layer_norm_eps", eps),
     )
     spec["embed"] |= dict(channels=c.get("num_channels", 3), mask="token" if masks(c) else None)
-    spec["pattern"][0]["bias"] = bias
+    spec["pattern"][0]["bias"] = biases(c)
     return spec | {"heads": {}}
 
 
 def masks(c: Settings) -> bool:
     """Whether the files are of the class that hides patches, the only one with a mask token."""
     return any(str(name).endswith("ForMaskedImageModeling") for name in c.get("architectures") or ())
+
+
+def masked(spec) -> bool:
+    """Whether a network has a mask token, for families whose config.json says so."""
+    return spec["embed"]["mask"] is not None
 
 
 def pooler(c: Settings) -> dict:
@@ -90,15 +108,17 @@ def example(c: Settings) -> Batch:
     return dict(images=np.zeros((1, *sides(c, "image_size", 224), c.get("num_channels", 3)), np.float32))
 
 
-def names(first: Names):
-    """From config.json to the table of names.  first: names of the tensors [1 tokens D] of the embedding."""
+def names(first: Names, rest: Names | None = None):
+    """From config.json to the table of names.
+
+    first: names of the tensors [1 tokens D] of the embedding.  rest: those of the layers and the last norm, or ViT's.
+    """
 
     def of(c: Settings) -> Names:
         width, projection = c.get("hidden_size", 768), "embeddings.patch_embeddings.projection"
         patch = (*sides(c, "patch_size", 16), c.get("num_channels", 3), width)
         tokens = {key: At(name, axes=(0, 1, 2), sides=(1, -1, width)) for key, name in first.items()}
-        tokens["embed/mask"] = At("embeddings.mask_token", axes=(0, 1, 2), sides=(1, 1, width))
-        return NAMES | tokens | {
+        return (NAMES if rest is None else rest) | tokens | {
             "embed/patch/kernel": At(f"{projection}.weight", axes=(2, 3, 1, 0), sides=patch),
             "embed/patch/bias": f"{projection}.bias",
         }  # fmt: skip
@@ -131,6 +151,7 @@ NAMES = {
     "layer/1/in_norm": f"{LAYER}layernorm_after",
     "layer/1/part/up": f"{LAYER}intermediate.dense",
     "layer/1/part/down": f"{LAYER}output.dense",
+    "embed/mask": At("embeddings.mask_token", axes=(0, 1, 2), sides=(1, 1, -1)),
     "norm": "layernorm",
 }
 KEYS = {
@@ -177,6 +198,28 @@ FAMILY = Family(
     calling=Calling(
         reads="images", inputs=inputs, example=example, more=("bool_masked_pos",), outputs=drawn, last="layer"
     ),
+)
+MSN = dataclasses.replace(
+    FAMILY,
+    model_type="vit_msn",
+    network=lambda c: network(c, eps=1e-6),
+    classes="ViTMSN",
+    heads={"image_classification": Head("label", label(), {"out": "classifier"})},
+    architectures={"Model": (), "ForImageClassification": ("image_classification",)},
+)
+IJEPA = dataclasses.replace(
+    FAMILY,
+    model_type="ijepa",
+    prefix="ijepa.",
+    network=lambda c: network(c, cls=0),
+    classes="IJepa",
+    names=names(POSITIONS),
+    heads={
+        "image_classification": Head(
+            "label", lambda c: label()(c) | dict(pool=dict(kind="mean")), {"out": "classifier"}
+        )
+    },
+    architectures={"Model": (), "ForImageClassification": ("image_classification",)},
 )
 DEIT = dataclasses.replace(
     FAMILY,

@@ -1,6 +1,7 @@
 """Embeddings, which make the stream of a batch: `x, ctx = embed(batch, ctx)`."""
 
 from xfm.parts.embed.bytes import Bytes
+from xfm.parts.embed.clicked import Clicked
 from xfm.parts.embed.hashed import Hashed
 from xfm.parts.embed.latents import Latents
 from xfm.parts.embed.patches import Patches
@@ -16,6 +17,7 @@ EMBEDS = {
     "bytes": Bytes,
     "hashed": Hashed,
     "patches": Patches,
+    "clicked": Clicked,
     "tubelets": Tubelets,
     "spectrogram": Spectrogram,
     "words": Words,

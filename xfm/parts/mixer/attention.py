@@ -1,5 +1,6 @@
 """Multi-head attention. Vaswani et al. 2017, section 3.2; grouped queries: Ainslie et al. 2023."""
 
+import math
 from typing import ClassVar, Literal
 
 import flax.linen as nn
@@ -14,13 +15,20 @@ from xfm.kernels.attention import Dropout, Mask
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.softmaxes import SUM, softmax_of
 from xfm.parts.norm import NORMS
+from xfm.parts.param import param
 from xfm.parts.position import POSITIONS
 from xfm.parts.sight import SIGHTS
 from xfm.parts.sight.base import Attend, Projected
 from xfm.spec import Spec, SpecError, build, freeze
 
 NO_POSITION = freeze(dict(kind="none"))
+LARGEST = 100.0  # scale of the scores that is learned
 State = dict[str, Array]
+
+
+def bounded(logarithm: Float[Array, "N"]) -> Float[Array, "N"]:
+    """min(exp(logarithm), LARGEST), in float32; where it is cut, nothing is learned."""
+    return jnp.exp(jnp.minimum(logarithm.astype(jnp.float32), math.log(LARGEST)))
 
 
 class Attention(nn.Module):
@@ -32,7 +40,9 @@ class Attention(nn.Module):
     position: spec of the position slot.  qk_norm: spec of a norm over H on q and k (Dehghani et al. 2023).
     window: W tokens, W // 2 on either side; in a causal context the W that end with the token itself.
     sight: spec of the pattern of keys that a query attends to, all of them if None; not together with a window.
-    scale: of the scores, 1 / sqrt(H) if None (T5 has 1).  softmax: spec of how scores become weights, see softmaxes.py.
+    scale: of the scores, 1 / sqrt(H) if None (T5 has 1); "learned" for one of each head, which starts at 10 and is at
+    most 100, for the cosines of unit vectors (Liu et al. 2022, Swin V2, equation 3).
+    softmax: spec of how scores become weights, see softmaxes.py.
     drop: rate of dropout on the attention weights.  implementation: of the kernel, the best one if None.
     memory: name of the entry of ctx.memory from which keys and values are made, the stream itself if None. The
     context's mask describes the stream and does not apply to a memory.
@@ -52,7 +62,7 @@ class Attention(nn.Module):
     qk_norm: Spec | None = None
     window: Count | None = None
     sight: Spec | None = None
-    scale: Number | None = None
+    scale: Number | Literal["learned"] | None = None
     softmax: Spec = SUM
     drop: Rate = 0.0
     implementation: str | None = None
@@ -76,7 +86,8 @@ class Attention(nn.Module):
         segments, mask = ctx.attending, ctx.mask & self._window(ctx.mask)
         if memory is not None:
             segments, mask = memory.segments_for(x, ctx), Mask.full()
-        attend = Attend(segments, mask, position.bias(N, ctx), self.scale, softmax, self.implementation)
+        scale = 1.0 if self.scale == "learned" else self.scale  # q holds what is learned
+        attend = Attend(segments, mask, position.bias(N, ctx), scale, softmax, self.implementation)
         if sight is not None:
             further = {name: self._projected(x, ctx, position, f"_{name}") for name in sight.further}
             y = sight({"": own, **further}, attend, ctx)
@@ -99,6 +110,9 @@ class Attention(nn.Module):
         if self.qk_norm is not None:
             q = build(NORMS, self.qk_norm, name=f"q{suffix}_norm")(q)
             k = build(NORMS, self.qk_norm, name=f"k{suffix}_norm")(k)
+        if self.scale == "learned":
+            start = nn.initializers.constant(math.log(10))
+            q = q * bounded(param(self, f"logit_scale{suffix}", start, (N,)))[:, None].astype(q.dtype)
         if memory is None:
             (q, k), v = position.rotate(q, k, ctx), position.value(v, ctx)
         else:

@@ -6,10 +6,12 @@ from xfm.parts.norm.fixed_batchnorm import FixedBatchNorm
 from xfm.parts.norm.groupnorm import GroupNorm
 from xfm.parts.norm.layernorm import LayerNorm
 from xfm.parts.norm.rmsnorm import RMSNorm
+from xfm.parts.norm.unit import Unit
 
 NORMS = {
     "layernorm": LayerNorm,
     "rmsnorm": RMSNorm,
+    "unit": Unit,
     "affine": Affine,
     "batchnorm": BatchNorm,
     "groupnorm": GroupNorm,

@@ -1,6 +1,7 @@
 """Positions, which act in one of three ways: added to x, as a rotation of q and k, or as a bias on scores."""
 
 from xfm.parts.position.alibi import Alibi
+from xfm.parts.position.continuous_grid import ContinuousGrid
 from xfm.parts.position.grid_decay import DecayOverGrid
 from xfm.parts.position.learned import Learned
 from xfm.parts.position.learned_grid import LearnedGrid
@@ -35,6 +36,7 @@ POSITIONS = {
     "relative_buckets": RelativeBuckets,
     "relative_table": RelativeTable,
     "relative_grid": RelativeGrid,
+    "continuous_grid": ContinuousGrid,
     "relative_patches": RelativePatches,
     "relative_sines": RelativeSines,
     "shared": Shared,

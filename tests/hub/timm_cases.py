@@ -1,0 +1,75 @@
+"""Models of timm with random weights that the Hub's loader is compared with, and how their goldens are made.
+
+    python -m tests.hub.timm_cases [part of a name ...]
+
+in an environment with torch and timm writes `tests/goldens/timm/<name>.npz`, as tests/hub/make.py does for others.
+"""
+
+import json
+import pathlib
+import sys
+
+FOLDER = pathlib.Path(__file__).parents[1] / "goldens" / "timm"
+
+# Image, then (name of the class, "architecture" of config.json, its model_args): grids of 5 x 7 and 3 x 4 under windows
+# of 3 x 3, shifted in the first; of 6 x 9 and 3 x 5 under 4 x 4 and 3 x 4, shifted along the columns in the second.
+SMALL = dict(patch_size=3, in_chans=1, embed_dim=6, depths=[2, 2], num_heads=[1, 2])
+CASES = {
+    "swin": (
+        (15, 21),
+        "SwinTransformer",
+        "swin_tiny_patch4_window7_224",
+        dict(SMALL, img_size=[15, 21], window_size=3, num_classes=4),
+    ),
+    "swin_clamped": (
+        (18, 27),
+        "SwinTransformer",
+        "swin_base_patch4_window12_384",
+        dict(SMALL, img_size=[18, 27], window_size=4, num_classes=3, qkv_bias=False),
+    ),
+    "swinv2": (
+        (15, 21),
+        "SwinTransformerV2",
+        "swinv2_base_window12to16_192to256",
+        dict(SMALL, img_size=[15, 21], window_size=4, num_classes=3, pretrained_window_sizes=[3, 2]),
+    ),
+}
+SPECIAL = ((r"patch_embed", 0.0, 0.1), (r"logit_scale", 1.5, 0.5), (r"mlp\.0\.weight", 0.0, 1.0),
+           (r"cpb_mlp\.2\.weight", 0.0, 0.03))  # fmt: skip
+
+
+def write(name: str) -> None:
+    import numpy as np
+    import timm
+    import torch
+
+    from tests.hub.reference import coarse, shake
+
+    size, kind, architecture, arguments = CASES[name]
+    model = getattr(timm.models, kind)(**arguments).eval()
+    shake(model, SPECIAL)
+    images = coarse((2, arguments["in_chans"], *size), 1.0, 7)
+    x = model.patch_embed(images)
+    states = [x]
+    for stage in model.layers:
+        states.append(x := stage(x))
+    logits = model.forward_head(model.norm(x))
+    cotangent = coarse(logits.shape, 1.0, 100)
+    (logits * cotangent).sum().backward()
+    arrays = {"input/pixel_values": images, "output/logits": logits, "cotangent/logits": cotangent}
+    arrays |= {f"hidden/{i}": state.permute(0, 3, 1, 2) for i, state in enumerate(states)}
+    for key, p in model.named_parameters():
+        arrays |= {f"weight/{key}": p, f"norm/{key}": p.grad.double().norm()}
+        arrays |= {f"grad/{key}": p.grad} if p.ndim == 1 or "qkv" in key else {}
+    config = dict(architecture=architecture, num_classes=arguments["num_classes"], model_args=arguments)
+    found = {key: a.detach().numpy().astype(np.float32) for key, a in arrays.items()}
+    FOLDER.mkdir(exist_ok=True)
+    versions = json.dumps(dict(torch=torch.__version__, timm=timm.__version__))
+    np.savez_compressed(FOLDER / f"{name}.npz", config=json.dumps(config), versions=versions, **found)
+    print(name, (FOLDER / f"{name}.npz").stat().st_size)
+
+
+if __name__ == "__main__":
+    for name in CASES:
+        if not sys.argv[1:] or any(part in name for part in sys.argv[1:]):
+            write(name)
