@@ -562,6 +562,7 @@ FORMULAS = {
         "rmsnorm": rmsnorm,
         "unit": lambda s, p, x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), s.eps),
         "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
+        "progressive": Elsewhere("tests/parts/test_slab.py::test_progressive_norm_at_both_ends"),
         "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
@@ -666,6 +667,9 @@ FORMULAS = {
     "mixer": {
         "attention": attention,
         "positioned": positioned,
+        "relu_attention": Elsewhere(
+            "tests/parts/test_slab.py::test_relu_attention_is_a_product_of_scores_and_a_convolution_of_each_head"
+        ),
         "conv_gate": Elsewhere("tests/parity/test_backbones.py::test_patch_convnet_equals_its_description"),
         "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,
