@@ -322,6 +322,15 @@ def classification(s, p, x, ctx):
     return linear(p["out"], within("pool", s.pool, p, "pool", x, ctx))
 
 
+def prototypes(s, p, x, ctx):
+    y = clean(x, ctx) if s.pool is None else clean(x, ctx)[:, 0]
+    for i in range(s.layers - 1):
+        y = ACTIVATIONS[s.activation](linear(p[f"hidden_{i}"], y))
+    y = linear(p["bottleneck"], y)
+    y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-6)
+    return y @ (p["directions"] / np.linalg.norm(p["directions"], axis=0))
+
+
 def tagging(s, p, x, ctx):
     return linear(p["out"], clean(x, ctx))
 
@@ -564,6 +573,7 @@ FORMULAS = {
         "rmsnorm": rmsnorm,
         "unit": lambda s, p, x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), s.eps),
         "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
+        "progressive": Elsewhere("tests/parts/test_slab.py::test_progressive_norm_at_both_ends"),
         "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
@@ -657,6 +667,7 @@ FORMULAS = {
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,
+        "prototypes": prototypes,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,
@@ -668,6 +679,9 @@ FORMULAS = {
     "mixer": {
         "attention": attention,
         "positioned": positioned,
+        "relu_attention": Elsewhere(
+            "tests/parts/test_slab.py::test_relu_attention_is_a_product_of_scores_and_a_convolution_of_each_head"
+        ),
         "conv_gate": Elsewhere("tests/parity/test_backbones.py::test_patch_convnet_equals_its_description"),
         "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,
