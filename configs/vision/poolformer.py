@@ -27,6 +27,8 @@ SIZES = {
 VARIANTS = ("tiny", *SIZES)
 # With 1000 classes, as timm counts them.
 PARAMETERS = {"s12": 11_915_176, "s24": 21_388_968, "s36": 30_862_760, "m36": 56_172_520, "m48": 73_473_448}
+# Of one image of 224 x 224 pixels, forward, in billions of products, as timm's networks are counted.
+GMACS = {"s12": 1.81, "s24": 3.39, "s36": 4.97, "m36": 8.76, "m48": 11.53}
 PATCHES = ((7, 4, 2), (3, 2, 1), (3, 2, 1), (3, 2, 1))  # (size, stride, margin) of the patches of each stage
 
 
