@@ -46,7 +46,8 @@ STARTS = (
     (r"^norm/affine/scale$", lambda part, shape: (part.start, 0.0)),
     (r"/scale$|/d$|/temperature$", ONES),
     (
-        r"/(embedding|table|cls|memory|registers|mask|question|queries|types|depth|point|space|time)$|^mixer/nystrom/conv$",
+        r"/(embedding|table|cls|memory|registers|mask|question|queries|types|depth|point|space|time)$|^mixer/nystrom/conv$"
+        r"|^head/prototypes/directions$",
         SMALL,
     ),
     (r"^pool/attention/query$", (0.0, 1.0)),

@@ -26,6 +26,7 @@ owed = pytest.mark.parametrize("slot,kind,number", every_example())
 DTYPES = {
     "mlm": {"float32"},
     "enhanced_mlm": {"float32"},
+    "prototypes": {"float32"},
     "span": {"float32"},
     "span_beam": {"float32", "bfloat16"},
 }
