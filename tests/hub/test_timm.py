@@ -13,7 +13,8 @@ from xfm.errors import XfmError
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "swin_clamped" else []) for name in CASES]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in ("swin_clamped", "pvt_v2") else []) for name in CASES],
 )
 def test_equals_timm(name, tmp_path):
     with np.load(FOLDER / f"{name}.npz") as file:
@@ -30,20 +31,25 @@ def folder(path, name="swin", **changes):
     return path, arrays
 
 
-def test_what_is_written_is_what_was_read(tmp_path):
+@pytest.mark.parametrize(
+    "name,architecture", [("swin", "swin_tiny_patch4_window7_224"), ("pvt_v2_linear", "pvt_v2_b2_li")]
+)
+def test_what_is_written_is_what_was_read(name, architecture, tmp_path):
     (tmp_path / "in").mkdir()
-    source, before = folder(tmp_path / "in")
+    source, before = folder(tmp_path / "in", name)
     after = xfm.load(source).save(tmp_path / "out")
     found = load_file(after / "model.safetensors")
     assert found.keys() == before.keys()
     assert all(found[name].tobytes() == before[name].tobytes() for name in before)
-    assert json.loads((after / "config.json").read_text())["architecture"] == "swin_tiny_patch4_window7_224"
+    assert json.loads((after / "config.json").read_text())["architecture"] == architecture
 
 
 @pytest.mark.parametrize(
     "changes,said",
     [
         (dict(architecture="swin_s3_tiny_224"), "the architecture 'swin_s3_tiny_224'; xfm reads those of the forms"),
+        (dict(architecture="pvt_v2_b9"), "the architecture 'pvt_v2_b9'; xfm reads pvt_v2_b0"),
+        (dict(architecture="pvt_v2_b0", model_args=dict(qkv_bias=False)), "sets qkv_bias among the model_args of pvt"),
         (dict(model_args=dict(mlp_ratio=3.0)), "sets mlp_ratio among the model_args"),
         (dict(model_args=dict(odd=1)), "sets odd among the model_args of swin_tiny_patch4_window7_224, which xfm does"),
     ],

@@ -41,6 +41,7 @@ from xfm.hub.families import (
     swinv2,
     t5,
     timesformer,
+    timm_pvt_v2,
     timm_swin,
     vit,
     vit_mae,
@@ -112,6 +113,7 @@ FAMILIES = {
 TIMM = {
     "swin_": timm_swin.FAMILY,
     "swinv2_": timm_swin.FAMILY,
+    "pvt_v2_": timm_pvt_v2.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)
