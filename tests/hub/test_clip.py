@@ -61,6 +61,25 @@ def test_refused(m, given, said):
         m(**given)
 
 
+def test_patches_of_images_of_any_shape(tmp_path):
+    """What padding holds reaches nothing, the mask follows from the shapes, and shapes that do not fit are refused."""
+    m = xfm.load(small.folder(tmp_path / "in", name="siglip2_vision"))
+    patches, shapes = np.random.default_rng(0).standard_normal((2, 7, 12), np.float32), np.array([[2, 3], [1, 4]])
+    mask = np.arange(7) < shapes.prod(1)[:, None]
+    padded = np.where(mask[..., None], patches, 1e9).astype(np.float32)
+    first = m(pixel_values=padded, pixel_attention_mask=mask, spatial_shapes=shapes)["pooled"]
+    np.testing.assert_array_equal(m(patches=patches, spatial_shapes=shapes)["pooled"], first)
+    alone = m(patches=patches[1:, :4], spatial_shapes=shapes[1:])["pooled"]
+    np.testing.assert_allclose(alone[0], first[1], rtol=1e-5, atol=1e-5)
+    for given, said in (
+        (dict(), "siglip2 needs spatial_shapes .batch, 2., the rows and columns"),
+        (dict(spatial_shapes=np.array([[2, 4], [1, 4]])), "with at most 7 patches, as many as pixel_values have"),
+        (dict(spatial_shapes=shapes[:1]), r"spatial_shapes are int64 \(1, 2\); they must be whole numbers \(2, 2\)"),
+    ):
+        with pytest.raises(XfmError, match=said):
+            m(patches=patches, **given)
+
+
 def test_a_head_that_neither_tower_has_is_refused_with_all_that_there_are(tmp_path):
     with pytest.raises(
         XfmError, match="clip has no head 'masked_lm'; it has pooled, text_embeds, pooled, image_embeds"
