@@ -43,6 +43,7 @@ from xfm.hub.families import (
     t5,
     timesformer,
     timm_swin,
+    timm_vit,
     vit,
     vit_mae,
     vivit,
@@ -114,6 +115,8 @@ FAMILIES = {
 }
 # Families of timm's files, which have no model_type, by what the "architecture" in their config.json begins with.
 TIMM = {
+    **{f"deit_{size}_distilled_": timm_vit.DISTILLED for size in ("tiny", "small", "base")},
+    **dict.fromkeys(("vit_", "deit_", "deit3_"), timm_vit.FAMILY),
     "swin_": timm_swin.FAMILY,
     "swinv2_": timm_swin.FAMILY,
 }
