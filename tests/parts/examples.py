@@ -33,6 +33,7 @@ EXAMPLES = {
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
             dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
         ],
+        "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
         "tubelets": [
             dict(width=16, tubelet=(2, 3, 2), position=dict(kind="learned_video", size=(2, 2, 4))),
             dict(
@@ -153,6 +154,10 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "relu_attention": [
+            dict(heads=2, position=dict(kind="learned", length=32)),
+            dict(heads=4, size=(1, 3), bias=False),
+        ],
         "conv_gate": [dict(inner=5), dict(inner=4, hidden=20, size=5, activation="relu")],
         "extended": [dict(mixer=ATTENTION, tokens=3)],
         "positioned": [
@@ -198,6 +203,7 @@ EXAMPLES = {
         "rmsnorm": [dict(), dict(eps=0.1)],
         "unit": [dict(), dict(eps=0.1)],
         "batchnorm": [dict(), dict(eps=0.1, momentum=0.5)],
+        "progressive": [dict(steps=10), dict(steps=2, eps=0.1, batch_eps=0.2, momentum=0.5)],
         "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
         "fixed_batchnorm": [dict(), dict(eps=0.1)],
@@ -314,6 +320,10 @@ EXAMPLES = {
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
         "values": [dict(width=5)],
+        "prototypes": [
+            dict(prototypes=6, hidden=12, bottleneck=5),
+            dict(prototypes=7, hidden=8, bottleneck=4, layers=1, pool=None),
+        ],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),

@@ -17,6 +17,7 @@ from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
 from xfm.parts import SLOTS
+from xfm.parts.resize import resize_matrix
 from xfm.spec import build
 
 
@@ -230,6 +231,16 @@ def latents(s, p, batch, ctx):
     return np.concatenate([x, mask], axis=1) + np.array(own)
 
 
+def naflex(s, p, batch, ctx):
+    """The table resized for one image after the other; what is after an image has the position of its first patch."""
+    x, table = linear(p["patch"], batch["patches"]), p["table"].reshape(s.size, s.size, -1)
+    for row, (h, w) in zip(x, batch["sides"], strict=True):
+        down, across = (resize_matrix(s.size, int(side), "bilinear_antialiased") for side in (h, w))
+        places = np.einsum("Hh,Ww,hwd->HWd", down, across, table).reshape(h * w, -1)
+        row += np.concatenate([places, np.broadcast_to(places[0], (len(row) - h * w, len(places[0])))])
+    return x
+
+
 def tubelets(s, p, batch, ctx):
     video, (a, b, c) = batch["video"], s.tubelet
     B, *sides, _ = video.shape
@@ -309,6 +320,15 @@ def mlm(s, p, x, ctx):
 
 def classification(s, p, x, ctx):
     return linear(p["out"], within("pool", s.pool, p, "pool", x, ctx))
+
+
+def prototypes(s, p, x, ctx):
+    y = clean(x, ctx) if s.pool is None else clean(x, ctx)[:, 0]
+    for i in range(s.layers - 1):
+        y = ACTIVATIONS[s.activation](linear(p[f"hidden_{i}"], y))
+    y = linear(p["bottleneck"], y)
+    y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-6)
+    return y @ (p["directions"] / np.linalg.norm(p["directions"], axis=0))
 
 
 def tagging(s, p, x, ctx):
@@ -553,6 +573,7 @@ FORMULAS = {
         "rmsnorm": rmsnorm,
         "unit": lambda s, p, x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), s.eps),
         "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
+        "progressive": Elsewhere("tests/parts/test_slab.py::test_progressive_norm_at_both_ends"),
         "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
@@ -589,6 +610,7 @@ FORMULAS = {
         "patches": patches,
         "clicked": clicked,
         "tubelets": tubelets,
+        "naflex": naflex,
         "spectrogram": lambda s, p, batch, ctx: value(
             "embed", {**s.image, "width": s.width}, p, {"images": batch["frames"].swapaxes(1, 2)[..., None]}, ctx
         ),
@@ -645,6 +667,7 @@ FORMULAS = {
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,
+        "prototypes": prototypes,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,
@@ -656,6 +679,9 @@ FORMULAS = {
     "mixer": {
         "attention": attention,
         "positioned": positioned,
+        "relu_attention": Elsewhere(
+            "tests/parts/test_slab.py::test_relu_attention_is_a_product_of_scores_and_a_convolution_of_each_head"
+        ),
         "conv_gate": Elsewhere("tests/parity/test_backbones.py::test_patch_convnet_equals_its_description"),
         "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,

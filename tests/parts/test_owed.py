@@ -26,6 +26,7 @@ owed = pytest.mark.parametrize("slot,kind,number", every_example())
 DTYPES = {
     "mlm": {"float32"},
     "enhanced_mlm": {"float32"},
+    "prototypes": {"float32"},
     "span": {"float32"},
     "span_beam": {"float32", "bfloat16"},
 }
@@ -33,7 +34,7 @@ DTYPES = {
 # a query with one key.
 UNSEEN = (
     r"^(mixer|pool/(class_)?attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
-    r"^norm/(fixed_)?batchnorm/(mean|variance)$",
+    r"^norm/((fixed_)?batchnorm|progressive)/(batch/)?(mean|variance|share)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
     r"^down/pooled_queries/k/bias$",
