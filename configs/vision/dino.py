@@ -8,7 +8,7 @@ Reproduced: networks, heads, views and losses (DINO: section 3.1 and appendix; D
 papers: weight decay is constant, the last layer is not frozen in the first epoch, registers are left out.
 Command: xfm train configs/vision/dino.py:S16 --workdir runs/dino --config.data.path=IMAGENET/train
 Cost: S16 for 100 epochs took the authors 1.75 days on 16 GPUs with 10 crops.  Result: not run at scale.
-`tiny` is for two CPU cores: 150 steps on the digits of scikit-learn.
+`tiny` is for two CPU cores: 150 steps on the digits of scikit-learn; not run to its end yet.
 """
 
 from xfm.augment import recipes
