@@ -42,7 +42,11 @@ from xfm.hub.families import (
     swinv2,
     t5,
     timesformer,
+<<<<<<< HEAD
     timm_eva,
+=======
+    timm_pvt_v2,
+>>>>>>> main
     timm_swin,
     timm_vit,
     vit,
@@ -121,6 +125,7 @@ TIMM = {
     "eva02_": timm_eva.FAMILY,
     "swin_": timm_swin.FAMILY,
     "swinv2_": timm_swin.FAMILY,
+    "pvt_v2_": timm_pvt_v2.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)
