@@ -100,24 +100,15 @@ def write(name: str) -> None:
     model = getattr(timm.models, kind)(**arguments).eval()
     shake(model, SPECIAL)
     images = coarse((2, arguments["in_chans"], *size), 1.0, 7)
-<<<<<<< HEAD
-    isotropic = hasattr(model, "blocks")
+    isotropic, maps = hasattr(model, "blocks"), hasattr(model, "stages")  # maps: PVT's stages return them [B C h w]
     x, more = model.patch_embed(images), {}
     if isotropic:
         x = model._pos_embed(x)
         x, more = (x[0], dict(rope=x[1])) if isinstance(x, tuple) else (x, {})
-    states = [x]
-    for stage in model.blocks if isotropic else model.layers:
-        states.append(x := stage(x, **more))
-    logits = model.forward_head(model.norm(x))
-=======
-    isotropic, maps = hasattr(model, "blocks"), hasattr(model, "stages")  # maps: PVT's stages return them [B C h w]
-    x = model._pos_embed(model.patch_embed(images)) if isotropic else model.patch_embed(images)
     states = [] if maps else [x]
     for stage in model.stages if maps else model.blocks if isotropic else model.layers:
-        states.append(x := stage(x))
+        states.append(x := stage(x, **more))
     logits = model.forward_head(x if maps else model.norm(x))
->>>>>>> main
     cotangent = coarse(logits.shape, 1.0, 100)
     (logits * cotangent).sum().backward()
     arrays = {"input/pixel_values": images, "output/logits": logits, "cotangent/logits": cotangent}

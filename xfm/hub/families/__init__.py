@@ -42,11 +42,8 @@ from xfm.hub.families import (
     swinv2,
     t5,
     timesformer,
-<<<<<<< HEAD
     timm_eva,
-=======
     timm_pvt_v2,
->>>>>>> main
     timm_swin,
     timm_vit,
     vit,
