@@ -4,8 +4,7 @@ Liu, Mao, Wu, Feichtenhofer, Darrell, Xie, "A ConvNet for the 2020s", 2022; Woo,
 "ConvNeXt V2: Co-designing and Scaling ConvNets with Masked Autoencoders", 2023 (variants `v2_…`).
 
 Reproduced: the networks of section 3 and of V2's appendix A, parameter for parameter, and the first paper's ImageNet-1k
-recipe (appendix A.1, from memory: check it before a long run), without RandAugment and random erasing; V2's masked
-pre-training is not.
+recipe (appendix A.1, from memory: check it before a long run); V2's masked pre-training is not.
 Command: xfm train configs/vision/convnext.py:T --workdir runs/convnext --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
 `tiny` is for two CPU cores: two stages of V2, 50 seconds of processor time. Result of the tiny run: 96.0 % of the
@@ -76,6 +75,7 @@ def network(
 
 def get_config(arg="T"):
     c = vit.get_config("tiny" if arg == "tiny" else "deit_S")
+    c.repeats = 1
     if arg == "tiny":
         c.model = network((1, 1), (32, 64), patch=1, scale=None, response=1e-6, classes=10)
         c.objective.mixup, c.objective.smoothing = 0.0, 0.0

@@ -13,7 +13,7 @@ Cost: 800 epochs of ImageNet; the paper's B took 42 hours on 32 V100 for 400.  R
 from xfm.configs.vision import vit
 
 PAPER = "Touvron et al. 2022, DeiT III: Revenge of the ViT"
-ORACLE = "timm's deit3 networks: parameter counts and products"
+ORACLE = "timm's deit3 networks: parameter counts and products, and outputs with copied weights (goldens)"
 MARGIN = 1.3  # nats
 
 # layers, width, heads, patch, stochastic depth

@@ -24,7 +24,7 @@ MARGIN = 0.8  # nats
 MODELS = ("joint", "factorised_encoder", "factorised_attention", "factorised_heads")
 VARIANTS = ("tiny", *MODELS)
 # With 400 classes; table 2 prints 88.9, 115.1, 117.3 and 88.9 million. The first is the Hub's ViViT-B without pooler;
-# each layer of model 3 has another attention and norm, model 2 four more layers; only model 1 has the class token there.
+# each layer of model 3 has another attention and norm, model 2 four more layers; models 3 and 4 have no class token.
 PARAMETERS = {
     "joint": 88_954_000, "factorised_encoder": 115_059_856, "factorised_attention": 117_319_312,
     "factorised_heads": 88_952_464,

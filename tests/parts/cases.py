@@ -34,6 +34,7 @@ OF_IMAGES = (
     "latents",
     "tubelets",
     "spectrogram",
+    "naflex",
 )  # embeddings whose rows have no padding
 GRID = (3, 4)  # a class token and 12 patches
 DENSE = ("all_mlp", "fpn", "linear_maps", "simple_pyramid", "upernet")  # heads that read maps
@@ -70,6 +71,8 @@ def batch(kind: str) -> dict[str, np.ndarray]:
         order = np.stack([np.random.default_rng(i).permutation(6) for i in range(B)])
         known = {"encoded": order[:, :3], "predicted": order[:, 3:5]}
         return {"latents": normal(5, B, 5, 7), **known, "images": normal(6, B, 6, 8, 3)}
+    if kind == "naflex":
+        return {"patches": normal(6, B, T, 12), "sides": np.array([[3, 4], [2, 5], [1, 13]], np.int32)}
     if kind in ("tubelets", "spectrogram"):
         return {"video": normal(6, B, 4, 6, 8, 3), "frames": normal(6, B, 6, 8)}
     if kind == "clicked":

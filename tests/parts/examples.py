@@ -33,6 +33,7 @@ EXAMPLES = {
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
             dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
         ],
+        "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
         "tubelets": [
             dict(width=16, tubelet=(2, 3, 2), position=dict(kind="learned_video", size=(2, 2, 4))),
             dict(
@@ -100,7 +101,7 @@ EXAMPLES = {
         "sinusoidal": [dict(base=100.0), dict(base=100.0, channels="interleaved")],
         "sinusoidal_2d": [dict(base=100.0)],
         "rope": [dict(), dict(theta=100.0, share=0.5), dict(theta=100.0, share=0.8, pairs="neighbours", turns="qkv")],
-        "rope_2d": [dict(theta=50.0)],
+        "rope_2d": [dict(theta=50.0), dict(pairs="neighbours", first="row", size=(2, 7))],
         "rope_centres": [dict(), dict(theta=7.0)],
         "alibi": [dict()],
         "grid_decay": [dict(), dict(first=1.0, spread=3.0)],

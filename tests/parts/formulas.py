@@ -17,6 +17,7 @@ from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
 from xfm.parts import SLOTS
+from xfm.parts.resize import resize_matrix
 from xfm.spec import build
 
 
@@ -228,6 +229,16 @@ def latents(s, p, batch, ctx):
     own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
     mask = np.broadcast_to(p["mask"], (*batch["predicted"].shape, s.width))
     return np.concatenate([x, mask], axis=1) + np.array(own)
+
+
+def naflex(s, p, batch, ctx):
+    """The table resized for one image after the other; what is after an image has the position of its first patch."""
+    x, table = linear(p["patch"], batch["patches"]), p["table"].reshape(s.size, s.size, -1)
+    for row, (h, w) in zip(x, batch["sides"], strict=True):
+        down, across = (resize_matrix(s.size, int(side), "bilinear_antialiased") for side in (h, w))
+        places = np.einsum("Hh,Ww,hwd->HWd", down, across, table).reshape(h * w, -1)
+        row += np.concatenate([places, np.broadcast_to(places[0], (len(row) - h * w, len(places[0])))])
+    return x
 
 
 def tubelets(s, p, batch, ctx):
@@ -599,6 +610,7 @@ FORMULAS = {
         "patches": patches,
         "clicked": clicked,
         "tubelets": tubelets,
+        "naflex": naflex,
         "spectrogram": lambda s, p, batch, ctx: value(
             "embed", {**s.image, "width": s.width}, p, {"images": batch["frames"].swapaxes(1, 2)[..., None]}, ctx
         ),

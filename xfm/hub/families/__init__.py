@@ -37,11 +37,15 @@ from xfm.hub.families import (
     roberta,
     roformer,
     segformer,
+    siglip2,
     swin,
     swinv2,
     t5,
     timesformer,
+    timm_eva,
+    timm_pvt_v2,
     timm_swin,
+    timm_vit,
     vit,
     vit_mae,
     vivit,
@@ -74,6 +78,9 @@ FAMILIES = {
     "siglip": clip_whole.SIGLIP,
     "siglip_text_model": clip.SIGLIP,
     "siglip_vision_model": clip_vision.SIGLIP,
+    "siglip2": siglip2.WHOLE,
+    "siglip2_text_model": siglip2.TEXT,
+    "siglip2_vision_model": siglip2.VISION,
     "albert": albert.FAMILY,
     "nystromformer": nystromformer.FAMILY,
     "gpt2": gpt2.FAMILY,
@@ -110,8 +117,12 @@ FAMILIES = {
 }
 # Families of timm's files, which have no model_type, by what the "architecture" in their config.json begins with.
 TIMM = {
+    **{f"deit_{size}_distilled_": timm_vit.DISTILLED for size in ("tiny", "small", "base")},
+    **dict.fromkeys(("vit_", "deit_", "deit3_"), timm_vit.FAMILY),
+    "eva02_": timm_eva.FAMILY,
     "swin_": timm_swin.FAMILY,
     "swinv2_": timm_swin.FAMILY,
+    "pvt_v2_": timm_pvt_v2.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)

@@ -4,6 +4,7 @@ from xfm.parts.embed.bytes import Bytes
 from xfm.parts.embed.clicked import Clicked
 from xfm.parts.embed.hashed import Hashed
 from xfm.parts.embed.latents import Latents
+from xfm.parts.embed.naflex import NaFlex
 from xfm.parts.embed.patches import Patches
 from xfm.parts.embed.projected import Projected
 from xfm.parts.embed.questions import Questions
@@ -20,6 +21,7 @@ EMBEDS = {
     "clicked": Clicked,
     "tubelets": Tubelets,
     "spectrogram": Spectrogram,
+    "naflex": NaFlex,
     "words": Words,
     "latents": Latents,
     "projected": Projected,
