@@ -8,6 +8,8 @@ import pytest
 import xfm
 from tests.hub import small
 from xfm.errors import XfmError
+from xfm.hub.checkpoint import head_of_texts
+from xfm.train.found import of_hub
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,18 @@ def test_patches_of_images_of_any_shape(tmp_path):
     ):
         with pytest.raises(XfmError, match=said):
             m(patches=patches, **given)
+
+
+def test_where_one_tower_is_needed_it_is_chosen_or_asked_for(m):
+    """A sentence encoder loads that of texts; a run, and an encoder of a loaded model, are told how to choose."""
+    assert head_of_texts(m.folder) == "text_embeds"
+    with pytest.raises(
+        XfmError, match="has the towers text, vision, and a sentence encoder is one tower; load it with"
+    ):
+        xfm.sentence_encoder(m)
+    with pytest.raises(XfmError, match="set config.start.head, one of text_embeds, image_embeds"):
+        of_hub(str(m.folder), None, None)
+    assert of_hub(str(m.folder), "text_embeds", None).family == "clip_text_model"
 
 
 def test_a_head_that_neither_tower_has_is_refused_with_all_that_there_are(tmp_path):
