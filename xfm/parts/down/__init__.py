@@ -1,11 +1,13 @@
 """Parts between the stages of a pyramid, which make the grid coarser and may change D: `x, ctx = down(x, ctx)`."""
 
+from xfm.parts.down.block_aggregation import BlockAggregation
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
 from xfm.parts.down.strided_conv import StridedConv
 
 DOWNS = {
+    "block_aggregation": BlockAggregation,
     "patch_merging": PatchMerging,
     "strided_conv": StridedConv,
     "pool": Pool,
