@@ -37,6 +37,7 @@ TABLES = {
     "pool": "xfm.parts.pool:POOLS",
     "head": "xfm.parts.head:HEADS",
     "structure": "xfm.structures:STRUCTURES",
+    "objective": "xfm.objectives:OBJECTIVES",
 }
 Table = Mapping[str, Any] | str  # a table, or the name of a slot in TABLES
 

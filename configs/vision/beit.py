@@ -4,8 +4,7 @@ Bao, Dong, Piao, Wei, "BEiT: BERT Pre-Training of Image Transformers", 2022.
 
 Reproduced: the networks and the fine-tuning on ImageNet-1k (table 1: 83.2 and 85.2 % at 224 pixels for B and L), by the
 recipe of appendix H, which is from memory: check it before a long run. It starts from a checkpoint that has a table of
-relative positions in each layer, as those after intermediate fine-tuning on ImageNet-22k. Different from the paper: no
-RandAugment and random erasing.
+relative positions in each layer, as those after intermediate fine-tuning on ImageNet-22k.
 Command: xfm train configs/vision/beit.py:B --workdir runs/beit --config.data.path=IMAGENET/train \
   --config.start.source=microsoft/beit-base-patch16-224-pt22k-ft22k
 Cost: fine-tuning takes 100 epochs of ImageNet for B.  Result: not run at scale.
@@ -22,6 +21,7 @@ MARGIN = 1.0  # nats
 SIZES = {"B": (12, 768, 12, 0.1), "L": (24, 1024, 16, 1e-5)}
 RECIPES = {"B": (100, 4e-3, 0.65, 0.1), "L": (50, 4e-3, 0.75, 0.2)}
 VARIANTS = ("tiny", *SIZES)
+GMACS = {"B": 17.56, "L": 61.55}
 PARAMETERS = {"B": 86_530_984, "L": 304_430_568}
 
 
@@ -68,6 +68,8 @@ def get_config(arg="B"):
         c.steps, c.schedule = 150, dict(kind="cosine", peak=4e-3, warmup=20)
         c.log_every, c.eval_every, c.save_every = 25, 75, 150
         return c
+    c.repeats = 1
+    del c.data["mean"], c.data["std"]  # they are the checkpoint's
     layers, width, heads, gate = SIZES[arg]
     epochs, peak, decay, drop_path = RECIPES[arg]
     c.model = network(layers, width, heads, 16, 224, gate=gate, drop_path=drop_path)

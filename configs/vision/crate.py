@@ -43,6 +43,7 @@ def network(layers, width, heads, patch, size, classes):
 
 def get_config(arg="base"):
     c = vit.get_config("tiny" if arg == "tiny" else "deit_S")
+    c.repeats = 1
     if arg == "tiny":
         c.model = network(2, 64, 4, patch=2, size=8, classes=10)
         c.steps, c.schedule = 200, dict(kind="cosine", peak=1e-2, warmup=20)

@@ -29,6 +29,7 @@ VARIANTS = ("tiny", *SIZES)
 BACKBONE = {
     "S": 21_596_160, "S+": 28_692_480, "B": 85_659_648, "L": 303_128_576, "H+": 840_591_360, "7B": 6_716_030_976,
 }  # fmt: skip
+GMACS = {"S": 6.25, "B": 23.57, "L": 82.37, "7B": 1775}
 PARAMETERS = {size: count + (SIZES[size][1] + 1) * 1000 for size, count in BACKBONE.items()}
 
 

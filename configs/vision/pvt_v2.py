@@ -36,6 +36,8 @@ PARAMETERS = {
 }  # fmt: skip
 
 
+# Of one image of 224 x 224 pixels, forward, in billions of products, as timm's networks are counted.
+GMACS = {"b0": 0.57, "b1": 2.11, "b2": 4.03, "b2_li": 3.89, "b3": 6.90, "b4": 10.10, "b5": 11.72}
 PATCHES = ((7, 4), (3, 2), (3, 2), (3, 2))  # (size, stride) of the patches of each stage
 
 

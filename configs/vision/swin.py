@@ -72,7 +72,7 @@ def get_config(arg="T"):
         c.model = network((2, 2), 32, (2, 4), patch=1, window=4, classes=10, drop_path=0.1)
         c.model.embed.position = dict(kind="learned_grid", size=8, first=0)
         c.objective.update(mixup=0.0)
-        c.steps, c.eval_every, c.schedule = 240, 120, dict(kind="cosine", peak=4e-3, warmup=20)
+        c.steps, c.eval_every, c.schedule = 480, 240, dict(kind="cosine", peak=4e-3, warmup=20)
         return c
     if arg == "tiny":
         c.model = network((2, 2, 2), 32, (2, 4, 8), patch=1, window=4, classes=10, drop_path=0.1)

@@ -5,9 +5,7 @@ ImageNet", 2021.
 
 Reproduced: the networks of table 1, with linear attention (Performer) in the stem as in table 2, and `t_14` to `t_24`
 with softmax attention there; from memory, the ImageNet-1k recipe of section 4.1, without
-MixToken. The random features of the Performer are drawn once and frozen. Sines fill the first half of the channels
-and cosines the second, where the authors' program interleaves them: published weights fit after that permutation of the
-stream's channels (tests/parity/test_backbones.py).
+MixToken. The random features of the Performer are drawn once and frozen.
 Command: xfm train configs/vision/t2t_vit.py:14 --workdir runs/t2t --config.data.path=IMAGENET/train
 Cost: 310 epochs of ImageNet.  Result: not run at scale.
 `tiny` is for two CPU cores: two layers on scikit-learn's digits; the tiny run reads 98.6 % of the validation's right.
@@ -47,7 +45,9 @@ def network(layers, width, heads, ratio, splits, classes, inner=64, encoder="per
     stem = dict(kind="tokens_to_token", splits=splits, inner=inner, encoder=encoder, norm=norm)
     return dict(
         kind="stack",
-        embed=dict(kind="patches", width=width, stem=stem, cls=1, position=dict(kind="sinusoidal")),
+        embed=dict(
+            kind="patches", width=width, stem=stem, cls=1, position=dict(kind="sinusoidal", channels="interleaved")
+        ),
         pattern=[
             dict(kind="attention", heads=heads, bias=("o",)),
             dict(kind="mlp", hidden=ratio * width),

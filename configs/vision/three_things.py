@@ -12,6 +12,7 @@ Cost: 400 epochs of ImageNet.  Result: not run at scale.
 validation's right.
 """
 
+from xfm.augment import recipes
 from xfm.configs.vision import vit
 
 PAPER = "Touvron et al. 2022, Three things everyone should know about Vision Transformers"
@@ -49,7 +50,8 @@ def get_config(arg="S_18x2"):
     elif arg == "attention_only":
         c.train_only = [r"attention_\d+/", r"head_label/"]
         c.model.embed.position.size = 384 // 16
-        c.data.size = 384
+        c.data.update(size=384, stored=438)
+        c.augment = dict(ops=recipes.deit(384))
     else:
         c.model = network(*SIZES[arg], patch=16, size=224, classes=1000, drop_path=0.05 if arg[0] == "S" else 0.2)
     return c

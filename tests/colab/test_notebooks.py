@@ -1,4 +1,4 @@
-"""Both notebooks, as they are committed: in step with their scripts, and run from top to bottom."""
+"""The notebooks, as they are committed: in step with their scripts, and run from top to bottom."""
 
 import os
 
@@ -21,7 +21,7 @@ SMALL = dict(
         *("model.embed.width=64", "model.pattern.0.heads=2", "model.pattern.1.hidden=128"),
     ],
 )
-PARAMETERS = {"first_steps": {}, "pretrain": SMALL}
+PARAMETERS = {"first_steps": {}, "pretrain": SMALL, "vision": dict(STEPS=80, TUNED=30)}
 
 
 def cells(notebook):

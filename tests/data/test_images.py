@@ -349,10 +349,3 @@ def test_threads_read_the_same_rows_at_once(pictures, monkeypatch):
     batches = Batches(Waiting(), 4, seed=None)
     batches.__dict__["_row"] = {"x": ((), np.dtype(np.int32))}
     assert batches.rows(0)["x"].shape == (4,)
-
-
-def test_levels_and_values_give_the_same_bits():
-    levels = np.random.default_rng(0).integers(0, 256, (5, 6, 3)).astype(np.uint8)
-    for mean, std in ((0.5, 0.5), ((0.4, 0.5, 0.6), (0.2, 0.2, 0.3))):
-        pixels = Pixels((5, 6), 3, mean, std)
-        np.testing.assert_array_equal(pixels.of_levels(levels), pixels.of_values(levels.astype(np.float32) / 255))

@@ -73,6 +73,14 @@ def masks(folder):
     return dict(kind="masks", path=str(folder), size=[8, 6], validation=0.3, classes=["a", "b", "c"])
 
 
+def clips(folder):
+    for label in ("a", "b"):
+        (folder / "clips" / label).mkdir(parents=True)
+        for i in range(10):
+            np.save(folder / "clips" / label / f"{i}.npy", np.full((2, 4, 6, 3), i, np.uint8))
+    return dict(kind="clips", path=str(folder / "clips"), array="video", shape=[2, 4, 6, 3], validation=0.3)
+
+
 # kind -> a function of a folder that writes small files there and returns the spec; fixtures of conftest by their names
 EXAMPLES = {
     "text": lambda prose: dict(kind="text", path=str(prose), length=16, validation=0.3, tokenizer=BYTES),
@@ -82,6 +90,7 @@ EXAMPLES = {
     ),
     "images": lambda pictures: dict(kind="images", path=str(pictures), size=[8, 8], validation=0.25),
     "masks": masks,
+    "clips": clips,
     "tfds": tfds,
     "labelled": labelled,
     "tagged": tagged,

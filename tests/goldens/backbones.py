@@ -210,8 +210,63 @@ def nest(name):
     write(name, Wrapped(model), (12, 12), config, r"pos_embed|pool|head", special=[(r"patch_embed", 0.0, 0.1)])
 
 
+class GatedConv(nn.Module):
+    """PatchConvNet's layer: two linear maps, a convolution of each channel, squeeze and excitation."""
+
+    def __init__(self, width, gate):
+        super().__init__()
+        self.norm, self.gamma = nn.LayerNorm(width, eps=1e-6), nn.Parameter(torch.zeros(width))
+        self.first, self.last = nn.Conv2d(width, width, 1), nn.Conv2d(width, width, 1)
+        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.squeeze, self.excite = nn.Conv2d(width, gate, 1), nn.Conv2d(gate, width, 1)
+
+    def forward(self, x):
+        h = self.norm(x.movedim(1, -1)).movedim(-1, 1)
+        h = F.gelu(self.conv(F.gelu(self.first(h))))
+        h = h * self.excite(self.squeeze(h.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        return x + self.gamma[:, None, None] * self.last(h)
+
+
+class PatchConvNet(Reference):
+    """PatchConvNet (Touvron et al. 2021)."""
+
+    def __init__(self, layers, width, strides, classes):
+        super().__init__()
+        widths = [3, *(width // 2**i for i in range(len(strides) - 1, -1, -1))]
+        self.stem = nn.ModuleList(
+            nn.Conv2d(a, b, 3, stride, 1, bias=False)
+            for a, b, stride in zip(widths[:-1], widths[1:], strides, strict=True)
+        )
+        self.layers = nn.ModuleList(GatedConv(width, width // 4) for _ in range(layers))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width, eps=1e-6) for _ in range(3))
+        self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
+        self.fc1, self.fc2 = nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
+        self.gamma_1, self.gamma_2 = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
+        self.head = nn.Linear(width, classes)
+
+    def logits(self, images):
+        x = self.stem[0](images)
+        for conv in self.stem[1:]:
+            x = conv(F.gelu(x))
+        for layer in self.layers:
+            x = layer(x)
+        c = self.cls_token.expand(len(x), -1, -1)
+        u = self.norm1(torch.cat([c, x.flatten(2).transpose(1, 2)], dim=1))
+        c = c + self.gamma_1 * self.proj(F.scaled_dot_product_attention(self.q(u[:, :1]), self.k(u), self.v(u)))
+        c = c + self.gamma_2 * self.fc2(F.gelu(self.fc1(self.norm2(c))))
+        return self.head(self.norm3(c)[:, 0])
+
+
+def patch_convnet(name):
+    config = dict(layers=2, width=16, strides=[1, 2], classes=5)
+    keep = r"stem|gamma|cls_token|layers\.0\.(conv|squeeze|excite)|q\.|head"
+    write(name, PatchConvNet(**config), (6, 10), config, keep, special=[(r"gamma", 0.7, 0.3)])
+
+
 GOLDENS = {
     "nest": nest,
+    "patch_convnet": patch_convnet,
     "crate": crate,
     "parallel_vit": parallel,
     "t2t_performer": lambda name: t2t(name, "performer"),

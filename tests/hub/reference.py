@@ -68,6 +68,13 @@ def pictures_of(case: Case, config) -> dict[str, np.ndarray]:
     """Images, videos or spectrograms, of another size than the model's positions are if the case says so."""
     if case.frames is not None:
         return {"input_values": coarse((case.rows, *case.frames), 1.0, 7).numpy()}
+    if case.shapes:
+        seen = seen_by(config)
+        sides = np.array(case.shapes, np.int32)
+        count, length = sides.prod(1), int(sides.prod(1).max()) + 1
+        numbers = coarse((len(sides), length, seen.patch_size**2 * seen.num_channels), 1.0, 7).numpy()
+        mask = (np.arange(length) < count[:, None]).astype(np.int32)
+        return {"pixel_values": numbers, "pixel_attention_mask": mask, "spatial_shapes": sides}
     *time, rows, columns = case.video or case.images
     channels = seen_by(config).num_channels
     images = coarse((case.rows, *time, channels, rows, columns), 1.0, 7).numpy()
@@ -132,7 +139,7 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
     model = model_of(case)
     weights, config = saved(model)
     part = getattr(model, case.part) if case.part else model
-    inputs, given, real, seen = {}, {}, None, case.images or case.video or case.frames
+    inputs, given, real, seen = {}, {}, None, case.images or case.video or case.frames or case.shapes
     if not seen or case.texts:
         config_of_texts = getattr(part.config, "text_config", part.config)
         inputs = inputs_of(case, config_of_texts)
@@ -143,17 +150,22 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
         given |= {name: torch.tensor(a, dtype=KINDS.get(name)) for name, a in pictures.items()}
         given |= sides_of(case, part, part.config)
         inputs |= pictures
+        if case.shapes and not case.texts:
+            real = pictures["pixel_attention_mask"]
     answer = part(**given, output_hidden_states=True)
     found = {name: answer[name] for name in OUTPUTS if answer.get(name) is not None}
     found |= {f"feature_maps/{i}": x for i, x in enumerate(answer.get("feature_maps") or ())}
     towers = [answer[name] for name in ("text_model_output", "vision_model_output") if name in answer]
     hidden = [x for one in towers for x in one.hidden_states] if towers else answer.hidden_states
+    maps = answer.get("reshaped_hidden_states") or ()
+    if part.config.model_type == "hiera":  # whose tokens are in an order of its own, and whose maps end in channels
+        hidden, maps = [x.flatten(1, 2) for x in maps], [x.permute(0, 3, 1, 2) for x in maps]
 
     loss, arrays = 0.0, {}
     for seed, (name, value) in enumerate(found.items()):
         cotangent = coarse(value.shape, 1.0, 100 + seed)
-        if real is not None and per_token(value, inputs["attention_mask"]):
-            cotangent *= torch.tensor(inputs["attention_mask"]).reshape(cotangent.shape[:2] + (1,) * (value.ndim - 2))
+        if real is not None and per_token(value, real):
+            cotangent *= torch.tensor(real).reshape(cotangent.shape[:2] + (1,) * (value.ndim - 2))
         loss = loss + (value * cotangent).sum()
         arrays[f"cotangent/{name}"] = cotangent
     loss.backward()
@@ -163,10 +175,10 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
     for i, x in enumerate(hidden):
         x = x.detach()
         if real is not None:
-            x = x[:, : case.length]  # a reference may pad within (BigBird)
+            x = x if seen else x[:, : case.length]  # a reference may pad within (BigBird)
             x = x * torch.tensor(real)[..., None] if per_token(x, real) else x
         arrays[f"hidden/{i}"] = x
-    for i, x in enumerate(answer.get("reshaped_hidden_states") or ()):
+    for i, x in enumerate(maps):
         arrays[f"map/{i}"] = x.detach()
     for name, gradient in gradients_of(model, weights).items():
         arrays[f"norm/{name}"] = gradient.double().norm()

@@ -8,6 +8,8 @@ import pytest
 import xfm
 from tests.hub import small
 from xfm.errors import XfmError
+from xfm.hub.checkpoint import head_of_texts
+from xfm.train.found import of_hub
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,37 @@ def test_either_tower_alone_is_the_same_but_for_its_length(name, width, tmp_path
 def test_refused(m, given, said):
     with pytest.raises(XfmError, match=said):
         m(**given)
+
+
+def test_patches_of_images_of_any_shape(tmp_path):
+    """What padding holds reaches nothing, the mask follows from the shapes, and shapes that do not fit are refused."""
+    m = xfm.load(small.folder(tmp_path / "in", name="siglip2_vision"))
+    patches, shapes = np.random.default_rng(0).standard_normal((2, 7, 12), np.float32), np.array([[2, 3], [1, 4]])
+    mask = np.arange(7) < shapes.prod(1)[:, None]
+    padded = np.where(mask[..., None], patches, 1e9).astype(np.float32)
+    first = m(pixel_values=padded, pixel_attention_mask=mask, spatial_shapes=shapes)["pooled"]
+    np.testing.assert_array_equal(m(patches=patches, spatial_shapes=shapes)["pooled"], first)
+    alone = m(patches=patches[1:, :4], spatial_shapes=shapes[1:])["pooled"]
+    np.testing.assert_allclose(alone[0], first[1], rtol=1e-5, atol=1e-5)
+    for given, said in (
+        (dict(), "siglip2 needs spatial_shapes .batch, 2., the rows and columns"),
+        (dict(spatial_shapes=np.array([[2, 4], [1, 4]])), "with at most 7 patches, as many as pixel_values have"),
+        (dict(spatial_shapes=shapes[:1]), r"spatial_shapes are int64 \(1, 2\); they must be whole numbers \(2, 2\)"),
+    ):
+        with pytest.raises(XfmError, match=said):
+            m(patches=patches, **given)
+
+
+def test_where_one_tower_is_needed_it_is_chosen_or_asked_for(m):
+    """A sentence encoder loads that of texts; a run, and an encoder of a loaded model, are told how to choose."""
+    assert head_of_texts(m.folder) == "text_embeds"
+    with pytest.raises(
+        XfmError, match="has the towers text, vision, and a sentence encoder is one tower; load it with"
+    ):
+        xfm.sentence_encoder(m)
+    with pytest.raises(XfmError, match="set config.start.head, one of text_embeds, image_embeds"):
+        of_hub(str(m.folder), None, None)
+    assert of_hub(str(m.folder), "text_embeds", None).family == "clip_text_model"
 
 
 def test_a_head_that_neither_tower_has_is_refused_with_all_that_there_are(tmp_path):

@@ -55,6 +55,11 @@ def test_stages_number_their_layers_and_their_parts():
         (1, "stages.1.blocks.3.up.weight"),
         (None, "norms.1.weight"),
     ]
+    table["stage/1/part"], table["stage_0/1/part"] = "stages.{}.blocks.{next}", "first.{}.{}"
+    shapes["stage_0/layers/mlp_1/part/up/kernel"] = (2, 3, 3)
+    found = [piece.at.name for piece in pieces(shapes, table, 2, layers)]
+    assert found[3:5] == ["stages.1.blocks.2.up.weight", "stages.1.blocks.4.up.weight"]
+    assert found[6:] == ["first.0.0.up.weight", "first.0.2.up.weight"]
     (table, *_) = pieces(shapes, table, 2, layers)
     assert table.file_shape() == (15, 2)
 

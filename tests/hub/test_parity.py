@@ -59,12 +59,19 @@ def ours(theirs, images: bool):
     return np.moveaxis(theirs, 1, -1) if images and theirs.ndim == 4 else theirs
 
 
+def without_padding(mine, theirs, masks):
+    """Both arrays at the tokens of the mask that has their shape, or whole."""
+    real = next((mask for mask in masks if mask.shape == mine.shape[:2]), ...)
+    return mine[real], theirs[real]
+
+
 def compare(arrays, config, folder):
     m = checkpoint(arrays, config, folder)
     inputs = {k: jnp.asarray(v) for k, v in of(arrays, "input/").items()}
     images = "pixel_values" in inputs
     cotangents = {name: ours(a, images) for name, a in of(arrays, "cotangent/").items()}
-    mask = np.asarray(inputs["attention_mask"]) if "attention_mask" in inputs else np.zeros((0, 1))  # of images none
+    masks = [np.asarray(inputs[name]) for name in ("attention_mask", "pixel_attention_mask") if name in inputs]
+    masks = [mask.reshape(-1, mask.shape[-1]) > 0 for mask in masks]  # of images of one size there is none
 
     def answer(params):
         return m.replace(params=params)(**inputs, output_hidden_states=True)
@@ -81,20 +88,15 @@ def compare(arrays, config, folder):
     for name, theirs in of(arrays, "output/").items():
         mine = np.asarray(output(out, name))
         theirs = ours(theirs, images).reshape(mine.shape if images else theirs.shape)
-        if mine.shape[:2] == mask.shape:
-            mine, theirs = mine[mask > 0], theirs[mask > 0]
-        close(mine, theirs, name)
+        close(*without_padding(mine, theirs, masks), name)
     hidden = of(arrays, "hidden/")
     towers = [out[name]["hidden_states"] for name in ("text_model_output", "vision_model_output") if name in out]
     states = sum(towers, ()) if towers else out["hidden_states"]
     assert len(states) == len(hidden)
     for i, theirs in hidden.items():
-        real = mask.reshape(-1, mask.shape[-1]) > 0
         mine = np.asarray(states[int(i)])
         theirs = ours(theirs, images).reshape(mine.shape if images else theirs.shape)
-        if mine.shape[:2] == real.shape:
-            mine, theirs = mine[real], theirs[real]
-        close(mine, theirs, f"hidden state {i}")
+        close(*without_padding(mine, theirs, masks), f"hidden state {i}")
 
     for i, theirs in of(arrays, "map/").items():
         close(out["reshaped_hidden_states"][int(i)], ours(theirs, images), f"map {i}")

@@ -1,4 +1,4 @@
-"""Files of timm, loaded by xfm, against timm: every stage, logits, gradients; and saved back. Takes twelve seconds."""
+"""Files of timm, loaded by xfm, against timm: every stage, logits, gradients; and saved back. Takes twenty seconds."""
 
 import json
 
@@ -10,10 +10,16 @@ import xfm
 from tests.hub.test_parity import compare, of
 from tests.hub.timm_cases import CASES, FOLDER
 from xfm.errors import XfmError
+from xfm.hub.checkpoint import family_of
+from xfm.hub.settings import Settings
+from xfm.hub.weights import flat_shapes
+from xfm.structures import build
+
+SLOW = ("swin_clamped", "vit_larger", "deit3")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "swin_clamped" else []) for name in CASES]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in CASES]
 )
 def test_equals_timm(name, tmp_path):
     with np.load(FOLDER / f"{name}.npz") as file:
@@ -30,14 +36,15 @@ def folder(path, name="swin", **changes):
     return path, arrays
 
 
-def test_what_is_written_is_what_was_read(tmp_path):
+@pytest.mark.parametrize("name", ["swin", "deit_distilled", "deit3"])
+def test_what_is_written_is_what_was_read(name, tmp_path):
     (tmp_path / "in").mkdir()
-    source, before = folder(tmp_path / "in")
+    source, before = folder(tmp_path / "in", name)
     after = xfm.load(source).save(tmp_path / "out")
     found = load_file(after / "model.safetensors")
     assert found.keys() == before.keys()
     assert all(found[name].tobytes() == before[name].tobytes() for name in before)
-    assert json.loads((after / "config.json").read_text())["architecture"] == "swin_tiny_patch4_window7_224"
+    assert json.loads((after / "config.json").read_text())["architecture"] == CASES[name][2]
 
 
 @pytest.mark.parametrize(
@@ -51,3 +58,30 @@ def test_what_is_written_is_what_was_read(tmp_path):
 def test_what_does_not_fit_is_refused(changes, said, tmp_path):
     with pytest.raises(XfmError, match=said):
         xfm.load(folder(tmp_path, **changes)[0])
+
+
+@pytest.mark.parametrize(
+    "changes,said",
+    [
+        (dict(architecture="vit_base_patch16_clip_224"), "xfm reads those of the forms vit_SIZE_patchP_PIXELS"),
+        (dict(global_pool="avg"), "sets global_pool to 'avg'; xfm has this family with 'token'"),
+        (dict(model_args=dict(qk_norm=True)), "sets qk_norm among the model_args of vit_tiny_patch16_224.augreg_in21k"),
+        (dict(model_args=dict(odd=1)), "sets odd among the model_args of vit_tiny_patch16_224.augreg_in21k, which xfm"),
+    ],
+)
+def test_a_vit_that_does_not_fit_is_refused(changes, said, tmp_path):
+    with pytest.raises(XfmError, match=said):
+        xfm.load(folder(tmp_path, "vit", **changes)[0])
+
+
+def test_names_of_timm_say_sizes():
+    """The published sizes, with the parameters that timm counts."""
+    known = {
+        "vit_large_patch16_224": 304_326_632, "deit_tiny_distilled_patch16_224": 5_910_800,
+        "deit_base_distilled_patch16_224": 87_338_192, "deit3_huge_patch14_224": 632_126_440,
+    }  # fmt: skip
+    for name, parameters in known.items():
+        c = Settings(dict(architecture=name, num_classes=1000))
+        family = family_of(c.content)
+        spec = dict(family.network(c)) | dict(heads={h.name: h.spec(c) for h in family.heads.values()})
+        assert sum(x.size for x in flat_shapes(build(spec), family.calling.example(c)).values()) == parameters, name

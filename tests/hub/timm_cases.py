@@ -11,6 +11,7 @@ import sys
 
 FOLDER = pathlib.Path(__file__).parents[1] / "goldens" / "timm"
 
+TINY = dict(embed_dim=20, depth=2, num_heads=5, mlp_ratio=2.0)
 # Image, then (name of the class, "architecture" of config.json, its model_args): grids of 5 x 7 and 3 x 4 under windows
 # of 3 x 3, shifted in the first; of 6 x 9 and 3 x 5 under 4 x 4 and 3 x 4, shifted along the columns in the second.
 SMALL = dict(patch_size=3, in_chans=1, embed_dim=6, depths=[2, 2], num_heads=[1, 2])
@@ -33,9 +34,41 @@ CASES = {
         "swinv2_base_window12to16_192to256",
         dict(SMALL, img_size=[15, 21], window_size=4, num_classes=3, pretrained_window_sizes=[3, 2]),
     ),
+    "vit": (
+        (15, 25),
+        "VisionTransformer",
+        "vit_tiny_patch16_224.augreg_in21k",
+        dict(TINY, img_size=[15, 25], patch_size=5, in_chans=1, num_classes=3, qkv_bias=False),
+    ),
+    "vit_larger": (
+        (12, 20),
+        "VisionTransformer",
+        "vit_small_patch14_dinov2.lvd142m",
+        dict(TINY, img_size=12, patch_size=4, in_chans=3, num_classes=2, init_values=1e-5, dynamic_img_size=True),
+    ),
+    "deit_distilled": (
+        (12, 12),
+        "VisionTransformerDistilled",
+        "deit_tiny_distilled_patch16_224",
+        dict(TINY, img_size=12, patch_size=4, in_chans=3, num_classes=3),
+    ),
+    "deit3": (
+        (12, 20),
+        "VisionTransformer",
+        "deit3_small_patch16_224.fb_in1k",
+        dict(
+            TINY,
+            img_size=[12, 20],
+            patch_size=4,
+            in_chans=3,
+            num_classes=3,
+            init_values=1e-6,
+            no_embed_class=True,
+        ),
+    ),
 }
-SPECIAL = ((r"patch_embed", 0.0, 0.1), (r"logit_scale", 1.5, 0.5), (r"mlp\.0\.weight", 0.0, 1.0),
-           (r"cpb_mlp\.2\.weight", 0.0, 0.03))  # fmt: skip
+SPECIAL = ((r"patch_embed", 0.0, 0.1), (r"ls\d\.gamma", 0.8, 0.3), (r"logit_scale", 1.5, 0.5),
+           (r"mlp\.0\.weight", 0.0, 1.0), (r"cpb_mlp\.2\.weight", 0.0, 0.03))  # fmt: skip
 
 
 def write(name: str) -> None:
@@ -49,15 +82,16 @@ def write(name: str) -> None:
     model = getattr(timm.models, kind)(**arguments).eval()
     shake(model, SPECIAL)
     images = coarse((2, arguments["in_chans"], *size), 1.0, 7)
-    x = model.patch_embed(images)
+    isotropic = hasattr(model, "blocks")
+    x = model._pos_embed(model.patch_embed(images)) if isotropic else model.patch_embed(images)
     states = [x]
-    for stage in model.layers:
+    for stage in model.blocks if isotropic else model.layers:
         states.append(x := stage(x))
     logits = model.forward_head(model.norm(x))
     cotangent = coarse(logits.shape, 1.0, 100)
     (logits * cotangent).sum().backward()
     arrays = {"input/pixel_values": images, "output/logits": logits, "cotangent/logits": cotangent}
-    arrays |= {f"hidden/{i}": state.permute(0, 3, 1, 2) for i, state in enumerate(states)}
+    arrays |= {f"hidden/{i}": x if isotropic else x.permute(0, 3, 1, 2) for i, x in enumerate(states)}
     for key, p in model.named_parameters():
         arrays |= {f"weight/{key}": p, f"norm/{key}": p.grad.double().norm()}
         arrays |= {f"grad/{key}": p.grad} if p.ndim == 1 or "qkv" in key else {}

@@ -1,7 +1,7 @@
 """Training steps of vision transformers, compiled for TPUs that are not here: their operations, and no whole attention.
 
-What is traced needs no libtpu and takes twelve seconds. A compilation takes one to two minutes of one core; .ci/run, which
-has an environment with libtpu, runs a third of them at a time.
+What is traced needs no libtpu and takes twelve seconds. A compilation takes one to two minutes of one core; .ci/run,
+which has an environment with libtpu, runs a third of them at a time.
 """
 
 import functools

@@ -91,6 +91,8 @@ AUTOENCODER = dict(
         heads=dict(patches=dict(kind="values", width=4)),
     ),
 )  # fmt: skip
+MEAN_LABEL = dict(LABEL, pool=dict(kind="mean"))
+PROTOTYPES = dict(kind="prototypes", prototypes=5, hidden=8, bottleneck=4, pool=dict(kind="mean"))
 
 # name -> (kind, fields of the objective, network, batch)
 EXAMPLES = {
@@ -122,6 +124,10 @@ EXAMPLES = {
         "classification", dict(classes=3, sown=SOWN),
         routed(stack(dict(kind="patches", patch=2, width=8), label=LABEL)), {**images(), "labels": CLASSES},
     ),
+    "curriculum of images": (
+        "curriculum", dict(objective=dict(kind="classification", classes=3), stages=[(0, 2), (3, 4)]),
+        stack(dict(kind="patches", patch=2, width=8), label=LABEL), {**images(), "labels": CLASSES},
+    ),
     "regression": ("regression", {}, stack(label=dict(LABEL, classes=1)), {**texts(B), "labels": SCORES}),
     "tagging": ("tagging", dict(classes=3), stack(tags=dict(kind="tagging", classes=3)), {**texts(B), **TAGS}),
     "segmentation": (
@@ -140,6 +146,27 @@ EXAMPLES = {
         "joint_embedding", dict(mask=dict(kind="multi_block", scale=(0.25, 0.5), visible=0.5)),
         dict(AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=8)))),
         images(),
+    ),
+    "self_distillation of images": (
+        "self_distillation", dict(temperatures=(0.5, 0.4, 0.7, 10)), stack(PATCHES, prototypes=PROTOTYPES), images(),
+    ),
+    "self_distillation of views": (
+        "self_distillation", dict(patches=0.5, koleo=0.1, centring="sinkhorn", temperatures=(0.5, 0.4, 0.7, 10)),
+        dict(
+            stack(dict(PATCHES, mask="token"), prototypes=PROTOTYPES, patches=dict(PROTOTYPES, pool=None)),
+            pattern=[dict(kind="attention", heads=2)],
+        ),
+        {**images(), "global_1/images": images()["images"][:, ::-1], "local_0/images": images()["images"][:, 1:3, :2]},
+    ),
+    "distillation": (
+        "distillation",
+        dict(classes=3, teacher=dict(network=stack(dict(kind="patches", patch=2, width=4), label=MEAN_LABEL))),
+        stack(PATCHES, label=MEAN_LABEL, distillation=MEAN_LABEL), {**images(), "labels": CLASSES},
+    ),
+    "distillation of soft targets": (
+        "distillation",
+        dict(classes=3, form="soft", taught="label", teacher=dict(network=stack(PATCHES, label=MEAN_LABEL))),
+        stack(PATCHES, label=MEAN_LABEL), {**images(), "labels": CLASSES},
     ),
     "masked_images of tokens": (
         "masked_images",

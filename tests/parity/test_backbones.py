@@ -9,7 +9,7 @@ import numpy as np
 
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
-from xfm.configs.vision import crate, nest, t2t_vit, three_things, tnt
+from xfm.configs.vision import crate, nest, patch_convnet, t2t_vit, three_things, tnt
 from xfm.initial import initial_shapes
 
 
@@ -42,26 +42,19 @@ def of_tile(size, channels):
 
 
 def t2t_rules(c):
-    """Sines come before cosines in ours: channels of the stream are taken in another order."""
-    order = np.r_[0 : c["width"] : 2, 1 : c["width"] : 2]
-
-    def moved(change=same, axis=0):
-        """The change of an array whose axis of the stream is in the other order."""
-        return lambda a: change(np.take(a, order, axis))
-
     heads, block, last = c["heads"], r"blocks\.(\d+)\.", c["splits"][-1][0]
     mixer, mlp = "layers/attention_0", "layers/mlp_1"
     found = [
-        (r"cls_token", "embed/cls", moved(axis=2)),
-        *dense("project", "embed/stem/out", moved(of_tile(last, c["inner"])), moved()),
-        *norm(block + "norm1", f"{mixer}/in_norm", moved()),
-        *((rf"{block}{a}\.weight", f"{mixer}/part/{a}/kernel", moved(heads_out(heads), 1)) for a in "qkv"),
-        *dense(block + "proj", f"{mixer}/part/o", moved(heads_in(heads)), moved()),
-        *norm(block + "norm2", f"{mlp}/in_norm", moved()),
-        *dense(block + "fc1", f"{mlp}/part/up", moved(transposed, 1)),
-        *dense(block + "fc2", f"{mlp}/part/down", moved(transposed), moved()),
-        *norm("norm", "norm", moved()),
-        *dense("head", "head_label/out", moved(transposed, 1)),
+        (r"cls_token", "embed/cls", same),
+        *dense("project", "embed/stem/out", of_tile(last, c["inner"])),
+        *norm(block + "norm1", f"{mixer}/in_norm"),
+        *((rf"{block}{a}\.weight", f"{mixer}/part/{a}/kernel", heads_out(heads)) for a in "qkv"),
+        *dense(block + "proj", f"{mixer}/part/o", heads_in(heads)),
+        *norm(block + "norm2", f"{mlp}/in_norm"),
+        *dense(block + "fc1", f"{mlp}/part/up"),
+        *dense(block + "fc2", f"{mlp}/part/down"),
+        *norm("norm", "norm"),
+        *dense("head", "head_label/out"),
     ]
     for i, (size, _, _) in enumerate(c["splits"][:-1]):
         tile, there, here = of_tile(size, c["inner"] if i else 3), rf"stem\.{i}\.", f"embed/stem/layer_{i}"
@@ -254,3 +247,36 @@ def nest_rules(c):
 def test_nest():
     c = load("nest").config
     equal("nest", nest.network(**c), nest_rules(c))
+
+
+def patch_convnet_rules(c):
+    layer, mixer, pool = r"layers\.(\d+)\.", "layers/conv_gate_0", "head_label/pool"
+    square = lambda a: a[:, :, 0, 0].T  # noqa: E731  a map of single pixels
+    kernel = lambda a: a.transpose(2, 3, 1, 0)  # noqa: E731
+    return [
+        (r"stem\.(\d+)\.weight", "embed/stem/conv_{0}/kernel", kernel),
+        *norm(layer + "norm", f"{mixer}/in_norm"),
+        (layer + "gamma", f"{mixer}/skip/scale", same),
+        *dense(layer + "first", f"{mixer}/part/up", square),
+        *dense(layer + "conv", f"{mixer}/part/conv", lambda a: kernel(a)[:, :, 0]),
+        *dense(layer + "squeeze", f"{mixer}/part/squeeze", square),
+        *dense(layer + "excite", f"{mixer}/part/excite", square),
+        *dense(layer + "last", f"{mixer}/part/down", square),
+        (r"cls_token", f"{pool}/cls", same),
+        *norm("norm1", f"{pool}/in_norm"),
+        *norm("norm2", f"{pool}/ffn_norm"),
+        *norm("norm3", f"{pool}/out_norm"),
+        *(rule for a in "qkv" for rule in dense(a, f"{pool}/{a}", heads_out(1), heads_out(1))),
+        *dense("proj", f"{pool}/o", heads_in(1)),
+        *dense("fc1", f"{pool}/ffn/up"),
+        *dense("fc2", f"{pool}/ffn/down"),
+        (r"gamma_1", f"{pool}/attention_scale", same),
+        (r"gamma_2", f"{pool}/ffn_scale", same),
+        *dense("head", "head_label/out"),
+    ]
+
+
+def test_patch_convnet_equals_its_description():
+    """Its layers are mixer "conv_gate", its head the pool "class_attention"."""
+    c = load("patch_convnet").config
+    equal("patch_convnet", patch_convnet.network(**c), patch_convnet_rules(c))

@@ -27,7 +27,15 @@ PADDED = np.array([[1] * 9 + [0] * 4, [0] * 2 + [1] * 11, [0] * T], np.int32)  #
 PACKED = np.array([[1] * 4 + [0] + [1] * 3 + [2] * 3 + [0] * 2, [1] * T, [2] * 5 + [1] * 8], np.int32)
 TOKENS = np.array([[5, 3, 9, 9, 1, 2, 9, 1, 4, 11, 11, 11, 11], [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 3, 4], [9] * T])
 SLOPES = (0.5, 1.0, 2.0)  # of the bias that a stack shares with its layers
-OF_IMAGES = ("patches", "words", "latents", "tubelets", "spectrogram")  # embeddings whose rows have no padding
+OF_IMAGES = (
+    "patches",
+    "clicked",
+    "words",
+    "latents",
+    "tubelets",
+    "spectrogram",
+    "naflex",
+)  # embeddings whose rows have no padding
 GRID = (3, 4)  # a class token and 12 patches
 DENSE = ("all_mlp", "fpn", "linear_maps", "simple_pyramid", "upernet")  # heads that read maps
 
@@ -63,8 +71,13 @@ def batch(kind: str) -> dict[str, np.ndarray]:
         order = np.stack([np.random.default_rng(i).permutation(6) for i in range(B)])
         known = {"encoded": order[:, :3], "predicted": order[:, 3:5]}
         return {"latents": normal(5, B, 5, 7), **known, "images": normal(6, B, 6, 8, 3)}
+    if kind == "naflex":
+        return {"patches": normal(6, B, T, 12), "sides": np.array([[3, 4], [2, 5], [1, 13]], np.int32)}
     if kind in ("tubelets", "spectrogram"):
         return {"video": normal(6, B, 4, 6, 8, 3), "frames": normal(6, B, 6, 8)}
+    if kind == "clicked":
+        clicks = np.array([[[1, 2, 1], [4, 7, -1], [0, 0, 0]], [[5, 0, -1], [2, 2, 0], [3, 4, 1]], [[0, 0, 0]] * 3])
+        return {"images": normal(6, B, 6, 8, 3), "clicks": clicks, "mask": (normal(7, B, 6, 8) > 0).astype(np.float32)}
     if kind in OF_IMAGES:
         return {"images": normal(6, B, 6, 8, 3)}
     tokens = np.random.default_rng(7).integers(0, 11, (B, T))

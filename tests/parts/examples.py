@@ -33,6 +33,7 @@ EXAMPLES = {
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
             dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
         ],
+        "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
         "tubelets": [
             dict(width=16, tubelet=(2, 3, 2), position=dict(kind="learned_video", size=(2, 2, 4))),
             dict(
@@ -47,6 +48,7 @@ EXAMPLES = {
             dict(width=16, image=dict(kind="patches", cls=0, stem=dict(kind="conv", size=3, stride=2, margin=0))),
             dict(width=16, image=dict(kind="patches", patch=2, cls=2), time=6, bands=8),
         ],
+        "clicked": [dict(embed=dict(kind="patches", patch=2, width=16, cls=1, registers=1), radius=2)],
         "patches": [
             dict(patch=2, width=16, position=dict(kind="learned", length=13)),
             dict(patch=(2, 4), width=16, cls=0, channels=3, bias=False, position=dict(kind="sinusoidal_2d")),
@@ -62,6 +64,11 @@ EXAMPLES = {
         ],
     },
     "stem": {
+        "convs": [
+            dict(width=8, widths=(6,), strides=(2, 1)),
+            dict(width=8, widths=(), strides=(2,), bias=True),
+            dict(width=8, widths=(5,), strides=(1, 2), size=5, activation="relu", norm=dict(kind="rmsnorm"), bias=True),
+        ],
         "hmlp": [
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
@@ -87,7 +94,7 @@ EXAMPLES = {
             dict(size=(3, 4)),
             dict(size=(2, 3), first=1),
             dict(size=(5, 4), resize="bilinear_antialiased"),
-            dict(size=(3, 4), start="sines"),
+            dict(size=(3, 4), start="sines", width=16),
         ],
         "learned_video": [dict(size=(2, 2, 3)), dict(size=(2, 2, 3), first=1, resize="bilinear")],
         "space_time": [dict(size=(2, 3), time=2), dict(size=(2, 3), time=2, first=1, resize="bilinear")],
@@ -147,6 +154,16 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "relu_attention": [
+            dict(heads=2, position=dict(kind="learned", length=32)),
+            dict(heads=4, size=(1, 3), bias=False),
+        ],
+        "conv_gate": [dict(inner=5), dict(inner=4, hidden=20, size=5, activation="relu")],
+        "extended": [dict(mixer=ATTENTION, tokens=3)],
+        "positioned": [
+            dict(mixer=ATTENTION, position=dict(kind="sinusoidal"), norm=dict(kind="rmsnorm")),
+            dict(mixer=ATTENTION, position=dict(kind="learned", length=32)),
+        ],
         "along": [
             dict(mixer=ATTENTION, axis="space"),
             dict(mixer=ATTENTION, axis="time", out="linear"),
@@ -186,6 +203,7 @@ EXAMPLES = {
         "rmsnorm": [dict(), dict(eps=0.1)],
         "unit": [dict(), dict(eps=0.1)],
         "batchnorm": [dict(), dict(eps=0.1, momentum=0.5)],
+        "progressive": [dict(steps=10), dict(steps=2, eps=0.1, batch_eps=0.2, momentum=0.5)],
         "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
         "fixed_batchnorm": [dict(), dict(eps=0.1)],
@@ -212,9 +230,22 @@ EXAMPLES = {
             dict(width=16, stride=(3, 2), rest="drop"),
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
+        "frames": [dict()],
         "pool_to": [
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
+        "pooled_queries": [
+            dict(width=24, heads=3, ffn=dict(kind="mlp", hidden=20)),
+            dict(
+                width=8,
+                heads=2,
+                size=(1, 3),
+                window=(2, 3),
+                ffn=dict(kind="mlp", hidden=20, activation="relu"),
+                norm=dict(kind="rmsnorm"),
+                residual=dict(kind="scaled", gate=0.5),
+            ),
         ],
     },
     "pool": {
@@ -223,6 +254,10 @@ EXAMPLES = {
         "last": [dict()],
         "at_token": [dict(), dict(token=9)],
         "first": [dict()],
+        "class_attention": [
+            dict(heads=2, ffn=dict(kind="mlp", hidden=24)),
+            dict(heads=1, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"), start=0.5),
+        ],
         "leading": [dict(), dict(count=3)],
         "attention": [dict(heads=2), dict(heads=2, ffn=dict(kind="mlp", hidden=24), norm=dict(kind="rmsnorm"))],
         "dense": [
@@ -289,6 +324,10 @@ EXAMPLES = {
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
         "values": [dict(width=5)],
+        "prototypes": [
+            dict(prototypes=6, hidden=12, bottleneck=5),
+            dict(prototypes=7, hidden=8, bottleneck=4, layers=1, pool=None),
+        ],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),

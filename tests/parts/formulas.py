@@ -17,6 +17,7 @@ from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
 from xfm.parts import SLOTS
+from xfm.parts.resize import resize_matrix
 from xfm.spec import build
 
 
@@ -230,6 +231,16 @@ def latents(s, p, batch, ctx):
     return np.concatenate([x, mask], axis=1) + np.array(own)
 
 
+def naflex(s, p, batch, ctx):
+    """The table resized for one image after the other; what is after an image has the position of its first patch."""
+    x, table = linear(p["patch"], batch["patches"]), p["table"].reshape(s.size, s.size, -1)
+    for row, (h, w) in zip(x, batch["sides"], strict=True):
+        down, across = (resize_matrix(s.size, int(side), "bilinear_antialiased") for side in (h, w))
+        places = np.einsum("Hh,Ww,hwd->HWd", down, across, table).reshape(h * w, -1)
+        row += np.concatenate([places, np.broadcast_to(places[0], (len(row) - h * w, len(places[0])))])
+    return x
+
+
 def tubelets(s, p, batch, ctx):
     video, (a, b, c) = batch["video"], s.tubelet
     B, *sides, _ = video.shape
@@ -281,6 +292,16 @@ def attention_pool(s, p, x, ctx):
     return y[:, 0]
 
 
+def class_attention(s, p, x, ctx):
+    c = np.broadcast_to(p["cls"], (len(x), 1, x.shape[-1]))
+    u = within("norm", s.norm, p, "in_norm", np.concatenate([c, clean(x, ctx)], axis=1))
+    q, k, v = linear(p["q"], u[:, :1]), linear(p["k"], u), linear(p["v"], u)
+    visible = np.concatenate([np.ones((len(x), 1), bool), real(x, ctx)], axis=1)[:, None, None]
+    c = c + p["attention_scale"] * linear(p["o"], sequences.attend(q, k, v, visible, q.shape[-1] ** -0.5), 2)
+    c = c + p["ffn_scale"] * within("ffn", s.ffn, p, "ffn", within("norm", s.norm, p, "ffn_norm", c), ctx)
+    return within("norm", s.norm, p, "out_norm", c)[:, 0]
+
+
 def dense_pool(s, p, x, ctx):
     y = within("pool", s.pool, p, "pool", x, ctx)
     return normed(s, p, ACTIVATIONS[s.activation](linear(p["dense"], y)))
@@ -301,6 +322,15 @@ def classification(s, p, x, ctx):
     return linear(p["out"], within("pool", s.pool, p, "pool", x, ctx))
 
 
+def prototypes(s, p, x, ctx):
+    y = clean(x, ctx) if s.pool is None else clean(x, ctx)[:, 0]
+    for i in range(s.layers - 1):
+        y = ACTIVATIONS[s.activation](linear(p[f"hidden_{i}"], y))
+    y = linear(p["bottleneck"], y)
+    y = y / np.maximum(np.linalg.norm(y, axis=-1, keepdims=True), 1e-6)
+    return y @ (p["directions"] / np.linalg.norm(p["directions"], axis=0))
+
+
 def tagging(s, p, x, ctx):
     return linear(p["out"], clean(x, ctx))
 
@@ -312,6 +342,22 @@ def pixels(s, p, x, ctx):
     for row, column, c, i, j in np.ndindex(h, w, s.channels, r, r):
         image[:, row * r + i, column * r + j, c] = y[:, row * w + column, (c * r + i) * r + j]
     return image
+
+
+def clicked(s, p, batch, ctx):
+    maps = np.zeros((*batch["images"].shape[:3], 3))
+    maps[..., 2] = batch["mask"]
+    for b, clicks in enumerate(batch["clicks"]):
+        for row, column, sign in clicks:
+            for i, j in itertools.product(*map(range, maps.shape[1:3])):
+                if sign and np.hypot(i - row, j - column) <= s.radius:
+                    maps[b, i, j, 0 if sign > 0 else 1] = 1
+    x = within("embed", s.embed, p, "embed", batch, ctx)
+    side = s.embed["patch"]
+    corners = [(i, j) for i in range(0, maps.shape[1], side) for j in range(0, maps.shape[2], side)]
+    flat = np.stack([maps[:, i : i + side, j : j + side].reshape(len(x), -1) for i, j in corners], axis=1)
+    x[:, -len(corners) :] += flat @ p["clicks"]["kernel"]
+    return x
 
 
 def patches_alone(x, ctx):
@@ -482,6 +528,11 @@ def subspace_attention(s, p, x, ctx):
     return linear(p["o"], sequences.attend(u, u, u, sequences.same_text(x, ctx.segments), u.shape[-1] ** -0.5), 2)
 
 
+def positioned(s, p, x, ctx):
+    read = x + within("norm", s.norm, p, "norm", marked(s, p, np.zeros_like(x), ctx))
+    return within("mixer", s.mixer, p, "mixer", read, ctx)
+
+
 def pooled_relative(s, p, x, ctx):
     """((q + b)·k + (q + c)·r + (q + e)·s) / sqrt(H): r is of the distance, s one of two vectors for the type."""
     q, k, v = (linear(p[name], x) for name in "qkv")
@@ -522,6 +573,7 @@ FORMULAS = {
         "rmsnorm": rmsnorm,
         "unit": lambda s, p, x: x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), s.eps),
         "batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
+        "progressive": Elsewhere("tests/parts/test_slab.py::test_progressive_norm_at_both_ends"),
         "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
@@ -556,7 +608,9 @@ FORMULAS = {
         "hashed": hashed,
         "bytes": of_bytes,
         "patches": patches,
+        "clicked": clicked,
         "tubelets": tubelets,
+        "naflex": naflex,
         "spectrogram": lambda s, p, batch, ctx: value(
             "embed", {**s.image, "width": s.width}, p, {"images": batch["frames"].swapaxes(1, 2)[..., None]}, ctx
         ),
@@ -565,13 +619,14 @@ FORMULAS = {
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
+        "convs": stems.convs(within, ACTIVATIONS),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": {
         kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
-        for kind in ("patch_merging", "strided_conv", "pool", "pool_to")
+        for kind in ("patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames")
     },
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
@@ -587,6 +642,7 @@ FORMULAS = {
         "last": one_of_each(lambda s, b, own, ctx: own[-1] if len(own) else None),
         "at_token": one_of_each(at_token),
         "attention": attention_pool,
+        "class_attention": class_attention,
         "dense": dense_pool,
         "activated": activated,
         "normed": normed_pool,
@@ -611,6 +667,7 @@ FORMULAS = {
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,
+        "prototypes": prototypes,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,
@@ -621,6 +678,12 @@ FORMULAS = {
     ),
     "mixer": {
         "attention": attention,
+        "positioned": positioned,
+        "relu_attention": Elsewhere(
+            "tests/parts/test_slab.py::test_relu_attention_is_a_product_of_scores_and_a_convolution_of_each_head"
+        ),
+        "conv_gate": Elsewhere("tests/parity/test_backbones.py::test_patch_convnet_equals_its_description"),
+        "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,
         "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,

@@ -35,14 +35,19 @@ STARTS = (
     (r"/dt_bias$", of(np.log(np.expm1(1e-3 * 100**SHARE)))),  # the inverse softplus of a log-uniform step
     (r"/a_log$", of(np.log(1 + 15 * SHARE))),
     (r"^position/learned_grid/table$", lambda part, shape: SMALL if part.start == "normal" else of(SINES)),
+    (r"^embed/clicked/clicks/kernel$", ZEROS),
     (r"bias$|/(sink|shift|gain)$", ZEROS),
     (r"^residual/scaled/scale$", lambda part, shape: (part.gate, 0.0)),
-    (r"^norm/(fixed_)?batchnorm/mean$", ZEROS),
-    (r"^norm/(fixed_)?batchnorm/variance$", ONES),
+    (r"^norm/((fixed_)?batchnorm|progressive/batch)/mean$", ZEROS),
+    (r"^norm/((fixed_)?batchnorm|progressive/batch)/variance$|^norm/progressive/(share|skip)$", ONES),
+    (r"^pool/class_attention/(attention|ffn)_scale$", lambda part, shape: (part.start, 0.0)),
+    (r"^stem/convs/conv_\d+/kernel$", fan_in(0, 1, 2)),
+    (r"^mixer/(conv_gate|relu_attention)/conv/kernel$", fan_in(0, 1)),
     (r"^norm/affine/scale$", lambda part, shape: (part.start, 0.0)),
     (r"/scale$|/d$|/temperature$", ONES),
     (
-        r"/(embedding|table|cls|registers|mask|question|queries|types|depth|point|space|time)$|^mixer/nystrom/conv$",
+        r"/(embedding|table|cls|memory|registers|mask|question|queries|types|depth|point|space|time)$|^mixer/nystrom/conv$"
+        r"|^head/prototypes/directions$",
         SMALL,
     ),
     (r"^pool/attention/query$", (0.0, 1.0)),

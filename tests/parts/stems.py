@@ -65,3 +65,18 @@ def hmlp(within, activations):
         return x
 
     return stem
+
+
+def convs(within, activations):
+    def stem(s, p, images, ctx):
+        x = images
+        for i, stride in enumerate(s.strides):
+            conv = p[f"conv_{i}"]
+            size, _, C, E = conv["kernel"].shape
+            kernel = conv["kernel"].reshape(size * size * C, E)
+            x = linear({**conv, "kernel": kernel}, tiles(x, size, stride, size // 2))
+            x = x if s.norm is None else within("norm", s.norm, p, f"norm_{i}", x)
+            x = x if i == len(s.widths) else activations[s.activation](x)
+        return x
+
+    return stem

@@ -12,6 +12,7 @@ from tests.close import assert_close
 from tests.drawn import noise, run, shapes
 from tests.parts.examples import examples
 from tests.parts.formulas import ACTIVATIONS
+from tests.parts.sequences import linear
 from xfm.context import Context
 from xfm.parts import SLOTS
 from xfm.parts.resize import resize_grid
@@ -48,19 +49,41 @@ def both(size):
 
 def tile_of(spec, kind):
     """Rows and columns of a tile, of the stride, and of the margin."""
+    if kind == "frames":
+        return (1, GRID[1]), (1, GRID[1]), (0, 0)
     if kind != "strided_conv":
         return both(spec.get("size", 2)), both(spec.get("size", 2)), (0, 0)
     stride = both(spec.get("stride", 2))
     return both(spec.get("size") or stride), stride, both(spec.get("margin", 0))
 
 
-def one(kind, spec, p, tile, real):
-    """What becomes of one tile [rows columns D], of whose tokens some are real."""
+def pooled_queries(spec, p, tile, real, around, visible):
+    """What becomes of one tile: its query attends to the real tokens of the window around it."""
+    gate = spec.get("residual", {}).get("gate", 1.0)
+    kind = dict(kind=spec.get("norm", {}).get("kind", "layernorm"))
+    tile, around = ([normed(kind, p["in_norm"], a) for a in x[own]] for x, own in ((tile, real), (around, visible)))
+    if not tile:
+        return np.zeros(spec["width"])
+    q, k, v = (np.stack([linear(p[name], a) for a in x]) for name, x in (("q", tile), ("k", around), ("v", around)))
+    scores = np.exp(np.einsum("nh,snh->ns", q.max(0), k) / np.sqrt(q.shape[-1]))
+    mixed = np.einsum("ns,snh->nh", scores / scores.sum(-1, keepdims=True), v)
+    x = np.stack([linear(p["skip"], a) for a in tile]).max(0) + gate * linear(p["o"], mixed, 2)
+    h = ACTIVATIONS[spec["ffn"].get("activation", "gelu")](linear(p["ffn"]["up"], normed(kind, p["ffn_norm"], x)))
+    return x + gate * linear(p["ffn"]["down"], h)
+
+
+def one(kind, spec, p, tile, real, around):
+    """What becomes of one tile [rows columns D], of whose tokens some are real.
+
+    around: the window that it lies in, and which of the window's tokens are real.
+    """
+    if kind == "pooled_queries":
+        return pooled_queries(spec, p, tile, real, *around)
     if kind == "pool_to":
         mean = tile[real].mean(axis=0) if real.any() else np.zeros(D)
         y = normed(spec.get("norm"), p.get("norm"), mean @ p["out"]["kernel"] + p["out"]["bias"])
         return ACTIVATIONS[spec.get("activation", "identity")](y)
-    if kind == "pool":
+    if kind in ("pool", "frames"):
         held = tile[real]
         return getattr(held, spec.get("by", "mean"))(axis=0) if len(held) else np.zeros(D)
     if kind == "patch_merging":
@@ -103,7 +126,9 @@ def by_loops(kind, spec, params, x, segments):
     if kind == "block_aggregation":
         given = [(row.reshape(*GRID, D), (own > 0).reshape(GRID)) for row, own in zip(x, segments, strict=True)]
         made = [aggregated(spec, params["params"], *one) for one in given]
-        return np.stack([y for y, _ in made]), np.stack([real * own.max() for (_, real), own in zip(made, segments)])
+        return np.stack([y for y, _ in made]), np.stack(
+            [real * own.max() for (_, real), own in zip(made, segments, strict=True)]
+        )
     p, margin = params.get("params", {}), tile_of(spec, kind)[2]
     rows, columns = starts_and_ends(spec, kind)
     out, own = [], []
@@ -114,7 +139,12 @@ def by_loops(kind, spec, params, x, segments):
         grid = np.where(real[..., None], grid, 0.0)
         around = [(margin[0],) * 2, (margin[1],) * 2]
         grid, real = np.pad(grid, [*around, (0, 0)]), np.pad(real, around)
-        parts = [(grid[i:k, j:m], real[i:k, j:m]) for i, k in rows for j, m in columns]
+        P, Q = both(spec.get("window") or grid.shape[:2])
+        parts = [
+            (grid[i:k, j:m], real[i:k, j:m], [a[i // P * P :][:P, j // Q * Q :][:, :Q] for a in (grid, real)])
+            for i, k in rows
+            for j, m in columns
+        ]
         out.append(np.stack([one(kind, spec, p, *part) for part in parts]).reshape(len(rows), len(columns), -1))
         own.append(np.array([part[1].any() * segment.max() for part in parts]).reshape(len(rows), len(columns)))
     return np.stack(out), np.stack(own)
@@ -140,7 +170,7 @@ def test_merging_an_odd_grid_adds_zeros():
 def test_step(kind, spec):
     """What the part says about the distance between its tokens is how much coarser its grid is."""
     part = build(SLOTS["down"], spec)
-    if kind == "pool_to":  # whose grid has one size, whatever the other's
+    if kind in ("pool_to", "frames"):  # whose grid has one size, whatever the other's
         assert not hasattr(part, "step")
         return
     _, ctx = jax.eval_shape(lambda x: part.init_with_output(jax.random.key(0), x, Context(grid=GRID))[0], stream())
@@ -200,6 +230,16 @@ def test_padding_stays_away_and_every_parameter_is_trained(kind, spec):
         (dict(kind="pool", size=(2, 5)), dict(grid=GRID), "tiles of 2 x 5, which do not fill a grid of 4 x 6; choose"),
         (dict(kind="strided_conv", width=8, stride=4), dict(grid=GRID), "which do not cover a grid of 4 x 6"),
         (dict(kind="strided_conv", width=8, size=5), dict(grid=GRID), "which do not cover a grid of 4 x 6"),
+        (
+            dict(kind="pooled_queries", width=8, heads=3, ffn=dict(kind="mlp", hidden=8)),
+            dict(grid=GRID),
+            "a width of 8 does not divide among 3 heads",
+        ),
+        (
+            dict(kind="pooled_queries", width=8, heads=2, window=4, ffn=dict(kind="mlp", hidden=8)),
+            dict(grid=GRID),
+            "tiles of 4 x 4, which do not fill a grid of 4 x 6",
+        ),
         (dict(kind="pool"), dict(grid=GRID, heard=jnp.ones((B, T), bool)), "cannot mask those that only attend"),
     ],
 )

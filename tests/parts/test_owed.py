@@ -26,16 +26,18 @@ owed = pytest.mark.parametrize("slot,kind,number", every_example())
 DTYPES = {
     "mlm": {"float32"},
     "enhanced_mlm": {"float32"},
+    "prototypes": {"float32"},
     "span": {"float32"},
     "span_beam": {"float32", "bfloat16"},
 }
 # Parameters that are not trained, or on which no answer depends: what all scores of a softmax share, and the scores of
 # a query with one key.
 UNSEEN = (
-    r"^(mixer|pool/attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
-    r"^norm/(fixed_)?batchnorm/(mean|variance)$",
+    r"^(mixer|pool/(class_)?attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
+    r"^norm/((fixed_)?batchnorm|progressive)/(batch/)?(mean|variance|share)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
+    r"^down/pooled_queries/k/bias$",
 )
 
 
@@ -111,6 +113,7 @@ UNSET = (
     r"^embed/(bytes|hashed)/vocab$",
     r"^position/relative_buckets/heads$|/(memory|reads)$",  # of a stack, and of what it remembers
     r"^mixer/mamba2/(expand|epsilon)$|^mixer/nystrom/start$|^mixer/relative/width$",
+    r"^down/frames/(cls|position)$",  # of test_video.py
     r"^head/(enhanced_mlm|span_beam|latent_queries)/",
 )
 

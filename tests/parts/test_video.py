@@ -48,6 +48,18 @@ def test_along_says_what_it_needs():
         jax.eval_shape(mixer.init, jax.random.key(0), X, Context(grid=GRID))
 
 
+def test_frames_are_means_after_class_tokens():
+    """With positions of their own; a class token of the finer grid is left out."""
+    part = build(SLOTS["down"], dict(kind="frames", cls=2, position=dict(kind="learned", length=5)))
+    params = drawn(part, X, Context(grid=GRID))
+    y, ctx = run(part, params, X, Context(grid=GRID))
+    p = params["params"]
+    cls = np.broadcast_to(p["cls"], (2, 2, 16))
+    means = X[:, 1:].reshape(2, 3, 8, 16).mean(2)
+    assert_close(y, np.concatenate([cls, means], axis=1) + np.asarray(p["position"]["table"]))
+    assert ctx.grid == (3, 1)
+
+
 def added(spec, grid, params):
     part, x = build(SLOTS["position"], spec), np.zeros((1, 1 + int(np.prod(grid)), 4), np.float32)
     y = part.apply({"params": params}, x, Context(grid=grid), method="add")[0]

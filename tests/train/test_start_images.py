@@ -13,7 +13,7 @@ import xfm
 from tests.drawn import run as computed
 from tests.hub import small
 from tests.train.test_start import started
-from xfm.configs.vision import finetune, swin, vit
+from xfm.configs.vision import finetune, freeze_embed, swin, vit
 from xfm.convert.export import run_checkpoint
 from xfm.errors import XfmError
 from xfm.paths import flatten
@@ -41,6 +41,7 @@ def config(folder, **changes):
     c.objective.update(classes=10, mixup=0.0, cutmix=0.0)
     c.model.heads.label.classes = 10
     c.data = dict(kind="images", size=12, channels=3, validation=0.2)
+    c.augment = dict(ops=[dict(kind="flip")])
     c.batch, c.steps, c.mesh = 8, 2, dict(data=1, model=8)
     c.schedule = dict(kind="constant", peak=0.1)
     return ConfigDict({**c.to_dict(), "eval_steps": 1, "evals": [], "save_every": 2, **changes})
@@ -108,7 +109,7 @@ def test_layer_decay(name, layers):
     params = jax.eval_shape(lambda: model.init(jax.random.key(0), {"images": images})["params"])
     found = factors(dict(rate=0.5), model.sublayers(), flatten(params))
     assert found["head_label/out/kernel"] == found["norm/scale"] == 1
-    assert found["embed/patch/kernel"] == 0.5 ** (layers + 1)
+    assert {one for path, one in found.items() if path.startswith("embed/")} == {0.5 ** (layers + 1)}
     if name == "vit":
         assert found["layers/mlp_1/part/up/kernel"] == found["layers/attention_0/in_norm/scale"] == [0.25, 0.5]
     else:
@@ -130,3 +131,30 @@ def test_layer_decay_is_refused():
         factors(dict(decay=0.5), (), ())
     with pytest.raises(XfmError, match="needs a network that says where its layers are"):
         factors(dict(rate=0.5), (), ())
+
+
+@pytest.mark.parametrize("name,most", [("sgd", 8), ("momentum", 12), ("adamw", 16)])
+def test_bytes_of_a_trained_parameter(name, most):
+    """Weight, gradient and the optimiser's state, as the paper counts them; frozen ones have none of the latter."""
+    c = freeze_embed.get_config(name)
+    shapes = {"embed": {"patch": {"kernel": (9, 8)}}, "layers": {"up": {"kernel": (100, 10)}}}
+    params = jax.tree.map(lambda x: np.zeros(x, np.float32), shapes, is_leaf=lambda x: isinstance(x, tuple))
+    optimiser = build_optimiser(c.optimiser.to_dict(), lambda step: 1.0, params, freeze=c.freeze)
+    state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(jax.eval_shape(optimiser.init, params)))
+    assert most == 8 + state // 1000 and state % 1000 <= 8  # and a count of steps
+
+
+def test_frozen_patches_keep_their_bits(folder, tmp_path):
+    """After training, all else having moved; the log has the norms of the embedding's gradient and of the rest."""
+    c = config(
+        folder, optimiser=dict(kind="sgd", momentum=0.0), freeze=freeze_embed.FROZEN, layer_decay=None, log_every=1
+    )
+    c.norms = freeze_embed.get_config("sgd").norms
+    state = train(c.to_dict(), tmp_path / "run").state
+    known, now = flatten(xfm.load(folder, head="none").params), flatten(state.params)
+    for path, leaf in known.items():
+        still = path.startswith("embed/patch/") or path.endswith("/k/bias")  # which has no gradient under a softmax
+        assert np.array_equal(leaf, now[path]) == still, path
+    first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[1])
+    total = first["grad_norm/embed"] ** 2 + first["grad_norm/rest"] ** 2
+    assert first["grad_norm"] ** 2 == pytest.approx(total, rel=1e-4)

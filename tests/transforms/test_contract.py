@@ -31,6 +31,7 @@ EXAMPLES = {
     "lora": [dict(rank=3), dict(rank=2, alpha=4.0, paths=r"/(k|o|up|down)$|^head_")],
     "adapter_bias": [dict(), dict(paths="/(q|o|down)$")],
 }
+PLAIN = ("tract",)  # without parameters of their own, tested beside this file
 CASES = [dict(kind=kind, **fields) for kind, examples in EXAMPLES.items() for fields in examples]
 LAST = [dict(kind=kind, **examples[-1]) for kind, examples in EXAMPLES.items()]
 BATCH = {"tokens": np.arange(12).reshape(2, 6) % 11, "segments": np.array([[1] * 6, [1] * 4 + [0] * 2])}
@@ -71,7 +72,7 @@ def without_own(params):
 
 
 def test_every_transform_has_examples():
-    assert set(EXAMPLES) == set(TRANSFORMS)
+    assert {*EXAMPLES, *PLAIN} == set(TRANSFORMS)
 
 
 def test_the_network_is_drawn_as_without_them():

@@ -10,6 +10,7 @@ from typing import Any
 
 from xfm import locations
 from xfm.data.batches import Batches
+from xfm.data.clips import Clips
 from xfm.data.images import Images
 from xfm.data.labelled import Labelled
 from xfm.data.masks import Masks
@@ -64,6 +65,7 @@ SOURCES = {
     "mixture": Mixture,
     "images": Images,
     "masks": Masks,
+    "clips": Clips,
     "tfds": Tfds,
     "labelled": Labelled,
     "tagged": Tagged,

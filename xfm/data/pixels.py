@@ -1,8 +1,6 @@
 """From a picture to an array of fixed size, channels and range; and random augmentations of such arrays."""
 
 import dataclasses
-import functools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,8 +69,6 @@ class Pixels:
         picture, most = self._opaque(upright(picture), picture.format)
         if picture.size != (width, height):
             picture = ops.fit(picture, (width, height), 2)  # 2: bilinear, with antialiasing
-        if most == 255:
-            return self.of_levels(np.asarray(picture))
         return self.of_values(np.asarray(picture, np.float32) / most)
 
     def _opaque(self, picture: Any, kind: str | None) -> tuple[Any, int]:
@@ -92,21 +88,6 @@ class Pixels:
         C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Raises XfmError, naming `where`, for other arrays.
         """
         return self.of_picture(optional("PIL.Image", "vision").fromarray(of_bits(array, where)))
-
-    def of_levels(self, levels: np.ndarray) -> Image:
-        """The normalised array of levels uint8, [H W] or [H W C], that have the right height and width."""
-        levels = levels[..., None] if levels.ndim == 2 else levels
-        tables = self._tables
-        if len(tables) == 1:
-            return np.take(tables[0], levels)
-        return np.stack([np.take(table, levels[..., c]) for c, table in enumerate(tables)], axis=-1)
-
-    @functools.cached_property
-    def _tables(self) -> Sequence[np.ndarray]:
-        """The normalised value of each level, [256], for each channel; once if they are the same for all."""
-        grey = np.arange(256, dtype=np.float32)[:, None] / 255
-        table = dataclasses.replace(self, size=(256, 1)).of_values(grey)[:, 0].T
-        return table[:1] if (table == table[0]).all() else table
 
     def of_values(self, values: np.ndarray) -> Image:
         """The normalised array of values in [0, 1], [H W] or [H W C], that have the right height and width."""

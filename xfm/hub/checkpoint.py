@@ -373,6 +373,20 @@ def family_of(config: Mapping[str, Any], path: str = "config.json") -> Family:
     return next((other for (key, value), other in kin.items() if freeze(config.get(key)) == value), FAMILIES[kind])
 
 
+def head_of_texts(folder: Path) -> str | None:
+    """The head by which the tower that reads texts is loaded alone from a folder of several; None for other folders."""
+    path = folder / "config.json"
+    towers = family_of(read_json(path), str(path)).towers
+    return next((list(one.heads)[-1] for one in towers.values() if one.calling.reads == "text"), None)
+
+
+def refuse_towers(checkpoint: Checkpoint, what: str) -> None:
+    """Raises XfmError for a checkpoint of several towers.  what: that needs one of them, with how to choose it."""
+    if towers := checkpoint.family.towers:
+        heads = ", ".join(head for one in towers.values() for head in one.heads if head != "pooled")
+        raise XfmError(f"{checkpoint.folder} has the towers {', '.join(towers)}, and {what}, one of {heads}")
+
+
 def _check_counts(config: Mapping[str, Any], path: str, tensors: Tensors) -> None:
     """Checks the counts in config.json against the files, so that an absurd number of layers or classes is not built.
 

@@ -14,7 +14,8 @@ layers. `embed/cls/0`, `embed/cls/1`, … are the tokens of a parameter [1 token
 Layers may be in numbered groups: the blocks of a funnel, the stages of a pyramid. `stage/0` and `stage/1` are the
 sublayers of one layer of any stage, and their names have two numbers, of the stage and of the layer in it. `stage/down`
 is the part `down` of any stage, and its name has the stage's number; a key such as `stage_1/down`, of one stage, goes
-before it. `{before}` in a name is the number of the stage before, where files count a part with that one.
+before it, and so does `stage_1/0`. `{before}` in a name is the number of the stage before, where files count a part
+with that one; `{next}` is the number of the next layer, where files count a part between stages as the first layer.
 
 Below a module, the leaves `kernel`, `scale`, `embedding` and `table` are called `weight` in the file, and other leaves
 have the same name.
@@ -146,7 +147,8 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
         kind, rest = module.rpartition("/")[2].rpartition("_")[0], path[len(module) + 1 :]
         for layer, number in modules[module]:
             root, inside = numbered[layer.group]
-            keys = tuple(f"{root}/{name}{number % sublayers}/{rest}" for name in (f"{kind}_", ""))
+            kinds, groups = (f"{kind}_", ""), dict.fromkeys((layer.group, root))
+            keys = tuple(f"{group}/{name}{number % sublayers}/{rest}" for group in groups for name in kinds)
             numbers = (*([int(inside)] if inside else []), number // sublayers)
             own, index = (shape[1:], layer.index) if layer.stacked else (shape, None)
             found.append(_piece(path, index, own, keys, names, *numbers))
@@ -175,7 +177,8 @@ def _at(row: str | At) -> At:
 def _piece(path: str, layer: Index, shape, keys: tuple[str, ...], names: Names, *numbers: int) -> Piece:
     """The piece by the row of the first of `keys` that has one.
 
-    numbers: they replace `{}` in the row's name; the one before the first of them replaces `{before}`.
+    numbers: they replace `{}` in the row's name; the one before the first of them replaces `{before}`, the one after
+    the last `{next}`.
     """
     key, leaf = keys[-1], path.rpartition("/")[2]
     at = next((row for row in (_row(one, names) for one in keys) if row is not None), None)
@@ -186,5 +189,6 @@ def _piece(path: str, layer: Index, shape, keys: tuple[str, ...], names: Names, 
         ins = 0
     elif leaf == "kernel" and at.axes is None:
         ins = 2 if key.split("/")[-2] == "o" and len(shape) > 2 else 1
-    name = at.name.format(*numbers, before=numbers[0] - 1 if numbers else None)
+    beside = dict(before=numbers[0] - 1, next=numbers[-1] + 1) if numbers else {}
+    name = at.name.format(*numbers, **beside)
     return Piece(path, layer, tuple(shape), dataclasses.replace(at, name=name), ins)

@@ -7,6 +7,8 @@ from xfm.errors import XfmError
 from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
+from xfm.objectives.curriculum import Curriculum
+from xfm.objectives.distillation import Distillation
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
@@ -15,6 +17,7 @@ from xfm.objectives.regression import Regression
 from xfm.objectives.replaced_token import ReplacedToken
 from xfm.objectives.retrieval import Retrieval
 from xfm.objectives.segmentation import Segmentation
+from xfm.objectives.self_distillation import SelfDistillation
 from xfm.objectives.span import Span
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
@@ -24,6 +27,7 @@ from xfm.transforms.redraw import check_rules
 from xfm.vocabulary import Vocabulary
 
 OBJECTIVES = {
+    "curriculum": Curriculum,
     "masked_lm": MaskedLM,
     "replaced_token": ReplacedToken,
     "causal_lm": CausalLM,
@@ -36,6 +40,8 @@ OBJECTIVES = {
     "retrieval": Retrieval,
     "masked_images": MaskedImages,
     "joint_embedding": JointEmbedding,
+    "self_distillation": SelfDistillation,
+    "distillation": Distillation,
 }
 
 

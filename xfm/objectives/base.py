@@ -116,6 +116,13 @@ class Objective(abc.ABC):
         """
         return extra
 
+    def failure(self, step: int, values: Mapping[str, float]) -> str | None:
+        """Why a run should stop, such as a collapse; None if it need not.
+
+        It is asked at each line of the log.  values: the line's.
+        """
+        return None
+
     def summed(
         self, metrics: Metrics, batch: Mapping[str, Array], *sown: Mapping[str, Any]
     ) -> tuple[Float[Array, ""], Metrics]:

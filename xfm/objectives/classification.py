@@ -39,10 +39,7 @@ class Classification(Objective):
         """
         mix, drop = jax.random.split(rng)
         hard = array_of(batch, "labels")
-        labels = jax.nn.one_hot(hard, self.classes)
-        if train:
-            labels = labels * (1 - self.smoothing) + self.smoothing / self.classes
-            batch, labels = self._mixed(batch, labels, mix)
+        batch, labels = self.labelled(batch, mix, train)
         out, sown = self.forward("model", params, batch, drop, train)
         logits = of_classes(answer(out, "label")).astype(jnp.float32)
         require_classes(logits, self.classes)
@@ -52,6 +49,14 @@ class Classification(Objective):
             "accuracy": weighted(logits.argmax(-1) == hard, weights),
         }
         return *self.summed(metrics, batch, sown), extra
+
+    def labelled(self, batch: Any, rng: Array, train: bool) -> tuple[Any, Float[Array, "B classes"]]:
+        """The batch and the shares of its labels, in training smoothed and mixed with other rows."""
+        labels = jax.nn.one_hot(array_of(batch, "labels"), self.classes)
+        if not train:
+            return batch, labels
+        labels = labels * (1 - self.smoothing) + self.smoothing / self.classes
+        return self._mixed(batch, labels, rng)
 
     def _mixed(self, batch, labels, rng):
         ways = [(f, alpha) for f, alpha in ((mixup, self.mixup), (cutmix, self.cutmix)) if alpha > 0]

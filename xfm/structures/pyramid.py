@@ -41,7 +41,7 @@ class Stage(nn.Module):
         self, x: Float[Array, "B T D"], ctx: Context, depths: Float[Array, "R 1"], remat: str
     ) -> tuple[Float[Array, "B S E"], Context]:
         if self.down is not None:
-            x, ctx = build(DOWNS, self.down, name="down")(x, ctx)
+            x, ctx = build(DOWNS, self.down, name="down")(x, ctx.replace(depth=depths[0, 0]))
         x = repeated(self.sublayers(), depths, remat)(x, ctx).x
         return x if self.norm is None else build(NORMS, self.norm, name="norm")(x), ctx
 

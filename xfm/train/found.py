@@ -63,13 +63,14 @@ def find(source: str, head: str | None = None, revision: str | None = None) -> F
 
 def of_hub(source: str, head: str | None, revision: str | None) -> Found:
     """A checkpoint in the Hub's format: config.json and the names of tensors are read, no weights."""
-    from xfm.hub.checkpoint import load, prepared
+    from xfm.hub.checkpoint import load, prepared, refuse_towers
     from xfm.hub.inputs import check_ids
     from xfm.hub.settings import Settings
     from xfm.tokenizers.checkpoint.tokenizer import TYPES
 
     with prepared(source, head, revision) as plan:
         checkpoint, shapes = plan.checkpoint, {path: tuple(x.shape) for path, x in plan.shapes.items()}
+    refuse_towers(checkpoint, "a run starts from one of them; set config.start.head")
     config, family = checkpoint.config, checkpoint.family
     kept = [h.name for h in checkpoint.heads.values() if h.of_encoder or head is not None]
     names = class_names(Settings(config).labels) if isinstance(config.get("id2label"), Mapping) else ()

@@ -85,6 +85,7 @@ def _train(config: Mapping[str, Any], workdir: Path, lock: Lock, on_event: Liste
             accumulate=settings.accumulate,
             ema=settings.ema,
             augment=run.augment,
+            norms=settings.norms,
             sharding=jax.tree.map(lambda x: x.sharding, run.like),
         )
         with (
@@ -183,6 +184,9 @@ def write_line(run: Run, log: Log, window: Window, step: int, clock: Clock, wait
     log.write(step, "train", values)
     run.report.progress(step, values, (run.settings.steps - step) * seconds / max(steps, 1))
     run.report.event("log", step=step, **values)
+    failure = getattr(run.objective, "failure", lambda step, values: None)(step, values)
+    if failure is not None:
+        raise XfmError(f"stopped at step {step}: {failure}")
 
 
 def validate(run: Run, state: State, log: Log | None) -> dict[str, float]:

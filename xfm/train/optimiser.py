@@ -228,13 +228,18 @@ class Lion(Rule):
 
 @dataclasses.dataclass(frozen=True)
 class Sgd(Rule):
-    """Gradient descent with momentum, `momentum_kind` "heavy_ball" or "nesterov"; weight decay is an L2 penalty."""
+    """Gradient descent with momentum, `momentum_kind` "heavy_ball" or "nesterov"; weight decay is an L2 penalty.
+
+    Without momentum it keeps no state.
+    """
 
     momentum: Rate = 0.9
     momentum_kind: Literal["heavy_ball", "nesterov"] = "heavy_ball"
     weight_decay: NotNegative = 0.0
 
     def direction(self, decay: Transformation) -> Transformation:
+        if self.momentum == 0:
+            return decay  # and no array of the parameters' size
         return optax.chain(decay, optax.trace(self.momentum, self.momentum_kind == "nesterov"))
 
 

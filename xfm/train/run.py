@@ -20,7 +20,7 @@ from xfm.paths import Rules, flatten
 from xfm.sharding import make_mesh, rules_named
 from xfm.spec import build
 from xfm.structures.tokens import check_unpadded
-from xfm.train import kept, start, taken
+from xfm.train import kept, start, taken, teacher
 from xfm.train.checkpoint import Checkpoints
 from xfm.train.evaluation import fewest_rows
 from xfm.train.found import Found
@@ -104,9 +104,11 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
 
     def make_state():
         if given.found is None:
-            return jax.jit(first_state, out_shardings=jax.tree.map(lambda x: x.sharding, like))()
-        one = begins or taken.taken(params, given.found, given.config)
-        return taken.started(first_state, like, given.found, one)
+            made = jax.jit(first_state, out_shardings=jax.tree.map(lambda x: x.sharding, like))()
+        else:
+            one = begins or taken.taken(params, given.found, given.config)
+            made = taken.started(first_state, like, given.found, one)
+        return teacher.taught(made, given.config)
 
     name = str(given.config.get("name") or workdir.name)
     report.say(
@@ -158,7 +160,7 @@ def configured(config: Mapping[str, Any], workdir: Path) -> Configured:
     before = read_record(workdir)
     config, typed = located(config, before)
     found = start.found_for(config)
-    given, config = flat(config), start.resolved(config, found)
+    given, config = flat(config), teacher.resolved(start.resolved(config, found))
     typed = {key: words for key, words in typed.items() if flat(config).get(key) == given[key]}  # not what is replaced
     return Configured(config, typed, found, before)
 

@@ -25,6 +25,7 @@ class TrainSettings:
     augment: how images are changed on the device, see xfm/augment; None for not at all.
     repeats: how often each row of the data is in a batch, one copy after another, each augmented on its own (Hoffer et
     al. 2020, "Augment your batch"); `batch` counts the copies.
+    norms: name -> regex of parameters whose gradient's norm the log has as grad_norm/NAME, before clipping.
     accumulate: microbatches that one update is divided into.  ema: decay of a moving average of the parameters, which
     evaluation then uses, or None.
     eval_every, save_every, log_every: steps from one to the next; all of them also happen at the last step.
@@ -47,6 +48,7 @@ class TrainSettings:
     clip: Positive | None = 1.0
     layout: Mapping[str, Any] = dataclasses.field(default_factory=lambda: {"kind": "padded"})
     augment: Mapping[str, Any] | None = None
+    norms: Mapping[str, Regex] = dataclasses.field(default_factory=dict)
     repeats: Count = 1
     accumulate: Count = 1
     ema: Fraction | None = None

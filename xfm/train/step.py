@@ -1,6 +1,8 @@
 """One training step and one evaluation step, each a jitted function; usable without the loop."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -10,7 +12,7 @@ from jaxtyping import Array, Float
 
 from xfm.batch import part_of, prefixes
 from xfm.objectives.base import total
-from xfm.paths import map_by_path
+from xfm.paths import flatten, map_by_path, require_matches
 from xfm.sharding import on_mesh
 from xfm.train import statistics
 from xfm.train.optimiser import Optimiser
@@ -27,6 +29,7 @@ def make_step(
     accumulate: int = 1,
     ema: float | None = None,
     augment: Callable[[dict, Array, Array], dict] | None = None,
+    norms: Mapping[str, str] = MappingProxyType({}),
     sharding: Any = None,
 ) -> Callable[[State, dict], tuple[State, Metrics]]:
     """step(state, batch) -> (state, metrics); the given state is donated.
@@ -38,6 +41,7 @@ def make_step(
     gradient is that of the whole batch's loss.
     ema: decay of the average of parameters, if the state has one.
     augment: (batch, rng, step) -> the batch that the objective sees, such as `xfm.augment.Augment`.
+    norms: name -> regex of parameters whose gradient's norm is the metric grad_norm/NAME.
     sharding: tree of the new state's shardings.
 
     If the loss or the gradient's norm is not finite, only the step number changes: metric "skipped" is 1 and all others
@@ -67,6 +71,7 @@ def make_step(
             loss, metrics, extra, grads = _accumulated(loss_of, terms, state, batch, rng, accumulate)
         metrics, moved = statistics.apart(metrics)
         norm = optax.tree.norm(grads)
+        parts = {f"grad_norm/{name}": (_norm_of(regex, grads), 1.0) for name, regex in norms.items()}
         updates, opt_state = update(grads, state.opt_state, state.params, step=state.step)
         params = statistics.written(optax.apply_updates(state.params, updates), moved, frozen)
         extra = after_update(params, extra, state.step)
@@ -77,7 +82,7 @@ def make_step(
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
         new = State(state.step, params, opt_state, extra, average, state.rng)
         new = jax.tree.map(lambda a, b: jnp.where(good, a, b), new, state)
-        metrics = {**metrics, "grad_norm": (norm, 1.0), **_size(batch)}
+        metrics = {**metrics, "grad_norm": (norm, 1.0), **parts, **_size(batch)}
         metrics = jax.tree.map(lambda m: jnp.where(good, m, 0.0).astype(jnp.float32), metrics)
         metrics["skipped"] = (1.0 - good.astype(jnp.float32), jnp.float32(1.0))
         return new.replace(step=state.step + 1), metrics
@@ -98,6 +103,13 @@ def make_eval(objective, mesh: jax.sharding.Mesh | None = None) -> Callable[...,
         return _with_loss(metrics, loss)
 
     return jax.jit(on_mesh(mesh, evaluate))
+
+
+def _norm_of(regex: str, grads: Any) -> Float[Array, ""]:
+    """The norm of the gradient of the parameters in whose paths the regex is found; XfmError if there is none."""
+    leaves = flatten(grads)
+    require_matches("norms", [regex], leaves)
+    return optax.tree.norm([leaf for path, leaf in leaves.items() if re.search(regex, path)])
 
 
 def _mesh_of(sharding: Any) -> jax.sharding.Mesh | None:

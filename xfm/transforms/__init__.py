@@ -14,11 +14,13 @@ from xfm.structures import build
 from xfm.transforms.adapter_bias import AdapterBias
 from xfm.transforms.base import Params, Transform, merges
 from xfm.transforms.lora import LoRA
+from xfm.transforms.tract import TrAct
 from xfm.transforms.transformed import Transformed
 
 TRANSFORMS = {
     "lora": LoRA,
     "adapter_bias": AdapterBias,
+    "tract": TrAct,
 }
 
 

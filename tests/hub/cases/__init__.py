@@ -19,6 +19,7 @@ class Case:
     part: the attribute of the model that runs, where the file holds more than is compared ("encoder" of a T5).
     images: rows and columns of the images that it reads in place of tokens.  video: time, rows and columns of videos.
     frames: length and bands of spectrograms.  texts: whether it reads tokens as well.
+    shapes: rows and columns of the patches of each image, where the model reads patches.
     lowest: the smallest token id.  inputs: further keyword arguments of the model, as plain lists.
     """
 
@@ -35,6 +36,7 @@ class Case:
     video: tuple[int, int, int] | None = None
     frames: tuple[int, int] | None = None
     texts: bool = False
+    shapes: tuple[tuple[int, int], ...] = ()
     lowest: int = 5
     inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     choices: int | None = None

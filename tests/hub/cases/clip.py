@@ -29,6 +29,8 @@ def rows(*ends, length=11, end):
     return dict(input_ids=made)
 
 
+NAFLEX = dict(hidden_size=20, num_hidden_layers=2, num_attention_heads=5, intermediate_size=28, patch_size=2,
+              num_patches=9)  # fmt: skip
 SPECIAL = ((r"patch_embedding", 0.0, 0.1),)
 
 CASES = {
@@ -53,6 +55,13 @@ CASES = {
     "siglip_vision": Case("SiglipVisionModel", VISION, images=(12, 12), special=SPECIAL),
     "siglip_vision_larger": Case("SiglipVisionModel", ODD, images=(25, 20), rows=2, special=SPECIAL),
     "siglip_vision_headless": Case("SiglipVisionModel", dict(ODD, vision_use_head=False), images=(15, 15)),
+    "siglip2_vision": Case("Siglip2VisionModel", NAFLEX, shapes=((3, 4), (2, 5), (1, 9)), special=SPECIAL),
+    "siglip2_vision_headless": Case("Siglip2VisionModel",
+                                    dict(NAFLEX, patch_size=3, num_patches=4, vision_use_head=False, num_channels=1),
+                                    shapes=((1, 1), (5, 3)), rows=2),
+    "siglip2_whole": Case("Siglip2Model", dict(text_config=dict(SMALL, num_hidden_layers=1), vision_config=dict(
+                          NAFLEX, num_hidden_layers=1)), shapes=((2, 3), (4, 1), (2, 2)), texts=True, padding="none"),
+    "siglip2_text": Case("Siglip2TextModel", dict(SMALL, num_hidden_layers=1), padding="none"),
     "siglip_text": Case("SiglipTextModel", dict(SMALL, projection_size=14), padding="none", length=17),
     "siglip_text_masked": Case("SiglipTextModel", dict(SMALL, num_hidden_layers=2), padding="left"),
     "siglip_text_filled": Case("SiglipTextModel", dict(SMALL, num_hidden_layers=2), padding="right"),

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Num
 
 from xfm.errors import XfmError, nearest
 from xfm.folders import folder_of
-from xfm.hub.checkpoint import Checkpoint, load
+from xfm.hub.checkpoint import Checkpoint, head_of_texts, load, refuse_towers
 from xfm.hub.keys import complete
 from xfm.hub.sentence.heads import pooling
 from xfm.hub.sentence.modules import Modules, check_order, read_modules, usual_pooling, write_modules
@@ -303,9 +303,11 @@ def sentence_encoder(
     have, and as `load` does.
     """
     checkpoint = source if isinstance(source, Checkpoint) else None
+    if checkpoint is not None:
+        refuse_towers(checkpoint, "a sentence encoder is one tower; load it with a head")
     modules = read_modules(folder_of(source, revision)) if checkpoint is None else _modules_of(checkpoint)
     if checkpoint is None:
-        checkpoint = load(modules.encoder, dtype=dtype)
+        checkpoint = load(modules.encoder, head=head_of_texts(modules.encoder), dtype=dtype)
     given = modules.settings
     encoder = SentenceEncoder(
         checkpoint,

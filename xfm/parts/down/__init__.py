@@ -1,9 +1,11 @@
 """Parts between the stages of a pyramid, which make the grid coarser and may change D: `x, ctx = down(x, ctx)`."""
 
 from xfm.parts.down.block_aggregation import BlockAggregation
+from xfm.parts.down.frames import Frames
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
+from xfm.parts.down.pooled_queries import PooledQueries
 from xfm.parts.down.strided_conv import StridedConv
 
 DOWNS = {
@@ -12,4 +14,6 @@ DOWNS = {
     "strided_conv": StridedConv,
     "pool": Pool,
     "pool_to": PoolTo,
+    "pooled_queries": PooledQueries,
+    "frames": Frames,
 }

@@ -1,8 +1,8 @@
 """Block aggregation: a convolution over the whole grid, a norm, the maximum of overlapping tiles, and new positions.
 
 Zhang, Zhang, Zhao, Chen, Arik, Pfister, "Nested Hierarchical Transformer: Towards Accurate, Data-Efficient and
-Interpretable Visual Understanding", 2022, section 3.1. It is where tokens of different blocks meet. The oracle is timm's
-Nest, whose jx models put the edge of the tiles where the authors' program does.
+Interpretable Visual Understanding", 2022, section 3.1. It is where tokens of different blocks meet. The oracle is
+timm's Nest, whose jx models put the edge of the tiles where the authors' program does.
 """
 
 from typing import Literal
@@ -35,7 +35,7 @@ def largest(x: Float[Array, "B h w D"], edge: tuple[int, int]) -> Float[Array, "
 
 
 class BlockAggregation(nn.Module):
-    """position(max(norm(conv(x)))), the convolution being over 3 x 3 tokens, the maximum over 3 x 3 of every second one.
+    """position(max(norm(conv(x)))), the convolution and the maximum being over 3 x 3 tokens, the latter at strides of 2.
 
     width: of the output.  norm: of each token.  position: spec of a position that is added to the coarser grid.
     edge: where the tiles reach beyond the grid, "end" (below and to the right, the authors' program) or "both" (above

@@ -1,8 +1,10 @@
 """Embeddings, which make the stream of a batch: `x, ctx = embed(batch, ctx)`."""
 
 from xfm.parts.embed.bytes import Bytes
+from xfm.parts.embed.clicked import Clicked
 from xfm.parts.embed.hashed import Hashed
 from xfm.parts.embed.latents import Latents
+from xfm.parts.embed.naflex import NaFlex
 from xfm.parts.embed.patches import Patches
 from xfm.parts.embed.projected import Projected
 from xfm.parts.embed.questions import Questions
@@ -16,8 +18,10 @@ EMBEDS = {
     "bytes": Bytes,
     "hashed": Hashed,
     "patches": Patches,
+    "clicked": Clicked,
     "tubelets": Tubelets,
     "spectrogram": Spectrogram,
+    "naflex": NaFlex,
     "words": Words,
     "latents": Latents,
     "projected": Projected,

@@ -12,6 +12,7 @@ from xfm.parts.head.linear_maps import LinearMaps
 from xfm.parts.head.mlm import MLM
 from xfm.parts.head.of_patches import OfPatches
 from xfm.parts.head.pixels import Pixels
+from xfm.parts.head.prototypes import Prototypes
 from xfm.parts.head.simple_pyramid import SimplePyramid
 from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
@@ -40,4 +41,5 @@ HEADS = {
     "of_patches": OfPatches,
     "pixels": Pixels,
     "values": Values,
+    "prototypes": Prototypes,
 }

@@ -5,6 +5,7 @@ from xfm.parts.norm.batchnorm import BatchNorm
 from xfm.parts.norm.fixed_batchnorm import FixedBatchNorm
 from xfm.parts.norm.groupnorm import GroupNorm
 from xfm.parts.norm.layernorm import LayerNorm
+from xfm.parts.norm.progressive import Progressive
 from xfm.parts.norm.rmsnorm import RMSNorm
 from xfm.parts.norm.unit import Unit
 
@@ -14,6 +15,7 @@ NORMS = {
     "unit": Unit,
     "affine": Affine,
     "batchnorm": BatchNorm,
+    "progressive": Progressive,
     "groupnorm": GroupNorm,
     "fixed_batchnorm": FixedBatchNorm,
 }

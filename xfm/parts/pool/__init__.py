@@ -3,6 +3,7 @@
 from xfm.parts.pool.activated import Activated
 from xfm.parts.pool.at_token import AtToken
 from xfm.parts.pool.attention import AttentionPool
+from xfm.parts.pool.class_attention import ClassAttention
 from xfm.parts.pool.cls import Cls
 from xfm.parts.pool.dense import DensePool
 from xfm.parts.pool.first import First
@@ -22,6 +23,7 @@ POOLS = {
     "leading": Leading,
     "at_token": AtToken,
     "attention": AttentionPool,
+    "class_attention": ClassAttention,
     "dense": DensePool,
     "activated": Activated,
     "normed": Normed,

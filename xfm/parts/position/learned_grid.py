@@ -1,7 +1,8 @@
 """One learned vector per cell of a grid, resized for other grids. Dosovitskiy et al. 2021 (ViT), section 3.2."""
 
 import functools
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from xfm.parts.param import param
 from xfm.parts.position.base import Position
 from xfm.parts.position.sinusoidal_2d import table_of
 from xfm.parts.resize import Method, resize_grid
+from xfm.spec import SpecError
 
 
 class LearnedGrid(Position):
@@ -23,12 +25,14 @@ class LearnedGrid(Position):
     tokens with a vector of their own, such as one of a class, which is never resized.  resize: how the rows of the
     patches are resized for another grid.  start: "normal" for small random numbers, or "sines" for those of
     position 'sinusoidal_2d', with zeros for leading tokens, which a recipe may keep as they are (He et al. 2022, MAE).
+    width: D, which only a stack's own position needs, for layers that each add the table.
     """
 
     size: Count | tuple[Count, Count]
     first: CountOrZero = 1
     resize: Method = "bicubic"
     start: Literal["normal", "sines"] = "normal"
+    width: Count | None = None
 
     @nn.compact
     def add(self, x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B T D"]:
@@ -46,6 +50,12 @@ class LearnedGrid(Position):
         own, cells = table[: self.first], table[self.first :].reshape(H, W, D)
         cells = resize_grid(cells, (h, w), self.resize).reshape(h * w, D)
         return x + jnp.concatenate([own, cells]).astype(x.dtype)
+
+    def share(self, ctx: Context) -> dict[str, Any]:
+        """The table for the context's grid, as "added"."""
+        if self.width is None or ctx.grid is None:
+            raise SpecError("position 'learned_grid' of a stack needs the width of the stream and images; set width")
+        return {"added": self.add(jnp.zeros((1, self.first + math.prod(ctx.grid), self.width)), ctx)}
 
 
 def _sines(size: tuple[int, int], key, shape: tuple[int, int]) -> Float[Array, "first+H*W D"]:

@@ -18,12 +18,12 @@ from xfm.parts.resize import Method, resize_grid
 class SpaceTime(Position):
     """x + space[row, column] + time[frame]; leading tokens have rows of `space` alone.
 
-    size: (rows, columns) of a frame in the table, or one number for both.  time: frames in the table.  first: leading
-    tokens with a vector of their own.  resize: how both tables are resized for another grid.
+    size: (rows, columns) of a frame in the table, or one number for both.  time: frames in the table, 0 for no table.
+    first: leading tokens with a vector of their own.  resize: how both tables are resized for another grid.
     """
 
     size: Count | tuple[Count, Count]
-    time: Count
+    time: CountOrZero
     first: CountOrZero = 1
     resize: Method = "nearest"
 
@@ -39,8 +39,10 @@ class SpaceTime(Position):
                 f"{ctx.grid}, the row has {T} tokens"
             )
         space = param(self, "space", nn.initializers.normal(0.02), (self.first + H * W, D))
-        time = param(self, "time", nn.initializers.normal(0.02), (self.time, D))
         own, cells = space[: self.first], space[self.first :].reshape(H, W, D)
         cells = resize_grid(cells, (h, w), self.resize).reshape(1, h * w, D)
-        moments = resize_grid(time[:, None], (t, 1), self.resize)
-        return x + jnp.concatenate([own, (cells + moments).reshape(-1, D)]).astype(x.dtype)
+        cells = jnp.broadcast_to(cells, (t, h * w, D))
+        if self.time:
+            time = param(self, "time", nn.initializers.normal(0.02), (self.time, D))
+            cells += resize_grid(time[:, None], (t, 1), self.resize)
+        return x + jnp.concatenate([own, cells.reshape(-1, D)]).astype(x.dtype)
