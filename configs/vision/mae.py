@@ -70,7 +70,7 @@ def get_config(arg="B"):
     c.objective.target = dict(kind="pixels", scale="patch")
     c.evals = [dict(kind="reconstructions", patch=patch), dict(kind="linear_probe", features="cls")]
     c.freeze = [r"position/table$"]
-    c.augment = dict(ops=recipes.inception(area=(0.2, 1.0)))
+    c.augment = dict(ops=recipes.mae())
     c.data = dict(kind="images", path="imagenet/train", size=224, stored=256, validation="imagenet/val")
     c.data.update(recipes.IMAGENET)
     steps_per_epoch = 1_281_167 // 4096

@@ -1,7 +1,7 @@
 """The published recipes of augmentation as plain data: the `ops` or `views` of config.augment.
 
-They are from memory of the papers and their programs: check one before a long run. Crops are made of images that the
-data gives a little larger (`data.stored`), not of the files' own sizes. Mixup, cutmix and label smoothing are the
+The numbers of `deit`, `deit_iii`, `mae` and `dino` are those of the authors' programs. Crops are made of images that
+the data gives a little larger (`data.stored`), not of the files' own sizes. Mixup, cutmix and label smoothing are the
 objective's (xfm/objectives/classification.py), repeated augmentation is config.repeats, stochastic depth the network's.
 """
 
@@ -28,21 +28,14 @@ def deit_iii(size: int = 224, crop: str = "simple_crop", jitter: float = 0.3) ->
     return [dict(kind=crop, size=size), dict(kind="flip"), dict(kind="one_of", ops=three), colours]
 
 
-def inception(size: int = 224, area: tuple[float, float] = (0.05, 1.0)) -> Ops:
-    """ViT's own: Dosovitskiy et al. 2021, with crops as Szegedy et al. 2015; MAE pre-trains with area (0.2, 1)."""
-    return [dict(kind="random_resized_crop", size=size, area=area, filter="bilinear"), dict(kind="flip")]
+def inception(size: int = 224, area: tuple[float, float] = (0.05, 1.0), filter: str = "bilinear") -> Ops:
+    """ViT's own: Dosovitskiy et al. 2021, with crops as Szegedy et al. 2015."""
+    return [dict(kind="random_resized_crop", size=size, area=area, filter=filter), dict(kind="flip")]
 
 
-def augreg(size: int = 224, count: int = 2, magnitude: float = 15.0) -> Ops:
-    """Steiner et al. 2022, section 3.2: ("light1" to "strong2") RandAugment of 0 to 2 operations, magnitude 10 to 20 of
-    30 there, which is 3.3 to 6.7 here; mixup with 0 to 0.8 comes from the objective.
-    """
-    ops = inception(size)
-    return (
-        [*ops, dict(kind="rand_augment", count=count, magnitude=magnitude / 3, deviation=0.0, chance=1.0)]
-        if count
-        else ops
-    )
+def mae(size: int = 224) -> Ops:
+    """He et al. 2022, appendix A.1."""
+    return inception(size, area=(0.2, 1.0), filter="bicubic")
 
 
 def dino(local: int = 8, size: int = 224, small: int = 96) -> dict[str, Ops]:
@@ -65,6 +58,5 @@ RECIPES = {
     "mae_finetune": deit(),
     "deit_iii": deit_iii(),
     "vit": inception(),
-    "mae": inception(area=(0.2, 1.0)),
-    "augreg": augreg(),
+    "mae": mae(),
 }
