@@ -70,13 +70,13 @@ class Side:
         return json.loads(line)
 
     def time(self, case, output=None):
-        """The seconds of one call, and the share of the cores that other programs used during it."""
+        """The seconds of one call, the share of the cores that others used during it, and its processor seconds."""
         before = self.ticks()
         self.process.stdin.write(json.dumps([case, output]) + "\n")
         self.process.stdin.flush()
         seconds = self.answer()
         total, busy, own = (b - a for a, b in zip(before, self.ticks(), strict=True))
-        return seconds, round(max(0.0, busy - own) / max(total, 1), 3)
+        return seconds, round(max(0.0, busy - own) / max(total, 1), 3), own / os.sysconf("SC_CLK_TCK")
 
     def ticks(self):
         """The clock ticks so far: of all cores, of all cores when they were not idle, and of this child."""
@@ -132,7 +132,7 @@ def one(case, peer, ours, folder, rounds, close, patience):
     until = time.monotonic() + patience
 
     def quiet(name):
-        return [seconds for seconds, others in calls[name] if others <= QUIET]
+        return [seconds for seconds, others, _ in calls[name] if others <= QUIET]
 
     while not calls["xfm"] or (min(len(quiet(name)) for name in calls) < rounds and time.monotonic() < until):
         wait_for_quiet(until)
@@ -140,20 +140,25 @@ def one(case, peer, ours, folder, rounds, close, patience):
             time.sleep(0.2)
             calls[side.name].append(side.time(case))
     enough = min(len(quiet(name)) for name in calls) >= rounds
-    times = {n: quiet(n) if enough else [seconds for seconds, _ in calls[n]] for n in calls}
+    times = {n: quiet(n) if enough else [seconds for seconds, *_ in calls[n]] for n in calls}
+    processor = {name: [own for *_, own in calls[name]] for name in calls}
     median = {name: 1000 * statistics.median(values) for name, values in times.items()}
     return dict(
         peer_ms=round(median["peer"], 2),
         xfm_ms=round(median["xfm"], 2),
         ratio=round(median["xfm"] / median["peer"], 3),
+        ratio_of_processor_seconds=round(
+            statistics.median(processor["xfm"]) / max(statistics.median(processor["peer"]), 0.01), 3
+        ),
         ratio_of_best=round(min(times["xfm"]) / min(times["peer"]), 3),
         xfm_first_s=round(first["xfm"], 2),
         peer_first_s=round(first["peer"], 2),
         difference=difference(files, close),
         quiet_calls={name: len(quiet(name)) for name in calls},
         counted="quiet" if enough else "all",
-        ms={name: [round(1000 * seconds, 2) for seconds, _ in calls[name]] for name in calls},
-        others={name: [others for _, others in calls[name]] for name in calls},
+        ms={name: [round(1000 * seconds, 2) for seconds, *_ in calls[name]] for name in calls},
+        processor_ms={name: [round(1000 * own) for own in processor[name]] for name in calls},
+        others={name: [others for _, others, _ in calls[name]] for name in calls},
     )
 
 

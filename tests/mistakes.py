@@ -501,4 +501,26 @@ MISTAKES = (
         "one.answer[1] <= one.window.stop",
         "tests/data/test_words_and_spans.py -k answers_stand",
     ),
+    # --- backbones of images
+    Mistake(
+        "the averages of batch normalisation take the biased variance",
+        "xfm/parts/norm/batchnorm.py",
+        "variance * (count / max(count - 1, 1))",
+        "variance",
+        "tests/train/test_statistics.py -k averages",
+    ),
+    Mistake(
+        "words are added to the sentences before theirs",
+        "xfm/structures/nested.py",
+        "((0, 0), (T - made.shape[1], 0), (0, 0))",
+        "((0, 0), (0, T - made.shape[1]), (0, 0))",
+        "tests/parity/test_backbones.py -k tnt",
+    ),
+    Mistake(
+        "the tokens-to-token stem adds its attention to queries instead of values",
+        "xfm/parts/stem/tokens_to_token.py",
+        "h = v[:, :, 0] + Linear",
+        "h = q[:, :, 0] + Linear",
+        f"{OWED} -k formula and tokens_to_token",
+    ),
 )

@@ -25,12 +25,12 @@ SIZES = {
     "L120": (120, 1024, 1e-6),
 }
 VARIANTS = ("tiny", *SIZES)
-# With 1000 classes; the paper prints 25.2M, 47.7M, 99.4M, 188.6M and 334.3M (all but L60), and 4.0 G multiply-adds
-# for S60.
+# With 1000 classes; the paper prints 25.2M, 47.7M, 99.4M, 188.6M and 334.3M (all but L60).
 PARAMETERS = {
     "S60": 25_231_096, "S120": 47_723_896, "B60": 99_388_936, "B120": 188_611_336, "L60": 176_009_576,
     "L120": 334_294_376,
 }  # fmt: skip
+GMACS = {"S60": 4.0, "B60": 15.8}  # as the paper prints
 
 
 def network(layers, width, strides, classes, start=1e-4, ratio=3, drop_path=0.0):

@@ -3,7 +3,7 @@
 Wang, Xie, Li, Fan, Song, Liang, Lu, Luo, Shao, "PVT v2: Improved Baselines with Pyramid Vision Transformer", 2022.
 
 Reproduced: the networks of table 1 and B2-Li, parameter for parameter, and the ImageNet-1k recipe of section 4.1 (that
-of DeiT). Different from the paper: all norms have the same epsilon.
+of DeiT).
 Command: xfm train configs/vision/pvt_v2.py:b2 --workdir runs/pvt --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
 `tiny` is for two CPU cores: two stages, a minute of processor time. Result of the tiny run: 97.4 % of scikit-learn's
@@ -42,33 +42,34 @@ PATCHES = ((7, 4), (3, 2), (3, 2), (3, 2))  # (size, stride) of the patches of e
 
 
 def network(layers, widths, heads, hidden, reductions, patches=PATCHES, classes=1000, activation="gelu", eps=1e-6,
-            drop_path=0.0):  # fmt: skip
+            inner_eps=1e-5, drop_path=0.0):  # fmt: skip
     """The spec of the pyramid.
 
     hidden: width of each stage's MLP.  reductions: rows and columns that a key is made of, for each stage; "linear" for
     all stages: 49 keys, and a nonlinearity more in the MLPs.  patches: (size, stride) for each stage.
+    inner_eps: of the norms of patches and of coarser keys, which the authors' program leaves at PyTorch's.
     """
-    norm = dict(kind="layernorm", eps=eps)
+    norm, inner = (dict(kind="layernorm", eps=one) for one in (eps, inner_eps))
 
     def attention(i):
         spec, width = dict(kind="attention", heads=heads[i]), widths[i]
         if reductions == "linear":
-            down = dict(kind="pool_to", size=7, norm=norm, activation="gelu")
+            down = dict(kind="pool_to", size=7, norm=inner, activation="gelu")
         elif reductions[i] == 1:
             return spec
         else:
-            down = dict(kind="strided_conv", width=width, stride=reductions[i], rest="drop", out_norm=norm)
+            down = dict(kind="strided_conv", width=width, stride=reductions[i], rest="drop", out_norm=inner)
         return dict(kind="reduced", mixer=dict(spec, memory="reduced"), down=down)
 
     def stage(i):
         patch = dict(size=patches[i][0], stride=patches[i][1], margin=patches[i][0] // 2)
-        down = dict(kind="strided_conv", width=widths[i], **patch, rest="drop", out_norm=norm)
+        down = dict(kind="strided_conv", width=widths[i], **patch, rest="drop", out_norm=inner)
         before = "relu" if reductions == "linear" else "identity"
         mlp = dict(kind="conv_mlp", hidden=hidden[i], activation=activation, before=before)
         return dict(down=down if i else None, pattern=[attention(i), mlp], repeats=layers[i], norm=norm)
 
     size, stride = patches[0]
-    stem = dict(kind="conv", size=size, stride=stride, margin=size // 2, norm=norm)
+    stem = dict(kind="conv", size=size, stride=stride, margin=size // 2, norm=inner)
     return dict(
         kind="pyramid",
         embed=dict(kind="patches", stem=stem, width=widths[0], cls=0),

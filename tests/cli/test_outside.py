@@ -236,7 +236,8 @@ def test_a_part_is_not_found_from_another_folder(project, tmp_path, monkeypatch,
 def test_what_a_class_owes_is_read_off_its_table():
     found = {slot: owed(list(table.values())) for slot, table in SLOTS.items()}
     assert found["position"] >= {"add", "rotate", "bias"}
-    assert {slot for slot, methods in found.items() if methods == {"__call__"}} == {*SLOTS} - {"position"}
+    assert {slot for slot, methods in found.items() if methods == {"__call__"}} == {*SLOTS} - {"position", "stem"}
+    assert found["stem"] == {"__call__", "step"}
     assert owed(list(STRUCTURES.values())) == {"__call__", "sublayers"}
     assert owed(list(TRANSFORMS.values())) == {"start"}
     assert owed(list(OBJECTIVES.values())) >= {"loss"}

@@ -178,6 +178,15 @@ PUBLISHED = [
     ("vision/vit", "H/14", None, 632, 0),
     ("vision/vit", "deit_S", None, 22, 0),  # Touvron et al. 2021, table 1
     ("vision/vit", "deit_B", None, 86, 0),
+    ("vision/t2t_vit", "14", None, 21.5, 1),  # Yuan et al. 2021, table 2
+    ("vision/t2t_vit", "12", None, 6.9, 1),
+    ("vision/tnt", "S", None, 23.8, 1),  # Han et al. 2021, table 2
+    ("vision/crate", "tiny_384", None, 6.09, 2),  # Yu et al. 2023, table 1
+    ("vision/crate", "small", None, 13.12, 2),
+    ("vision/crate", "base", None, 22.80, 2),
+    ("vision/crate", "large", None, 77.64, 2),
+    ("vision/patch_convnet", "S60", None, 25.2, 1),  # Touvron et al. 2021, table 3
+    ("vision/patch_convnet", "B120", None, 188.6, 1),
 ]
 
 

@@ -264,8 +264,19 @@ def patch_convnet(name):
     write(name, PatchConvNet(**config), (6, 10), config, keep, special=[(r"gamma", 0.7, 0.3)])
 
 
+def mixer(name):
+    """timm's MLP-Mixer, for an image that is not square."""
+    config = dict(layers=2, width=16, tokens=8, channels=40, patch=4, classes=5)
+    model = timm.models.mlp_mixer.MlpMixer(
+        num_classes=5, img_size=(12, 20), patch_size=4, num_blocks=2, embed_dim=16, mlp_ratio=(0.5, 2.5)
+    )
+    special = [(r"stem\.proj\.weight", 0.0, 0.1)]
+    write(name, Wrapped(model), (12, 20), config, r"blocks\.1\.mlp_tokens\.fc1|head", special=special)
+
+
 GOLDENS = {
     "nest": nest,
+    "mixer": mixer,
     "patch_convnet": patch_convnet,
     "crate": crate,
     "parallel_vit": parallel,

@@ -15,7 +15,7 @@ from xfm.hub.settings import Settings
 from xfm.hub.weights import flat_shapes
 from xfm.structures import build
 
-SLOW = ("swin_clamped", "vit_larger", "deit3")
+SLOW = ("swin_clamped", "vit_larger", "deit3", "pvt_v2")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def folder(path, name="swin", **changes):
     return path, arrays
 
 
-@pytest.mark.parametrize("name", ["swin", "deit_distilled", "deit3"])
+@pytest.mark.parametrize("name", ["swin", "deit_distilled", "deit3", "pvt_v2_linear"])
 def test_what_is_written_is_what_was_read(name, tmp_path):
     (tmp_path / "in").mkdir()
     source, before = folder(tmp_path / "in", name)
@@ -51,6 +51,8 @@ def test_what_is_written_is_what_was_read(name, tmp_path):
     "changes,said",
     [
         (dict(architecture="swin_s3_tiny_224"), "the architecture 'swin_s3_tiny_224'; xfm reads those of the forms"),
+        (dict(architecture="pvt_v2_b9"), "the architecture 'pvt_v2_b9'; xfm reads pvt_v2_b0"),
+        (dict(architecture="pvt_v2_b0", model_args=dict(qkv_bias=False)), "sets qkv_bias among the model_args of pvt"),
         (dict(model_args=dict(mlp_ratio=3.0)), "sets mlp_ratio among the model_args"),
         (dict(model_args=dict(odd=1)), "sets odd among the model_args of swin_tiny_patch4_window7_224, which xfm does"),
     ],

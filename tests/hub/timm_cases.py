@@ -15,6 +15,7 @@ TINY = dict(embed_dim=20, depth=2, num_heads=5, mlp_ratio=2.0)
 # Image, then (name of the class, "architecture" of config.json, its model_args): grids of 5 x 7 and 3 x 4 under windows
 # of 3 x 3, shifted in the first; of 6 x 9 and 3 x 5 under 4 x 4 and 3 x 4, shifted along the columns in the second.
 SMALL = dict(patch_size=3, in_chans=1, embed_dim=6, depths=[2, 2], num_heads=[1, 2])
+PVT = dict(in_chans=1, depths=[2, 1], embed_dims=[6, 10], num_heads=[1, 2], mlp_ratios=[2, 1])
 CASES = {
     "swin": (
         (15, 21),
@@ -34,6 +35,8 @@ CASES = {
         "swinv2_base_window12to16_192to256",
         dict(SMALL, img_size=[15, 21], window_size=4, num_classes=3, pretrained_window_sizes=[3, 2]),
     ),
+    "pvt_v2": ((36, 28), "PyramidVisionTransformerV2", "pvt_v2_b1", dict(PVT, sr_ratios=[2, 1], num_classes=4)),
+    "pvt_v2_linear": ((36, 28), "PyramidVisionTransformerV2", "pvt_v2_b2_li", dict(PVT, linear=True, num_classes=3)),
     "vit": (
         (15, 25),
         "VisionTransformer",
@@ -82,19 +85,19 @@ def write(name: str) -> None:
     model = getattr(timm.models, kind)(**arguments).eval()
     shake(model, SPECIAL)
     images = coarse((2, arguments["in_chans"], *size), 1.0, 7)
-    isotropic = hasattr(model, "blocks")
+    isotropic, maps = hasattr(model, "blocks"), hasattr(model, "stages")  # maps: PVT's stages return them [B C h w]
     x = model._pos_embed(model.patch_embed(images)) if isotropic else model.patch_embed(images)
-    states = [x]
-    for stage in model.blocks if isotropic else model.layers:
+    states = [] if maps else [x]
+    for stage in model.stages if maps else model.blocks if isotropic else model.layers:
         states.append(x := stage(x))
-    logits = model.forward_head(model.norm(x))
+    logits = model.forward_head(x if maps else model.norm(x))
     cotangent = coarse(logits.shape, 1.0, 100)
     (logits * cotangent).sum().backward()
     arrays = {"input/pixel_values": images, "output/logits": logits, "cotangent/logits": cotangent}
-    arrays |= {f"hidden/{i}": x if isotropic else x.permute(0, 3, 1, 2) for i, x in enumerate(states)}
+    arrays |= {f"hidden/{i}": x if isotropic or maps else x.permute(0, 3, 1, 2) for i, x in enumerate(states)}
     for key, p in model.named_parameters():
         arrays |= {f"weight/{key}": p, f"norm/{key}": p.grad.double().norm()}
-        arrays |= {f"grad/{key}": p.grad} if p.ndim == 1 or "qkv" in key else {}
+        arrays |= {f"grad/{key}": p.grad} if p.ndim == 1 or "kv" in key else {}
     config = dict(architecture=architecture, num_classes=arguments["num_classes"], model_args=arguments)
     found = {key: a.detach().numpy().astype(np.float32) for key, a in arrays.items()}
     FOLDER.mkdir(exist_ok=True)

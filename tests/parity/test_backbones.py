@@ -9,7 +9,7 @@ import numpy as np
 
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
-from xfm.configs.vision import crate, nest, patch_convnet, t2t_vit, three_things, tnt
+from xfm.configs.vision import crate, mixer, nest, patch_convnet, t2t_vit, three_things, tnt
 from xfm.initial import initial_shapes
 
 
@@ -82,6 +82,27 @@ def test_t2t_vit_with_linear_attention_in_the_stem():
 def test_t2t_vit_with_softmax_attention_in_the_stem():
     c = load("t2t_transformer").config
     equal("t2t_transformer", t2t_vit.network(**c), t2t_rules(c))
+
+
+def mixer_rules(c):
+    block, found = r"model\.blocks\.(\d+)\.", []
+    for norm_, mlp, here in (("norm1", "mlp_tokens", "token_mlp_0"), ("norm2", "mlp_channels", "mlp_1")):
+        found += [
+            *norm(block + norm_, f"layers/{here}/in_norm"),
+            *dense(rf"{block}{mlp}\.fc1", f"layers/{here}/part/up"),
+            *dense(rf"{block}{mlp}\.fc2", f"layers/{here}/part/down"),
+        ]
+    return [
+        *found,
+        *dense(r"model\.stem\.proj", "embed/patch", of_tile(c["patch"], 3)),
+        *norm(r"model\.norm", "norm"),
+        *dense(r"model\.head", "head_label/out"),
+    ]
+
+
+def test_mlp_mixer_equals_timm():
+    c = load("mixer").config
+    equal("mixer", mixer.network(**c), mixer_rules(c))
 
 
 def two(change):

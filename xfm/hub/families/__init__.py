@@ -42,6 +42,7 @@ from xfm.hub.families import (
     swinv2,
     t5,
     timesformer,
+    timm_pvt_v2,
     timm_swin,
     timm_vit,
     vit,
@@ -119,6 +120,7 @@ TIMM = {
     **dict.fromkeys(("vit_", "deit_", "deit3_"), timm_vit.FAMILY),
     "swin_": timm_swin.FAMILY,
     "swinv2_": timm_swin.FAMILY,
+    "pvt_v2_": timm_pvt_v2.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)

@@ -50,6 +50,7 @@ def network(c: Settings, mlp_ratios=(8, 8, 4, 4), eps: float | None = None) -> d
     stages_of(c, "num_encoder_blocks", **lists)
     for key in UNREAD:  # they do not change the result
         c.get(key)
+    eps = c.get("layer_norm_eps", 1e-6) if eps is None else eps
     spec = pvt_v2.network(
         lists["depths"],
         lists["hidden_sizes"],
@@ -59,7 +60,8 @@ def network(c: Settings, mlp_ratios=(8, 8, 4, 4), eps: float | None = None) -> d
         patches=list(zip(lists["patch_sizes"], lists["strides"], strict=True)),
         classes=0,
         activation=c.choose("hidden_act", ACTIVATIONS, "gelu"),
-        eps=c.get("layer_norm_eps", 1e-6) if eps is None else eps,
+        eps=eps,
+        inner_eps=eps,
     )
     spec["embed"]["channels"] = c.get("num_channels", 3)
     return spec | {"heads": {}}
