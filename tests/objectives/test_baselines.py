@@ -51,6 +51,8 @@ BASELINES = {
     "retrieval of scores": ({}, *NUMBERS, dict(mean=0.125)),
     "retrieval of three": (dict(form=dict(kind="triplet", margin=0.5)), PAIRS, PAIRS, {"equal vectors": 0.5}),
     "retrieval by order": ({}, PAIRS, PAIRS, {}),
+    "similarity": ({}, PAIRS, PAIRS, dict(chance=np.log(4))),
+    "similarity by sigmoids": ({}, PAIRS, PAIRS, dict(chance=np.log(4) + 3 * np.log(4 / 3))),
 }  # fmt: skip
 
 

@@ -94,6 +94,22 @@ AUTOENCODER = dict(
 MEAN_LABEL = dict(LABEL, pool=dict(kind="mean"))
 PROTOTYPES = dict(kind="prototypes", prototypes=5, hidden=8, bottleneck=4, pool=dict(kind="mean"))
 
+TOWERS = dict(
+    kind="towers",
+    towers=dict(
+        text=stack(vector=dict(kind="vector")),
+        vision=stack(dict(kind="patches", patch=2, width=8), vector=dict(kind="vector")),
+    ),
+    vectors=dict(text="vector", vision="vector"),
+    scale=3.0,
+)
+
+
+def pictured(rows):
+    """Texts with an image each."""
+    return {f"text/{name}": x for name, x in texts(rows).items()} | {"vision/images": images()["images"]}
+
+
 # name -> (kind, fields of the objective, network, batch)
 EXAMPLES = {
     "masked_lm": ("masked_lm", {}, stack(mlm=MLM), texts(B)),
@@ -177,6 +193,8 @@ EXAMPLES = {
         "masked_images", dict(shown="tokens", target=dict(kind="codes", codes=5)),
         stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
     ),
+    "similarity": ("similarity", dict(among=4), TOWERS, pictured(B)),
+    "similarity by sigmoids": ("similarity", dict(form="sigmoid", among=4), dict(TOWERS, bias=-2.0), pictured(B)),
     "retrieval of three": ("retrieval", dict(form=dict(kind="triplet"), texts=3), VECTOR, several(B, 3)),
 }  # fmt: skip
 
@@ -230,7 +248,9 @@ def test_rows_that_fill_a_batch_count_nothing(name):
 
 
 def headless(network):
-    """The network without heads, in its decoder too."""
+    """The network without heads, in its decoder or its towers too."""
+    if "towers" in network:
+        return dict(network, towers={name: dict(tower, heads={}) for name, tower in network["towers"].items()})
     decoder = {"decoder": dict(network["decoder"], heads={})} if "decoder" in network else {}
     return dict(network, heads={}, **decoder)
 

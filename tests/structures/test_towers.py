@@ -67,7 +67,5 @@ def test_refused(made):
     model, variables = made
     with pytest.raises(XfmError, match=r"prefixes text, vision \(as in text/…\); this batch has tokens"):
         model.apply(variables, {"tokens": BATCH["text/tokens"]})
-    with pytest.raises(
-        SpecError, match="compares the tower 'text' by its head 'pooled', and its outputs are hidden, emb"
-    ):
+    with pytest.raises(SpecError, match="needs a head 'pooled' of its tower 'text', whose outputs are hidden, emb"):
         xfm.build(TOWERS | dict(vectors=dict(text="pooled", vision="embeds"))).apply(variables, BATCH)

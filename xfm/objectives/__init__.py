@@ -18,6 +18,7 @@ from xfm.objectives.replaced_token import ReplacedToken
 from xfm.objectives.retrieval import Retrieval
 from xfm.objectives.segmentation import Segmentation
 from xfm.objectives.self_distillation import SelfDistillation
+from xfm.objectives.similarity import Similarity
 from xfm.objectives.span import Span
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
@@ -38,6 +39,7 @@ OBJECTIVES = {
     "span": Span,
     "segmentation": Segmentation,
     "retrieval": Retrieval,
+    "similarity": Similarity,
     "masked_images": MaskedImages,
     "joint_embedding": JointEmbedding,
     "self_distillation": SelfDistillation,

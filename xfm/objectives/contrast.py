@@ -22,6 +22,17 @@ Real = Bool[Array, "B"] | None
 Loss = tuple[Float[Array, "B"], Float[Array, "B"]]  # each row's loss, and whether its prediction is right
 
 
+def candidates(count: int, real: Real = None, among: int | None = None) -> Bool[Array, "B B"]:
+    """Which rows are candidates of each of `count` rows: itself and the among - 1 real ones after it.
+
+    All real ones if among is None. A row that is not real is a candidate of none.
+    """
+    row = jnp.arange(count)
+    number, all_real = (row, count) if real is None else (jnp.cumsum(real) - 1, jnp.maximum(real.sum(), 1))
+    near = (number[None] - number[:, None]) % all_real < (count if among is None else among)
+    return near if real is None else near & real
+
+
 def infonce(
     vectors: Vectors,
     labels: Array | None,
@@ -40,11 +51,7 @@ def infonce(
     x = unit(vectors)
     B, n, _ = x.shape
     scores = jnp.einsum("bd,cnd->bnc", x[:, 0], x[:, 1:]) / temperature  # [query, which text, of which row]
-    row = jnp.arange(B)
-    number, count = (row, B) if real is None else (jnp.cumsum(real) - 1, jnp.maximum(real.sum(), 1))
-    near = (number[None] - number[:, None]) % count < (B if among is None else among)
-    if real is not None:
-        near &= real
+    row, near = jnp.arange(B), candidates(B, real, among)
     shown = jnp.where(near[:, None], scores, -jnp.inf)
     own = scores[row, 0, row]
     loss = jax.nn.logsumexp(shown.reshape(B, -1), axis=-1) - own

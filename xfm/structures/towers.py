@@ -88,7 +88,7 @@ class Towers(Structure):
         head = self.vectors.get(name)
         if head not in found:
             raise SpecError(
-                f"structure 'towers' compares the tower {name!r} by its head {head!r}, and its outputs are "
+                f"structure 'towers' needs a head {head!r} of its tower {name!r}, whose outputs are "
                 f"{', '.join(found)}; name one of its heads in vectors"
             )
         return unit(found[head])
