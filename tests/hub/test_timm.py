@@ -81,6 +81,7 @@ def test_names_of_timm_say_sizes():
     known = {
         "vit_large_patch16_224": 304_326_632, "deit_tiny_distilled_patch16_224": 5_910_800,
         "deit_base_distilled_patch16_224": 87_338_192, "deit3_huge_patch14_224": 632_126_440,
+        "eva02_small_patch14_224": 21_621_120 + 385 * 1000,
     }  # fmt: skip
     for name, parameters in known.items():
         c = Settings(dict(architecture=name, num_classes=1000))

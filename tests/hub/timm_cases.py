@@ -55,6 +55,21 @@ CASES = {
         "deit_tiny_distilled_patch16_224",
         dict(TINY, img_size=12, patch_size=4, in_chans=3, num_classes=3),
     ),
+    "eva02": (
+        (15, 25),
+        "Eva",
+        "eva02_tiny_patch14_224.mim_in22k",
+        dict(
+            TINY,
+            img_size=[15, 25],
+            patch_size=5,
+            in_chans=1,
+            num_classes=3,
+            ref_feat_shape=[4, 3],
+            swiglu_mlp=True,
+            use_rot_pos_emb=True,
+        ),
+    ),
     "deit3": (
         (12, 20),
         "VisionTransformer",
@@ -86,10 +101,13 @@ def write(name: str) -> None:
     shake(model, SPECIAL)
     images = coarse((2, arguments["in_chans"], *size), 1.0, 7)
     isotropic, maps = hasattr(model, "blocks"), hasattr(model, "stages")  # maps: PVT's stages return them [B C h w]
-    x = model._pos_embed(model.patch_embed(images)) if isotropic else model.patch_embed(images)
+    x, more = model.patch_embed(images), {}
+    if isotropic:
+        x = model._pos_embed(x)
+        x, more = (x[0], dict(rope=x[1])) if isinstance(x, tuple) else (x, {})
     states = [] if maps else [x]
     for stage in model.stages if maps else model.blocks if isotropic else model.layers:
-        states.append(x := stage(x))
+        states.append(x := stage(x, **more))
     logits = model.forward_head(x if maps else model.norm(x))
     cotangent = coarse(logits.shape, 1.0, 100)
     (logits * cotangent).sum().backward()

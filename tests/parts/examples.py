@@ -101,7 +101,7 @@ EXAMPLES = {
         "sinusoidal": [dict(base=100.0), dict(base=100.0, channels="interleaved")],
         "sinusoidal_2d": [dict(base=100.0)],
         "rope": [dict(), dict(theta=100.0, share=0.5), dict(theta=100.0, share=0.8, pairs="neighbours", turns="qkv")],
-        "rope_2d": [dict(theta=50.0)],
+        "rope_2d": [dict(theta=50.0), dict(pairs="neighbours", first="row", size=(2, 7))],
         "rope_centres": [dict(), dict(theta=7.0)],
         "alibi": [dict()],
         "grid_decay": [dict(), dict(first=1.0, spread=3.0)],

@@ -90,10 +90,11 @@ def rope(s, p, given):
 def rope_2d(s, p, given):
     B, T, _, H = given.q.shape
     angles, quarter = np.zeros((B, T, H // 2)), H // 4
-    for t, row, column in cells(T, given.ctx.grid):
+    for t, *cell in cells(T, given.ctx.grid):
+        at = np.array(cell) * (1 if s.size is None else np.array(s.size) / given.ctx.grid)
         for i in range(quarter):
-            angles[:, t, [i, quarter + i]] = np.array([column, row]) / s.theta ** (2 * i / (H // 2))
-    return dict(rotate=tuple(turned(a, angles, "halves") for a in (given.q, given.k)))
+            angles[:, t, [i, quarter + i]] = (at if s.first == "row" else at[::-1]) / s.theta ** (2 * i / (H // 2))
+    return dict(rotate=tuple(turned(a, angles, s.pairs) for a in (given.q, given.k)))
 
 
 def rope_centres(s, p, given):

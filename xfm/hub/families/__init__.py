@@ -42,6 +42,7 @@ from xfm.hub.families import (
     swinv2,
     t5,
     timesformer,
+    timm_eva,
     timm_pvt_v2,
     timm_swin,
     timm_vit,
@@ -118,6 +119,7 @@ FAMILIES = {
 TIMM = {
     **{f"deit_{size}_distilled_": timm_vit.DISTILLED for size in ("tiny", "small", "base")},
     **dict.fromkeys(("vit_", "deit_", "deit3_"), timm_vit.FAMILY),
+    "eva02_": timm_eva.FAMILY,
     "swin_": timm_swin.FAMILY,
     "swinv2_": timm_swin.FAMILY,
     "pvt_v2_": timm_pvt_v2.FAMILY,

@@ -26,8 +26,8 @@ NAME = re.compile(
 )
 FIXED = {"qk_norm": False, "class_token": True, "reg_tokens": 0, "pre_norm": False, "fc_norm": None, "final_norm": True}
 # layers, width, heads
-CALLED = {"tiny": "Ti", "small": "S", "base": "B", "large": "L", "huge": "H"}
-SIZES = {"medium": (12, 512, 8)} | {name: vit_config.SIZES[size] for name, size in CALLED.items()}
+OURS = {"tiny": "Ti", "small": "S", "base": "B", "large": "L", "huge": "H"}
+SIZES = {"medium": (12, 512, 8)} | {name: vit_config.SIZES[size] for name, size in OURS.items()}
 DINOV2 = 518  # the side in pixels of the images of DINOv2, which its names do not say
 
 

@@ -1,0 +1,141 @@
+"""EVA-02 as timm's files have it: Fang et al. 2023. The oracle is timm's Eva, whose files these are.
+
+Its tiny and small networks, whose gated feed-forward parts have no norm within. config.json has no model_type; see
+timm_vit.py.
+"""
+
+import dataclasses
+import re
+
+import numpy as np
+
+from xfm.configs.vision import vit as vit_config
+from xfm.errors import XfmError
+from xfm.fields import shown
+from xfm.hub.families import timm_vit, vit
+from xfm.hub.families.timm_swin import HARMLESS, OF_TRAINING, QKV, pair
+from xfm.hub.family import Batch, Family, Head
+from xfm.hub.naming import At, Names
+from xfm.hub.settings import Settings
+
+NAME = re.compile(r"eva02_(tiny|small)_patch(\d+)_(\d+)(?:\..*)?")
+FIXED = {
+    "qkv_bias": True, "use_rot_pos_emb": True, "use_abs_pos_emb": True, "swiglu_mlp": True, "scale_mlp": False,
+    "init_values": None, "use_post_norm": False, "num_reg_tokens": 0, "class_token": True, "global_pool": "avg",
+}  # fmt: skip
+FROM = 224  # the side in pixels of the images from which positions are counted
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What the name and the arguments in config.json make.  image, patch: rows and columns in pixels.
+
+    ratio: width of the gated part before it is halved, as a multiple of D.  grid: from which positions are counted.
+    """
+
+    image: tuple[int, int]
+    patch: tuple[int, int]
+    width: int
+    layers: int
+    heads: int
+    ratio: float
+    channels: int
+    grid: tuple[int, int]
+
+
+def made(c: Settings) -> Made:
+    """The network that config.json describes. Raises XfmError for a name or an argument that xfm does not know."""
+    for key in HARMLESS:
+        c.get(key)
+    c.only("global_pool", "avg")
+    name, given = c["architecture"], dict(c.get("model_args") or {})
+    known = NAME.fullmatch(str(name))
+    if known is None:
+        raise XfmError(
+            f"{c.path} has the architecture {shown(name)}; xfm reads those of the forms eva02_tiny_patchP_PIXELS and "
+            "eva02_small_patchP_PIXELS"
+        )
+    for key, legal in FIXED.items():
+        if given.pop(key, legal) != legal:
+            raise XfmError(f"{c.path} sets {key} among the model_args of {name}; xfm has this network with {legal}")
+    for key in (*OF_TRAINING, "num_classes"):
+        given.pop(key, None)
+    layers, width, heads = timm_vit.SIZES[known[1]]
+    patch = pair(given.pop("patch_size", int(known[2])))
+    found = Made(
+        image=pair(given.pop("img_size", int(known[3]))),
+        patch=patch,
+        width=given.pop("embed_dim", width),
+        layers=given.pop("depth", layers),
+        heads=given.pop("num_heads", heads),
+        ratio=given.pop("mlp_ratio", 4 * 2 / 3),
+        channels=given.pop("in_chans", 3),
+        grid=pair(given.pop("ref_feat_shape", [FROM // side for side in patch])),
+    )
+    if given:
+        raise XfmError(f"{c.path} sets {', '.join(given)} among the model_args of {name}, which xfm does not know")
+    return found
+
+
+def network(c: Settings) -> dict:
+    """The spec of the network that config.json describes, without heads."""
+    m = made(c)
+    spec = vit_config.network(m.layers, m.width, m.heads, m.patch, m.image, 0, "silu")
+    spec["embed"]["channels"] = m.channels
+    rope = dict(kind="rope_2d", theta=10_000.0, pairs="neighbours", first="row", size=m.grid)
+    spec["pattern"] = [
+        dict(kind="attention", heads=m.heads, bias=("q", "v", "o"), position=rope),
+        dict(kind="glu", hidden=int(m.width * m.ratio), activation="silu"),
+    ]
+    return spec | dict(norm=None, heads={})
+
+
+def label(c: Settings) -> dict:
+    """The spec of the classification head, which reads the pooler's vector."""
+    classes = (c.get("model_args") or {}).get("num_classes", c.get("num_classes", 1000))
+    return dict(kind="classification", classes=classes, pool=dict(kind="of_head", head="pooled"))
+
+
+def pooled(c: Settings) -> dict:
+    """The spec of the pooler: the norm of the patches' mean."""
+    return dict(kind="vector", pool=dict(kind="normed", norm=dict(kind="layernorm", eps=1e-6)))
+
+
+def example(c: Settings) -> Batch:
+    """A black image of the size for which the network is made."""
+    m = made(c)
+    return dict(images=np.zeros((1, *m.image, m.channels), np.float32))
+
+
+def names(c: Settings) -> Names:
+    """The table of names, with the shapes of the patches' kernel and of the learned tokens."""
+    m = made(c)
+    learned = {"embed/cls": "cls_token", "embed/position/table": "pos_embed"}
+    kernel = At("patch_embed.proj.weight", axes=(2, 3, 1, 0), sides=(*m.patch, m.channels, m.width))
+    tokens = {key: At(name, axes=(0, 1, 2), sides=(1, -1, m.width)) for key, name in learned.items()}
+    return NAMES | tokens | {"embed/patch/kernel": kernel}
+
+
+LAYER = "blocks.{}."
+NAMES: Names = {
+    "embed/patch/bias": "patch_embed.proj.bias",
+    "layer/0/in_norm": f"{LAYER}norm1",
+    **{f"layer/0/part/{a}/kernel": At(f"{LAYER}attn.qkv.weight", part=part) for a, part in QKV.items()},
+    "layer/0/part/q/bias": f"{LAYER}attn.q_bias",
+    "layer/0/part/v/bias": f"{LAYER}attn.v_bias",
+    "layer/0/part/o": f"{LAYER}attn.proj",
+    "layer/1/in_norm": f"{LAYER}norm2",
+    "layer/1/part/gate": At(f"{LAYER}mlp.fc1", part=(0, 2)),
+    "layer/1/part/up": At(f"{LAYER}mlp.fc1", part=(1, 2)),
+    "layer/1/part/down": f"{LAYER}mlp.fc2",
+}
+FAMILY = Family(
+    model_type="timm/eva02",
+    network=network,
+    names=names,
+    heads={
+        "pooled": Head("pooled", pooled, {"pool/norm": "fc_norm"}, of_encoder=True),
+        "image_classification": Head("label", label, {"out": "head"}, needs=("pooled",)),
+    },
+    calling=dataclasses.replace(timm_vit.FAMILY.calling, example=example, inputs=vit.inputs),
+)
