@@ -68,7 +68,7 @@ def test_list(run, monkeypatch):
 @pytest.mark.parametrize(
     "filters,configs,words",
     [
-        (["--family", "vision"], {"vision/vit", "vision/swin"}, ("B/16",)),
+        (["--family", "audio"], {"audio/ast"}, ("base",)),
         (["--paper", "LONG-document"], {"text/longformer"}, ("Beltagy",)),
         (["--slot", "mixer=mamba2"], {"sequence/mamba2_hybrid"}, ("mamba2, attention",)),
         (["--slot", "position=alibi"], {"text/mosaicbert", "text/jina_bert"}, ("alibi",)),

@@ -1,6 +1,6 @@
 """Backbones of images, as their configs build them, against goldens of tests/goldens/backbones.py: logits, gradients.
 
-Takes ten seconds.
+Takes twenty seconds.
 """
 
 import jax

@@ -25,7 +25,7 @@ from xfm.structures import STRUCTURES
 from xfm.structures.tokens import check_unpadded, laid, repad, unpad
 from xfm.vocabulary import Vocabulary
 
-TEXT = [entry.config for entry in entries() if entry.family != "vision"]
+TEXT = [entry.config for entry in entries() if entry.family in ("text", "sequence")]
 # Labels of texts, of tokens and of positions, with windows; the heads and mixers of all the others are slow.
 COVERING = ("text/modernbert", "text/finetune_classification", "text/finetune_tagging")
 REFUSED = ("text/fnet", "text/nystromformer", "text/bigbird", "text/canine", "text/funnel", "text/xlnet")
