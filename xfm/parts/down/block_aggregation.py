@@ -35,7 +35,8 @@ def largest(x: Float[Array, "B h w D"], edge: tuple[int, int]) -> Float[Array, "
 
 
 class BlockAggregation(nn.Module):
-    """position(max(norm(conv(x)))), the convolution and the maximum being over 3 x 3 tokens, the latter at strides of 2.
+    """position(max(norm(conv(x)))), both the convolution and the maximum being over 3 x 3 tokens, the latter at strides
+    of 2.
 
     width: of the output.  norm: of each token.  position: spec of a position that is added to the coarser grid.
     edge: where the tiles reach beyond the grid, "end" (below and to the right, the authors' program) or "both" (above
