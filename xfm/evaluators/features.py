@@ -12,10 +12,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from xfm.batch import spread_out
 from xfm.errors import XfmError
 from xfm.evaluators.base import Evaluator, output
 from xfm.evaluators.rows import predict, spread
-from xfm.fields import Count, Name, NotNegative, Positive
+from xfm.fields import Count, CountOrZero, Name, NotNegative, Positive
 from xfm.sharding import on_mesh
 
 Rows = Float[Array, "R D"]
@@ -27,12 +28,26 @@ class OfFeatures(Evaluator):
 
     features: "mean" of the last hidden state over the tokens, its first token ("cls"), or the name of another output
     [B D] of the network.  network: its name.  rows: the most training rows, and the most validation rows; the first
-    ones of a fixed random order.
+    ones of a fixed random order.  shown: the number of examples.
     """
 
     features: Name = "mean"
     network: Name = "model"
     rows: Count = 50_000
+    shown: CountOrZero = 3
+
+    def examples(self, forward, params, extra, data, mesh):
+        """For a few validation rows the classes of the training rows whose features have the greatest cosines."""
+        few = spread_out(len(data.valid), self.shown)
+        if not few:
+            return []
+        x, y = self.of(forward, params, data.train, mesh)
+        seen, truth = self.of(forward, params, [data.valid[i] for i in few], mesh)
+        order = np.argsort(-(unit(seen) @ unit(x).T), axis=1, kind="stable")[:, :3]
+        return [
+            f"validation row {i} is of class {c}; the nearest training rows are of {', '.join(str(n) for n in y[near])}"
+            for i, c, near in zip(few, truth, order, strict=True)
+        ]
 
     def of(self, forward, params, source, mesh) -> tuple[np.ndarray, np.ndarray]:
         """Features [R D] and labels [R] of a source's rows."""
@@ -52,6 +67,11 @@ class OfFeatures(Evaluator):
             return output(forward, self.features, params, batch, self.network).astype(jnp.float32)
         x = output(forward, "hidden", params, batch, self.network).astype(jnp.float32)
         return x.mean(1) if self.features == "mean" else x[:, 0]
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """The rows scaled to length 1."""
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
 def on_devices(x: np.ndarray, labels: np.ndarray, mesh: Any) -> tuple[Rows, Int[Array, "R"], Float[Array, "R"]]:
@@ -132,7 +152,6 @@ class NearestRows(OfFeatures):
         x, y = self.of(forward, params, data.train, mesh)
         seen, truth = self.of(forward, params, data.valid, mesh)
         classes = int(max(y.max(), truth.max())) + 1
-        unit = lambda a: a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-12)  # noqa: E731
         known = (jnp.asarray(unit(x)), jnp.asarray(y))
         k = min(self.k, len(x))
 

@@ -82,15 +82,14 @@ class MaskedImages(Objective):
         if self.shown == "visible":
             given = {"visible": split.visible, "predicted": split.hidden}
         else:
-            patches = split.visible.shape[1] + split.hidden.shape[1]
-            given = {"hidden": split.mask(patches)}
-            given |= {"at": split.hidden + self.model.lead} if "patches" in self.model.heads else {}
+            given = {"hidden": split.mask(split.visible.shape[1] + split.hidden.shape[1])}
         out, sown = self.forward("model", params, {**batch, **given}, rng, train)
         if self.shown == "visible":
             return answer(out, "patches")[:, -split.hidden.shape[1] :], sown
         if "pixels" in out:
             return hidden_of(patchify(out["pixels"], self.model.patch), split), sown
-        return answer(out, "patches"), sown
+        made = answer(out, "patches")  # at all patches, and at what is before them where the head is at every token
+        return hidden_of(made[:, made.shape[1] - given["hidden"].shape[1] :], split), sown
 
     def baseline(self, data):
         """The loss of a predictor that knows the mean pixel, or nothing of the codes."""
