@@ -25,6 +25,27 @@ FINETUNING = "tests/objectives/test_finetuning.py"
 MISTAKES = (
     # --- parts
     Mistake(
+        "windows put zeros before the shift where they should after it",
+        f"{MIXER}/windowed.py",
+        "x = jnp.pad(jnp.roll(x, back, axis=(1, 2)), around)",
+        "x = jnp.roll(jnp.pad(x, around), back, axis=(1, 2))",
+        "tests/parts/test_windowed.py -k larger_image",
+    ),
+    Mistake(
+        "zeros at the edge of a grid take part where a row's padding is",
+        f"{MIXER}/windowed.py",
+        "return jnp.where(cut > 0, 4 * cut",
+        "return jnp.where(cut >= 0, 4 * (cut + 1)",
+        "tests/parts/test_windowed.py -k never_takes_part",
+    ),
+    Mistake(
+        "the scale that attention learns is not bounded",
+        f"{MIXER}/attention.py",
+        "jnp.minimum(logarithm.astype(jnp.float32), math.log(LARGEST))",
+        "logarithm.astype(jnp.float32)",
+        "tests/parts/test_attention_scale.py -k bounded",
+    ),
+    Mistake(
         "an embedding adds its positions after its norm instead of before it",
         f"{EMBED}/tokens.py",
         """        x = build(POSITIONS, self.position, name="position").add(x, ctx)

@@ -200,6 +200,16 @@ def parallel(name):
     write(name, Wrapped(model), (12, 12), config, r"gamma|blocks\.0\.attns\.1\.attn\.proj|head", special=special)
 
 
+def nest(name):
+    """timm's NesT with the edges of the authors' program: four blocks of 3 x 3, then one."""
+    config = dict(layers=[2, 1], widths=[8, 12], heads=[2, 3], patch=2, grid=6, classes=5)
+    model = timm.models.nest.Nest(
+        img_size=12, patch_size=2, num_levels=2, embed_dims=(8, 12), num_heads=(2, 3), depths=(2, 1), num_classes=5,
+        pad_type="same", drop_path_rate=0.0,
+    )  # fmt: skip
+    write(name, Wrapped(model), (12, 12), config, r"pos_embed|pool|head", special=[(r"patch_embed", 0.0, 0.1)])
+
+
 class GatedConv(nn.Module):
     """PatchConvNet's layer: two linear maps, a convolution of each channel, squeeze and excitation."""
 
@@ -265,6 +275,7 @@ def mixer(name):
 
 
 GOLDENS = {
+    "nest": nest,
     "mixer": mixer,
     "patch_convnet": patch_convnet,
     "crate": crate,

@@ -169,7 +169,7 @@ def _places(name, array, rules):
             paths = paths.format(*words).split()
             placed = change(array)
             placed = placed if isinstance(placed, tuple) else (placed,)
-            indices = [index if path.startswith("layers/") else None for path in paths]
+            indices = [index if re.match(r"(stage_\d+/)?layers/", path) else None for path in paths]
             return list(zip(paths, indices, placed, strict=True))
     raise AssertionError(f"no rule for {name}")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
-from xfm.configs.vision import crate, mixer, patch_convnet, t2t_vit, three_things, tnt
+from xfm.configs.vision import crate, mixer, nest, patch_convnet, t2t_vit, three_things, tnt
 from xfm.initial import initial_shapes
 
 
@@ -207,6 +207,67 @@ def of_three(change):
 def test_parallel_layers_equal_timm():
     c = load("parallel_vit").config
     equal("parallel_vit", three_things.network(**c), parallel_rules(c))
+
+
+def in_rows(a, block):
+    """Positions [1 blocks block² D] as a table in row-major order."""
+    side = int(a.shape[1] ** 0.5)
+    return a.reshape(side, side, block, block, -1).swapaxes(1, 2).reshape(-1, a.shape[-1])
+
+
+def thirds(change):
+    """q, k and v, one after the other in one map of the reference."""
+    return lambda a: tuple(change(third) for third in np.split(a, 3))
+
+
+def heads_last(count):
+    """A projection from heads whose channels the reference has as (channel, head)."""
+    return lambda a: a.T.reshape(-1, count, len(a)).swapaxes(0, 1)
+
+
+def nest_rules(c):
+    block = c["grid"] // 2 ** (len(c["layers"]) - 1)
+    found = [
+        (
+            r"model\.patch_embed\.proj\.weight",
+            "embed/patch/kernel",
+            lambda a: a.transpose(2, 3, 1, 0).reshape(-1, len(a)),
+        ),
+        (r"model\.patch_embed\.proj\.bias", "embed/patch/bias", same),
+        *norm(r"model\.norm", "norm"),
+        *dense(r"model\.head", "head_label/out"),
+    ]
+    for i, heads in enumerate(c["heads"]):
+        there, here = rf"model\.levels\.{i}\.", f"stage_{i}/down"
+        at = "embed" if i == 0 else here
+        found += [
+            (there + "pos_embed", f"{at}/position/table", lambda a: in_rows(a, block)),
+            (there + r"pool\.conv\.weight", f"{here}/conv/kernel", lambda a: a.transpose(2, 3, 1, 0)),
+            (there + r"pool\.conv\.bias", f"{here}/conv/bias", same),
+            *norm(there + r"pool\.norm", f"{here}/norm"),
+        ]
+        layer, mixer, mlp = (
+            rf"{there}transformer_encoder\.(\d+)\.",
+            f"stage_{i}/layers/windowed_0",
+            f"stage_{i}/layers/mlp_1",
+        )
+        part = f"{mixer}/part/mixer"
+
+        found += [
+            *norm(layer + "norm1", f"{mixer}/in_norm"),
+            (layer + r"attn\.qkv\.weight", " ".join(f"{part}/{a}/kernel" for a in "qkv"), thirds(heads_out(heads))),
+            (layer + r"attn\.qkv\.bias", " ".join(f"{part}/{a}/bias" for a in "qkv"), thirds(heads_out(heads))),
+            *dense(layer + r"attn\.proj", f"{part}/o", heads_last(heads)),
+            *norm(layer + "norm2", f"{mlp}/in_norm"),
+            *dense(layer + r"mlp\.fc1", f"{mlp}/part/up"),
+            *dense(layer + r"mlp\.fc2", f"{mlp}/part/down"),
+        ]
+    return found
+
+
+def test_nest():
+    c = load("nest").config
+    equal("nest", nest.network(**c), nest_rules(c))
 
 
 def patch_convnet_rules(c):

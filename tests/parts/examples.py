@@ -214,6 +214,10 @@ EXAMPLES = {
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu", norm=dict(kind="rmsnorm"))],
     },
     "down": {
+        "block_aggregation": [
+            dict(width=24),
+            dict(width=8, norm=dict(kind="rmsnorm"), edge="both", position=dict(kind="learned_grid", size=4, first=0)),
+        ],
         "patch_merging": [
             dict(),
             dict(width=24, norm=dict(kind="rmsnorm")),

@@ -15,6 +15,7 @@ from tests.parts.formulas import ACTIVATIONS
 from tests.parts.sequences import linear
 from xfm.context import Context
 from xfm.parts import SLOTS
+from xfm.parts.resize import resize_grid
 from xfm.spec import SpecError, build
 
 B, D, GRID = 2, 16, (4, 6)
@@ -102,8 +103,32 @@ def starts_and_ends(spec, kind):
     return [[(i * s, i * s + k) for i in range((g + 2 * m - k) // s + 1)] for g, k, s, m in sides]
 
 
+def aggregated(spec, p, grid, real):
+    """Block aggregation of one row: the norm of a convolution at each token, then the maximum of real ones."""
+    (h, w), E = GRID, spec["width"]
+    around, y = np.pad(np.where(real[..., None], grid, 0.0), ((1, 1), (1, 1), (0, 0))), np.zeros((h, w, E))
+    for i, j in np.ndindex(h, w):
+        sums = np.einsum("abd,abde->e", around[i : i + 3, j : j + 3], p["conv"]["kernel"]) + p["conv"]["bias"]
+        y[i, j] = normed(spec.get("norm", dict(kind="layernorm")), p["norm"], sums)
+    first, out, own = {"end": 0, "both": -1}[spec.get("edge", "end")], np.zeros((h // 2, w // 2, E)), []
+    for i, j in np.ndindex(h // 2, w // 2):
+        rows, columns = (slice(max(2 * k + first, 0), 2 * k + first + 3) for k in (i, j))
+        held = y[rows, columns][real[rows, columns]]
+        out[i, j], own = held.max(axis=0) if len(held) else 0.0, [*own, len(held) > 0]
+    own = np.array(own).reshape(h // 2, w // 2)
+    if "position" in spec:
+        out = out + np.asarray(resize_grid(np.float32(p["position"]["table"]).reshape(4, 4, E), own.shape))
+    return out, own
+
+
 def by_loops(kind, spec, params, x, segments):
     """[B h w E] and the segments [B h w], tile by tile."""
+    if kind == "block_aggregation":
+        given = [(row.reshape(*GRID, D), (own > 0).reshape(GRID)) for row, own in zip(x, segments, strict=True)]
+        made = [aggregated(spec, params["params"], *one) for one in given]
+        return np.stack([y for y, _ in made]), np.stack(
+            [real * own.max() for (_, real), own in zip(made, segments, strict=True)]
+        )
     p, margin = params.get("params", {}), tile_of(spec, kind)[2]
     rows, columns = starts_and_ends(spec, kind)
     out, own = [], []

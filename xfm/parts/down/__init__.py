@@ -1,5 +1,6 @@
 """Parts between the stages of a pyramid, which make the grid coarser and may change D: `x, ctx = down(x, ctx)`."""
 
+from xfm.parts.down.block_aggregation import BlockAggregation
 from xfm.parts.down.frames import Frames
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
@@ -8,6 +9,7 @@ from xfm.parts.down.pooled_queries import PooledQueries
 from xfm.parts.down.strided_conv import StridedConv
 
 DOWNS = {
+    "block_aggregation": BlockAggregation,
     "patch_merging": PatchMerging,
     "strided_conv": StridedConv,
     "pool": Pool,
