@@ -1,4 +1,4 @@
-"""The loss of pixels by its formula: ignored labels, weights of classes, enlarged logits, a further head. One second."""
+"""The loss of pixels by its formula: ignored labels, weights of classes, enlarged logits, a further head."""
 
 import jax
 import numpy as np
