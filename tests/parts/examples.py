@@ -326,7 +326,7 @@ EXAMPLES = {
         "values": [dict(width=5)],
         "prototypes": [
             dict(prototypes=6, hidden=12, bottleneck=5),
-            dict(prototypes=7, hidden=8, bottleneck=4, layers=1, pool=None),
+            dict(prototypes=7, hidden=8, bottleneck=4, layers=2, activation="silu", pool=None),
         ],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [

@@ -111,9 +111,10 @@ UNSET = (
     r"/implementation$",
     r"^[^/]*/[^/]*/[a-z_]*drop[a-z_]*$",  # of test_drops.py
     r"^embed/(bytes|hashed)/vocab$",
-    r"^position/relative_buckets/heads$|/(memory|reads)$",  # of a stack, and of what it remembers
+    r"^position/(relative_buckets|relative_patches)/heads$|/(memory|reads)$",  # of a stack, and of what it remembers
     r"^mixer/mamba2/(expand|epsilon)$|^mixer/nystrom/start$|^mixer/relative/width$",
     r"^down/frames/(cls|position)$",  # of test_video.py
+    r"^mixer/windowed/(padding|fit)$",  # of test_windowed.py
     r"^head/(enhanced_mlm|span_beam|latent_queries)/",
 )
 

@@ -7,7 +7,7 @@ import numpy as np
 import xfm
 from tests.close import assert_close
 from tests.drawn import drawn, run, values
-from xfm.configs.vision import small_changes, vit
+from xfm.configs.vision import dual_patchnorm, small_changes, vit
 from xfm.context import Context
 from xfm.initial import initial_shapes
 from xfm.parts import SLOTS
@@ -55,8 +55,9 @@ def test_positions_whose_norm_is_zero_are_none_and_patches_may_be_scaled():
     plain = c.model
     c = vit.get_config("tiny")
     small_changes.lape(c)
-    small_changes.dual(c, 2)
-    plain["embed"].update(patch=None, stem=c.model["embed"]["stem"])
+    stem = dual_patchnorm.get_config("tiny").model["embed"]["stem"]
+    for model in (c.model, plain):
+        model["embed"].update(patch=None, stem=stem)
     images = np.random.default_rng(1).standard_normal((2, 8, 8, 1), np.float32)
     ours, theirs = xfm.build(c.model), xfm.build(plain)
     params = values(initial_shapes(ours, {"images": images})["params"])

@@ -107,7 +107,7 @@ KEYS = swin.KEYS | {
     "architectures": class_of_features,
     "out_features": features_out,
     "image_size": image_size,
-    "use_absolute_embeddings": None,
+    "use_absolute_embeddings": lambda spec: False,
     "window_size": window,
     "pretrained_window_sizes": pretrained_windows,
     "layer_norm_eps": "norms/residual/eps",
