@@ -9,11 +9,11 @@ import numpy as np
 from xfm.configs.vision import vit
 from xfm.errors import XfmError
 from xfm.hub.families.vit import KEYS as VIT_KEYS
-from xfm.hub.families.vit import NAMES
+from xfm.hub.families.vit import NAMES, biases, layers_of
 from xfm.hub.family import Batch, Calling, Family, Head
 from xfm.hub.keys import at
 from xfm.hub.naming import At, Names
-from xfm.hub.settings import ACTIVATIONS, Settings
+from xfm.hub.settings import Settings
 
 
 def grid(c: Settings) -> tuple[int, int]:
@@ -27,18 +27,13 @@ def grid(c: Settings) -> tuple[int, int]:
 
 def network(c: Settings) -> dict:
     """The spec of the network that config.json describes, without heads."""
-    bias = c.choose("qkv_bias", {True: True, False: ("o",)}, True)
+    bias = biases(c)
     spec = vit.network(
-        layers=c.get("num_hidden_layers", 12),
-        width=c.get("hidden_size", 768),
-        heads=c.get("num_attention_heads", 12),
-        hidden=c.get("intermediate_size", 3072),
+        **layers_of(c),
         patch=1,
         size=grid(c),
         cls=2,
         classes=0,
-        activation=c.choose("hidden_act", ACTIVATIONS, "gelu"),
-        eps=c.get("layer_norm_eps", 1e-12),
     )
     spec["pattern"][0]["bias"] = bias
     strides = c.get("frequency_stride", 10), c.get("time_stride", 10)

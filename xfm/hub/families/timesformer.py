@@ -10,34 +10,29 @@ from typing import Any
 from xfm.configs.vision import vit
 from xfm.errors import XfmError
 from xfm.hub.families.vit import NAMES as VIT_NAMES
-from xfm.hub.families.vit import label, sides
+from xfm.hub.families.vit import biases, label, layers_of, sides
 from xfm.hub.families.vivit import KEYS as VIVIT_KEYS
 from xfm.hub.families.vivit import example, inputs
 from xfm.hub.family import Batch, Calling, Family, Head
 from xfm.hub.keys import at
 from xfm.hub.naming import At, Names
-from xfm.hub.settings import ACTIVATIONS, Settings
+from xfm.hub.settings import Settings
 
 
 def network(c: Settings) -> dict:
     """The spec of the network that config.json describes, without heads."""
     c.only("attention_type", "divided_space_time")
     c.get("drop_path_rate")  # in training only
-    bias = c.choose("qkv_bias", {True: True, False: ("o",)}, True)
+    bias = biases(c)
     patch, size = sides(c, "patch_size", 16), sides(c, "image_size", 224)
     grid = tuple(side // one for side, one in zip(size, patch, strict=True))
     if not all(grid):
         raise XfmError(f"{c.path} has an image_size of {size}, which is smaller than its patch_size of {patch}")
     spec = vit.network(
-        layers=c.get("num_hidden_layers", 12),
-        width=c.get("hidden_size", 768),
-        heads=c.get("num_attention_heads", 12),
-        hidden=c.get("intermediate_size", 3072),
+        **layers_of(c, eps=1e-6),
         patch=1,
         size=grid,
         classes=0,
-        activation=c.choose("hidden_act", ACTIVATIONS, "gelu"),
-        eps=c.get("layer_norm_eps", 1e-6),
     )
     attention, mlp = dict(spec["pattern"][0], bias=bias), spec["pattern"][1]
     spec["pattern"] = [

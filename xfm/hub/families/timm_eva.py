@@ -10,10 +10,8 @@ import re
 import numpy as np
 
 from xfm.configs.vision import vit as vit_config
-from xfm.errors import XfmError
-from xfm.fields import shown
+from xfm.hub import timm
 from xfm.hub.families import timm_vit, vit
-from xfm.hub.families.timm_swin import HARMLESS, OF_TRAINING, QKV, pair
 from xfm.hub.family import Batch, Family, Head
 from xfm.hub.naming import At, Names
 from xfm.hub.settings import Settings
@@ -45,35 +43,22 @@ class Made:
 
 def made(c: Settings) -> Made:
     """The network that config.json describes. Raises XfmError for a name or an argument that xfm does not know."""
-    for key in HARMLESS:
-        c.get(key)
     c.only("global_pool", "avg")
-    name, given = c["architecture"], dict(c.get("model_args") or {})
-    known = NAME.fullmatch(str(name))
-    if known is None:
-        raise XfmError(
-            f"{c.path} has the architecture {shown(name)}; xfm reads those of the forms eva02_tiny_patchP_PIXELS and "
-            "eva02_small_patchP_PIXELS"
-        )
-    for key, legal in FIXED.items():
-        if given.pop(key, legal) != legal:
-            raise XfmError(f"{c.path} sets {key} among the model_args of {name}; xfm has this network with {legal}")
-    for key in (*OF_TRAINING, "num_classes"):
-        given.pop(key, None)
-    layers, width, heads = timm_vit.SIZES[known[1]]
-    patch = pair(given.pop("patch_size", int(known[2])))
+    name = timm.known(c, NAME, "those of the forms eva02_tiny_patchP_PIXELS and eva02_small_patchP_PIXELS")
+    given = timm.Arguments(c, FIXED)
+    layers, width, heads = timm_vit.SIZES[name[1]]
+    patch = given.sides("patch_size", int(name[2]))
     found = Made(
-        image=pair(given.pop("img_size", int(known[3]))),
+        image=given.sides("img_size", int(name[3])),
         patch=patch,
-        width=given.pop("embed_dim", width),
-        layers=given.pop("depth", layers),
-        heads=given.pop("num_heads", heads),
-        ratio=given.pop("mlp_ratio", 4 * 2 / 3),
-        channels=given.pop("in_chans", 3),
-        grid=pair(given.pop("ref_feat_shape", [FROM // side for side in patch])),
+        width=given.take("embed_dim", width),
+        layers=given.take("depth", layers),
+        heads=given.take("num_heads", heads),
+        ratio=given.take("mlp_ratio", 4 * 2 / 3),
+        channels=given.take("in_chans", 3),
+        grid=given.sides("ref_feat_shape", [FROM // side for side in patch]),
     )
-    if given:
-        raise XfmError(f"{c.path} sets {', '.join(given)} among the model_args of {name}, which xfm does not know")
+    given.finish()
     return found
 
 
@@ -92,8 +77,7 @@ def network(c: Settings) -> dict:
 
 def label(c: Settings) -> dict:
     """The spec of the classification head, which reads the pooler's vector."""
-    classes = (c.get("model_args") or {}).get("num_classes", c.get("num_classes", 1000))
-    return dict(kind="classification", classes=classes, pool=dict(kind="of_head", head="pooled"))
+    return dict(kind="classification", classes=timm.classes(c), pool=dict(kind="of_head", head="pooled"))
 
 
 def pooled(c: Settings) -> dict:
@@ -120,7 +104,7 @@ LAYER = "blocks.{}."
 NAMES: Names = {
     "embed/patch/bias": "patch_embed.proj.bias",
     "layer/0/in_norm": f"{LAYER}norm1",
-    **{f"layer/0/part/{a}/kernel": At(f"{LAYER}attn.qkv.weight", part=part) for a, part in QKV.items()},
+    **{f"layer/0/part/{a}/kernel": At(f"{LAYER}attn.qkv.weight", part=part) for a, part in timm.QKV.items()},
     "layer/0/part/q/bias": f"{LAYER}attn.q_bias",
     "layer/0/part/v/bias": f"{LAYER}attn.v_bias",
     "layer/0/part/o": f"{LAYER}attn.proj",

@@ -5,44 +5,34 @@ The oracle is timm's PyramidVisionTransformerV2, whose files these are. config.j
 the norms of patches and of coarser keys have another epsilon than the others.
 """
 
+import re
+
 import numpy as np
 
 from xfm.configs.vision import pvt_v2
-from xfm.errors import XfmError, nearest
-from xfm.fields import shown
+from xfm.hub import timm
 from xfm.hub.families.pvt_v2 import kernel, pointwise
-from xfm.hub.families.timm_swin import HARMLESS, OF_TRAINING, label
+from xfm.hub.families.timm_swin import label
 from xfm.hub.families.vit import inputs
 from xfm.hub.family import Batch, Calling, Family, Head
 from xfm.hub.naming import At
 from xfm.hub.settings import Settings
 
 SIDE = 64  # pixels of the example; the network has no size of its own
+NAME = re.compile(rf"pvt_v2_({'|'.join(pvt_v2.SIZES)})(?:\..*)?")
 FIXED = {"qkv_bias": True, "norm_layer": None}
 
 
 def network(c: Settings) -> dict:
     """The spec of the network that config.json describes, without heads."""
-    for key in HARMLESS:
-        c.get(key)
-    name, given = c["architecture"], dict(c.get("model_args") or {})
-    size = str(name).removeprefix("pvt_v2_").split(".")[0]
-    if size not in pvt_v2.SIZES:
-        known = [f"pvt_v2_{one}" for one in pvt_v2.SIZES]
-        said = nearest(str(name), known)
-        raise XfmError(f"{c.path} has the architecture {shown(name)}; xfm reads {', '.join(known)}{said}")
-    for key, legal in FIXED.items():
-        if given.pop(key, legal) != legal:
-            raise XfmError(f"{c.path} sets {key} among the model_args of {name}; xfm has this network with {legal}")
-    for key in (*OF_TRAINING, "num_classes", "global_pool"):
-        given.pop(key, None)
+    size = timm.known(c, NAME, ", ".join(f"pvt_v2_{one}" for one in pvt_v2.SIZES))[1]
+    given = timm.Arguments(c, FIXED, unread=("global_pool",))
     layers, widths, ratios, _ = pvt_v2.SIZES[size]
-    layers, widths = given.pop("depths", layers), given.pop("embed_dims", widths)
-    heads = given.pop("num_heads", pvt_v2.HEADS)
-    ratios, reductions = given.pop("mlp_ratios", ratios), given.pop("sr_ratios", pvt_v2.REDUCTIONS)
-    linear, channels = given.pop("linear", size == "b2_li"), given.pop("in_chans", 3)
-    if given:
-        raise XfmError(f"{c.path} sets {', '.join(given)} among the model_args of {name}, which xfm does not know")
+    layers, widths = given.take("depths", layers), given.take("embed_dims", widths)
+    heads = given.take("num_heads", pvt_v2.HEADS)
+    ratios, reductions = given.take("mlp_ratios", ratios), given.take("sr_ratios", pvt_v2.REDUCTIONS)
+    linear, channels = given.take("linear", size == "b2_li"), given.take("in_chans", 3)
+    given.finish()
     hidden = [int(width * ratio) for width, ratio in zip(widths, ratios, strict=False)]
     spec = pvt_v2.network(
         layers, widths, heads, hidden, "linear" if linear else reductions, classes=0, patches=pvt_v2.PATCHES

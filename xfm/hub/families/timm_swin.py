@@ -9,21 +9,17 @@ shifts the grid before it puts zeros at its edges, so the two disagree where win
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from xfm.configs.vision import swin, swinv2
-from xfm.errors import XfmError
-from xfm.fields import shown
+from xfm.hub import timm
 from xfm.hub.families.vit import inputs
 from xfm.hub.family import Batch, Calling, Family, Files, Head
 from xfm.hub.naming import At, Names
 from xfm.hub.settings import Settings
 
 NAME = re.compile(r"swin(v2)?_(tiny|small|base|large)(?:_patch4)?_window(?:(\d+)to)?(\d+)_(?:\d+to)?(\d+)(?:\..*)?")
-HARMLESS = ("architecture", "num_features", "global_pool", "pretrained_cfg", "label_names", "label_descriptions")
-OF_TRAINING = ("drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate", "strict_img_size", "dynamic_img_size")
 FIXED = {"embed_layer": None, "norm_layer": None, "head_dim": None, "always_partition": False, "mlp_ratio": 4.0}
 
 
@@ -47,39 +43,24 @@ class Made:
     bias: bool
 
 
-def pair(value: Any) -> tuple[int, int]:
-    """(rows, columns) of one number or two."""
-    return (value, value) if isinstance(value, int) else tuple(value)
-
-
 def made(c: Settings) -> Made:
     """The network that config.json describes. Raises XfmError for a name or an argument that xfm does not know."""
-    for key in HARMLESS:
-        c.get(key)
-    name, given = c["architecture"], dict(c.get("model_args") or {})
-    known = NAME.fullmatch(str(name))
-    if known is None:
-        raise XfmError(f"{c.path} has the architecture {shown(name)}; xfm reads those of the forms swin_… and swinv2_…")
-    layers, width, heads, _ = swin.SIZES[known[2][0].upper()]
-    first = (int(known[3]),) * (len(layers) - 1) + (int(known[3]) // 2,) if known[3] else (0,) * len(layers)
-    for key, legal in FIXED.items():
-        if given.pop(key, legal) != legal:
-            raise XfmError(f"{c.path} sets {key} among the model_args of {name}; xfm has this network with {legal}")
-    for key in (*OF_TRAINING, "num_classes", "global_pool", "weight_init"):
-        given.pop(key, None)
+    name = timm.known(c, NAME, "those of the forms swin_… and swinv2_…")
+    given = timm.Arguments(c, FIXED, unread=("global_pool", "weight_init"))
+    layers, width, heads, _ = swin.SIZES[name[2][0].upper()]
+    first = (int(name[3]),) * (len(layers) - 1) + (int(name[3]) // 2,) if name[3] else (0,) * len(layers)
     found = Made(
-        image=pair(given.pop("img_size", int(known[5]))),
-        patch=given.pop("patch_size", 4),
-        width=given.pop("embed_dim", width),
-        layers=tuple(given.pop("depths", layers)),
-        heads=tuple(given.pop("num_heads", heads)),
-        window=pair(given.pop("window_size", int(known[4]))),
-        before=tuple(given.pop("pretrained_window_sizes", first)),
-        channels=given.pop("in_chans", 3),
-        bias=given.pop("qkv_bias", True),
+        image=given.sides("img_size", int(name[5])),
+        patch=given.take("patch_size", 4),
+        width=given.take("embed_dim", width),
+        layers=tuple(given.take("depths", layers)),
+        heads=tuple(given.take("num_heads", heads)),
+        window=given.sides("window_size", int(name[4])),
+        before=tuple(given.take("pretrained_window_sizes", first)),
+        channels=given.take("in_chans", 3),
+        bias=given.take("qkv_bias", True),
     )
-    if given:
-        raise XfmError(f"{c.path} sets {', '.join(given)} among the model_args of {name}, which xfm does not know")
+    given.finish()
     return found
 
 
@@ -111,8 +92,7 @@ def network(c: Settings) -> dict:
 
 def label(c: Settings) -> dict:
     """The spec of the classification head."""
-    classes = (c.get("model_args") or {}).get("num_classes", c.get("num_classes", 1000))
-    return dict(kind="classification", classes=classes, pool=dict(kind="mean"))
+    return dict(kind="classification", classes=timm.classes(c), pool=dict(kind="mean"))
 
 
 def example(c: Settings) -> Batch:
@@ -135,7 +115,6 @@ def streams(c: Settings) -> tuple[str, ...]:
 
 
 LAYER = "layers.{}.blocks.{}."
-QKV = {name: (i, 3) for i, name in enumerate("qkv")}
 NAMES: Mapping[str, str | At] = {
     "embed/stem/patch/bias": "patch_embed.proj.bias",
     "embed/stem/out_norm": "patch_embed.norm",
@@ -144,14 +123,14 @@ NAMES: Mapping[str, str | At] = {
     "stage/1/part/up": f"{LAYER}mlp.fc1",
     "stage/1/part/down": f"{LAYER}mlp.fc2",
     "norm": "norm",
-    **{f"stage/0/part/mixer/{a}/kernel": At(f"{LAYER}attn.qkv.weight", part=part) for a, part in QKV.items()},
+    **{f"stage/0/part/mixer/{a}/kernel": At(f"{LAYER}attn.qkv.weight", part=part) for a, part in timm.QKV.items()},
 }
 OF_V1 = {
     "stage/down/norm": "layers.{}.downsample.norm",
     "stage/0/in_norm": f"{LAYER}norm1",
     "stage/1/in_norm": f"{LAYER}norm2",
     "stage/0/part/mixer/position/table": At(f"{LAYER}attn.relative_position_bias_table", axes=(0, 1), merged=2),
-    **{f"stage/0/part/mixer/{a}/bias": At(f"{LAYER}attn.qkv.bias", part=part) for a, part in QKV.items()},
+    **{f"stage/0/part/mixer/{a}/bias": At(f"{LAYER}attn.qkv.bias", part=part) for a, part in timm.QKV.items()},
 }
 OF_V2 = {
     "stage/down/out_norm": "layers.{}.downsample.norm",

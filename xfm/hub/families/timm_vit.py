@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 
 from xfm.configs.vision import vit as vit_config
-from xfm.errors import XfmError
-from xfm.fields import shown
+from xfm.hub import timm
 from xfm.hub.families import vit
-from xfm.hub.families.timm_swin import HARMLESS, OF_TRAINING, QKV, pair
 from xfm.hub.family import Batch, Calling, Family, Files, Head
 from xfm.hub.naming import At, Names
 from xfm.hub.settings import Settings
@@ -54,39 +52,30 @@ class Made:
 
 def made(c: Settings) -> Made:
     """The network that config.json describes. Raises XfmError for a name or an argument that xfm does not know."""
-    for key in HARMLESS:
-        c.get(key)
     c.only("global_pool", "token")
-    name, given = c["architecture"], dict(c.get("model_args") or {})
-    known = NAME.fullmatch(str(name))
-    if known is None:
-        raise XfmError(
-            f"{c.path} has the architecture {shown(name)}; xfm reads those of the forms vit_SIZE_patchP_PIXELS, "
-            "deit_…, deit_SIZE_distilled_…, deit3_… and vit_SIZE_patch14_dinov2"
-        )
-    layers, width, heads = SIZES[known[2]]
-    third, tokens = known[1] == "deit3", 2 if known[3] else 1
-    for key, legal in {**FIXED, "no_embed_class": third, "global_pool": "token"}.items():
-        if given.pop(key, legal) != legal:
-            raise XfmError(f"{c.path} sets {key} among the model_args of {name}; xfm has this network with {legal}")
-    for key in (*OF_TRAINING, "pos_drop_rate", "patch_drop_rate", "num_classes", "weight_init", "dynamic_img_pad"):
-        given.pop(key, None)
-    scaled = third or known[5] is None
+    names = (
+        "those of the forms vit_SIZE_patchP_PIXELS, deit_…, deit_SIZE_distilled_…, deit3_… and vit_SIZE_patch14_dinov2"
+    )
+    name = timm.known(c, NAME, names)
+    layers, width, heads = SIZES[name[2]]
+    third, tokens = name[1] == "deit3", 2 if name[3] else 1
+    fixed = {**FIXED, "no_embed_class": third, "global_pool": "token"}
+    given = timm.Arguments(c, fixed, unread=("pos_drop_rate", "patch_drop_rate", "weight_init", "dynamic_img_pad"))
+    scaled = third or name[5] is None
     found = Made(
-        image=pair(given.pop("img_size", int(known[5] or DINOV2))),
-        patch=pair(given.pop("patch_size", int(known[4]))),
-        width=given.pop("embed_dim", width),
-        layers=given.pop("depth", layers),
-        heads=given.pop("num_heads", heads),
-        ratio=given.pop("mlp_ratio", 4.0),
-        channels=given.pop("in_chans", 3),
-        bias=given.pop("qkv_bias", True),
-        gate=given.pop("init_values", 1e-6 if third else 1e-5 if scaled else None),
+        image=given.sides("img_size", int(name[5] or DINOV2)),
+        patch=given.sides("patch_size", int(name[4])),
+        width=given.take("embed_dim", width),
+        layers=given.take("depth", layers),
+        heads=given.take("num_heads", heads),
+        ratio=given.take("mlp_ratio", 4.0),
+        channels=given.take("in_chans", 3),
+        bias=given.take("qkv_bias", True),
+        gate=given.take("init_values", 1e-6 if third else 1e-5 if scaled else None),
         cls=0 if third else tokens,
         bare=tokens if third else 0,
     )
-    if given:
-        raise XfmError(f"{c.path} sets {', '.join(given)} among the model_args of {name}, which xfm does not know")
+    given.finish()
     return found
 
 
@@ -107,8 +96,7 @@ def label(index: int):
     """From config.json to the spec of a classification head that reads this one of the first tokens."""
 
     def of(c: Settings) -> dict[str, Any]:
-        classes = (c.get("model_args") or {}).get("num_classes", c.get("num_classes", 1000))
-        return dict(kind="classification", classes=classes, pool=dict(kind="cls", index=index))
+        return dict(kind="classification", classes=timm.classes(c), pool=dict(kind="cls", index=index))
 
     return of
 
@@ -139,8 +127,8 @@ LAYER = "blocks.{}."
 NAMES: Names = {
     "embed/patch/bias": "patch_embed.proj.bias",
     "layer/0/in_norm": f"{LAYER}norm1",
-    **{f"layer/0/part/{a}/kernel": At(f"{LAYER}attn.qkv.weight", part=part) for a, part in QKV.items()},
-    **{f"layer/0/part/{a}/bias": At(f"{LAYER}attn.qkv.bias", part=part) for a, part in QKV.items()},
+    **{f"layer/0/part/{a}/kernel": At(f"{LAYER}attn.qkv.weight", part=part) for a, part in timm.QKV.items()},
+    **{f"layer/0/part/{a}/bias": At(f"{LAYER}attn.qkv.bias", part=part) for a, part in timm.QKV.items()},
     "layer/0/part/o": f"{LAYER}attn.proj",
     "layer/0/skip/scale": f"{LAYER}ls1.gamma",
     "layer/1/in_norm": f"{LAYER}norm2",

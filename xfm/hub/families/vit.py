@@ -42,6 +42,18 @@ def biases(c: Settings) -> bool | tuple[str, ...]:
     return c.choose("qkv_bias", {True: True, False: ("o",)}, True)
 
 
+def layers_of(c: Settings, activation: str = "gelu", eps: float = 1e-12) -> dict:
+    """The arguments of `xfm.configs.vision.vit.network` about layers; the last two are for files that lack them."""
+    return dict(
+        layers=c.get("num_hidden_layers", 12),
+        width=c.get("hidden_size", 768),
+        heads=c.get("num_attention_heads", 12),
+        hidden=c.get("intermediate_size", 3072),
+        activation=c.choose("hidden_act", ACTIVATIONS, activation),
+        eps=c.get("layer_norm_eps", eps),
+    )
+
+
 def network(c: Settings, cls: int = 1, eps: float = 1e-12) -> dict:
     """The spec of the network that config.json describes, without heads.
 
@@ -51,16 +63,11 @@ def network(c: Settings, cls: int = 1, eps: float = 1e-12) -> dict:
         c.get(key)
     patch, size = patch_and_size(c, 16)
     spec = vit.network(
-        layers=c.get("num_hidden_layers", 12),
-        width=c.get("hidden_size", 768),
-        heads=c.get("num_attention_heads", 12),
-        hidden=c.get("intermediate_size", 3072),
+        **layers_of(c, eps=eps),
         patch=patch,
         size=size,
         cls=cls,
         classes=0,
-        activation=c.choose("hidden_act", ACTIVATIONS, "gelu"),
-        eps=c.get("layer_norm_eps", eps),
     )
     spec["embed"] |= dict(channels=c.get("num_channels", 3), mask="token" if masks(c) else None)
     spec["pattern"][0]["bias"] = biases(c)

@@ -12,11 +12,11 @@ from xfm.configs.vision import vit
 from xfm.errors import XfmError
 from xfm.fields import Count, fits
 from xfm.hub.families.vit import KEYS as VIT_KEYS
-from xfm.hub.families.vit import NAMES, POOLED, label, sides
+from xfm.hub.families.vit import NAMES, POOLED, label, layers_of, sides
 from xfm.hub.family import Batch, Calling, Family, Files, Head
 from xfm.hub.keys import at
 from xfm.hub.naming import At, Names
-from xfm.hub.settings import ACTIVATIONS, Settings
+from xfm.hub.settings import Settings
 
 KEPT_OF_VIT = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
                "hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps")  # fmt: skip
@@ -51,16 +51,11 @@ def network(c: Settings, tubelet: tuple[int, int, int], frames: int, cls: int, a
     if not all(grid):
         raise XfmError(f"{c.path} describes videos of {size}, which is smaller than a tubelet of {tubelet}")
     spec = vit.network(
-        layers=c.get("num_hidden_layers", 12),
-        width=c.get("hidden_size", 768),
-        heads=c.get("num_attention_heads", 12),
-        hidden=c.get("intermediate_size", 3072),
+        **layers_of(c, activation, eps),
         patch=1,
         size=grid[1:],
         cls=cls,
         classes=0,
-        activation=c.choose("hidden_act", ACTIVATIONS, activation),
-        eps=c.get("layer_norm_eps", eps),
     )
     spec["pattern"][0]["bias"] = c.choose(biased, {True: with_bias, False: ("o",)}, True)
     if not cls and c.get("use_mean_pooling", True):
