@@ -624,10 +624,10 @@ FORMULAS = {
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
-    "down": {
-        kind: Elsewhere("tests/parts/test_downs.py::test_formula_and_context")
-        for kind in ("patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames")
-    },
+    "down": dict.fromkeys(
+        ("block_aggregation", "patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames"),
+        Elsewhere("tests/parts/test_downs.py::test_formula_and_context"),
+    ),
     "pool": {
         "cls": lambda s, p, x, ctx: clean(x, ctx)[:, s.index],
         "mean": mean,

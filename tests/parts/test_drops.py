@@ -1,7 +1,7 @@
 """What each `drop` of a part does: on differs from off, keys differ, the mean is kept, and so is the rate.
 
 Layers and loops are asked of the parts within a stack in tests/structures/test_drops.py, microbatches of the step in
-tests/train/test_step.py.
+tests/train/test_step.py. The rates of moving averages are asked for here too.
 """
 
 import dataclasses
@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 from flax.traverse_util import unflatten_dict
 
+from tests.close import assert_close
+from tests.drawn import noise, shapes
 from tests.keys import key as hashed
 from tests.parts.cases import OF_IMAGES, case_of
 from tests.parts.examples import EXAMPLES
 from xfm.fields import Rate
 from xfm.parts import SLOTS
 from xfm.paths import flatten
-from xfm.spec import schema
+from xfm.sown import STATISTICS
+from xfm.spec import build, schema
 
 KEYS, RATE = 256, 0.4
 DROPS = [
@@ -31,6 +34,7 @@ DROPS = [
     for field in schema(cls)
     if "drop" in field
 ]
+AVERAGES = [("norm", "batchnorm"), ("norm", "progressive")]
 # What makes an answer linear in what is dropped.
 LINEAR = {
     ("pool", "dense", "drop"): dict(activation="identity"),
@@ -110,8 +114,22 @@ def test_what_a_residual_drops(slot, kind, field):
 
 
 def test_every_rate_of_a_part_drops_something():
-    """So that none escapes this suite by its name."""
+    """So that none escapes this suite by its name; the other rates are those of moving averages."""
     for slot, table in SLOTS.items():
         for kind, cls in table.items():
             rates = {f.name for f in dataclasses.fields(cls) if Rate in (f.type, *typing.get_args(f.type))}
-            assert rates == {name for name in schema(cls) if "drop" in name}, f"{slot} '{kind}'"
+            averages = {"momentum"} if (slot, kind) in AVERAGES else set()
+            assert rates == {name for name in schema(cls) if "drop" in name} | averages, f"{slot} '{kind}'"
+
+
+@pytest.mark.parametrize("slot,kind", AVERAGES)
+def test_what_an_average_keeps(slot, kind):
+    """An update keeps the share `momentum` of the moving mean and variance."""
+    spec, x = EXAMPLES[slot][kind][-1], np.random.default_rng(0).normal(2.0, 3.0, (3, 5, 4))
+    part = build(SLOTS[slot], dict(spec, kind=kind, momentum=0.75))
+    params = noise(shapes(part, jnp.asarray(x, jnp.float32)), 0.5)
+    sown = jax.jit(lambda x: part.apply(params, x, mutable=[STATISTICS])[1])(jnp.asarray(x, jnp.float32))
+    old, new = flatten(params["params"]), flatten(sown[STATISTICS])
+    for name, seen in dict(mean=x.mean((0, 1)), variance=x.var((0, 1), ddof=1)).items():
+        path = next(path for path in old if path.split("/")[-1] == name)
+        assert_close(new[f"{path}/0"], 0.75 * np.asarray(old[path], np.float64) + 0.25 * seen)
