@@ -25,14 +25,14 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 def pytest_addoption(parser):
     group = parser.getgroup("rotation", "a part of the tests, as .ci/run chooses it (tests/rotation.py)")
-    group.addoption("--third", type=int, default=None, help="run this third, 0 to 2, of the tests that are chosen")
-    group.addoption("--always", default="", help="files, separated by commas, whose tests run in every third")
+    group.addoption("--turn", type=int, default=None, help="of the tests that are chosen, run those of turn 0 to 5")
+    group.addoption("--always", default="", help="files, separated by commas, whose tests run at every turn")
 
 
 def pytest_collection_modifyitems(config, items):
-    third, always = config.getoption("--third"), config.getoption("--always").split(",")
-    if third is not None:
-        kept = [keeps(item.nodeid, item.get_closest_marker("slow") is not None, third, always) for item in items]
+    turn, always = config.getoption("--turn"), config.getoption("--always").split(",")
+    if turn is not None:
+        kept = [keeps(item.nodeid, item.get_closest_marker("slow") is not None, turn, always) for item in items]
         config.hook.pytest_deselected(items=[item for item, keep in zip(items, kept, strict=True) if not keep])
         items[:] = [item for item, keep in zip(items, kept, strict=True) if keep]
 
@@ -76,7 +76,7 @@ def pytest_sessionfinish(session):
 
 def is_default(config):
     """Whether all tests but the slow ones run: no file and no option chooses among them."""
-    chosen = config.option.keyword or config.option.maxfail or config.getoption("--third") is not None
+    chosen = config.option.keyword or config.option.maxfail or config.getoption("--turn") is not None
     return config.args_source == config.ArgsSource.TESTPATHS and config.option.markexpr == "not slow" and not chosen
 
 

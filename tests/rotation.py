@@ -1,10 +1,11 @@
 """Which third of a stage's tests `.ci/run` runs: another one for each commit, and always those of what changed.
 
-python -m tests.rotation STAGE     prints the options of pytest that choose a stage's tests, `--third=N --always=…`
+python -m tests.rotation STAGE     prints the options of pytest that choose a stage's tests, `--turn=N --always=…`
 python -m tests.rotation turn STAGE     succeeds where a stage that runs whole or not at all is to run
 
-Commits of all three remainders thus run everything that one commit runs with XFM_ALL=1, which chooses all tests. The
-first three stages take different thirds of one commit. This file needs nothing but Python.
+Of the files in LONG, whose tests take a minute each, it is half of a third. Commits of all six remainders thus run
+everything that one commit runs with XFM_ALL=1, which chooses all tests. The first three stages take different thirds of
+one commit. This file needs nothing but Python.
 """
 
 import os
@@ -17,22 +18,25 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 STAGES = ("slow", "floor", "newest", "tpu", "hopper")
 APART = ("tests/kernels/test_tpu_compile.py",)  # files whose tests share nothing, as those that are slow
+LONG = ("tests/configs/test_train_tiny.py", "tests/kernels/test_tpu_vision.py")
 COMMITS = 5  # whose changes count as new
 
 
-def third_of(commit: str, stage: str) -> int:
-    """The third, 0 to 2, that a stage runs at a commit, which is given by its hash."""
-    return (int(commit, 16) + STAGES.index(stage)) % 3
+def turn_of(commit: str, stage: str) -> int:
+    """The turn, 0 to 5, of a stage at a commit, given by its hash; its remainder by 3 is the third that runs."""
+    return (int(commit, 16) + STAGES.index(stage)) % 6
 
 
-def keeps(nodeid: str, slow: bool, third: int, always: Iterable[str]) -> bool:
-    """Whether a test is of a third, or of a file that is always run.
+def keeps(nodeid: str, slow: bool, turn: int, always: Iterable[str]) -> bool:
+    """Whether a test is run at a turn, or of a file that is always run.
 
     Tests of a file share fixtures and compiled functions, so they stay together; those that are slow share little, so
     each is drawn by itself.
     """
     file = nodeid.partition("::")[0]
-    return file in always or zlib.crc32((nodeid if slow or file in APART else file).encode()) % 3 == third
+    parts = 6 if slow and file in LONG else 3
+    drawn = zlib.crc32((nodeid if slow or file in APART else file).encode())
+    return file in always or drawn % parts == turn % parts
 
 
 def related(changed: Iterable[str], tests: Iterable[str]) -> list[str]:
@@ -63,13 +67,13 @@ def options(stage: str) -> list[str]:
     """Those of pytest; none where XFM_ALL is set."""
     if os.environ.get("XFM_ALL"):
         return []
-    return [f"--third={third_of(commit(), stage)}", f"--always={','.join(related(changes(), files()))}"]
+    return [f"--turn={turn_of(commit(), stage)}", f"--always={','.join(related(changes(), files()))}"]
 
 
 def turn(stage: str) -> bool:
     """Whether a stage of kernels is to run: where a kernel or a test of them changed, and at every third commit."""
     new = any(file.startswith("tests/kernels/") for file in related(changes(), files()))
-    return bool(os.environ.get("XFM_ALL")) or new or third_of(commit(), stage) == 0
+    return bool(os.environ.get("XFM_ALL")) or new or turn_of(commit(), stage) % 3 == 0
 
 
 def commit() -> str:

@@ -1,18 +1,20 @@
-"""Three commits of .ci/run meet every test, and what changed is met each time. Takes no time."""
+"""Six commits of .ci/run meet every test, and what changed is met each time. Takes no time."""
 
 import json
 from types import SimpleNamespace
 
 from tests.costs import START, above, added, by_file, by_folder, main, note, table, with_start
-from tests.rotation import STAGES, keeps, related, third_of
+from tests.rotation import LONG, STAGES, keeps, related, turn_of
 
 FILES = [f"tests/train/test_{i}.py" for i in range(50)]
 
 
-def test_the_thirds_are_all_tests_and_each_only_once():
+def test_six_turns_are_all_tests_each_as_often():
     for slow in (False, True):
-        for node in (f"{file}::test_it[{i}]" for file in FILES for i in range(3)):
-            assert sum(keeps(node, slow, third, ()) for third in range(3)) == 1
+        for node in (f"{file}::test_it[{i}]" for file in (*FILES, *LONG) for i in range(3)):
+            times = 1 if slow and node.startswith(LONG) else 2
+            assert sum(keeps(node, slow, turn, ()) for turn in range(6)) == times
+            assert times == 1 or all(keeps(node, slow, t, ()) == keeps(node, slow, t + 3, ()) for t in range(3))
 
 
 def test_a_third_is_about_a_third():
@@ -27,8 +29,8 @@ def test_the_tests_of_a_file_stay_together_unless_they_are_slow():
 
 
 def test_stages_of_a_commit_take_different_thirds_and_commits_others():
-    assert {third_of("a" * 40, stage) for stage in STAGES[:3]} == {0, 1, 2}
-    assert {third_of(f"{n:x}", "slow") for n in range(3)} == {0, 1, 2}
+    assert {turn_of("a" * 40, stage) % 3 for stage in STAGES[:3]} == {0, 1, 2}
+    assert {turn_of(f"{n:x}", "slow") for n in range(6)} == set(range(6))
 
 
 def test_what_changed_is_always_met():
@@ -40,7 +42,7 @@ def test_what_changed_is_always_met():
     assert related(["xfm/parts/norm/rmsnorm.py"], ["tests/parts/test_parts.py", *tests]) == [
         "tests/parts/test_parts.py"
     ]
-    assert all(keeps(f"{tests[0]}::test_it", slow, third, tests) for slow in (False, True) for third in range(3))
+    assert all(keeps(f"{tests[0]}::test_it", slow, turn, tests) for slow in (False, True) for turn in range(6))
 
 
 def test_costs_are_added_up_by_file_and_by_folder(tmp_path):

@@ -227,7 +227,9 @@ def _module(where: str) -> tuple[ModuleType, str]:
         if path.suffix == ".py"
         else f"there is no config {shown(where)}"
     )
-    raise XfmError(f"{what}{nearest(name, installed)}; installed are {', '.join(installed)}")
+    raise XfmError(
+        f"{what}{nearest(name, installed)}; `xfm list` shows the {len(installed)} configs that are installed"
+    )
 
 
 def _called(module: ModuleType, variant: str) -> dict[str, Any]:

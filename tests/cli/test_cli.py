@@ -85,7 +85,7 @@ def test_the_list_is_filtered(filters, configs, words, run, monkeypatch):
     "filters,words",
     [
         (["--family", "txt"], ("there is no family 'txt' (did you mean 'text'?)",)),
-        (["--slot", "mixr"], ("there is no slot 'mixr' (did you mean 'mixer'?)", "embed, position")),
+        (["--slot", "mixr"], ("there is no slot 'mixr' (did you mean 'mixer'?)", "embed, stem, position")),
         (["--slot", "mixer=mamba"], ("slot 'mixer' has no kind 'mamba' (did you mean 'mamba2'?)",)),
         (["--paper", "no such paper"], ("no config passes these filters",)),
     ],
@@ -128,8 +128,8 @@ def test_a_broken_config_does_not_break_the_list(run, tmp_path, monkeypatch):
         (["describe", TINY, "--config.batch"], ("--config.batch", "VALUE")),
         (["describe", TINY, "--config.batch", "--json"], ("--config.batch", "VALUE")),
         (["list", "--config.batch=3"], ("--config.batch=3", "train, eval and describe")),
-        (["describe", "text/bret:tiny"], ("'text/bret'", "'text/bert'", "vision/vit")),
-        (["describe", "nowhere/at/all.py:tiny"], ("nowhere/at/all.py", "text/bert")),
+        (["describe", "text/bret:tiny"], ("'text/bret'", "'text/bert'", "xfm list")),
+        (["describe", "nowhere/at/all.py:tiny"], ("nowhere/at/all.py", "xfm list")),
         (["describe", "text/bert:tinny"], ("'tinny'", "'tiny'", "base")),
     ],
 )

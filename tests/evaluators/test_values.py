@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from xfm.errors import XfmError
 from xfm.evaluators import EVALUATORS
+from xfm.evaluators.features import fitted
 from xfm.parts.resize import resize_maps
 from xfm.vocabulary import Vocabulary
 
@@ -250,3 +251,99 @@ def test_replaced_words():
         "… the the ! [____] ! ! …",
         "    probability of being replaced: 95% for the generator's 'dog', 5% for the text's own 'horse'",
     ]
+
+
+def regression(x, labels, penalty):
+    """Kernel and bias of the penalised logistic regression, by plain gradient descent in float64."""
+    kernel, bias, truth = np.zeros((x.shape[1], labels.max() + 1)), np.zeros(labels.max() + 1), np.eye(3)[labels]
+    for _ in range(3000):
+        chances = np.exp(x @ kernel + bias)
+        apart = (chances / chances.sum(1, keepdims=True) - truth) / len(x)
+        kernel, bias = kernel - 0.5 * (x.T @ apart + penalty * kernel), bias - 0.5 * apart.sum(0)
+    return kernel, bias
+
+
+def test_linear_probe():
+    """Of means over tokens, in units of the training rows' deviations, without which the penalty hides the second.
+
+    Of one row of each of two classes, the border is half-way in these units, where the rows are at 1 and -1.
+    """
+    rng, labels = np.random.default_rng(0), np.arange(60) % 3
+    middle = np.array([[0, 0], [40, 0.0], [20, 0.03]])[labels] + rng.normal(size=(60, 2)) * [15, 0.015]
+    spread = rng.normal(size=(60, 1, 2)) * [90, 0.9]
+    hidden = middle[:, None] + np.concatenate([spread, -spread], 1)  # two tokens, of which neither tells classes apart
+    rows, forward, penalty = Rows(labels=labels), outputs(hidden=hidden.astype(np.float32)), 0.3
+    data = data_of(rows[30:], train=rows[:30])
+    mean, deviation = middle[:30].mean(0), middle[:30].std(0)
+    scaled = (middle - mean) / deviation
+    kernel, bias = regression(scaled[:30], labels[:30], penalty)
+    right = ((scaled[30:] @ kernel + bias).argmax(1) == labels[30:]).mean()
+    kernel_of_raw, bias_of_raw = regression((middle - mean)[:30] / 40, labels[:30], penalty)
+    assert right - 0.1 > (((middle - mean)[30:] / 40 @ kernel_of_raw + bias_of_raw).argmax(1) == labels[30:]).mean()
+    assert run("linear_probe", forward, data, penalty=penalty) == pytest.approx(dict(probe_accuracy=right))
+    assert run("linear_probe", forward, data, penalty=penalty, features="cls")["probe_accuracy"] < right - 0.1
+
+    more = np.concatenate([scaled[:30], np.full((2, 2), 9.0)]).astype(np.float32)  # which weigh nothing
+    weights = (np.arange(32) < 30).astype(np.float32)
+    fit = jax.jit(fitted, static_argnums=(3, 4, 5))(more, np.pad(labels[:30], (0, 2)), weights, 3, penalty, 100)
+    np.testing.assert_allclose(fit[0], kernel, atol=1e-4)
+    np.testing.assert_allclose(fit[1], bias, atol=1e-4)
+
+    # The border is x / 4 + y = 1 for the first row of either class; the second ones are not read.
+    x = np.array([[0, 0], [4, 1], [-50, -9], [99, 0], [1, 0.9], [3, 0.1], [3, 0.4], [1, 0.6]])
+    rows = Rows(labels=[0, 1, 0, 1, 1, 0, 1, 0])
+    found = run("linear_probe", outputs(vector=x), data_of(rows[4:], train=rows[:4]), features="vector", shots=1)
+    assert found == dict(probe_accuracy_1_shots=1.0)
+
+
+def test_nearest_rows():
+    """Queries at 0 and 90 degrees: at a low temperature the nearest row outvotes the next two; lengths do not count."""
+    degrees, lengths = np.array([10, 40, 45, 130, 0, 90]), np.array([1, 9, 0.1, 5, 2, 3])
+    x = lengths[:, None] * np.stack([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], 1)
+    rows, forward = Rows(labels=[0, 1, 1, 2, 0, 2]), outputs(hidden=np.stack([x + [5, 0], x - [5, 0]], 1))
+    data = data_of(rows[4:], train=rows[:4])
+    # At 0 exp(0.985 / t) against exp(0.766 / t) + exp(0.707 / t); at 90 exp(0.766 / t) against exp(0.707 / t) +
+    # exp(0.643 / t), for which 0.2 is not low enough, and 0.07, the default, is.
+    for fields, right in (
+        (dict(k=3), 1.0), (dict(k=3, temperature=0.2), 0.5), (dict(k=3, temperature=1.0), 0.0),
+        (dict(k=1, temperature=1.0), 1.0), (dict(k=99, temperature=0.2), 0.5),
+    ):  # fmt: skip
+        assert run("nearest_rows", forward, data, **fields) == dict(knn_accuracy=right), fields
+    assert shown("nearest_rows", forward, data, shown=2) == [
+        "validation row 0 is of class 0; the nearest training rows are of 0, 1, 1",
+        "validation row 1 is of class 2; the nearest training rows are of 2, 1, 1",
+    ]
+
+
+def test_reconstructions():
+    """Images of equal patches 0 2 2 8, of mean 3, squared deviations of mean 9 and unbiased variance 12; and 1.5 times.
+
+    Half a deviation too much everywhere adds 0.25 * 12 to the squares. What a network says of visible patches is not
+    read.
+    """
+    patch = np.array([[0, 2], [2, 8.0]], np.float32)
+    images = np.stack([np.tile(patch, (2, 3)), 1.5 * np.tile(patch, (2, 3))])[..., None]
+    rows = Rows(images=images)
+
+    def forward(name, params, batch):
+        known = batch["visible"].shape == batch["predicted"].shape == (batch["images"].shape[0], 3)
+        told = jnp.full((*batch["visible"].shape, 4), jnp.nan)
+        return {"patches": jnp.concatenate([told, jnp.full_like(told, 0.5 if known else jnp.nan)], 1)}, {}
+
+    fields = dict(patch=2, rate=0.5, shown=2)
+    assert shown("reconstructions", forward, data_of(rows), **fields) == [
+        "validation row 0: hidden pixels are off by 12.000, their mean by 9.000",
+        "validation row 1: hidden pixels are off by 27.000, their mean by 20.250",
+    ]
+    (line, _) = shown("reconstructions", forward, data_of(rows), **fields, scale="image")  # 2.5 too little everywhere
+    assert line == "validation row 0: hidden pixels are off by 15.250, their mean by 9.000"
+    picture = EVALUATORS["reconstructions"](batch=2, **fields).pictures(forward, {}, {}, data_of(rows), MESH)
+    columns = picture["reconstructions"].reshape(2, 6, 3, 8)[:, 1:-1, :, 1:-1].transpose(2, 0, 1, 3)
+    grey, filled, whole = columns
+    np.testing.assert_array_equal(whole, np.round(255 * images[..., 0] / 12))
+    hidden = grey == 128  # the middle between 0 and 12, which no pixel has
+    by_patch = hidden.reshape(2, 2, 2, 3, 2).sum((2, 4))
+    assert set(by_patch.ravel()) == {0, 4} and (by_patch.sum((1, 2)) == 3 * 4).all()
+    np.testing.assert_array_equal(grey[~hidden], whole[~hidden])
+    level = (3 + 0.5 * math.sqrt(12)) * np.array([1, 1.5])[:, None, None] / 12
+    np.testing.assert_array_equal(filled, np.where(hidden, np.round(255 * level), whole))

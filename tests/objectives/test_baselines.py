@@ -3,6 +3,7 @@
 The margins by which tiny configs learn are measured from it. A new baseline needs an example here.
 """
 
+import math
 import types
 
 import numpy as np
@@ -23,6 +24,16 @@ READ = rows(tokens=[[5, 8, 3, 6]], segments=[[1, 1, 1, 0]])
 UNIGRAM = dict(unigram=-np.log([4 / 26, 1 / 26]).mean())
 NUMBERS = rows(labels=[0.0, 1.0]), rows(labels=[1.0, 0.5])  # the mean of the first is 0.5
 PAIRS = rows(**{"tokens": [[5]], "positive/tokens": [[5]]})
+LABELS = rows(labels=[0, 0, 0, 1]), rows(labels=[0, 1, 1]), {"class shares": -np.log([3 / 4, 1 / 4, 1 / 4]).mean()}
+# E|z| of |z| > 1 is 2 phi(1), and E z^2 of the others is erf(1 / sqrt(2)) - 2 phi(1).
+PHI, WITHIN = math.exp(-0.5) / math.sqrt(2 * math.pi), math.erf(math.sqrt(0.5))
+ZEROS = dict(smooth=(WITHIN - 2 * PHI) / 2 + 2 * PHI - (1 - WITHIN) / 2, squared=1.0, absolute=math.sqrt(2 / math.pi))
+
+
+def images(*patches):
+    """A row whose image has these patches of 2 by 2 pixels one below another."""
+    return rows(images=[np.array(patches, float).reshape(-1, 2, 1)])
+
 
 # an example of test_rows -> fields besides, training rows, validation rows, the baseline
 BASELINES = {
@@ -31,9 +42,9 @@ BASELINES = {
     "permutation_lm": ({}, TOKENS, READ, UNIGRAM),
     # Half of the tokens are 5, the others three words: a generator by these shares replaces 2/3 of the 15 % it fills.
     "replaced_token": ({}, TOKENS, READ, {"share of replaced": -0.1 * np.log(0.1) - 0.9 * np.log(0.9)}),
-    "classification": (
-        {}, rows(labels=[0, 0, 0, 1]), rows(labels=[0, 1, 1]), {"class shares": -np.log([3 / 4, 1 / 4, 1 / 4]).mean()}
-    ),
+    "classification": ({}, *LABELS),
+    "curriculum of images": ({}, *LABELS),
+    "distillation": ({}, *LABELS),
     "tagging": (
         {}, rows(labels=[[0, 0, 1, 2]], weights=[[1, 1, 1, 0]]), rows(labels=[[1, 0, 0, 2]], weights=[[1, 1, 0, 0]]),
         {"tag shares": -np.log([1 / 3, 2 / 3]).mean()},
@@ -53,6 +64,12 @@ BASELINES = {
     "retrieval by order": ({}, PAIRS, PAIRS, {}),
     "similarity": ({}, PAIRS, PAIRS, dict(chance=np.log(4))),
     "similarity by sigmoids": ({}, PAIRS, PAIRS, dict(chance=np.log(4) + 3 * np.log(4 / 3))),
+    # A patch divided by its unbiased deviation has squares of mean 3/4, and one of equal pixels has zeros.
+    "masked_images": ({}, images([7, 9, 9, 0]), images([0, 0, 8, 40], [3, 3, 3, 3]), {"mean pixel": 3 / 8}),
+    "masked_images of tokens": ({}, images([0, 1, 1, 90]), images([1, 2, 4, 1]), {"mean pixel": 1.0}),  # the median: 1
+    "masked_images of codes": ({}, [], [], dict(chance=np.log(5))),
+    "joint_embedding": ({}, [], [], dict(zeros=ZEROS["smooth"])),
+    "self_distillation of images": ({}, [], [], dict(uniform=np.log(5))),
 }  # fmt: skip
 
 
@@ -75,3 +92,10 @@ def test_chance_counts_all_candidates_of_both_directions():
     one = build_objective(dict(model=network, objective=dict(kind=kind, form=form, texts=3, among=4)), VOCABULARY)
     data = types.SimpleNamespace(train=PAIRS, valid=PAIRS)
     assert one.baseline(data) == pytest.approx(dict(chance=(np.log(8) + np.log(4)) / 2))
+
+
+@pytest.mark.parametrize("distance", ZEROS)
+def test_zeros_are_compared_with_normally_distributed_features(distance):
+    kind, own, network, _ = EXAMPLES["joint_embedding"]
+    one = build_objective(dict(model=network, objective=dict(kind=kind, **own, distance=distance)), VOCABULARY)
+    assert one.baseline(None) == pytest.approx(dict(zeros=ZEROS[distance]))

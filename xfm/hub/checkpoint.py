@@ -362,13 +362,16 @@ def prepared(
 
 
 def family_of(config: Mapping[str, Any], path: str = "config.json") -> Family:
-    """The family of the model_type in config.json. Raises XfmError, listing all families, if xfm does not have it."""
+    """The family of the model_type in config.json. Raises XfmError if xfm does not have it."""
     name = str(config.get("architecture"))
     if "model_type" not in config and (known := next((start for start in TIMM if name.startswith(start)), None)):
         return TIMM[known]
     kind = shown(config.get("model_type")).strip("'")
     if kind not in FAMILIES:
-        raise XfmError(f"{path} has the model_type {kind!r}{nearest(kind, FAMILIES)}; xfm loads {', '.join(FAMILIES)}")
+        raise XfmError(
+            f"{path} has the model_type {kind!r}{nearest(kind, FAMILIES)}; xfm loads {len(FAMILIES)} others, which "
+            "docs/works.md lists"
+        )
     kin = FAMILIES[kind].files.kin
     return next((other for (key, value), other in kin.items() if freeze(config.get(key)) == value), FAMILIES[kind])
 

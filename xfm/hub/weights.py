@@ -75,7 +75,7 @@ def assign(
         tensors.check(name)
         found[piece.path].append(piece.found_as(name))
     if differing:
-        raise XfmError(_some([what for _, what in differing]) + _way_out(heads, [path for path, _ in differing]))
+        raise XfmError(_some([what for _, what in differing], 2) + _way_out(heads, [path for path, _ in differing]))
     return found, {known[name]: why for name, why in spare.items()}
 
 
@@ -247,9 +247,10 @@ def joined(parts: list[Piece], flat: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=parts[0].joined), order="C")
 
 
-def _some(names: Iterable[str]) -> str:
+def _some(names: Iterable[str], most: int = SHOWN) -> str:
+    """The first of the names, and how many more there are."""
     names = list(names)
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def flat_shapes(model: Any, example: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
