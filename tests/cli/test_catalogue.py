@@ -66,11 +66,11 @@ def test_a_flaw_of_ours_keeps_its_traceback_and_one_of_the_user_does_not(tmp_pat
 @pytest.mark.parametrize(
     "place, words",
     [
-        ("text/brt", ("'text/brt'", "did you mean 'text/bert'", "vision/vit")),
+        ("text/brt", ("'text/brt'", "did you mean 'text/bert'", "`xfm list` shows")),
         ("configs/text/brt.py:tiny", ("configs/text/brt.py", "did you mean 'text/bert'")),
         ("text/bert:tinny", ("config text/bert has no variant 'tinny'", "'tiny'", "large")),
-        ("text", ("'text'", "text/bert")),
-        ("", ("''", "text/bert")),
+        ("text", ("'text'", "`xfm list` shows")),
+        ("", ("''", "`xfm list` shows")),
     ],
 )
 def test_unknown_configs_and_variants(place, words):

@@ -186,7 +186,7 @@ class TestConfig:
 
     @pytest.mark.parametrize("kind", [None, "bret", "llama", ["bert"], {"a": 1}])
     def test_unknown_model_type(self, tmp_path, no_partial_model, kind):
-        text = refused(small.folder(tmp_path, model_type=kind), "model_type", "bert")
+        text = refused(small.folder(tmp_path, model_type=kind), "model_type", "docs/works.md")
         assert kind != "bret" or "did you mean 'bert'" in text
         assert not no_partial_model
 
