@@ -9,7 +9,7 @@ Command: xfm train configs/vision/deit_distilled.py:S --workdir runs/student \
   --config.data.path=IMAGENET/train --config.objective.teacher.source=runs/teacher
 Cost: 300 epochs of ImageNet, and the teacher's forward pass of each image.  Result: not run at scale.
 `tiny` is for two CPU cores; its teacher has random weights, so that it shows only that both losses are trained. Result
-of the tiny run, stopped after 60 of 150 steps: a training loss of 1.24, where the baseline is 2.30 nats.
+of the tiny run of 150 steps: a validation loss of the head for labels of 0.55 nats, where the baseline is 2.30.
 """
 
 from xfm.configs.vision import vit

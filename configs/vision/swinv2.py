@@ -9,6 +9,7 @@ windows it was trained with; the ImageNet-1k recipe is that of `vision/swin`. Le
 extra norm of H and G.
 Command: xfm train configs/vision/swinv2.py:T/8 --workdir runs/swinv2 --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
+`tiny` is for two CPU cores: scikit-learn's digits (tiny run of 200 steps: accuracy 0.82).
 """
 
 from xfm.configs.vision import swin
