@@ -283,9 +283,10 @@ def test_scores_of_any_size(size, chip, H, dtype):
 def test_long_rows_are_taken_in_parts(monkeypatch):
     monkeypatch.setattr(entry, "QUERIES", 40)  # 160 of two heads of 16
     monkeypatch.setattr(entry, "run", unittest.mock.Mock(side_effect=entry.run))
-    for name in ("packed, causal", "pattern", "long planes of every row", "large grid and a class", "relative"):
+    grids = ("large grid", "large grid and a class")
+    for name in ("packed, causal", "pattern", "long planes of every row", *grids, "relative"):
         test_several_blocks(name, "")
-    assert entry.run.call_count == 5 + 3 * 2 + 3 + 8, "two parts, three of the pattern's blocks, eight of wide heads"
+    assert entry.run.call_count == 6 + 4 * 2 + 3 + 8, "two parts, three of the pattern's blocks, eight of wide heads"
 
 
 WATCHED = ["packed", "one plane for all"]

@@ -102,6 +102,7 @@ CALLS = {
     "dense, 1,500 tokens": (2, 1500, 2, 64, dict(bias=Dense(ones(1, 1, 1500, 1500)), segments=True)),
     "dense, 2,048 tokens and heads of 16": (1, 2048, 16, 16, dict(bias=Dense(ones(1, 16, 2048, 2048)))),
     "dense, 2,048 tokens": (1, 2048, 2, 64, dict(bias=Dense(ones(1, 2, 2048, 2048)), dtype=jnp.float32)),
+    "577 tokens": (4, 577, 12, 64, dict(bias=Dense(ones(1, 12, 577, 577)))),
     "576 patches and one": (4, 577, 12, 64, dict(bias=GridTable(ones(47, 47, 12), (24, 24), 1, ones(3, 12)))),
     "576 patches": (4, 576, 12, 64, dict(bias=GridTable(ones(47, 47, 12), (24, 24)))),
     "relative": (1, 2048, 2, 64, dict(bias=relative(1, 2048, 2, 64), segments=True)),

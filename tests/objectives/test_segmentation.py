@@ -5,7 +5,7 @@ import numpy as np
 
 from tests.close import assert_close
 from tests.objectives.test_rows import example
-from tests.parts.formulas import enlarged
+from tests.parts.maps import enlarged
 
 
 def test_pixels_count_by_the_weights_of_their_classes():

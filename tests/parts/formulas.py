@@ -5,67 +5,19 @@ positions, segments, grid and shared, all NumPy arrays. It may stand in another 
 `Elsewhere`. What padding gets is not compared, but for pools and heads, which answer for a row of padding too.
 """
 
-import dataclasses
 import functools
 import itertools
 
 import numpy as np
-from scipy.special import erf
 
-from tests.parts import grids, positions, sequences, stems
+from tests.parts import grids, maps, positions, sequences, stems
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
-from xfm.parts import SLOTS
+from tests.parts.within import ACTIVATIONS, Elsewhere, clean, normed, real, value, within
 from xfm.parts.resize import resize_matrix
-from xfm.spec import build
 
-
-@dataclasses.dataclass(frozen=True)
-class Elsewhere:
-    """The test that compares a part with its formula, as tests/parts/test_mixers.py::test_name."""
-
-    test: str
-
-
-def value(slot, spec, p, *inputs):
-    """What the part of that spec makes of its inputs by its formula."""
-    return FORMULAS[slot][spec["kind"]](build(SLOTS[slot], spec, parent=None), p, *inputs)
-
-
-def within(slot, spec, p, name, *inputs):
-    """`value` of a part inside another, whose parameters stand under that name."""
-    return value(slot, spec, p.get(name, {}), *inputs)
-
-
-def normed(s, p, x, name="norm"):
-    """x after the part's own norm, or x where it has none."""
-    spec = getattr(s, name)
-    return x if spec is None else within("norm", spec, p, name, x)
-
-
-def clean(x, ctx):
-    return x if ctx.segments is None else np.where((ctx.segments > 0)[..., None], x, 0.0)
-
-
-def real(x, ctx):
-    return np.ones(x.shape[:2], bool) if ctx.segments is None else ctx.segments > 0
-
-
-# --- activation, norm, residual, ffn
-
-ACTIVATIONS = {
-    "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
-    "gelu_tanh": lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
-    "identity": lambda x: x,
-    "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
-    "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),
-    "relu": lambda x: np.maximum(x, 0),
-    "relu_squared": lambda x: np.maximum(x, 0) ** 2,
-    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "silu": lambda x: x / (1 + np.exp(-x)),
-    "tanh": np.tanh,
-}
+# --- norm, residual, ffn
 
 
 def rmsnorm(s, p, x):
@@ -392,103 +344,6 @@ def ffn_head(s, p, x, ctx):
     return within("head", s.head, p, "head", normed(s, p, x + within("ffn", s.ffn, p, "ffn", x, ctx)), ctx)
 
 
-# --- heads of maps
-
-
-def enlarged(x, size):
-    """[B H W D]: each new pixel's centre between its four old neighbours, those outside being the nearest inside."""
-    for axis, after in ((1, size[0]), (2, size[1])):
-        before = x.shape[axis]
-        at = np.clip((np.arange(after) + 0.5) * before / after - 0.5, 0, before - 1)
-        low = np.floor(at).astype(int)
-        share = (at - low).reshape(-1, *[1] * (3 - axis))
-        x = x.take(low, axis) * (1 - share) + x.take(np.minimum(low + 1, before - 1), axis) * share
-    return x
-
-
-def all_mlp(s, p, x, ctx):
-    maps = [linear(p[f"level_{i}"], one) for i, one in enumerate(ctx.features.values())]
-    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps[::-1]], -1) @ p["join"]["kernel"]
-    return linear(p["out"], ACTIVATIONS[s.activation](normed(s, p, y)))
-
-
-def linear_maps(s, p, x, ctx):
-    maps = list(ctx.features.values())
-    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps[::-1]], -1)
-    return y @ p["join"]["kernel"] + p["bias"]
-
-
-def conv_norm(s, p, x, activation="identity"):
-    """Each position's neighbours, zeros outside the map, times the kernel; then the norm and the activation."""
-    kernel, (B, h, w) = p["conv"]["kernel"], x.shape[:3]
-    y = np.zeros((B, h, w, kernel.shape[-1])) + p["conv"].get("bias", 0.0)
-    reach = len(kernel) // 2
-    wide = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-    for row, column in itertools.product(range(len(kernel)), repeat=2):
-        y += wide[:, row : row + h, column : column + w] @ kernel[row, column]
-    return ACTIVATIONS[activation](normed(s, p, y))
-
-
-def summed_down(maps, enlarge):
-    """Each map plus the sum at the next coarser one."""
-    found = [maps[-1]]
-    for one in maps[-2::-1]:
-        found.insert(0, one + enlarge(found[0], one.shape[1:3]))
-    return found
-
-
-def nearest(x, size):
-    rows, columns = (np.arange(after) * before // after for before, after in zip(x.shape[1:3], size, strict=True))
-    return x[:, rows][:, :, columns]
-
-
-def handed_on(s, p, x, ctx, maps):
-    return within("head", s.head, p, "head", x, ctx.replace(features=dict(enumerate(maps))))
-
-
-def fpn(s, p, x, ctx):
-    maps = [conv_norm(s, p[f"lateral_{i}"], one) for i, one in enumerate(ctx.features.values())]
-    maps = summed_down(maps, dict(nearest=nearest, bilinear=enlarged)[s.method])
-    return handed_on(s, p, x, ctx, [conv_norm(s, p[f"level_{i}"], one) for i, one in enumerate(maps)])
-
-
-def simple_pyramid(s, p, x, ctx):
-    (h, w), maps = ctx.grid, []
-    for level, times in enumerate(s.doublings):
-        y = x[:, -h * w :].reshape(len(x), h, w, -1)
-        for i in range(times):
-            if i:
-                y = ACTIVATIONS[s.activation](within("norm", s.norm, p, f"norm_{level}_{i}", y))
-            own, coarse = p[f"double_{level}_{i}"], y
-            y = np.zeros((len(x), 2 * y.shape[1], 2 * y.shape[2], own["kernel"].shape[-1]))
-            for row, column in itertools.product(range(2), repeat=2):
-                y[:, row::2, column::2] = coarse @ own["kernel"][:, row, column] + own["bias"]
-        if times < 0:
-            y = np.stack([y[:, a : h // 2 * 2 : 2, b : w // 2 * 2 : 2] for a in (0, 1) for b in (0, 1)]).max(0)
-        maps.append(conv_norm(s, p[f"level_{level}"], conv_norm(s, p[f"lateral_{level}"], y)))
-    return handed_on(s, p, x, ctx, maps)
-
-
-def upernet(s, p, x, ctx):
-    *finer, top = ctx.features.values()
-    h, w = top.shape[1:3]
-    parts = [top]
-    for i, n in enumerate(s.scales):
-        part = np.stack([
-            np.stack([
-                top[:, r * h // n : -(-(r + 1) * h // n), c * w // n : -(-(c + 1) * w // n)].mean((1, 2))
-                for c in range(n)
-            ], 1) for r in range(n)
-        ], 1)  # fmt: skip
-        parts.append(enlarged(conv_norm(s, p[f"pool_{i}"], part, s.activation), (h, w)))
-    top = conv_norm(s, p["top"], np.concatenate(parts, -1), s.activation)
-    finer = [conv_norm(s, p[f"lateral_{i}"], one, s.activation) for i, one in enumerate(finer)]
-    *finer, top = summed_down([*finer, top], enlarged)
-    maps = [*(conv_norm(s, p[f"level_{i}"], one, s.activation) for i, one in enumerate(finer)), top]
-    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps], -1)
-    return linear(p["out"], conv_norm(s, p["join"], y, s.activation))
-
-
 # --- mixer
 
 
@@ -659,11 +514,11 @@ FORMULAS = {
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
         "span": span,
-        "all_mlp": all_mlp,
-        "linear_maps": linear_maps,
-        "fpn": fpn,
-        "simple_pyramid": simple_pyramid,
-        "upernet": upernet,
+        "all_mlp": maps.all_mlp,
+        "linear_maps": maps.linear_maps,
+        "fpn": maps.fpn,
+        "simple_pyramid": maps.simple_pyramid,
+        "upernet": maps.upernet,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,

@@ -11,8 +11,8 @@ import pytest
 from tests.close import assert_close
 from tests.drawn import noise, run, shapes
 from tests.parts.examples import examples
-from tests.parts.formulas import ACTIVATIONS
 from tests.parts.sequences import linear
+from tests.parts.within import ACTIVATIONS
 from xfm.context import Context
 from xfm.parts import SLOTS
 from xfm.parts.resize import resize_grid

@@ -14,7 +14,9 @@ import pytest
 from tests.close import assert_close
 from tests.parts.cases import INPUTS, OF_IMAGES, Case, case
 from tests.parts.examples import EXAMPLES, every_example
-from tests.parts.formulas import ACTIVATIONS, FORMULAS, Elsewhere, Given, value
+from tests.parts.formulas import FORMULAS
+from tests.parts.positions import Given
+from tests.parts.within import ACTIVATIONS, Elsewhere, value
 from xfm.parts import SLOTS
 from xfm.parts.activation import ACTIVATIONS as OURS
 from xfm.parts.activation import activation

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from xfm import locations
-from xfm.data.pixels import AUGMENTS, Pixels
+from xfm.data.pixels import AUGMENTS, Pixels, of_source
 from xfm.data.source import Data, Row
 from xfm.data.text import check_share
 from xfm.errors import XfmError
@@ -19,6 +19,7 @@ from xfm.files import File, apart, fingerprint, listing, optional, share
 from xfm.locations import expanded
 from xfm.spec import SpecError, build
 
+DIGITS = 8  # side in pixels of scikit-learn's digits
 SUFFIXES = (".png", ".jpg", ".jpeg")
 # Types of image files that are not read; they are listed so that the run's header can report them as left out.
 OTHERS = (
@@ -65,7 +66,7 @@ class Images:
         """
         if self.corrupt not in ("error", "next"):
             raise SpecError(f"corrupt={self.corrupt!r} is not one of error, next")
-        pixels = self._pixels()
+        pixels = of_source(self, DIGITS)
         names, read, labels, classes, marks, notes = self._digits() if self.path is None else self._folder()
         valid = [split == "valid" for split in self._splits(names)]
         augments = [build(AUGMENTS, spec) for spec in self.augment]
@@ -89,15 +90,7 @@ class Images:
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array of a row."""
-        return {"images": (self._pixels().shape, np.float32), "labels": ((), np.int32)}
-
-    def _pixels(self) -> Pixels:
-        size, channels = self.size, self.channels
-        if self.path is None:
-            size, channels = 8 if size is None else size, 1 if channels is None else channels
-        if size is None:
-            raise SpecError("a folder of images needs 'size', the side in pixels that every image is scaled to")
-        return Pixels(size, 3 if channels is None else channels, self.mean, self.std, self.background)
+        return {"images": (of_source(self, DIGITS).shape, np.float32), "labels": ((), np.int32)}
 
     def _splits(self, names: list[tuple[str | None, str]]) -> list[str]:
         if not isinstance(self.validation, str):

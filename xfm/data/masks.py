@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xfm import locations
-from xfm.data.pixels import AUGMENTS, Pixels
+from xfm.data.pixels import AUGMENTS, Pixels, of_source
 from xfm.data.scenes import CLASSES, Scenes
 from xfm.data.source import Data, Row
 from xfm.data.text import check_share
@@ -17,6 +17,7 @@ from xfm.fields import Count, CountOrZero, Fraction, Integer, Name, Number, Posi
 from xfm.files import File, fingerprint, first_line, listing, optional, share
 from xfm.spec import SpecError, build
 
+SCENE = 32  # side in pixels of a scene of digits
 IMAGES = (".png", ".jpg", ".jpeg")
 JOINT = ("flip", "crop")  # augmentations that move pixels and leave their values alone
 
@@ -58,7 +59,7 @@ class Masks:
         Raises SpecError for bad fields or an empty split, and XfmError for files that do not fit together.
         """
         self.check()
-        pixels = self._pixels()
+        pixels = of_source(self, SCENE)
         augments = [build(AUGMENTS, spec) for spec in self.augment]
         how = (pixels.shape, self.mean, self.std, self.background, self.first, self.ignore, self.augment)
         if self.path is None:
@@ -79,7 +80,7 @@ class Masks:
 
     def row(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         """Shape and dtype of each array of a row."""
-        shape = self._pixels().shape
+        shape = of_source(self, SCENE).shape
         return {"images": (shape, np.float32), "labels": (shape[:2], np.int32)}
 
     def check(self) -> None:
@@ -92,14 +93,6 @@ class Masks:
                 )
         if self.path is not None and len(self.classes) < 2:
             raise SpecError("a folder of masks needs 'classes', the names of all classes in the order of their numbers")
-
-    def _pixels(self) -> Pixels:
-        size, channels = self.size, self.channels
-        if self.path is None:
-            size, channels = 32 if size is None else size, 1 if channels is None else channels
-        if size is None:
-            raise SpecError("a folder of images needs 'size', the side in pixels that every image is scaled to")
-        return Pixels(size, 3 if channels is None else channels, self.mean, self.std, self.background)
 
     def _folders(self, pixels: Pixels, augments: Sequence[Callable]):
         found = paired(self.path)

@@ -97,6 +97,19 @@ class Pixels:
         return ((values - mean) / std).astype(np.float32)
 
 
+def of_source(source: Any, side: int) -> Pixels:
+    """The pixels of a source with the fields path, size, channels, mean, std and background.
+
+    side: the size of its own grey images, which it has without a path. Raises SpecError for a folder without a size.
+    """
+    size, channels = source.size, source.channels
+    if source.path is None:
+        size, channels = side if size is None else size, 1 if channels is None else channels
+    if size is None:
+        raise SpecError("a folder of images needs 'size', the side in pixels that every image is scaled to")
+    return Pixels(size, 3 if channels is None else channels, source.mean, source.std, source.background)
+
+
 def _numbers(value: Any) -> np.ndarray:
     """The value as an array; NaN if it does not consist of numbers."""
     try:

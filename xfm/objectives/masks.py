@@ -98,6 +98,8 @@ def block(
     row, column = jnp.divmod(jnp.arange(T), w)
 
     def one(key):
+        """For one row the number of the block that each patch is in [T], BLOCKS where it is in none."""
+
         def add(covered, draw):
             number, chance = draw
             left = jnp.maximum(hidden - (covered < BLOCKS).sum(), 0)
@@ -156,6 +158,7 @@ def multi_block(
         return (row >= top) & (row < top + tall) & (column >= start) & (column < start + wide)
 
     def one(key):
+        """For one row the context's patches [V], those of the targets [targets K], and which of the former count."""
         chance = jax.random.uniform(key, (targets + 1, 4))
         whole = jax.vmap(lambda c: rectangle(c, scale, aspect))(chance[:-1])
         hidden = jnp.argsort(~whole, axis=1, stable=True)[:, :K]

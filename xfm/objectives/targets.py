@@ -119,6 +119,7 @@ class Codes(Target):
         return nearest_code(patchify(images.astype(jnp.float32), patch), state["codes"])
 
     def updated(self, state, images, patch, weights, step, rng):
+        """The codes after a step of k-means, begun at random patches of the first batch; the same from `until` on."""
         x = patchify(images.astype(jnp.float32), patch)
         weight = jnp.repeat(weights, x.shape[1])
         x = x.reshape(-1, x.shape[-1])

@@ -9,7 +9,7 @@ from xfm.errors import XfmError
 from xfm.fields import Positive, fits, shown
 from xfm.hub import keys
 from xfm.hub.families.convnext import scaled
-from xfm.hub.families.pvt_v2 import kernel, of_stages, patches, pointwise, stages_of, streams, widths
+from xfm.hub.families.pvt_v2 import STAGES, kernel, patches, pointwise, stages_of, streams
 from xfm.hub.families.segformer import example
 from xfm.hub.families.swin import per_stage
 from xfm.hub.families.vit import inputs
@@ -76,13 +76,7 @@ NAMES = {
     "stage/1/part/down": f"{LAYER}output.conv2",
     "stage/1/skip/scale": f"{LAYER}layer_scale_2",
 }
-KEYS = {
-    "num_channels": "embed/channels",
-    "num_encoder_blocks": lambda spec: len(spec["stages"]),
-    "depths": of_stages("repeats"),
-    "hidden_sizes": widths,
-    "patch_sizes": patches("size"),
-    "strides": patches("stride"),
+KEYS = STAGES | {
     "padding": patches("margin"),
     "pool_size": "stages/0/pattern/0/size",
     "mlp_ratio": mlp_ratio,

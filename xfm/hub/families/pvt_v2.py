@@ -156,13 +156,16 @@ NAMES = {
     "stage/1/part/conv": f"{LAYER}mlp.dwconv.dwconv",
     "stage/1/part/down": f"{LAYER}mlp.dense2",
 }
-KEYS = {
+# The keys of pyramids whose config.json lists a value for each stage.
+STAGES = {
     "num_channels": "embed/channels",
     "num_encoder_blocks": lambda spec: len(spec["stages"]),
     "depths": of_stages("repeats"),
     "hidden_sizes": widths,
     "patch_sizes": patches("size"),
     "strides": patches("stride"),
+}
+KEYS = STAGES | {
     "num_attention_heads": heads,
     "sr_ratios": reductions,
     "mlp_ratios": mlp_ratios,

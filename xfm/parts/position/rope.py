@@ -1,5 +1,6 @@
 """Rotary positions: q and k turned so that their product depends on the distance. Su et al. 2021, section 3.2."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float, Int
 from xfm.context import Context
 from xfm.fields import Positive, Share
 from xfm.parts.position.base import Position, positions
+from xfm.spec import SpecError
 
 Pairs = Literal["halves", "neighbours"]
 
@@ -40,6 +42,31 @@ def angles(position: Int[Array, "*any"], width: int, theta: float) -> Float[Arra
     exponents = (np.arange(0, width, 2) / width).astype(np.float32)
     wavelengths = (theta ** exponents.astype(np.float64)).astype(np.float32)
     return position[..., None] * (1 / wavelengths)
+
+
+def by_grid(
+    kind: str,
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B T K H"],
+    grid: tuple[int, ...] | None,
+    turn: Callable[[int, int, int], Float[Array, "h*w half"]],
+    pairs: Pairs = "halves",
+) -> tuple[Float[Array, "B T N H"], Float[Array, "B T K H"]]:
+    """q and k of the tokens of a grid (h, w), which are the last of a row, turned; tokens before them do not turn.
+
+    kind: the position's name in errors.  turn: (h, w, H) -> the angles.
+    Raises SpecError without such a grid, and for heads of a width that 4 does not divide.
+    """
+    T, H = q.shape[1], q.shape[-1]
+    if grid is None or len(grid) != 2 or T < grid[0] * grid[1]:
+        raise SpecError(
+            f"position {kind!r} needs the tokens of a grid (h, w); the grid is {grid}, the row has {T} tokens"
+        )
+    if H % 4:
+        raise SpecError(f"position {kind!r} needs heads of a width that 4 divides, not {H}")
+    h, w = grid
+    made = jnp.pad(turn(h, w, H), ((T - h * w, 0), (0, 0)))[None]
+    return rotate(q, made, pairs), rotate(k, made, pairs)
 
 
 class Rope(Position):

@@ -12,8 +12,7 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 from xfm.fields import Count, Positive
 from xfm.parts.position.base import Position
-from xfm.parts.position.rope import Pairs, angles, rotate
-from xfm.spec import SpecError
+from xfm.parts.position.rope import Pairs, angles, by_grid
 
 
 class Rope2D(Position):
@@ -31,19 +30,14 @@ class Rope2D(Position):
     size: tuple[Count, Count] | None = None
 
     def rotate(self, q: Float[Array, "B T N H"], k: Float[Array, "B T K H"], ctx: Context):
-        T, H = q.shape[1], q.shape[-1]
-        if ctx.grid is None or len(ctx.grid) != 2 or T < ctx.grid[0] * ctx.grid[1]:
-            raise SpecError(
-                f"position 'rope_2d' needs the tokens of a grid (h, w); the grid is {ctx.grid}, the row has {T} tokens"
-            )
-        if H % 4:
-            raise SpecError(f"position 'rope_2d' needs heads of a width that 4 divides, not {H}")
-        h, w = ctx.grid
+        """Raises SpecError without a grid, and for heads of a width that 4 does not divide."""
+        return by_grid("rope_2d", q, k, ctx.grid, self.angles, self.pairs)
+
+    def angles(self, h: int, w: int, width: int) -> Float[Array, "h*w half"]:
+        """The angles of the patches of a grid, for heads of that width."""
         counts = [jnp.arange(n) for n in (h, w)]
         if self.size is not None:
             counts = [at / n * own for at, n, own in zip(counts, (h, w), self.size, strict=True)]
         row, column = (axis.ravel() for axis in jnp.meshgrid(*counts, indexing="ij"))
         axes = (column, row) if self.first == "column" else (row, column)
-        turn = jnp.concatenate([angles(axis, H // 2, self.theta) for axis in axes], -1)
-        turn = jnp.pad(turn, ((T - h * w, 0), (0, 0)))[None]
-        return rotate(q, turn, self.pairs), rotate(k, turn, self.pairs)
+        return jnp.concatenate([angles(axis, width // 2, self.theta) for axis in axes], -1)

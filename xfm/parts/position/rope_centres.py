@@ -13,8 +13,7 @@ from jaxtyping import Array, Float
 from xfm.context import Context
 from xfm.fields import Positive
 from xfm.parts.position.base import Position
-from xfm.parts.position.rope import angles, rotate
-from xfm.spec import SpecError
+from xfm.parts.position.rope import angles, by_grid
 
 
 def centres(count: int) -> Float[np.ndarray, "count"]:
@@ -32,16 +31,10 @@ class RopeCentres(Position):
     theta: Positive = 100.0
 
     def rotate(self, q: Float[Array, "B T N H"], k: Float[Array, "B T K H"], ctx: Context):
-        T, H = q.shape[1], q.shape[-1]
-        if ctx.grid is None or len(ctx.grid) != 2 or T < ctx.grid[0] * ctx.grid[1]:
-            raise SpecError(
-                f"position 'rope_centres' needs the tokens of a grid (h, w); the grid is {ctx.grid}, the row has {T} "
-                "tokens"
-            )
-        if H % 4:
-            raise SpecError(f"position 'rope_centres' needs heads of a width that 4 divides, not {H}")
-        h, w = ctx.grid
-        row, column = (axis.ravel() for axis in np.meshgrid(centres(h), centres(w), indexing="ij"))
-        turn = [angles(2 * math.pi * axis, H // 2, self.theta) for axis in (row, column)]
-        turn = jnp.pad(jnp.concatenate(turn, axis=-1), ((T - h * w, 0), (0, 0)))[None]
-        return rotate(q, turn), rotate(k, turn)
+        """Raises SpecError without a grid, and for heads of a width that 4 does not divide."""
+        return by_grid("rope_centres", q, k, ctx.grid, self.angles)
+
+    def angles(self, h: int, w: int, width: int) -> Float[Array, "h*w half"]:
+        """The angles of the patches of a grid, for heads of that width."""
+        axes = (axis.ravel() for axis in np.meshgrid(centres(h), centres(w), indexing="ij"))
+        return jnp.concatenate([angles(2 * math.pi * axis, width // 2, self.theta) for axis in axes], axis=-1)

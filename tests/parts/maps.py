@@ -1,0 +1,102 @@
+"""The formulas of heads that read the feature maps of several stages, in NumPy, for formulas.py."""
+
+import itertools
+
+import numpy as np
+
+from tests.parts.sequences import linear
+from tests.parts.within import ACTIVATIONS, normed, within
+
+
+def enlarged(x, size):
+    """[B H W D]: each new pixel's centre between its four old neighbours, those outside being the nearest inside."""
+    for axis, after in ((1, size[0]), (2, size[1])):
+        before = x.shape[axis]
+        at = np.clip((np.arange(after) + 0.5) * before / after - 0.5, 0, before - 1)
+        low = np.floor(at).astype(int)
+        share = (at - low).reshape(-1, *[1] * (3 - axis))
+        x = x.take(low, axis) * (1 - share) + x.take(np.minimum(low + 1, before - 1), axis) * share
+    return x
+
+
+def all_mlp(s, p, x, ctx):
+    maps = [linear(p[f"level_{i}"], one) for i, one in enumerate(ctx.features.values())]
+    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps[::-1]], -1) @ p["join"]["kernel"]
+    return linear(p["out"], ACTIVATIONS[s.activation](normed(s, p, y)))
+
+
+def linear_maps(s, p, x, ctx):
+    maps = list(ctx.features.values())
+    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps[::-1]], -1)
+    return y @ p["join"]["kernel"] + p["bias"]
+
+
+def conv_norm(s, p, x, activation="identity"):
+    """Each position's neighbours, zeros outside the map, times the kernel; then the norm and the activation."""
+    kernel, (B, h, w) = p["conv"]["kernel"], x.shape[:3]
+    y = np.zeros((B, h, w, kernel.shape[-1])) + p["conv"].get("bias", 0.0)
+    reach = len(kernel) // 2
+    wide = np.pad(x, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    for row, column in itertools.product(range(len(kernel)), repeat=2):
+        y += wide[:, row : row + h, column : column + w] @ kernel[row, column]
+    return ACTIVATIONS[activation](normed(s, p, y))
+
+
+def summed_down(maps, enlarge):
+    """Each map plus the sum at the next coarser one."""
+    found = [maps[-1]]
+    for one in maps[-2::-1]:
+        found.insert(0, one + enlarge(found[0], one.shape[1:3]))
+    return found
+
+
+def nearest(x, size):
+    rows, columns = (np.arange(after) * before // after for before, after in zip(x.shape[1:3], size, strict=True))
+    return x[:, rows][:, :, columns]
+
+
+def handed_on(s, p, x, ctx, maps):
+    return within("head", s.head, p, "head", x, ctx.replace(features=dict(enumerate(maps))))
+
+
+def fpn(s, p, x, ctx):
+    maps = [conv_norm(s, p[f"lateral_{i}"], one) for i, one in enumerate(ctx.features.values())]
+    maps = summed_down(maps, dict(nearest=nearest, bilinear=enlarged)[s.method])
+    return handed_on(s, p, x, ctx, [conv_norm(s, p[f"level_{i}"], one) for i, one in enumerate(maps)])
+
+
+def simple_pyramid(s, p, x, ctx):
+    (h, w), maps = ctx.grid, []
+    for level, times in enumerate(s.doublings):
+        y = x[:, -h * w :].reshape(len(x), h, w, -1)
+        for i in range(times):
+            if i:
+                y = ACTIVATIONS[s.activation](within("norm", s.norm, p, f"norm_{level}_{i}", y))
+            own, coarse = p[f"double_{level}_{i}"], y
+            y = np.zeros((len(x), 2 * y.shape[1], 2 * y.shape[2], own["kernel"].shape[-1]))
+            for row, column in itertools.product(range(2), repeat=2):
+                y[:, row::2, column::2] = coarse @ own["kernel"][:, row, column] + own["bias"]
+        if times < 0:
+            y = np.stack([y[:, a : h // 2 * 2 : 2, b : w // 2 * 2 : 2] for a in (0, 1) for b in (0, 1)]).max(0)
+        maps.append(conv_norm(s, p[f"level_{level}"], conv_norm(s, p[f"lateral_{level}"], y)))
+    return handed_on(s, p, x, ctx, maps)
+
+
+def upernet(s, p, x, ctx):
+    *finer, top = ctx.features.values()
+    h, w = top.shape[1:3]
+    parts = [top]
+    for i, n in enumerate(s.scales):
+        part = np.stack([
+            np.stack([
+                top[:, r * h // n : -(-(r + 1) * h // n), c * w // n : -(-(c + 1) * w // n)].mean((1, 2))
+                for c in range(n)
+            ], 1) for r in range(n)
+        ], 1)  # fmt: skip
+        parts.append(enlarged(conv_norm(s, p[f"pool_{i}"], part, s.activation), (h, w)))
+    top = conv_norm(s, p["top"], np.concatenate(parts, -1), s.activation)
+    finer = [conv_norm(s, p[f"lateral_{i}"], one, s.activation) for i, one in enumerate(finer)]
+    *finer, top = summed_down([*finer, top], enlarged)
+    maps = [*(conv_norm(s, p[f"level_{i}"], one, s.activation) for i, one in enumerate(finer)), top]
+    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps], -1)
+    return linear(p["out"], conv_norm(s, p["join"], y, s.activation))
