@@ -338,8 +338,9 @@ def test_reconstructions():
     (line, _) = shown("reconstructions", forward, data_of(rows), **fields, scale="image")  # 2.5 too little everywhere
     assert line == "validation row 0: hidden pixels are off by 15.250, their mean by 9.000"
     picture = EVALUATORS["reconstructions"](batch=2, **fields).pictures(forward, {}, {}, data_of(rows), MESH)
-    columns = picture["reconstructions"].reshape(2, 6, 3, 8)[:, 1:-1, :, 1:-1].transpose(2, 0, 1, 3)
-    grey, filled, whole = columns
+    large = picture["reconstructions"].reshape(2, 4 * 32 + 2, 3, 6 * 32 + 2)[:, 1:-1, :, 1:-1].transpose(2, 0, 1, 3)
+    grey, filled, whole = columns = large[:, :, ::32, ::32]
+    np.testing.assert_array_equal(large, columns.repeat(32, 2).repeat(32, 3))  # each pixel a square
     np.testing.assert_array_equal(whole, np.round(255 * images[..., 0] / 12))
     hidden = grey == 128  # the middle between 0 and 12, which no pixel has
     by_patch = hidden.reshape(2, 2, 2, 3, 2).sum((2, 4))

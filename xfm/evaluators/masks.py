@@ -12,6 +12,7 @@ from jaxtyping import Array, Int
 
 from xfm.batch import spread_out
 from xfm.evaluators.base import Evaluator, output
+from xfm.evaluators.pictures import enlarged
 from xfm.evaluators.rows import predict
 from xfm.fields import CountOrZero, Integer, Name
 from xfm.objectives.segmentation import counted
@@ -99,17 +100,14 @@ class Masks(Evaluator):
         return resize_maps(logits, batch["labels"].shape[1:])
 
 
-SCALE = 128  # the least side of a picture in pixels
-GAP = 4
+GAP = 4  # pixels between pictures
 
 
 def beside(images: list[np.ndarray]) -> np.ndarray:
     """Pictures [H W 3] side by side, each pixel as a square where they are small, with white between them."""
-    times = max(1, -(-SCALE // min(images[0].shape[:2])))
-    large = [
-        np.pad(x.repeat(times, 0).repeat(times, 1), ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for x in images
-    ]
-    return np.concatenate(large, 1)
+    return np.concatenate(
+        [np.pad(enlarged(x), ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for x in images], axis=1
+    )
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:

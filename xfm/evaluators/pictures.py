@@ -7,7 +7,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Shaped, UInt8
 
 from xfm.batch import spread_out
 from xfm.evaluators.base import Evaluator, output
@@ -19,6 +19,7 @@ from xfm.parts.embed.latents import rows_of
 from xfm.parts.embed.patches import patchify
 
 SEED = 0
+LEAST = 128  # pixels of a side of an image in a picture
 
 
 def unpatchify(
@@ -52,11 +53,21 @@ def reconstructed(
     return unpatchify(filled, patch, grid)
 
 
+def enlarged(x: Shaped[np.ndarray, "H W C"]) -> Shaped[np.ndarray, "H*n W*n C"]:
+    """An image with each pixel as a square, so large that no side is below LEAST pixels."""
+    times = max(1, -(-LEAST // min(x.shape[:2])))
+    return x.repeat(times, 0).repeat(times, 1)
+
+
 def side_by_side(*columns: Float[np.ndarray, "B height width C"], edge: int = 1) -> UInt8[np.ndarray, "H W C"]:
-    """One picture, a row for each image, from the least number (black) of the last column to the greatest (white)."""
+    """One picture, a row for each image, from the least number (black) of the last column to the greatest (white).
+
+    Small images are enlarged.
+    """
     low, high = columns[-1].min(), columns[-1].max()
     levels = [np.clip((c - low) / max(high - low, 1e-6), 0, 1) for c in columns]
-    framed = [np.pad(c, ((0, 0), (edge, edge), (edge, edge), (0, 0)), constant_values=1) for c in levels]
+    large = [np.stack([enlarged(image) for image in c]) for c in levels]
+    framed = [np.pad(c, ((0, 0), (edge, edge), (edge, edge), (0, 0)), constant_values=1) for c in large]
     whole = np.concatenate([np.concatenate(list(c), axis=0) for c in framed], axis=1)
     return np.round(255 * whole).astype(np.uint8)
 
