@@ -11,7 +11,7 @@ from xfm.evaluators.base import Evaluator, output
 from xfm.evaluators.rows import predict
 from xfm.evaluators.scores import NUMBERS, ranks, scored
 from xfm.fields import CountOrZero, Name
-from xfm.objectives.contrast import unit
+from xfm.parts.unit import unit
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ from jaxtyping import Array, Bool, Float
 
 from xfm.errors import XfmError
 from xfm.fields import Count, NotNegative, Positive
+from xfm.parts.unit import unit
 from xfm.spec import function_of
-from xfm.structures.towers import unit
 
 Vectors = Float[Array, "B n D"]
 Real = Bool[Array, "B"] | None

@@ -20,6 +20,7 @@ from xfm.objectives.base import Objective, answer, array_of, row_weights, weight
 from xfm.objectives.masks import mask_of
 from xfm.objectives.monitors import entropy, rank
 from xfm.objectives.teachers import cosine_momentum, followed, linear
+from xfm.parts.unit import unit
 
 NAME = "images"
 LOCAL = "local_"  # what the names of small views begin with
@@ -43,8 +44,7 @@ def koleo(x: Float[Array, "B D"], weights: Float[Array, "B"]) -> Float[Array, "B
 
     Sablayrolles et al. 2019, section 3; it spreads the rows evenly.
     """
-    x = x.astype(jnp.float32)
-    x = x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
+    x = unit(x)
     cosines = jnp.where((weights[None] > 0) & ~jnp.eye(len(x), dtype=bool), x @ x.T, -2.0)
     apart = x - x[jax.lax.stop_gradient(cosines.argmax(1))]
     return -jnp.log(jnp.sqrt((apart * apart).sum(-1) + 1e-16) + 1e-8)

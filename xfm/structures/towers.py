@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -17,14 +16,9 @@ from xfm.batch import part_of, prefixed, prefixes
 from xfm.errors import XfmError
 from xfm.fields import Name, Number, Positive
 from xfm.parts.param import param
+from xfm.parts.unit import unit
 from xfm.spec import Spec, SpecError, build
 from xfm.structures.base import Layer, Structure
-
-
-def unit(x: Float[Array, "*any D"]) -> Float[Array, "*any D"]:
-    """The vectors scaled to length 1, in float32; zero stays zero."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-12))
 
 
 def similarities(

@@ -1,8 +1,6 @@
 """Similarities of a projected vector to learned prototypes. Caron et al. 2021 (DINO), section 3.1 and appendix C."""
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
@@ -12,15 +10,10 @@ from xfm.parts.head.at import chosen
 from xfm.parts.linear import Linear
 from xfm.parts.param import param
 from xfm.parts.pool import POOLS
+from xfm.parts.unit import unit
 from xfm.spec import Spec, build, freeze
 
 CLS = freeze(dict(kind="cls"))
-
-
-def unit(x: Float[Array, "*any D"], axis: int = -1) -> Float[Array, "*any D"]:
-    """x scaled to length 1 along an axis, in float32; zero stays zero."""
-    x = x.astype(jnp.float32)
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(axis, keepdims=True), 1e-12))
 
 
 class Prototypes(nn.Module):
