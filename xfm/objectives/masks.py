@@ -163,9 +163,9 @@ def multi_block(
         whole = jax.vmap(lambda c: rectangle(c, scale, aspect))(chance[:-1])
         hidden = jnp.argsort(~whole, axis=1, stable=True)[:, :K]
         taken = jnp.zeros(T, bool).at[hidden.ravel()].set(True)
-        open_ = rectangle(chance[-1], context, (1.0, 1.0)) & ~taken
-        order = jnp.argsort(jnp.where(open_, 0.0, 1.0) + 0.5 * jax.random.uniform(jax.random.fold_in(key, 1), (T,)))
-        found = jnp.arange(V) < open_.sum()
+        free = rectangle(chance[-1], context, (1.0, 1.0)) & ~taken
+        order = jnp.argsort(jnp.where(free, 0.0, 1.0) + 0.5 * jax.random.uniform(jax.random.fold_in(key, 1), (T,)))
+        found = jnp.arange(V) < free.sum()
         chosen = jnp.sort(jnp.where(found, order[:V], T))
         return jnp.where(chosen < T, chosen, 0), hidden, chosen < T
 
