@@ -17,8 +17,7 @@ def map_of(x: Float[Array, "B T D"], ctx: Context, kind: str) -> Map:
     """
     if ctx.grid is None or len(ctx.grid) != 2:
         raise SpecError(f"{kind} needs a grid of rows and columns, and the embedding sets {ctx.grid}; embed images")
-    (h, w), x = ctx.grid, ctx.clean(x)
-    return x[:, x.shape[1] - h * w :].reshape(x.shape[0], h, w, x.shape[2])
+    return ctx.patches(ctx.clean(x)).reshape(x.shape[0], *ctx.grid, x.shape[2])
 
 
 def maps_of(x: Float[Array, "B T D"], ctx: Context, kind: str) -> list[Map]:
