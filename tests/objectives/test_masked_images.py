@@ -157,7 +157,12 @@ def test_reconstructions_use_what_is_visible():
     raw = reconstructed(jnp.asarray(IMAGES[:1]), jnp.full((1, 9, 4), 7.0), split, (2, 2), "image")
     assert (np.asarray(patchify(raw, (2, 2)))[0, split.hidden[0]] == 7).all()
     picture = side_by_side(IMAGES[:2], IMAGES[:2])
-    assert picture.shape == (16, 20, 1) and picture.dtype == np.uint8 and (picture.min(), picture.max()) == (0, 255)
+    assert picture.dtype == np.uint8 and (picture.min(), picture.max()) == (0, 255)
+    height, width = (side // 2 - 2 for side in picture.shape[:2])  # two rows, two columns, each in a frame of one pixel
+    times = height // IMAGES.shape[1]
+    assert times > 1 and (height, width) == (times * IMAGES.shape[1], times * IMAGES.shape[2])
+    inside = picture[1 : 1 + height, 1 : 1 + width]
+    np.testing.assert_array_equal(inside, inside[::times, ::times].repeat(times, 0).repeat(times, 1))
 
 
 def flops(spec, batch):
