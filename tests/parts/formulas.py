@@ -453,6 +453,7 @@ FORMULAS = {
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
         "continuous_grid": positions.continuous_grid,
+        "dynamic_grid": positions.dynamic_grid(normed),
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
@@ -475,12 +476,14 @@ FORMULAS = {
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "convs": stems.convs(within, ACTIVATIONS),
+        "cross_scale": stems.cross_scale(normed),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": dict.fromkeys(
-        ("block_aggregation", "patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames"),
+        ("block_aggregation", "patch_merging", "strided_conv", "cross_scale")
+        + ("pool", "pool_to", "pooled_queries", "frames"),
         Elsewhere("tests/parts/test_downs.py::test_formula_and_context"),
     ),
     "pool": {
@@ -551,6 +554,7 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "strided": Elsewhere("tests/parts/test_strided.py::test_a_token_sees_its_group_and_no_more"),
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),

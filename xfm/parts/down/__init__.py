@@ -1,6 +1,7 @@
 """Parts between the stages of a pyramid, which make the grid coarser and may change D: `x, ctx = down(x, ctx)`."""
 
 from xfm.parts.down.block_aggregation import BlockAggregation
+from xfm.parts.down.cross_scale import CrossScale
 from xfm.parts.down.frames import Frames
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
@@ -12,6 +13,7 @@ DOWNS = {
     "block_aggregation": BlockAggregation,
     "patch_merging": PatchMerging,
     "strided_conv": StridedConv,
+    "cross_scale": CrossScale,
     "pool": Pool,
     "pool_to": PoolTo,
     "pooled_queries": PooledQueries,
