@@ -51,6 +51,17 @@ def convolved(s, p, x, y, ctx):
     return within("norm", s.norm, p, "conv_norm", joined)
 
 
+def activated_sum(s, p, x, y, ctx):
+    return ACTIVATIONS[s.activation](x + clean(y, ctx))
+
+
+def bottleneck(s, p, x, ctx):
+    a = ACTIVATIONS[s.activation]
+    h = a(within("norm", s.norm, p, "in_norm", linear(p["in"], x)))
+    h = a(within("norm", s.norm, p, "mixer_norm", within("mixer", s.mixer, p, "mixer", h, ctx)))
+    return within("norm", s.norm, p, "out_norm", linear(p["out"], h))
+
+
 def mlp(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["up"], x)))
 
@@ -433,7 +444,7 @@ FORMULAS = {
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
-    "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
+    "residual": {"plain": plain, "scaled": scaled, "convolved": convolved, "activated": activated_sum},
     "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
@@ -476,11 +487,21 @@ FORMULAS = {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "convs": stems.convs(within, ACTIVATIONS),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
+        "max_pooled": stems.max_pooled(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": dict.fromkeys(
-        ("block_aggregation", "patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames"),
+        (
+            "block_aggregation",
+            "patch_merging",
+            "strided_conv",
+            "pool",
+            "pool_to",
+            "pooled_queries",
+            "frames",
+            "bottleneck",
+        ),
         Elsewhere("tests/parts/test_downs.py::test_formula_and_context"),
     ),
     "pool": {
@@ -555,6 +576,9 @@ FORMULAS = {
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
         "token_mlp": grids.token_mlp(ACTIVATIONS),
+        "conv": grids.conv,
+        "bottleneck": bottleneck,
+        "lambda_layer": grids.lambda_layer(within),
         "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },
 }
