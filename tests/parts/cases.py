@@ -70,7 +70,8 @@ def batch(kind: str) -> dict[str, np.ndarray]:
     if kind == "latents":
         order = np.stack([np.random.default_rng(i).permutation(6) for i in range(B)])
         known = {"encoded": order[:, :3], "predicted": order[:, 3:5]}
-        return {"latents": normal(5, B, 5, 7), **known, "images": normal(6, B, 6, 8, 3)}
+        seen = {"images": normal(6, B, 6, 8, 3), "video": normal(6, B, 4, 3, 4, 3)}
+        return {"latents": normal(5, B, 5, 7), **known, **seen}
     if kind == "naflex":
         return {"patches": normal(6, B, T, 12), "sides": np.array([[3, 4], [2, 5], [1, 13]], np.int32)}
     if kind in ("tubelets", "spectrogram"):

@@ -32,6 +32,7 @@ EXAMPLES = {
         "latents": [
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
             dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
+            dict(patch=(2, 1, 4), width=12, bias=False, position=dict(kind="sinusoidal", channels="interleaved")),
         ],
         "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
         "tubelets": [

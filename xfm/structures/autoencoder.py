@@ -1,7 +1,7 @@
-"""Autoencoder: an encoder of the visible patches of an image, and a decoder that predicts the hidden ones.
+"""Autoencoder: an encoder of the visible patches of an image or a video, and a decoder that predicts the hidden ones.
 
-He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), section 3. I-JEPA's predictor (Assran et al. 2023)
-is such a decoder too.
+He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), section 3; Tong et al., "VideoMAE" (2022).
+I-JEPA's predictor (Assran et al. 2023) is such a decoder too.
 """
 
 from collections.abc import Mapping
@@ -73,7 +73,8 @@ class Autoencoder(Structure):
     ) -> dict[str, Any]:
         """The outputs of the decoder's heads, [B V+K …], or [B G V+K …] for G groups of patches by themselves."""
         groups = predicted.shape[1:-1]
-        given = dict(latents=hidden, encoded=visible, images=batch["images"])
+        seen = {name: batch[name] for name in ("images", "video") if name in batch}
+        given = dict(latents=hidden, encoded=visible) | seen
         given |= {"real": batch["real"].astype(jnp.int32)} if "real" in batch else {}
         given = {name: jnp.repeat(a, groups[0], axis=0) for name, a in given.items()} if groups else given
         given["predicted"] = predicted.reshape(-1, predicted.shape[-1])

@@ -3,6 +3,7 @@
 A stem may take the place of that map; what it makes is read in row-major order.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -26,14 +27,25 @@ NO_POSITION = freeze(dict(kind="none"))
 SIDE = 224  # pixels
 
 
-def patchify(images: Float[Array, "B height width C"], patch: tuple[int, int]) -> Float[Array, "B T patch"]:
-    """Patches in row-major order, each flattened as (row, column, channel)."""
-    B, height, width, C = images.shape
-    p, q = patch
-    if height % p or width % q:
-        raise XfmError(f"an image of {height} x {width} does not divide into patches of {p} x {q}")
-    x = images.reshape(B, height // p, p, width // q, q, C).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(B, (height // p) * (width // q), p * q * C)
+def patchify(images: Float[Array, "B *sides C"], patch: tuple[int, ...]) -> Float[Array, "B T patch"]:
+    """Patches in row-major order, each flattened as (row, column, channel).
+
+    Of videos they are tubelets, (frame, row, column, channel), with one side more.
+    """
+    B, *sides, C = images.shape
+    if any(side % one for side, one in zip(sides, patch, strict=True)):
+        size, of = (" x ".join(map(str, one)) for one in (sides, patch))
+        raise XfmError(f"an image of {size} does not divide into patches of {of}")
+    counts = [side // one for side, one in zip(sides, patch, strict=True)]
+    split = images.reshape(B, *(n for pair in zip(counts, patch, strict=True) for n in pair), C)
+    last = 2 * len(sides) + 1
+    x = split.transpose(0, *range(1, last, 2), *range(2, last, 2), last)
+    return x.reshape(B, math.prod(counts), math.prod(patch) * C)
+
+
+def seen_in(patch: tuple[int, ...]) -> str:
+    """The name in a batch of what divides into such patches: "video" for those of three sides, else "images"."""
+    return "video" if len(patch) == 3 else "images"
 
 
 def masked(x: Float[Array, "B T D"], hidden: Bool[Array, "B T"], token: Float[Array, "D"]) -> Float[Array, "B T D"]:
