@@ -299,6 +299,7 @@ EXAMPLES = {
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
         "linear_maps": [dict(classes=5)],
+        "fused": [dict(), dict(norm=dict(kind="layernorm"))],
         "fpn": [
             dict(width=8, head=dict(kind="linear_maps", classes=5)),
             dict(width=8, norm=dict(kind="layernorm"), method="bilinear", head=dict(kind="linear_maps", classes=5)),

@@ -518,6 +518,7 @@ FORMULAS = {
         "span": span,
         "all_mlp": maps.all_mlp,
         "linear_maps": maps.linear_maps,
+        "fused": maps.fused,
         "fpn": maps.fpn,
         "simple_pyramid": maps.simple_pyramid,
         "upernet": maps.upernet,

@@ -19,7 +19,7 @@ from xfm.objectives.base import Objective, answer, array_of, row_weights, weight
 from xfm.objectives.masks import Split, mask_of
 from xfm.objectives.targets import TARGETS, Target
 from xfm.parts.embed.latents import rows_of
-from xfm.parts.embed.patches import patchify, seen_in
+from xfm.parts.embed.patchify import patchify, seen_in
 from xfm.spec import build
 
 

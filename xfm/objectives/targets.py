@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from xfm.fields import Count, CountOrZero, Fraction
 from xfm.objectives.base import cross_entropy, some_rows
-from xfm.parts.embed.patches import patchify, seen_in
+from xfm.parts.embed.patchify import patchify, seen_in
 
 Patch = tuple[int, ...]  # rows and columns, or frames, rows and columns
 Images = Float[Array, "B *sides C"]
@@ -74,21 +74,24 @@ class Pixels(Target):
     their own patch (He et al. 2022, MAE, section 3, whose program adds 1e-6 to the unbiased variance); "channel" for
     each channel of a patch by its own (Tong et al. 2022, VideoMAE, whose program adds 1e-6 to the deviation).
     distance: "squared" (MAE), or "absolute" (Xie et al. 2022, SimMIM, section 3.4).
+    order: "channels_first" for pixels as (channel, row, column), as Hiera's program has them (Ryali et al. 2023).
     """
 
     scale: Literal["image", "patch", "channel"] = "image"
     distance: Distance = "squared"
+    order: Literal["channels_last", "channels_first"] = "channels_last"
 
     def of(self, state, images, patch):
         x = patchify(images.astype(jnp.float32), patch)
-        if self.scale == "image":
-            return x
-        if self.scale == "channel":
-            of_channels = x.reshape(*x.shape[:-1], -1, images.shape[-1]).swapaxes(-1, -2)
+        of_channels = x.reshape(*x.shape[:-1], -1, images.shape[-1]).swapaxes(-1, -2)
+        if self.scale == "patch":
+            mean, deviation = statistics(x)
+            of_channels = (of_channels - mean[..., None]) / deviation[..., None]
+        elif self.scale == "channel":
             mean, deviation = statistics(of_channels, eps=0.0)
-            return ((of_channels - mean) / (deviation + 1e-6)).swapaxes(-1, -2).reshape(x.shape)
-        mean, deviation = statistics(x)
-        return (x - mean) / deviation
+            of_channels = (of_channels - mean) / (deviation + 1e-6)
+        ordered = of_channels if self.order == "channels_first" else of_channels.swapaxes(-1, -2)
+        return ordered.reshape(x.shape)
 
     def measured(self, predicted, wanted):
         return {"loss": distance(predicted, wanted, self.distance).mean(-1)}

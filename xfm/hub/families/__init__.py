@@ -126,4 +126,12 @@ TIMM = {
     "pvt_v2_": timm_pvt_v2.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
-WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)
+WRITTEN = (
+    *FAMILIES.values(),
+    jina_bert.FAMILY,
+    deberta.DECODER,
+    deberta.V2_DECODER,
+    vit_mae.PRETRAINING,
+    hiera.PRETRAINING,
+    beit.CLS,
+)

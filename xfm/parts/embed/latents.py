@@ -18,7 +18,7 @@ from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.fields import Count
 from xfm.parts.embed.base import Embed
-from xfm.parts.embed.patches import seen_in
+from xfm.parts.embed.patchify import seen_in
 from xfm.parts.linear import Linear
 from xfm.parts.param import param
 from xfm.parts.position import POSITIONS
@@ -52,16 +52,21 @@ class Latents(Embed):
     bias: bool = True
 
     @nn.nowrap
+    def step(self) -> tuple[int, ...]:
+        """Rows and columns of a patch, or frames, rows and columns."""
+        return (self.patch, self.patch) if isinstance(self.patch, int) else tuple(self.patch)
+
+    @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
         """One leading token and three visible patches of an image of four, of which the last is predicted."""
-        *frames, p, q = self._sides()
+        *frames, p, q = self.step()
         seen = {self._seen(): ((*frames, 2 * p, 2 * q, 3), np.float32)}
         return dict(latents=((4, self.width), np.float32), encoded=((3,), np.int32), predicted=((1,), np.int32)) | seen
 
     @nn.compact
     def __call__(self, batch: Mapping[str, Array], ctx: Context):
         sides = batch[self._seen()].shape[1:-1]
-        grid = tuple(side // one for side, one in zip(sides, self._sides(), strict=True))
+        grid = tuple(side // one for side, one in zip(sides, self.step(), strict=True))
         latents, encoded, predicted = batch["latents"], batch["encoded"], batch["predicted"]
         lead = latents.shape[1] - encoded.shape[1]
         if lead < 0:
@@ -80,11 +85,6 @@ class Latents(Embed):
         return x + jnp.concatenate([first, own], axis=1), ctx
 
     @nn.nowrap
-    def _sides(self) -> tuple[int, ...]:
-        """Rows and columns of a patch, or frames, rows and columns."""
-        return (self.patch, self.patch) if isinstance(self.patch, int) else tuple(self.patch)
-
-    @nn.nowrap
     def _seen(self) -> str:
         """The name in a batch of what the encoder reads."""
-        return seen_in(self._sides())
+        return seen_in(self.step())

@@ -3,7 +3,6 @@
 A stem may take the place of that map; what it makes is read in row-major order.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +15,8 @@ from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.embed.base import Embed
+from xfm.parts.embed.patchify import patchify
+from xfm.parts.embed.units import shown, strip
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.param import param
@@ -25,27 +26,6 @@ from xfm.spec import Spec, SpecError, build, freeze
 
 NO_POSITION = freeze(dict(kind="none"))
 SIDE = 224  # pixels
-
-
-def patchify(images: Float[Array, "B *sides C"], patch: tuple[int, ...]) -> Float[Array, "B T patch"]:
-    """Patches in row-major order, each flattened as (row, column, channel).
-
-    Of videos they are tubelets, (frame, row, column, channel), with one side more.
-    """
-    B, *sides, C = images.shape
-    if any(side % one for side, one in zip(sides, patch, strict=True)):
-        size, of = (" x ".join(map(str, one)) for one in (sides, patch))
-        raise XfmError(f"an image of {size} does not divide into patches of {of}")
-    counts = [side // one for side, one in zip(sides, patch, strict=True)]
-    split = images.reshape(B, *(n for pair in zip(counts, patch, strict=True) for n in pair), C)
-    last = 2 * len(sides) + 1
-    x = split.transpose(0, *range(1, last, 2), *range(2, last, 2), last)
-    return x.reshape(B, math.prod(counts), math.prod(patch) * C)
-
-
-def seen_in(patch: tuple[int, ...]) -> str:
-    """The name in a batch of what divides into such patches: "video" for those of three sides, else "images"."""
-    return "video" if len(patch) == 3 else "images"
 
 
 def masked(x: Float[Array, "B T D"], hidden: Bool[Array, "B T"], token: Float[Array, "D"]) -> Float[Array, "B T D"]:
@@ -74,7 +54,8 @@ class Patches(Embed):
     """The tokens of batch["images"]: first cls tokens, then registers, then patches.
 
     With a mask, batch["hidden"] [B patches] may say which patches are replaced; see `mask`. batch["visible"] [B V] are
-    the numbers of the only patches that become tokens, if a batch has it; positions are added before.
+    the numbers of the only patches that become tokens, if a batch has it, or of the only units of patches; positions
+    are added before.
 
     width: D.  patch: P, or (rows, columns).  stem: spec of the stem slot, instead of a patch.
     cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
@@ -82,7 +63,8 @@ class Patches(Embed):
     of cls tokens and patches together.  channels: of an image, those of the first batch if None.  mask: "token" for a
     learned vector that takes the place of each hidden patch, before positions are added (Bao et al. 2022, BEiT); None
     for a network that reads whole images.  norm, drop: after the positions are added, no norm if None.  bias: of the
-    map of a patch.
+    map of a patch.  unit: rows and columns of patches that are visible or hidden as a whole (see units.py); None for
+    single patches.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -98,6 +80,7 @@ class Patches(Embed):
     norm: Spec | None = None
     drop: Rate = 0.0
     bias: bool = True
+    unit: tuple[Count, Count] | None = None
 
     @property
     def lead(self) -> int:
@@ -121,6 +104,9 @@ class Patches(Embed):
         images = batch["images"].astype(ctx.dtype)
         if self.channels not in (None, images.shape[-1]):
             raise XfmError(f"the images have {images.shape[-1]} channels, the network reads {self.channels}")
+        if self.unit is not None and "visible" in batch:
+            sides = (n * p for n, p in zip(self.unit, self.step(), strict=True))
+            images = shown(images, batch["visible"], tuple(sides))
         x = self._grid(images, ctx)
         ctx = ctx.replace(grid=x.shape[1:3])
         x = x.reshape(x.shape[0], -1, self.width)
@@ -132,7 +118,9 @@ class Patches(Embed):
         x = jnp.concatenate([first, *self._learned("registers", self.registers, x), patches], axis=1)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
-        if "visible" in batch:
+        if self.unit is not None and "visible" in batch:
+            x, ctx = strip(x, ctx, self.lead, batch["visible"], self.unit)
+        elif "visible" in batch:
             x, ctx = kept(x, ctx, self.lead, batch["visible"], batch.get("real"))
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx
 

@@ -15,7 +15,8 @@ from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.embed.base import Embed
-from xfm.parts.embed.patches import kept, patchify
+from xfm.parts.embed.patches import kept
+from xfm.parts.embed.patchify import patchify
 from xfm.parts.linear import Linear
 from xfm.parts.param import param
 from xfm.parts.position import POSITIONS
