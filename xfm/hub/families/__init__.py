@@ -53,6 +53,7 @@ from xfm.hub.families import (
     timm_swin,
     timm_tnt,
     timm_vit,
+    videomae,
     vit,
     vit_mae,
     vivit,
@@ -109,7 +110,7 @@ FAMILIES = {
     "dinov2_with_registers": dinov2.WITH_REGISTERS,
     "dinov3_vit": dinov3.FAMILY,
     "vivit": vivit.VIVIT,
-    "videomae": vivit.VIDEOMAE,
+    "videomae": videomae.FAMILY,
     "timesformer": timesformer.FAMILY,
     "audio-spectrogram-transformer": ast.FAMILY,
     "vit_mae": vit_mae.FAMILY,
@@ -139,4 +140,12 @@ TIMM = {
     "pvt_v2_": timm_pvt_v2.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
-WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)
+WRITTEN = (
+    *FAMILIES.values(),
+    jina_bert.FAMILY,
+    deberta.DECODER,
+    deberta.V2_DECODER,
+    vit_mae.PRETRAINING,
+    hiera.PRETRAINING,
+    beit.CLS,
+)
