@@ -196,6 +196,7 @@ EXAMPLES = {
     "ffn": {
         "mlp": [dict(hidden=24), dict(hidden=24, activation="relu_squared", bias=False)],
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
+        "normed_glu": [dict(hidden=24), dict(hidden=24, activation="gelu", bias=False, norm=dict(kind="rmsnorm"))],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },

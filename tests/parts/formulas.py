@@ -60,6 +60,11 @@ def glu(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x))
 
 
+def normed_glu(s, p, x, ctx):
+    h = ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x)
+    return linear(p["down"], normed(s, p, h))
+
+
 def ista(s, p, x, ctx):
     D = p["dictionary"]
     each = np.einsum("ij,...j->...i", D.T, x) - np.einsum("ij,...j->...i", D.T @ D, x)
@@ -442,7 +447,7 @@ FORMULAS = {
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
-    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp},
+    "ffn": {"mlp": mlp, "glu": glu, "normed_glu": normed_glu, "ista": ista, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
