@@ -365,6 +365,7 @@ EXAMPLES = {
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
         "values": [dict(width=5)],
+        "mean_and_tokens": [dict(), dict(norm=dict(kind="rmsnorm"))],
         "prototypes": [
             dict(prototypes=6, hidden=12, bottleneck=5),
             dict(prototypes=7, hidden=8, bottleneck=4, layers=2, activation="silu", pool=None),

@@ -224,6 +224,12 @@ def tubelets(s, p, batch, ctx):
 # --- pool and head
 
 
+def mean_and_tokens(s, p, x, ctx):
+    x = clean(x, ctx)
+    mean = within("pool", dict(kind="mean"), p, "pool", x, ctx)
+    return normed(s, p, np.concatenate([mean[:, None], x], axis=1))
+
+
 def normed_pool(s, p, x, ctx):
     if s.first == "norm":
         return within("pool", s.pool, p, "pool", normed(s, p, clean(x, ctx)), ctx)
@@ -551,6 +557,7 @@ FORMULAS = {
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,
+        "mean_and_tokens": mean_and_tokens,
         "prototypes": prototypes,
         "vector": vector,
         "dense": dense_head,
