@@ -44,7 +44,7 @@ GMACS = {"26t": 3.00, "50ts": 5.04, "26rpt": 3.14}  # of timm, with images of 25
 
 def network(
     stem, stages, size=9, depth=1, bias=True, activation="relu", widths=WIDTHS, heads=4, keys=16, image=IMAGE,
-    strides=(2, 2), classes=1000, drop_path=0.0,
+    strides=(2, 2), classes=1000,
 ):  # fmt: skip
     """The spec of the pyramid.
 
@@ -53,7 +53,7 @@ def network(
     strides: of the stem's first convolution and of the maxima after it.
     """
     (*before, width), pixels = stem
-    norm, residual = dict(kind="batchnorm"), dict(kind="activated", activation=activation, drop_path=drop_path)
+    norm, residual = dict(kind="batchnorm"), dict(kind="activated", activation=activation)
     convs = dict(
         kind="convs", widths=before, strides=(strides[0], *[1] * len(before)), size=pixels, activation=activation,
         norm=norm,
