@@ -31,7 +31,7 @@ EXAMPLES = {
         ],
         "latents": [
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
-            dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
+            dict(patch=(2, 4), width=12, norm=dict(kind="layernorm"), position=dict(kind="learned", length=9)),
         ],
         "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
         "tubelets": [
@@ -324,6 +324,7 @@ EXAMPLES = {
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
         "values": [dict(width=5)],
+        "tiles": [dict(width=5), dict(width=3, doublings=2, norm=dict(kind="rmsnorm"), activation="relu")],
         "prototypes": [
             dict(prototypes=6, hidden=12, bottleneck=5),
             dict(prototypes=7, hidden=8, bottleneck=4, layers=2, activation="silu", pool=None),

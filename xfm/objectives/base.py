@@ -220,3 +220,10 @@ def mean(metric: tuple[Array, Array]) -> Float[Array, ""]:
 def total(metrics: Metrics, terms: Mapping[str, float]) -> Float[Array, ""]:
     """The sum of the terms' means, each times its weight: a loss."""
     return sum(weight * mean(metrics[name]) for name, weight in terms.items())
+
+
+def counted_images(batch: Mapping[str, Array]) -> tuple[Float[Array, "B height width C"], Float[Array, "B"]]:
+    """The images, with zeros in rows that only fill the batch, which may hold NaN, and the weights of the rows."""
+    images = array_of(batch, "images")
+    weights = row_weights(batch, images.shape[:1])
+    return jnp.where(weights[:, None, None, None] > 0, images, 0), weights

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
-from xfm.objectives.base import Objective, answer, array_of, row_weights, weighted
-from xfm.objectives.masks import Split, mask_of
+from xfm.objectives.base import Objective, answer, array_of, counted_images, row_weights, weighted
+from xfm.objectives.masks import Split, mask_of, split_of
 from xfm.objectives.targets import TARGETS, Target
 from xfm.parts.embed.latents import rows_of
 from xfm.parts.embed.patches import patchify
@@ -56,9 +55,7 @@ class MaskedImages(Objective):
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         """As in Objective. The loss is the mean over hidden patches; targets may have further metrics."""
         choose, code, drop = jax.random.split(rng, 3)
-        images, target = array_of(batch, "images"), self.wanted
-        weights = row_weights(batch, images.shape[:1])
-        images = jnp.where(weights[:, None, None, None] > 0, images, 0)  # rows that fill a batch may hold NaN
+        (images, weights), target = counted_images(batch), self.wanted
         batch = {**batch, "images": images}
         if train and "target" in extra:
             state = target.updated(extra["target"], images, self.model.patch, weights, step, code)
@@ -72,8 +69,7 @@ class MaskedImages(Objective):
 
     def split(self, images: Float[Array, "B height width C"], rng: Array) -> Split:
         """Which patches of these images are hidden."""
-        (p, q), (rows, height, width, _) = self.model.patch, images.shape
-        return mask_of(self.mask)(rng, rows, (height // p, width // q))
+        return split_of(self.mask, self.model.patch, images, rng)
 
     def predicted(
         self, params: Any, batch: Mapping[str, Array], split: Split, rng: Array | None = None, train: bool = False

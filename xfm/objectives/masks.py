@@ -215,3 +215,11 @@ def mask_of(spec: Mapping[str, Any], *refused: str) -> Callable[..., Split]:
             f"this objective cannot use the mask {kind!r}; choose {', '.join(k for k in MASKS if k not in refused)}"
         )
     return lambda *given: MASKS[kind](*given, **settings)
+
+
+def split_of(
+    spec: Mapping[str, Any], patch: tuple[int, int], images: Float[Array, "B height width C"], rng: Key[Array, ""]
+) -> Split:
+    """Which patches of these images are hidden, by the sampler of that spec; one that needs no scores."""
+    rows, height, width, _ = images.shape
+    return mask_of(spec)(rng, rows, (height // patch[0], width // patch[1]))

@@ -17,6 +17,7 @@ from xfm.errors import XfmError
 from xfm.fields import Count
 from xfm.parts.embed.base import Embed
 from xfm.parts.linear import Linear
+from xfm.parts.norm import NORMS
 from xfm.parts.param import param
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, build, freeze
@@ -36,7 +37,8 @@ class Latents(Embed):
     Of a batch it reads: latents [B L+V E], the encoder's L leading tokens and V visible patches; encoded [B V] and
     predicted [B K], the numbers of these patches in row-major order of the grid; and of its images only their size.
     patch: P, or (rows, columns), of the encoder.  width: D, to which latents are mapped.  position: spec of the
-    position slot, of leading tokens and all patches of the grid, of which each token takes its own.
+    position slot, of leading tokens and all patches of the grid, of which each token takes its own.  norm: of the
+    latents before they are mapped, none if None.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -44,6 +46,7 @@ class Latents(Embed):
     patch: Count | tuple[Count, Count]
     width: Count
     position: Spec = NO_POSITION
+    norm: Spec | None = None
 
     @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -65,7 +68,10 @@ class Latents(Embed):
                 f"the batch has {latents.shape[1]} latents and {encoded.shape[1]} patches are encoded; there must be a "
                 "latent of each"
             )
-        x = Linear(self.width, name="in")(latents.astype(ctx.dtype))
+        x = latents.astype(ctx.dtype)
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        x = Linear(self.width, name="in")(x)
         token = param(self, "mask", nn.initializers.normal(0.02), (self.width,)).astype(x.dtype)
         x = jnp.concatenate([x, jnp.broadcast_to(token, (*predicted.shape, self.width))], axis=1)
 
