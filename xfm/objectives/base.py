@@ -222,8 +222,8 @@ def total(metrics: Metrics, terms: Mapping[str, float]) -> Float[Array, ""]:
     return sum(weight * mean(metrics[name]) for name, weight in terms.items())
 
 
-def counted_images(batch: Mapping[str, Array]) -> tuple[Float[Array, "B height width C"], Float[Array, "B"]]:
-    """The images, with zeros in rows that only fill the batch, which may hold NaN, and the weights of the rows."""
-    images = array_of(batch, "images")
-    weights = row_weights(batch, images.shape[:1])
-    return jnp.where(weights[:, None, None, None] > 0, images, 0), weights
+def counted(batch: Mapping[str, Array], name: str = "images") -> tuple[Float[Array, "B *any"], Float[Array, "B"]]:
+    """An array, with zeros in rows that only fill the batch, which may hold NaN, and the weights of the rows."""
+    x = array_of(batch, name)
+    weights = row_weights(batch, x.shape[:1])
+    return jnp.where(row_weights(batch, x.shape) > 0, x, 0), weights

@@ -16,7 +16,7 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from xfm.fields import Count, Share
-from xfm.objectives.base import Objective, answer, counted_images, row_weights, weighted
+from xfm.objectives.base import Objective, answer, counted, row_weights, weighted
 from xfm.objectives.masked_images import require_autoencoder
 from xfm.objectives.masks import Split, mask_of, split_of
 from xfm.objectives.monitors import deviation
@@ -63,7 +63,7 @@ class JointEmbedding(Objective):
         Where it goes to 0, all images have the same features: the networks have collapsed.
         """
         choose, drop = jax.random.split(rng)
-        images, weights = counted_images(batch)
+        images, weights = counted(batch)
         split = self.split(images, choose)
         given = {"images": images, "visible": split.visible, "predicted": split.hidden}
         given |= {} if split.real is None else {"real": split.real}

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
 from xfm.fields import Count, NotNegative
-from xfm.objectives.base import Objective, answer, counted_images, row_weights, weighted
+from xfm.objectives.base import Objective, answer, counted, row_weights, weighted
 from xfm.objectives.masked_images import require_autoencoder
 from xfm.objectives.masks import Split, mask_of, split_of
 from xfm.objectives.targets import TARGETS, Target
@@ -79,7 +79,7 @@ class LocalMaskedImages(Objective):
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         """As in Objective. "loss/HEAD" is that of a level, without its weight."""
         choose, drop = jax.random.split(rng)
-        images, weights = counted_images(batch)
+        images, weights = counted(batch)
         split = split_of(self.mask, self.model.patch, images, choose)
         given = {"images": images, "visible": split.visible, "predicted": split.hidden}
         out, sown = self.forward("model", params, {**batch, **given}, drop, train)

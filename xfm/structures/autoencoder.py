@@ -1,7 +1,7 @@
-"""Autoencoder: an encoder of the visible patches of an image, and a decoder that predicts the hidden ones.
+"""Autoencoder: an encoder of the visible patches of an image or a video, and a decoder that predicts the hidden ones.
 
-He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), section 3. I-JEPA's predictor (Assran et al. 2023)
-is such a decoder too. Decoders of several layers: Wang et al. (LocalMIM, 2023).
+He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), section 3; Tong et al., "VideoMAE" (2022).
+I-JEPA's predictor (Assran et al. 2023) is such a decoder too. Decoders of several layers: Wang et al. (LocalMIM, 2023).
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from xfm.errors import XfmError, nearest
 from xfm.fields import Count
@@ -19,6 +19,33 @@ from xfm.structures.stack import NO_HEADS, Stack
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 
 SHARED = ("remat", "dtype")  # fields that the decoder has too, where it has none of its own
+
+
+def decoded(
+    decoder: nn.Module,
+    batch: Mapping[str, Array],
+    hidden: Float[Array, "B L+V E"],
+    visible: Int[Array, "B V"],
+    predicted: Int[Array, "B *G K"],
+    train: bool,
+) -> dict[str, Any]:
+    """The outputs of the decoder's heads, [B V+K …], or [B G V+K …] for G groups of patches by themselves.
+
+    hidden: the encoder's leading tokens and visible patches.
+    """
+    groups = predicted.shape[1:-1]
+    seen = {name: batch[name] for name in ("images", "video") if name in batch}
+    given = dict(latents=hidden, encoded=visible) | seen
+    given |= {"real": batch["real"].astype(jnp.int32)} if "real" in batch else {}
+    given = {name: jnp.repeat(a, groups[0], axis=0) for name, a in given.items()} if groups else given
+    given["predicted"] = predicted.reshape(-1, predicted.shape[-1])
+    lead, count = hidden.shape[1] - visible.shape[1], visible.shape[1] + predicted.shape[-1]
+    given["at"] = jnp.broadcast_to(jnp.arange(lead, lead + count), (len(given["latents"]), count))
+    if "real" in given:
+        beside = (0, 0), (lead, predicted.shape[-1])
+        given["segments"] = jnp.pad(given.pop("real"), beside, constant_values=1)
+    made = decoder(given, train=train)
+    return {name: a.reshape(len(hidden), *groups, *a.shape[1:]) for name, a in made.items() if name != "hidden"}
 
 
 class Autoencoder(Structure):
@@ -92,34 +119,11 @@ class Autoencoder(Structure):
         """`out`, and the outputs of all decoders' heads; raises XfmError for two heads of one name."""
         made = dict(out)
         for (name, fields), read in zip(self._decoders().items(), self._read(out), strict=True):
-            decoded = self._decoded(self._decoder(fields, name=name), batch, out[read], visible, predicted, train)
-            if twice := sorted(decoded.keys() & made.keys()):
+            answers = decoded(self._decoder(fields, name=name), batch, out[read], visible, predicted, train)
+            if twice := sorted(answers.keys() & made.keys()):
                 raise XfmError(f"{name} has a head {twice[0]!r}, and there is an output of that name; rename the head")
-            made |= decoded
+            made |= answers
         return made
-
-    def _decoded(
-        self,
-        decoder: Stack,
-        batch: Mapping[str, Array],
-        hidden: Array,
-        visible: Int[Array, "B V"],
-        predicted: Int[Array, "B *G K"],
-        train,
-    ) -> dict[str, Any]:
-        """The outputs of a decoder's heads, [B V+K …], or [B G V+K …] for G groups of patches by themselves."""
-        groups = predicted.shape[1:-1]
-        given = dict(latents=hidden, encoded=visible, images=batch["images"])
-        given |= {"real": batch["real"].astype(jnp.int32)} if "real" in batch else {}
-        given = {name: jnp.repeat(a, groups[0], axis=0) for name, a in given.items()} if groups else given
-        given["predicted"] = predicted.reshape(-1, predicted.shape[-1])
-        lead, count = hidden.shape[1] - visible.shape[1], visible.shape[1] + predicted.shape[-1]
-        given["at"] = jnp.broadcast_to(jnp.arange(lead, lead + count), (len(given["latents"]), count))
-        if "real" in given:
-            beside = (0, 0), (lead, predicted.shape[-1])
-            given["segments"] = jnp.pad(given.pop("real"), beside, constant_values=1)
-        made = decoder(given, train=train)
-        return {name: a.reshape(len(hidden), *groups, *a.shape[1:]) for name, a in made.items() if name != "hidden"}
 
     @nn.nowrap
     def _encoder(self, **given: Any) -> Stack:
