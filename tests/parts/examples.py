@@ -328,6 +328,7 @@ EXAMPLES = {
         "detection": [dict(), dict(activation="relu")],
         "values": [dict(width=5)],
         "tiles": [dict(width=5), dict(width=3, doublings=2, norm=dict(kind="rmsnorm"), activation="relu")],
+        "mean_and_tokens": [dict(), dict(norm=dict(kind="rmsnorm"))],
         "prototypes": [
             dict(prototypes=6, hidden=12, bottleneck=5),
             dict(prototypes=7, hidden=8, bottleneck=4, layers=2, activation="silu", pool=None),

@@ -214,6 +214,12 @@ def tubelets(s, p, batch, ctx):
 # --- pool and head
 
 
+def mean_and_tokens(s, p, x, ctx):
+    x = clean(x, ctx)
+    mean = within("pool", dict(kind="mean"), p, "pool", x, ctx)
+    return normed(s, p, np.concatenate([mean[:, None], x], axis=1))
+
+
 def normed_pool(s, p, x, ctx):
     if s.first == "norm":
         return within("pool", s.pool, p, "pool", normed(s, p, clean(x, ctx)), ctx)
@@ -549,6 +555,7 @@ FORMULAS = {
         "detection": detection,
         "values": tagging,
         "tiles": tiles,
+        "mean_and_tokens": mean_and_tokens,
         "prototypes": prototypes,
         "vector": vector,
         "dense": dense_head,

@@ -10,6 +10,7 @@ from xfm.parts.head.fpn import FPN
 from xfm.parts.head.fused import Fused
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.linear_maps import LinearMaps
+from xfm.parts.head.mean_and_tokens import MeanAndTokens
 from xfm.parts.head.mlm import MLM
 from xfm.parts.head.of_patches import OfPatches
 from xfm.parts.head.pixels import Pixels
@@ -32,6 +33,7 @@ HEADS = {
     "span_beam": SpanBeam,
     "detection": Detection,
     "vector": Vector,
+    "mean_and_tokens": MeanAndTokens,
     "dense": DenseHead,
     "ffn": FFNHead,
     "latent_queries": LatentQueries,
