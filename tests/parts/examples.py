@@ -31,7 +31,7 @@ EXAMPLES = {
         ],
         "latents": [
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
-            dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
+            dict(patch=(2, 4), width=12, norm=dict(kind="layernorm"), position=dict(kind="learned", length=9)),
             dict(patch=(2, 1, 4), width=12, bias=False, position=dict(kind="sinusoidal", channels="interleaved")),
         ],
         "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
@@ -365,6 +365,7 @@ EXAMPLES = {
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
         "values": [dict(width=5)],
+        "tiles": [dict(width=5), dict(width=3, doublings=2, norm=dict(kind="rmsnorm"), activation="relu")],
         "mean_and_tokens": [dict(), dict(norm=dict(kind="rmsnorm"))],
         "prototypes": [
             dict(prototypes=6, hidden=12, bottleneck=5),

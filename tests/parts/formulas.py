@@ -193,7 +193,8 @@ def latents(s, p, batch, ctx):
     patch = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch
     seen = batch["images" if len(patch) == 2 else "video"]
     grid = tuple(side // one for side, one in zip(seen.shape[1:-1], patch, strict=True))
-    x, numbers = linear(p["in"], batch["latents"]), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
+    x = batch["latents"] if s.norm is None else within("norm", s.norm, p, "norm", batch["latents"])
+    x, numbers = linear(p["in"], x), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
     lead = x.shape[1] - batch["encoded"].shape[1]
     places = marked(s, p, np.zeros((1, lead + math.prod(grid), s.width)), ctx.replace(grid=grid))[0]
     own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
@@ -309,6 +310,23 @@ def prototypes(s, p, x, ctx):
 
 def tagging(s, p, x, ctx):
     return linear(p["out"], clean(x, ctx))
+
+
+def tiles(s, p, x, ctx):
+    """By recursion: each quarter of a token's tile is a tile of half as many doublings."""
+
+    def tile(y, i):
+        if i == s.doublings:
+            return linear(p["out"], y)[:, :, None, None]
+        if i:
+            y = ACTIVATIONS[s.activation](within("norm", s.norm, p, f"norm_{i}", y))
+        own = p[f"double_{i}"]
+        rows = [
+            np.concatenate([tile(y @ own["kernel"][:, a, b] + own["bias"], i + 1) for b in (0, 1)], 3) for a in (0, 1)
+        ]
+        return np.concatenate(rows, 2)
+
+    return tile(clean(x, ctx), 0).reshape(*x.shape[:2], -1)
 
 
 def pixels(s, p, x, ctx):
@@ -557,6 +575,7 @@ FORMULAS = {
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,
+        "tiles": tiles,
         "mean_and_tokens": mean_and_tokens,
         "prototypes": prototypes,
         "vector": vector,
