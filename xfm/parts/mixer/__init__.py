@@ -13,7 +13,9 @@ from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.fourier import Fourier
 from xfm.parts.mixer.lambda_layer import LambdaLayer
+from xfm.parts.mixer.local_mlp import LocalMLP
 from xfm.parts.mixer.mamba2 import Mamba2
+from xfm.parts.mixer.manhattan import Manhattan
 from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.nystrom import Nystrom
 from xfm.parts.mixer.pooled_relative import PooledRelative
@@ -41,6 +43,7 @@ MIXERS = {
     "relative": Relative,
     "windowed": Windowed,
     "strided": Strided,
+    "manhattan": Manhattan,
     "conv_gate": ConvGate,
     "relu_attention": ReluAttention,
     "extended": Extended,
@@ -50,6 +53,7 @@ MIXERS = {
     "pooling": Pooling,
     "token_mlp": TokenMLP,
     "conv_mlp": ConvMLP,
+    "local_mlp": LocalMLP,
     "convnext": ConvNeXt,
     "conv": Conv,
     "bottleneck": Bottleneck,
