@@ -61,7 +61,7 @@ def known() -> dict[str, Any]:
         heads=dict(pooled=normal(3, B, D)),
         embedding=normal(4, 11, D),
         relative=dict(bias=Slopes(np.float32(SLOPES))),
-        shared=dict(embedded=stream(5)),
+        shared=dict(embedded=stream(5), period=stream(6)),
     )
 
 

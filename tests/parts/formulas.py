@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 
-from tests.parts import grids, maps, positions, sequences, stems
+from tests.parts import grids, maps, positions, restoring, sequences, stems
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
@@ -433,8 +433,13 @@ FORMULAS = {
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
-    "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
-    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp},
+    "residual": {
+        "plain": plain,
+        "scaled": scaled,
+        "convolved": convolved,
+        "long": lambda s, p, x, y, ctx: ctx.shared[s.start] + y,
+    },
+    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp, "identity": lambda s, p, x, ctx: x},
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
@@ -510,6 +515,7 @@ FORMULAS = {
         ),
         "classification": classification,
         "pixels": pixels,
+        "upsampled": restoring.upsampled,
         "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
@@ -552,6 +558,9 @@ FORMULAS = {
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
+        "overlapping": restoring.overlapping,
+        "channel_attention": restoring.channel_attention,
+        "grid_conv": restoring.grid_conv,
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
         "token_mlp": grids.token_mlp(ACTIVATIONS),

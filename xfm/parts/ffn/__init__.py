@@ -2,6 +2,7 @@
 
 from xfm.parts.ffn.glu import GLU
 from xfm.parts.ffn.grouped_mlp import GroupedMLP
+from xfm.parts.ffn.identity import Identity
 from xfm.parts.ffn.ista import Ista
 from xfm.parts.ffn.mlp import MLP
 
@@ -10,4 +11,5 @@ FFNS = {
     "glu": GLU,
     "ista": Ista,
     "grouped_mlp": GroupedMLP,
+    "identity": Identity,
 }

@@ -18,6 +18,7 @@ from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
 from xfm.parts.head.upernet import UPerNet
+from xfm.parts.head.upsampled import Upsampled
 from xfm.parts.head.values import Values
 from xfm.parts.head.vector import Vector
 
@@ -40,6 +41,7 @@ HEADS = {
     "fpn": FPN,
     "of_patches": OfPatches,
     "pixels": Pixels,
+    "upsampled": Upsampled,
     "values": Values,
     "prototypes": Prototypes,
 }

@@ -3,6 +3,7 @@
 from xfm.parts.mixer.along import Along
 from xfm.parts.mixer.attention import Attention
 from xfm.parts.mixer.bidirectional import Bidirectional
+from xfm.parts.mixer.channel_attention import ChannelAttention
 from xfm.parts.mixer.collapsed_attention import CollapsedAttention
 from xfm.parts.mixer.conv_gate import ConvGate
 from xfm.parts.mixer.conv_mlp import ConvMLP
@@ -10,9 +11,11 @@ from xfm.parts.mixer.convnext import ConvNeXt
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.fourier import Fourier
+from xfm.parts.mixer.grid_conv import GridConv
 from xfm.parts.mixer.mamba2 import Mamba2
 from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.nystrom import Nystrom
+from xfm.parts.mixer.overlapping import Overlapping
 from xfm.parts.mixer.pooled_relative import PooledRelative
 from xfm.parts.mixer.pooling import Pooling
 from xfm.parts.mixer.positioned import Positioned
@@ -36,6 +39,9 @@ MIXERS = {
     "pooled_relative": PooledRelative,
     "relative": Relative,
     "windowed": Windowed,
+    "overlapping": Overlapping,
+    "channel_attention": ChannelAttention,
+    "grid_conv": GridConv,
     "conv_gate": ConvGate,
     "relu_attention": ReluAttention,
     "extended": Extended,
