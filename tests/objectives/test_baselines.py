@@ -76,6 +76,11 @@ BASELINES = {
         {}, [], rows(**{"images": np.reshape(BEFORE, (2, 1, 2, 1)), "target/images": np.reshape(AFTER, (2, 1, 2, 1))}),
         {"the input": (9 + 0 + 1 + 25) / (16 + 4 + 1 + 25)},
     ),
+    # Half of the pixels of a slope along columns have a direction, since its border is mirrored.
+    "local_masked_images": (
+        {}, rows(images=[np.ones((4, 4, 1))]), rows(images=[np.tile(np.arange(4.0), (4, 1))[..., None]]),
+        {"means": 0.5 / 6 + 1 / 3},
+    ),
     "joint_embedding": ({}, [], [], dict(zeros=ZEROS["smooth"])),
     "self_distillation of images": ({}, [], [], dict(uniform=np.log(5))),
 }  # fmt: skip

@@ -60,8 +60,8 @@ def hat_rules(c):
     found = [
         *conv(r"model\.conv_first", "embed/stem/conv"),
         *norm(r"model\.patch_embed\.norm", "prologue/identity_0/in_norm"),
-        *norm(r"model\.norm", "epilogue/grid_conv_0/in_norm"),
-        *conv(r"model\.conv_after_body", "epilogue/grid_conv_0/part/conv"),
+        *norm(r"model\.norm", "epilogue/conv_0/in_norm"),
+        *conv(r"model\.conv_after_body", "epilogue/conv_0/part/conv"),
         *conv(r"model\.conv_before_upsample\.0", "head_pixels/conv_in"),
         *conv(r"model\.upsample\.0", "head_pixels/conv_0"),
         *conv(r"model\.conv_last", "head_pixels/conv_out"),
@@ -98,7 +98,7 @@ def hat_rules(c):
         *norm(there + "norm2", f"{mlp}/in_norm"),
         *dense(there + r"mlp\.fc1", f"{mlp}/part/up"),
         *dense(there + r"mlp\.fc2", f"{mlp}/part/down"),
-        *conv(r"model\.layers\.(\d+)\.conv", f"{layers}/grid_conv_{at + 2}/part/conv"),
+        *conv(r"model\.layers\.(\d+)\.conv", f"{layers}/conv_{at + 2}/part/conv"),
     ]
 
 

@@ -19,10 +19,6 @@ def conv(p, x):
     return y
 
 
-def grid_conv(s, p, x, ctx):
-    return conv(p["conv"], clean(x, ctx).reshape(len(x), *whole(ctx, x.shape[1]), -1)).reshape(x.shape)
-
-
 def channel_attention(s, p, x, ctx):
     grid, there = whole(ctx, x.shape[1]), real(x, ctx)[..., None]
     h = ACTIVATIONS[s.activation](conv(p["conv_in"], clean(x, ctx).reshape(len(x), *grid, -1)))

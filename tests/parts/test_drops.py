@@ -37,6 +37,8 @@ DROPS = [
 AVERAGES = [("norm", "batchnorm"), ("norm", "progressive")]
 # What makes an answer linear in what is dropped.
 LINEAR = {
+    ("residual", "activated", "drop"): dict(activation="identity"),
+    ("residual", "activated", "drop_path"): dict(activation="identity"),
     ("pool", "dense", "drop"): dict(activation="identity"),
     ("head", "ffn", "drop"): dict(ffn=dict(kind="mlp", hidden=24, activation="identity"), norm=None),
 }

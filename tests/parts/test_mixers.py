@@ -30,7 +30,8 @@ ONE_TEXT = (
     "token_mlp",
     "overlapping",
     "channel_attention",
-    "grid_conv",
+    "conv",
+    "lambda_layer",
 )
 
 

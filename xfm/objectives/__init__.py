@@ -11,6 +11,7 @@ from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
 from xfm.objectives.image_to_image import ImageToImage
 from xfm.objectives.joint_embedding import JointEmbedding
+from xfm.objectives.local_masked_images import LocalMaskedImages
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
@@ -43,6 +44,7 @@ OBJECTIVES = {
     "similarity": Similarity,
     "masked_images": MaskedImages,
     "image_to_image": ImageToImage,
+    "local_masked_images": LocalMaskedImages,
     "joint_embedding": JointEmbedding,
     "self_distillation": SelfDistillation,
     "distillation": Distillation,

@@ -3,15 +3,17 @@
 from xfm.parts.mixer.along import Along
 from xfm.parts.mixer.attention import Attention
 from xfm.parts.mixer.bidirectional import Bidirectional
+from xfm.parts.mixer.bottleneck import Bottleneck
 from xfm.parts.mixer.channel_attention import ChannelAttention
 from xfm.parts.mixer.collapsed_attention import CollapsedAttention
+from xfm.parts.mixer.conv import Conv
 from xfm.parts.mixer.conv_gate import ConvGate
 from xfm.parts.mixer.conv_mlp import ConvMLP
 from xfm.parts.mixer.convnext import ConvNeXt
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.fourier import Fourier
-from xfm.parts.mixer.grid_conv import GridConv
+from xfm.parts.mixer.lambda_layer import LambdaLayer
 from xfm.parts.mixer.mamba2 import Mamba2
 from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.nystrom import Nystrom
@@ -41,7 +43,6 @@ MIXERS = {
     "windowed": Windowed,
     "overlapping": Overlapping,
     "channel_attention": ChannelAttention,
-    "grid_conv": GridConv,
     "conv_gate": ConvGate,
     "relu_attention": ReluAttention,
     "extended": Extended,
@@ -52,4 +53,7 @@ MIXERS = {
     "token_mlp": TokenMLP,
     "conv_mlp": ConvMLP,
     "convnext": ConvNeXt,
+    "conv": Conv,
+    "bottleneck": Bottleneck,
+    "lambda_layer": LambdaLayer,
 }

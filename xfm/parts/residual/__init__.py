@@ -1,5 +1,6 @@
 """How a sublayer's output joins the stream: `x = residual(x, y, ctx)`."""
 
+from xfm.parts.residual.activated import Activated
 from xfm.parts.residual.convolved import Convolved
 from xfm.parts.residual.long import Long
 from xfm.parts.residual.plain import Plain
@@ -10,4 +11,5 @@ RESIDUALS = {
     "scaled": Scaled,
     "convolved": Convolved,
     "long": Long,
+    "activated": Activated,
 }
