@@ -36,7 +36,7 @@ def folder(path, name="swin", **changes):
     return path, arrays
 
 
-@pytest.mark.parametrize("name", ["swin", "deit_distilled", "deit3", "pvt_v2_linear"])
+@pytest.mark.parametrize("name", ["swin", "deit_distilled", "deit3", "pvt_v2_linear", "tiny_vit"])
 def test_what_is_written_is_what_was_read(name, tmp_path):
     (tmp_path / "in").mkdir()
     source, before = folder(tmp_path / "in", name)
@@ -52,6 +52,14 @@ def test_what_is_written_is_what_was_read(name, tmp_path):
     [
         (dict(architecture="swin_s3_tiny_224"), "the architecture 'swin_s3_tiny_224'; xfm reads those of the forms"),
         (dict(architecture="pvt_v2_b9"), "the architecture 'pvt_v2_b9'; xfm reads pvt_v2_b0"),
+        (
+            dict(architecture="tiny_vit_9m_224"),
+            "the architecture 'tiny_vit_9m_224'; xfm reads those of the form tiny_v",
+        ),
+        (
+            dict(architecture="tiny_vit_5m_224", model_args=dict(num_heads=[1, 2], depths=[2] * 4)),
+            r"sets num_heads to \[1, 2\]; it must list a value for each of the 4 stages",
+        ),
         (dict(architecture="pvt_v2_b0", model_args=dict(qkv_bias=False)), "sets qkv_bias among the model_args of pvt"),
         (dict(model_args=dict(mlp_ratio=3.0)), "sets mlp_ratio among the model_args"),
         (dict(model_args=dict(odd=1)), "sets odd among the model_args of swin_tiny_patch4_window7_224, which xfm does"),
@@ -77,10 +85,11 @@ def test_a_vit_that_does_not_fit_is_refused(changes, said, tmp_path):
 
 
 def test_names_of_timm_say_sizes():
-    """The published sizes, with the parameters that timm counts."""
+    """The published sizes, with the parameters that timm counts, and the moving averages of batch norms."""
     known = {
         "vit_large_patch16_224": 304_326_632, "deit_tiny_distilled_patch16_224": 5_910_800,
         "deit_base_distilled_patch16_224": 87_338_192, "deit3_huge_patch14_224": 632_126_440,
+        "tiny_vit_5m_224.in1k": 5_392_764 + 9_856, "tiny_vit_21m_384.dist_in22k_ft_in1k": 21_230_488 + 18_336,
         "eva02_small_patch14_224": 21_621_120 + 385 * 1000,
     }  # fmt: skip
     for name, parameters in known.items():

@@ -37,6 +37,20 @@ CASES = {
     ),
     "pvt_v2": ((36, 28), "PyramidVisionTransformerV2", "pvt_v2_b1", dict(PVT, sr_ratios=[2, 1], num_classes=4)),
     "pvt_v2_linear": ((36, 28), "PyramidVisionTransformerV2", "pvt_v2_b2_li", dict(PVT, linear=True, num_classes=3)),
+    "tiny_vit": (
+        (44, 28),
+        "TinyVit",
+        "tiny_vit_5m_224.dist_in22k_ft_in1k",
+        dict(
+            in_chans=1,
+            embed_dims=[4, 6, 8],
+            depths=[2, 1, 2],
+            num_heads=[1, 2, 2],
+            window_sizes=[9, 3, 3],
+            num_classes=4,
+            mlp_ratio=1.5,
+        ),
+    ),
     "vit": (
         (15, 25),
         "VisionTransformer",
@@ -100,7 +114,7 @@ def write(name: str) -> None:
     model = getattr(timm.models, kind)(**arguments).eval()
     shake(model, SPECIAL)
     images = coarse((2, arguments["in_chans"], *size), 1.0, 7)
-    isotropic, maps = hasattr(model, "blocks"), hasattr(model, "stages")  # maps: PVT's stages return them [B C h w]
+    isotropic, maps = hasattr(model, "blocks"), hasattr(model, "stages")  # maps: stages of some return them [B C h w]
     x, more = model.patch_embed(images), {}
     if isotropic:
         x = model._pos_embed(x)
@@ -115,7 +129,8 @@ def write(name: str) -> None:
     arrays |= {f"hidden/{i}": x if isotropic or maps else x.permute(0, 3, 1, 2) for i, x in enumerate(states)}
     for key, p in model.named_parameters():
         arrays |= {f"weight/{key}": p, f"norm/{key}": p.grad.double().norm()}
-        arrays |= {f"grad/{key}": p.grad} if p.ndim == 1 or "kv" in key else {}
+        arrays |= {f"grad/{key}": p.grad} if p.ndim == 1 or "kv" in key or "biases" in key else {}
+    arrays |= {f"weight/{key}": a for key, a in model.named_buffers() if "running" in key}  # of batch norms
     config = dict(architecture=architecture, num_classes=arguments["num_classes"], model_args=arguments)
     found = {key: a.detach().numpy().astype(np.float32) for key, a in arrays.items()}
     FOLDER.mkdir(exist_ok=True)

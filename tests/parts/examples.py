@@ -105,6 +105,7 @@ EXAMPLES = {
         "rope_centres": [dict(), dict(theta=7.0)],
         "alibi": [dict()],
         "grid_decay": [dict(), dict(first=1.0, spread=3.0)],
+        "grid_distances": [dict(size=(2, 7)), dict(size=8)],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "relative_grid": [dict(size=(3, 5))],
@@ -164,6 +165,7 @@ EXAMPLES = {
             dict(mixer=ATTENTION, position=dict(kind="sinusoidal"), norm=dict(kind="rmsnorm")),
             dict(mixer=ATTENTION, position=dict(kind="learned", length=32)),
         ],
+        "normed": [dict(mixer=ATTENTION, norm=dict(kind="rmsnorm"))],
         "along": [
             dict(mixer=ATTENTION, axis="space"),
             dict(mixer=ATTENTION, axis="time", out="linear"),
@@ -181,6 +183,11 @@ EXAMPLES = {
         ],
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "depthwise": [dict(), dict(size=(1, 5), bias=False)],
+        "mbconv": [
+            dict(hidden=24),
+            dict(hidden=20, size=(1, 5), activation="relu", norm=dict(kind="rmsnorm")),
+        ],
         "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
         "convnext": [
             dict(hidden=24),
@@ -211,6 +218,7 @@ EXAMPLES = {
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
         "scaled": [dict(skip=2.0, gate=0.5), dict(gate=1e-2, learn="channel"), dict(gate=0.3, learn="scalar")],
+        "activated": [dict(), dict(activation="relu")],
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu", norm=dict(kind="rmsnorm"))],
     },
     "down": {
@@ -228,6 +236,10 @@ EXAMPLES = {
             dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
             dict(width=16, size=(3, 2), stride=(2, 1), margin=(1, 0), in_norm=dict(kind="layernorm")),
             dict(width=16, stride=(3, 2), rest="drop"),
+        ],
+        "mbconv": [
+            dict(width=24),
+            dict(width=8, hidden=20, size=(3, 1), stride=(2, 1), activation="relu", norm=dict(kind="rmsnorm")),
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
         "frames": [dict()],

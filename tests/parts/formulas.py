@@ -36,6 +36,10 @@ def scaled(s, p, x, y, ctx):
     return s.skip * x + p.get("scale", s.gate) * y
 
 
+def activated_sum(s, p, x, y, ctx):
+    return ACTIVATIONS[s.activation](x + y)
+
+
 def convolved(s, p, x, y, ctx):
     kernel, embedded = p["conv"]["kernel"], clean(ctx.shared["embedded"], ctx)
     W, inside, D = kernel.shape
@@ -433,7 +437,7 @@ FORMULAS = {
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
-    "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
+    "residual": {"plain": plain, "scaled": scaled, "activated": activated_sum, "convolved": convolved},
     "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
@@ -448,6 +452,7 @@ FORMULAS = {
         "rope_centres": positions.rope_centres,
         "alibi": positions.alibi,
         "grid_decay": positions.grid_decay,
+        "grid_distances": positions.grid_distances,
         "relative_buckets": positions.relative_buckets,
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
@@ -480,7 +485,7 @@ FORMULAS = {
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": dict.fromkeys(
-        ("block_aggregation", "patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames"),
+        ("block_aggregation", "patch_merging", "strided_conv", "mbconv", "pool", "pool_to", "pooled_queries", "frames"),
         Elsewhere("tests/parts/test_downs.py::test_formula_and_context"),
     ),
     "pool": {
@@ -534,6 +539,7 @@ FORMULAS = {
     "mixer": {
         "attention": attention,
         "positioned": positioned,
+        "normed": lambda s, p, x, ctx: within("mixer", s.mixer, p, "mixer", normed(s, p, x), ctx),
         "relu_attention": Elsewhere(
             "tests/parts/test_slab.py::test_relu_attention_is_a_product_of_scores_and_a_convolution_of_each_head"
         ),
@@ -554,6 +560,8 @@ FORMULAS = {
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "depthwise": lambda s, p, x, ctx: grids.depthwise(p["conv"], x, ctx, s.size),
+        "mbconv": grids.mbconv(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
         "token_mlp": grids.token_mlp(ACTIVATIONS),
         "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },

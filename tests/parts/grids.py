@@ -26,7 +26,7 @@ def both(size):
 
 
 def depthwise(p, x, ctx, size):
-    y = np.zeros_like(x) + p["bias"]
+    y = np.zeros_like(x) + p.get("bias", 0.0)
     for row, token, a, b, near in neighbours(x, ctx, both(size)):
         y[row, token] += p["kernel"][a, b] * x[row, near]
     return y
@@ -36,6 +36,16 @@ def conv_mlp(activations):
     def of(s, p, x, ctx):
         h = activations[s.before](linear(p["up"], x))
         return linear(p["down"], activations[s.activation](depthwise(p["conv"], h, ctx, s.size)))
+
+    return of
+
+
+def mbconv(activations, norm):
+    def of(s, p, x, ctx):
+        h = activations[s.activation](norm(s.norm, p["up_norm"], x @ p["up"]["kernel"]))
+        h = depthwise(p["conv"], h, ctx, s.size)
+        h = activations[s.activation](norm(s.norm, p["conv_norm"], h))
+        return norm(s.norm, p["down_norm"], h @ p["down"]["kernel"])
 
     return of
 

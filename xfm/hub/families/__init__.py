@@ -45,6 +45,7 @@ from xfm.hub.families import (
     timm_eva,
     timm_pvt_v2,
     timm_swin,
+    timm_tiny_vit,
     timm_vit,
     vit,
     vit_mae,
@@ -123,6 +124,7 @@ TIMM = {
     "swin_": timm_swin.FAMILY,
     "swinv2_": timm_swin.FAMILY,
     "pvt_v2_": timm_pvt_v2.FAMILY,
+    "tiny_vit_": timm_tiny_vit.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (*FAMILIES.values(), jina_bert.FAMILY, deberta.DECODER, deberta.V2_DECODER, vit_mae.PRETRAINING, beit.CLS)

@@ -2,6 +2,7 @@
 
 from xfm.parts.down.block_aggregation import BlockAggregation
 from xfm.parts.down.frames import Frames
+from xfm.parts.down.mbconv import MBConvDown
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
@@ -12,6 +13,7 @@ DOWNS = {
     "block_aggregation": BlockAggregation,
     "patch_merging": PatchMerging,
     "strided_conv": StridedConv,
+    "mbconv": MBConvDown,
     "pool": Pool,
     "pool_to": PoolTo,
     "pooled_queries": PooledQueries,

@@ -7,11 +7,14 @@ from xfm.parts.mixer.collapsed_attention import CollapsedAttention
 from xfm.parts.mixer.conv_gate import ConvGate
 from xfm.parts.mixer.conv_mlp import ConvMLP
 from xfm.parts.mixer.convnext import ConvNeXt
+from xfm.parts.mixer.depthwise import DepthwiseConv
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.fourier import Fourier
 from xfm.parts.mixer.mamba2 import Mamba2
+from xfm.parts.mixer.mbconv import MBConv
 from xfm.parts.mixer.mixed_attention import MixedAttention
+from xfm.parts.mixer.normed import Normed
 from xfm.parts.mixer.nystrom import Nystrom
 from xfm.parts.mixer.pooled_relative import PooledRelative
 from xfm.parts.mixer.pooling import Pooling
@@ -40,10 +43,13 @@ MIXERS = {
     "relu_attention": ReluAttention,
     "extended": Extended,
     "positioned": Positioned,
+    "normed": Normed,
     "along": Along,
     "reduced": Reduced,
     "pooling": Pooling,
     "token_mlp": TokenMLP,
     "conv_mlp": ConvMLP,
+    "depthwise": DepthwiseConv,
+    "mbconv": MBConv,
     "convnext": ConvNeXt,
 }

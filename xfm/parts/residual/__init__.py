@@ -1,5 +1,6 @@
 """How a sublayer's output joins the stream: `x = residual(x, y, ctx)`."""
 
+from xfm.parts.residual.activated import Activated
 from xfm.parts.residual.convolved import Convolved
 from xfm.parts.residual.plain import Plain
 from xfm.parts.residual.scaled import Scaled
@@ -7,5 +8,6 @@ from xfm.parts.residual.scaled import Scaled
 RESIDUALS = {
     "plain": Plain,
     "scaled": Scaled,
+    "activated": Activated,
     "convolved": Convolved,
 }
