@@ -85,6 +85,7 @@ NEAREST, ORDERED = dict(kind="infonce", ways="both", temperature=2.0), dict(kind
 ANSWERS = {"labels": np.stack([CLASSES, CLASSES], 1)}
 
 PATCHES = dict(kind="patches", patch=2, width=8, position=dict(kind="sinusoidal_2d"))
+SINES = dict(kind="sinusoidal", channels="interleaved")
 AUTOENCODER = dict(
     stack(PATCHES), kind="autoencoder", decoder=dict(
         embed=dict(PATCHES, kind="latents"), pattern=[dict(kind="attention", heads=2)],
@@ -192,6 +193,16 @@ EXAMPLES = {
     "masked_images of codes": (
         "masked_images", dict(shown="tokens", target=dict(kind="codes", codes=5)),
         stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
+    ),
+    "masked_images of videos": (
+        "masked_images", dict(mask=dict(kind="tube", rate=0.5), target=dict(kind="pixels", scale="channel")),
+        dict(
+            AUTOENCODER, embed=dict(kind="tubelets", tubelet=(2, 2, 2), width=8, cls=0, position=SINES), decoder=dict(
+                AUTOENCODER["decoder"], embed=dict(kind="latents", patch=(2, 2, 2), width=8, position=SINES),
+                heads=dict(patches=dict(kind="values", width=8)),
+            ),
+        ),
+        {"video": np.random.default_rng(0).normal(size=(B, 4, 4, 4, 1)).astype(np.float32)},
     ),
     "similarity": ("similarity", dict(among=4), TOWERS, pictured(B)),
     "similarity by sigmoids": ("similarity", dict(form="sigmoid", among=4), dict(TOWERS, bias=-2.0), pictured(B)),

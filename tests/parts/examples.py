@@ -32,6 +32,7 @@ EXAMPLES = {
         "latents": [
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
             dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
+            dict(patch=(2, 1, 4), width=12, bias=False, position=dict(kind="sinusoidal", channels="interleaved")),
         ],
         "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
         "tubelets": [
@@ -202,6 +203,7 @@ EXAMPLES = {
     "ffn": {
         "mlp": [dict(hidden=24), dict(hidden=24, activation="relu_squared", bias=False)],
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
+        "normed_glu": [dict(hidden=24), dict(hidden=24, activation="gelu", bias=False, norm=dict(kind="rmsnorm"))],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
@@ -310,6 +312,7 @@ EXAMPLES = {
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
         "linear_maps": [dict(classes=5)],
+        "fused": [dict(), dict(norm=dict(kind="layernorm"))],
         "fpn": [
             dict(width=8, head=dict(kind="linear_maps", classes=5)),
             dict(width=8, norm=dict(kind="layernorm"), method="bilinear", head=dict(kind="linear_maps", classes=5)),

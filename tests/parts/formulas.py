@@ -7,6 +7,7 @@ positions, segments, grid and shared, all NumPy arrays. It may stand in another 
 
 import functools
 import itertools
+import math
 
 import numpy as np
 
@@ -61,6 +62,11 @@ def mlp(s, p, x, ctx):
 
 def glu(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x))
+
+
+def normed_glu(s, p, x, ctx):
+    h = ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x)
+    return linear(p["down"], normed(s, p, h))
 
 
 def ista(s, p, x, ctx):
@@ -177,11 +183,12 @@ def words(s, p, batch, ctx):
 
 
 def latents(s, p, batch, ctx):
-    (p_, q), (_, height, width, _) = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch, batch["images"].shape
-    h, w = height // p_, width // q
+    patch = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch
+    seen = batch["images" if len(patch) == 2 else "video"]
+    grid = tuple(side // one for side, one in zip(seen.shape[1:-1], patch, strict=True))
     x, numbers = linear(p["in"], batch["latents"]), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
     lead = x.shape[1] - batch["encoded"].shape[1]
-    places = marked(s, p, np.zeros((1, lead + h * w, s.width)), ctx.replace(grid=(h, w)))[0]
+    places = marked(s, p, np.zeros((1, lead + math.prod(grid), s.width)), ctx.replace(grid=grid))[0]
     own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
     mask = np.broadcast_to(p["mask"], (*batch["predicted"].shape, s.width))
     return np.concatenate([x, mask], axis=1) + np.array(own)
@@ -438,7 +445,7 @@ FORMULAS = {
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {"plain": plain, "scaled": scaled, "activated": activated_sum, "convolved": convolved},
-    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp},
+    "ffn": {"mlp": mlp, "glu": glu, "normed_glu": normed_glu, "ista": ista, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
@@ -521,6 +528,7 @@ FORMULAS = {
         "span": span,
         "all_mlp": maps.all_mlp,
         "linear_maps": maps.linear_maps,
+        "fused": maps.fused,
         "fpn": maps.fpn,
         "simple_pyramid": maps.simple_pyramid,
         "upernet": maps.upernet,

@@ -57,6 +57,7 @@ STARTS = (
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),
     (r"^ffn/grouped_mlp/", fan_in(1)),
     (r"^(down/strided_conv|down/block_aggregation|stem/conv|mixer/reduced/down|head/.*)/conv/kernel$", fan_in(0, 1, 2)),
+    (r"^head/fused/level_\d+/kernel$", fan_in(0, 1, 2)),
     (r"/conv/kernel$", fan_in(0, 1)),
     (r"/similarity$", lambda part, shape: (0.0, 1 / math.sqrt((math.isqrt(8 * shape[1] + 1) - 1) // 2))),
     (r"/dictionary$", fan_in(0, times=2.0)),

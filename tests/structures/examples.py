@@ -39,6 +39,22 @@ NETWORKS = {
         "layers/attention_0:0 layers/mlp_1:0 layers/attention_0:1 layers/mlp_1:1 "
         "decoder/layers/mlp_0:0 decoder/layers/attention_1:0",
     ),
+    "pyramid_autoencoder": (
+        dict(
+            embed=dict(kind="patches", patch=1, unit=(2, 2), width=8, cls=0, position=dict(kind="sinusoidal_2d")),
+            stages=[
+                dict(pattern=[MLP], repeats=2),
+                dict(down=dict(kind="patch_merging", width=12), pattern=[ATTENTION]),
+            ],
+            decoder=dict(
+                embed=dict(kind="latents", patch=2, width=16, position=dict(kind="sinusoidal_2d")),
+                pattern=[ATTENTION, MLP],
+                heads=dict(patches=dict(kind="values", width=3)),
+            ),
+        ),
+        "stage_0/layers/mlp_0:0 stage_0/layers/mlp_0:1 stage_1/layers/attention_0:0 "
+        "decoder/layers/attention_0:0 decoder/layers/mlp_1:0",
+    ),
     "pyramid": (
         dict(stages=[dict(pattern=[MLP], repeats=2), dict(pattern=[ATTENTION, MLP])]),
         "stage_0/layers/mlp_0:0 stage_0/layers/mlp_0:1 stage_1/layers/attention_0:0 stage_1/layers/mlp_1:0",
@@ -56,11 +72,14 @@ NETWORKS = {
 
 # What networks read that are not of texts, by kind.
 PICTURES = {
-    "autoencoder": {
-        "images": jnp.cos(jnp.arange(2 * 4 * 6 * 3.0)).reshape(2, 4, 6, 3),
-        "visible": jnp.array([[0, 3, 4, 5], [1, 2, 3, 5]]),
-        "predicted": jnp.array([[1, 2], [0, 4]]),
-    },
+    **dict.fromkeys(
+        ("autoencoder", "pyramid_autoencoder"),
+        {
+            "images": jnp.cos(jnp.arange(2 * 4 * 6 * 3.0)).reshape(2, 4, 6, 3),
+            "visible": jnp.array([[0, 3, 4, 5], [1, 2, 3, 5]]),
+            "predicted": jnp.array([[1, 2], [0, 4]]),
+        },
+    ),
 }
 
 

@@ -9,13 +9,17 @@ The key is the path of a module or of a single parameter in xfm, except that `la
 of one layer of the file, in whichever part of the stack (prologue, layers, epilogue) they are; `{}` in the name is the
 number of that layer. If names depend on the kind of part, `layer/mlp_1` and `layer/glu_1` are the second sublayer of
 either kind, and `layer/1` is used for keys that these lack. In a row that is not about layers, `{}` is the number of
-layers. `embed/cls/0`, `embed/cls/1`, … are the tokens of a parameter [1 tokens D] that the file has as a tensor each.
+layers. `embed/cls/0`, `embed/cls/1`, … are the tokens of a parameter [1 tokens D] that the file has as a tensor each,
+and `embed/cls/rest` all that have no such row, which are one tensor.
 
 Layers may be in numbered groups: the blocks of a funnel, the stages of a pyramid. `stage/0` and `stage/1` are the
 sublayers of one layer of any stage, and their names have two numbers, of the stage and of the layer in it. `stage/down`
 is the part `down` of any stage, and its name has the stage's number; a key such as `stage_1/down`, of one stage, goes
 before it, and so does `stage_1/0`. `{before}` in a name is the number of the stage before, where files count a part
 with that one; `{next}` is the number of the next layer, where files count a part between stages as the first layer.
+
+`each/PATH` is a parameter or module that is stacked along the layers but no sublayer, such as the map between two of a
+layer's sublayers; `{}` in its name is the number of the layer.
 
 Below a module, the leaves `kernel`, `scale`, `embedding` and `table` are called `weight` in the file, `mean` and
 `variance` of batch norms `running_mean` and `running_var`, and other leaves have the same name.
@@ -26,14 +30,15 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from types import EllipsisType
+from typing import Literal
 
 import numpy as np
 
 from xfm.errors import XfmError
 from xfm.structures.base import Layer
 
-Index = int | tuple[Any, ...] | None
+Index = int | tuple[int | slice | EllipsisType, ...] | None
 LEAVES = {
     "kernel": "weight", "scale": "weight", "embedding": "weight", "table": "weight",
     "mean": "running_mean", "variance": "running_var",
@@ -52,6 +57,8 @@ class At:
     Without them, axes that xfm's array does not have are of length 1.
     merged: the number of leading axes of xfm's array that are one axis in the file, as those of a table over a grid.
     heads: in what the parts of a fused tensor stand one after the other: in the whole, or in each head.
+    first: added to the number of the layer, where files count the layers of all stages in one row.
+    folded: the shape of the file's tensor, if several axes of `sides` are one axis there after they are transposed.
     """
 
     name: str
@@ -61,6 +68,8 @@ class At:
     sides: tuple[int, ...] | None = None
     merged: int = 0
     heads: Literal["whole", "each"] = "whole"
+    first: int = 0
+    folded: tuple[int, ...] | None = None
 
 
 Names = Mapping[str, str | At]
@@ -106,6 +115,8 @@ class Piece:
     def file_shape(self) -> tuple[int, ...]:
         """The shape that the file's tensor must have, up to axes of size 1."""
         (_, parts), matrix = self.at.part, self.matrix
+        if self.at.folded is not None:
+            return self.at.folded
         if self.at.axes is not None:
             sides = self.sides
             return tuple(sides[self.at.axes.index(i)] for i in range(len(sides)))
@@ -113,7 +124,10 @@ class Piece:
         return wide[::-1] if self.ins and self.at.layout == "out_in" else wide
 
     def to_file(self, array: np.ndarray) -> np.ndarray:
-        """A view of the piece with the file's layout; the parts of a fused tensor are concatenated along `joined`."""
+        """A view of the piece with the file's layout; the parts of a fused tensor are concatenated along `joined`.
+
+        A tensor that is `folded` in the file has its axes apart here.
+        """
         if self.at.axes is not None:
             return array.reshape(self.sides).transpose(np.argsort(self.at.axes))
         array = array.reshape(self.matrix)
@@ -150,7 +164,10 @@ def pieces(
         names_above = path.split("/")
         module = next((m for i in range(len(names_above)) if (m := "/".join(names_above[:i])) in modules), None)
         if module is None and f"{path}/0" in names:
-            found += [_piece(path, (0, i), shape[2:], (f"{path}/{i}",), names) for i in range(shape[1])]
+            found += _tokens(path, shape, names)
+            continue
+        if module is None and _row(f"each/{path}", names) is not None:
+            found += [_piece(path, i, shape[1:], (f"each/{path}",), names, i) for i in range(shape[0])]
             continue
         if module is None:
             root, number = numbered.get(names_above[0], ("", ""))
@@ -189,6 +206,14 @@ def _by_heads(piece: Piece) -> list[Piece]:
     ]
 
 
+def _tokens(path: str, shape: tuple[int, ...], names: Names) -> list[Piece]:
+    """The pieces of a parameter [1 tokens D], of which the file has a tensor each; or one of the last ones together."""
+    alone = next((i for i in range(shape[1]) if f"{path}/{i}" not in names), shape[1])
+    found = [_piece(path, (0, i), shape[2:], (f"{path}/{i}",), names) for i in range(alone)]
+    rest = (shape[1] - alone, *shape[2:])
+    return found + ([_piece(path, (0, slice(alone, None)), rest, (f"{path}/rest",), names)] if rest[0] else [])
+
+
 def _row(key: str, names: Names) -> At | None:
     """The row of a parameter, or that of the closest enclosing module with the rest of the path appended."""
     if key in names:
@@ -223,6 +248,7 @@ def _piece(path: str, layer: Index, shape, keys: tuple[str, ...], names: Names, 
         ins = 0
     elif leaf == "kernel" and at.axes is None:
         ins = 2 if key.split("/")[-2] == "o" and len(shape) > 2 else 1
+    numbers = (*numbers[:-1], *(number + at.first for number in numbers[-1:]))
     beside = dict(before=numbers[0] - 1, next=numbers[-1] + 1) if numbers else {}
     name = at.name.format(*numbers, **beside)
     return Piece(path, layer, tuple(shape), dataclasses.replace(at, name=name), ins)

@@ -1,7 +1,7 @@
-"""Autoencoder: an encoder of the visible patches of an image, and a decoder that predicts the hidden ones.
+"""Autoencoder: an encoder of the visible patches of an image or a video, and a decoder that predicts the hidden ones.
 
-He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), section 3. I-JEPA's predictor (Assran et al. 2023)
-is such a decoder too.
+He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), section 3; Tong et al., "VideoMAE" (2022).
+I-JEPA's predictor (Assran et al. 2023) is such a decoder too.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from xfm.fields import Count
 from xfm.spec import Pattern, Spec, build
@@ -18,6 +18,33 @@ from xfm.structures.stack import NO_HEADS, Stack
 from xfm.structures.sublayer import NO_NORMS, PLAIN
 
 SHARED = ("remat", "dtype")  # fields that the decoder has too, where it has none of its own
+
+
+def decoded(
+    decoder: nn.Module,
+    batch: Mapping[str, Array],
+    hidden: Float[Array, "B L+V E"],
+    visible: Int[Array, "B V"],
+    predicted: Int[Array, "B *G K"],
+    train: bool,
+) -> dict[str, Any]:
+    """The outputs of the decoder's heads, [B V+K …], or [B G V+K …] for G groups of patches by themselves.
+
+    hidden: the encoder's leading tokens and visible patches.
+    """
+    groups = predicted.shape[1:-1]
+    seen = {name: batch[name] for name in ("images", "video") if name in batch}
+    given = dict(latents=hidden, encoded=visible) | seen
+    given |= {"real": batch["real"].astype(jnp.int32)} if "real" in batch else {}
+    given = {name: jnp.repeat(a, groups[0], axis=0) for name, a in given.items()} if groups else given
+    given["predicted"] = predicted.reshape(-1, predicted.shape[-1])
+    lead, count = hidden.shape[1] - visible.shape[1], visible.shape[1] + predicted.shape[-1]
+    given["at"] = jnp.broadcast_to(jnp.arange(lead, lead + count), (len(given["latents"]), count))
+    if "real" in given:
+        beside = (0, 0), (lead, predicted.shape[-1])
+        given["segments"] = jnp.pad(given.pop("real"), beside, constant_values=1)
+    made = decoder(given, train=train)
+    return {name: a.reshape(len(hidden), *groups, *a.shape[1:]) for name, a in made.items() if name != "hidden"}
 
 
 class Autoencoder(Structure):
@@ -51,10 +78,11 @@ class Autoencoder(Structure):
         nn.share_scope(self, encoder)
         out = encoder(batch, train=train)
         if "predicted" in batch:
-            return {**out, **self._decoded(batch, out["hidden"], batch["visible"], batch["predicted"], train)}
+            decoder = self._decoder(name="decoder")
+            return {**out, **decoded(decoder, batch, out["hidden"], batch["visible"], batch["predicted"], train)}
         if self.is_initializing():  # so that a batch of images is enough to make all parameters
             first = jnp.zeros((out["hidden"].shape[0], 1), jnp.int32)
-            self._decoded(batch, out["hidden"][:, : self.lead + 1], first, first, train)
+            decoded(self._decoder(name="decoder"), batch, out["hidden"][:, : self.lead + 1], first, first, train)
         return out
 
     @nn.nowrap
@@ -62,28 +90,6 @@ class Autoencoder(Structure):
         inner = self._decoder(parent=None).sublayers()
         decoder = (one._replace(path=f"decoder/{one.path}", group="decoder") for one in inner)
         return [*self._encoder(parent=None).sublayers(), *decoder]
-
-    def _decoded(
-        self,
-        batch: Mapping[str, Array],
-        hidden: Array,
-        visible: Int[Array, "B V"],
-        predicted: Int[Array, "B *G K"],
-        train,
-    ) -> dict[str, Any]:
-        """The outputs of the decoder's heads, [B V+K …], or [B G V+K …] for G groups of patches by themselves."""
-        groups = predicted.shape[1:-1]
-        given = dict(latents=hidden, encoded=visible, images=batch["images"])
-        given |= {"real": batch["real"].astype(jnp.int32)} if "real" in batch else {}
-        given = {name: jnp.repeat(a, groups[0], axis=0) for name, a in given.items()} if groups else given
-        given["predicted"] = predicted.reshape(-1, predicted.shape[-1])
-        lead, count = hidden.shape[1] - visible.shape[1], visible.shape[1] + predicted.shape[-1]
-        given["at"] = jnp.broadcast_to(jnp.arange(lead, lead + count), (len(given["latents"]), count))
-        if "real" in given:
-            beside = (0, 0), (lead, predicted.shape[-1])
-            given["segments"] = jnp.pad(given.pop("real"), beside, constant_values=1)
-        made = self._decoder(name="decoder")(given, train=train)
-        return {name: a.reshape(len(hidden), *groups, *a.shape[1:]) for name, a in made.items() if name != "hidden"}
 
     @nn.nowrap
     def _encoder(self, **given: Any) -> Stack:

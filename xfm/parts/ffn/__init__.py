@@ -4,10 +4,12 @@ from xfm.parts.ffn.glu import GLU
 from xfm.parts.ffn.grouped_mlp import GroupedMLP
 from xfm.parts.ffn.ista import Ista
 from xfm.parts.ffn.mlp import MLP
+from xfm.parts.ffn.normed_glu import NormedGLU
 
 FFNS = {
     "mlp": MLP,
     "glu": GLU,
+    "normed_glu": NormedGLU,
     "ista": Ista,
     "grouped_mlp": GroupedMLP,
 }

@@ -7,6 +7,7 @@ from xfm.parts.head.detection import Detection
 from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.ffn import FFNHead
 from xfm.parts.head.fpn import FPN
+from xfm.parts.head.fused import Fused
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.linear_maps import LinearMaps
 from xfm.parts.head.mlm import MLM
@@ -38,6 +39,7 @@ HEADS = {
     "simple_pyramid": SimplePyramid,
     "linear_maps": LinearMaps,
     "fpn": FPN,
+    "fused": Fused,
     "of_patches": OfPatches,
     "pixels": Pixels,
     "values": Values,
