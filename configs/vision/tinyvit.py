@@ -41,8 +41,13 @@ def network(layers, widths, heads, windows, classes, hidden=4.0, inner=4.0, size
     norm = dict(kind="layernorm", eps=1e-5)
     residual = dict(kind="plain", drop_path=drop_path)
 
+    def by_channels(size):
+        return dict(kind="depthwise", size=size, bias=False)
+
     def convolutions():
-        part = dict(kind="mbconv", hidden=int(inner * widths[0]), norm=BATCHNORM)
+        part = dict(
+            kind="bottleneck", inner=int(inner * widths[0]), mixer=by_channels(3), activation="gelu", norm=BATCHNORM
+        )
         return dict(part=part, norms={}, residual=dict(kind="activated", activation="gelu", drop_path=drop_path))
 
     def attention(i):
@@ -52,7 +57,7 @@ def network(layers, widths, heads, windows, classes, hidden=4.0, inner=4.0, size
         return dict(part=dict(kind="windowed", mixer=inside, window=windows[i], **outside), norms={})
 
     local = dict(
-        part=dict(kind="depthwise", size=size, bias=False),
+        part=by_channels(size),
         norms={"out": BATCHNORM},
         residual=dict(kind="scaled", skip=0.0),
     )
@@ -86,7 +91,7 @@ def get_config(arg="21M"):
     c.model["embed"]["channels"] = 3
     c.init = [
         (r"(/[qkvo]|/mlp_\d/part/\w+|head_label/out)/kernel$", dict(kind="truncated_normal", std=0.02)),
-        (r"stage_0/.*/down_norm/scale$", dict(kind="constant", value=0.0)),
+        (r"stage_0/.*/out_norm/scale$", dict(kind="constant", value=0.0)),
     ]
     steps_per_epoch = 1_281_167 // c.batch
     c.schedule = dict(kind="cosine", peak=1e-3, end=1e-5, warmup=20 * steps_per_epoch)

@@ -31,6 +31,7 @@ from xfm.initial import initial_shapes
 from xfm.objectives import build_objective
 from xfm.objectives.base import Objective
 from xfm.objectives.joint_embedding import JointEmbedding
+from xfm.objectives.local_masked_images import LocalMaskedImages
 from xfm.objectives.masked_images import MaskedImages
 from xfm.sharding import RULES, rule_of
 from xfm.spec import build, plain
@@ -290,7 +291,11 @@ def real_batch(config, rows=2):
     return batch
 
 
-SMALL_LOSSES = (MaskedImages, JointEmbedding)  # of normalised pixels or features: of one at most, as they begin
+SMALL_LOSSES = (
+    MaskedImages,
+    LocalMaskedImages,
+    JointEmbedding,
+)  # of normalised pixels or features: of one at most, as they begin
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -68,6 +68,11 @@ BASELINES = {
     "masked_images": ({}, images([7, 9, 9, 0]), images([0, 0, 8, 40], [3, 3, 3, 3]), {"mean pixel": 3 / 8}),
     "masked_images of tokens": ({}, images([0, 1, 1, 90]), images([1, 2, 4, 1]), {"mean pixel": 1.0}),  # the median: 1
     "masked_images of codes": ({}, [], [], dict(chance=np.log(5))),
+    # Half of the pixels of a slope along columns have a direction, since its border is mirrored.
+    "local_masked_images": (
+        {}, rows(images=[np.ones((4, 4, 1))]), rows(images=[np.tile(np.arange(4.0), (4, 1))[..., None]]),
+        {"means": 0.5 / 6 + 1 / 3},
+    ),
     "joint_embedding": ({}, [], [], dict(zeros=ZEROS["smooth"])),
     "self_distillation of images": ({}, [], [], dict(uniform=np.log(5))),
 }  # fmt: skip

@@ -92,6 +92,15 @@ AUTOENCODER = dict(
         heads=dict(patches=dict(kind="values", width=4)),
     ),
 )  # fmt: skip
+OF_LAYERS = dict(  # a decoder of each of two layers, the lower one with a tile of 2 x 2 for each patch
+    AUTOENCODER, taps=(1,), repeats=2,
+    beside=dict(layer_1=dict(AUTOENCODER["decoder"], heads=dict(finer=dict(kind="tiles", width=3)))),
+    decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=3))),
+)  # fmt: skip
+LEVELS = dict(
+    finer=dict(target=dict(kind="hog", cell=1, bins=3), weight=0.5),
+    patches=dict(target=dict(kind="hog", cell=4, bins=3), merge=2),
+)
 MEAN_LABEL = dict(LABEL, pool=dict(kind="mean"))
 PROTOTYPES = dict(kind="prototypes", prototypes=5, hidden=8, bottleneck=4, pool=dict(kind="mean"))
 
@@ -159,6 +168,7 @@ EXAMPLES = {
     "retrieval of scores": ("retrieval", dict(form=dict(kind="cosine")), VECTOR, {**several(B, 2), "labels": SCORES}),
     "masked_images": ("masked_images", {}, AUTOENCODER, images()),
     "masked_images, routed": ("masked_images", dict(sown=SOWN), routed(AUTOENCODER), images()),
+    "local_masked_images": ("local_masked_images", dict(levels=LEVELS), OF_LAYERS, images()),
     "joint_embedding": (
         "joint_embedding", dict(mask=dict(kind="multi_block", scale=(0.25, 0.5), visible=0.5)),
         dict(AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=8)))),
@@ -263,6 +273,7 @@ def headless(network):
     if "towers" in network:
         return dict(network, towers={name: dict(tower, heads={}) for name, tower in network["towers"].items()})
     decoder = {"decoder": dict(network["decoder"], heads={})} if "decoder" in network else {}
+    decoder |= {"beside": {}} if "beside" in network else {}
     return dict(network, heads={}, **decoder)
 
 

@@ -31,7 +31,7 @@ EXAMPLES = {
         ],
         "latents": [
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
-            dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
+            dict(patch=(2, 4), width=12, norm=dict(kind="layernorm"), position=dict(kind="learned", length=9)),
             dict(patch=(2, 1, 4), width=12, bias=False, position=dict(kind="sinusoidal", channels="interleaved")),
         ],
         "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
@@ -73,6 +73,17 @@ EXAMPLES = {
         "hmlp": [
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
+        ],
+        "max_pooled": [
+            dict(width=8, stem=dict(kind="convs", widths=(6,), strides=(1, 1))),
+            dict(
+                width=6,
+                stem=dict(kind="conv", size=1, stride=1, margin=0),
+                activation="silu",
+                size=2,
+                stride=1,
+                margin=0,
+            ),
         ],
         "normed_patches": [
             dict(width=16, patch=2),
@@ -185,14 +196,19 @@ EXAMPLES = {
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
         "depthwise": [dict(), dict(size=(1, 5), bias=False)],
-        "mbconv": [
-            dict(hidden=24),
-            dict(hidden=20, size=(1, 5), activation="relu", norm=dict(kind="rmsnorm")),
-        ],
         "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
         "convnext": [
             dict(hidden=24),
             dict(hidden=24, size=(1, 5), activation="relu", norm=dict(kind="rmsnorm"), response=1e-6),
+        ],
+        "conv": [dict(), dict(size=(1, 5), bias=True)],
+        "bottleneck": [
+            dict(inner=6, mixer=dict(kind="pooling"), norm=dict(kind="layernorm")),
+            dict(inner=8, mixer=ATTENTION, activation="silu", norm=dict(kind="rmsnorm")),
+        ],
+        "lambda_layer": [
+            dict(heads=2, keys=3, depth=2, size=(1, 5), bias=True, norm=dict(kind="layernorm")),
+            dict(heads=4, keys=5, size=(3, 27), norm=dict(kind="rmsnorm")),
         ],
     },
     "sight": {
@@ -220,7 +236,7 @@ EXAMPLES = {
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
         "scaled": [dict(skip=2.0, gate=0.5), dict(gate=1e-2, learn="channel"), dict(gate=0.3, learn="scalar")],
-        "activated": [dict(), dict(activation="relu")],
+        "activated": [dict(), dict(activation="silu")],
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu", norm=dict(kind="rmsnorm"))],
     },
     "down": {
@@ -245,6 +261,23 @@ EXAMPLES = {
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
         "frames": [dict()],
+        "bottleneck": [
+            dict(
+                width=24,
+                inner=8,
+                down=dict(kind="strided_conv", width=8, size=3, stride=2, margin=1, bias=False),
+                norm=dict(kind="layernorm"),
+            ),
+            dict(
+                width=8,
+                inner=6,
+                mixer=dict(kind="conv"),
+                down=dict(kind="pool"),
+                activation="silu",
+                norm=dict(kind="rmsnorm"),
+                residual=dict(kind="activated"),
+            ),
+        ],
         "pool_to": [
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
@@ -339,6 +372,8 @@ EXAMPLES = {
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
         "values": [dict(width=5)],
+        "tiles": [dict(width=5), dict(width=3, doublings=2, norm=dict(kind="rmsnorm"), activation="relu")],
+        "mean_and_tokens": [dict(), dict(norm=dict(kind="rmsnorm"))],
         "prototypes": [
             dict(prototypes=6, hidden=12, bottleneck=5),
             dict(prototypes=7, hidden=8, bottleneck=4, layers=2, activation="silu", pool=None),

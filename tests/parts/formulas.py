@@ -37,10 +37,6 @@ def scaled(s, p, x, y, ctx):
     return s.skip * x + p.get("scale", s.gate) * y
 
 
-def activated_sum(s, p, x, y, ctx):
-    return ACTIVATIONS[s.activation](x + y)
-
-
 def convolved(s, p, x, y, ctx):
     kernel, embedded = p["conv"]["kernel"], clean(ctx.shared["embedded"], ctx)
     W, inside, D = kernel.shape
@@ -54,6 +50,17 @@ def convolved(s, p, x, y, ctx):
             conv[b, t, o] += embedded[b, source, first : first + inside] @ kernel[w, :, o]
     joined = normed(s, p, x + y) + ACTIVATIONS[s.activation](conv)
     return within("norm", s.norm, p, "conv_norm", joined)
+
+
+def activated_sum(s, p, x, y, ctx):
+    return ACTIVATIONS[s.activation](x + clean(y, ctx))
+
+
+def bottleneck(s, p, x, ctx):
+    a = ACTIVATIONS[s.activation]
+    h = a(within("norm", s.norm, p, "in_norm", linear(p["in"], x)))
+    h = a(within("norm", s.norm, p, "mixer_norm", within("mixer", s.mixer, p, "mixer", h, ctx)))
+    return within("norm", s.norm, p, "out_norm", linear(p["out"], h))
 
 
 def mlp(s, p, x, ctx):
@@ -186,7 +193,8 @@ def latents(s, p, batch, ctx):
     patch = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch
     seen = batch["images" if len(patch) == 2 else "video"]
     grid = tuple(side // one for side, one in zip(seen.shape[1:-1], patch, strict=True))
-    x, numbers = linear(p["in"], batch["latents"]), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
+    x = batch["latents"] if s.norm is None else within("norm", s.norm, p, "norm", batch["latents"])
+    x, numbers = linear(p["in"], x), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
     lead = x.shape[1] - batch["encoded"].shape[1]
     places = marked(s, p, np.zeros((1, lead + math.prod(grid), s.width)), ctx.replace(grid=grid))[0]
     own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
@@ -215,6 +223,12 @@ def tubelets(s, p, batch, ctx):
 
 
 # --- pool and head
+
+
+def mean_and_tokens(s, p, x, ctx):
+    x = clean(x, ctx)
+    mean = within("pool", dict(kind="mean"), p, "pool", x, ctx)
+    return normed(s, p, np.concatenate([mean[:, None], x], axis=1))
 
 
 def normed_pool(s, p, x, ctx):
@@ -296,6 +310,23 @@ def prototypes(s, p, x, ctx):
 
 def tagging(s, p, x, ctx):
     return linear(p["out"], clean(x, ctx))
+
+
+def tiles(s, p, x, ctx):
+    """By recursion: each quarter of a token's tile is a tile of half as many doublings."""
+
+    def tile(y, i):
+        if i == s.doublings:
+            return linear(p["out"], y)[:, :, None, None]
+        if i:
+            y = ACTIVATIONS[s.activation](within("norm", s.norm, p, f"norm_{i}", y))
+        own = p[f"double_{i}"]
+        rows = [
+            np.concatenate([tile(y @ own["kernel"][:, a, b] + own["bias"], i + 1) for b in (0, 1)], 3) for a in (0, 1)
+        ]
+        return np.concatenate(rows, 2)
+
+    return tile(clean(x, ctx), 0).reshape(*x.shape[:2], -1)
 
 
 def pixels(s, p, x, ctx):
@@ -444,7 +475,7 @@ FORMULAS = {
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
-    "residual": {"plain": plain, "scaled": scaled, "activated": activated_sum, "convolved": convolved},
+    "residual": {"plain": plain, "scaled": scaled, "convolved": convolved, "activated": activated_sum},
     "ffn": {"mlp": mlp, "glu": glu, "normed_glu": normed_glu, "ista": ista, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
@@ -488,11 +519,22 @@ FORMULAS = {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "convs": stems.convs(within, ACTIVATIONS),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
+        "max_pooled": stems.max_pooled(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": dict.fromkeys(
-        ("block_aggregation", "patch_merging", "strided_conv", "mbconv", "pool", "pool_to", "pooled_queries", "frames"),
+        (
+            "block_aggregation",
+            "patch_merging",
+            "strided_conv",
+            "mbconv",
+            "pool",
+            "pool_to",
+            "pooled_queries",
+            "frames",
+            "bottleneck",
+        ),
         Elsewhere("tests/parts/test_downs.py::test_formula_and_context"),
     ),
     "pool": {
@@ -535,6 +577,8 @@ FORMULAS = {
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,
+        "tiles": tiles,
+        "mean_and_tokens": mean_and_tokens,
         "prototypes": prototypes,
         "vector": vector,
         "dense": dense_head,
@@ -569,8 +613,10 @@ FORMULAS = {
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
         "depthwise": lambda s, p, x, ctx: grids.depthwise(p["conv"], x, ctx, s.size),
-        "mbconv": grids.mbconv(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
         "token_mlp": grids.token_mlp(ACTIVATIONS),
+        "conv": grids.conv,
+        "bottleneck": bottleneck,
+        "lambda_layer": grids.lambda_layer(within),
         "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },
 }

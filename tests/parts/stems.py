@@ -67,6 +67,16 @@ def hmlp(within, activations):
     return stem
 
 
+def max_pooled(within, activations):
+    def stem(s, p, images, ctx):
+        x = activations[s.activation](within("stem", {**s.stem, "width": s.width}, p, "stem", images, ctx))
+        margin = [(0, 0), (s.margin, s.margin), (s.margin, s.margin), (0, 0)]
+        x = np.pad(x, margin, constant_values=-np.inf)
+        return tiles(x, s.size, s.stride, 0).reshape(*tiles(x, s.size, s.stride, 0).shape[:3], -1, s.width).max(3)
+
+    return stem
+
+
 def convs(within, activations):
     def stem(s, p, images, ctx):
         x = images

@@ -12,7 +12,7 @@ from tests.close import assert_close
 from tests.drawn import noise, run, shapes
 from tests.parts.examples import examples
 from tests.parts.sequences import linear
-from tests.parts.within import ACTIVATIONS
+from tests.parts.within import ACTIVATIONS, value
 from xfm.context import Context
 from xfm.parts import SLOTS
 from xfm.parts.resize import resize_grid
@@ -82,7 +82,7 @@ def pooled_queries(spec, p, tile, real, around, visible):
     return x + gate * linear(p["ffn"]["down"], h)
 
 
-def bottleneck(spec, p, name, a):
+def activated(spec, p, name, a):
     """The activation of the norm of that name in an inverted bottleneck."""
     return ACTIVATIONS[spec.get("activation", "gelu")](normed(spec.get("norm", dict(kind="batchnorm")), p[name], a))
 
@@ -100,13 +100,13 @@ def one(kind, spec, p, tile, real, around):
         return ACTIVATIONS[spec.get("activation", "identity")](y)
     if kind in ("pool", "frames"):
         held = tile[real]
-        return getattr(held, spec.get("by", "mean"))(axis=0) if len(held) else np.zeros(D)
+        return getattr(held, spec.get("by", "mean"))(axis=0) if len(held) else np.zeros(tile.shape[-1])
     if kind == "patch_merging":
         four = np.concatenate([tile[0, 0], tile[1, 0], tile[0, 1], tile[1, 1]])
         y = normed(spec.get("norm", dict(kind="layernorm")), p.get("norm"), four) @ p["out"]["kernel"]
         return normed(spec.get("out_norm"), p.get("out_norm"), y)
     if kind == "mbconv":
-        h = bottleneck(spec, p, "conv_norm", np.einsum("abf,abf->f", tile, p["conv"]["kernel"]))
+        h = activated(spec, p, "conv_norm", np.einsum("abf,abf->f", tile, p["conv"]["kernel"]))
         return normed(spec.get("norm", dict(kind="batchnorm")), p["down_norm"], h @ p["down"]["kernel"])
     y = np.einsum("abd,abde->e", tile, p["conv"]["kernel"]) + p["conv"].get("bias", 0.0)
     return normed(spec.get("out_norm"), p.get("out_norm"), y)
@@ -139,8 +139,29 @@ def aggregated(spec, p, grid, real):
     return out, own
 
 
+def bottleneck(spec, p, x, segments):
+    """The bottleneck's branch by the formulas of its parts, and every so many tokens through the skip connection."""
+
+    def each(place, x):
+        return np.apply_along_axis(lambda a: normed(spec["norm"], p[f"{place}_norm"], a), -1, x)
+
+    a = ACTIVATIONS[spec.get("activation", "relu")]
+    h, down = a(each("in", x @ p["in"]["kernel"])), spec["down"]
+    if "mixer" in spec:
+        h = value("mixer", spec["mixer"], p["mixer"], h, Context(grid=GRID, segments=segments))
+    h, own = by_loops(down["kind"], down, {"params": p.get("down", {})}, h, segments)
+    stride = tile_of(down, down["kind"])[1]
+    skip = np.where(segments[..., None] > 0, x, 0).reshape(B, *GRID, D)[:, :: stride[0], :: stride[1]]
+    y = each("shortcut", skip @ p["shortcut"]["kernel"][0, 0])
+    branch = each("out", a(each("mixer", h)) @ p["out"]["kernel"])
+    y = y + np.where(own[..., None] > 0, branch, 0)
+    return ACTIVATIONS["relu" if "residual" in spec else "identity"](y), own
+
+
 def by_loops(kind, spec, params, x, segments):
     """[B h w E] and the segments [B h w], tile by tile."""
+    if kind == "bottleneck":
+        return bottleneck(spec, params["params"], x, segments)
     if kind == "block_aggregation":
         given = [(row.reshape(*GRID, D), (own > 0).reshape(GRID)) for row, own in zip(x, segments, strict=True)]
         made = [aggregated(spec, params["params"], *one) for one in given]
@@ -151,11 +172,11 @@ def by_loops(kind, spec, params, x, segments):
     rows, columns = starts_and_ends(spec, kind)
     out, own = [], []
     for row, segment in zip(x, segments, strict=True):
-        real, grid = (segment > 0).reshape(GRID), row.reshape(*GRID, D)
+        real, grid = (segment > 0).reshape(GRID), row.reshape(*GRID, -1)
         if spec.get("in_norm"):
             grid = np.stack([[normed(spec["in_norm"], p["in_norm"], a) for a in line] for line in grid])
         if kind == "mbconv":
-            grid = np.stack([[bottleneck(spec, p, "up_norm", a @ p["up"]["kernel"]) for a in line] for line in grid])
+            grid = np.stack([[activated(spec, p, "up_norm", a @ p["up"]["kernel"]) for a in line] for line in grid])
         grid = np.where(real[..., None], grid, 0.0)
         around = [(margin[0],) * 2, (margin[1],) * 2]
         grid, real = np.pad(grid, [*around, (0, 0)]), np.pad(real, around)

@@ -35,9 +35,17 @@ NETWORKS = {
                 pattern=[MLP, ATTENTION],
                 heads=dict(patches=dict(kind="values", width=3)),
             ),
+            taps=(1,),
+            beside=dict(
+                layer_1=dict(
+                    embed=dict(kind="latents", patch=2, width=4, norm=dict(kind="layernorm")),
+                    pattern=[MLP],
+                    heads=dict(finer=dict(kind="tiles", width=2)),
+                )
+            ),
         ),
         "layers/attention_0:0 layers/mlp_1:0 layers/attention_0:1 layers/mlp_1:1 "
-        "decoder/layers/mlp_0:0 decoder/layers/attention_1:0",
+        "decoder/layers/mlp_0:0 decoder/layers/attention_1:0 decoder_layer_1/layers/mlp_0:0",
     ),
     "pyramid_autoencoder": (
         dict(

@@ -10,6 +10,7 @@ from xfm.objectives.classification import Classification
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
 from xfm.objectives.joint_embedding import JointEmbedding
+from xfm.objectives.local_masked_images import LocalMaskedImages
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
@@ -41,6 +42,7 @@ OBJECTIVES = {
     "retrieval": Retrieval,
     "similarity": Similarity,
     "masked_images": MaskedImages,
+    "local_masked_images": LocalMaskedImages,
     "joint_embedding": JointEmbedding,
     "self_distillation": SelfDistillation,
     "distillation": Distillation,

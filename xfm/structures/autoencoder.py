@@ -1,7 +1,7 @@
 """Autoencoder: an encoder of the visible patches of an image or a video, and a decoder that predicts the hidden ones.
 
 He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022), section 3; Tong et al., "VideoMAE" (2022).
-I-JEPA's predictor (Assran et al. 2023) is such a decoder too.
+I-JEPA's predictor (Assran et al. 2023) is such a decoder too. Decoders of several layers: Wang et al. (LocalMIM, 2023).
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from xfm.errors import XfmError, nearest
 from xfm.fields import Count
 from xfm.spec import Pattern, Spec, build
 from xfm.structures.base import Layer, Structure
@@ -55,6 +56,9 @@ class Autoencoder(Structure):
     encoder's tokens, and its heads are at all patches: first the visible ones, then those to predict. With `predicted`
     [B G K] each of G groups of patches is predicted by itself, from one run of the encoder. Without these arrays the
     network is the encoder, which reads whole images. Visible patches where `real` [B V] is 0 are padding.
+    beside: further decoders, each with the fields of `decoder`, by the name of the stream that it reads in place of the
+    last one, such as "layer_2" where `taps` has 2. Their parameters are below "decoder_layer_2"; no two decoders have
+    heads of the same name.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -68,6 +72,7 @@ class Autoencoder(Structure):
     norm: Spec | None = None
     heads: Mapping[str, Spec] = NO_HEADS
     taps: tuple[Count, ...] = ()
+    beside: Mapping[str, Spec] = NO_HEADS
     remat: str = "none"
     dtype: str | None = None
 
@@ -78,18 +83,47 @@ class Autoencoder(Structure):
         nn.share_scope(self, encoder)
         out = encoder(batch, train=train)
         if "predicted" in batch:
-            decoder = self._decoder(name="decoder")
-            return {**out, **decoded(decoder, batch, out["hidden"], batch["visible"], batch["predicted"], train)}
+            return self._with_decoded(batch, out, batch["visible"], batch["predicted"], train)
         if self.is_initializing():  # so that a batch of images is enough to make all parameters
             first = jnp.zeros((out["hidden"].shape[0], 1), jnp.int32)
-            decoded(self._decoder(name="decoder"), batch, out["hidden"][:, : self.lead + 1], first, first, train)
+            streams = {name: out[name][:, : self.lead + 1] for name in self._read(out)}
+            self._with_decoded(batch, streams, first, first, train)
         return out
 
     @nn.nowrap
     def sublayers(self) -> list[Layer]:
-        inner = self._decoder(parent=None).sublayers()
-        decoder = (one._replace(path=f"decoder/{one.path}", group="decoder") for one in inner)
-        return [*self._encoder(parent=None).sublayers(), *decoder]
+        decoders = [
+            one._replace(path=f"{name}/{one.path}", group="decoder")
+            for name, fields in self._decoders().items()
+            for one in self._decoder(fields, parent=None).sublayers()
+        ]
+        return [*self._encoder(parent=None).sublayers(), *decoders]
+
+    @nn.nowrap
+    def _decoders(self) -> dict[str, Spec]:
+        """The fields of all decoders by the names of their parameters, in the order of `_read`."""
+        return {"decoder": self.decoder, **{f"decoder_{name}": fields for name, fields in self.beside.items()}}
+
+    @nn.nowrap
+    def _read(self, out: Mapping[str, Array]) -> list[str]:
+        """The streams that the decoders read; raises XfmError for one that the encoder does not put out."""
+        for name in self.beside:
+            if name not in out:
+                raise XfmError(
+                    f"a decoder beside the first reads {name!r}{nearest(name, out)}, and the encoder puts out "
+                    f"{', '.join(out)}; set taps to the layers that are read"
+                )
+        return ["hidden", *self.beside]
+
+    def _with_decoded(self, batch, out, visible, predicted, train) -> dict[str, Any]:
+        """`out`, and the outputs of all decoders' heads; raises XfmError for two heads of one name."""
+        made = dict(out)
+        for (name, fields), read in zip(self._decoders().items(), self._read(out), strict=True):
+            answers = decoded(self._decoder(fields, name=name), batch, out[read], visible, predicted, train)
+            if twice := sorted(answers.keys() & made.keys()):
+                raise XfmError(f"{name} has a head {twice[0]!r}, and there is an output of that name; rename the head")
+            made |= answers
+        return made
 
     @nn.nowrap
     def _encoder(self, **given: Any) -> Stack:
@@ -97,6 +131,6 @@ class Autoencoder(Structure):
         return Stack(**{name: getattr(self, name) for name in own}, **given)
 
     @nn.nowrap
-    def _decoder(self, **given: Any) -> Stack:
+    def _decoder(self, fields: Spec, **given: Any) -> Stack:
         shared = {name: getattr(self, name) for name in SHARED}
-        return build({"stack": Stack}, {"kind": "stack", **shared, **self.decoder}, **given)
+        return build({"stack": Stack}, {"kind": "stack", **shared, **fields}, **given)

@@ -6,6 +6,7 @@ head stand together, and the norm before them belongs to the attention.
 """
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -72,11 +73,11 @@ def normed(ours: str, norm: str, name: str, conv: At) -> dict[str, str | At]:
     return {f"{ours}/kernel": conv, norm: f"{name}.bn"}
 
 
-def bottleneck(ours: str, name: str, depthwise: At) -> dict[str, str | At]:
-    """The rows of an inverted bottleneck.  depthwise: the row of the convolution's kernel."""
-    rows = normed(f"{ours}/up", f"{ours}/up_norm", f"{name}conv1", pointwise(f"{name}conv1.conv"))
-    rows |= normed(f"{ours}/conv", f"{ours}/conv_norm", f"{name}conv2", depthwise)
-    return rows | normed(f"{ours}/down", f"{ours}/down_norm", f"{name}conv3", pointwise(f"{name}conv3.conv"))
+def bottleneck(ours: str, name: str, maps: Sequence[str], norms: Sequence[str]) -> dict[str, str | At]:
+    """The rows of an inverted bottleneck.  maps, norms: what xfm calls its three maps and their norms."""
+    kernels = (pointwise(f"{name}conv1.conv"), kernel(f"{name}conv2.conv", depthwise=3), pointwise(f"{name}conv3.conv"))
+    found = {f"{ours}/{one}/kernel": row for one, row in zip(maps, kernels, strict=True)}
+    return found | {f"{ours}/{norm}_norm": f"{name}conv{i + 1}.bn" for i, norm in enumerate(norms)}
 
 
 LAYER = "stages.{}.blocks.{}."
@@ -91,8 +92,8 @@ def names(c: Settings) -> Names:
 NAMES: Names = {
     **normed("embed/stem/conv_0", "embed/stem/norm_0", "patch_embed.conv1", kernel("patch_embed.conv1.conv")),
     **normed("embed/stem/conv_1", "embed/stem/norm_1", "patch_embed.conv2", kernel("patch_embed.conv2.conv")),
-    **bottleneck("stage_0/0/part", LAYER, kernel(f"{LAYER}conv2.conv", depthwise=3)),
-    **bottleneck("stage/down", "stages.{}.downsample.", kernel("stages.{}.downsample.conv2.conv", depthwise=3)),
+    **bottleneck("stage_0/0/part", LAYER, ("in", "mixer/conv", "out"), ("in", "mixer", "out")),
+    **bottleneck("stage/down", "stages.{}.downsample.", ("up", "conv", "down"), ("up", "conv", "down")),
     "stage/0/part/mixer/norm": f"{LAYER}attn.norm",
     **{
         f"stage/0/part/mixer/mixer/{a}/{leaf}": At(f"{LAYER}attn.qkv.{name}", part=part, heads="each")

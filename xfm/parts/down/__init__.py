@@ -1,6 +1,7 @@
 """Parts between the stages of a pyramid, which make the grid coarser and may change D: `x, ctx = down(x, ctx)`."""
 
 from xfm.parts.down.block_aggregation import BlockAggregation
+from xfm.parts.down.bottleneck import Bottleneck
 from xfm.parts.down.frames import Frames
 from xfm.parts.down.mbconv import MBConvDown
 from xfm.parts.down.patch_merging import PatchMerging
@@ -18,4 +19,5 @@ DOWNS = {
     "pool_to": PoolTo,
     "pooled_queries": PooledQueries,
     "frames": Frames,
+    "bottleneck": Bottleneck,
 }

@@ -3,7 +3,9 @@
 from xfm.parts.mixer.along import Along
 from xfm.parts.mixer.attention import Attention
 from xfm.parts.mixer.bidirectional import Bidirectional
+from xfm.parts.mixer.bottleneck import Bottleneck
 from xfm.parts.mixer.collapsed_attention import CollapsedAttention
+from xfm.parts.mixer.conv import Conv
 from xfm.parts.mixer.conv_gate import ConvGate
 from xfm.parts.mixer.conv_mlp import ConvMLP
 from xfm.parts.mixer.convnext import ConvNeXt
@@ -11,8 +13,8 @@ from xfm.parts.mixer.depthwise import DepthwiseConv
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.fourier import Fourier
+from xfm.parts.mixer.lambda_layer import LambdaLayer
 from xfm.parts.mixer.mamba2 import Mamba2
-from xfm.parts.mixer.mbconv import MBConv
 from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.normed import Normed
 from xfm.parts.mixer.nystrom import Nystrom
@@ -50,6 +52,8 @@ MIXERS = {
     "token_mlp": TokenMLP,
     "conv_mlp": ConvMLP,
     "depthwise": DepthwiseConv,
-    "mbconv": MBConv,
     "convnext": ConvNeXt,
+    "conv": Conv,
+    "bottleneck": Bottleneck,
+    "lambda_layer": LambdaLayer,
 }

@@ -8,6 +8,6 @@ from xfm.parts.residual.scaled import Scaled
 RESIDUALS = {
     "plain": Plain,
     "scaled": Scaled,
-    "activated": Activated,
     "convolved": Convolved,
+    "activated": Activated,
 }

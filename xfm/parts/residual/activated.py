@@ -1,4 +1,4 @@
-"""A residual connection with a nonlinearity after the sum. He et al. 2016, figure 2; Wu et al. 2022 (TinyViT)."""
+"""An activation after the residual connection, as in the blocks of a ResNet. He et al. 2016, figure 2."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -10,9 +10,9 @@ from xfm.parts.residual.thinning import thinned, whole_row
 
 
 class Activated(nn.Module):
-    """activation(x + y).  drop, drop_path: as in `plain`."""
+    """activation(x + y).  drop: of y.  drop_path: rate of stochastic depth at the top of the network, less below."""
 
-    activation: str = "gelu"
+    activation: str = "relu"
     drop: Rate = 0.0
     drop_path: Rate = 0.0
 
