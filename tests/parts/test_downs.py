@@ -139,6 +139,18 @@ def aggregated(spec, p, grid, real):
     return out, own
 
 
+def side_by_side(spec, p, x, segments):
+    """The convolutions of a cross-scale part one by one; a token is real where one of the largest tile's is."""
+    stride, sizes, made, real = spec.get("stride", 2), spec.get("sizes", (2, 4)), [], []
+    for i, size in enumerate(sizes):
+        conv = p["scales"][f"conv_{i}"]
+        one = dict(width=conv["kernel"].shape[-1], size=size, stride=stride, margin=(size - stride) // 2)
+        given = dict(params={"conv": conv, "in_norm": p.get("norm")})
+        y, own = by_loops("strided_conv", {**one, "in_norm": spec.get("norm")}, given, x, segments)
+        made, real = [*made, y], [*real, own]
+    return np.concatenate(made, axis=-1), real[int(np.argmax(sizes))]
+
+
 def bottleneck(spec, p, x, segments):
     """The bottleneck's branch by the formulas of its parts, and every so many tokens through the skip connection."""
 
@@ -168,6 +180,8 @@ def by_loops(kind, spec, params, x, segments):
         return np.stack([y for y, _ in made]), np.stack(
             [real * own.max() for (_, real), own in zip(made, segments, strict=True)]
         )
+    if kind == "cross_scale":
+        return side_by_side(spec, params["params"], x, segments)
     p, margin = params.get("params", {}), tile_of(spec, kind)[2]
     rows, columns = starts_and_ends(spec, kind)
     out, own = [], []
@@ -276,6 +290,9 @@ def test_padding_stays_away_and_every_parameter_is_trained(kind, spec):
         (dict(kind="pool", size=(2, 5)), dict(grid=GRID), "tiles of 2 x 5, which do not fill a grid of 4 x 6; choose"),
         (dict(kind="strided_conv", width=8, stride=4), dict(grid=GRID), "which do not cover a grid of 4 x 6"),
         (dict(kind="strided_conv", width=8, size=5), dict(grid=GRID), "which do not cover a grid of 4 x 6"),
+        (dict(kind="cross_scale", width=8, sizes=(2, 3)), dict(grid=GRID), "not centred alike; choose sizes"),
+        (dict(kind="cross_scale", width=6, sizes=(2, 4, 6)), dict(grid=GRID), "choose a multiple of 4"),
+        (dict(kind="cross_scale", width=8, sizes=(4,), stride=4), dict(grid=GRID), "do not divide 4 x 6; choose"),
         (
             dict(kind="pooled_queries", width=8, heads=3, ffn=dict(kind="mlp", hidden=8)),
             dict(grid=GRID),

@@ -24,6 +24,7 @@ from xfm.parts.mixer.positioned import Positioned
 from xfm.parts.mixer.reduced import Reduced
 from xfm.parts.mixer.relative import Relative
 from xfm.parts.mixer.relu_attention import ReluAttention
+from xfm.parts.mixer.strided import Strided
 from xfm.parts.mixer.subspace_attention import SubspaceAttention
 from xfm.parts.mixer.token_mlp import TokenMLP
 from xfm.parts.mixer.windowed import Windowed
@@ -41,6 +42,7 @@ MIXERS = {
     "pooled_relative": PooledRelative,
     "relative": Relative,
     "windowed": Windowed,
+    "strided": Strided,
     "conv_gate": ConvGate,
     "relu_attention": ReluAttention,
     "extended": Extended,
