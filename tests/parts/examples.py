@@ -70,6 +70,10 @@ EXAMPLES = {
             dict(width=8, widths=(), strides=(2,), bias=True),
             dict(width=8, widths=(5,), strides=(1, 2), size=5, activation="relu", norm=dict(kind="rmsnorm"), bias=True),
         ],
+        "cross_scale": [
+            dict(width=16, sizes=(2, 4, 6), stride=2),
+            dict(width=6, sizes=(2,), stride=2, norm=dict(kind="rmsnorm")),
+        ],
         "hmlp": [
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
@@ -117,10 +121,12 @@ EXAMPLES = {
         "rope_centres": [dict(), dict(theta=7.0)],
         "alibi": [dict()],
         "grid_decay": [dict(), dict(first=1.0, spread=3.0)],
+        "grid_distances": [dict(size=(2, 7)), dict(size=8)],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "relative_grid": [dict(size=(3, 5))],
         "continuous_grid": [dict(hidden=24), dict(hidden=16, reach=(2, 9), bound=2.0)],
+        "dynamic_grid": [dict(hidden=6), dict(hidden=8, norm=dict(kind="rmsnorm"))],
         "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
@@ -176,6 +182,7 @@ EXAMPLES = {
             dict(mixer=ATTENTION, position=dict(kind="sinusoidal"), norm=dict(kind="rmsnorm")),
             dict(mixer=ATTENTION, position=dict(kind="learned", length=32)),
         ],
+        "normed": [dict(mixer=ATTENTION, norm=dict(kind="rmsnorm"))],
         "along": [
             dict(mixer=ATTENTION, axis="space"),
             dict(mixer=ATTENTION, axis="time", out="linear"),
@@ -183,6 +190,10 @@ EXAMPLES = {
         "windowed": [
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
+        ],
+        "strided": [
+            dict(mixer=ATTENTION, size=6, interval=2),
+            dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=7)), size=(1, 7), interval=(4, 2)),
         ],
         "reduced": [
             dict(
@@ -201,6 +212,7 @@ EXAMPLES = {
         ],
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "depthwise": [dict(), dict(size=(1, 5), bias=False)],
         "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
         "convnext": [
             dict(hidden=24),
@@ -261,6 +273,15 @@ EXAMPLES = {
             dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
             dict(width=16, size=(3, 2), stride=(2, 1), margin=(1, 0), in_norm=dict(kind="layernorm")),
             dict(width=16, stride=(3, 2), rest="drop"),
+        ],
+        "mbconv": [
+            dict(width=24),
+            dict(width=8, hidden=20, size=(3, 1), stride=(2, 1), activation="relu", norm=dict(kind="rmsnorm")),
+        ],
+        "cross_scale": [
+            dict(width=24),
+            dict(width=8, sizes=(2, 4, 6), norm=dict(kind="layernorm")),
+            dict(width=8, sizes=(4, 2), stride=2),
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
         "frames": [dict()],

@@ -32,6 +32,7 @@ ONE_TEXT = (
     "channel_attention",
     "conv",
     "lambda_layer",
+    "strided",
 )
 
 
