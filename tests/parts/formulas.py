@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from tests.parts import grids, maps, positions, sequences, stems
+from tests.parts import grids, maps, positions, restoring, sequences, stems
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
@@ -475,8 +475,21 @@ FORMULAS = {
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
-    "residual": {"plain": plain, "scaled": scaled, "convolved": convolved, "activated": activated_sum},
-    "ffn": {"mlp": mlp, "glu": glu, "normed_glu": normed_glu, "ista": ista, "grouped_mlp": grouped_mlp},
+    "residual": {
+        "plain": plain,
+        "scaled": scaled,
+        "convolved": convolved,
+        "activated": activated_sum,
+        "long": lambda s, p, x, y, ctx: ctx.shared[s.start] + y,
+    },
+    "ffn": {
+        "mlp": mlp,
+        "glu": glu,
+        "normed_glu": normed_glu,
+        "ista": ista,
+        "grouped_mlp": grouped_mlp,
+        "identity": lambda s, p, x, ctx: x,
+    },
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
@@ -490,6 +503,7 @@ FORMULAS = {
         "rope_centres": positions.rope_centres,
         "alibi": positions.alibi,
         "grid_decay": positions.grid_decay,
+        "grid_distances": positions.grid_distances,
         "relative_buckets": positions.relative_buckets,
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
@@ -529,6 +543,7 @@ FORMULAS = {
             "block_aggregation",
             "patch_merging",
             "strided_conv",
+            "mbconv",
             "cross_scale",
             "pool",
             "pool_to",
@@ -565,6 +580,7 @@ FORMULAS = {
         ),
         "classification": classification,
         "pixels": pixels,
+        "upsampled": restoring.upsampled,
         "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
@@ -592,6 +608,7 @@ FORMULAS = {
     "mixer": {
         "attention": attention,
         "positioned": positioned,
+        "normed": lambda s, p, x, ctx: within("mixer", s.mixer, p, "mixer", normed(s, p, x), ctx),
         "relu_attention": Elsewhere(
             "tests/parts/test_slab.py::test_relu_attention_is_a_product_of_scores_and_a_convolution_of_each_head"
         ),
@@ -611,8 +628,11 @@ FORMULAS = {
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
         "strided": Elsewhere("tests/parts/test_strided.py::test_a_token_sees_its_group_and_no_more"),
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
+        "overlapping": restoring.overlapping,
+        "channel_attention": restoring.channel_attention,
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "depthwise": lambda s, p, x, ctx: grids.depthwise(p["conv"], x, ctx, s.size),
         "token_mlp": grids.token_mlp(ACTIVATIONS),
         "conv": grids.conv,
         "bottleneck": bottleneck,

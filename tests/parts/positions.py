@@ -212,6 +212,14 @@ def grid_decay(s, p, given):
     return dict(bias=np.broadcast_to(np.log(gamma)[:, None, None] * steps, (len(given.x), N, T, T)))
 
 
+def grid_distances(s, p, given):
+    """table[|dy|, |dx|] between the patches of a grid."""
+    T, w = given.x.shape[1], given.ctx.grid[1]
+    y, x = np.divmod(np.arange(T), w)
+    found = p["table"][np.abs(y[:, None] - y), np.abs(x[:, None] - x)].transpose(2, 0, 1)
+    return dict(bias=np.broadcast_to(found, (len(given.x), *found.shape)))
+
+
 def relative_sines(s, p, given):
     T, D = given.x.shape[1:]
     away = np.arange(1 - T, T) if s.reach is None else np.clip(np.arange(1 - T, T), -s.reach, s.reach)
