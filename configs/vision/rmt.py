@@ -6,7 +6,8 @@ Reproduced: the four networks of the authors' program, parameter for parameter (
 and its ImageNet-1k recipe, which is that of DeiT. Left out: token labelling.
 Command: xfm train configs/vision/rmt.py:S --workdir runs/rmt --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale; the paper's S has 84.1 % of ImageNet's validation right.
-`tiny` is for two CPU cores: two stages on scikit-learn's digits, the first along rows and columns.
+`tiny` is for two CPU cores: two stages, the first along rows and columns, a minute of processor time. Result of the
+tiny run: 98.6 % of scikit-learn's digits held out are classified correctly after 150 steps.
 """
 
 from xfm.configs.vision import vit
@@ -26,8 +27,12 @@ SIZES = {
 }
 VARIANTS = ("tiny", *SIZES)
 # With 1000 classes: what is trained, as counted by the authors' program, and the averages of batch norms.
-PARAMETERS = {"T": 0, "S": 0, "B": 0, "L": 0}
-GMACS = {"T": 2.5, "S": 4.5, "B": 9.7, "L": 18.2}
+PARAMETERS = {
+    "T": 14_334_216 + 4_224, "S": 26_967_240 + 4_224, "B": 54_154_896 + 4_512, "L": 95_464_864 + 5_344,
+}  # fmt: skip
+# Products of one image of 224 pixels in units of 1e9, as PyTorch counts those of the authors' program; the paper prints
+# 2.5, 4.5, 9.7 and 18.2.
+GMACS = {"T": 2.637, "S": 4.777, "B": 10.373, "L": 19.488}
 NORM, BATCHNORM = dict(kind="layernorm", eps=1e-6), dict(kind="batchnorm")
 
 

@@ -45,7 +45,5 @@ class Joined(Position):
         found = [bias for part in self.parts if (bias := part.bias(heads, ctx)) is not None]
         if len(found) > 1:
             kinds = " and ".join(repr(spec["kind"]) for spec in self.positions)
-            raise SpecError(
-                f"position 'joined' has several biases among {kinds}; an attention adds one, leave others out"
-            )
+            raise SpecError(f"position 'joined' has several biases among {kinds}; leave all but one out")
         return found[0] if found else None
