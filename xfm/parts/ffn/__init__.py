@@ -5,6 +5,7 @@ from xfm.parts.ffn.grouped_mlp import GroupedMLP
 from xfm.parts.ffn.ista import Ista
 from xfm.parts.ffn.mlp import MLP
 from xfm.parts.ffn.normed_glu import NormedGLU
+from xfm.parts.ffn.normed_mlp import NormedMLP
 
 FFNS = {
     "mlp": MLP,
@@ -12,4 +13,5 @@ FFNS = {
     "normed_glu": NormedGLU,
     "ista": Ista,
     "grouped_mlp": GroupedMLP,
+    "normed_mlp": NormedMLP,
 }

@@ -10,6 +10,7 @@ from xfm.parts.mixer.convnext import ConvNeXt
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.fourier import Fourier
+from xfm.parts.mixer.fused_attention import FusedAttention
 from xfm.parts.mixer.mamba2 import Mamba2
 from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.nystrom import Nystrom
@@ -46,4 +47,5 @@ MIXERS = {
     "token_mlp": TokenMLP,
     "conv_mlp": ConvMLP,
     "convnext": ConvNeXt,
+    "fused_attention": FusedAttention,
 }

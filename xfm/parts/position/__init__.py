@@ -2,6 +2,7 @@
 
 from xfm.parts.position.alibi import Alibi
 from xfm.parts.position.continuous_grid import ContinuousGrid
+from xfm.parts.position.distance_grid import DistanceGrid
 from xfm.parts.position.grid_decay import DecayOverGrid
 from xfm.parts.position.learned import Learned
 from xfm.parts.position.learned_grid import LearnedGrid
@@ -40,4 +41,5 @@ POSITIONS = {
     "relative_patches": RelativePatches,
     "relative_sines": RelativeSines,
     "shared": Shared,
+    "distance_grid": DistanceGrid,
 }
