@@ -73,6 +73,7 @@ BASELINES = {
         {}, rows(images=[np.ones((4, 4, 1))]), rows(images=[np.tile(np.arange(4.0), (4, 1))[..., None]]),
         {"means": 0.5 / 6 + 1 / 3},
     ),
+    "hard_patches": ({}, images([0, 1, 1, 90]), images([23, 24, 22, 25]), {"mean pixel": 6 / 4}),
     "joint_embedding": ({}, [], [], dict(zeros=ZEROS["smooth"])),
     "self_distillation of images": ({}, [], [], dict(uniform=np.log(5))),
 }  # fmt: skip

@@ -97,6 +97,13 @@ OF_LAYERS = dict(  # a decoder of each of two layers, the lower one with a tile 
     beside=dict(layer_1=dict(AUTOENCODER["decoder"], heads=dict(finer=dict(kind="tiles", width=3)))),
     decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=3))),
 )  # fmt: skip
+OF_LOSSES = dict(  # a second decoder of what the first one's embedding makes
+    AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], taps=(0,)),
+    beside=dict(inner_0=dict(
+        embed=dict(kind="stream", width=8), pattern=[dict(kind="mlp", hidden=8)], norm=dict(kind="layernorm"),
+        heads=dict(losses=dict(kind="values", width=2)),
+    )),
+)  # fmt: skip
 LEVELS = dict(
     finer=dict(target=dict(kind="hog", cell=1, bins=3), weight=0.5),
     patches=dict(target=dict(kind="hog", cell=4, bins=3), merge=2),
@@ -169,6 +176,7 @@ EXAMPLES = {
     "masked_images": ("masked_images", {}, AUTOENCODER, images()),
     "masked_images, routed": ("masked_images", dict(sown=SOWN), routed(AUTOENCODER), images()),
     "local_masked_images": ("local_masked_images", dict(levels=LEVELS), OF_LAYERS, images()),
+    "hard_patches": ("hard_patches", dict(weight=0.5, mask=dict(kind="by_loss", rate=0.5)), OF_LOSSES, images()),
     "joint_embedding": (
         "joint_embedding", dict(mask=dict(kind="multi_block", scale=(0.25, 0.5), visible=0.5)),
         dict(AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=8)))),
@@ -305,7 +313,8 @@ def test_two_microbatches_have_the_gradient_of_the_whole(name):
     again = by_hand(params, halves[0], keys[0], counts)
     jax.tree.map(np.testing.assert_array_equal, again, by_hand(params, halves[0], keys[0], counts))
     for path, leaf in flatten(gradient).items():
-        assert np.isfinite(leaf).all() and (np.any(leaf) or path.endswith("k/bias")), f"{path} has no gradient"
+        without = path.endswith(("k/bias", "head_losses/out/bias"))  # a ranking does not change by what is added to all
+        assert np.isfinite(leaf).all() and (np.any(leaf) or without), f"{path} has no gradient"
     step = make_step(one, keeping, accumulate=2).lower(state, batch).compile()
     after, got = step(jax.tree.map(jnp.array, state), batch)
     assert_close(after.opt_state, gradient)

@@ -34,6 +34,7 @@ EXAMPLES = {
             dict(patch=(2, 4), width=12, norm=dict(kind="layernorm"), position=dict(kind="learned", length=9)),
             dict(patch=(2, 1, 4), width=12, bias=False, position=dict(kind="sinusoidal", channels="interleaved")),
         ],
+        "stream": [dict(width=16)],
         "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
         "tubelets": [
             dict(width=16, tubelet=(2, 3, 2), position=dict(kind="learned_video", size=(2, 2, 4))),

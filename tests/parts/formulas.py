@@ -502,6 +502,7 @@ FORMULAS = {
         ),
         "words": words,
         "latents": latents,
+        "stream": lambda s, p, batch, ctx: batch["latents"],
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),

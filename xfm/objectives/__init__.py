@@ -9,6 +9,7 @@ from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
+from xfm.objectives.hard_patches import HardPatches
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
 from xfm.objectives.masked_images import MaskedImages
@@ -43,6 +44,7 @@ OBJECTIVES = {
     "similarity": Similarity,
     "masked_images": MaskedImages,
     "local_masked_images": LocalMaskedImages,
+    "hard_patches": HardPatches,
     "joint_embedding": JointEmbedding,
     "self_distillation": SelfDistillation,
     "distillation": Distillation,
