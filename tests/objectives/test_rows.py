@@ -100,7 +100,7 @@ OF_LAYERS = dict(  # a decoder of each of two layers, the lower one with a tile 
 OF_LOSSES = dict(  # a second decoder of what the first one's embedding makes
     AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], taps=(0,)),
     beside=dict(inner_0=dict(
-        embed=dict(kind="stream", width=8), pattern=[dict(kind="mlp", hidden=8)], norm=dict(kind="layernorm"),
+        embed=dict(kind="stream", width=8), pattern=[dict(kind="mlp", hidden=8)], norm=dict(kind="rmsnorm"),
         heads=dict(losses=dict(kind="values", width=2)),
     )),
 )  # fmt: skip
@@ -211,6 +211,19 @@ EXAMPLES = {
     "masked_images of codes": (
         "masked_images", dict(shown="tokens", target=dict(kind="codes", codes=5)),
         stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
+    ),
+    "image_to_image": (
+        "image_to_image", dict(given=dict(kind="reduced")),
+        stack(
+            dict(kind="patches", stem=dict(kind="conv", stride=1, size=3, margin=1), width=8, cls=0),
+            pixels=dict(kind="upsampled", factor=2, channels=1, width=4),
+        ),
+        images(),
+    ),
+    "image_to_image of pairs": (
+        "image_to_image", dict(distance="squared", over="target"),
+        stack(PATCHES, pixels=dict(kind="pixels", stride=2, channels=1)),
+        {**images(), "target/images": images()["images"] ** 2},
     ),
     "masked_images of videos": (
         "masked_images", dict(mask=dict(kind="tube", rate=0.5), target=dict(kind="pixels", scale="channel")),

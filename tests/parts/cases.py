@@ -62,7 +62,7 @@ def known() -> dict[str, Any]:
         heads=dict(pooled=normal(3, B, D)),
         embedding=normal(4, 11, D),
         relative=dict(bias=Slopes(np.float32(SLOPES))),
-        shared=dict(embedded=stream(5)),
+        shared=dict(embedded=stream(5), period=stream(6)),
     )
 
 
@@ -93,7 +93,7 @@ def position_inputs(kind: str) -> tuple:
     on_grid = kind.endswith(("_2d", "_grid")) or kind in ("relative_patches", "rope_centres")
     ctx = Context(grid=GRID, **known()) if on_grid else packed(**known())
     ctx = Context(grid=(2, 2, 3), **known()) if kind in ("learned_video", "space_time") else ctx
-    ctx = ctx.replace(grid=(2, 7)) if kind == "grid_decay" else ctx
+    ctx = ctx.replace(grid=(2, 7)) if kind in ("grid_decay", "grid_distances") else ctx
     return (stream(), *(normal(seed, B, T, N, 8) for seed in (8, 9, 10)), ctx)
 
 

@@ -10,6 +10,7 @@ from xfm.objectives.classification import Classification
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
 from xfm.objectives.hard_patches import HardPatches
+from xfm.objectives.image_to_image import ImageToImage
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
 from xfm.objectives.masked_images import MaskedImages
@@ -43,6 +44,7 @@ OBJECTIVES = {
     "retrieval": Retrieval,
     "similarity": Similarity,
     "masked_images": MaskedImages,
+    "image_to_image": ImageToImage,
     "local_masked_images": LocalMaskedImages,
     "hard_patches": HardPatches,
     "joint_embedding": JointEmbedding,
