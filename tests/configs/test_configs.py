@@ -297,6 +297,7 @@ def real_batch(config, rows=2):
 
 # Softmax does not see what is added to all scores of a query, but for rounding.
 UNSEEN = (("k", "bias"), ("k_global", "bias"), ("position", "down", "bias"))
+UNSEEN += (("head_losses", "out", "bias"), ("decoder_inner_0", "norm", "bias"))  # nor a ranking, added to all scores
 SMALL_LOSSES = (
     MaskedImages,
     LocalMaskedImages,

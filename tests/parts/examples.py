@@ -34,6 +34,7 @@ EXAMPLES = {
             dict(patch=(2, 4), width=12, norm=dict(kind="layernorm"), position=dict(kind="learned", length=9)),
             dict(patch=(2, 1, 4), width=12, bias=False, position=dict(kind="sinusoidal", channels="interleaved")),
         ],
+        "stream": [dict(width=16)],
         "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
         "tubelets": [
             dict(width=16, tubelet=(2, 3, 2), position=dict(kind="learned_video", size=(2, 2, 4))),
@@ -202,6 +203,14 @@ EXAMPLES = {
             ),
             dict(mixer=dict(ATTENTION, memory="reduced"), down=dict(kind="pool_to", size=(1, 5), activation="gelu")),
         ],
+        "overlapping": [
+            dict(heads=2, window=5, reach=(0, 2)),
+            dict(heads=4, window=(1, 4), reach=(1, 3), bias=False),
+        ],
+        "channel_attention": [
+            dict(hidden=6, inner=3),
+            dict(hidden=5, inner=4, size=(1, 5), activation="relu", scale=0.5),
+        ],
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
         "depthwise": [dict(), dict(size=(1, 5), bias=False)],
@@ -230,6 +239,7 @@ EXAMPLES = {
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
         "normed_glu": [dict(hidden=24), dict(hidden=24, activation="gelu", bias=False, norm=dict(kind="rmsnorm"))],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
+        "identity": [dict()],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
     "norm": {
@@ -245,6 +255,7 @@ EXAMPLES = {
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
         "scaled": [dict(skip=2.0, gate=0.5), dict(gate=1e-2, learn="channel"), dict(gate=0.3, learn="scalar")],
+        "long": [dict(), dict(start="embedded")],
         "activated": [dict(), dict(activation="silu")],
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu", norm=dict(kind="rmsnorm"))],
     },
@@ -358,6 +369,7 @@ EXAMPLES = {
         ],
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
+        "upsampled": [dict(factor=4, width=4), dict(factor=3, channels=1, width=5)],
         "linear_maps": [dict(classes=5)],
         "fused": [dict(), dict(norm=dict(kind="layernorm"))],
         "fpn": [

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from tests.parts import grids, maps, positions, sequences, stems
+from tests.parts import grids, maps, positions, restoring, sequences, stems
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
@@ -475,8 +475,21 @@ FORMULAS = {
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
-    "residual": {"plain": plain, "scaled": scaled, "convolved": convolved, "activated": activated_sum},
-    "ffn": {"mlp": mlp, "glu": glu, "normed_glu": normed_glu, "ista": ista, "grouped_mlp": grouped_mlp},
+    "residual": {
+        "plain": plain,
+        "scaled": scaled,
+        "convolved": convolved,
+        "activated": activated_sum,
+        "long": lambda s, p, x, y, ctx: ctx.shared[s.start] + y,
+    },
+    "ffn": {
+        "mlp": mlp,
+        "glu": glu,
+        "normed_glu": normed_glu,
+        "ista": ista,
+        "grouped_mlp": grouped_mlp,
+        "identity": lambda s, p, x, ctx: x,
+    },
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
@@ -515,6 +528,7 @@ FORMULAS = {
         ),
         "words": words,
         "latents": latents,
+        "stream": lambda s, p, batch, ctx: batch["latents"],
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
@@ -567,6 +581,7 @@ FORMULAS = {
         ),
         "classification": classification,
         "pixels": pixels,
+        "upsampled": restoring.upsampled,
         "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
@@ -614,6 +629,8 @@ FORMULAS = {
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
         "strided": Elsewhere("tests/parts/test_strided.py::test_a_token_sees_its_group_and_no_more"),
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
+        "overlapping": restoring.overlapping,
+        "channel_attention": restoring.channel_attention,
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
         "depthwise": lambda s, p, x, ctx: grids.depthwise(p["conv"], x, ctx, s.size),

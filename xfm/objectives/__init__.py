@@ -9,6 +9,8 @@ from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
+from xfm.objectives.hard_patches import HardPatches
+from xfm.objectives.image_to_image import ImageToImage
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
 from xfm.objectives.masked_images import MaskedImages
@@ -43,7 +45,9 @@ OBJECTIVES = {
     "retrieval": Retrieval,
     "similarity": Similarity,
     "masked_images": MaskedImages,
+    "image_to_image": ImageToImage,
     "local_masked_images": LocalMaskedImages,
+    "hard_patches": HardPatches,
     "joint_embedding": JointEmbedding,
     "self_distillation": SelfDistillation,
     "distillation": Distillation,

@@ -4,6 +4,7 @@ from xfm.parts.mixer.along import Along
 from xfm.parts.mixer.attention import Attention
 from xfm.parts.mixer.bidirectional import Bidirectional
 from xfm.parts.mixer.bottleneck import Bottleneck
+from xfm.parts.mixer.channel_attention import ChannelAttention
 from xfm.parts.mixer.collapsed_attention import CollapsedAttention
 from xfm.parts.mixer.conv import Conv
 from xfm.parts.mixer.conv_gate import ConvGate
@@ -18,6 +19,7 @@ from xfm.parts.mixer.mamba2 import Mamba2
 from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.normed import Normed
 from xfm.parts.mixer.nystrom import Nystrom
+from xfm.parts.mixer.overlapping import Overlapping
 from xfm.parts.mixer.pooled_relative import PooledRelative
 from xfm.parts.mixer.pooling import Pooling
 from xfm.parts.mixer.positioned import Positioned
@@ -42,6 +44,8 @@ MIXERS = {
     "pooled_relative": PooledRelative,
     "relative": Relative,
     "windowed": Windowed,
+    "overlapping": Overlapping,
+    "channel_attention": ChannelAttention,
     "strided": Strided,
     "conv_gate": ConvGate,
     "relu_attention": ReluAttention,
