@@ -147,15 +147,3 @@ def test_what_does_not_fit_is_refused(changes, ctx, said):
     mixer = build(SLOTS["mixer"], dict(kind="windowed", mixer=MIXER, window=(2, 4)) | changes)
     with pytest.raises(SpecError, match=said):
         jax.eval_shape(mixer.init, jax.random.key(0), jnp.zeros((B, T, D)), Context(**ctx))
-
-
-def test_a_table_of_distances_serves_smaller_grids():
-    """The bias of LeViT: a number for the distances in rows and in columns, those of the table's first entries."""
-    position = build(SLOTS["position"], dict(kind="distance_grid", size=(3, 4)))
-    table = np.arange(24.0, dtype=np.float32).reshape(3, 4, 2)
-    bias = position.apply({"params": {"table": table}}, 2, Context(grid=(2, 3)), method="bias")
-    places = [(i, j) for i in range(2) for j in range(3)]
-    expected = [[table[abs(a - c), abs(b - d), 1] for c, d in places] for a, b in places]
-    np.testing.assert_array_equal(bias.block(0, 1, jnp.arange(6), jnp.arange(6)), expected)
-    with pytest.raises(SpecError, match="holds the distances within a grid of 3 x 4, and the attention has 4 x 4"):
-        position.apply({"params": {"table": table}}, 2, Context(grid=(4, 4)), method="bias")

@@ -73,7 +73,7 @@ def network(c: Settings) -> dict:
     residual = dict(kind="plain", drop_path=c.get("drop_path_rate", 0))
 
     def position(i):
-        return dict(kind="distance_grid", size=sides[i])
+        return dict(kind="grid_distances", size=sides[i])
 
     def mlp(width, ratio):
         return dict(kind="normed_mlp", hidden=width * ratio, norm=NORM)

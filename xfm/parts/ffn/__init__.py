@@ -2,6 +2,7 @@
 
 from xfm.parts.ffn.glu import GLU
 from xfm.parts.ffn.grouped_mlp import GroupedMLP
+from xfm.parts.ffn.identity import Identity
 from xfm.parts.ffn.ista import Ista
 from xfm.parts.ffn.mlp import MLP
 from xfm.parts.ffn.normed_glu import NormedGLU
@@ -14,4 +15,5 @@ FFNS = {
     "ista": Ista,
     "grouped_mlp": GroupedMLP,
     "normed_mlp": NormedMLP,
+    "identity": Identity,
 }
