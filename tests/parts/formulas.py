@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from tests.parts import grids, maps, positions, sequences, stems
+from tests.parts import grids, maps, positions, restoring, sequences, stems
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
@@ -481,8 +481,21 @@ FORMULAS = {
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
-    "residual": {"plain": plain, "scaled": scaled, "convolved": convolved, "activated": activated_sum},
-    "ffn": {"mlp": mlp, "glu": glu, "normed_glu": normed_glu, "ista": ista, "grouped_mlp": grouped_mlp},
+    "residual": {
+        "plain": plain,
+        "scaled": scaled,
+        "convolved": convolved,
+        "activated": activated_sum,
+        "long": lambda s, p, x, y, ctx: ctx.shared[s.start] + y,
+    },
+    "ffn": {
+        "mlp": mlp,
+        "glu": glu,
+        "normed_glu": normed_glu,
+        "ista": ista,
+        "grouped_mlp": grouped_mlp,
+        "identity": lambda s, p, x, ctx: x,
+    },
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
@@ -496,11 +509,13 @@ FORMULAS = {
         "rope_centres": positions.rope_centres,
         "alibi": positions.alibi,
         "grid_decay": positions.grid_decay,
+        "grid_distances": positions.grid_distances,
         "relative_buckets": positions.relative_buckets,
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
         "continuous_grid": positions.continuous_grid,
+        "dynamic_grid": positions.dynamic_grid(normed),
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
@@ -519,10 +534,12 @@ FORMULAS = {
         ),
         "words": words,
         "latents": latents,
+        "stream": lambda s, p, batch, ctx: batch["latents"],
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "convs": stems.convs(within, ACTIVATIONS),
+        "cross_scale": stems.cross_scale(normed),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
         "linear_convs": stems.linear_convs(within, ACTIVATIONS),
         "max_pooled": stems.max_pooled(within, ACTIVATIONS),
@@ -534,6 +551,8 @@ FORMULAS = {
             "block_aggregation",
             "patch_merging",
             "strided_conv",
+            "mbconv",
+            "cross_scale",
             "pool",
             "pool_to",
             "pooled_queries",
@@ -569,6 +588,7 @@ FORMULAS = {
         ),
         "classification": classification,
         "pixels": pixels,
+        "upsampled": restoring.upsampled,
         "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
@@ -596,6 +616,7 @@ FORMULAS = {
     "mixer": {
         "attention": attention,
         "positioned": positioned,
+        "normed": lambda s, p, x, ctx: within("mixer", s.mixer, p, "mixer", normed(s, p, x), ctx),
         "relu_attention": Elsewhere(
             "tests/parts/test_slab.py::test_relu_attention_is_a_product_of_scores_and_a_convolution_of_each_head"
         ),
@@ -613,9 +634,13 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "strided": Elsewhere("tests/parts/test_strided.py::test_a_token_sees_its_group_and_no_more"),
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
+        "overlapping": restoring.overlapping,
+        "channel_attention": restoring.channel_attention,
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "depthwise": lambda s, p, x, ctx: grids.depthwise(p["conv"], x, ctx, s.size),
         "token_mlp": grids.token_mlp(ACTIVATIONS),
         "conv": grids.conv,
         "bottleneck": bottleneck,

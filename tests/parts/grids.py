@@ -26,7 +26,7 @@ def both(size):
 
 
 def depthwise(p, x, ctx, size):
-    y = np.zeros_like(x) + p["bias"]
+    y = np.zeros_like(x) + p.get("bias", 0.0)
     for row, token, a, b, near in neighbours(x, ctx, both(size)):
         y[row, token] += p["kernel"][a, b] * x[row, near]
     return y

@@ -26,6 +26,19 @@ def normed_patches(normed):
     return stem
 
 
+def cross_scale(normed):
+    def stem(s, p, images, ctx):
+        made = []
+        for i, size in enumerate(s.sizes):
+            conv = p["scales"][f"conv_{i}"]
+            kernel = conv["kernel"].reshape(-1, conv["kernel"].shape[-1])
+            made.append(linear({**conv, "kernel": kernel}, tiles(images, size, s.stride, (size - s.stride) // 2)))
+        assert [a.shape[-1] * 2 ** min(i + 1, len(made) - 1) for i, a in enumerate(made)] == [s.width] * len(made)
+        return normed(s, p, np.concatenate(made, axis=-1))
+
+    return stem
+
+
 def features(x, w):
     return np.exp(np.einsum("...h,mh->...m", x, w) - np.square(x).sum(-1, keepdims=True) / 2) / np.sqrt(len(w))
 

@@ -28,10 +28,13 @@ ONE_TEXT = (
     "conv_gate",
     "relu_attention",
     "token_mlp",
+    "overlapping",
+    "channel_attention",
     "conv",
     "lambda_layer",
     "wavemix",
     "state_space_2d",
+    "strided",
 )
 
 

@@ -54,6 +54,13 @@ class Objective(abc.ABC):
         params = self.networks["model"].init(first, batch)["params"]
         return redraw(params, self.initial, second), {}
 
+    def begun(self, params: Params, extra: Any) -> Any:
+        """`extra` before the first step from `params`, which may be taken from a checkpoint instead of drawn.
+
+        A teacher that is a moving average of the network begins as a copy of it.
+        """
+        return extra
+
     def forward(
         self,
         name: str,

@@ -55,7 +55,10 @@ class JointEmbedding(Objective):
     def init(self, rng, batch):
         """Fresh parameters, and as extra["teacher"] a copy of the encoder's."""
         params, extra = super().init(rng, batch)
-        return params, {**extra, "teacher": encoder_of(params)}
+        return params, self.begun(params, extra)
+
+    def begun(self, params, extra):
+        return {**extra, "teacher": encoder_of(params)}
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         """As in Objective. Beside the loss there is "deviation" of the target features over all patches of the batch.

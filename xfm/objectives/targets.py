@@ -29,6 +29,11 @@ Images = Float[Array, "B *sides C"]
 class Target(abc.ABC):
     """Abstract. What the head at hidden patches is to predict."""
 
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps anything between steps."""
+        return type(self).start is not Target.start
+
     def start(self, rng: Array, images: Images, patch: Patch) -> Any:
         """What the target keeps between steps; nothing, as a rule."""
         return {}

@@ -52,6 +52,7 @@ from xfm.hub.families import (
     timm_poolformer,
     timm_pvt_v2,
     timm_swin,
+    timm_tiny_vit,
     timm_tnt,
     timm_vit,
     videomae,
@@ -140,6 +141,7 @@ TIMM = {
     "swin_": timm_swin.FAMILY,
     "swinv2_": timm_swin.FAMILY,
     "pvt_v2_": timm_pvt_v2.FAMILY,
+    "tiny_vit_": timm_tiny_vit.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (

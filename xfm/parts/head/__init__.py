@@ -21,6 +21,7 @@ from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
 from xfm.parts.head.tiles import Tiles
 from xfm.parts.head.upernet import UPerNet
+from xfm.parts.head.upsampled import Upsampled
 from xfm.parts.head.values import Values
 from xfm.parts.head.vector import Vector
 
@@ -45,6 +46,7 @@ HEADS = {
     "fused": Fused,
     "of_patches": OfPatches,
     "pixels": Pixels,
+    "upsampled": Upsampled,
     "values": Values,
     "tiles": Tiles,
     "prototypes": Prototypes,

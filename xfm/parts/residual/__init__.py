@@ -2,6 +2,7 @@
 
 from xfm.parts.residual.activated import Activated
 from xfm.parts.residual.convolved import Convolved
+from xfm.parts.residual.long import Long
 from xfm.parts.residual.plain import Plain
 from xfm.parts.residual.scaled import Scaled
 
@@ -9,5 +10,6 @@ RESIDUALS = {
     "plain": Plain,
     "scaled": Scaled,
     "convolved": Convolved,
+    "long": Long,
     "activated": Activated,
 }
