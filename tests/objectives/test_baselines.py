@@ -47,6 +47,7 @@ BASELINES = {
     "classification": ({}, *LABELS),
     "curriculum of images": ({}, *LABELS),
     "distillation": ({}, *LABELS),
+    "stored_distillation": ({}, *LABELS),
     "tagging": (
         {}, rows(labels=[[0, 0, 1, 2]], weights=[[1, 1, 1, 0]]), rows(labels=[[1, 0, 0, 2]], weights=[[1, 1, 0, 0]]),
         {"tag shares": -np.log([1 / 3, 2 / 3]).mean()},

@@ -210,6 +210,13 @@ EXAMPLES = {
         dict(classes=3, form="soft", taught="label", teacher=dict(network=stack(PATCHES, label=MEAN_LABEL))),
         stack(PATCHES, label=MEAN_LABEL), {**images(), "labels": CLASSES},
     ),
+    "stored_distillation": (
+        "stored_distillation", dict(classes=3), stack(PATCHES, label=MEAN_LABEL),
+        {
+            **images(), "labels": CLASSES, "taught/shares": np.tile(np.float32([0.6, 0.3]), (B, 1)),
+            "taught/classes": np.stack([CLASSES, (CLASSES + 1) % 3], axis=1),
+        },
+    ),
     "masked_images of tokens": (
         "masked_images",
         dict(shown="tokens", target=dict(kind="pixels", distance="absolute"), mask=dict(kind="block", rate=0.5)),

@@ -24,6 +24,7 @@ from xfm.objectives.segmentation import Segmentation
 from xfm.objectives.self_distillation import SelfDistillation
 from xfm.objectives.similarity import Similarity
 from xfm.objectives.span import Span
+from xfm.objectives.stored_distillation import StoredDistillation
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
 from xfm.spec import lookup, plain
@@ -52,6 +53,7 @@ OBJECTIVES = {
     "joint_embedding": JointEmbedding,
     "self_distillation": SelfDistillation,
     "distillation": Distillation,
+    "stored_distillation": StoredDistillation,
 }
 
 
