@@ -32,6 +32,7 @@ from xfm.objectives import build_objective
 from xfm.objectives.base import Objective
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
+from xfm.objectives.mask_align import MaskAlign
 from xfm.objectives.masked_images import MaskedImages
 from xfm.sharding import RULES, rule_of
 from xfm.spec import build, plain
@@ -301,6 +302,7 @@ UNSEEN += (("head_losses", "out", "bias"), ("decoder_inner_0", "norm", "bias")) 
 SMALL_LOSSES = (
     MaskedImages,
     LocalMaskedImages,
+    MaskAlign,
     JointEmbedding,
 )  # of normalised pixels or features: of one at most, as they begin
 

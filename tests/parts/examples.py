@@ -79,6 +79,10 @@ EXAMPLES = {
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
         ],
+        "linear_convs": [
+            dict(width=8, widths=(6, 4), patch=2, norm=dict(kind="layernorm")),
+            dict(width=6, widths=(4,), patch=1, size=1, activation="silu", norm=dict(kind="rmsnorm")),
+        ],
         "max_pooled": [
             dict(width=8, stem=dict(kind="convs", widths=(6,), strides=(1, 1))),
             dict(
@@ -228,6 +232,15 @@ EXAMPLES = {
         "bottleneck": [
             dict(inner=6, mixer=dict(kind="pooling"), norm=dict(kind="layernorm")),
             dict(inner=8, mixer=ATTENTION, activation="silu", norm=dict(kind="rmsnorm")),
+        ],
+        "state_space_2d": [
+            dict(states=3, systems=4),
+            dict(states=2, systems=2, directions=2, norm=dict(kind="rmsnorm")),
+        ],
+        "in_turn": [dict(mixers=[ATTENTION, dict(ATTENTION, heads=4)])],
+        "wavemix": [
+            dict(hidden=10, inner=6, norm=dict(kind="layernorm")),
+            dict(hidden=8, inner=12, levels=3, activation="silu", norm=dict(kind="rmsnorm")),
         ],
         "lambda_layer": [
             dict(heads=2, keys=3, depth=2, size=(1, 5), bias=True, norm=dict(kind="layernorm")),

@@ -63,6 +63,12 @@ def bottleneck(s, p, x, ctx):
     return within("norm", s.norm, p, "out_norm", linear(p["out"], h))
 
 
+def in_turn(s, p, x, ctx):
+    for i, mixer in enumerate(s.mixers):
+        x = within("mixer", mixer, p, f"mixer_{i}", clean(x, ctx), ctx)
+    return x
+
+
 def mlp(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["up"], x)))
 
@@ -554,6 +560,7 @@ FORMULAS = {
         "convs": stems.convs(within, ACTIVATIONS),
         "cross_scale": stems.cross_scale(normed),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
+        "linear_convs": stems.linear_convs(within, ACTIVATIONS),
         "max_pooled": stems.max_pooled(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
@@ -659,6 +666,9 @@ FORMULAS = {
         "conv": grids.conv,
         "bottleneck": bottleneck,
         "lambda_layer": grids.lambda_layer(within),
+        "wavemix": grids.wavemix(within, ACTIVATIONS),
+        "state_space_2d": grids.state_space_2d(normed),
+        "in_turn": in_turn,
         "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },
 }

@@ -13,6 +13,7 @@ from xfm.objectives.hard_patches import HardPatches
 from xfm.objectives.image_to_image import ImageToImage
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
+from xfm.objectives.mask_align import MaskAlign
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
@@ -46,6 +47,7 @@ OBJECTIVES = {
     "similarity": Similarity,
     "masked_images": MaskedImages,
     "image_to_image": ImageToImage,
+    "mask_align": MaskAlign,
     "local_masked_images": LocalMaskedImages,
     "hard_patches": HardPatches,
     "joint_embedding": JointEmbedding,
