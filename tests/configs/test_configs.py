@@ -32,6 +32,7 @@ from xfm.objectives import build_objective
 from xfm.objectives.base import Objective
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
+from xfm.objectives.mask_align import MaskAlign
 from xfm.objectives.masked_images import MaskedImages
 from xfm.sharding import RULES, rule_of
 from xfm.spec import build, plain
@@ -301,9 +302,11 @@ def real_batch(config, rows=2):
 
 # Softmax does not see what is added to all scores of a query, but for rounding.
 UNSEEN = (("k", "bias"), ("k_global", "bias"), ("position", "down", "bias"))
+UNSEEN += (("head_losses", "out", "bias"), ("decoder_inner_0", "norm", "bias"))  # nor a ranking, added to all scores
 SMALL_LOSSES = (
     MaskedImages,
     LocalMaskedImages,
+    MaskAlign,
     JointEmbedding,
 )  # of normalised pixels or features: of one at most, as they begin
 
