@@ -14,6 +14,8 @@ from xfm.parts.mixer.depthwise import DepthwiseConv
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.fourier import Fourier
+from xfm.parts.mixer.fused_attention import FusedAttention
+from xfm.parts.mixer.in_turn import InTurn
 from xfm.parts.mixer.lambda_layer import LambdaLayer
 from xfm.parts.mixer.mamba2 import Mamba2
 from xfm.parts.mixer.mixed_attention import MixedAttention
@@ -26,9 +28,11 @@ from xfm.parts.mixer.positioned import Positioned
 from xfm.parts.mixer.reduced import Reduced
 from xfm.parts.mixer.relative import Relative
 from xfm.parts.mixer.relu_attention import ReluAttention
+from xfm.parts.mixer.state_space_2d import StateSpace2D
 from xfm.parts.mixer.strided import Strided
 from xfm.parts.mixer.subspace_attention import SubspaceAttention
 from xfm.parts.mixer.token_mlp import TokenMLP
+from xfm.parts.mixer.wavemix import WaveMix
 from xfm.parts.mixer.windowed import Windowed
 
 MIXERS = {
@@ -59,7 +63,11 @@ MIXERS = {
     "conv_mlp": ConvMLP,
     "depthwise": DepthwiseConv,
     "convnext": ConvNeXt,
+    "fused_attention": FusedAttention,
     "conv": Conv,
     "bottleneck": Bottleneck,
     "lambda_layer": LambdaLayer,
+    "wavemix": WaveMix,
+    "state_space_2d": StateSpace2D,
+    "in_turn": InTurn,
 }
