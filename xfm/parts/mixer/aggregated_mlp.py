@@ -1,6 +1,6 @@
 """An MLP of patches with a depthwise convolution, whose mean over the patches scales the tokens before them.
 
-Lu et al. 2022 (DHVT), section 3.3: the dynamic aggregation feed-forward. Since it moves information between tokens it
+Lu et al. 2022 (DHVT): the dynamic aggregation feed-forward. Since it moves information between tokens it
 is a mixer, though it takes the place of an ffn. The oracle is the authors' program.
 """
 

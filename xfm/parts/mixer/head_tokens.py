@@ -1,4 +1,4 @@
-"""A mixer over a row that tokens of its channel groups extend. Lu et al. 2022 (DHVT), section 3.4, equations 9 to 11.
+"""A mixer over a row that tokens of its channel groups extend. Lu et al. 2022 (DHVT).
 
 A head token is made of the mean over the row of the channels that one head would take; what the mixer gives for head
 tokens is added to the first token of the row. The oracle is the authors' program.

@@ -1,4 +1,4 @@
-"""A stem between two norms. Lu, Xie, Liu, Zhang 2022 (DHVT), section 3.2, whose norms are scales and biases."""
+"""A stem between two norms. Lu, Xie, Liu, Zhang 2022 (DHVT), whose norms are scales and biases."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float
