@@ -43,7 +43,10 @@ STARTS = (
     (r"^position/grid_distances/table$", ZEROS),
     (r"^norm/((fixed_)?batchnorm|progressive/batch)/variance$|^norm/progressive/(share|skip)$", ONES),
     (r"^pool/class_attention/(attention|ffn)_scale$", lambda part, shape: (part.start, 0.0)),
-    (r"^stem/(convs|max_pooled/stem)/conv_\d+/kernel$", fan_in(0, 1, 2)),
+    (
+        r"^stem/residual_convs/patch/kernel$|^stem/(convs|residual_convs|max_pooled/stem)/conv_\d+/kernel$",
+        fan_in(0, 1, 2),
+    ),
     (r"^(stem|down)/cross_scale/.*kernel$", fan_in(0, 1, 2)),
     (r"^mixer/(conv_gate|relu_attention)/conv/kernel$", fan_in(0, 1)),
     (r"^norm/affine/scale$", lambda part, shape: (part.start, 0.0)),
@@ -57,7 +60,10 @@ STARTS = (
     (r"^mixer/(mamba2|bidirectional)/.*kernel$", fan_in(0, times=1 / 3)),  # PyTorch's uniform start
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),
     (r"^ffn/grouped_mlp/", fan_in(1)),
-    (r"^(down/strided_conv|down/block_aggregation|stem/conv|mixer/reduced/down|head/.*)/conv/kernel$", fan_in(0, 1, 2)),
+    (
+        r"^(down/strided_conv|down/residual_reduction|down/block_aggregation|stem/conv|mixer/reduced/down|head/.*)/conv/kernel$",
+        fan_in(0, 1, 2),
+    ),
     (r"^(mixer/channel_attention|head/upsampled)/conv(_\w+)?/kernel$", fan_in(0, 1, 2)),
     (r"^(stem/max_pooled/stem|mixer/conv|down/bottleneck/.*)/conv/kernel$", fan_in(0, 1, 2)),
     (r"^head/fused/level_\d+/kernel$|^down/bottleneck/shortcut/kernel$", fan_in(0, 1, 2)),
