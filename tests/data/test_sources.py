@@ -81,6 +81,15 @@ def clips(folder):
     return dict(kind="clips", path=str(folder / "clips"), array="video", shape=[2, 4, 6, 3], validation=0.3)
 
 
+def captions(folder):
+    from PIL import Image
+
+    for i in range(20):
+        Image.new("L", (4, 4), 10 * i).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"number {i}")
+    return dict(kind="captions", path=str(folder), size=[4, 2], validation=0.3, length=12, tokenizer=BYTES)
+
+
 # kind -> a function of a folder that writes small files there and returns the spec; fixtures of conftest by their names
 EXAMPLES = {
     "text": lambda prose: dict(kind="text", path=str(prose), length=16, validation=0.3, tokenizer=BYTES),
@@ -91,6 +100,7 @@ EXAMPLES = {
     "images": lambda pictures: dict(kind="images", path=str(pictures), size=[8, 8], validation=0.25),
     "masks": masks,
     "clips": clips,
+    "captions": captions,
     "tfds": tfds,
     "labelled": labelled,
     "tagged": tagged,
