@@ -274,7 +274,111 @@ def mixer(name):
     write(name, Wrapped(model), (12, 20), config, r"blocks\.1\.mlp_tokens\.fc1|head", special=special)
 
 
+def averages_saved(model):
+    """The model, with the running averages of its batch norms as parameters without a gradient, which are saved."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for name in ("running_mean", "running_var"):
+                value = module._buffers.pop(name)
+                module.register_parameter(name, nn.Parameter(value, requires_grad=False))
+    return model
+
+
+def lambda_resnet(name, size, *blocks):
+    """A small ResNet of timm with lambda layers, of a size or with all offsets, for an image that is not square."""
+    models, sides = timm.models.byobnet, (32, 48)
+    kwargs = dict(num_heads=2, dim_head=4, r=size)
+    widths = (32, 64)
+    stages = tuple(
+        [
+            models.ByoBlockCfg(type=kind, d=1, c=c, s=2 if i and not j else 1, gs=0, br=0.25)
+            for j, kind in enumerate(two)
+        ]
+        for i, (two, c) in enumerate(zip(blocks, widths, strict=True))
+    )
+    config = models.ByoModelCfg(
+        blocks=stages, stem_chs=16, stem_type="tiered", stem_pool="maxpool", self_attn_layer="lambda",
+        self_attn_kwargs=kwargs,
+    )  # fmt: skip
+    model = averages_saved(models.ByobNet(config, num_classes=5, img_size=sides))
+    kinds = dict(bottle="conv", self_attn="lambda_layer")
+    given = dict(
+        stem=((6, 8, 16), 3), stages=[[kinds[kind] for kind in two] for two in blocks], size=size,
+        bias=size is not None, widths=widths, heads=2, keys=4, image=sides, classes=5,
+    )  # fmt: skip
+    special = [
+        (r"(bn|post_attn|norm_[qv])\.weight$", 1.0, 0.3),
+        (r"running_var$", 2.0, 0.25),
+        (r"stem.*conv.weight", 0.0, 0.6),
+    ]
+    keep = r"stages\.1\.\d\.(self_attn|post_attn|shortcut)|stem\.conv1|head"
+    write(name, Wrapped(model), sides, given, keep, special=special)
+
+
+class Spread(nn.Sequential):
+    """A level of WaveMix: an MLP and a transposed convolution, with a batch norm."""
+
+    def __init__(self, inside, hidden, inner, width):
+        spread = nn.ConvTranspose2d(inner, width, 4, stride=2, padding=1)
+        super().__init__(
+            nn.Conv2d(inside, hidden, 1), nn.GELU(), nn.Conv2d(hidden, inner, 1), spread, nn.BatchNorm2d(width)
+        )
+
+
+class WaveMix(Reference):
+    """WaveMix (Jeevan et al. 2022), whose Haar transform is that of PyWavelets, as its matrices of filters."""
+
+    def __init__(self, layers, width, levels, patch, classes):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width // 4, 3, padding=1), nn.Conv2d(width // 4, width // 2, 3, padding=1),
+            nn.Conv2d(width // 2, width, patch, patch), nn.GELU(), nn.BatchNorm2d(width),
+        )  # fmt: skip
+        self.reduce = nn.ModuleList(nn.Conv2d(width, width // 4, 1) for _ in range(layers))
+        last = levels - 1
+        self.levels = nn.ModuleList(
+            nn.ModuleList(
+                Spread(width + (i < last) * width // 2, 2 * width, width, width // 2 if i else width)
+                for i in range(levels)
+            )
+            for _ in range(layers)
+        )
+        self.head = nn.Linear(width, classes)
+
+    def logits(self, images):
+        x = self.stem(images)
+        for reduce, levels in zip(self.reduce, self.levels, strict=True):
+            low, bands = reduce(x), []
+            for _ in levels:
+                low, high = haar(low)
+                bands.append(torch.cat([low, high], dim=1))
+            y = low[:, :0]
+            for band, level in zip(bands[::-1], reversed(levels), strict=True):
+                y = level(torch.cat([band, y], dim=1) if len(y[0]) else band)
+            x = x + y
+        return self.head(x.mean((2, 3)))
+
+
+def haar(x):
+    """The low band of each channel, and its three others side by side, from PyWavelets' filters of "db1"."""
+    low, high = (torch.tensor(signs).to(x) / math.sqrt(2) for signs in ([1.0, 1.0], [1.0, -1.0]))
+    filters = torch.stack([torch.outer(a, b) for a, b in ((low, low), (high, low), (low, high), (high, high))])
+    C = x.shape[1]
+    y = F.conv2d(x, filters[:, None].repeat(C, 1, 1, 1), stride=2, groups=C).unflatten(1, (C, 4))
+    return y[:, :, 0], y[:, :, 1:].flatten(1, 2)
+
+
+def wavemix(name):
+    config = dict(layers=2, width=16, levels=2, patch=2, classes=5)
+    special = [(r"(stem\.4|\.4)\.weight$", 1.0, 0.3), (r"running_var$", 2.0, 0.25)]
+    keep = r"stem\.[04]|levels\.0\.1\.3|levels\.1\.0\.0|reduce\.1|head"
+    write(name, averages_saved(WaveMix(**config)), (8, 16), config, keep, special=special)
+
+
 GOLDENS = {
+    "wavemix": wavemix,
+    "lambda_resnet": lambda name: lambda_resnet(name, 3, ("bottle", "self_attn"), ("self_attn", "self_attn")),
+    "lambda_resnet_all": lambda name: lambda_resnet(name, None, ("bottle", "bottle"), ("bottle", "self_attn")),
     "nest": nest,
     "mixer": mixer,
     "patch_convnet": patch_convnet,

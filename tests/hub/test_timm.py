@@ -37,7 +37,19 @@ def folder(path, name="swin", **changes):
 
 
 @pytest.mark.parametrize(
-    "name", ["swin", "deit_distilled", "deit3", "pvt_v2_linear", "dinov2_registers", "convnext", "hiera", "tnt", "nest"]
+    "name",
+    [
+        "swin",
+        "deit_distilled",
+        "deit3",
+        "pvt_v2_linear",
+        "dinov2_registers",
+        "convnext",
+        "hiera",
+        "tnt",
+        "nest",
+        "tiny_vit",
+    ],
 )
 def test_what_is_written_is_what_was_read(name, tmp_path):
     (tmp_path / "in").mkdir()
@@ -54,6 +66,14 @@ def test_what_is_written_is_what_was_read(name, tmp_path):
     [
         (dict(architecture="swin_s3_tiny_224"), "the architecture 'swin_s3_tiny_224'; xfm reads those of the forms"),
         (dict(architecture="pvt_v2_b9"), "the architecture 'pvt_v2_b9'; xfm reads pvt_v2_b0"),
+        (
+            dict(architecture="tiny_vit_9m_224"),
+            "the architecture 'tiny_vit_9m_224'; xfm reads those of the form tiny_v",
+        ),
+        (
+            dict(architecture="tiny_vit_5m_224", model_args=dict(num_heads=[1, 2], depths=[2] * 4)),
+            r"sets num_heads to \[1, 2\]; it must list a value for each of the 4 stages",
+        ),
         (dict(architecture="pvt_v2_b0", model_args=dict(qkv_bias=False)), "sets qkv_bias among the model_args of pvt"),
         (dict(architecture="beit_small_patch16_224"), "xfm reads those of the forms beit_base_patchP_PIXELS"),
         (dict(architecture="beit_base_patch16_224", model_args=dict(img_size=[32, 16])), "xfm reads BEiT with squares"),
@@ -87,7 +107,7 @@ def test_a_vit_that_does_not_fit_is_refused(changes, said, tmp_path):
 
 
 def test_names_of_timm_say_sizes():
-    """The published sizes, with the parameters that timm counts."""
+    """The published sizes, with the parameters that timm counts, and the moving averages of batch norms."""
     known = {
         "vit_large_patch16_224": 304_326_632, "deit_tiny_distilled_patch16_224": 5_910_800,
         "deit_base_distilled_patch16_224": 87_338_192, "deit3_huge_patch14_224": 632_126_440,
@@ -99,6 +119,7 @@ def test_names_of_timm_say_sizes():
         "convnext_pico": 9_045_672, "convnext_xlarge.fb_in22k": 350_196_968, "convnextv2_huge": 660_289_640,
         "poolformer_m48": 73_473_448, "mixer_l16_224": 208_196_168, "hiera_base_plus_224": 69_896_616,
         "tnt_b_patch16_224": 65_428_680, "nest_small_jx.goog_in1k": 38_351_176,
+        "tiny_vit_5m_224.in1k": 5_392_764 + 9_856, "tiny_vit_21m_384.dist_in22k_ft_in1k": 21_230_488 + 18_336,
     }  # fmt: skip
     for name, parameters in known.items():
         c = Settings(dict(architecture=name, num_classes=1000))

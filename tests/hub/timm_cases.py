@@ -39,6 +39,20 @@ CASES = {
     ),
     "pvt_v2": ((36, 28), "PyramidVisionTransformerV2", "pvt_v2_b1", dict(PVT, sr_ratios=[2, 1], num_classes=4)),
     "pvt_v2_linear": ((36, 28), "PyramidVisionTransformerV2", "pvt_v2_b2_li", dict(PVT, linear=True, num_classes=3)),
+    "tiny_vit": (
+        (44, 28),
+        "TinyVit",
+        "tiny_vit_5m_224.dist_in22k_ft_in1k",
+        dict(
+            in_chans=1,
+            embed_dims=[4, 6, 8],
+            depths=[2, 1, 2],
+            num_heads=[1, 2, 2],
+            window_sizes=[9, 3, 3],
+            num_classes=4,
+            mlp_ratio=1.5,
+        ),
+    ),
     "vit": (
         (15, 25),
         "VisionTransformer",
@@ -229,7 +243,8 @@ def write(name: str) -> None:
     arrays |= {f"hidden/{i}": x for i, x in enumerate(states)}
     for key, p in model.named_parameters():
         arrays |= {f"weight/{key}": p, f"norm/{key}": p.grad.double().norm()}
-        arrays |= {f"grad/{key}": p.grad} if p.ndim == 1 or "kv" in key else {}
+        arrays |= {f"grad/{key}": p.grad} if p.ndim == 1 or "kv" in key or "biases" in key else {}
+    arrays |= {f"weight/{key}": a for key, a in model.named_buffers() if "running" in key}  # of batch norms
     config = dict(architecture=architecture, num_classes=arguments["num_classes"], model_args=arguments)
     found = {key: a.detach().numpy().astype(np.float32) for key, a in arrays.items()}
     FOLDER.mkdir(exist_ok=True)

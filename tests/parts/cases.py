@@ -32,6 +32,7 @@ OF_IMAGES = (
     "clicked",
     "words",
     "latents",
+    "stream",
     "tubelets",
     "spectrogram",
     "naflex",
@@ -61,7 +62,7 @@ def known() -> dict[str, Any]:
         heads=dict(pooled=normal(3, B, D)),
         embedding=normal(4, 11, D),
         relative=dict(bias=Slopes(np.float32(SLOPES))),
-        shared=dict(embedded=stream(5)),
+        shared=dict(embedded=stream(5), period=stream(6)),
     )
 
 
@@ -72,6 +73,8 @@ def batch(kind: str) -> dict[str, np.ndarray]:
         known = {"encoded": order[:, :3], "predicted": order[:, 3:5]}
         seen = {"images": normal(6, B, 6, 8, 3), "video": normal(6, B, 4, 3, 4, 3)}
         return {"latents": normal(5, B, 5, 7), **known, **seen}
+    if kind == "stream":
+        return {"latents": normal(5, B, T, D)}
     if kind == "naflex":
         return {"patches": normal(6, B, T, 12), "sides": np.array([[3, 4], [2, 5], [1, 13]], np.int32)}
     if kind in ("tubelets", "spectrogram"):
@@ -90,7 +93,7 @@ def position_inputs(kind: str) -> tuple:
     on_grid = kind.endswith(("_2d", "_grid")) or kind in ("relative_patches", "rope_centres")
     ctx = Context(grid=GRID, **known()) if on_grid else packed(**known())
     ctx = Context(grid=(2, 2, 3), **known()) if kind in ("learned_video", "space_time") else ctx
-    ctx = ctx.replace(grid=(2, 7)) if kind == "grid_decay" else ctx
+    ctx = ctx.replace(grid=(2, 7)) if kind in ("grid_decay", "grid_distances") else ctx
     return (stream(), *(normal(seed, B, T, N, 8) for seed in (8, 9, 10)), ctx)
 
 

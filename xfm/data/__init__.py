@@ -22,6 +22,7 @@ from xfm.data.prefetch import prefetch
 from xfm.data.source import Data, Source
 from xfm.data.spans import Spans
 from xfm.data.tagged import Tagged
+from xfm.data.taught import Taught
 from xfm.data.text import Text
 from xfm.data.tfds import Tfds
 from xfm.spec import build
@@ -66,6 +67,7 @@ SOURCES = {
     "mixture": Mixture,
     "images": Images,
     "masks": Masks,
+    "taught": Taught,
     "clips": Clips,
     "captions": Captions,
     "tfds": Tfds,

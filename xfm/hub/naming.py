@@ -21,8 +21,8 @@ with that one; `{next}` is the number of the next layer, where files count a par
 `each/PATH` is a parameter or module that is stacked along the layers but no sublayer, such as the map between two of a
 layer's sublayers; `{}` in its name is the number of the layer.
 
-Below a module, the leaves `kernel`, `scale`, `embedding` and `table` are called `weight` in the file, and other leaves
-have the same name.
+Below a module, the leaves `kernel`, `scale`, `embedding` and `table` are called `weight` in the file, `mean` and
+`variance` of batch norms `running_mean` and `running_var`, and other leaves have the same name.
 """
 
 import collections
@@ -30,14 +30,19 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
+from types import EllipsisType
+from typing import Literal
 
 import numpy as np
 
 from xfm.errors import XfmError
 from xfm.structures.base import Layer
 
-Index = int | tuple[int | slice, ...] | None
-LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "table": "weight"}
+Index = int | tuple[int | slice | EllipsisType, ...] | None
+LEAVES = {
+    "kernel": "weight", "scale": "weight", "embedding": "weight", "table": "weight",
+    "mean": "running_mean", "variance": "running_var",
+}  # fmt: skip
 GROUP = re.compile(r"((?:\w+/)?[a-z]+)_?(\d*)")  # layers that are numbered together: "layer", "block_1", "text/layer"
 
 
@@ -51,6 +56,7 @@ class At:
     sides: the lengths of these axes in xfm's order, such as (P, P, C, D), if xfm's array has others; -1 for the rest.
     Without them, axes that xfm's array does not have are of length 1.
     merged: the number of leading axes of xfm's array that are one axis in the file, as those of a table over a grid.
+    heads: in what the parts of a fused tensor stand one after the other: in the whole, or in each head.
     first: added to the number of the layer, where files count the layers of all stages in one row.
     folded: the shape of the file's tensor, if several axes of `sides` are one axis there after they are transposed.
     """
@@ -61,6 +67,7 @@ class At:
     axes: tuple[int, ...] | None = None
     sides: tuple[int, ...] | None = None
     merged: int = 0
+    heads: Literal["whole", "each"] = "whole"
     first: int = 0
     folded: tuple[int, ...] | None = None
 
@@ -132,11 +139,14 @@ class Piece:
         return 1 if self.ins and self.at.layout == "in_out" else 0
 
 
-def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, layers: Sequence[Layer]) -> list[Piece]:
+def pieces(
+    shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int | Mapping[str, int], layers: Sequence[Layer]
+) -> list[Piece]:
     """All parameters as pieces of a file.
 
     shapes: path of a parameter -> its shape.  names: the table.  layers: of the network; see `Structure.layers`.
-    sublayers: the number of xfm's sublayers that make one layer of the file.
+    sublayers: the number of xfm's sublayers that make one layer of the file; where they differ, by group, or by what
+    the names of several groups begin with, as "stage_0" and "stage".
     Raises XfmError for a parameter that the table does not name.
     """
     modules: dict[str, list[tuple[Layer, int]]] = {}
@@ -144,8 +154,12 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
     for layer in layers:
         modules.setdefault(layer.path, []).append((layer, counts[layer.group]))
         counts[layer.group] += 1
-    above, found = counts["layer"] // sublayers, []
     numbered = {group: GROUP.fullmatch(group).groups() for group in counts}
+    sizes = {
+        group: sublayers if isinstance(sublayers, int) else sublayers.get(group, sublayers.get(root))
+        for group, (root, _) in {**numbered, "layer": ("layer", "")}.items()
+    }
+    above, found = counts["layer"] // (sizes["layer"] or 1), []
     for path, shape in shapes.items():
         names_above = path.split("/")
         module = next((m for i in range(len(names_above)) if (m := "/".join(names_above[:i])) in modules), None)
@@ -164,11 +178,32 @@ def pieces(shapes: Mapping[str, tuple[int, ...]], names: Names, sublayers: int, 
         for layer, number in modules[module]:
             root, inside = numbered[layer.group]
             kinds, groups = (f"{kind}_", ""), dict.fromkeys((layer.group, root))
-            keys = tuple(f"{group}/{name}{number % sublayers}/{rest}" for group in groups for name in kinds)
-            numbers = (*([int(inside)] if inside else []), number // sublayers)
+            size = sizes[layer.group]
+            keys = tuple(f"{group}/{name}{number % size}/{rest}" for group in groups for name in kinds)
+            numbers = (*([int(inside)] if inside else []), number // size)
             own, index = (shape[1:], layer.index) if layer.stacked else (shape, None)
-            found.append(_piece(path, index, own, keys, names, *numbers))
+            found += _by_heads(_piece(path, index, own, keys, names, *numbers))
     return found
+
+
+def _by_heads(piece: Piece) -> list[Piece]:
+    """The piece itself, or where the file has the parts of each head together, that of each of the N heads.
+
+    The kernels of queries, keys and values are [D N H], and their biases [N H].
+    """
+    if piece.at.heads == "whole":
+        return [piece]
+    (i, parts), N = piece.at.part, piece.shape[-2]
+    shape, first = (*piece.shape[:-2], piece.shape[-1]), () if piece.layer is None else (piece.layer,)
+    return [
+        dataclasses.replace(
+            piece,
+            layer=(*first, ..., n, slice(None)),
+            shape=shape,
+            at=dataclasses.replace(piece.at, part=(n * parts + i, N * parts)),
+        )
+        for n in range(N)
+    ]
 
 
 def _tokens(path: str, shape: tuple[int, ...], names: Names) -> list[Piece]:

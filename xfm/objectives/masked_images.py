@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
-from xfm.objectives.base import Objective, answer, array_of, row_weights, weighted
-from xfm.objectives.masks import Split, mask_of
+from xfm.objectives.base import Objective, answer, array_of, counted, row_weights, weighted
+from xfm.objectives.masks import Split, mask_of, split_of
 from xfm.objectives.targets import TARGETS, Target
 from xfm.parts.embed.latents import rows_of
 from xfm.parts.embed.patchify import patchify, seen_in
@@ -61,10 +60,7 @@ class MaskedImages(Objective):
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         """As in Objective. The loss is the mean over hidden patches; targets may have further metrics."""
         choose, code, drop = jax.random.split(rng, 3)
-        images, target = array_of(batch, self.seen), self.wanted
-        weights = row_weights(batch, images.shape[:1])
-        real = weights.reshape(-1, *(1,) * (images.ndim - 1)) > 0
-        images = jnp.where(real, images, 0)  # rows that fill a batch may hold NaN
+        (images, weights), target = counted(batch, self.seen), self.wanted
         batch = {**batch, self.seen: images}
         if train and "target" in extra:
             state = target.updated(extra["target"], images, self.model.patch, weights, step, code)
@@ -78,8 +74,7 @@ class MaskedImages(Objective):
 
     def split(self, images: Float[Array, "B *sides C"], rng: Array) -> Split:
         """Which patches of these images are hidden."""
-        grid = tuple(side // one for side, one in zip(images.shape[1:-1], self.model.patch, strict=True))
-        return mask_of(self.mask)(rng, len(images), grid)
+        return split_of(self.mask, self.model.patch, images, rng)
 
     def predicted(
         self, params: Any, batch: Mapping[str, Array], split: Split, rng: Array | None = None, train: bool = False

@@ -232,3 +232,11 @@ def mask_of(spec: Mapping[str, Any], *refused: str) -> Callable[..., Split]:
             f"this objective cannot use the mask {kind!r}; choose {', '.join(k for k in MASKS if k not in refused)}"
         )
     return lambda *given: MASKS[kind](*given, **settings)
+
+
+def split_of(
+    spec: Mapping[str, Any], patch: tuple[int, ...], images: Float[Array, "B *sides C"], rng: Key[Array, ""]
+) -> Split:
+    """Which patches of these images are hidden, by the sampler of that spec; one that needs no scores."""
+    grid = tuple(side // one for side, one in zip(images.shape[1:-1], patch, strict=True))
+    return mask_of(spec)(rng, len(images), grid)

@@ -1,4 +1,4 @@
-"""What is predicted of a hidden patch: its pixels, its normalised pixels, or the number of the code nearest to it.
+"""What is predicted of a hidden patch: its pixels, its gradients' histograms, or the number of the code nearest to it.
 
 A target makes an array [B T …] of the images, and a loss for each patch. What it keeps between steps is a part of the
 objective's extra state.
@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero, Fraction
 from xfm.objectives.base import cross_entropy, some_rows
+from xfm.objectives.gradients import histograms
 from xfm.parts.embed.patchify import patchify, seen_in
 
 Patch = tuple[int, ...]  # rows and columns, or frames, rows and columns
@@ -26,6 +28,11 @@ Images = Float[Array, "B *sides C"]
 @dataclasses.dataclass(frozen=True)
 class Target(abc.ABC):
     """Abstract. What the head at hidden patches is to predict."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps anything between steps."""
+        return type(self).start is not Target.start
 
     def start(self, rng: Array, images: Images, patch: Patch) -> Any:
         """What the target keeps between steps; nothing, as a rule."""
@@ -57,6 +64,14 @@ def distance(predicted: Float[Array, "*any"], wanted: Float[Array, "*any"], kind
     if kind == "absolute":
         return apart
     return apart**2 if kind == "squared" else jnp.where(apart < 1, apart**2 / 2, apart - 0.5)
+
+
+def of_normal(kind: Distance) -> float:
+    """The mean distance of zeros to normally distributed numbers of variance 1."""
+    x = np.linspace(-8, 8, 16_001)
+    density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    each = np.asarray(distance(jnp.zeros(len(x)), jnp.asarray(x), kind))
+    return float((each * density).sum() * (x[1] - x[0]))
 
 
 def statistics(patches: Float[Array, "*any X"], eps: float = 1e-6) -> tuple[Float[Array, "*any 1"], ...]:
@@ -104,6 +119,36 @@ class Pixels(Target):
         )
         guess = np.median(known) if self.distance == "absolute" else known.mean()
         return {"mean pixel": float(np.asarray(distance(np.full_like(seen, guess), seen, self.distance)).mean())}
+
+
+@dataclasses.dataclass(frozen=True)
+class Hog(Target):
+    """Histograms of gradients of a patch's cells, as (row, column, channel, bin), and the mean squared distance.
+
+    Wei et al. 2022 (MaskFeat); Wang et al. 2023 (LocalMIM).  cell: side in pixels, which divides the patch.  bins: of
+    directions.
+    """
+
+    cell: Count = 8
+    bins: Count = 9
+
+    def of(self, state, images, patch):
+        if patch[0] % self.cell or patch[1] % self.cell:
+            raise XfmError(
+                f"target 'hog': cells of {self.cell} pixels do not divide a patch of {patch[0]} x {patch[1]}"
+            )
+        return patchify(histograms(images, self.cell, self.bins), (patch[0] // self.cell, patch[1] // self.cell))
+
+    def measured(self, predicted, wanted):
+        return {"loss": distance(predicted, wanted, "squared").mean(-1)}
+
+    def baseline(self, data, patch):
+        """Of the mean histograms of the training patches."""
+        known, seen = (
+            np.asarray(self.of({}, np.stack([row["images"] for row in some_rows(rows)]), patch))
+            for rows in (data.train, data.valid)
+        )
+        return {"mean histogram": float(((seen - known.mean((0, 1))) ** 2).mean())}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,5 +203,6 @@ def nearest_code(x: Float[Array, "*any X"], codes: Float[Array, "V X"]) -> Int[A
 
 TARGETS: Mapping[str, type] = {
     "pixels": Pixels,
+    "hog": Hog,
     "codes": Codes,
 }

@@ -17,6 +17,7 @@ from xfm.hub.families import (
     deberta,
     dinov2,
     dinov3,
+    dinov3_convnext,
     distilbert,
     electra,
     eurobert,
@@ -51,6 +52,7 @@ from xfm.hub.families import (
     timm_poolformer,
     timm_pvt_v2,
     timm_swin,
+    timm_tiny_vit,
     timm_tnt,
     timm_vit,
     videomae,
@@ -109,6 +111,7 @@ FAMILIES = {
     "dinov2": dinov2.FAMILY,
     "dinov2_with_registers": dinov2.WITH_REGISTERS,
     "dinov3_vit": dinov3.FAMILY,
+    "dinov3_convnext": dinov3_convnext.FAMILY,
     "vivit": vivit.VIVIT,
     "videomae": videomae.FAMILY,
     "timesformer": timesformer.FAMILY,
@@ -138,6 +141,7 @@ TIMM = {
     "swin_": timm_swin.FAMILY,
     "swinv2_": timm_swin.FAMILY,
     "pvt_v2_": timm_pvt_v2.FAMILY,
+    "tiny_vit_": timm_tiny_vit.FAMILY,
 }
 # The families that a network may be saved as: the above, and those that share their model_type with another family.
 WRITTEN = (

@@ -20,6 +20,7 @@ from xfm.fields import Count
 from xfm.parts.embed.base import Embed
 from xfm.parts.embed.patchify import seen_in
 from xfm.parts.linear import Linear
+from xfm.parts.norm import NORMS
 from xfm.parts.param import param
 from xfm.parts.position import POSITIONS
 from xfm.spec import Spec, build, freeze
@@ -41,7 +42,7 @@ class Latents(Embed):
     of its video where a patch has three sides.
     patch: P, or (rows, columns), or (frames, rows, columns), of the encoder.  width: D, to which latents are mapped.
     position: spec of the position slot, of leading tokens and all patches of the grid, of which each token takes its
-    own.  bias: of the map to D.
+    own.  bias: of the map to D.  norm: of the latents before that map, none if None.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -50,6 +51,7 @@ class Latents(Embed):
     width: Count
     position: Spec = NO_POSITION
     bias: bool = True
+    norm: Spec | None = None
 
     @nn.nowrap
     def step(self) -> tuple[int, ...]:
@@ -74,7 +76,10 @@ class Latents(Embed):
                 f"the batch has {latents.shape[1]} latents and {encoded.shape[1]} patches are encoded; there must be a "
                 "latent of each"
             )
-        x = Linear(self.width, self.bias, name="in")(latents.astype(ctx.dtype))
+        x = latents.astype(ctx.dtype)
+        if self.norm is not None:
+            x = build(NORMS, self.norm, name="norm")(x)
+        x = Linear(self.width, self.bias, name="in")(x)
         token = param(self, "mask", nn.initializers.normal(0.02), (self.width,)).astype(x.dtype)
         x = jnp.concatenate([x, jnp.broadcast_to(token, (*predicted.shape, self.width))], axis=1)
 

@@ -2,6 +2,7 @@
 
 from xfm.parts.ffn.glu import GLU
 from xfm.parts.ffn.grouped_mlp import GroupedMLP
+from xfm.parts.ffn.identity import Identity
 from xfm.parts.ffn.ista import Ista
 from xfm.parts.ffn.mlp import MLP
 from xfm.parts.ffn.normed_glu import NormedGLU
@@ -12,4 +13,5 @@ FFNS = {
     "normed_glu": NormedGLU,
     "ista": Ista,
     "grouped_mlp": GroupedMLP,
+    "identity": Identity,
 }
