@@ -177,6 +177,11 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "fused_attention": [
+            dict(heads=3, width=3, values=5, norm=dict(kind="rmsnorm")),
+            dict(heads=2, width=4, values=4, norm=None),
+            dict(heads=2, width=5, values=3, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
         "relu_attention": [
             dict(heads=2, position=dict(kind="learned", length=32)),
             dict(heads=4, size=(1, 3), bias=False),
@@ -252,6 +257,10 @@ EXAMPLES = {
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
         "normed_glu": [dict(hidden=24), dict(hidden=24, activation="gelu", bias=False, norm=dict(kind="rmsnorm"))],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
+        "normed_mlp": [
+            dict(hidden=24, norm=dict(kind="layernorm")),
+            dict(hidden=12, norm=None, activation="relu"),
+        ],
         "identity": [dict()],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
@@ -319,6 +328,10 @@ EXAMPLES = {
         "pool_to": [
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
+        "subsampled_attention": [
+            dict(width=24, heads=2, keys=3, values=5, norm=dict(kind="layernorm"), ffn=dict(kind="mlp", hidden=20)),
+            dict(width=8, heads=1, keys=4, values=3, stride=(1, 2), norm=None, activation="gelu"),
         ],
         "pooled_queries": [
             dict(width=24, heads=3, ffn=dict(kind="mlp", hidden=20)),

@@ -231,6 +231,24 @@ def tubelets(s, p, batch, ctx):
 # --- pool and head
 
 
+def normed_map(s, p, name, x, axes=1):
+    """The linear map of this name and the norm after it, or a bias."""
+    own = p[name] if s.norm is None else {"kernel": p[name]["kernel"], "bias": 0.0}
+    y = linear(own, x, axes)
+    return y if s.norm is None else within("norm", s.norm, p, f"{name}_norm", y)
+
+
+def normed_mlp(s, p, x, ctx):
+    return normed_map(s, p, "down", ACTIVATIONS[s.activation](normed_map(s, p, "up", clean(x, ctx))))
+
+
+def fused_attention(s, p, x, ctx):
+    H, y = s.width, normed_map(s, p, "qkv", clean(x, ctx)).reshape(*x.shape[:2], s.heads, -1)
+    visible = sequences.same_text(x, ctx.segments)
+    y = sequences.attend(y[..., :H], y[..., H : 2 * H], y[..., 2 * H :], visible, H**-0.5)
+    return normed_map(s, p, "o", ACTIVATIONS[s.activation](y), 2)
+
+
 def mean_and_tokens(s, p, x, ctx):
     x = clean(x, ctx)
     mean = within("pool", dict(kind="mean"), p, "pool", x, ctx)
@@ -494,6 +512,7 @@ FORMULAS = {
         "normed_glu": normed_glu,
         "ista": ista,
         "grouped_mlp": grouped_mlp,
+        "normed_mlp": normed_mlp,
         "identity": lambda s, p, x, ctx: x,
     },
     "position": {
@@ -557,6 +576,7 @@ FORMULAS = {
             "pool_to",
             "pooled_queries",
             "frames",
+            "subsampled_attention",
             "bottleneck",
         ),
         Elsewhere("tests/parts/test_downs.py::test_formula_and_context"),
@@ -623,6 +643,7 @@ FORMULAS = {
         "conv_gate": Elsewhere("tests/parity/test_backbones.py::test_patch_convnet_equals_its_description"),
         "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,
+        "fused_attention": fused_attention,
         "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,
         "bidirectional": bidirectional,

@@ -14,6 +14,7 @@ from xfm.parts.mixer.depthwise import DepthwiseConv
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.fourier import Fourier
+from xfm.parts.mixer.fused_attention import FusedAttention
 from xfm.parts.mixer.in_turn import InTurn
 from xfm.parts.mixer.lambda_layer import LambdaLayer
 from xfm.parts.mixer.mamba2 import Mamba2
@@ -62,6 +63,7 @@ MIXERS = {
     "conv_mlp": ConvMLP,
     "depthwise": DepthwiseConv,
     "convnext": ConvNeXt,
+    "fused_attention": FusedAttention,
     "conv": Conv,
     "bottleneck": Bottleneck,
     "lambda_layer": LambdaLayer,
