@@ -16,7 +16,6 @@ from xfm.evaluators.base import Evaluator, output
 from xfm.evaluators.rows import predict
 from xfm.fields import CountOrZero, Name
 from xfm.parts.unit import unit
-from xfm.tokenizers.template import laid
 
 
 def of_classes(vectors: Float[Array, "classes prompts D"]) -> Float[Array, "classes D"]:
@@ -75,10 +74,11 @@ class ZeroShot(Evaluator):
         length, visible = len(first[tokens]), bool(first[segments].all())
         sentences = [prompt.format(name) for name in names for prompt in self.prompts]
         pad, written = data.vocabulary.pad, []
-        for ids, types, _ in data.tokenizer.joined([sentences], length):
-            row = laid(ids, types, length, pad, kinds=2)
-            seen = np.ones_like(row["segments"]) if visible else row["segments"]
-            written.append({tokens: row["tokens"], segments: seen})
+        for ids, _, _ in data.tokenizer.joined([sentences], length):
+            row = np.full(length, pad, np.int32)
+            row[: len(ids)] = ids
+            seen = np.ones(length, bool) if visible else np.arange(length) < len(ids)
+            written.append({tokens: row, segments: seen.astype(np.int32)})
 
         def vector(tower):
             def of(params, batch):
