@@ -86,7 +86,10 @@ class HardPatches(Objective):
         """Fresh parameters, and as extra["teacher"] a copy of them."""
         params, extra = super().init(rng, batch)
         jax.eval_shape(lambda p: self._scores(p, batch["images"]), params)  # refuses a network without such a head
-        return params, {**extra, "teacher": params}
+        return params, self.begun(params, extra)
+
+    def begun(self, params, extra):
+        return {**extra, "teacher": params}
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         """As in Objective. "rank_correlation" is that of a row's predicted and true losses at hidden patches."""

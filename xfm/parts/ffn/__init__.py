@@ -6,6 +6,7 @@ from xfm.parts.ffn.identity import Identity
 from xfm.parts.ffn.ista import Ista
 from xfm.parts.ffn.mlp import MLP
 from xfm.parts.ffn.normed_glu import NormedGLU
+from xfm.parts.ffn.normed_mlp import NormedMLP
 
 FFNS = {
     "mlp": MLP,
@@ -13,5 +14,6 @@ FFNS = {
     "normed_glu": NormedGLU,
     "ista": Ista,
     "grouped_mlp": GroupedMLP,
+    "normed_mlp": NormedMLP,
     "identity": Identity,
 }
