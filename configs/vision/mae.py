@@ -86,11 +86,11 @@ def get_config(arg="B"):
 
 
 def tiny(c):
-    c.model = network(2, 64, 4, patch=1, size=8, channels=1, depth=1, inner=32, inner_heads=4)
-    c.objective.target = dict(kind="pixels", scale="image")  # of a patch of one pixel nothing else is left
+    c.model = network(2, 64, 4, patch=2, size=8, channels=1, depth=1, inner=32, inner_heads=4)
+    c.objective.target = dict(kind="pixels", scale="image")
     c.data, c.augment = dict(kind="images", size=8, validation=0.2), None
-    c.evals = [dict(kind="reconstructions", patch=1, scale="image"), dict(kind="linear_probe", features="cls")]
-    c.batch, c.steps = 64, 200
+    c.evals = [dict(kind="reconstructions", patch=2, scale="image"), dict(kind="linear_probe", shots=10)]
+    c.batch, c.steps, c.clip = 64, 2000, 1.0
     c.schedule = dict(kind="cosine", peak=4e-3, warmup=20)
-    c.log_every, c.eval_every, c.save_every = 20, 100, 200
+    c.log_every, c.eval_every, c.save_every = 100, 1000, 2000
     return c

@@ -196,6 +196,7 @@ EXAMPLES = {
         "mlp": [dict(hidden=24), dict(hidden=24, activation="relu_squared", bias=False)],
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
+        "linear_map": [dict()],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
     "norm": {

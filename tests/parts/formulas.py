@@ -65,6 +65,10 @@ def ista(s, p, x, ctx):
     return np.maximum(x + s.step * each - s.step * s.sparsity, 0)
 
 
+def linear_map(s, p, x, ctx):
+    return np.einsum("de,...d->...e", p["kernel"], x)
+
+
 def grouped_mlp(s, p, x, ctx):
     def grouped(p, x):
         parts = zip(np.split(x, s.groups, axis=-1), p["kernel"], strict=True)
@@ -434,7 +438,7 @@ FORMULAS = {
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
-    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "grouped_mlp": grouped_mlp},
+    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "linear_map": linear_map, "grouped_mlp": grouped_mlp},
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,

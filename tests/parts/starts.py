@@ -57,7 +57,7 @@ STARTS = (
     (r"^(down/strided_conv|down/block_aggregation|stem/conv|mixer/reduced/down|head/.*)/conv/kernel$", fan_in(0, 1, 2)),
     (r"/conv/kernel$", fan_in(0, 1)),
     (r"/similarity$", lambda part, shape: (0.0, 1 / math.sqrt((math.isqrt(8 * shape[1] + 1) - 1) // 2))),
-    (r"/dictionary$", fan_in(0, times=2.0)),
+    (r"/dictionary$|^ffn/linear_map/kernel$", fan_in(0, times=2.0)),
     (r"^stem/tokens_to_token/.*features$", lambda part, shape: (0.0, math.sqrt(shape[0] / shape[1]))),
     (r"/logit_scale$", (math.log(10), 0.0)),
     (r"/kernel$", fan_in(0)),

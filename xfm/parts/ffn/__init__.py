@@ -3,11 +3,13 @@
 from xfm.parts.ffn.glu import GLU
 from xfm.parts.ffn.grouped_mlp import GroupedMLP
 from xfm.parts.ffn.ista import Ista
+from xfm.parts.ffn.linear_map import LinearMap
 from xfm.parts.ffn.mlp import MLP
 
 FFNS = {
     "mlp": MLP,
     "glu": GLU,
     "ista": Ista,
+    "linear_map": LinearMap,
     "grouped_mlp": GroupedMLP,
 }
