@@ -38,7 +38,6 @@ def get_config(arg="B"):
         c.model = network(2, 64, 4, patch=2, size=8, gate=0.1, codes=32, channels=1)
         c.objective["mask"]["least"] = 2
         c.objective["target"] = dict(kind="codes", codes=32, until=50)
-        c.steps, c.log_every, c.eval_every, c.save_every = 200, 20, 100, 200
         return c
     layers, width, heads, gate = beit.SIZES[arg]
     c.model = network(layers, width, heads, 16, 224, gate, codes=8192)

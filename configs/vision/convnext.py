@@ -47,14 +47,23 @@ GMACS = {
 
 
 def network(
-    layers, widths, patch=4, scale=1e-6, response=None, classes=1000, activation="gelu", eps=1e-6, drop_path=0.0
+    layers,
+    widths,
+    patch=4,
+    scale=1e-6,
+    response=None,
+    classes=1000,
+    activation="gelu",
+    eps=1e-6,
+    drop_path=0.0,
+    inner_eps=1e-6,
 ):
     """The spec of the pyramid.
 
     scale: the first value of LayerScale, None for none.  response: epsilon of the global response normalisation, None
-    for none.  eps: of the norm after the mean over all positions; the others have 1e-6.
+    for none.  eps: of the norm after the mean over all positions.  inner_eps: of the others.
     """
-    norm = dict(kind="layernorm", eps=1e-6)
+    norm = dict(kind="layernorm", eps=inner_eps)
 
     def stage(i):
         down = dict(kind="strided_conv", width=widths[i], in_norm=norm, rest="drop")

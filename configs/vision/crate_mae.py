@@ -53,7 +53,6 @@ def get_config(arg="base"):
     if arg == "tiny":
         c.model = network(2, 64, 4, patch=2, size=8, channels=1)
         c.evals = [dict(kind="linear_probe", features="stage_0", shots=10)]
-        c.steps, c.log_every, c.eval_every, c.save_every = 200, 20, 100, 200
         return c
     c.model = network(*SIZES[arg], patch=16, size=224)
     c.evals = [dict(kind="linear_probe", features="stage_0")]

@@ -60,5 +60,4 @@ def get_config(arg="H14"):
 def tiny(c):
     c.model = network(2, 64, 4, patch=1, size=8, depth=1, inner=32, inner_heads=4, channels=1)
     c.objective["momentum"] = (0.98, 1.0, 200)
-    c.steps, c.log_every, c.eval_every, c.save_every = 200, 20, 100, 200
     return c

@@ -35,7 +35,6 @@ def get_config(arg="B"):
     c.objective["mask"] = dict(kind="units", rate=0.6, unit=2)
     if arg == "tiny":
         c.model = masked(vit.network(2, 64, 4, patch=1, size=8, classes=0, activation="gelu"), 1, 1)
-        c.steps, c.log_every, c.eval_every, c.save_every = 200, 20, 100, 200
         return c
     if arg == "B":
         c.model = masked(vit.network(12, 768, 12, patch=16, size=224, classes=0, activation="gelu", eps=1e-12), 16, 3)

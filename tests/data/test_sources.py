@@ -81,6 +81,17 @@ def clips(folder):
     return dict(kind="clips", path=str(folder / "clips"), array="video", shape=[2, 4, 6, 3], validation=0.3)
 
 
+def taught(folder):
+    from xfm.data.taught import teach
+    from xfm.sharding import make_mesh
+
+    pytest.importorskip("sklearn.datasets")
+    images, path = dict(size=4, validation=0.2), str(folder / "answers")
+    data = open_data(dict(kind="images", **images), folder)
+    teach(path, data, lambda params, batch: batch["images"][:, 0, :, 0], {}, make_mesh({}), kept=2)
+    return dict(kind="taught", images=images, path=path, kept=2)
+
+
 # kind -> a function of a folder that writes small files there and returns the spec; fixtures of conftest by their names
 EXAMPLES = {
     "text": lambda prose: dict(kind="text", path=str(prose), length=16, validation=0.3, tokenizer=BYTES),
@@ -90,6 +101,7 @@ EXAMPLES = {
     ),
     "images": lambda pictures: dict(kind="images", path=str(pictures), size=[8, 8], validation=0.25),
     "masks": masks,
+    "taught": taught,
     "clips": clips,
     "tfds": tfds,
     "labelled": labelled,

@@ -39,6 +39,10 @@ EXAMPLES = {
     ],
     "nearest_rows": [(dict(k=2), "classification of images")],
     "reconstructions": [(dict(patch=2, rate=0.5, shown=2), "masked_images")],
+    "image_quality": [
+        (dict(given=dict(kind="reduced"), mean=0.4, std=0.3, shown=2, border=1), "image_to_image"),
+        (dict(of="luminance", shown=2), "image_to_image of pairs"),
+    ],
     "continuations": [(dict(prompt=4, length=3), "causal_lm")],
 }
 CASES = [(kind, *one) for kind, examples in EXAMPLES.items() for one in examples]

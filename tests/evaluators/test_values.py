@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from xfm.errors import XfmError
 from xfm.evaluators import EVALUATORS
 from xfm.evaluators.features import fitted
+from xfm.evaluators.image_quality import luminance
 from xfm.parts.resize import resize_maps
 from xfm.vocabulary import Vocabulary
 
@@ -317,6 +318,34 @@ def test_nearest_rows():
         "validation row 0 is of class 0; the nearest training rows are of 0, 1, 1",
         "validation row 1 is of class 2; the nearest training rows are of 2, 1, 1",
     ]
+
+
+def test_image_quality():
+    """Of grey levels in [0, 1], off by 0.1 everywhere (20 dB), and by 0.5 in one of four pixels (10 log10 16 dB).
+
+    The border alone differs in the third image. Numbers beyond white count as white.
+    """
+    true = np.full((3, 4, 4, 1), 0.5, np.float32)
+    made = true.copy()
+    made[0] += 0.1
+    made[1, :2, :2] += np.float32(3.0)
+    made[2, 0] = 0.3
+    given = (true - 0.4) / 0.2  # as the data is normalised
+    rows = Rows(images=given, **{"target/images": given})
+    forward, fields = outputs(pixels=(made - 0.4) / 0.2), dict(mean=0.4, std=0.2, shown=2)
+    few = data_of(Rows(images=given[:2] + 0.5, **{"target/images": given[:2]}))  # which is off by 0.1
+    with np.errstate(divide="ignore"):
+        found = run("image_quality", forward, few, **fields)
+    assert found == pytest.approx(dict(psnr=(20 + 10 * math.log10(16)) / 2, psnr_bicubic=20), rel=1e-4)
+    lines = shown("image_quality", forward, few, **fields)
+    assert lines == ["validation row 0: 20.0 dB, bicubic 20.0 dB", "validation row 1: 12.0 dB, bicubic 20.0 dB"]
+    rows[2]["images"] = given[2]
+    assert run("image_quality", forward, data_of([rows[2]]), border=1, **fields)["psnr"] == math.inf
+    picture = EVALUATORS["image_quality"](batch=2, **fields).pictures(forward, {}, {}, few, MESH)["images"]
+    assert picture.shape == (2 * (4 * 32 + 2), 3 * (4 * 32 + 2), 1)
+    red = np.zeros((1, 2, 2, 3), np.float32) + np.float32([1, 0, 0])
+    assert luminance(red)[0, 0, 0] == pytest.approx(65.481 / 255) and luminance(red[..., :1]) is not red
+    assert float(luminance(np.ones((1, 1, 1, 3)))[0, 0, 0, 0]) == pytest.approx(219 / 255)
 
 
 def test_reconstructions():

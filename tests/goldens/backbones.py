@@ -274,7 +274,50 @@ def mixer(name):
     write(name, Wrapped(model), (12, 20), config, r"blocks\.1\.mlp_tokens\.fc1|head", special=special)
 
 
+def averages_saved(model):
+    """The model, with the running averages of its batch norms as parameters without a gradient, which are saved."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for name in ("running_mean", "running_var"):
+                value = module._buffers.pop(name)
+                module.register_parameter(name, nn.Parameter(value, requires_grad=False))
+    return model
+
+
+def lambda_resnet(name, size, *blocks):
+    """A small ResNet of timm with lambda layers, of a size or with all offsets, for an image that is not square."""
+    models, sides = timm.models.byobnet, (32, 48)
+    kwargs = dict(num_heads=2, dim_head=4, r=size)
+    widths = (32, 64)
+    stages = tuple(
+        [
+            models.ByoBlockCfg(type=kind, d=1, c=c, s=2 if i and not j else 1, gs=0, br=0.25)
+            for j, kind in enumerate(two)
+        ]
+        for i, (two, c) in enumerate(zip(blocks, widths, strict=True))
+    )
+    config = models.ByoModelCfg(
+        blocks=stages, stem_chs=16, stem_type="tiered", stem_pool="maxpool", self_attn_layer="lambda",
+        self_attn_kwargs=kwargs,
+    )  # fmt: skip
+    model = averages_saved(models.ByobNet(config, num_classes=5, img_size=sides))
+    kinds = dict(bottle="conv", self_attn="lambda_layer")
+    given = dict(
+        stem=((6, 8, 16), 3), stages=[[kinds[kind] for kind in two] for two in blocks], size=size,
+        bias=size is not None, widths=widths, heads=2, keys=4, image=sides, classes=5,
+    )  # fmt: skip
+    special = [
+        (r"(bn|post_attn|norm_[qv])\.weight$", 1.0, 0.3),
+        (r"running_var$", 2.0, 0.25),
+        (r"stem.*conv.weight", 0.0, 0.6),
+    ]
+    keep = r"stages\.1\.\d\.(self_attn|post_attn|shortcut)|stem\.conv1|head"
+    write(name, Wrapped(model), sides, given, keep, special=special)
+
+
 GOLDENS = {
+    "lambda_resnet": lambda name: lambda_resnet(name, 3, ("bottle", "self_attn"), ("self_attn", "self_attn")),
+    "lambda_resnet_all": lambda name: lambda_resnet(name, None, ("bottle", "bottle"), ("bottle", "self_attn")),
     "nest": nest,
     "mixer": mixer,
     "patch_convnet": patch_convnet,

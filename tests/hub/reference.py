@@ -159,6 +159,7 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], str]:
     hidden = [x for one in towers for x in one.hidden_states] if towers else answer.hidden_states
     maps = answer.get("reshaped_hidden_states") or ()
     if part.config.model_type == "hiera":  # whose tokens are in an order of its own, and whose maps end in channels
+        maps = [x.flatten(1, -3) for x in maps]  # visible units, where some are hidden, one below the other
         hidden, maps = [x.flatten(1, 2) for x in maps], [x.permute(0, 3, 1, 2) for x in maps]
 
     loss, arrays = 0.0, {}

@@ -35,6 +35,8 @@ def images(*patches):
     return rows(images=[np.array(patches, float).reshape(-1, 2, 1)])
 
 
+BEFORE, AFTER = [1.0, 2, 0, 0], [4.0, 2, 1, 5]
+
 # an example of test_rows -> fields besides, training rows, validation rows, the baseline
 BASELINES = {
     "masked_lm": ({}, TOKENS, READ, UNIGRAM),
@@ -45,6 +47,7 @@ BASELINES = {
     "classification": ({}, *LABELS),
     "curriculum of images": ({}, *LABELS),
     "distillation": ({}, *LABELS),
+    "stored_distillation": ({}, *LABELS),
     "tagging": (
         {}, rows(labels=[[0, 0, 1, 2]], weights=[[1, 1, 1, 0]]), rows(labels=[[1, 0, 0, 2]], weights=[[1, 1, 0, 0]]),
         {"tag shares": -np.log([1 / 3, 2 / 3]).mean()},
@@ -68,6 +71,18 @@ BASELINES = {
     "masked_images": ({}, images([7, 9, 9, 0]), images([0, 0, 8, 40], [3, 3, 3, 3]), {"mean pixel": 3 / 8}),
     "masked_images of tokens": ({}, images([0, 1, 1, 90]), images([1, 2, 4, 1]), {"mean pixel": 1.0}),  # the median: 1
     "masked_images of codes": ({}, [], [], dict(chance=np.log(5))),
+    # Bicubic enlargement of one pixel, here 4, is that pixel everywhere.
+    "image_to_image": ({}, [], images([0, 2, 4, 10]), dict(bicubic=3.0)),
+    "image_to_image of pairs": (
+        {}, [], rows(**{"images": np.reshape(BEFORE, (2, 1, 2, 1)), "target/images": np.reshape(AFTER, (2, 1, 2, 1))}),
+        {"the input": (9 + 0 + 1 + 25) / (16 + 4 + 1 + 25)},
+    ),
+    # Half of the pixels of a slope along columns have a direction, since its border is mirrored.
+    "local_masked_images": (
+        {}, rows(images=[np.ones((4, 4, 1))]), rows(images=[np.tile(np.arange(4.0), (4, 1))[..., None]]),
+        {"means": 0.5 / 6 + 1 / 3},
+    ),
+    "hard_patches": ({}, images([0, 1, 1, 90]), images([23, 24, 22, 25]), {"mean pixel": 6 / 4}),
     "joint_embedding": ({}, [], [], dict(zeros=ZEROS["smooth"])),
     "self_distillation of images": ({}, [], [], dict(uniform=np.log(5))),
 }  # fmt: skip

@@ -22,7 +22,7 @@ from xfm.kernels.platform import compiling_for
 from xfm.objectives import build_objective
 from xfm.objectives.masks import Split
 from xfm.objectives.targets import Codes, Pixels, nearest_code
-from xfm.parts.embed.patches import patchify
+from xfm.parts.embed.patchify import patchify
 from xfm.plan.flops import total
 
 B = 6

@@ -20,6 +20,7 @@ ROWS = 64
 EXAMPLES = {
     "random": (dict(kind="random"), (14, 14), 147),
     "random, odd": (dict(kind="random", rate=0.5), (3, 5), 8),
+    "tube": (dict(kind="tube"), (8, 6, 7), 304),
     "units": (dict(kind="units"), (8, 12), 60),
     "units of three": (dict(kind="units", rate=0.5, unit=3), (9, 6), 27),
     "block": (dict(kind="block"), (14, 14), 79),
@@ -66,7 +67,7 @@ def test_counts_are_exact_and_nothing_is_both_hidden_and_visible(name):
     assert len({mask[i].tobytes() for i in range(ROWS)}) > 14, "rows are masked alike"
 
 
-@pytest.mark.parametrize("name", ["random", "units", "by_loss"])
+@pytest.mark.parametrize("name", ["random", "tube", "units", "by_loss"])
 def test_patches_are_hidden_equally_often(name):
     """Over rows of independent masks each patch is hidden at the rate; 4.5 standard deviations of a binomial."""
     split, grid, hidden = example(name)
@@ -74,6 +75,14 @@ def test_patches_are_hidden_equally_often(name):
     often = split.mask(T).mean(0)
     rate = hidden / T
     assert np.abs(often - rate).max() < 4.5 * math.sqrt(rate * (1 - rate) / ROWS)
+
+
+def test_tubes_are_the_same_patches_of_every_frame():
+    split, (t, h, w), hidden = example("tube")
+    frames = np.asarray(split.mask(t * h * w)).reshape(ROWS, t, h * w)
+    assert (frames == frames[:, :1]).all() and (frames[:, 0].sum(1) == hidden // t).all()
+    with pytest.raises(XfmError, match=r"this mask is of images, and the grid \(2, 4, 4\) is of videos"):
+        mask_of(dict(kind="units"))(hashed(0), 1, (2, 4, 4))
 
 
 def test_units_are_hidden_whole():

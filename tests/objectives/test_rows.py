@@ -85,12 +85,29 @@ NEAREST, ORDERED = dict(kind="infonce", ways="both", temperature=2.0), dict(kind
 ANSWERS = {"labels": np.stack([CLASSES, CLASSES], 1)}
 
 PATCHES = dict(kind="patches", patch=2, width=8, position=dict(kind="sinusoidal_2d"))
+SINES = dict(kind="sinusoidal", channels="interleaved")
 AUTOENCODER = dict(
     stack(PATCHES), kind="autoencoder", decoder=dict(
         embed=dict(PATCHES, kind="latents"), pattern=[dict(kind="attention", heads=2)],
         heads=dict(patches=dict(kind="values", width=4)),
     ),
 )  # fmt: skip
+OF_LAYERS = dict(  # a decoder of each of two layers, the lower one with a tile of 2 x 2 for each patch
+    AUTOENCODER, taps=(1,), repeats=2,
+    beside=dict(layer_1=dict(AUTOENCODER["decoder"], heads=dict(finer=dict(kind="tiles", width=3)))),
+    decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=3))),
+)  # fmt: skip
+OF_LOSSES = dict(  # a second decoder of what the first one's embedding makes
+    AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], taps=(0,)),
+    beside=dict(inner_0=dict(
+        embed=dict(kind="stream", width=8), pattern=[dict(kind="mlp", hidden=8)], norm=dict(kind="rmsnorm"),
+        heads=dict(losses=dict(kind="values", width=2)),
+    )),
+)  # fmt: skip
+LEVELS = dict(
+    finer=dict(target=dict(kind="hog", cell=1, bins=3), weight=0.5),
+    patches=dict(target=dict(kind="hog", cell=4, bins=3), merge=2),
+)
 MEAN_LABEL = dict(LABEL, pool=dict(kind="mean"))
 PROTOTYPES = dict(kind="prototypes", prototypes=5, hidden=8, bottleneck=4, pool=dict(kind="mean"))
 
@@ -158,6 +175,8 @@ EXAMPLES = {
     "retrieval of scores": ("retrieval", dict(form=dict(kind="cosine")), VECTOR, {**several(B, 2), "labels": SCORES}),
     "masked_images": ("masked_images", {}, AUTOENCODER, images()),
     "masked_images, routed": ("masked_images", dict(sown=SOWN), routed(AUTOENCODER), images()),
+    "local_masked_images": ("local_masked_images", dict(levels=LEVELS), OF_LAYERS, images()),
+    "hard_patches": ("hard_patches", dict(weight=0.5, mask=dict(kind="by_loss", rate=0.5)), OF_LOSSES, images()),
     "joint_embedding": (
         "joint_embedding", dict(mask=dict(kind="multi_block", scale=(0.25, 0.5), visible=0.5)),
         dict(AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=8)))),
@@ -184,6 +203,13 @@ EXAMPLES = {
         dict(classes=3, form="soft", taught="label", teacher=dict(network=stack(PATCHES, label=MEAN_LABEL))),
         stack(PATCHES, label=MEAN_LABEL), {**images(), "labels": CLASSES},
     ),
+    "stored_distillation": (
+        "stored_distillation", dict(classes=3), stack(PATCHES, label=MEAN_LABEL),
+        {
+            **images(), "labels": CLASSES, "taught/shares": np.tile(np.float32([0.6, 0.3]), (B, 1)),
+            "taught/classes": np.stack([CLASSES, (CLASSES + 1) % 3], axis=1),
+        },
+    ),
     "masked_images of tokens": (
         "masked_images",
         dict(shown="tokens", target=dict(kind="pixels", distance="absolute"), mask=dict(kind="block", rate=0.5)),
@@ -192,6 +218,29 @@ EXAMPLES = {
     "masked_images of codes": (
         "masked_images", dict(shown="tokens", target=dict(kind="codes", codes=5)),
         stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
+    ),
+    "image_to_image": (
+        "image_to_image", dict(given=dict(kind="reduced")),
+        stack(
+            dict(kind="patches", stem=dict(kind="conv", stride=1, size=3, margin=1), width=8, cls=0),
+            pixels=dict(kind="upsampled", factor=2, channels=1, width=4),
+        ),
+        images(),
+    ),
+    "image_to_image of pairs": (
+        "image_to_image", dict(distance="squared", over="target"),
+        stack(PATCHES, pixels=dict(kind="pixels", stride=2, channels=1)),
+        {**images(), "target/images": images()["images"] ** 2},
+    ),
+    "masked_images of videos": (
+        "masked_images", dict(mask=dict(kind="tube", rate=0.5), target=dict(kind="pixels", scale="channel")),
+        dict(
+            AUTOENCODER, embed=dict(kind="tubelets", tubelet=(2, 2, 2), width=8, cls=0, position=SINES), decoder=dict(
+                AUTOENCODER["decoder"], embed=dict(kind="latents", patch=(2, 2, 2), width=8, position=SINES),
+                heads=dict(patches=dict(kind="values", width=8)),
+            ),
+        ),
+        {"video": np.random.default_rng(0).normal(size=(B, 4, 4, 4, 1)).astype(np.float32)},
     ),
     "similarity": ("similarity", dict(among=4), TOWERS, pictured(B)),
     "similarity by sigmoids": ("similarity", dict(form="sigmoid", among=4), dict(TOWERS, bias=-2.0), pictured(B)),
@@ -252,6 +301,7 @@ def headless(network):
     if "towers" in network:
         return dict(network, towers={name: dict(tower, heads={}) for name, tower in network["towers"].items()})
     decoder = {"decoder": dict(network["decoder"], heads={})} if "decoder" in network else {}
+    decoder |= {"beside": {}} if "beside" in network else {}
     return dict(network, heads={}, **decoder)
 
 
@@ -283,7 +333,8 @@ def test_two_microbatches_have_the_gradient_of_the_whole(name):
     again = by_hand(params, halves[0], keys[0], counts)
     jax.tree.map(np.testing.assert_array_equal, again, by_hand(params, halves[0], keys[0], counts))
     for path, leaf in flatten(gradient).items():
-        assert np.isfinite(leaf).all() and (np.any(leaf) or path.endswith("k/bias")), f"{path} has no gradient"
+        without = path.endswith(("k/bias", "head_losses/out/bias"))  # a ranking does not change by what is added to all
+        assert np.isfinite(leaf).all() and (np.any(leaf) or without), f"{path} has no gradient"
     step = make_step(one, keeping, accumulate=2).lower(state, batch).compile()
     after, got = step(jax.tree.map(jnp.array, state), batch)
     assert_close(after.opt_state, gradient)

@@ -6,10 +6,11 @@ Takes twenty seconds.
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
-from xfm.configs.vision import crate, mixer, nest, patch_convnet, t2t_vit, three_things, tnt
+from xfm.configs.vision import crate, lambda_resnet, mixer, nest, patch_convnet, t2t_vit, three_things, tnt
 from xfm.initial import initial_shapes
 
 
@@ -268,6 +269,61 @@ def nest_rules(c):
 def test_nest():
     c = load("nest").config
     equal("nest", nest.network(**c), nest_rules(c))
+
+
+def batchnorm(there, here):
+    leaves = dict(weight="scale", bias="bias", running_mean="mean", running_var="variance")
+    return [(rf"{there}\.{a}", f"{here}/{b}", same) for a, b in leaves.items()]
+
+
+def lambda_resnet_rules(c):
+    """A stage's first block is its `down`, the others are its layers; a lambda layer has one map for q, k and v."""
+    kernel, square = lambda a: a.transpose(2, 3, 1, 0), lambda a: a[:, :, 0, 0].T
+    found = [*dense(r"model\.head\.fc", "head_label/out")]
+    for i in range(3):
+        found += [
+            (rf"model\.stem\.conv{i + 1}\.conv\.weight", f"embed/stem/stem/conv_{i}/kernel", kernel),
+            *batchnorm(rf"model\.stem\.conv{i + 1}\.bn", f"embed/stem/stem/norm_{i}"),
+        ]
+    for i, width in enumerate(c["widths"]):
+        for j in range(2):
+            there = rf"model\.stages\.{i}\.{j}\."
+            here = f"stage_{i}/layers/bottleneck_0/part" if j else f"stage_{i}/down"
+            middle = f"{here}/mixer" if j or i == 0 or c["stages"][i][0] == "lambda_layer" else f"{here}/down"
+            N, M, H = c["heads"], c["keys"], width // 4 // c["heads"]
+
+            def maps(a, N=N, M=M, H=H):
+                q, k, v = np.split(a[:, :, 0, 0].T, [N * M, N * M + M], axis=1)
+                return q.reshape(-1, N, M), k.reshape(-1, M, 1), v.reshape(-1, H, 1)
+
+            found += [
+                (there + r"shortcut\.conv\.weight", f"{here}/shortcut/kernel", kernel),
+                *batchnorm(there + r"shortcut\.bn", f"{here}/shortcut_norm"),
+                (there + r"conv1_1x1\.conv\.weight", f"{here}/in/kernel", square),
+                *batchnorm(there + r"conv1_1x1\.bn", f"{here}/in_norm"),
+                (there + r"conv2_kxk\.conv\.weight", f"{middle}/conv/kernel", kernel),
+                *batchnorm(there + r"(?:conv2_kxk\.bn|post_attn)", f"{here}/mixer_norm"),
+                (there + r"self_attn\.qkv\.weight", " ".join(f"{middle}/{a}/kernel" for a in "qkv"), maps),
+                *batchnorm(there + r"self_attn\.norm_q", f"{middle}/q_norm"),
+                *batchnorm(there + r"self_attn\.norm_v", f"{middle}/v_norm"),
+                (
+                    there + r"self_attn\.conv_lambda\.weight",
+                    f"{middle}/table",
+                    lambda a: a[..., 0].transpose(2, 3, 1, 0),
+                ),
+                (there + r"self_attn\.conv_lambda\.bias", f"{middle}/bias", same),
+                (there + r"self_attn\.pos_emb", f"{middle}/table", lambda a: a[:, :, None]),
+                (there + r"conv3_1x1\.conv\.weight", f"{here}/out/kernel", square),
+                *batchnorm(there + r"conv3_1x1\.bn", f"{here}/out_norm"),
+            ]
+    return found
+
+
+@pytest.mark.parametrize("name", ["lambda_resnet", "lambda_resnet_all"])
+def test_lambda_resnet_equals_timm(name):
+    """Layers of three rows and columns, and of a table of all offsets."""
+    c = load(name).config
+    equal(name, lambda_resnet.network(**c, strides=(2, 2)), lambda_resnet_rules(c))
 
 
 def patch_convnet_rules(c):

@@ -32,12 +32,13 @@ OF_IMAGES = (
     "clicked",
     "words",
     "latents",
+    "stream",
     "tubelets",
     "spectrogram",
     "naflex",
 )  # embeddings whose rows have no padding
 GRID = (3, 4)  # a class token and 12 patches
-DENSE = ("all_mlp", "fpn", "linear_maps", "simple_pyramid", "upernet")  # heads that read maps
+DENSE = ("all_mlp", "fpn", "fused", "linear_maps", "simple_pyramid", "upernet")  # heads that read maps
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -61,7 +62,7 @@ def known() -> dict[str, Any]:
         heads=dict(pooled=normal(3, B, D)),
         embedding=normal(4, 11, D),
         relative=dict(bias=Slopes(np.float32(SLOPES))),
-        shared=dict(embedded=stream(5)),
+        shared=dict(embedded=stream(5), period=stream(6)),
     )
 
 
@@ -70,7 +71,10 @@ def batch(kind: str) -> dict[str, np.ndarray]:
     if kind == "latents":
         order = np.stack([np.random.default_rng(i).permutation(6) for i in range(B)])
         known = {"encoded": order[:, :3], "predicted": order[:, 3:5]}
-        return {"latents": normal(5, B, 5, 7), **known, "images": normal(6, B, 6, 8, 3)}
+        seen = {"images": normal(6, B, 6, 8, 3), "video": normal(6, B, 4, 3, 4, 3)}
+        return {"latents": normal(5, B, 5, 7), **known, **seen}
+    if kind == "stream":
+        return {"latents": normal(5, B, T, D)}
     if kind == "naflex":
         return {"patches": normal(6, B, T, 12), "sides": np.array([[3, 4], [2, 5], [1, 13]], np.int32)}
     if kind in ("tubelets", "spectrogram"):
@@ -89,7 +93,7 @@ def position_inputs(kind: str) -> tuple:
     on_grid = kind.endswith(("_2d", "_grid")) or kind in ("relative_patches", "rope_centres")
     ctx = Context(grid=GRID, **known()) if on_grid else packed(**known())
     ctx = Context(grid=(2, 2, 3), **known()) if kind in ("learned_video", "space_time") else ctx
-    ctx = ctx.replace(grid=(2, 7)) if kind == "grid_decay" else ctx
+    ctx = ctx.replace(grid=(2, 7)) if kind in ("grid_decay", "grid_distances") else ctx
     return (stream(), *(normal(seed, B, T, N, 8) for seed in (8, 9, 10)), ctx)
 
 
@@ -105,9 +109,9 @@ def padded_rows() -> Context:
     return Context.of({"segments": jnp.asarray(PADDED)}, grid=GRID, **known())
 
 
-def maps() -> Context:
-    """Of a pyramid of three stages, whose last one's sides are no half of the second's."""
-    sizes = ((6, 8, 12), (3, 4, 16), (2, 3, 24))
+def maps(kind: str) -> Context:
+    """Of a pyramid of three stages, whose last one's sides are no half of the second's where the head allows it."""
+    sizes = ((6, 8, 12), (3, 4, 16), (2, 3, 24)) if kind != "fused" else ((6, 8, 12), (3, 4, 16), (3, 2, 24))
     return Context(grid=GRID, features={f"stage_{i}": normal(12 + i, B, *size) for i, size in enumerate(sizes)})
 
 
@@ -126,7 +130,7 @@ INPUTS: dict[str, Callable[[str], tuple]] = {
         Context(grid=(4, 6), segments=jnp.asarray(np.repeat(PADDED[:, :12], 2, 1))),
     ),
     "pool": lambda kind: (stream(), Context(segments=PADDED, grid=GRID, **known())),
-    "head": lambda kind: (stream(), maps() if kind in DENSE else padded_rows()),
+    "head": lambda kind: (stream(), maps(kind) if kind in DENSE else padded_rows()),
 }
 
 

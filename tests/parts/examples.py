@@ -31,8 +31,10 @@ EXAMPLES = {
         ],
         "latents": [
             dict(patch=2, width=16, position=dict(kind="sinusoidal_2d")),
-            dict(patch=(2, 4), width=12, position=dict(kind="learned", length=9)),
+            dict(patch=(2, 4), width=12, norm=dict(kind="layernorm"), position=dict(kind="learned", length=9)),
+            dict(patch=(2, 1, 4), width=12, bias=False, position=dict(kind="sinusoidal", channels="interleaved")),
         ],
+        "stream": [dict(width=16)],
         "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
         "tubelets": [
             dict(width=16, tubelet=(2, 3, 2), position=dict(kind="learned_video", size=(2, 2, 4))),
@@ -69,9 +71,24 @@ EXAMPLES = {
             dict(width=8, widths=(), strides=(2,), bias=True),
             dict(width=8, widths=(5,), strides=(1, 2), size=5, activation="relu", norm=dict(kind="rmsnorm"), bias=True),
         ],
+        "cross_scale": [
+            dict(width=16, sizes=(2, 4, 6), stride=2),
+            dict(width=6, sizes=(2,), stride=2, norm=dict(kind="rmsnorm")),
+        ],
         "hmlp": [
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
+        ],
+        "max_pooled": [
+            dict(width=8, stem=dict(kind="convs", widths=(6,), strides=(1, 1))),
+            dict(
+                width=6,
+                stem=dict(kind="conv", size=1, stride=1, margin=0),
+                activation="silu",
+                size=2,
+                stride=1,
+                margin=0,
+            ),
         ],
         "normed_patches": [
             dict(width=16, patch=2),
@@ -105,10 +122,12 @@ EXAMPLES = {
         "rope_centres": [dict(), dict(theta=7.0)],
         "alibi": [dict()],
         "grid_decay": [dict(), dict(first=1.0, spread=3.0)],
+        "grid_distances": [dict(size=(2, 7)), dict(size=8)],
         "relative_buckets": [dict(buckets=8, reach=16), dict(buckets=8, reach=16, sides=1)],
         "relative_table": [dict(span=8, width=16), dict(span=8, width=16, reach=12, norm=dict(kind="layernorm"))],
         "relative_grid": [dict(size=(3, 5))],
         "continuous_grid": [dict(hidden=24), dict(hidden=16, reach=(2, 9), bound=2.0)],
+        "dynamic_grid": [dict(hidden=6), dict(hidden=8, norm=dict(kind="rmsnorm"))],
         "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
@@ -164,6 +183,7 @@ EXAMPLES = {
             dict(mixer=ATTENTION, position=dict(kind="sinusoidal"), norm=dict(kind="rmsnorm")),
             dict(mixer=ATTENTION, position=dict(kind="learned", length=32)),
         ],
+        "normed": [dict(mixer=ATTENTION, norm=dict(kind="rmsnorm"))],
         "along": [
             dict(mixer=ATTENTION, axis="space"),
             dict(mixer=ATTENTION, axis="time", out="linear"),
@@ -172,6 +192,10 @@ EXAMPLES = {
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
         ],
+        "strided": [
+            dict(mixer=ATTENTION, size=6, interval=2),
+            dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=7)), size=(1, 7), interval=(4, 2)),
+        ],
         "reduced": [
             dict(
                 mixer=dict(ATTENTION, memory="reduced"),
@@ -179,12 +203,30 @@ EXAMPLES = {
             ),
             dict(mixer=dict(ATTENTION, memory="reduced"), down=dict(kind="pool_to", size=(1, 5), activation="gelu")),
         ],
+        "overlapping": [
+            dict(heads=2, window=5, reach=(0, 2)),
+            dict(heads=4, window=(1, 4), reach=(1, 3), bias=False),
+        ],
+        "channel_attention": [
+            dict(hidden=6, inner=3),
+            dict(hidden=5, inner=4, size=(1, 5), activation="relu", scale=0.5),
+        ],
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "depthwise": [dict(), dict(size=(1, 5), bias=False)],
         "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
         "convnext": [
             dict(hidden=24),
             dict(hidden=24, size=(1, 5), activation="relu", norm=dict(kind="rmsnorm"), response=1e-6),
+        ],
+        "conv": [dict(), dict(size=(1, 5), bias=True)],
+        "bottleneck": [
+            dict(inner=6, mixer=dict(kind="pooling"), norm=dict(kind="layernorm")),
+            dict(inner=8, mixer=ATTENTION, activation="silu", norm=dict(kind="rmsnorm")),
+        ],
+        "lambda_layer": [
+            dict(heads=2, keys=3, depth=2, size=(1, 5), bias=True, norm=dict(kind="layernorm")),
+            dict(heads=4, keys=5, size=(3, 27), norm=dict(kind="rmsnorm")),
         ],
     },
     "sight": {
@@ -195,7 +237,9 @@ EXAMPLES = {
     "ffn": {
         "mlp": [dict(hidden=24), dict(hidden=24, activation="relu_squared", bias=False)],
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
+        "normed_glu": [dict(hidden=24), dict(hidden=24, activation="gelu", bias=False, norm=dict(kind="rmsnorm"))],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
+        "identity": [dict()],
         "linear_map": [dict()],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
@@ -212,6 +256,8 @@ EXAMPLES = {
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
         "scaled": [dict(skip=2.0, gate=0.5), dict(gate=1e-2, learn="channel"), dict(gate=0.3, learn="scalar")],
+        "long": [dict(), dict(start="embedded")],
+        "activated": [dict(), dict(activation="silu")],
         "convolved": [dict(width=3), dict(width=5, groups=4, activation="gelu", norm=dict(kind="rmsnorm"))],
     },
     "down": {
@@ -230,8 +276,34 @@ EXAMPLES = {
             dict(width=16, size=(3, 2), stride=(2, 1), margin=(1, 0), in_norm=dict(kind="layernorm")),
             dict(width=16, stride=(3, 2), rest="drop"),
         ],
+        "mbconv": [
+            dict(width=24),
+            dict(width=8, hidden=20, size=(3, 1), stride=(2, 1), activation="relu", norm=dict(kind="rmsnorm")),
+        ],
+        "cross_scale": [
+            dict(width=24),
+            dict(width=8, sizes=(2, 4, 6), norm=dict(kind="layernorm")),
+            dict(width=8, sizes=(4, 2), stride=2),
+        ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
         "frames": [dict()],
+        "bottleneck": [
+            dict(
+                width=24,
+                inner=8,
+                down=dict(kind="strided_conv", width=8, size=3, stride=2, margin=1, bias=False),
+                norm=dict(kind="layernorm"),
+            ),
+            dict(
+                width=8,
+                inner=6,
+                mixer=dict(kind="conv"),
+                down=dict(kind="pool"),
+                activation="silu",
+                norm=dict(kind="rmsnorm"),
+                residual=dict(kind="activated"),
+            ),
+        ],
         "pool_to": [
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
@@ -298,7 +370,9 @@ EXAMPLES = {
         ],
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
+        "upsampled": [dict(factor=4, width=4), dict(factor=3, channels=1, width=5)],
         "linear_maps": [dict(classes=5)],
+        "fused": [dict(), dict(norm=dict(kind="layernorm"))],
         "fpn": [
             dict(width=8, head=dict(kind="linear_maps", classes=5)),
             dict(width=8, norm=dict(kind="layernorm"), method="bilinear", head=dict(kind="linear_maps", classes=5)),
@@ -325,6 +399,8 @@ EXAMPLES = {
         "span_beam": [dict(starts=3, ends=2)],
         "detection": [dict(), dict(activation="relu")],
         "values": [dict(width=5)],
+        "tiles": [dict(width=5), dict(width=3, doublings=2, norm=dict(kind="rmsnorm"), activation="relu")],
+        "mean_and_tokens": [dict(), dict(norm=dict(kind="rmsnorm"))],
         "prototypes": [
             dict(prototypes=6, hidden=12, bottleneck=5),
             dict(prototypes=7, hidden=8, bottleneck=4, layers=2, activation="silu", pool=None),

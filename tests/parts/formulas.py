@@ -7,10 +7,11 @@ positions, segments, grid and shared, all NumPy arrays. It may stand in another 
 
 import functools
 import itertools
+import math
 
 import numpy as np
 
-from tests.parts import grids, maps, positions, sequences, stems
+from tests.parts import grids, maps, positions, restoring, sequences, stems
 from tests.parts.positions import Given
 from tests.parts.sequences import linear
 from tests.parts.visible import sighted
@@ -51,12 +52,28 @@ def convolved(s, p, x, y, ctx):
     return within("norm", s.norm, p, "conv_norm", joined)
 
 
+def activated_sum(s, p, x, y, ctx):
+    return ACTIVATIONS[s.activation](x + clean(y, ctx))
+
+
+def bottleneck(s, p, x, ctx):
+    a = ACTIVATIONS[s.activation]
+    h = a(within("norm", s.norm, p, "in_norm", linear(p["in"], x)))
+    h = a(within("norm", s.norm, p, "mixer_norm", within("mixer", s.mixer, p, "mixer", h, ctx)))
+    return within("norm", s.norm, p, "out_norm", linear(p["out"], h))
+
+
 def mlp(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["up"], x)))
 
 
 def glu(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x))
+
+
+def normed_glu(s, p, x, ctx):
+    h = ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x)
+    return linear(p["down"], normed(s, p, h))
 
 
 def ista(s, p, x, ctx):
@@ -177,11 +194,13 @@ def words(s, p, batch, ctx):
 
 
 def latents(s, p, batch, ctx):
-    (p_, q), (_, height, width, _) = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch, batch["images"].shape
-    h, w = height // p_, width // q
-    x, numbers = linear(p["in"], batch["latents"]), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
+    patch = (s.patch, s.patch) if isinstance(s.patch, int) else s.patch
+    seen = batch["images" if len(patch) == 2 else "video"]
+    grid = tuple(side // one for side, one in zip(seen.shape[1:-1], patch, strict=True))
+    x = batch["latents"] if s.norm is None else within("norm", s.norm, p, "norm", batch["latents"])
+    x, numbers = linear(p["in"], x), np.concatenate([batch["encoded"], batch["predicted"]], axis=1)
     lead = x.shape[1] - batch["encoded"].shape[1]
-    places = marked(s, p, np.zeros((1, lead + h * w, s.width)), ctx.replace(grid=(h, w)))[0]
+    places = marked(s, p, np.zeros((1, lead + math.prod(grid), s.width)), ctx.replace(grid=grid))[0]
     own = [[*places[:lead], *(places[lead + n] for n in row)] for row in numbers]
     mask = np.broadcast_to(p["mask"], (*batch["predicted"].shape, s.width))
     return np.concatenate([x, mask], axis=1) + np.array(own)
@@ -208,6 +227,12 @@ def tubelets(s, p, batch, ctx):
 
 
 # --- pool and head
+
+
+def mean_and_tokens(s, p, x, ctx):
+    x = clean(x, ctx)
+    mean = within("pool", dict(kind="mean"), p, "pool", x, ctx)
+    return normed(s, p, np.concatenate([mean[:, None], x], axis=1))
 
 
 def normed_pool(s, p, x, ctx):
@@ -289,6 +314,23 @@ def prototypes(s, p, x, ctx):
 
 def tagging(s, p, x, ctx):
     return linear(p["out"], clean(x, ctx))
+
+
+def tiles(s, p, x, ctx):
+    """By recursion: each quarter of a token's tile is a tile of half as many doublings."""
+
+    def tile(y, i):
+        if i == s.doublings:
+            return linear(p["out"], y)[:, :, None, None]
+        if i:
+            y = ACTIVATIONS[s.activation](within("norm", s.norm, p, f"norm_{i}", y))
+        own = p[f"double_{i}"]
+        rows = [
+            np.concatenate([tile(y @ own["kernel"][:, a, b] + own["bias"], i + 1) for b in (0, 1)], 3) for a in (0, 1)
+        ]
+        return np.concatenate(rows, 2)
+
+    return tile(clean(x, ctx), 0).reshape(*x.shape[:2], -1)
 
 
 def pixels(s, p, x, ctx):
@@ -437,8 +479,22 @@ FORMULAS = {
         "groupnorm": grids.groupnorm,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
-    "residual": {"plain": plain, "scaled": scaled, "convolved": convolved},
-    "ffn": {"mlp": mlp, "glu": glu, "ista": ista, "linear_map": linear_map, "grouped_mlp": grouped_mlp},
+    "residual": {
+        "plain": plain,
+        "scaled": scaled,
+        "convolved": convolved,
+        "activated": activated_sum,
+        "long": lambda s, p, x, y, ctx: ctx.shared[s.start] + y,
+    },
+    "ffn": {
+        "mlp": mlp,
+        "glu": glu,
+        "normed_glu": normed_glu,
+        "ista": ista,
+        "linear_map": linear_map,
+        "grouped_mlp": grouped_mlp,
+        "identity": lambda s, p, x, ctx: x,
+    },
     "position": {
         "none": lambda s, p, given: {},
         "learned": positions.learned,
@@ -452,11 +508,13 @@ FORMULAS = {
         "rope_centres": positions.rope_centres,
         "alibi": positions.alibi,
         "grid_decay": positions.grid_decay,
+        "grid_distances": positions.grid_distances,
         "relative_buckets": positions.relative_buckets,
         "relative_table": relative_table,
         "relative_sines": positions.relative_sines,
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
         "continuous_grid": positions.continuous_grid,
+        "dynamic_grid": positions.dynamic_grid(normed),
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
@@ -475,16 +533,30 @@ FORMULAS = {
         ),
         "words": words,
         "latents": latents,
+        "stream": lambda s, p, batch, ctx: batch["latents"],
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "convs": stems.convs(within, ACTIVATIONS),
+        "cross_scale": stems.cross_scale(normed),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
+        "max_pooled": stems.max_pooled(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
     },
     "down": dict.fromkeys(
-        ("block_aggregation", "patch_merging", "strided_conv", "pool", "pool_to", "pooled_queries", "frames"),
+        (
+            "block_aggregation",
+            "patch_merging",
+            "strided_conv",
+            "mbconv",
+            "cross_scale",
+            "pool",
+            "pool_to",
+            "pooled_queries",
+            "frames",
+            "bottleneck",
+        ),
         Elsewhere("tests/parts/test_downs.py::test_formula_and_context"),
     ),
     "pool": {
@@ -514,18 +586,22 @@ FORMULAS = {
         ),
         "classification": classification,
         "pixels": pixels,
+        "upsampled": restoring.upsampled,
         "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
         "span": span,
         "all_mlp": maps.all_mlp,
         "linear_maps": maps.linear_maps,
+        "fused": maps.fused,
         "fpn": maps.fpn,
         "simple_pyramid": maps.simple_pyramid,
         "upernet": maps.upernet,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
         "values": tagging,
+        "tiles": tiles,
+        "mean_and_tokens": mean_and_tokens,
         "prototypes": prototypes,
         "vector": vector,
         "dense": dense_head,
@@ -538,6 +614,7 @@ FORMULAS = {
     "mixer": {
         "attention": attention,
         "positioned": positioned,
+        "normed": lambda s, p, x, ctx: within("mixer", s.mixer, p, "mixer", normed(s, p, x), ctx),
         "relu_attention": Elsewhere(
             "tests/parts/test_slab.py::test_relu_attention_is_a_product_of_scores_and_a_convolution_of_each_head"
         ),
@@ -555,10 +632,17 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "strided": Elsewhere("tests/parts/test_strided.py::test_a_token_sees_its_group_and_no_more"),
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
+        "overlapping": restoring.overlapping,
+        "channel_attention": restoring.channel_attention,
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "depthwise": lambda s, p, x, ctx: grids.depthwise(p["conv"], x, ctx, s.size),
         "token_mlp": grids.token_mlp(ACTIVATIONS),
+        "conv": grids.conv,
+        "bottleneck": bottleneck,
+        "lambda_layer": grids.lambda_layer(within),
         "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },
 }

@@ -26,7 +26,7 @@ def both(size):
 
 
 def depthwise(p, x, ctx, size):
-    y = np.zeros_like(x) + p["bias"]
+    y = np.zeros_like(x) + p.get("bias", 0.0)
     for row, token, a, b, near in neighbours(x, ctx, both(size)):
         y[row, token] += p["kernel"][a, b] * x[row, near]
     return y
@@ -67,6 +67,38 @@ def convnext(activations, norm):
                 each = y[row, text] * size / (size.mean() + s.response)
                 y[row, text] = own["gain"] * each + own["bias"] + y[row, text]
         return linear(p["down"], y)
+
+    return of
+
+
+def one_text(ctx):
+    """The context with all real tokens of a row as one text."""
+    return ctx if ctx.segments is None else ctx.replace(segments=(ctx.segments > 0).astype(int))
+
+
+def conv(s, p, x, ctx):
+    p, y = p["conv"], np.zeros_like(x)
+    for row, token, a, b, near in neighbours(x, one_text(ctx), both(s.size)):
+        y[row, token] += x[row, near] @ p["kernel"][a, b]
+    return y + p.get("bias", 0.0)
+
+
+def lambda_layer(within):
+    """The lambda of each token as a sum over its context, and the products with it, query by query."""
+
+    def of(s, p, x, ctx):
+        (B, T, D), M, U, H = x.shape, s.keys, s.depth, x.shape[2] // s.heads
+        q = np.einsum("btd,dnm->btnm", x, p["q"]["kernel"]).reshape(B, T, -1)
+        q = within("norm", s.norm, p, "q_norm", q).reshape(B, T, s.heads, M)
+        v = np.einsum("btd,dhu->bthu", x, p["v"]["kernel"]).reshape(B, T, -1)
+        v = within("norm", s.norm, p, "v_norm", v).reshape(B, T, H, U)
+        lambdas = np.zeros((B, T, M, H)) + np.reshape(p.get("bias", 0.0), (-1, 1))
+        for row, text in sequences.texts(x, one_text(ctx).segments):
+            k = np.exp(np.einsum("td,dmu->tmu", x[row, text], p["k"]["kernel"]))
+            lambdas[row] += np.einsum("tmu,thu->mh", k / k.sum(0), v[row, text])
+        for row, token, a, b, near in neighbours(x, one_text(ctx), both(s.size)):
+            lambdas[row, token] += np.einsum("um,hu->mh", p["table"][a, b], v[row, near])
+        return np.einsum("btnm,btmh->btnh", q, lambdas).reshape(B, T, D)
 
     return of
 

@@ -31,6 +31,15 @@ def linear_maps(s, p, x, ctx):
     return y @ p["join"]["kernel"] + p["bias"]
 
 
+def fused(s, p, x, ctx):
+    *finer, y = ctx.features.values()
+    for i, one in enumerate(finer):
+        own, (r, c) = p[f"level_{i}"], (one.shape[1] // y.shape[1], one.shape[2] // y.shape[2])
+        places = itertools.product(range(r), range(c))
+        y = y + own["bias"] + sum(one[:, a::r, b::c] @ own["kernel"][a, b] for a, b in places)
+    return normed(s, p, y.reshape(len(y), -1, y.shape[-1]))
+
+
 def conv_norm(s, p, x, activation="identity"):
     """Each position's neighbours, zeros outside the map, times the kernel; then the norm and the activation."""
     kernel, (B, h, w) = p["conv"]["kernel"], x.shape[:3]

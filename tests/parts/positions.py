@@ -135,6 +135,22 @@ def continuous_grid(s, p, given):
     return dict(bias=np.broadcast_to(bias, (len(given.x), N, T, T)))
 
 
+def dynamic_grid(normed):
+    def position(s, p, given):
+        """Offset by offset; tokens beyond the grid stand in its last cell."""
+        (h, w), T, N = given.ctx.grid, given.x.shape[1], given.q.shape[2]
+        bias = np.zeros((N, T, T))
+        for t, u in np.ndindex(T, T):
+            one, other = (np.array(divmod(min(i, h * w - 1), w)) for i in (t, u))
+            y = (one - other) @ p["up"]["kernel"] + p["up"]["bias"]
+            for i, name in enumerate(("map_0", "map_1", "down")):
+                y = np.maximum(normed(s, {"norm": p[f"norm_{i}"]}, y), 0) @ p[name]["kernel"] + p[name]["bias"]
+            bias[:, t, u] = y
+        return dict(bias=np.broadcast_to(bias, (len(given.x), N, T, T)))
+
+    return position
+
+
 def distances(T):
     """t - s."""
     return np.arange(T)[:, None] - np.arange(T)[None, :]
@@ -194,6 +210,14 @@ def grid_decay(s, p, given):
     N = given.q.shape[2]
     gamma = 1 - 2.0 ** -(s.first + s.spread * np.arange(N) / N)
     return dict(bias=np.broadcast_to(np.log(gamma)[:, None, None] * steps, (len(given.x), N, T, T)))
+
+
+def grid_distances(s, p, given):
+    """table[|dy|, |dx|] between the patches of a grid."""
+    T, w = given.x.shape[1], given.ctx.grid[1]
+    y, x = np.divmod(np.arange(T), w)
+    found = p["table"][np.abs(y[:, None] - y), np.abs(x[:, None] - x)].transpose(2, 0, 1)
+    return dict(bias=np.broadcast_to(found, (len(given.x), *found.shape)))
 
 
 def relative_sines(s, p, given):

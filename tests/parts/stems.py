@@ -26,6 +26,19 @@ def normed_patches(normed):
     return stem
 
 
+def cross_scale(normed):
+    def stem(s, p, images, ctx):
+        made = []
+        for i, size in enumerate(s.sizes):
+            conv = p["scales"][f"conv_{i}"]
+            kernel = conv["kernel"].reshape(-1, conv["kernel"].shape[-1])
+            made.append(linear({**conv, "kernel": kernel}, tiles(images, size, s.stride, (size - s.stride) // 2)))
+        assert [a.shape[-1] * 2 ** min(i + 1, len(made) - 1) for i, a in enumerate(made)] == [s.width] * len(made)
+        return normed(s, p, np.concatenate(made, axis=-1))
+
+    return stem
+
+
 def features(x, w):
     return np.exp(np.einsum("...h,mh->...m", x, w) - np.square(x).sum(-1, keepdims=True) / 2) / np.sqrt(len(w))
 
@@ -63,6 +76,16 @@ def hmlp(within, activations):
             x = within("norm", s.norm, p, f"norm_{i}", linear(p[f"map_{i}"], tiles(x, side, side, 0)))
             x = x if i == len(s.sides) - 1 else activations[s.activation](x)
         return x
+
+    return stem
+
+
+def max_pooled(within, activations):
+    def stem(s, p, images, ctx):
+        x = activations[s.activation](within("stem", {**s.stem, "width": s.width}, p, "stem", images, ctx))
+        margin = [(0, 0), (s.margin, s.margin), (s.margin, s.margin), (0, 0)]
+        x = np.pad(x, margin, constant_values=-np.inf)
+        return tiles(x, s.size, s.stride, 0).reshape(*tiles(x, s.size, s.stride, 0).shape[:3], -1, s.width).max(3)
 
     return stem
 

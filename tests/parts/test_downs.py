@@ -12,7 +12,7 @@ from tests.close import assert_close
 from tests.drawn import noise, run, shapes
 from tests.parts.examples import examples
 from tests.parts.sequences import linear
-from tests.parts.within import ACTIVATIONS
+from tests.parts.within import ACTIVATIONS, value
 from xfm.context import Context
 from xfm.parts import SLOTS
 from xfm.parts.resize import resize_grid
@@ -32,13 +32,20 @@ def made(kind, spec):
     """The part, and parameters away from their start."""
     assert spec is not None, f"down '{kind}' has no example in tests/parts/examples.py"
     part = build(SLOTS["down"], spec)
-    return part, noise(shapes(part, stream(), Context(grid=GRID)), 0.5)
+    params = noise(shapes(part, stream(), Context(grid=GRID)), 0.5)
+    return part, jax.tree_util.tree_map_with_path(lambda path, a: abs(a) if is_variance(path) else a, params)
+
+
+def is_variance(path):
+    return path[-1].key == "variance"
 
 
 def normed(spec, p, a):
     """The norm of a vector, by its own formula; none where the spec is None."""
     if spec is None:
         return a
+    if spec["kind"] == "batchnorm":
+        return (a - p["mean"]) / np.sqrt(p["variance"] + 1e-5) * p["scale"] + p["bias"]
     centred = a - a.mean() if spec["kind"] == "layernorm" else a
     return centred / np.sqrt((centred**2).mean() + 1e-6) * p["scale"] + p.get("bias", 0.0)
 
@@ -51,6 +58,9 @@ def tile_of(spec, kind):
     """Rows and columns of a tile, of the stride, and of the margin."""
     if kind == "frames":
         return (1, GRID[1]), (1, GRID[1]), (0, 0)
+    if kind == "mbconv":
+        size = both(spec.get("size", 3))
+        return size, both(spec.get("stride", 2)), (size[0] // 2, size[1] // 2)
     if kind != "strided_conv":
         return both(spec.get("size", 2)), both(spec.get("size", 2)), (0, 0)
     stride = both(spec.get("stride", 2))
@@ -72,6 +82,11 @@ def pooled_queries(spec, p, tile, real, around, visible):
     return x + gate * linear(p["ffn"]["down"], h)
 
 
+def activated(spec, p, name, a):
+    """The activation of the norm of that name in an inverted bottleneck."""
+    return ACTIVATIONS[spec.get("activation", "gelu")](normed(spec.get("norm", dict(kind="batchnorm")), p[name], a))
+
+
 def one(kind, spec, p, tile, real, around):
     """What becomes of one tile [rows columns D], of whose tokens some are real.
 
@@ -85,11 +100,14 @@ def one(kind, spec, p, tile, real, around):
         return ACTIVATIONS[spec.get("activation", "identity")](y)
     if kind in ("pool", "frames"):
         held = tile[real]
-        return getattr(held, spec.get("by", "mean"))(axis=0) if len(held) else np.zeros(D)
+        return getattr(held, spec.get("by", "mean"))(axis=0) if len(held) else np.zeros(tile.shape[-1])
     if kind == "patch_merging":
         four = np.concatenate([tile[0, 0], tile[1, 0], tile[0, 1], tile[1, 1]])
         y = normed(spec.get("norm", dict(kind="layernorm")), p.get("norm"), four) @ p["out"]["kernel"]
         return normed(spec.get("out_norm"), p.get("out_norm"), y)
+    if kind == "mbconv":
+        h = activated(spec, p, "conv_norm", np.einsum("abf,abf->f", tile, p["conv"]["kernel"]))
+        return normed(spec.get("norm", dict(kind="batchnorm")), p["down_norm"], h @ p["down"]["kernel"])
     y = np.einsum("abd,abde->e", tile, p["conv"]["kernel"]) + p["conv"].get("bias", 0.0)
     return normed(spec.get("out_norm"), p.get("out_norm"), y)
 
@@ -121,21 +139,58 @@ def aggregated(spec, p, grid, real):
     return out, own
 
 
+def side_by_side(spec, p, x, segments):
+    """The convolutions of a cross-scale part one by one; a token is real where one of the largest tile's is."""
+    stride, sizes, made, real = spec.get("stride", 2), spec.get("sizes", (2, 4)), [], []
+    for i, size in enumerate(sizes):
+        conv = p["scales"][f"conv_{i}"]
+        one = dict(width=conv["kernel"].shape[-1], size=size, stride=stride, margin=(size - stride) // 2)
+        given = dict(params={"conv": conv, "in_norm": p.get("norm")})
+        y, own = by_loops("strided_conv", {**one, "in_norm": spec.get("norm")}, given, x, segments)
+        made, real = [*made, y], [*real, own]
+    return np.concatenate(made, axis=-1), real[int(np.argmax(sizes))]
+
+
+def bottleneck(spec, p, x, segments):
+    """The bottleneck's branch by the formulas of its parts, and every so many tokens through the skip connection."""
+
+    def each(place, x):
+        return np.apply_along_axis(lambda a: normed(spec["norm"], p[f"{place}_norm"], a), -1, x)
+
+    a = ACTIVATIONS[spec.get("activation", "relu")]
+    h, down = a(each("in", x @ p["in"]["kernel"])), spec["down"]
+    if "mixer" in spec:
+        h = value("mixer", spec["mixer"], p["mixer"], h, Context(grid=GRID, segments=segments))
+    h, own = by_loops(down["kind"], down, {"params": p.get("down", {})}, h, segments)
+    stride = tile_of(down, down["kind"])[1]
+    skip = np.where(segments[..., None] > 0, x, 0).reshape(B, *GRID, D)[:, :: stride[0], :: stride[1]]
+    y = each("shortcut", skip @ p["shortcut"]["kernel"][0, 0])
+    branch = each("out", a(each("mixer", h)) @ p["out"]["kernel"])
+    y = y + np.where(own[..., None] > 0, branch, 0)
+    return ACTIVATIONS["relu" if "residual" in spec else "identity"](y), own
+
+
 def by_loops(kind, spec, params, x, segments):
     """[B h w E] and the segments [B h w], tile by tile."""
+    if kind == "bottleneck":
+        return bottleneck(spec, params["params"], x, segments)
     if kind == "block_aggregation":
         given = [(row.reshape(*GRID, D), (own > 0).reshape(GRID)) for row, own in zip(x, segments, strict=True)]
         made = [aggregated(spec, params["params"], *one) for one in given]
         return np.stack([y for y, _ in made]), np.stack(
             [real * own.max() for (_, real), own in zip(made, segments, strict=True)]
         )
+    if kind == "cross_scale":
+        return side_by_side(spec, params["params"], x, segments)
     p, margin = params.get("params", {}), tile_of(spec, kind)[2]
     rows, columns = starts_and_ends(spec, kind)
     out, own = [], []
     for row, segment in zip(x, segments, strict=True):
-        real, grid = (segment > 0).reshape(GRID), row.reshape(*GRID, D)
+        real, grid = (segment > 0).reshape(GRID), row.reshape(*GRID, -1)
         if spec.get("in_norm"):
             grid = np.stack([[normed(spec["in_norm"], p["in_norm"], a) for a in line] for line in grid])
+        if kind == "mbconv":
+            grid = np.stack([[activated(spec, p, "up_norm", a @ p["up"]["kernel"]) for a in line] for line in grid])
         grid = np.where(real[..., None], grid, 0.0)
         around = [(margin[0],) * 2, (margin[1],) * 2]
         grid, real = np.pad(grid, [*around, (0, 0)]), np.pad(real, around)
@@ -215,7 +270,12 @@ def test_padding_stays_away_and_every_parameter_is_trained(kind, spec):
         return of_params, jnp.where(real, of_x, 0), y
 
     expected = seen(0.0)
-    assert all(jnp.abs(leaf).max() > 0 for leaf in jax.tree.leaves(expected))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
+        averages = getattr(path[-1], "key", None) in (
+            "mean",
+            "variance",
+        )  # of batch normalisation, which are not trained
+        assert averages or jnp.abs(leaf).max() > 0, path
     for filling in (jnp.nan, 1e30):
         assert_close(seen(filling), expected, rtol=0)
     assert_close(seen(3.0, "finite"), expected, rtol=0)  # which other parts may leave as it is
@@ -230,6 +290,9 @@ def test_padding_stays_away_and_every_parameter_is_trained(kind, spec):
         (dict(kind="pool", size=(2, 5)), dict(grid=GRID), "tiles of 2 x 5, which do not fill a grid of 4 x 6; choose"),
         (dict(kind="strided_conv", width=8, stride=4), dict(grid=GRID), "which do not cover a grid of 4 x 6"),
         (dict(kind="strided_conv", width=8, size=5), dict(grid=GRID), "which do not cover a grid of 4 x 6"),
+        (dict(kind="cross_scale", width=8, sizes=(2, 3)), dict(grid=GRID), "not centred alike; choose sizes"),
+        (dict(kind="cross_scale", width=6, sizes=(2, 4, 6)), dict(grid=GRID), "choose a multiple of 4"),
+        (dict(kind="cross_scale", width=8, sizes=(4,), stride=4), dict(grid=GRID), "do not divide 4 x 6; choose"),
         (
             dict(kind="pooled_queries", width=8, heads=3, ffn=dict(kind="mlp", hidden=8)),
             dict(grid=GRID),

@@ -38,6 +38,8 @@ AVERAGES = [("norm", "batchnorm"), ("norm", "progressive")]
 # What makes an answer linear in what is dropped.
 LINEAR = {
     ("pool", "dense", "drop"): dict(activation="identity"),
+    ("residual", "activated", "drop"): dict(activation="identity"),
+    ("residual", "activated", "drop_path"): dict(activation="identity"),
     ("head", "ffn", "drop"): dict(ffn=dict(kind="mlp", hidden=24, activation="identity"), norm=None),
 }
 # Where a norm or a softmax follows, the answer is all but linear in what is dropped if that is small: regexes of the
@@ -102,7 +104,7 @@ def test_what_a_residual_drops(slot, kind, field):
     """Single units, or of `drop_path` whole rows, at the rate times the depth."""
     if kind == "convolved":
         pytest.skip("a norm hides what is dropped")
-    one = case_of(slot, kind, {field: RATE})
+    one = case_of(slot, kind, LINEAR.get((slot, kind, field), {}) | {field: RATE})
     ctx, y = one.inputs[-1].replace(segments=None, train=True, depth=jnp.float32(0.5)), jnp.ones((2000, 3, 2))
     out = np.asarray(one.apply(one.params, 0 * y, y, ctx, rngs={"dropout": jax.random.key(3)}))
     rate = RATE / 2 if field == "drop_path" else RATE

@@ -21,7 +21,19 @@ from xfm.spec import SpecError, build
 B, T, D = 2, 13, 16
 mixers = pytest.mark.parametrize("kind,spec", examples("mixer"))
 # Mixers that take a row as one text, or as one grid; Context.segments tells them its padding alone.
-ONE_TEXT = ("windowed", "reduced", "extended", "conv_gate", "relu_attention", "token_mlp")
+ONE_TEXT = (
+    "windowed",
+    "reduced",
+    "extended",
+    "conv_gate",
+    "relu_attention",
+    "token_mlp",
+    "overlapping",
+    "channel_attention",
+    "conv",
+    "lambda_layer",
+    "strided",
+)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ DTYPES = {
 # a query with one key.
 UNSEEN = (
     r"^(mixer|pool/(class_)?attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
-    r"^norm/((fixed_)?batchnorm|progressive)/(batch/)?(mean|variance|share)$",
+    r"^norm/((fixed_)?batchnorm|progressive)/(batch/)?(mean|variance|share)$|/mbconv/\w+_norm/(mean|variance)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
     r"^down/pooled_queries/k/bias$",

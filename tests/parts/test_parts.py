@@ -49,7 +49,7 @@ def test_embeddings_of_packed_rows_equal_those_of_separate_ones(kind, spec):
 
 def test_patches_are_cut_in_reading_order():
     image = np.arange(4 * 6).reshape(1, 4, 6, 1).astype(np.float32)
-    from xfm.parts.embed.patches import patchify
+    from xfm.parts.embed.patchify import patchify
 
     patches = np.asarray(patchify(jnp.asarray(image), (2, 3)))
     assert patches[0].tolist() == [

@@ -34,10 +34,41 @@ NETWORKS = {
                 embed=dict(kind="latents", patch=2, width=12, position=dict(kind="sinusoidal_2d")),
                 pattern=[MLP, ATTENTION],
                 heads=dict(patches=dict(kind="values", width=3)),
+                taps=(0,),
+            ),
+            taps=(1,),
+            beside=dict(
+                inner_0=dict(
+                    embed=dict(kind="stream", width=12),
+                    pattern=[ATTENTION],
+                    heads=dict(losses=dict(kind="values", width=2)),
+                ),
+                layer_1=dict(
+                    embed=dict(kind="latents", patch=2, width=4, norm=dict(kind="layernorm")),
+                    pattern=[MLP],
+                    heads=dict(finer=dict(kind="tiles", width=2)),
+                ),
             ),
         ),
         "layers/attention_0:0 layers/mlp_1:0 layers/attention_0:1 layers/mlp_1:1 "
-        "decoder/layers/mlp_0:0 decoder/layers/attention_1:0",
+        "decoder/layers/mlp_0:0 decoder/layers/attention_1:0 decoder_inner_0/layers/attention_0:0 "
+        "decoder_layer_1/layers/mlp_0:0",
+    ),
+    "pyramid_autoencoder": (
+        dict(
+            embed=dict(kind="patches", patch=1, unit=(2, 2), width=8, cls=0, position=dict(kind="sinusoidal_2d")),
+            stages=[
+                dict(pattern=[MLP], repeats=2),
+                dict(down=dict(kind="patch_merging", width=12), pattern=[ATTENTION]),
+            ],
+            decoder=dict(
+                embed=dict(kind="latents", patch=2, width=16, position=dict(kind="sinusoidal_2d")),
+                pattern=[ATTENTION, MLP],
+                heads=dict(patches=dict(kind="values", width=3)),
+            ),
+        ),
+        "stage_0/layers/mlp_0:0 stage_0/layers/mlp_0:1 stage_1/layers/attention_0:0 "
+        "decoder/layers/attention_0:0 decoder/layers/mlp_1:0",
     ),
     "pyramid": (
         dict(stages=[dict(pattern=[MLP], repeats=2), dict(pattern=[ATTENTION, MLP])]),
@@ -56,11 +87,14 @@ NETWORKS = {
 
 # What networks read that are not of texts, by kind.
 PICTURES = {
-    "autoencoder": {
-        "images": jnp.cos(jnp.arange(2 * 4 * 6 * 3.0)).reshape(2, 4, 6, 3),
-        "visible": jnp.array([[0, 3, 4, 5], [1, 2, 3, 5]]),
-        "predicted": jnp.array([[1, 2], [0, 4]]),
-    },
+    **dict.fromkeys(
+        ("autoencoder", "pyramid_autoencoder"),
+        {
+            "images": jnp.cos(jnp.arange(2 * 4 * 6 * 3.0)).reshape(2, 4, 6, 3),
+            "visible": jnp.array([[0, 3, 4, 5], [1, 2, 3, 5]]),
+            "predicted": jnp.array([[1, 2], [0, 4]]),
+        },
+    ),
 }
 
 

@@ -101,6 +101,16 @@ def test_heads_of_other_classes_are_named_and_can_be_left_out(folder, tmp_path):
     np.testing.assert_array_equal(own["hidden"], xfm.load(folder, head="none")(images=x)["last_hidden_state"])
 
 
+def test_a_teacher_that_follows_the_network_starts_as_the_checkpoint_does(folder, tmp_path):
+    head = dict(kind="prototypes", prototypes=6, hidden=8, bottleneck=4)
+    c = config(folder, objective=dict(kind="self_distillation"), augment=None, init=[])
+    c.model["heads"], c.start.fresh, c.start.export = dict(prototypes=head), ("^head_",), "none"
+    _, state = started(c, tmp_path / "run")
+    assert flatten(state.extra["teacher"]).keys() == flatten(state.params).keys()
+    for path, value in flatten(state.params).items():
+        np.testing.assert_array_equal(flatten(state.extra["teacher"])[path], value, err_msg=path)
+
+
 @pytest.mark.parametrize("name,layers", [("vit", 2), ("swin", 6)])
 def test_layer_decay(name, layers):
     """Each layer's rate is the one above's times 0.5, counted by hand, whether layers are in one loop or in several."""

@@ -66,8 +66,9 @@ def _of_run(checkpoint) -> str:
 
 
 def _where(piece) -> str:
-    (i, parts), layer = piece.at.part, "" if piece.layer is None else f"[{piece.layer}]"
-    return f"{piece.path}{layer}" + (f"  (part {i + 1} of {parts})" if parts > 1 else "")
+    (i, parts), layer = piece.at.part, piece.layer if isinstance(piece.layer, tuple) else (piece.layer,)
+    index = ", ".join(f"{one.start}:" if isinstance(one, slice) else str(one) for one in layer if one is not None)
+    return f"{piece.path}{f'[{index}]' if index else ''}" + (f"  (part {i + 1} of {parts})" if parts > 1 else "")
 
 
 def _table(rows) -> str:

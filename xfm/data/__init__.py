@@ -21,6 +21,7 @@ from xfm.data.prefetch import prefetch
 from xfm.data.source import Data, Source
 from xfm.data.spans import Spans
 from xfm.data.tagged import Tagged
+from xfm.data.taught import Taught
 from xfm.data.text import Text
 from xfm.data.tfds import Tfds
 from xfm.spec import build
@@ -65,6 +66,7 @@ SOURCES = {
     "mixture": Mixture,
     "images": Images,
     "masks": Masks,
+    "taught": Taught,
     "clips": Clips,
     "tfds": Tfds,
     "labelled": Labelled,

@@ -9,6 +9,7 @@ from xfm.evaluators.classes import Classes
 from xfm.evaluators.continuations import Continuations
 from xfm.evaluators.features import LinearProbe, NearestRows
 from xfm.evaluators.filled_words import MaskedWords, PermutedWords
+from xfm.evaluators.image_quality import ImageQuality
 from xfm.evaluators.masks import Masks
 from xfm.evaluators.nearest import Nearest
 from xfm.evaluators.numbers import Numbers
@@ -32,6 +33,7 @@ EVALUATORS = {
     "linear_probe": LinearProbe,
     "nearest_rows": NearestRows,
     "reconstructions": Reconstructions,
+    "image_quality": ImageQuality,
 }
 
 

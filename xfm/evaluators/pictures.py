@@ -16,7 +16,7 @@ from xfm.fields import Count, Fraction
 from xfm.objectives.masks import Split, random
 from xfm.objectives.targets import statistics
 from xfm.parts.embed.latents import rows_of
-from xfm.parts.embed.patches import patchify
+from xfm.parts.embed.patchify import patchify
 
 SEED = 0
 LEAST = 128  # pixels of a side of an image in a picture

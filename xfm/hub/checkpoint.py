@@ -73,8 +73,10 @@ class Checkpoint:
         """
         from xfm.images import read_processor
 
-        if all(one.calling.reads != "images" for one in (self.family, *self.family.towers.values())):
-            raise XfmError(f"{self.family.model_type} reads text, so it has no image processor; use its tokenizer")
+        reads = [one.calling.reads for one in (self.family, *self.family.towers.values())]
+        if "images" not in reads:
+            use = "; use its tokenizer" if "text" in reads else ""
+            raise XfmError(f"{self.family.model_type} reads {reads[0]}, so it has no image processor{use}")
         return read_processor(self.folder, self.config)
 
     def save(self, path: str | Path, **how: Any) -> Path:

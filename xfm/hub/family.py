@@ -120,7 +120,8 @@ class Family:
     heads: by the Hub's names of tasks.
     architectures: suffix of the class in config.json -> the heads of that class.
     prefix: of the encoder's names in files that also have a head, such as "bert.".
-    sublayers: the number of xfm's sublayers that make one layer of the Hub's.
+    sublayers: the number of xfm's sublayers that make one layer of the Hub's, by stage where they differ (see
+    `naming.pieces`); the hidden states of such a family are its `streams`.
     keys: the inverse of `network`, from a spec to config.json (see keys.py); empty if the family cannot be written.
     classes: the prefix of its classes' names, such as "Bert".
     near: field of a spec -> a note for the card, for values that the Hub's files cannot express exactly.
@@ -135,7 +136,7 @@ class Family:
     heads: Mapping[str, Head] = dataclasses.field(default_factory=dict)
     architectures: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     prefix: str = ""
-    sublayers: int = 2
+    sublayers: int | Mapping[str, int] = 2
     keys: Keys = dataclasses.field(default_factory=dict)
     classes: str = ""
     near: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from xfm.errors import XfmError
 from xfm.fields import shown
 from xfm.hub.settings import Settings
@@ -60,6 +62,22 @@ class Arguments:
             )
 
 
+def refuse(wrong: bool, c: Settings, keys: str, right: str) -> None:
+    """Raises XfmError if a value is wrong.  keys: of the model_args that have it.  right: what xfm reads, in words."""
+    if wrong:
+        raise XfmError(f"{c.path} sets {keys} among the model_args of {c['architecture']}; xfm reads {right}")
+
+
+def argument(c: Settings, key: str, default: Any) -> Any:
+    """The value of one of the model_args of a config.json."""
+    return (c.get("model_args") or {}).get(key, default)
+
+
+def black(c: Settings, *sides: int) -> dict[str, np.ndarray]:
+    """A batch of one black image of (rows, columns) of pixels, with the network's channels."""
+    return dict(images=np.zeros((1, *sides, argument(c, "in_chans", 3)), np.float32))
+
+
 def classes(c: Settings) -> int:
     """The number of classes of a classification head."""
-    return (c.get("model_args") or {}).get("num_classes", c.get("num_classes", 1000))
+    return argument(c, "num_classes", c.get("num_classes", 1000))

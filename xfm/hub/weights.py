@@ -148,6 +148,10 @@ def _read(piece: Piece, tensors: Tensors, target: np.ndarray) -> None:
     """Fills `target` through a view with the file's layout, block by block, so that each stays in the cache."""
     (i, parts), name = piece.at.part, piece.at.name
     view = np.atleast_1d(piece.to_file(target))
+    if piece.at.folded is not None:
+        whole = np.concatenate([block for _, block in tensors.blocks(name)])
+        view[...] = held_in(view.dtype, whole, name).reshape(view.shape)
+        return
     if parts == 1:
         view = view.reshape(tensors.shape(name) or (1,))
     size = view.shape[piece.joined]
@@ -244,6 +248,8 @@ def joined(parts: list[Piece], flat: Mapping[str, Any]) -> np.ndarray:
         return piece.to_file(np.asarray(array if piece.layer is None else array[piece.layer]))
 
     arrays = [of(piece) for piece in parts]
+    if (folded := parts[0].at.folded) is not None:
+        return np.ascontiguousarray(arrays[0]).reshape(folded)
     return np.asarray(arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=parts[0].joined), order="C")
 
 

@@ -9,7 +9,10 @@ from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
+from xfm.objectives.hard_patches import HardPatches
+from xfm.objectives.image_to_image import ImageToImage
 from xfm.objectives.joint_embedding import JointEmbedding
+from xfm.objectives.local_masked_images import LocalMaskedImages
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
@@ -20,6 +23,7 @@ from xfm.objectives.segmentation import Segmentation
 from xfm.objectives.self_distillation import SelfDistillation
 from xfm.objectives.similarity import Similarity
 from xfm.objectives.span import Span
+from xfm.objectives.stored_distillation import StoredDistillation
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
 from xfm.spec import lookup, plain
@@ -41,9 +45,13 @@ OBJECTIVES = {
     "retrieval": Retrieval,
     "similarity": Similarity,
     "masked_images": MaskedImages,
+    "image_to_image": ImageToImage,
+    "local_masked_images": LocalMaskedImages,
+    "hard_patches": HardPatches,
     "joint_embedding": JointEmbedding,
     "self_distillation": SelfDistillation,
     "distillation": Distillation,
+    "stored_distillation": StoredDistillation,
 }
 
 

@@ -54,6 +54,13 @@ class Objective(abc.ABC):
         params = self.networks["model"].init(first, batch)["params"]
         return redraw(params, self.initial, second), {}
 
+    def begun(self, params: Params, extra: Any) -> Any:
+        """`extra` before the first step from `params`, which may be taken from a checkpoint instead of drawn.
+
+        A teacher that is a moving average of the network begins as a copy of it.
+        """
+        return extra
+
     def forward(
         self,
         name: str,
@@ -220,3 +227,10 @@ def mean(metric: tuple[Array, Array]) -> Float[Array, ""]:
 def total(metrics: Metrics, terms: Mapping[str, float]) -> Float[Array, ""]:
     """The sum of the terms' means, each times its weight: a loss."""
     return sum(weight * mean(metrics[name]) for name, weight in terms.items())
+
+
+def counted(batch: Mapping[str, Array], name: str = "images") -> tuple[Float[Array, "B *any"], Float[Array, "B"]]:
+    """An array, with zeros in rows that only fill the batch, which may hold NaN, and the weights of the rows."""
+    x = array_of(batch, name)
+    weights = row_weights(batch, x.shape[:1])
+    return jnp.where(row_weights(batch, x.shape) > 0, x, 0), weights

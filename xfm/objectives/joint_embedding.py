@@ -16,9 +16,9 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from xfm.fields import Count, Share
-from xfm.objectives.base import Objective, answer, array_of, row_weights, weighted
+from xfm.objectives.base import Objective, answer, counted, row_weights, weighted
 from xfm.objectives.masked_images import require_autoencoder
-from xfm.objectives.masks import Split, mask_of
+from xfm.objectives.masks import Split, mask_of, split_of
 from xfm.objectives.monitors import deviation
 from xfm.objectives.targets import Distance, distance
 from xfm.objectives.teachers import followed, momentum
@@ -55,7 +55,10 @@ class JointEmbedding(Objective):
     def init(self, rng, batch):
         """Fresh parameters, and as extra["teacher"] a copy of the encoder's."""
         params, extra = super().init(rng, batch)
-        return params, {**extra, "teacher": encoder_of(params)}
+        return params, self.begun(params, extra)
+
+    def begun(self, params, extra):
+        return {**extra, "teacher": encoder_of(params)}
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         """As in Objective. Beside the loss there is "deviation" of the target features over all patches of the batch.
@@ -63,8 +66,7 @@ class JointEmbedding(Objective):
         Where it goes to 0, all images have the same features: the networks have collapsed.
         """
         choose, drop = jax.random.split(rng)
-        weights = row_weights(batch, array_of(batch, "images").shape[:1])
-        images = jnp.where(weights[:, None, None, None] > 0, batch["images"], 0)
+        images, weights = counted(batch)
         split = self.split(images, choose)
         given = {"images": images, "visible": split.visible, "predicted": split.hidden}
         given |= {} if split.real is None else {"real": split.real}
@@ -79,8 +81,7 @@ class JointEmbedding(Objective):
 
     def split(self, images: Float[Array, "B height width C"], rng: Array) -> Split:
         """Context and targets of these images."""
-        (p, q), (rows, height, width, _) = self.model.patch, images.shape
-        return mask_of(self.mask)(rng, rows, (height // p, width // q))
+        return split_of(self.mask, self.model.patch, images, rng)
 
     def targets(self, teacher: Any, images: Float[Array, "B height width C"]) -> Float[Array, "B T D"]:
         """The normalised features of all patches by the target encoder."""

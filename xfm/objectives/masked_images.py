@@ -1,8 +1,8 @@
-"""Masked image modelling: what is hidden of an image is predicted from the rest.
+"""Masked image modelling: what is hidden of an image, or of a video, is predicted from the rest.
 
 He et al., "Masked Autoencoders Are Scalable Vision Learners" (MAE, 2022); Xie et al., "SimMIM" (2022); Bao et al.,
-"BEiT: BERT Pre-Training of Image Transformers" (2022). They differ in what the encoder is given, in the shape of the
-mask, and in the target.
+"BEiT: BERT Pre-Training of Image Transformers" (2022); Tong et al., "VideoMAE" (2022), of videos. They differ in what
+the encoder is given, in the shape of the mask, and in the target.
 """
 
 import dataclasses
@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
-from xfm.objectives.base import Objective, answer, array_of, row_weights, weighted
-from xfm.objectives.masks import Split, mask_of
+from xfm.objectives.base import Objective, answer, array_of, counted, row_weights, weighted
+from xfm.objectives.masks import Split, mask_of, split_of
 from xfm.objectives.targets import TARGETS, Target
 from xfm.parts.embed.latents import rows_of
-from xfm.parts.embed.patches import patchify
+from xfm.parts.embed.patchify import patchify, seen_in
 from xfm.spec import build
 
 
@@ -47,19 +46,22 @@ class MaskedImages(Objective):
         """The target."""
         return build(TARGETS, self.target)
 
+    @property
+    def seen(self) -> str:
+        """The name in a batch of what the network reads: images, or a video."""
+        return seen_in(self.model.patch)
+
     def init(self, rng, batch):
         """Fresh parameters, and as extra["target"] what the target keeps, if it keeps anything."""
         params, extra = super().init(rng, batch)
-        state = self.wanted.start(rng, array_of(batch, "images"), self.model.patch)
+        state = self.wanted.start(rng, array_of(batch, self.seen), self.model.patch)
         return params, {**extra, **({"target": state} if state else {})}
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         """As in Objective. The loss is the mean over hidden patches; targets may have further metrics."""
         choose, code, drop = jax.random.split(rng, 3)
-        images, target = array_of(batch, "images"), self.wanted
-        weights = row_weights(batch, images.shape[:1])
-        images = jnp.where(weights[:, None, None, None] > 0, images, 0)  # rows that fill a batch may hold NaN
-        batch = {**batch, "images": images}
+        (images, weights), target = counted(batch, self.seen), self.wanted
+        batch = {**batch, self.seen: images}
         if train and "target" in extra:
             state = target.updated(extra["target"], images, self.model.patch, weights, step, code)
             extra = {**extra, "target": jax.lax.stop_gradient(state)}
@@ -70,10 +72,9 @@ class MaskedImages(Objective):
         every = row_weights(batch, split.hidden.shape)
         return *self.summed({name: weighted(x, every) for name, x in measured.items()}, batch, sown), extra
 
-    def split(self, images: Float[Array, "B height width C"], rng: Array) -> Split:
+    def split(self, images: Float[Array, "B *sides C"], rng: Array) -> Split:
         """Which patches of these images are hidden."""
-        (p, q), (rows, height, width, _) = self.model.patch, images.shape
-        return mask_of(self.mask)(rng, rows, (height // p, width // q))
+        return split_of(self.mask, self.model.patch, images, rng)
 
     def predicted(
         self, params: Any, batch: Mapping[str, Array], split: Split, rng: Array | None = None, train: bool = False

@@ -1,7 +1,8 @@
-"""Which patches of an image are hidden: samplers with exact counts, so that shapes are static under jit.
+"""Which patches of an image or a video are hidden: samplers with exact counts, so that shapes are static under jit.
 
-Each takes a key, the number of rows, and the grid (h, w) of patches, and returns the numbers of the visible and the
-hidden patches of each row, in row-major order of the grid. Counts follow from the settings and the grid alone.
+Each takes a key, the number of rows, and the grid (h, w) or (t, h, w) of patches, and returns the numbers of the
+visible and the hidden patches of each row, in row-major order of the grid. Counts follow from the settings and the grid
+alone.
 """
 
 import math
@@ -16,7 +17,7 @@ from xfm.errors import XfmError
 from xfm.fields import Count, Fraction, Positive, Share
 from xfm.spec import function_of
 
-Grid = tuple[int, int]
+Grid = tuple[int, ...]
 BLOCKS = 64  # the most blocks that `block` draws for a row
 
 
@@ -54,10 +55,25 @@ def budget(rate: float, cells: int) -> int:
     return cells - visible
 
 
+def of_image(grid: Grid) -> tuple[int, int]:
+    """The grid of a sampler that draws squares or rectangles. Raises XfmError for that of a video."""
+    if len(grid) != 2:
+        raise XfmError(f"this mask is of images, and the grid {grid} is of videos; choose the kind 'tube' or 'random'")
+    return grid
+
+
 def random(rng: Key[Array, ""], rows: int, grid: Grid, *, rate: Fraction = 0.75) -> Split:
     """Every set of patches is as likely as any other of its size. He et al. 2022 (MAE), section 3."""
     T = math.prod(grid)
     return first(jax.random.uniform(rng, (rows, T)), budget(rate, T))
+
+
+def tube(rng: Key[Array, ""], rows: int, grid: Grid, *, rate: Fraction = 0.9) -> Split:
+    """The same random patches of every frame of a video. Tong et al. 2022 (VideoMAE), section 3.3."""
+    *frames, h, w = grid
+    t, hidden = math.prod(frames), budget(rate, h * w)
+    rank = jnp.argsort(jnp.argsort(jax.random.uniform(rng, (rows, h * w)), axis=1), axis=1)
+    return first(jnp.tile(rank, (1, t)) + jnp.arange(t * h * w) / (2.0 * t * h * w), t * hidden)
 
 
 def units(rng: Key[Array, ""], rows: int, grid: Grid, *, rate: Fraction = 0.6, unit: Count = 2) -> Split:
@@ -66,7 +82,7 @@ def units(rng: Key[Array, ""], rows: int, grid: Grid, *, rate: Fraction = 0.6, u
     Xie et al. 2022 (SimMIM), section 3.2; Ryali et al. 2023 (Hiera), whose mask units these are too.
     Raises XfmError for a grid that the squares do not divide.
     """
-    h, w = grid
+    h, w = of_image(grid)
     if h % unit or w % unit:
         raise XfmError(f"squares of {unit} x {unit} patches do not divide a grid of {h} x {w}; choose another 'unit'")
     above = (h // unit, w // unit)
@@ -92,7 +108,7 @@ def block(
     Bao et al. 2022 (BEiT), algorithm 1: areas are uniform between `least` patches and what is left to hide, sides have
     ratios between `aspect` and its inverse, uniform in their logarithm.
     """
-    h, w = grid
+    h, w = of_image(grid)
     T = h * w
     hidden = budget(rate, T)
     row, column = jnp.divmod(jnp.arange(T), w)
@@ -143,7 +159,7 @@ def multi_block(
     `visible` · T of them; a row whose context has fewer is filled up, and `real` is False there. The authors' program
     cuts all rows of a batch to the shortest one.
     """
-    h, w = grid
+    h, w = of_image(grid)
     T = h * w
     K, V = max(1, math.floor(scale[0] * T)), max(1, math.floor(visible * T))
     row, column = jnp.divmod(jnp.arange(T), w)
@@ -196,6 +212,7 @@ def by_loss(
 
 MASKS: Mapping[str, Callable[..., Split]] = {
     "random": random,
+    "tube": tube,
     "units": units,
     "block": block,
     "multi_block": multi_block,
@@ -215,3 +232,11 @@ def mask_of(spec: Mapping[str, Any], *refused: str) -> Callable[..., Split]:
             f"this objective cannot use the mask {kind!r}; choose {', '.join(k for k in MASKS if k not in refused)}"
         )
     return lambda *given: MASKS[kind](*given, **settings)
+
+
+def split_of(
+    spec: Mapping[str, Any], patch: tuple[int, ...], images: Float[Array, "B *sides C"], rng: Key[Array, ""]
+) -> Split:
+    """Which patches of these images are hidden, by the sampler of that spec; one that needs no scores."""
+    grid = tuple(side // one for side, one in zip(images.shape[1:-1], patch, strict=True))
+    return mask_of(spec)(rng, len(images), grid)

@@ -92,7 +92,10 @@ class SelfDistillation(Objective):
         params, extra = super().init(rng, batch)
         out = jax.eval_shape(lambda p: self.forward("model", p, batch)[0], params)
         centres = {name: jnp.zeros(answer(out, name).shape[-1]) for name in self.heads}
-        return params, {**extra, "teacher": params, "centre": centres}
+        return params, self.begun(params, {**extra, "centre": centres})
+
+    def begun(self, params, extra):
+        return {**extra, "teacher": params}
 
     @property
     def terms(self):

@@ -1,4 +1,4 @@
-"""What is predicted of a hidden patch: its pixels, its normalised pixels, or the number of the code nearest to it.
+"""What is predicted of a hidden patch: its pixels, its gradients' histograms, or the number of the code nearest to it.
 
 A target makes an array [B T …] of the images, and a loss for each patch. What it keeps between steps is a part of the
 objective's extra state.
@@ -6,6 +6,7 @@ objective's extra state.
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,17 +15,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero, Fraction
 from xfm.objectives.base import cross_entropy, some_rows
-from xfm.parts.embed.patches import patchify
+from xfm.objectives.gradients import histograms
+from xfm.parts.embed.patchify import patchify, seen_in
 
-Patch = tuple[int, int]
-Images = Float[Array, "B height width C"]
+Patch = tuple[int, ...]  # rows and columns, or frames, rows and columns
+Images = Float[Array, "B *sides C"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Target(abc.ABC):
     """Abstract. What the head at hidden patches is to predict."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps anything between steps."""
+        return type(self).start is not Target.start
 
     def start(self, rng: Array, images: Images, patch: Patch) -> Any:
         """What the target keeps between steps; nothing, as a rule."""
@@ -70,19 +78,27 @@ class Pixels(Target):
     """The pixels of a patch as (row, column, channel), and their mean distance to the predicted ones.
 
     scale: "image" for the pixels as the data has them; "patch" for pixels normalised by the mean and the deviation of
-    their own patch (He et al. 2022, MAE, section 3, whose program adds 1e-6 to the unbiased variance).
+    their own patch (He et al. 2022, MAE, section 3, whose program adds 1e-6 to the unbiased variance); "channel" for
+    each channel of a patch by its own (Tong et al. 2022, VideoMAE, whose program adds 1e-6 to the deviation).
     distance: "squared" (MAE), or "absolute" (Xie et al. 2022, SimMIM, section 3.4).
+    order: "channels_first" for pixels as (channel, row, column), as Hiera's program has them (Ryali et al. 2023).
     """
 
-    scale: Literal["image", "patch"] = "image"
+    scale: Literal["image", "patch", "channel"] = "image"
     distance: Distance = "squared"
+    order: Literal["channels_last", "channels_first"] = "channels_last"
 
     def of(self, state, images, patch):
         x = patchify(images.astype(jnp.float32), patch)
-        if self.scale == "image":
-            return x
-        mean, deviation = statistics(x)
-        return (x - mean) / deviation
+        of_channels = x.reshape(*x.shape[:-1], -1, images.shape[-1]).swapaxes(-1, -2)
+        if self.scale == "patch":
+            mean, deviation = statistics(x)
+            of_channels = (of_channels - mean[..., None]) / deviation[..., None]
+        elif self.scale == "channel":
+            mean, deviation = statistics(of_channels, eps=0.0)
+            of_channels = (of_channels - mean) / (deviation + 1e-6)
+        ordered = of_channels if self.order == "channels_first" else of_channels.swapaxes(-1, -2)
+        return ordered.reshape(x.shape)
 
     def measured(self, predicted, wanted):
         return {"loss": distance(predicted, wanted, self.distance).mean(-1)}
@@ -90,11 +106,41 @@ class Pixels(Target):
     def baseline(self, data, patch):
         """Of the mean of all pixels (their median for absolute distances), which is 0 for normalised ones."""
         known, seen = (
-            np.asarray(self.of({}, np.stack([row["images"] for row in some_rows(rows)]), patch))
+            np.asarray(self.of({}, np.stack([row[seen_in(patch)] for row in some_rows(rows)]), patch))
             for rows in (data.train, data.valid)
         )
         guess = np.median(known) if self.distance == "absolute" else known.mean()
         return {"mean pixel": float(np.asarray(distance(np.full_like(seen, guess), seen, self.distance)).mean())}
+
+
+@dataclasses.dataclass(frozen=True)
+class Hog(Target):
+    """Histograms of gradients of a patch's cells, as (row, column, channel, bin), and the mean squared distance.
+
+    Wei et al. 2022 (MaskFeat); Wang et al. 2023 (LocalMIM).  cell: side in pixels, which divides the patch.  bins: of
+    directions.
+    """
+
+    cell: Count = 8
+    bins: Count = 9
+
+    def of(self, state, images, patch):
+        if patch[0] % self.cell or patch[1] % self.cell:
+            raise XfmError(
+                f"target 'hog': cells of {self.cell} pixels do not divide a patch of {patch[0]} x {patch[1]}"
+            )
+        return patchify(histograms(images, self.cell, self.bins), (patch[0] // self.cell, patch[1] // self.cell))
+
+    def measured(self, predicted, wanted):
+        return {"loss": distance(predicted, wanted, "squared").mean(-1)}
+
+    def baseline(self, data, patch):
+        """Of the mean histograms of the training patches."""
+        known, seen = (
+            np.asarray(self.of({}, np.stack([row["images"] for row in some_rows(rows)]), patch))
+            for rows in (data.train, data.valid)
+        )
+        return {"mean histogram": float(((seen - known.mean((0, 1))) ** 2).mean())}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +158,7 @@ class Codes(Target):
     decay: Fraction = 0.9
 
     def start(self, rng, images, patch):
-        width = patch[0] * patch[1] * images.shape[-1]
+        width = math.prod(patch) * images.shape[-1]
         return {"codes": jnp.zeros((self.codes, width)), "count": jnp.zeros(self.codes)}
 
     def of(self, state, images, patch):
@@ -149,5 +195,6 @@ def nearest_code(x: Float[Array, "*any X"], codes: Float[Array, "V X"]) -> Int[A
 
 TARGETS: Mapping[str, type] = {
     "pixels": Pixels,
+    "hog": Hog,
     "codes": Codes,
 }

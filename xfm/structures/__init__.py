@@ -12,12 +12,14 @@ from xfm.structures.hourglass import Hourglass
 from xfm.structures.nested import Nested
 from xfm.structures.pretrained import network
 from xfm.structures.pyramid import Pyramid
+from xfm.structures.pyramid_autoencoder import PyramidAutoencoder
 from xfm.structures.stack import Stack
 from xfm.structures.towers import Towers
 
 STRUCTURES = {
     "stack": Stack,
     "pyramid": Pyramid,
+    "pyramid_autoencoder": PyramidAutoencoder,
     "nested": Nested,
     "hourglass": Hourglass,
     "funnel": Funnel,

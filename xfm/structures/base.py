@@ -64,8 +64,11 @@ class Structure(nn.Module):
         return getattr(self._embedding(), "most", lambda: None)()
 
     @property
-    def patch(self) -> tuple[int, int]:
-        """Rows and columns of a patch of an image.  Raises XfmError where the embedding reads no images."""
+    def patch(self) -> tuple[int, ...]:
+        """Rows and columns of a patch of an image, or frames, rows and columns of a tubelet of a video.
+
+        Raises XfmError where the embedding reads neither.
+        """
         embed = self._embedding()
         if not hasattr(embed, "step"):
             raise XfmError(f"embed {self.embed['kind']!r} does not divide images into patches; use kind 'patches'")

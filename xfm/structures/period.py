@@ -61,7 +61,8 @@ class Period(nn.Module):
 
     @nn.compact
     def once(self, x, ctx: Context, states):
-        """x after one run of the sublayers, and their states."""
+        """x after one run of the sublayers, and their states; they find x before it as ctx.shared["period"]."""
+        ctx = ctx.replace(shared={**ctx.shared, "period": x})
         after = []
         for name, sublayer, state in zip(names(self.sublayers), self.sublayers, states, strict=True):
             x, state = Sublayer(**sublayer, name=name)(x, ctx, state)

@@ -107,7 +107,7 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
             made = jax.jit(first_state, out_shardings=jax.tree.map(lambda x: x.sharding, like))()
         else:
             one = begins or taken.taken(params, given.found, given.config)
-            made = taken.started(first_state, like, given.found, one)
+            made = taken.started(first_state, like, given.found, one, objective)
         return teacher.taught(made, given.config)
 
     name = str(given.config.get("name") or workdir.name)

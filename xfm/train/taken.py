@@ -12,6 +12,7 @@ import numpy as np
 
 from xfm.batch import part_of, prefixes, with_prefix
 from xfm.errors import XfmError
+from xfm.objectives import Objective
 from xfm.paths import flatten, map_by_path, require_matches
 from xfm.structures import build
 from xfm.train.found import Found
@@ -121,10 +122,10 @@ def adapted(data: Any, found: Found, model: Mapping[str, Any]) -> Any:
     return dataclasses.replace(data, train=Rows(data.train, inputs), valid=Rows(data.valid, inputs))
 
 
-def started(draw: Callable[[], State], like: State, found: Found, one: Taken) -> State:
+def started(draw: Callable[[], State], like: State, found: Found, one: Taken, objective: Objective) -> State:
     """The state of step 0 with the checkpoint's parameters where they are taken; only the others are drawn.
 
-    draw: makes a state with all parameters drawn; traceable.  like: its shapes and shardings.
+    draw: makes a state with all parameters drawn; traceable.  like: its shapes and shardings.  objective: the run's.
     """
     weights, used = found.weights(), set(one.taken)
 
@@ -135,7 +136,8 @@ def started(draw: Callable[[], State], like: State, found: Found, one: Taken) ->
     def begun(there):
         state = draw()
         params = map_by_path(lambda path, x: there.get(path, x), state.params)
-        return state.replace(params=params, ema=None if state.ema is None else jax.tree.map(jnp.array, params))
+        average = None if state.ema is None else jax.tree.map(jnp.array, params)
+        return state.replace(params=params, extra=objective.begun(params, state.extra), ema=average)
 
     there = {path: placed(path, leaf) for path, leaf in flatten(like.params).items() if path in used}
     return jax.jit(begun, out_shardings=jax.tree.map(lambda x: x.sharding, like), donate_argnums=0)(there)

@@ -9,6 +9,12 @@ SMALL = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=3, interme
 ODD = dict(hidden_size=20, num_hidden_layers=3, num_attention_heads=5, intermediate_size=28, num_channels=1)
 SPECIAL = ((r"patch_embeddings", 0.0, 0.1),)
 
+
+def hidden(*rows, of=12):
+    """Marks of the tubelets of these numbers in each row."""
+    return dict(bool_masked_pos=[[int(i in row) for i in range(of)] for row in rows])
+
+
 CASES = {
     "vivit_label": Case(
         "VivitForVideoClassification", dict(SMALL, image_size=8, num_frames=4, tubelet_size=[2, 4, 4], num_labels=5),
@@ -35,6 +41,23 @@ CASES = {
     "videomae_model": Case(
         "VideoMAEModel", dict(ODD, image_size=6, num_frames=4, patch_size=3, qv_bias=False, hidden_act="gelu_new"),
         video=(4, 6, 6), rows=2,
+    ),
+    "videomae_pretraining": Case(
+        "VideoMAEForPreTraining",
+        dict(SMALL, image_size=[8, 12], num_frames=4, patch_size=4, decoder_hidden_size=16, decoder_num_hidden_layers=2,
+             decoder_num_attention_heads=2, decoder_intermediate_size=28, layer_norm_eps=1e-4),
+        video=(4, 8, 12), special=SPECIAL, inputs=hidden([1, 4, 5, 7, 8, 9, 11], [0, 2, 3, 5, 6, 8, 9]), rows=2,
+    ),
+    "videomae_pretraining_odd": Case(
+        "VideoMAEForPreTraining",
+        dict(ODD, image_size=6, num_frames=6, patch_size=3, tubelet_size=3, decoder_hidden_size=12,
+             decoder_num_hidden_layers=1, decoder_num_attention_heads=3, decoder_intermediate_size=20, qv_bias=False,
+             use_mean_pooling=False, hidden_act="relu"),
+        video=(6, 6, 6), inputs=hidden([0, 3, 6], [5, 6, 7], [1, 2, 3], of=8),
+    ),
+    "videomae_visible": Case(
+        "VideoMAEModel", dict(ODD, image_size=6, num_frames=4, patch_size=[2, 3], use_mean_pooling=False),
+        video=(4, 6, 6), rows=2, inputs=hidden([0, 3, 4, 5, 6], [5, 6, 7, 8, 10]),
     ),
     "timesformer_label": Case(
         "TimesformerForVideoClassification", dict(SMALL, image_size=8, num_frames=3, patch_size=4, num_labels=5),

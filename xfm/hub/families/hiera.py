@@ -1,22 +1,27 @@
 """Hiera: Ryali et al. 2023.
 
-The oracles are transformers' HieraModel and HieraForImageClassification, whose files these are. transformers keeps
-tokens in an order in which units are apart, and returns hidden states in that order; here they are in reading order, as
-in its `reshaped_hidden_states`.
+The oracles are transformers' HieraModel, HieraForImageClassification and HieraForPreTraining, whose files these are.
+transformers keeps tokens in an order in which units are apart, and returns hidden states in that order; here they are
+in reading order, as in its `reshaped_hidden_states`. Where units are hidden, the visible ones are one below the other.
+transformers' pre-training always hides units at random; here `noise` alone does so, and without it the encoder reads
+the whole image.
 """
+
+import dataclasses
+import math
 
 import numpy as np
 
 from xfm.configs.vision import hiera
 from xfm.errors import XfmError
-from xfm.fields import Positive, fits, shown
+from xfm.fields import Count, Positive, fits, shown
 from xfm.hub import keys
 from xfm.hub.families.convnext import label, pooled
 from xfm.hub.families.pvt_v2 import kernel
 from xfm.hub.families.swin import per_stage
 from xfm.hub.families.vit import inputs, sides
-from xfm.hub.family import Batch, Calling, Family, Head
-from xfm.hub.naming import At
+from xfm.hub.family import Batch, Calling, Family, Files, Head
+from xfm.hub.naming import At, Names
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 EPS = 1e-6
@@ -73,6 +78,94 @@ def network(c: Settings) -> dict:
     )
     spec["embed"]["channels"] = c.get("num_channels", 3)
     return spec | {"heads": {}}
+
+
+DECODER = ("decoder_hidden_size", "decoder_depth", "decoder_num_heads")  # for which transformers has no default
+
+
+def autoencoder(c: Settings) -> dict:
+    """The spec of the pyramid with the decoder of pre-training. Raises XfmError for sizes that are no counts."""
+    spec, size = network(c), {key: c.get(key) for key in DECODER}
+    for key in DECODER:
+        if not fits(size[key], Count):
+            raise XfmError(f"{c.path} sets {key} to {size[key]!r}; it must be a whole number of at least 1")
+    tokens, width, norm = unit_of(c), size["decoder_hidden_size"], spec["norms"]["in"]
+    spec["embed"]["unit"] = tokens
+    patch = tuple(n * p for n, p in zip(tokens, spec["embed"]["stem"]["stride"], strict=True))
+    rows, columns = patch
+    if rows != columns:
+        raise XfmError(f"{c.path} has units of {rows} x {columns} pixels; Hiera is pre-trained with square ones")
+    grid = tuple(n // p for n, p in zip(spec["embed"]["position"]["size"], tokens, strict=True))
+    decoder = dict(
+        embed=dict(kind="latents", patch=patch, width=width, position=dict(kind="learned_grid", size=grid, first=0)),
+        pattern=[
+            dict(kind="attention", heads=size["decoder_num_heads"]),
+            dict(spec["stages"][0]["pattern"][1], hidden=int(width * c.get("mlp_ratio", 4.0))),
+        ],
+        repeats=size["decoder_depth"],
+        norms=spec["norms"],
+        norm=norm,
+        heads=dict(patches=dict(kind="values", width=math.prod(patch) * spec["embed"]["channels"])),
+    )
+    return {**spec, "kind": "pyramid_autoencoder", "latents": dict(kind="fused", norm=norm), "decoder": decoder}
+
+
+def unit_of(c: Settings) -> tuple[int, int]:
+    """Rows and columns of the patches of a unit."""
+    return pair(c, "masked_unit_size", (8, 8))
+
+
+def visible(c: Settings, images, noise=None) -> Batch:
+    """The batch of these images [B height width C].
+
+    noise: [B units]; the units of its least numbers are visible, and the others are predicted.
+    """
+    if noise is None:
+        return dict(images=images)
+    side = (n * p for n, p in zip(unit_of(c), pair(c, "patch_stride", (4, 4)), strict=True))
+    units = math.prod(n // p for n, p in zip(images.shape[1:3], side, strict=True))
+    noise, shape = np.asarray(noise), (len(images), units)
+    if noise.shape != shape or noise.dtype.kind not in "iuf":
+        raise XfmError(f"noise has the shape {noise.shape} and is {noise.dtype}; it must be {shape}, of numbers")
+    count = int(units * (1 - c.get("mask_ratio", 0.6)))
+    if not 0 < count < units:
+        raise XfmError(f"{c.path} sets mask_ratio so that {count} of {units} units are visible; it must hide some")
+    order = np.argsort(noise, axis=1, kind="stable").astype(np.int32)
+    return dict(images=images, visible=np.sort(order[:, :count], 1), predicted=np.sort(order[:, count:], 1))
+
+
+def outputs(batch: Batch, out: dict) -> dict:
+    """With the logits [B units pixels] in row-major order, and the Hub's mask, true where a unit is visible."""
+    if "patches" not in out:
+        return out
+    back = np.argsort(np.concatenate([batch["visible"], batch["predicted"]], axis=1), axis=1)
+    logits = out["patches"][np.arange(len(back))[:, None], back]
+    return out | dict(logits=logits, bool_masked_pos=back < batch["visible"].shape[1])
+
+
+def pretraining_names(c: Settings) -> Names:
+    """The table of names of pyramid and decoder."""
+    width, within = c["decoder_hidden_size"], {}
+    for row, name in NAMES.items():
+        at = At(name) if isinstance(name, str) else name
+        within[row] = dataclasses.replace(at, name=f"hiera.{at.name}")
+    decoder = {
+        f"decoder/{row}": dataclasses.replace(at, name=at.name.replace("encoder.stages.{}.", "decoder.decoder_block."))
+        for row, name in layers("{}", "").items()
+        for at in [At(name) if isinstance(name, str) else name]
+    }
+    fused = "multiscale_fusion.multi_scale_fusion_heads"
+    levels = range(len(per_stage(c, "depths", (2, 3, 16, 3))) - 1)
+    return within | decoder | {
+        **{f"head_latents/level_{i}/kernel": kernel(f"{fused}.{i}") for i in levels},
+        **{f"head_latents/level_{i}": f"{fused}.{i}" for i in levels},
+        "head_latents/norm": "encoder_norm",
+        "decoder/embed/in": "decoder.decoder_embeddings",
+        "decoder/embed/mask": At("decoder.mask_token", axes=(0, 1, 2), sides=(1, 1, width)),
+        "decoder/embed/position/table": At("decoder.decoder_position_embeddings", axes=(1, 2, 0)),
+        "decoder/norm": "decoder.decoder_norm",
+        "decoder/head_patches/out": "decoder.decoder_pred",
+    }  # fmt: skip
 
 
 def normed(head):
@@ -167,6 +260,28 @@ KEYS = {
     "hidden_act": "stages/0/pattern/1/activation",
     "layer_norm_eps": "norms/in/eps",
 }
+PRETRAINING = Family(
+    model_type="hiera",
+    network=autoencoder,
+    keys={
+        **KEYS,
+        "decoder_hidden_size": "decoder/embed/width",
+        "decoder_depth": "decoder/repeats",
+        "decoder_num_heads": "decoder/pattern/0/heads",
+    },
+    classes="Hiera",
+    names=pretraining_names,
+    architectures={"ForPreTraining": ()},
+    calling=Calling(
+        reads="images",
+        inputs=visible,
+        example=example,
+        more=("noise",),
+        outputs=outputs,
+        beside=("logits", "bool_masked_pos"),
+        streams=streams,
+    ),
+)
 FAMILY = Family(
     model_type="hiera",
     prefix="hiera.",
@@ -179,5 +294,6 @@ FAMILY = Family(
         "image_classification": Head("label", label, {"out": "classifier"}, needs=("pooled",)),
     },
     architectures={"Model": ("pooled",), "ForImageClassification": ("image_classification",)},
+    files=Files(kin={("architectures", ("HieraForPreTraining",)): PRETRAINING}),
     calling=Calling(reads="images", inputs=inputs, example=example, streams=streams),
 )

@@ -1,9 +1,9 @@
-"""ViT, DeiT with and without a distillation token, DeiT III and DINOv2 as timm's files have them.
+"""ViT, DeiT with and without a distillation token, DeiT III and DINOv2 with and without registers, in timm's files.
 
-Dosovitskiy et al. 2021; Touvron et al. 2021, 2022; Oquab et al. 2023. The oracles are timm's VisionTransformer and
-VisionTransformerDistilled, whose files these are. config.json has no model_type: the name under "architecture" says
-what the network is, and "model_args" what differs from it. Positions are resized for other images as timm does for a
-network with dynamic_img_size.
+Dosovitskiy et al. 2021; Touvron et al. 2021, 2022; Oquab et al. 2023; Darcet et al. 2024. The oracles are timm's
+VisionTransformer and VisionTransformerDistilled, whose files these are. config.json has no model_type: the name under
+"architecture" says what the network is, and "model_args" what differs from it. Positions are resized for other images
+as timm does for a network with dynamic_img_size.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from xfm.configs.vision import dinov2
 from xfm.configs.vision import vit as vit_config
 from xfm.hub import timm
 from xfm.hub.families import vit
@@ -20,21 +21,31 @@ from xfm.hub.naming import At, Names
 from xfm.hub.settings import Settings
 
 NAME = re.compile(
-    r"(vit|deit|deit3)_(tiny|small|medium|base|large|huge)(_distilled)?_patch(\d+)_(?:(\d+)|dinov2)(?:\..*)?"
+    r"(?:(?P<kind>vit|deit|deit3)_(?P<size>tiny|small|medium|base|large|huge)(?P<distilled>_distilled)?"
+    r"_patch(?P<patch>\d+)_(?P<pixels>\d+)"
+    r"|vit_(?P<dinov2>small|base|large|giant)_patch14(?P<registers>_reg4)?_dinov2)(?:\..*)?"
 )
-FIXED = {"qk_norm": False, "class_token": True, "reg_tokens": 0, "pre_norm": False, "fc_norm": None, "final_norm": True}
+FORMS = (
+    "those of the forms vit_SIZE_patchP_PIXELS, deit_…, deit_SIZE_distilled_…, deit3_…, vit_SIZE_patch14_dinov2 and "
+    "vit_SIZE_patch14_reg4_dinov2"
+)
+FIXED = {"qk_norm": False, "class_token": True, "pre_norm": False, "fc_norm": None, "final_norm": True}
 # layers, width, heads
 OURS = {"tiny": "Ti", "small": "S", "base": "B", "large": "L", "huge": "H"}
-SIZES = {"medium": (12, 512, 8)} | {name: vit_config.SIZES[size] for name, size in OURS.items()}
-DINOV2 = 518  # the side in pixels of the images of DINOv2, which its names do not say
+SIZES = {"medium": (12, 512, 8), "giant": dinov2.SIZES["g"][:3]} | {
+    name: vit_config.SIZES[size] for name, size in OURS.items()
+}
+DINOV2 = (14, 518)  # the side in pixels of the patches and the images of DINOv2
+GIANT = 2 * 2.66667  # the width of its gated part before it is halved, as a multiple of D, as timm has it
 
 
 @dataclasses.dataclass(frozen=True)
 class Made:
     """What the name and the arguments in config.json make.
 
-    image, patch: rows and columns in pixels.  ratio: width of the MLP as a multiple of D.  gate: first value of
-    LayerScale, None without it.  cls: tokens with a position, before the patches.  bare: those without.
+    image, patch: rows and columns in pixels.  hidden: width of the MLP, or of the gated part.  gated: whether there is
+    one.  gate: first value of LayerScale, None without it.  cls: tokens with a position, before the patches.
+    bare: those without.
     """
 
     image: tuple[int, int]
@@ -42,7 +53,8 @@ class Made:
     width: int
     layers: int
     heads: int
-    ratio: float
+    hidden: int
+    gated: bool
     channels: int
     bias: bool
     gate: float | None
@@ -53,27 +65,32 @@ class Made:
 def made(c: Settings) -> Made:
     """The network that config.json describes. Raises XfmError for a name or an argument that xfm does not know."""
     c.only("global_pool", "token")
-    names = (
-        "those of the forms vit_SIZE_patchP_PIXELS, deit_…, deit_SIZE_distilled_…, deit3_… and vit_SIZE_patch14_dinov2"
+    name = timm.known(c, NAME, FORMS)
+    second, third, gated = name["dinov2"], name["kind"] == "deit3", name["dinov2"] == "giant"
+    layers, width, heads = SIZES[second or name["size"]]
+    tokens = 2 if name["distilled"] else 1
+    unplaced = third or bool(name["registers"])
+    given = timm.Arguments(
+        c,
+        FIXED | {"no_embed_class": unplaced, "global_pool": "token"},
+        unread=("pos_drop_rate", "patch_drop_rate", "weight_init", "dynamic_img_pad"),
     )
-    name = timm.known(c, NAME, names)
-    layers, width, heads = SIZES[name[2]]
-    third, tokens = name[1] == "deit3", 2 if name[3] else 1
-    fixed = {**FIXED, "no_embed_class": third, "global_pool": "token"}
-    given = timm.Arguments(c, fixed, unread=("pos_drop_rate", "patch_drop_rate", "weight_init", "dynamic_img_pad"))
-    scaled = third or name[5] is None
+    patch, image = DINOV2 if second else (int(name["patch"]), int(name["pixels"]))
+    width = given.take("embed_dim", width)
+    hidden = int(width * given.take("mlp_ratio", GIANT if gated else 4.0))
     found = Made(
-        image=given.sides("img_size", int(name[5] or DINOV2)),
-        patch=given.sides("patch_size", int(name[4])),
-        width=given.take("embed_dim", width),
+        image=given.sides("img_size", image),
+        patch=given.sides("patch_size", patch),
+        width=width,
         layers=given.take("depth", layers),
         heads=given.take("num_heads", heads),
-        ratio=given.take("mlp_ratio", 4.0),
+        hidden=hidden // 2 if gated else hidden,
+        gated=gated,
         channels=given.take("in_chans", 3),
         bias=given.take("qkv_bias", True),
-        gate=given.take("init_values", 1e-6 if third else 1e-5 if scaled else None),
-        cls=0 if third else tokens,
-        bare=tokens if third else 0,
+        gate=given.take("init_values", 1e-6 if third else 1e-5 if second else None),
+        cls=0 if unplaced else tokens,
+        bare=tokens + given.take("reg_tokens", 4 if name["registers"] else 0) if unplaced else 0,
     )
     given.finish()
     return found
@@ -82,11 +99,12 @@ def made(c: Settings) -> Made:
 def network(c: Settings) -> dict:
     """The spec of the network that config.json describes, without heads."""
     m = made(c)
-    hidden = int(m.width * m.ratio)
-    spec = vit_config.network(m.layers, m.width, m.heads, m.patch, m.image, 0, "gelu", hidden, cls=m.cls)
+    spec = vit_config.network(m.layers, m.width, m.heads, m.patch, m.image, 0, "gelu", m.hidden, cls=m.cls)
     spec["embed"] |= dict(channels=m.channels, registers=m.bare)
     spec["embed"]["position"]["resize"] = "bicubic_antialiased"
     spec["pattern"][0]["bias"] = True if m.bias else ("o",)
+    if m.gated:
+        spec["pattern"][1] = dict(kind="glu", hidden=m.hidden, activation="silu")
     if m.gate is not None:
         spec["residual"] = dict(kind="scaled", gate=m.gate, learn="channel")
     return spec | {"heads": {}}
@@ -110,8 +128,9 @@ def example(c: Settings) -> Batch:
 def names(c: Settings) -> Names:
     """The table of names, with the shapes of the patches' kernel and of the learned tokens."""
     m = made(c)
-    tokens = ("embed/registers/0",) if m.bare else ("embed/cls/0", "embed/cls/1")
-    learned = dict(zip(tokens, ("cls_token", "dist_token"), strict=False)) | {"embed/position/table": "pos_embed"}
+    learned = {"embed/cls/0": "cls_token", "embed/cls/1": "dist_token", "embed/position/table": "pos_embed"}
+    if m.bare:
+        learned |= {"embed/registers/0": "cls_token", "embed/registers/rest": "reg_token"}
     return (
         NAMES
         | {key: At(name, axes=(0, 1, 2), sides=(1, -1, m.width)) for key, name in learned.items()}
@@ -132,7 +151,9 @@ NAMES: Names = {
     "layer/0/part/o": f"{LAYER}attn.proj",
     "layer/0/skip/scale": f"{LAYER}ls1.gamma",
     "layer/1/in_norm": f"{LAYER}norm2",
-    "layer/1/part/up": f"{LAYER}mlp.fc1",
+    "layer/mlp_1/part/up": f"{LAYER}mlp.fc1",
+    "layer/glu_1/part/gate": At(f"{LAYER}mlp.fc1", part=(0, 2)),
+    "layer/glu_1/part/up": At(f"{LAYER}mlp.fc1", part=(1, 2)),
     "layer/1/part/down": f"{LAYER}mlp.fc2",
     "layer/1/skip/scale": f"{LAYER}ls2.gamma",
     "norm": "norm",

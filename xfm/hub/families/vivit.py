@@ -137,7 +137,7 @@ KEYS = {
     "tubelet_size": "embed/tubelet",
     "num_channels": "embed/channels",
 }
-ATTENTION = "encoder.layer.{}.attention.attention."
+BIASES = {f"layer/0/part/{one}/bias": f"encoder.layer.{{}}.attention.attention.{one}_bias" for one in "qv"}
 
 VIVIT = Family(
     model_type="vivit",
@@ -164,11 +164,7 @@ VIDEOMAE = dataclasses.replace(
     network=lambda c: network(c, tubelet_of_videomae(c), 16, 0, "gelu", 1e-12),
     keys={},
     classes="VideoMAE",
-    names=names(
-        tubelet_of_videomae,
-        {},
-        {"layer/0/part/q/bias": f"{ATTENTION}q_bias", "layer/0/part/v/bias": f"{ATTENTION}v_bias"},
-    ),
+    names=names(tubelet_of_videomae, {}, BIASES),
     heads={
         "video_classification": Head("label", mean_or_class, {"pool/norm": "fc_norm", "out": "classifier"}),
     },

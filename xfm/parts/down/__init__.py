@@ -1,7 +1,10 @@
 """Parts between the stages of a pyramid, which make the grid coarser and may change D: `x, ctx = down(x, ctx)`."""
 
 from xfm.parts.down.block_aggregation import BlockAggregation
+from xfm.parts.down.bottleneck import Bottleneck
+from xfm.parts.down.cross_scale import CrossScale
 from xfm.parts.down.frames import Frames
+from xfm.parts.down.mbconv import MBConvDown
 from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
@@ -12,8 +15,11 @@ DOWNS = {
     "block_aggregation": BlockAggregation,
     "patch_merging": PatchMerging,
     "strided_conv": StridedConv,
+    "mbconv": MBConvDown,
+    "cross_scale": CrossScale,
     "pool": Pool,
     "pool_to": PoolTo,
     "pooled_queries": PooledQueries,
     "frames": Frames,
+    "bottleneck": Bottleneck,
 }

@@ -16,7 +16,7 @@ from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.fields import Count
 from xfm.parts.embed.base import Embed
-from xfm.parts.embed.patches import patchify
+from xfm.parts.embed.patchify import patchify
 from xfm.parts.linear import Linear
 from xfm.spec import Spec, build
 

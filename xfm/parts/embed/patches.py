@@ -15,6 +15,8 @@ from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.embed.base import Embed
+from xfm.parts.embed.patchify import patchify
+from xfm.parts.embed.units import shown, strip
 from xfm.parts.linear import Linear
 from xfm.parts.norm import NORMS
 from xfm.parts.param import param
@@ -24,16 +26,6 @@ from xfm.spec import Spec, SpecError, build, freeze
 
 NO_POSITION = freeze(dict(kind="none"))
 SIDE = 224  # pixels
-
-
-def patchify(images: Float[Array, "B height width C"], patch: tuple[int, int]) -> Float[Array, "B T patch"]:
-    """Patches in row-major order, each flattened as (row, column, channel)."""
-    B, height, width, C = images.shape
-    p, q = patch
-    if height % p or width % q:
-        raise XfmError(f"an image of {height} x {width} does not divide into patches of {p} x {q}")
-    x = images.reshape(B, height // p, p, width // q, q, C).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(B, (height // p) * (width // q), p * q * C)
 
 
 def masked(x: Float[Array, "B T D"], hidden: Bool[Array, "B T"], token: Float[Array, "D"]) -> Float[Array, "B T D"]:
@@ -62,7 +54,8 @@ class Patches(Embed):
     """The tokens of batch["images"]: first cls tokens, then registers, then patches.
 
     With a mask, batch["hidden"] [B patches] may say which patches are replaced; see `mask`. batch["visible"] [B V] are
-    the numbers of the only patches that become tokens, if a batch has it; positions are added before.
+    the numbers of the only patches that become tokens, if a batch has it, or of the only units of patches; positions
+    are added before.
 
     width: D.  patch: P, or (rows, columns).  stem: spec of the stem slot, instead of a patch.
     cls: learned tokens put first (1 for ViT, 2 for a distilled DeiT).
@@ -70,7 +63,8 @@ class Patches(Embed):
     of cls tokens and patches together.  channels: of an image, those of the first batch if None.  mask: "token" for a
     learned vector that takes the place of each hidden patch, before positions are added (Bao et al. 2022, BEiT); None
     for a network that reads whole images.  norm, drop: after the positions are added, no norm if None.  bias: of the
-    map of a patch.
+    map of a patch.  unit: rows and columns of patches that are visible or hidden as a whole (see units.py); None for
+    single patches.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -86,6 +80,7 @@ class Patches(Embed):
     norm: Spec | None = None
     drop: Rate = 0.0
     bias: bool = True
+    unit: tuple[Count, Count] | None = None
 
     @property
     def lead(self) -> int:
@@ -109,6 +104,9 @@ class Patches(Embed):
         images = batch["images"].astype(ctx.dtype)
         if self.channels not in (None, images.shape[-1]):
             raise XfmError(f"the images have {images.shape[-1]} channels, the network reads {self.channels}")
+        if self.unit is not None and "visible" in batch:
+            sides = (n * p for n, p in zip(self.unit, self.step(), strict=True))
+            images = shown(images, batch["visible"], tuple(sides))
         x = self._grid(images, ctx)
         ctx = ctx.replace(grid=x.shape[1:3])
         x = x.reshape(x.shape[0], -1, self.width)
@@ -120,7 +118,9 @@ class Patches(Embed):
         x = jnp.concatenate([first, *self._learned("registers", self.registers, x), patches], axis=1)
         if self.norm is not None:
             x = build(NORMS, self.norm, name="norm")(x)
-        if "visible" in batch:
+        if self.unit is not None and "visible" in batch:
+            x, ctx = strip(x, ctx, self.lead, batch["visible"], self.unit)
+        elif "visible" in batch:
             x, ctx = kept(x, ctx, self.lead, batch["visible"], batch.get("real"))
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx
 

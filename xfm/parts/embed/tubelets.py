@@ -15,6 +15,8 @@ from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero, Rate
 from xfm.parts.embed.base import Embed
+from xfm.parts.embed.patches import kept
+from xfm.parts.embed.patchify import patchify
 from xfm.parts.linear import Linear
 from xfm.parts.param import param
 from xfm.parts.position import POSITIONS
@@ -26,19 +28,21 @@ FRAMES, SIDE = 16, 224  # of a video, where the data does not say another size
 
 def tubelets(video: Float[Array, "B time height width C"], size: tuple[int, int, int]) -> Float[Array, "B t h w n"]:
     """Tubelets, each flattened as (time, row, column, channel). Raises XfmError unless they divide the video."""
-    B, *sides, C = video.shape
+    sides = video.shape[1:4]
     if any(side % one for side, one in zip(sides, size, strict=True)):
         raise XfmError(
             f"a video of {sides[0]} frames of {sides[1]} x {sides[2]} does not divide into tubelets of {size[0]} "
             f"frames of {size[1]} x {size[2]}"
         )
-    t, h, w = (side // one for side, one in zip(sides, size, strict=True))
-    x = video.reshape(B, t, size[0], h, size[1], w, size[2], C).transpose(0, 1, 3, 5, 2, 4, 6, 7)
-    return x.reshape(B, t, h, w, -1)
+    grid = (side // one for side, one in zip(sides, size, strict=True))
+    return patchify(video, size).reshape(video.shape[0], *grid, -1)
 
 
 class Tubelets(Embed):
     """The tokens of batch["video"]: first cls tokens, then tubelets.
+
+    batch["visible"] [B V] are the numbers of the only tubelets that become tokens, if a batch has it; positions are
+    added before (Tong et al. 2022, VideoMAE, section 3.2).
 
     width: D.  tubelet: frames, rows and columns.  cls: learned tokens put first.  position: spec of the position slot,
     of cls tokens and tubelets together.  channels: of a video, those of the first batch if None.  drop: after the
@@ -53,6 +57,16 @@ class Tubelets(Embed):
     position: Spec = NO_POSITION
     channels: Count | None = None
     drop: Rate = 0.0
+
+    @property
+    def lead(self) -> int:
+        """The number of tokens before the tubelets."""
+        return self.cls
+
+    @nn.nowrap
+    def step(self) -> tuple[int, int, int]:
+        """Frames, rows and columns of pixels from one token of the grid to the next."""
+        return tuple(self.tubelet)
 
     @nn.nowrap
     def row(self, length: int | None = None) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -71,4 +85,6 @@ class Tubelets(Embed):
             cls = param(self, "cls", nn.initializers.normal(0.02), (1, self.cls, self.width)).astype(x.dtype)
             x = jnp.concatenate([jnp.broadcast_to(cls, (x.shape[0], *cls.shape[1:])), x], axis=1)
         x = build(POSITIONS, self.position, name="position").add(x, ctx)
+        if "visible" in batch:
+            x, ctx = kept(x, ctx, self.lead, batch["visible"], batch.get("real"))
         return nn.Dropout(self.drop)(x, deterministic=not ctx.train), ctx

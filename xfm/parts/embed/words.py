@@ -14,7 +14,8 @@ from xfm.context import Context
 from xfm.errors import XfmError
 from xfm.fields import Count, CountOrZero
 from xfm.parts.embed.base import Embed
-from xfm.parts.embed.patches import SIDE, patchify
+from xfm.parts.embed.patches import SIDE
+from xfm.parts.embed.patchify import patchify
 from xfm.parts.linear import Linear
 from xfm.parts.position import POSITIONS
 from xfm.parts.split import soft_split

@@ -7,8 +7,10 @@ from xfm.parts.head.detection import Detection
 from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.ffn import FFNHead
 from xfm.parts.head.fpn import FPN
+from xfm.parts.head.fused import Fused
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.linear_maps import LinearMaps
+from xfm.parts.head.mean_and_tokens import MeanAndTokens
 from xfm.parts.head.mlm import MLM
 from xfm.parts.head.of_patches import OfPatches
 from xfm.parts.head.pixels import Pixels
@@ -17,7 +19,9 @@ from xfm.parts.head.simple_pyramid import SimplePyramid
 from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
+from xfm.parts.head.tiles import Tiles
 from xfm.parts.head.upernet import UPerNet
+from xfm.parts.head.upsampled import Upsampled
 from xfm.parts.head.values import Values
 from xfm.parts.head.vector import Vector
 
@@ -30,6 +34,7 @@ HEADS = {
     "span_beam": SpanBeam,
     "detection": Detection,
     "vector": Vector,
+    "mean_and_tokens": MeanAndTokens,
     "dense": DenseHead,
     "ffn": FFNHead,
     "latent_queries": LatentQueries,
@@ -38,8 +43,11 @@ HEADS = {
     "simple_pyramid": SimplePyramid,
     "linear_maps": LinearMaps,
     "fpn": FPN,
+    "fused": Fused,
     "of_patches": OfPatches,
     "pixels": Pixels,
+    "upsampled": Upsampled,
     "values": Values,
+    "tiles": Tiles,
     "prototypes": Prototypes,
 }

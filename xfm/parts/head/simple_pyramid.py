@@ -11,41 +11,17 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context
 from xfm.fields import Count, Integer
-from xfm.parts.activation import activation
 from xfm.parts.head.conv_norm import ConvNorm
+from xfm.parts.head.doubling import doubled_often
 from xfm.parts.head.maps import map_of, named
-from xfm.parts.norm import NORMS
-from xfm.parts.param import param
 from xfm.spec import Spec, SpecError, build, freeze
 
 LAYERNORM = freeze(dict(kind="layernorm", eps=1e-6))
 
 
-def doubled(
-    x: Float[Array, "B h w D"], kernel: Float[Array, "D 2 2 E"], bias: Float[Array, "E"]
-) -> Float[Array, "B 2*h 2*w E"]:
-    """Each position becomes a tile of 2 x 2: the transposed convolution of size and stride 2."""
-    B, h, w, _ = x.shape
-    y = jnp.einsum("bhwd,dpqe->bhpwqe", x, kernel)
-    return y.reshape(B, 2 * h, 2 * w, -1) + bias
-
-
 def halved(x: Float[Array, "B h w D"]) -> Float[Array, "B h//2 w//2 D"]:
     """The maximum of each tile of 2 x 2; an odd last row or column is left out."""
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-
-
-class Double(nn.Module):
-    """Owns the kernel and the bias of `doubled`.  width: E."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "B h w D"]) -> Float[Array, "B H W width"]:
-        init = nn.initializers.lecun_normal(in_axis=0, out_axis=(1, 2, 3))
-        kernel = param(self, "kernel", init, (x.shape[-1], 2, 2, self.width))
-        bias = param(self, "bias", nn.initializers.zeros, (self.width,))
-        return doubled(x, kernel.astype(x.dtype), bias.astype(x.dtype))
 
 
 class SimplePyramid(nn.Module):
@@ -70,11 +46,7 @@ class SimplePyramid(nn.Module):
             )
         one, maps = map_of(x, ctx, "head 'simple_pyramid'"), []
         for level, times in enumerate(self.doublings):
-            y = one
-            for i in range(times):
-                if i:
-                    y = activation(self.activation)(build(NORMS, self.norm, name=f"norm_{level}_{i}")(y))
-                y = Double(max(y.shape[-1] // 2, 1), name=f"double_{level}_{i}")(y)
+            y = doubled_often(one, times, self.norm, self.activation, f"{level}_")
             for _ in range(-times):
                 y = halved(y)
             y = ConvNorm(self.width, 1, self.norm, name=f"lateral_{level}")(y)

@@ -3,22 +3,30 @@
 from xfm.parts.mixer.along import Along
 from xfm.parts.mixer.attention import Attention
 from xfm.parts.mixer.bidirectional import Bidirectional
+from xfm.parts.mixer.bottleneck import Bottleneck
+from xfm.parts.mixer.channel_attention import ChannelAttention
 from xfm.parts.mixer.collapsed_attention import CollapsedAttention
+from xfm.parts.mixer.conv import Conv
 from xfm.parts.mixer.conv_gate import ConvGate
 from xfm.parts.mixer.conv_mlp import ConvMLP
 from xfm.parts.mixer.convnext import ConvNeXt
+from xfm.parts.mixer.depthwise import DepthwiseConv
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.fourier import Fourier
+from xfm.parts.mixer.lambda_layer import LambdaLayer
 from xfm.parts.mixer.mamba2 import Mamba2
 from xfm.parts.mixer.mixed_attention import MixedAttention
+from xfm.parts.mixer.normed import Normed
 from xfm.parts.mixer.nystrom import Nystrom
+from xfm.parts.mixer.overlapping import Overlapping
 from xfm.parts.mixer.pooled_relative import PooledRelative
 from xfm.parts.mixer.pooling import Pooling
 from xfm.parts.mixer.positioned import Positioned
 from xfm.parts.mixer.reduced import Reduced
 from xfm.parts.mixer.relative import Relative
 from xfm.parts.mixer.relu_attention import ReluAttention
+from xfm.parts.mixer.strided import Strided
 from xfm.parts.mixer.subspace_attention import SubspaceAttention
 from xfm.parts.mixer.token_mlp import TokenMLP
 from xfm.parts.mixer.windowed import Windowed
@@ -36,14 +44,22 @@ MIXERS = {
     "pooled_relative": PooledRelative,
     "relative": Relative,
     "windowed": Windowed,
+    "overlapping": Overlapping,
+    "channel_attention": ChannelAttention,
+    "strided": Strided,
     "conv_gate": ConvGate,
     "relu_attention": ReluAttention,
     "extended": Extended,
     "positioned": Positioned,
+    "normed": Normed,
     "along": Along,
     "reduced": Reduced,
     "pooling": Pooling,
     "token_mlp": TokenMLP,
     "conv_mlp": ConvMLP,
+    "depthwise": DepthwiseConv,
     "convnext": ConvNeXt,
+    "conv": Conv,
+    "bottleneck": Bottleneck,
+    "lambda_layer": LambdaLayer,
 }

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from xfm.context import Context
 from xfm.fields import Count, CountOrZero
 from xfm.parts.mixer.both_ways import both_ways
+from xfm.parts.mixer.groups import check_grid, over_groups
 from xfm.spec import Spec, SpecError, build
 
 Padding = Literal["masked", "before_shift", "after_shift"]
@@ -113,30 +114,13 @@ class Windowed(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
         both_ways("windowed", ctx, state)
         windows = self.windows(x.shape[1], ctx.grid or (1, x.shape[1]))
-        inner = ctx.replace(
-            segments=windows.segments(ctx.segments, x.shape[0]),
-            heard=None if ctx.heard is None else ~windows.cut(~ctx.heard),
-            types=None if ctx.types is None else windows.cut(ctx.types),
-            positions=None,
-            grid=windows.size,
-        )
         mixer = build("mixer", self.mixer, name="mixer")
-        if getattr(mixer, "memory", None) is not None:
-            raise SpecError(
-                f"mixer 'windowed' mixes the tokens of a window, and {self.mixer['kind']!r} with "
-                f"memory={mixer.memory!r} reads others; make it an entry of the pattern by itself"
-            )
-        y, _ = mixer(windows.cut(x), inner)
-        return windows.join(y), None
+        return over_groups(mixer, self.mixer, windows, "windowed", x, ctx), None
 
     @nn.nowrap
     def windows(self, length: int, grid: tuple[int, ...]) -> Windows:
         """How a row of `length` tokens of this grid is cut; raises SpecError where it cannot be."""
-        if len(grid) != 2 or length != grid[0] * grid[1]:
-            raise SpecError(
-                f"mixer 'windowed' needs the tokens of a grid of rows and columns and no others; the grid is {grid}, "
-                f"and the row has {length} tokens; embed images, with embed.cls=0 and embed.registers=0"
-            )
+        check_grid("windowed", length, grid)
         size, shift = ((a, a) if isinstance(a, int) else a for a in (self.window, self.shift))
         if any(s >= p for s, p in zip(shift, size, strict=True)):
             raise SpecError(

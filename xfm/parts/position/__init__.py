@@ -2,7 +2,9 @@
 
 from xfm.parts.position.alibi import Alibi
 from xfm.parts.position.continuous_grid import ContinuousGrid
+from xfm.parts.position.dynamic_grid import DynamicGrid
 from xfm.parts.position.grid_decay import DecayOverGrid
+from xfm.parts.position.grid_distances import GridDistances
 from xfm.parts.position.learned import Learned
 from xfm.parts.position.learned_grid import LearnedGrid
 from xfm.parts.position.learned_video import LearnedVideo
@@ -36,7 +38,9 @@ POSITIONS = {
     "relative_buckets": RelativeBuckets,
     "relative_table": RelativeTable,
     "relative_grid": RelativeGrid,
+    "grid_distances": GridDistances,
     "continuous_grid": ContinuousGrid,
+    "dynamic_grid": DynamicGrid,
     "relative_patches": RelativePatches,
     "relative_sines": RelativeSines,
     "shared": Shared,

@@ -1,6 +1,8 @@
 """How a sublayer's output joins the stream: `x = residual(x, y, ctx)`."""
 
+from xfm.parts.residual.activated import Activated
 from xfm.parts.residual.convolved import Convolved
+from xfm.parts.residual.long import Long
 from xfm.parts.residual.plain import Plain
 from xfm.parts.residual.scaled import Scaled
 
@@ -8,4 +10,6 @@ RESIDUALS = {
     "plain": Plain,
     "scaled": Scaled,
     "convolved": Convolved,
+    "long": Long,
+    "activated": Activated,
 }
