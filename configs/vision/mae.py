@@ -6,12 +6,15 @@ Reproduced: the networks of pre-training, parameter for parameter, and its recip
 longest runs but one, normalised pixels, random crops and flips. The encoder computes visible patches only.
 Command: xfm train configs/vision/mae.py:B --workdir runs/mae --config.data.path=IMAGENET/train
 Cost: the authors trained L for 800 epochs in 42 hours on 128 TPU v3 cores.  Result: not run at scale.
-`tiny` is for two CPU cores: 200 steps on the digits of scikit-learn, whose patches are single pixels. Result of the
-tiny run (one seed): a loss of 0.30 where the mean pixel has 0.57, and pictures that are little more than the mean
-digit. It does not show better features: a linear probe of the class token classifies 94.3 % of the digits held out,
-91.2 % with random weights, but one of the mean of all tokens 87.2 % and 90.6 %, and with five labels a class it is
-below random weights. Four other settings were tried, with patches of 2 x 2 and normalised pixels among them; none was
-clearly better than random weights either.
+`tiny` and `digits` are for two CPU cores and the digits of scikit-learn. `tiny`, 200 steps with patches of one pixel,
+ends at a loss of 0.30 (one seed), where the mean pixel has 0.57 and the mean digit, for which no pixel need be seen,
+0.29: it has learned positions alone, and its features are no better than random weights'.
+`digits`, 2,000 steps with patches of 2 x 2, uses what is visible: a loss of 0.193 and 0.190 (seeds 0 and 1). With ten
+labels a class, a linear probe of the mean of its tokens classifies 69.5 % and 63.8 % of the digits held out; with random
+weights it is 43.9 %, 42.2 % and 42.2 % (three seeds). 3,000 steps (one seed, gradients not clipped) gave 0.174 and
+78.3 %. The pixels themselves are better than either, about 90 %. Of other settings that were tried, a peak of 1e-2 stays
+at the mean digit. A normal distribution fitted to the training digits predicts hidden patches from visible ones with an
+error of 0.199.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Pre-training on digits: with ten labels a class its features tell them apart better than random weights' do.
 
-Takes two to three minutes of a core for each config.
+Takes two minutes of a core for each config.
 """
 
 import json
