@@ -32,6 +32,7 @@ from xfm.objectives import build_objective
 from xfm.objectives.base import Objective
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
+from xfm.objectives.mask_align import MaskAlign
 from xfm.objectives.masked_images import MaskedImages
 from xfm.sharding import RULES, rule_of
 from xfm.spec import build, plain
@@ -188,6 +189,10 @@ PUBLISHED = [
     ("vision/crossformer", "S", None, 30.7, 1),
     ("vision/crossformer", "B", None, 52.0, 1),
     ("vision/crossformer", "L", None, 92.0, 1),
+    ("vision/rmt", "T", None, 14, 0),  # the authors' README
+    ("vision/rmt", "S", None, 27, 0),
+    ("vision/rmt", "B", None, 54, 0),
+    ("vision/rmt", "L", None, 95, 0),
     ("vision/crate", "tiny_384", None, 6.09, 2),  # Yu et al. 2023, table 1
     ("vision/crate", "small", None, 13.12, 2),
     ("vision/crate", "base", None, 22.80, 2),
@@ -301,6 +306,7 @@ UNSEEN += (("head_losses", "out", "bias"), ("decoder_inner_0", "norm", "bias")) 
 SMALL_LOSSES = (
     MaskedImages,
     LocalMaskedImages,
+    MaskAlign,
     JointEmbedding,
 )  # of normalised pixels or features: of one at most, as they begin
 

@@ -177,6 +177,20 @@ EXAMPLES = {
     "masked_images, routed": ("masked_images", dict(sown=SOWN), routed(AUTOENCODER), images()),
     "local_masked_images": ("local_masked_images", dict(levels=LEVELS), OF_LAYERS, images()),
     "hard_patches": ("hard_patches", dict(weight=0.5, mask=dict(kind="by_loss", rate=0.5)), OF_LOSSES, images()),
+    "position_prediction": (
+        "position_prediction", dict(mask=dict(kind="random", rate=0.5)),
+        dict(
+            stack(dict(PATCHES, position=dict(kind="none")), positions=dict(kind="tagging", classes=4)),
+            pattern=[dict(kind="attention", heads=2)],
+        ), images(),
+    ),
+    "mask_align": (
+        "mask_align",
+        dict(read=(1, 2), width=6, mask=dict(kind="random", rate=0.5), teacher=dict(network=dict(
+            stack(dict(PATCHES, width=6, position=dict(kind="none"))), repeats=2,
+        ))),
+        dict(stack(PATCHES), repeats=2, taps=(1, 2)), images(),
+    ),
     "joint_embedding": (
         "joint_embedding", dict(mask=dict(kind="multi_block", scale=(0.25, 0.5), visible=0.5)),
         dict(AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=8)))),
@@ -297,12 +311,12 @@ def test_rows_that_fill_a_batch_count_nothing(name):
 
 
 def headless(network):
-    """The network without heads, in its decoder or its towers too."""
+    """The network without heads, in its decoder or its towers too, and without streams of its layers."""
     if "towers" in network:
         return dict(network, towers={name: dict(tower, heads={}) for name, tower in network["towers"].items()})
     decoder = {"decoder": dict(network["decoder"], heads={})} if "decoder" in network else {}
     decoder |= {"beside": {}} if "beside" in network else {}
-    return dict(network, heads={}, **decoder)
+    return dict(network, heads={}, taps=(), **decoder)
 
 
 UNLIKE = [name for name in EXAMPLES if " of " not in name and f"{name} in pairs" not in EXAMPLES]
@@ -353,7 +367,8 @@ def test_a_head_or_an_array_that_is_not_there_is_named(name):
         params, extra = jax.eval_shape(one.init, jax.random.key(1), batch)
         jax.eval_shape(lambda p, b: one.loss(p, extra, b, jax.random.key(2))[0], params, batch)
 
-    with pytest.raises(XfmError, match="needs (a network with|an embedding of kind .* and)? ?a head '"):
+    no_head = "needs (a network with|an embedding of kind .* and)? ?a head '"
+    with pytest.raises(XfmError, match=f"{no_head}|puts out no layer"):
         traced(headless(network), batch)
     for array in {"labels", "weights"} & batch.keys():
         with pytest.raises(XfmError, match=f"needs data with '{array}'|needs a score for each pair"):

@@ -10,7 +10,7 @@ import pytest
 
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
-from xfm.configs.vision import crate, lambda_resnet, mixer, nest, patch_convnet, t2t_vit, three_things, tnt
+from xfm.configs.vision import crate, lambda_resnet, mixer, nest, patch_convnet, t2t_vit, three_things, tnt, wavemix
 from xfm.initial import initial_shapes
 
 
@@ -324,6 +324,33 @@ def test_lambda_resnet_equals_timm(name):
     """Layers of three rows and columns, and of a table of all offsets."""
     c = load(name).config
     equal(name, lambda_resnet.network(**c, strides=(2, 2)), lambda_resnet_rules(c))
+
+
+def wavemix_rules(c):
+    """A map of single pixels is [out in 1 1] there, a transposed convolution [in out 4 4]."""
+    kernel, square = lambda a: a.transpose(2, 3, 1, 0), lambda a: a[:, :, 0, 0].T
+    mixer = "layers/wavemix_0/part"
+    found = [
+        *dense(r"reduce\.(\d+)", f"{mixer}/reduce", square),
+        *batchnorm(r"stem\.4", "embed/stem/norm"),
+        *dense("head", "head_label/out"),
+    ]
+    for i in range(3):
+        found += dense(rf"stem\.{i}", f"embed/stem/conv_{i}", kernel)
+    for i in range(c["levels"]):
+        level, here = rf"levels\.(\d+)\.{i}\.", f"{mixer}/level_{i}"
+        found += [
+            *dense(level + "0", f"{here}/up", square),
+            *dense(level + "2", f"{here}/down", square),
+            *dense(level + "3", here, lambda a: a.transpose(2, 3, 0, 1)),
+            *batchnorm(level + "4", f"{here}/norm"),
+        ]
+    return found
+
+
+def test_wavemix_equals_its_description():
+    c = load("wavemix").config
+    equal("wavemix", wavemix.network(**c, drop=0.0), wavemix_rules(c))
 
 
 def patch_convnet_rules(c):

@@ -79,6 +79,10 @@ EXAMPLES = {
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
         ],
+        "linear_convs": [
+            dict(width=8, widths=(6, 4), patch=2, norm=dict(kind="layernorm")),
+            dict(width=6, widths=(4,), patch=1, size=1, activation="silu", norm=dict(kind="rmsnorm")),
+        ],
         "max_pooled": [
             dict(width=8, stem=dict(kind="convs", widths=(6,), strides=(1, 1))),
             dict(
@@ -128,6 +132,10 @@ EXAMPLES = {
         "relative_grid": [dict(size=(3, 5))],
         "continuous_grid": [dict(hidden=24), dict(hidden=16, reach=(2, 9), bound=2.0)],
         "dynamic_grid": [dict(hidden=6), dict(hidden=8, norm=dict(kind="rmsnorm"))],
+        "joined": [
+            dict(positions=[dict(kind="rope", theta=50.0), dict(kind="alibi")]),
+            dict(positions=[dict(kind="learned", length=32), dict(kind="rope", turns="qkv")]),
+        ],
         "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
@@ -173,6 +181,11 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "fused_attention": [
+            dict(heads=3, width=3, values=5, norm=dict(kind="rmsnorm")),
+            dict(heads=2, width=4, values=4, norm=None),
+            dict(heads=2, width=5, values=3, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
         "relu_attention": [
             dict(heads=2, position=dict(kind="learned", length=32)),
             dict(heads=4, size=(1, 3), bias=False),
@@ -191,6 +204,10 @@ EXAMPLES = {
         "windowed": [
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
+        ],
+        "manhattan": [
+            dict(heads=2, along="axes"),
+            dict(heads=2, size=(1, 3), position=dict(kind="joined", positions=[dict(kind="rope"), dict(kind="alibi")])),
         ],
         "strided": [
             dict(mixer=ATTENTION, size=6, interval=2),
@@ -213,6 +230,7 @@ EXAMPLES = {
         ],
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "local_mlp": [dict(hidden=24), dict(hidden=12, size=(1, 5), activation="silu")],
         "depthwise": [dict(), dict(size=(1, 5), bias=False)],
         "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
         "convnext": [
@@ -223,6 +241,15 @@ EXAMPLES = {
         "bottleneck": [
             dict(inner=6, mixer=dict(kind="pooling"), norm=dict(kind="layernorm")),
             dict(inner=8, mixer=ATTENTION, activation="silu", norm=dict(kind="rmsnorm")),
+        ],
+        "state_space_2d": [
+            dict(states=3, systems=4),
+            dict(states=2, systems=2, directions=2, norm=dict(kind="rmsnorm")),
+        ],
+        "in_turn": [dict(mixers=[ATTENTION, dict(ATTENTION, heads=4)])],
+        "wavemix": [
+            dict(hidden=10, inner=6, norm=dict(kind="layernorm")),
+            dict(hidden=8, inner=12, levels=3, activation="silu", norm=dict(kind="rmsnorm")),
         ],
         "lambda_layer": [
             dict(heads=2, keys=3, depth=2, size=(1, 5), bias=True, norm=dict(kind="layernorm")),
@@ -239,6 +266,10 @@ EXAMPLES = {
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
         "normed_glu": [dict(hidden=24), dict(hidden=24, activation="gelu", bias=False, norm=dict(kind="rmsnorm"))],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
+        "normed_mlp": [
+            dict(hidden=24, norm=dict(kind="layernorm")),
+            dict(hidden=12, norm=None, activation="relu"),
+        ],
         "identity": [dict()],
         "linear_map": [dict()],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
@@ -308,6 +339,10 @@ EXAMPLES = {
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
         ],
+        "subsampled_attention": [
+            dict(width=24, heads=2, keys=3, values=5, norm=dict(kind="layernorm"), ffn=dict(kind="mlp", hidden=20)),
+            dict(width=8, heads=1, keys=4, values=3, stride=(1, 2), norm=None, activation="gelu"),
+        ],
         "pooled_queries": [
             dict(width=24, heads=3, ffn=dict(kind="mlp", hidden=20)),
             dict(
@@ -340,6 +375,10 @@ EXAMPLES = {
         "activated": [dict(activation="silu", pool=dict(kind="mean"))],
         "of_head": [dict(head="pooled")],
         "patch_mean": [dict()],
+        "projected": [
+            dict(width=24),
+            dict(width=12, activation="relu", norm=dict(kind="rmsnorm"), pool=dict(kind="cls", index=1)),
+        ],
         "normed": [
             dict(),
             dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm")),

@@ -63,6 +63,12 @@ def bottleneck(s, p, x, ctx):
     return within("norm", s.norm, p, "out_norm", linear(p["out"], h))
 
 
+def in_turn(s, p, x, ctx):
+    for i, mixer in enumerate(s.mixers):
+        x = within("mixer", mixer, p, f"mixer_{i}", clean(x, ctx), ctx)
+    return x
+
+
 def mlp(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["up"], x)))
 
@@ -227,6 +233,24 @@ def tubelets(s, p, batch, ctx):
 
 
 # --- pool and head
+
+
+def normed_map(s, p, name, x, axes=1):
+    """The linear map of this name and the norm after it, or a bias."""
+    own = p[name] if s.norm is None else {"kernel": p[name]["kernel"], "bias": 0.0}
+    y = linear(own, x, axes)
+    return y if s.norm is None else within("norm", s.norm, p, f"{name}_norm", y)
+
+
+def normed_mlp(s, p, x, ctx):
+    return normed_map(s, p, "down", ACTIVATIONS[s.activation](normed_map(s, p, "up", clean(x, ctx))))
+
+
+def fused_attention(s, p, x, ctx):
+    H, y = s.width, normed_map(s, p, "qkv", clean(x, ctx)).reshape(*x.shape[:2], s.heads, -1)
+    visible = sequences.same_text(x, ctx.segments)
+    y = sequences.attend(y[..., :H], y[..., H : 2 * H], y[..., 2 * H :], visible, H**-0.5)
+    return normed_map(s, p, "o", ACTIVATIONS[s.activation](y), 2)
 
 
 def mean_and_tokens(s, p, x, ctx):
@@ -493,6 +517,7 @@ FORMULAS = {
         "ista": ista,
         "linear_map": linear_map,
         "grouped_mlp": grouped_mlp,
+        "normed_mlp": normed_mlp,
         "identity": lambda s, p, x, ctx: x,
     },
     "position": {
@@ -515,6 +540,7 @@ FORMULAS = {
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
         "continuous_grid": positions.continuous_grid,
         "dynamic_grid": positions.dynamic_grid(normed),
+        "joined": positions.joined,
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
@@ -540,6 +566,7 @@ FORMULAS = {
         "convs": stems.convs(within, ACTIVATIONS),
         "cross_scale": stems.cross_scale(normed),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
+        "linear_convs": stems.linear_convs(within, ACTIVATIONS),
         "max_pooled": stems.max_pooled(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
@@ -555,6 +582,7 @@ FORMULAS = {
             "pool_to",
             "pooled_queries",
             "frames",
+            "subsampled_attention",
             "bottleneck",
         ),
         Elsewhere("tests/parts/test_downs.py::test_formula_and_context"),
@@ -577,6 +605,9 @@ FORMULAS = {
         "dense": dense_pool,
         "activated": activated,
         "normed": normed_pool,
+        "projected": lambda s, p, x, ctx: within(
+            "pool", s.pool, p, "pool", ACTIVATIONS[s.activation](normed(s, p, linear(p["dense"], clean(x, ctx)))), ctx
+        ),
         "of_head": lambda s, p, x, ctx: ctx.heads[s.head],
     },
     "head": {
@@ -621,6 +652,7 @@ FORMULAS = {
         "conv_gate": Elsewhere("tests/parity/test_backbones.py::test_patch_convnet_equals_its_description"),
         "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,
+        "fused_attention": fused_attention,
         "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,
         "bidirectional": bidirectional,
@@ -632,17 +664,22 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "manhattan": Elsewhere("tests/parts/test_manhattan.py::test_a_token_meets_its_row_and_then_its_column"),
         "strided": Elsewhere("tests/parts/test_strided.py::test_a_token_sees_its_group_and_no_more"),
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
         "overlapping": restoring.overlapping,
         "channel_attention": restoring.channel_attention,
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "local_mlp": grids.local_mlp(ACTIVATIONS),
         "depthwise": lambda s, p, x, ctx: grids.depthwise(p["conv"], x, ctx, s.size),
         "token_mlp": grids.token_mlp(ACTIVATIONS),
         "conv": grids.conv,
         "bottleneck": bottleneck,
         "lambda_layer": grids.lambda_layer(within),
+        "wavemix": grids.wavemix(within, ACTIVATIONS),
+        "state_space_2d": grids.state_space_2d(normed),
+        "in_turn": in_turn,
         "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },
 }

@@ -80,6 +80,18 @@ def hmlp(within, activations):
     return stem
 
 
+def linear_convs(within, activations):
+    def stem(s, p, images, ctx):
+        x, last = images, len(s.widths)
+        for i in range(last + 1):
+            conv, cut = p[f"conv_{i}"], (s.size, 1, s.size // 2) if i < last else (s.patch, s.patch, 0)
+            kernel = conv["kernel"].reshape(-1, conv["kernel"].shape[3])
+            x = linear({**conv, "kernel": kernel}, tiles(x, *cut))
+        return within("norm", s.norm, p, "norm", activations[s.activation](x))
+
+    return stem
+
+
 def max_pooled(within, activations):
     def stem(s, p, images, ctx):
         x = activations[s.activation](within("stem", {**s.stem, "width": s.width}, p, "stem", images, ctx))

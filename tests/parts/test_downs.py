@@ -58,6 +58,8 @@ def tile_of(spec, kind):
     """Rows and columns of a tile, of the stride, and of the margin."""
     if kind == "frames":
         return (1, GRID[1]), (1, GRID[1]), (0, 0)
+    if kind == "subsampled_attention":
+        return (1, 1), both(spec.get("stride", 2)), (0, 0)
     if kind == "mbconv":
         size = both(spec.get("size", 3))
         return size, both(spec.get("stride", 2)), (size[0] // 2, size[1] // 2)
@@ -82,6 +84,27 @@ def pooled_queries(spec, p, tile, real, around, visible):
     return x + gate * linear(p["ffn"]["down"], h)
 
 
+def subsampled(spec, p, tile, real, around, visible):
+    """What becomes of one token, which attends to the real ones of the grid."""
+    N, H, norm = spec["heads"], spec["keys"], spec.get("norm")
+
+    def after(name, a, axes=1):
+        own = p[name] if norm is None else {"kernel": p[name]["kernel"], "bias": 0.0}
+        return normed(norm, p.get(f"{name}_norm"), linear(own, a, axes))
+
+    act = ACTIVATIONS[spec.get("activation", "hard_swish")]
+    y = np.zeros((N, spec["values"]))
+    if real.any():
+        q = after("q", tile[0, 0]).reshape(N, H)
+        k, v = np.split(np.stack([after("kv", a).reshape(N, -1) for a in around[visible]]), [H], axis=-1)
+        scores = np.exp(np.einsum("nh,snh->ns", q, k) / np.sqrt(H))
+        y = np.einsum("ns,snu->nu", scores / scores.sum(-1, keepdims=True), v)
+    x = after("o", act(y), 2)
+    if "ffn" not in spec or not real.any():  # a residual adds nothing in padding
+        return x
+    return x + linear(p["ffn"]["down"], ACTIVATIONS["gelu"](linear(p["ffn"]["up"], x)))
+
+
 def activated(spec, p, name, a):
     """The activation of the norm of that name in an inverted bottleneck."""
     return ACTIVATIONS[spec.get("activation", "gelu")](normed(spec.get("norm", dict(kind="batchnorm")), p[name], a))
@@ -94,6 +117,8 @@ def one(kind, spec, p, tile, real, around):
     """
     if kind == "pooled_queries":
         return pooled_queries(spec, p, tile, real, *around)
+    if kind == "subsampled_attention":
+        return subsampled(spec, p, tile, real, *around)
     if kind == "pool_to":
         mean = tile[real].mean(axis=0) if real.any() else np.zeros(D)
         y = normed(spec.get("norm"), p.get("norm"), mean @ p["out"]["kernel"] + p["out"]["bias"])

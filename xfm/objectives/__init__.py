@@ -13,9 +13,11 @@ from xfm.objectives.hard_patches import HardPatches
 from xfm.objectives.image_to_image import ImageToImage
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
+from xfm.objectives.mask_align import MaskAlign
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
+from xfm.objectives.position_prediction import PositionPrediction
 from xfm.objectives.regression import Regression
 from xfm.objectives.replaced_token import ReplacedToken
 from xfm.objectives.retrieval import Retrieval
@@ -46,6 +48,8 @@ OBJECTIVES = {
     "similarity": Similarity,
     "masked_images": MaskedImages,
     "image_to_image": ImageToImage,
+    "position_prediction": PositionPrediction,
+    "mask_align": MaskAlign,
     "local_masked_images": LocalMaskedImages,
     "hard_patches": HardPatches,
     "joint_embedding": JointEmbedding,

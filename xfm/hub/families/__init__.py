@@ -26,6 +26,7 @@ from xfm.hub.families import (
     gpt2,
     hiera,
     jina_bert,
+    levit,
     longformer,
     modernbert,
     mpnet,
@@ -124,6 +125,7 @@ FAMILIES = {
     "convnext": convnext.FAMILY,
     "convnextv2": convnext.V2,
     "poolformer": poolformer.FAMILY,
+    "levit": levit.FAMILY,
     "hiera": hiera.FAMILY,
 }
 # Families of timm's files, which have no model_type, by what the "architecture" in their config.json begins with.

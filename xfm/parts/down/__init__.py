@@ -10,6 +10,7 @@ from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
 from xfm.parts.down.pooled_queries import PooledQueries
 from xfm.parts.down.strided_conv import StridedConv
+from xfm.parts.down.subsampled_attention import SubsampledAttention
 
 DOWNS = {
     "block_aggregation": BlockAggregation,
@@ -21,5 +22,6 @@ DOWNS = {
     "pool_to": PoolTo,
     "pooled_queries": PooledQueries,
     "frames": Frames,
+    "subsampled_attention": SubsampledAttention,
     "bottleneck": Bottleneck,
 }

@@ -7,6 +7,7 @@ from xfm.parts.ffn.ista import Ista
 from xfm.parts.ffn.linear_map import LinearMap
 from xfm.parts.ffn.mlp import MLP
 from xfm.parts.ffn.normed_glu import NormedGLU
+from xfm.parts.ffn.normed_mlp import NormedMLP
 
 FFNS = {
     "mlp": MLP,
@@ -15,5 +16,6 @@ FFNS = {
     "ista": Ista,
     "linear_map": LinearMap,
     "grouped_mlp": GroupedMLP,
+    "normed_mlp": NormedMLP,
     "identity": Identity,
 }
