@@ -83,6 +83,7 @@ BASELINES = {
         {"means": 0.5 / 6 + 1 / 3},
     ),
     "hard_patches": ({}, images([0, 1, 1, 90]), images([23, 24, 22, 25]), {"mean pixel": 6 / 4}),
+    "position_prediction": ({}, [], images([1, 2, 3, 4], [5, 6, 7, 8]), {"uniform": np.log(2)}),
     "mask_align": ({}, [], [], dict(zeros=2 * ZEROS["smooth"])),
     "joint_embedding": ({}, [], [], dict(zeros=ZEROS["smooth"])),
     "self_distillation of images": ({}, [], [], dict(uniform=np.log(5))),

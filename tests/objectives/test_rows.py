@@ -177,6 +177,13 @@ EXAMPLES = {
     "masked_images, routed": ("masked_images", dict(sown=SOWN), routed(AUTOENCODER), images()),
     "local_masked_images": ("local_masked_images", dict(levels=LEVELS), OF_LAYERS, images()),
     "hard_patches": ("hard_patches", dict(weight=0.5, mask=dict(kind="by_loss", rate=0.5)), OF_LOSSES, images()),
+    "position_prediction": (
+        "position_prediction", dict(mask=dict(kind="random", rate=0.5)),
+        dict(
+            stack(dict(PATCHES, position=dict(kind="none")), positions=dict(kind="tagging", classes=4)),
+            pattern=[dict(kind="attention", heads=2)],
+        ), images(),
+    ),
     "mask_align": (
         "mask_align",
         dict(read=(1, 2), width=6, mask=dict(kind="random", rate=0.5), teacher=dict(network=dict(

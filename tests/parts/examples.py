@@ -132,6 +132,10 @@ EXAMPLES = {
         "relative_grid": [dict(size=(3, 5))],
         "continuous_grid": [dict(hidden=24), dict(hidden=16, reach=(2, 9), bound=2.0)],
         "dynamic_grid": [dict(hidden=6), dict(hidden=8, norm=dict(kind="rmsnorm"))],
+        "joined": [
+            dict(positions=[dict(kind="rope", theta=50.0), dict(kind="alibi")]),
+            dict(positions=[dict(kind="learned", length=32), dict(kind="rope", turns="qkv")]),
+        ],
         "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
@@ -205,6 +209,10 @@ EXAMPLES = {
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
         ],
+        "manhattan": [
+            dict(heads=2, along="axes"),
+            dict(heads=2, size=(1, 3), position=dict(kind="joined", positions=[dict(kind="rope"), dict(kind="alibi")])),
+        ],
         "strided": [
             dict(mixer=ATTENTION, size=6, interval=2),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=7)), size=(1, 7), interval=(4, 2)),
@@ -226,6 +234,7 @@ EXAMPLES = {
         ],
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "local_mlp": [dict(hidden=24), dict(hidden=12, size=(1, 5), activation="silu")],
         "depthwise": [dict(), dict(size=(1, 5), bias=False)],
         "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
         "convnext": [
@@ -369,6 +378,10 @@ EXAMPLES = {
         "activated": [dict(activation="silu", pool=dict(kind="mean"))],
         "of_head": [dict(head="pooled")],
         "patch_mean": [dict()],
+        "projected": [
+            dict(width=24),
+            dict(width=12, activation="relu", norm=dict(kind="rmsnorm"), pool=dict(kind="cls", index=1)),
+        ],
         "normed": [
             dict(),
             dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm")),

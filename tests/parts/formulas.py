@@ -549,6 +549,7 @@ FORMULAS = {
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
         "continuous_grid": positions.continuous_grid,
         "dynamic_grid": positions.dynamic_grid(normed),
+        "joined": positions.joined,
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
@@ -613,6 +614,9 @@ FORMULAS = {
         "dense": dense_pool,
         "activated": activated,
         "normed": normed_pool,
+        "projected": lambda s, p, x, ctx: within(
+            "pool", s.pool, p, "pool", ACTIVATIONS[s.activation](normed(s, p, linear(p["dense"], clean(x, ctx)))), ctx
+        ),
         "of_head": lambda s, p, x, ctx: ctx.heads[s.head],
     },
     "head": {
@@ -670,12 +674,14 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "manhattan": Elsewhere("tests/parts/test_manhattan.py::test_a_token_meets_its_row_and_then_its_column"),
         "strided": Elsewhere("tests/parts/test_strided.py::test_a_token_sees_its_group_and_no_more"),
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
         "overlapping": restoring.overlapping,
         "channel_attention": restoring.channel_attention,
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "local_mlp": grids.local_mlp(ACTIVATIONS),
         "depthwise": lambda s, p, x, ctx: grids.depthwise(p["conv"], x, ctx, s.size),
         "token_mlp": grids.token_mlp(ACTIVATIONS),
         "conv": grids.conv,

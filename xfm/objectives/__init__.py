@@ -17,6 +17,7 @@ from xfm.objectives.mask_align import MaskAlign
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
+from xfm.objectives.position_prediction import PositionPrediction
 from xfm.objectives.regression import Regression
 from xfm.objectives.replaced_token import ReplacedToken
 from xfm.objectives.retrieval import Retrieval
@@ -47,6 +48,7 @@ OBJECTIVES = {
     "similarity": Similarity,
     "masked_images": MaskedImages,
     "image_to_image": ImageToImage,
+    "position_prediction": PositionPrediction,
     "mask_align": MaskAlign,
     "local_masked_images": LocalMaskedImages,
     "hard_patches": HardPatches,

@@ -18,7 +18,9 @@ from xfm.parts.mixer.fourier import Fourier
 from xfm.parts.mixer.fused_attention import FusedAttention
 from xfm.parts.mixer.in_turn import InTurn
 from xfm.parts.mixer.lambda_layer import LambdaLayer
+from xfm.parts.mixer.local_mlp import LocalMLP
 from xfm.parts.mixer.mamba2 import Mamba2
+from xfm.parts.mixer.manhattan import Manhattan
 from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.normed import Normed
 from xfm.parts.mixer.nystrom import Nystrom
@@ -52,6 +54,7 @@ MIXERS = {
     "overlapping": Overlapping,
     "channel_attention": ChannelAttention,
     "strided": Strided,
+    "manhattan": Manhattan,
     "conv_gate": ConvGate,
     "relu_attention": ReluAttention,
     "extended": Extended,
@@ -62,6 +65,7 @@ MIXERS = {
     "pooling": Pooling,
     "token_mlp": TokenMLP,
     "conv_mlp": ConvMLP,
+    "local_mlp": LocalMLP,
     "depthwise": DepthwiseConv,
     "convnext": ConvNeXt,
     "fused_attention": FusedAttention,
