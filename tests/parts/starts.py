@@ -45,7 +45,7 @@ STARTS = (
     (r"^pool/class_attention/(attention|ffn)_scale$", lambda part, shape: (part.start, 0.0)),
     (r"^stem/(convs|linear_convs|max_pooled/stem)/conv_\d+/kernel$", fan_in(0, 1, 2)),
     (r"^(stem|down)/cross_scale/.*kernel$", fan_in(0, 1, 2)),
-    (r"^mixer/(conv_gate|relu_attention)/conv/kernel$", fan_in(0, 1)),
+    (r"^mixer/(conv_gate|relu_attention)/conv/kernel$|^mixer/focal_modulation/conv_\d+/kernel$", fan_in(0, 1)),
     (r"^norm/affine/scale$", lambda part, shape: (part.start, 0.0)),
     (r"/scale$|/d$|/temperature$", ONES),
     (
