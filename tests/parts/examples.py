@@ -185,6 +185,10 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "focal_modulation": [
+            dict(levels=2),
+            dict(levels=1, window=5, total="mean", norm=dict(kind="layernorm"), activation="relu"),
+        ],
         "fused_attention": [
             dict(heads=3, width=3, values=5, norm=dict(kind="rmsnorm")),
             dict(heads=2, width=4, values=4, norm=None),
@@ -275,6 +279,7 @@ EXAMPLES = {
             dict(hidden=12, norm=None, activation="relu"),
         ],
         "identity": [dict()],
+        "linear_map": [dict()],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
     "norm": {

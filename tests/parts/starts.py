@@ -45,7 +45,7 @@ STARTS = (
     (r"^pool/class_attention/(attention|ffn)_scale$", lambda part, shape: (part.start, 0.0)),
     (r"^stem/(convs|linear_convs|residual_convs|max_pooled/stem)/conv_\d+/kernel$", fan_in(0, 1, 2)),
     (r"^(stem|down)/cross_scale/.*kernel$", fan_in(0, 1, 2)),
-    (r"^mixer/(conv_gate|relu_attention)/conv/kernel$", fan_in(0, 1)),
+    (r"^mixer/(conv_gate|relu_attention)/conv/kernel$|^mixer/focal_modulation/conv_\d+/kernel$", fan_in(0, 1)),
     (r"^norm/affine/scale$", lambda part, shape: (part.start, 0.0)),
     (r"/scale$|/d$|/temperature$", ONES),
     (
@@ -67,7 +67,7 @@ STARTS = (
     (r"^head/fused/level_\d+/kernel$|^down/bottleneck/shortcut/kernel$", fan_in(0, 1, 2)),
     (r"/conv/kernel$", fan_in(0, 1)),
     (r"/similarity$", lambda part, shape: (0.0, 1 / math.sqrt((math.isqrt(8 * shape[1] + 1) - 1) // 2))),
-    (r"/dictionary$", fan_in(0, times=2.0)),
+    (r"/dictionary$|^ffn/linear_map/kernel$", fan_in(0, times=2.0)),
     (r"^stem/tokens_to_token/.*features$", lambda part, shape: (0.0, math.sqrt(shape[0] / shape[1]))),
     (r"/logit_scale$", (math.log(10), 0.0)),
     (r"/kernel$", fan_in(0)),
