@@ -22,6 +22,7 @@ from xfm.hub.families import (
     electra,
     eurobert,
     fnet,
+    focalnet,
     funnel,
     gpt2,
     hiera,
@@ -126,6 +127,7 @@ FAMILIES = {
     "convnextv2": convnext.V2,
     "poolformer": poolformer.FAMILY,
     "levit": levit.FAMILY,
+    "focalnet": focalnet.FAMILY,
     "hiera": hiera.FAMILY,
 }
 # Families of timm's files, which have no model_type, by what the "architecture" in their config.json begins with.
