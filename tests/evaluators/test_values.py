@@ -322,6 +322,10 @@ def test_linear_probe():
     rows = Rows(labels=[0, 1, 0, 1, 1, 0, 1, 0])
     found = run("linear_probe", outputs(vector=x), data_of(rows[4:], train=rows[:4]), features="vector", shots=1)
     assert found == dict(probe_accuracy_1_shots=1.0)
+    far = np.array([5.0, -9.0])  # of a map the mean over positions counts, and no position by itself
+    maps = x[:, None, None] + np.stack([far, -far])[:, None]
+    found = run("linear_probe", outputs(map=maps), data_of(rows[4:], train=rows[:4]), features="map", shots=1)
+    assert found == dict(probe_accuracy_1_shots=1.0)
 
 
 def test_nearest_rows():

@@ -88,6 +88,10 @@ def ista(s, p, x, ctx):
     return np.maximum(x + s.step * each - s.step * s.sparsity, 0)
 
 
+def linear_map(s, p, x, ctx):
+    return np.einsum("de,...d->...e", p["kernel"], x)
+
+
 def grouped_mlp(s, p, x, ctx):
     def grouped(p, x):
         parts = zip(np.split(x, s.groups, axis=-1), p["kernel"], strict=True)
@@ -525,6 +529,7 @@ FORMULAS = {
         "glu": glu,
         "normed_glu": normed_glu,
         "ista": ista,
+        "linear_map": linear_map,
         "grouped_mlp": grouped_mlp,
         "normed_mlp": normed_mlp,
         "identity": lambda s, p, x, ctx: x,
@@ -574,6 +579,7 @@ FORMULAS = {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "convs": stems.convs(within, ACTIVATIONS),
         "cross_scale": stems.cross_scale(normed),
+        "residual_convs": stems.residual_convs(within, ACTIVATIONS),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
         "linear_convs": stems.linear_convs(within, ACTIVATIONS),
         "max_pooled": stems.max_pooled(within, ACTIVATIONS),
@@ -586,6 +592,7 @@ FORMULAS = {
             "patch_merging",
             "strided_conv",
             "mbconv",
+            "residual_reduction",
             "cross_scale",
             "pool",
             "pool_to",
