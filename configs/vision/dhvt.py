@@ -9,7 +9,7 @@ Different from the program: images of CIFAR are moved by crops whose edges are r
 in batches of 1024, with its rule for rates. Left out: DomainNet.
 Command: xfm train configs/vision/dhvt.py:S/2 --workdir runs/dhvt --config.data.path=CIFAR/train
 Cost: 300 epochs of CIFAR-100.  Result: not run at scale; the paper's `S/2` has 85.7 % of CIFAR-100's test right.
-`tiny` is for two CPU cores: two layers, half a minute of processor time. Result of the tiny run: 98.0 % of
+`tiny` is for two CPU cores: two layers, a minute of processor time. Result of the tiny run: 98.0 % of
 scikit-learn's digits held out are classified correctly after 120 steps.
 """
 

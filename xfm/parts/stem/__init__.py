@@ -11,6 +11,7 @@ from xfm.parts.stem.linear_convs import LinearConvs
 from xfm.parts.stem.max_pooled import MaxPooled
 from xfm.parts.stem.normed import NormedStem
 from xfm.parts.stem.normed_patches import NormedPatches
+from xfm.parts.stem.residual_convs import ResidualConvs
 from xfm.parts.stem.tokens_to_token import TokensToToken
 
 STEMS = {
@@ -18,6 +19,7 @@ STEMS = {
     "convs": Convs,
     "cross_scale": CrossScale,
     "hmlp": HMLP,
+    "residual_convs": ResidualConvs,
     "linear_convs": LinearConvs,
     "max_pooled": MaxPooled,
     "normed": NormedStem,
