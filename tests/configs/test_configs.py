@@ -30,6 +30,7 @@ from xfm.describe import example_batch
 from xfm.initial import initial_shapes
 from xfm.objectives import build_objective
 from xfm.objectives.base import Objective
+from xfm.objectives.image_to_image import ImageToImage
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
 from xfm.objectives.masked_images import MaskedImages
@@ -298,6 +299,7 @@ def real_batch(config, rows=2):
 # Softmax does not see what is added to all scores of a query, but for rounding.
 UNSEEN = (("k", "bias"), ("k_global", "bias"), ("position", "down", "bias"))
 SMALL_LOSSES = (
+    ImageToImage,
     MaskedImages,
     LocalMaskedImages,
     JointEmbedding,

@@ -91,6 +91,7 @@ EXAMPLES = {
     "images": lambda pictures: dict(kind="images", path=str(pictures), size=[8, 8], validation=0.25),
     "masks": masks,
     "clips": clips,
+    "heat": lambda folder: dict(kind="heat", size=6, channels=2, trajectories=3, validation=1, steps=2, modes=2),
     "tfds": tfds,
     "labelled": labelled,
     "tagged": tagged,

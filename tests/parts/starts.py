@@ -58,7 +58,7 @@ STARTS = (
     (r"^residual/convolved/conv/kernel$|/o/kernel$", fan_in(0, 1)),
     (r"^ffn/grouped_mlp/", fan_in(1)),
     (r"^(down/strided_conv|down/block_aggregation|stem/conv|mixer/reduced/down|head/.*)/conv/kernel$", fan_in(0, 1, 2)),
-    (r"^(mixer/channel_attention|head/upsampled)/conv(_\w+)?/kernel$", fan_in(0, 1, 2)),
+    (r"^(mixer/channel_attention|head/(upsampled|patch_recovery))/conv(_\w+)?/kernel$", fan_in(0, 1, 2)),
     (r"^(stem/max_pooled/stem|mixer/conv|down/bottleneck/.*)/conv/kernel$", fan_in(0, 1, 2)),
     (r"^head/fused/level_\d+/kernel$|^down/bottleneck/shortcut/kernel$", fan_in(0, 1, 2)),
     (r"/conv/kernel$", fan_in(0, 1)),

@@ -11,6 +11,7 @@ from typing import Any
 from xfm import locations
 from xfm.data.batches import Batches
 from xfm.data.clips import Clips
+from xfm.data.heat import Heat
 from xfm.data.images import Images
 from xfm.data.labelled import Labelled
 from xfm.data.masks import Masks
@@ -66,6 +67,7 @@ SOURCES = {
     "images": Images,
     "masks": Masks,
     "clips": Clips,
+    "heat": Heat,
     "tfds": Tfds,
     "labelled": Labelled,
     "tagged": Tagged,
