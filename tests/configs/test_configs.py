@@ -33,6 +33,7 @@ from xfm.objectives.base import Objective
 from xfm.objectives.image_to_image import ImageToImage
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
+from xfm.objectives.mask_align import MaskAlign
 from xfm.objectives.masked_images import MaskedImages
 from xfm.sharding import RULES, rule_of
 from xfm.spec import build, plain
@@ -189,6 +190,10 @@ PUBLISHED = [
     ("vision/crossformer", "S", None, 30.7, 1),
     ("vision/crossformer", "B", None, 52.0, 1),
     ("vision/crossformer", "L", None, 92.0, 1),
+    ("vision/rmt", "T", None, 14, 0),  # the authors' README
+    ("vision/rmt", "S", None, 27, 0),
+    ("vision/rmt", "B", None, 54, 0),
+    ("vision/rmt", "L", None, 95, 0),
     ("vision/crate", "tiny_384", None, 6.09, 2),  # Yu et al. 2023, table 1
     ("vision/crate", "small", None, 13.12, 2),
     ("vision/crate", "base", None, 22.80, 2),
@@ -298,10 +303,12 @@ def real_batch(config, rows=2):
 
 # Softmax does not see what is added to all scores of a query, but for rounding.
 UNSEEN = (("k", "bias"), ("k_global", "bias"), ("position", "down", "bias"))
+UNSEEN += (("head_losses", "out", "bias"), ("decoder_inner_0", "norm", "bias"))  # nor a ranking, added to all scores
 SMALL_LOSSES = (
     ImageToImage,
     MaskedImages,
     LocalMaskedImages,
+    MaskAlign,
     JointEmbedding,
 )  # of normalised pixels or features: of one at most, as they begin
 

@@ -81,6 +81,26 @@ def clips(folder):
     return dict(kind="clips", path=str(folder / "clips"), array="video", shape=[2, 4, 6, 3], validation=0.3)
 
 
+def captions(folder):
+    from PIL import Image
+
+    for i in range(20):
+        Image.new("L", (4, 4), 10 * i).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"number {i}")
+    return dict(kind="captions", path=str(folder), size=[4, 2], validation=0.3, length=12, tokenizer=BYTES)
+
+
+def taught(folder):
+    from xfm.data.taught import teach
+    from xfm.sharding import make_mesh
+
+    pytest.importorskip("sklearn.datasets")
+    images, path = dict(size=4, validation=0.2), str(folder / "answers")
+    data = open_data(dict(kind="images", **images), folder)
+    teach(path, data, lambda params, batch: batch["images"][:, 0, :, 0], {}, make_mesh({}), kept=2)
+    return dict(kind="taught", images=images, path=path, kept=2)
+
+
 # kind -> a function of a folder that writes small files there and returns the spec; fixtures of conftest by their names
 EXAMPLES = {
     "text": lambda prose: dict(kind="text", path=str(prose), length=16, validation=0.3, tokenizer=BYTES),
@@ -90,8 +110,10 @@ EXAMPLES = {
     ),
     "images": lambda pictures: dict(kind="images", path=str(pictures), size=[8, 8], validation=0.25),
     "masks": masks,
+    "taught": taught,
     "clips": clips,
     "heat": lambda folder: dict(kind="heat", size=6, channels=2, trajectories=3, validation=1, steps=2, modes=2),
+    "captions": captions,
     "tfds": tfds,
     "labelled": labelled,
     "tagged": tagged,

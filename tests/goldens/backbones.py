@@ -4,9 +4,11 @@
     oracle/bin/python -m tests.goldens.backbones [name ...]
 
 The files are like those of make.py. Inputs are images [B H W C]; the only output is "logits".
+That of ViT-ResNAS needs its authors' program, in the folder VIT_SEARCH.
 """
 
 import math
+import os
 import sys
 
 import timm
@@ -315,7 +317,87 @@ def lambda_resnet(name, size, *blocks):
     write(name, Wrapped(model), sides, given, keep, special=special)
 
 
+def vit_resnas(name):
+    """The authors' program, github.com/yilunliao/vit-search, in the folder VIT_SEARCH; four layers, of two stages."""
+    sys.path.insert(0, os.environ["VIT_SEARCH"])
+    torch.Tensor.cuda = lambda self: self  # the program puts one constant on a GPU
+    from nets.vit_sr_supernet import FlexibleDistillVisionTransformerSR
+
+    stages = [[12, [2, 3], 4, [20, 16]], [20, [2, 1], 8, [24, 28]]]
+    layers = [
+        [(1, (width, n, inside), (width, hidden), 1) for n, hidden in zip(heads, several, strict=True)]
+        for width, heads, inside, several in stages
+    ]
+    spec = ((4, 12), *layers[0], (3, 12, 20), *layers[1], (2, 20, 5))
+    model = FlexibleDistillVisionTransformerSR(img_size=56, num_classes=5, distill_token=False, network_def=spec)
+    special = [(r"bn\.weight$", 1.0, 0.3), (r"running_var$", 2.0, 0.25), (r"conv_proj", 0.0, 0.05)]
+    keep = r"blocks\.2|patch_embed\.conv1|cls_head"
+    write(name, Wrapped(averages_saved(model)), (56, 56), dict(stages=stages, grid=4, classes=5), keep, special=special)
+
+
+class Spread(nn.Sequential):
+    """A level of WaveMix: an MLP and a transposed convolution, with a batch norm."""
+
+    def __init__(self, inside, hidden, inner, width):
+        spread = nn.ConvTranspose2d(inner, width, 4, stride=2, padding=1)
+        super().__init__(
+            nn.Conv2d(inside, hidden, 1), nn.GELU(), nn.Conv2d(hidden, inner, 1), spread, nn.BatchNorm2d(width)
+        )
+
+
+class WaveMix(Reference):
+    """WaveMix (Jeevan et al. 2022), whose Haar transform is that of PyWavelets, as its matrices of filters."""
+
+    def __init__(self, layers, width, levels, patch, classes):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, width // 4, 3, padding=1), nn.Conv2d(width // 4, width // 2, 3, padding=1),
+            nn.Conv2d(width // 2, width, patch, patch), nn.GELU(), nn.BatchNorm2d(width),
+        )  # fmt: skip
+        self.reduce = nn.ModuleList(nn.Conv2d(width, width // 4, 1) for _ in range(layers))
+        last = levels - 1
+        self.levels = nn.ModuleList(
+            nn.ModuleList(
+                Spread(width + (i < last) * width // 2, 2 * width, width, width // 2 if i else width)
+                for i in range(levels)
+            )
+            for _ in range(layers)
+        )
+        self.head = nn.Linear(width, classes)
+
+    def logits(self, images):
+        x = self.stem(images)
+        for reduce, levels in zip(self.reduce, self.levels, strict=True):
+            low, bands = reduce(x), []
+            for _ in levels:
+                low, high = haar(low)
+                bands.append(torch.cat([low, high], dim=1))
+            y = low[:, :0]
+            for band, level in zip(bands[::-1], reversed(levels), strict=True):
+                y = level(torch.cat([band, y], dim=1) if len(y[0]) else band)
+            x = x + y
+        return self.head(x.mean((2, 3)))
+
+
+def haar(x):
+    """The low band of each channel, and its three others side by side, from PyWavelets' filters of "db1"."""
+    low, high = (torch.tensor(signs).to(x) / math.sqrt(2) for signs in ([1.0, 1.0], [1.0, -1.0]))
+    filters = torch.stack([torch.outer(a, b) for a, b in ((low, low), (high, low), (low, high), (high, high))])
+    C = x.shape[1]
+    y = F.conv2d(x, filters[:, None].repeat(C, 1, 1, 1), stride=2, groups=C).unflatten(1, (C, 4))
+    return y[:, :, 0], y[:, :, 1:].flatten(1, 2)
+
+
+def wavemix(name):
+    config = dict(layers=2, width=16, levels=2, patch=2, classes=5)
+    special = [(r"(stem\.4|\.4)\.weight$", 1.0, 0.3), (r"running_var$", 2.0, 0.25)]
+    keep = r"stem\.[04]|levels\.0\.1\.3|levels\.1\.0\.0|reduce\.1|head"
+    write(name, averages_saved(WaveMix(**config)), (8, 16), config, keep, special=special)
+
+
 GOLDENS = {
+    "vit_resnas": vit_resnas,
+    "wavemix": wavemix,
     "lambda_resnet": lambda name: lambda_resnet(name, 3, ("bottle", "self_attn"), ("self_attn", "self_attn")),
     "lambda_resnet_all": lambda name: lambda_resnet(name, None, ("bottle", "bottle"), ("bottle", "self_attn")),
     "nest": nest,

@@ -47,6 +47,7 @@ BASELINES = {
     "classification": ({}, *LABELS),
     "curriculum of images": ({}, *LABELS),
     "distillation": ({}, *LABELS),
+    "stored_distillation": ({}, *LABELS),
     "tagging": (
         {}, rows(labels=[[0, 0, 1, 2]], weights=[[1, 1, 1, 0]]), rows(labels=[[1, 0, 0, 2]], weights=[[1, 1, 0, 0]]),
         {"tag shares": -np.log([1 / 3, 2 / 3]).mean()},
@@ -81,6 +82,10 @@ BASELINES = {
         {}, rows(images=[np.ones((4, 4, 1))]), rows(images=[np.tile(np.arange(4.0), (4, 1))[..., None]]),
         {"means": 0.5 / 6 + 1 / 3},
     ),
+    "hard_patches": ({}, images([0, 1, 1, 90]), images([23, 24, 22, 25]), {"mean pixel": 6 / 4}),
+    "position_prediction": ({}, [], images([1, 2, 3, 4], [5, 6, 7, 8]), {"uniform": np.log(2)}),
+    "supervised_masked_images": ({}, *LABELS),
+    "mask_align": ({}, [], [], dict(zeros=2 * ZEROS["smooth"])),
     "joint_embedding": ({}, [], [], dict(zeros=ZEROS["smooth"])),
     "self_distillation of images": ({}, [], [], dict(uniform=np.log(5))),
 }  # fmt: skip

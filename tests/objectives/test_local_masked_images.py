@@ -107,7 +107,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(XfmError, match="cells of 4 pixels do not divide a patch of 2 x 2"):
         run(objective(levels=dict(finer=dict(target=dict(kind="hog", cell=4)))))
     for network, message in (
-        (dict(OF_LAYERS, taps=()), "reads 'layer_1', and the encoder puts out hidden; set taps"),
+        (dict(OF_LAYERS, taps=()), "reads 'layer_1', and there are hidden, patches; set taps"),
         (dict(OF_LAYERS, beside=dict(layer_1=OF_LAYERS["decoder"])), "decoder_layer_1 has a head 'patches'"),
     ):
         with pytest.raises(XfmError, match=message):

@@ -97,6 +97,13 @@ OF_LAYERS = dict(  # a decoder of each of two layers, the lower one with a tile 
     beside=dict(layer_1=dict(AUTOENCODER["decoder"], heads=dict(finer=dict(kind="tiles", width=3)))),
     decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=3))),
 )  # fmt: skip
+OF_LOSSES = dict(  # a second decoder of what the first one's embedding makes
+    AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], taps=(0,)),
+    beside=dict(inner_0=dict(
+        embed=dict(kind="stream", width=8), pattern=[dict(kind="mlp", hidden=8)], norm=dict(kind="rmsnorm"),
+        heads=dict(losses=dict(kind="values", width=2)),
+    )),
+)  # fmt: skip
 LEVELS = dict(
     finer=dict(target=dict(kind="hog", cell=1, bins=3), weight=0.5),
     patches=dict(target=dict(kind="hog", cell=4, bins=3), merge=2),
@@ -169,6 +176,26 @@ EXAMPLES = {
     "masked_images": ("masked_images", {}, AUTOENCODER, images()),
     "masked_images, routed": ("masked_images", dict(sown=SOWN), routed(AUTOENCODER), images()),
     "local_masked_images": ("local_masked_images", dict(levels=LEVELS), OF_LAYERS, images()),
+    "hard_patches": ("hard_patches", dict(weight=0.5, mask=dict(kind="by_loss", rate=0.5)), OF_LOSSES, images()),
+    "position_prediction": (
+        "position_prediction", dict(mask=dict(kind="random", rate=0.5)),
+        dict(
+            stack(dict(PATCHES, position=dict(kind="none")), positions=dict(kind="tagging", classes=4)),
+            pattern=[dict(kind="attention", heads=2)],
+        ), images(),
+    ),
+    "supervised_masked_images": (
+        "supervised_masked_images",
+        dict(classes=3, target=dict(kind="pixels"), mask=dict(kind="random", rate=0.5), sown=SOWN),
+        routed(dict(AUTOENCODER, heads=dict(label=MEAN_LABEL))), {**images(), "labels": CLASSES},
+    ),
+    "mask_align": (
+        "mask_align",
+        dict(read=(1, 2), width=6, mask=dict(kind="random", rate=0.5), teacher=dict(network=dict(
+            stack(dict(PATCHES, width=6, position=dict(kind="none"))), repeats=2,
+        ))),
+        dict(stack(PATCHES), repeats=2, taps=(1, 2)), images(),
+    ),
     "joint_embedding": (
         "joint_embedding", dict(mask=dict(kind="multi_block", scale=(0.25, 0.5), visible=0.5)),
         dict(AUTOENCODER, decoder=dict(AUTOENCODER["decoder"], heads=dict(patches=dict(kind="values", width=8)))),
@@ -194,6 +221,13 @@ EXAMPLES = {
         "distillation",
         dict(classes=3, form="soft", taught="label", teacher=dict(network=stack(PATCHES, label=MEAN_LABEL))),
         stack(PATCHES, label=MEAN_LABEL), {**images(), "labels": CLASSES},
+    ),
+    "stored_distillation": (
+        "stored_distillation", dict(classes=3), stack(PATCHES, label=MEAN_LABEL),
+        {
+            **images(), "labels": CLASSES, "taught/shares": np.tile(np.float32([0.6, 0.3]), (B, 1)),
+            "taught/classes": np.stack([CLASSES, (CLASSES + 1) % 3], axis=1),
+        },
     ),
     "masked_images of tokens": (
         "masked_images",
@@ -282,12 +316,12 @@ def test_rows_that_fill_a_batch_count_nothing(name):
 
 
 def headless(network):
-    """The network without heads, in its decoder or its towers too."""
+    """The network without heads, in its decoder or its towers too, and without streams of its layers."""
     if "towers" in network:
         return dict(network, towers={name: dict(tower, heads={}) for name, tower in network["towers"].items()})
     decoder = {"decoder": dict(network["decoder"], heads={})} if "decoder" in network else {}
     decoder |= {"beside": {}} if "beside" in network else {}
-    return dict(network, heads={}, **decoder)
+    return dict(network, heads={}, taps=(), **decoder)
 
 
 UNLIKE = [name for name in EXAMPLES if " of " not in name and f"{name} in pairs" not in EXAMPLES]
@@ -318,7 +352,8 @@ def test_two_microbatches_have_the_gradient_of_the_whole(name):
     again = by_hand(params, halves[0], keys[0], counts)
     jax.tree.map(np.testing.assert_array_equal, again, by_hand(params, halves[0], keys[0], counts))
     for path, leaf in flatten(gradient).items():
-        assert np.isfinite(leaf).all() and (np.any(leaf) or path.endswith("k/bias")), f"{path} has no gradient"
+        without = path.endswith(("k/bias", "head_losses/out/bias"))  # a ranking does not change by what is added to all
+        assert np.isfinite(leaf).all() and (np.any(leaf) or without), f"{path} has no gradient"
     step = make_step(one, keeping, accumulate=2).lower(state, batch).compile()
     after, got = step(jax.tree.map(jnp.array, state), batch)
     assert_close(after.opt_state, gradient)
@@ -337,7 +372,8 @@ def test_a_head_or_an_array_that_is_not_there_is_named(name):
         params, extra = jax.eval_shape(one.init, jax.random.key(1), batch)
         jax.eval_shape(lambda p, b: one.loss(p, extra, b, jax.random.key(2))[0], params, batch)
 
-    with pytest.raises(XfmError, match="needs (a network with|an embedding of kind .* and)? ?a head '"):
+    no_head = "needs (a network with|an embedding of kind .* and)? ?a head '"
+    with pytest.raises(XfmError, match=f"{no_head}|puts out no layer"):
         traced(headless(network), batch)
     for array in {"labels", "weights"} & batch.keys():
         with pytest.raises(XfmError, match=f"needs data with '{array}'|needs a score for each pair"):

@@ -6,9 +6,11 @@ Takes fifteen seconds.
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.close import assert_close
 from tests.drawn import noise, shapes
 from tests.keys import key as hashed
 from tests.objectives.test_rows import CLASSES, LABEL, PATCHES, example, stack
@@ -16,6 +18,7 @@ from xfm.errors import XfmError
 from xfm.objectives import build_objective
 from xfm.objectives.distillation import soft
 from xfm.objectives.self_distillation import compared, koleo, sinkhorn
+from xfm.objectives.stored_distillation import dense, sparse
 
 
 def softmax(x, axis=-1):
@@ -125,6 +128,30 @@ def test_distillation_by_hand():
     jax.tree.map(np.testing.assert_array_equal, after["teacher"], extra["teacher"])
     with pytest.raises(XfmError, match="distillation needs a teacher"):
         build_objective(dict(model=stack(PATCHES, label=LABEL), objective=dict(kind="distillation", classes=3)), None)
+
+
+def test_stored_answers_of_all_classes_are_the_whole_teacher():
+    """With them the loss is Hinton's at a temperature of 1, up to the teacher's own entropy: value and gradients."""
+    one, params, batch = example("stored_distillation")
+    logits = np.random.default_rng(0).normal(size=(len(CLASSES), 3)).astype(np.float32) * 2
+    shares, named = sparse(logits, 3)
+    batch = {**batch, "taught/shares": shares, "taught/classes": named}
+
+    def whole(params):
+        out = one.model.apply({"params": params}, batch)["label"]
+        p = jax.nn.softmax(logits)
+        return soft(out, logits, 1.0).mean() - (p * jnp.log(p)).sum(-1).mean()
+
+    stored = jax.jit(jax.value_and_grad(lambda p: one.loss(p, {}, batch, hashed(2))[0]))(params)
+    assert_close(stored, jax.jit(jax.value_and_grad(whole))(params))
+
+
+def test_what_stored_shares_lack_is_spread_evenly():
+    shares, named = np.float32([[0.5, 0.3], [0.75, 0.25]]), np.array([[3, 0], [1, 2]])
+    assert_close(dense(shares, named, 4), np.float32([[0.3, 0.1, 0.1, 0.5], [0, 0.75, 0.25, 0]]))
+    found = sparse(np.log(np.float32([[0.1, 0.2, 0.7]])), 2)
+    assert_close(found[0], np.float32([[0.7, 0.2]]))
+    assert found[1].tolist() == [[2, 1]]
 
 
 def test_the_teacher_is_read_from_a_run(tmp_path):

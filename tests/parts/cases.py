@@ -32,6 +32,7 @@ OF_IMAGES = (
     "clicked",
     "words",
     "latents",
+    "stream",
     "tubelets",
     "spectrogram",
     "naflex",
@@ -72,6 +73,8 @@ def batch(kind: str) -> dict[str, np.ndarray]:
         known = {"encoded": order[:, :3], "predicted": order[:, 3:5]}
         seen = {"images": normal(6, B, 6, 8, 3), "video": normal(6, B, 4, 3, 4, 3)}
         return {"latents": normal(5, B, 5, 7), **known, **seen}
+    if kind == "stream":
+        return {"latents": normal(5, B, T, D)}
     if kind == "naflex":
         return {"patches": normal(6, B, T, 12), "sides": np.array([[3, 4], [2, 5], [1, 13]], np.int32)}
     if kind in ("tubelets", "spectrogram"):

@@ -34,6 +34,7 @@ EXAMPLES = {
             dict(patch=(2, 4), width=12, norm=dict(kind="layernorm"), position=dict(kind="learned", length=9)),
             dict(patch=(2, 1, 4), width=12, bias=False, position=dict(kind="sinusoidal", channels="interleaved")),
         ],
+        "stream": [dict(width=16)],
         "naflex": [dict(width=16, patch=2, size=3), dict(width=16, patch=1, size=2, channels=12)],
         "tubelets": [
             dict(width=16, tubelet=(2, 3, 2), position=dict(kind="learned_video", size=(2, 2, 4))),
@@ -74,9 +75,17 @@ EXAMPLES = {
             dict(width=16, sizes=(2, 4, 6), stride=2),
             dict(width=6, sizes=(2,), stride=2, norm=dict(kind="rmsnorm")),
         ],
+        "residual_convs": [
+            dict(width=16, patch=2, inner=6, norm=dict(kind="rmsnorm")),
+            dict(width=12, patch=2, inner=5, activation="silu", norm=dict(kind="layernorm")),
+        ],
         "hmlp": [
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
+        ],
+        "linear_convs": [
+            dict(width=8, widths=(6, 4), patch=2, norm=dict(kind="layernorm")),
+            dict(width=6, widths=(4,), patch=1, size=1, activation="silu", norm=dict(kind="rmsnorm")),
         ],
         "max_pooled": [
             dict(width=8, stem=dict(kind="convs", widths=(6,), strides=(1, 1))),
@@ -127,6 +136,10 @@ EXAMPLES = {
         "relative_grid": [dict(size=(3, 5))],
         "continuous_grid": [dict(hidden=24), dict(hidden=16, reach=(2, 9), bound=2.0)],
         "dynamic_grid": [dict(hidden=6), dict(hidden=8, norm=dict(kind="rmsnorm"))],
+        "joined": [
+            dict(positions=[dict(kind="rope", theta=50.0), dict(kind="alibi")]),
+            dict(positions=[dict(kind="learned", length=32), dict(kind="rope", turns="qkv")]),
+        ],
         "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
@@ -172,6 +185,15 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "focal_modulation": [
+            dict(levels=2),
+            dict(levels=1, window=5, total="mean", norm=dict(kind="layernorm"), activation="relu"),
+        ],
+        "fused_attention": [
+            dict(heads=3, width=3, values=5, norm=dict(kind="rmsnorm")),
+            dict(heads=2, width=4, values=4, norm=None),
+            dict(heads=2, width=5, values=3, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
         "relu_attention": [
             dict(heads=2, position=dict(kind="learned", length=32)),
             dict(heads=4, size=(1, 3), bias=False),
@@ -190,6 +212,10 @@ EXAMPLES = {
         "windowed": [
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
+        ],
+        "manhattan": [
+            dict(heads=2, along="axes"),
+            dict(heads=2, size=(1, 3), position=dict(kind="joined", positions=[dict(kind="rope"), dict(kind="alibi")])),
         ],
         "strided": [
             dict(mixer=ATTENTION, size=6, interval=2),
@@ -212,6 +238,7 @@ EXAMPLES = {
         ],
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "local_mlp": [dict(hidden=24), dict(hidden=12, size=(1, 5), activation="silu")],
         "depthwise": [dict(), dict(size=(1, 5), bias=False)],
         "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
         "convnext": [
@@ -222,6 +249,15 @@ EXAMPLES = {
         "bottleneck": [
             dict(inner=6, mixer=dict(kind="pooling"), norm=dict(kind="layernorm")),
             dict(inner=8, mixer=ATTENTION, activation="silu", norm=dict(kind="rmsnorm")),
+        ],
+        "state_space_2d": [
+            dict(states=3, systems=4),
+            dict(states=2, systems=2, directions=2, norm=dict(kind="rmsnorm")),
+        ],
+        "in_turn": [dict(mixers=[ATTENTION, dict(ATTENTION, heads=4)])],
+        "wavemix": [
+            dict(hidden=10, inner=6, norm=dict(kind="layernorm")),
+            dict(hidden=8, inner=12, levels=3, activation="silu", norm=dict(kind="rmsnorm")),
         ],
         "lambda_layer": [
             dict(heads=2, keys=3, depth=2, size=(1, 5), bias=True, norm=dict(kind="layernorm")),
@@ -238,7 +274,12 @@ EXAMPLES = {
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
         "normed_glu": [dict(hidden=24), dict(hidden=24, activation="gelu", bias=False, norm=dict(kind="rmsnorm"))],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
+        "normed_mlp": [
+            dict(hidden=24, norm=dict(kind="layernorm")),
+            dict(hidden=12, norm=None, activation="relu"),
+        ],
         "identity": [dict()],
+        "linear_map": [dict()],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
     "norm": {
@@ -275,6 +316,15 @@ EXAMPLES = {
             dict(width=16, size=(3, 2), stride=(2, 1), margin=(1, 0), in_norm=dict(kind="layernorm")),
             dict(width=16, stride=(3, 2), rest="drop"),
         ],
+        "residual_reduction": [
+            dict(width=24, tokens=0),
+            dict(
+                width=16,
+                tokens=0,
+                norm=dict(kind="rmsnorm"),
+                position=dict(kind="learned_grid", size=(2, 3), first=0),
+            ),
+        ],
         "mbconv": [
             dict(width=24),
             dict(width=8, hidden=20, size=(3, 1), stride=(2, 1), activation="relu", norm=dict(kind="rmsnorm")),
@@ -306,6 +356,10 @@ EXAMPLES = {
         "pool_to": [
             dict(size=3),
             dict(size=(4, 7), width=24, norm=dict(kind="layernorm"), activation="gelu"),
+        ],
+        "subsampled_attention": [
+            dict(width=24, heads=2, keys=3, values=5, norm=dict(kind="layernorm"), ffn=dict(kind="mlp", hidden=20)),
+            dict(width=8, heads=1, keys=4, values=3, stride=(1, 2), norm=None, activation="gelu"),
         ],
         "pooled_queries": [
             dict(width=24, heads=3, ffn=dict(kind="mlp", hidden=20)),
@@ -339,6 +393,10 @@ EXAMPLES = {
         "activated": [dict(activation="silu", pool=dict(kind="mean"))],
         "of_head": [dict(head="pooled")],
         "patch_mean": [dict()],
+        "projected": [
+            dict(width=24),
+            dict(width=12, activation="relu", norm=dict(kind="rmsnorm"), pool=dict(kind="cls", index=1)),
+        ],
         "normed": [
             dict(),
             dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm")),

@@ -63,6 +63,12 @@ def bottleneck(s, p, x, ctx):
     return within("norm", s.norm, p, "out_norm", linear(p["out"], h))
 
 
+def in_turn(s, p, x, ctx):
+    for i, mixer in enumerate(s.mixers):
+        x = within("mixer", mixer, p, f"mixer_{i}", clean(x, ctx), ctx)
+    return x
+
+
 def mlp(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["up"], x)))
 
@@ -80,6 +86,10 @@ def ista(s, p, x, ctx):
     D = p["dictionary"]
     each = np.einsum("ij,...j->...i", D.T, x) - np.einsum("ij,...j->...i", D.T @ D, x)
     return np.maximum(x + s.step * each - s.step * s.sparsity, 0)
+
+
+def linear_map(s, p, x, ctx):
+    return np.einsum("de,...d->...e", p["kernel"], x)
 
 
 def grouped_mlp(s, p, x, ctx):
@@ -223,6 +233,38 @@ def tubelets(s, p, batch, ctx):
 
 
 # --- pool and head
+
+
+def normed_map(s, p, name, x, axes=1):
+    """The linear map of this name and the norm after it, or a bias."""
+    own = p[name] if s.norm is None else {"kernel": p[name]["kernel"], "bias": 0.0}
+    y = linear(own, x, axes)
+    return y if s.norm is None else within("norm", s.norm, p, f"{name}_norm", y)
+
+
+def normed_mlp(s, p, x, ctx):
+    return normed_map(s, p, "down", ACTIVATIONS[s.activation](normed_map(s, p, "up", clean(x, ctx))))
+
+
+def focal_modulation(s, p, x, ctx):
+    D, act = x.shape[-1], ACTIVATIONS[s.activation]
+    q, z, gates = np.split(linear(p["in"], clean(x, ctx)), [D, 2 * D], axis=-1)
+    total = 0.0
+    for i in range(s.levels):
+        z = act(grids.depthwise(p[f"conv_{i}"], clean(z, ctx), ctx, s.window + 2 * i))
+        total = total + z * gates[..., i : i + 1]
+    mean = np.zeros_like(z)
+    for row, text in sequences.texts(z, ctx.segments):
+        mean[row, text] = z[row, text].mean(0)
+    total = (total + act(mean) * gates[..., s.levels :]) / (s.levels + 1 if s.total == "mean" else 1)
+    return linear(p["out"], normed(s, p, q * linear(p["context"], total)))
+
+
+def fused_attention(s, p, x, ctx):
+    H, y = s.width, normed_map(s, p, "qkv", clean(x, ctx)).reshape(*x.shape[:2], s.heads, -1)
+    visible = sequences.same_text(x, ctx.segments)
+    y = sequences.attend(y[..., :H], y[..., H : 2 * H], y[..., 2 * H :], visible, H**-0.5)
+    return normed_map(s, p, "o", ACTIVATIONS[s.activation](y), 2)
 
 
 def mean_and_tokens(s, p, x, ctx):
@@ -488,7 +530,9 @@ FORMULAS = {
         "glu": glu,
         "normed_glu": normed_glu,
         "ista": ista,
+        "linear_map": linear_map,
         "grouped_mlp": grouped_mlp,
+        "normed_mlp": normed_mlp,
         "identity": lambda s, p, x, ctx: x,
     },
     "position": {
@@ -511,6 +555,7 @@ FORMULAS = {
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
         "continuous_grid": positions.continuous_grid,
         "dynamic_grid": positions.dynamic_grid(normed),
+        "joined": positions.joined,
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
@@ -529,12 +574,15 @@ FORMULAS = {
         ),
         "words": words,
         "latents": latents,
+        "stream": lambda s, p, batch, ctx: batch["latents"],
     },
     "stem": {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "convs": stems.convs(within, ACTIVATIONS),
         "cross_scale": stems.cross_scale(normed),
+        "residual_convs": stems.residual_convs(within, ACTIVATIONS),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
+        "linear_convs": stems.linear_convs(within, ACTIVATIONS),
         "max_pooled": stems.max_pooled(within, ACTIVATIONS),
         "normed_patches": stems.normed_patches(normed),
         "tokens_to_token": stems.tokens_to_token(within),
@@ -545,11 +593,13 @@ FORMULAS = {
             "patch_merging",
             "strided_conv",
             "mbconv",
+            "residual_reduction",
             "cross_scale",
             "pool",
             "pool_to",
             "pooled_queries",
             "frames",
+            "subsampled_attention",
             "bottleneck",
         ),
         Elsewhere("tests/parts/test_downs.py::test_formula_and_context"),
@@ -572,6 +622,9 @@ FORMULAS = {
         "dense": dense_pool,
         "activated": activated,
         "normed": normed_pool,
+        "projected": lambda s, p, x, ctx: within(
+            "pool", s.pool, p, "pool", ACTIVATIONS[s.activation](normed(s, p, linear(p["dense"], clean(x, ctx)))), ctx
+        ),
         "of_head": lambda s, p, x, ctx: ctx.heads[s.head],
     },
     "head": {
@@ -617,6 +670,8 @@ FORMULAS = {
         "conv_gate": Elsewhere("tests/parity/test_backbones.py::test_patch_convnet_equals_its_description"),
         "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,
+        "fused_attention": fused_attention,
+        "focal_modulation": focal_modulation,
         "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,
         "bidirectional": bidirectional,
@@ -628,17 +683,22 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "manhattan": Elsewhere("tests/parts/test_manhattan.py::test_a_token_meets_its_row_and_then_its_column"),
         "strided": Elsewhere("tests/parts/test_strided.py::test_a_token_sees_its_group_and_no_more"),
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
         "overlapping": restoring.overlapping,
         "channel_attention": restoring.channel_attention,
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "local_mlp": grids.local_mlp(ACTIVATIONS),
         "depthwise": lambda s, p, x, ctx: grids.depthwise(p["conv"], x, ctx, s.size),
         "token_mlp": grids.token_mlp(ACTIVATIONS),
         "conv": grids.conv,
         "bottleneck": bottleneck,
         "lambda_layer": grids.lambda_layer(within),
+        "wavemix": grids.wavemix(within, ACTIVATIONS),
+        "state_space_2d": grids.state_space_2d(normed),
+        "in_turn": in_turn,
         "convnext": grids.convnext(ACTIVATIONS, lambda spec, p, x: value("norm", spec, p, x)),
     },
 }

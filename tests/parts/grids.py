@@ -40,6 +40,14 @@ def conv_mlp(activations):
     return of
 
 
+def local_mlp(activations):
+    def of(s, p, x, ctx):
+        h = activations[s.activation](linear(p["up"], x))
+        return linear(p["down"], h + depthwise(p["conv"], h, ctx, s.size))
+
+    return of
+
+
 def pooling(s, p, x, ctx):
     total, count = np.zeros_like(x), np.zeros((*x.shape[:2], 1))
     for row, token, _, _, near in neighbours(x, ctx, both(s.size)):
@@ -99,6 +107,75 @@ def lambda_layer(within):
         for row, token, a, b, near in neighbours(x, one_text(ctx), both(s.size)):
             lambdas[row, token] += np.einsum("um,hu->mh", p["table"][a, b], v[row, near])
         return np.einsum("btnm,btmh->btnh", q, lambdas).reshape(B, T, D)
+
+    return of
+
+
+def wavemix(within, activations):
+    """Bands tile by tile, from signs, and each token of a coarse grid added to the sixteen tokens around it."""
+    signs = np.array([[[1, 1], [1, 1]], [[1, 1], [-1, -1]], [[1, -1], [1, -1]], [[1, -1], [-1, 1]]]) / 2
+
+    def level(s, p, x):
+        x = linear(p["down"], activations[s.activation](linear(p["up"], x)))
+        B, h, w, _ = x.shape
+        y = np.zeros((B, 2 * h + 2, 2 * w + 2, len(p["bias"])))
+        for i, j in np.ndindex(h, w):
+            y[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += np.einsum("bd,pqde->bpqe", x[:, i, j], p["kernel"])
+        return within("norm", s.norm, p, "norm", y[:, 1:-1, 1:-1] + p["bias"])
+
+    def of(s, p, x, ctx):
+        (B, T, D), (h, w), times = x.shape, whole(ctx, x.shape[1]), 2**s.levels
+        low = np.where(one_text(ctx).segments[..., None] > 0, linear(p["reduce"], x), 0.0).reshape(B, h, w, -1)
+        low, bands = np.pad(low, ((0, 0), (0, -h % times), (0, -w % times), (0, 0))), []
+        for _ in range(s.levels):
+            cut = low.reshape(B, low.shape[1] // 2, 2, low.shape[2] // 2, 2, -1)
+            four = np.einsum("kpq,bipjqc->bijck", signs, cut)
+            low = four[..., 0]
+            bands.append(np.concatenate([low, four[..., 1:].reshape(*low.shape[:3], -1)], axis=-1))
+        y = np.zeros((*bands[-1].shape[:3], 0))
+        for i in range(s.levels)[::-1]:
+            y = level(s, p[f"level_{i}"], np.concatenate([bands[i], y], axis=-1))
+        return y[:, :h, :w].reshape(B, T, D)
+
+    return of
+
+
+def impulse(A, B, grid):
+    """[h w 2 …]: the states after an impulse at the first cell, cell by cell; a sum of two states becomes their mean.
+
+    But those of the first row and the first column, which have been halved once, are doubled.
+    """
+    states = np.zeros((*grid, 2, *B.shape[1:]))
+    for i, j in np.ndindex(grid):
+        for way, (k, m) in enumerate(((i, j - 1), (i - 1, j))):
+            if (i, j) == (0, 0):
+                states[i, j, way] = B[way]
+            elif min(k, m) >= 0:
+                terms = [A[2 * way + a] * states[k, m, a] for a in (0, 1)]
+                states[i, j, way] = sum(terms) / sum(bool(term.any()) for term in terms) if np.any(terms) else 0.0
+    first = np.ones(grid)
+    first[0, 1:] = first[1:, 0] = 2
+    return states * first[..., None, None, None]
+
+
+def state_space_2d(normed):
+    """From each corner, the sum over all cells on the corner's side, one by one."""
+
+    def of(s, p, x, ctx):
+        (B, T, D), (h, w) = x.shape, whole(ctx, x.shape[1])
+        lead, sigmoid = T - h * w, lambda a: 1 / (1 + np.exp(-a))
+        u = np.where((one_text(ctx).segments > 0)[..., None], x, 0.0) if ctx.segments is not None else x
+        u = u[:, lead:].reshape(B, h, w, D)
+        states = impulse(sigmoid(p["transition"]), sigmoid(p["input"]), (h, w))
+        y, corners = p["skip"] * u, ((0, 0), (1, 1)) if s.directions == 2 else ((0, 0), (1, 0), (0, 1), (1, 1))
+        for r, (up, left) in enumerate(corners):
+            for i, j, k, m in np.ndindex(h, w, h, w):
+                a, b = (k - i if up else i - k), (m - j if left else j - m)
+                if min(a, b) >= 0:
+                    for d in range(D):
+                        reached = np.einsum("xn,xn->", p["output"][:, r, d], states[a, b, :, d % s.systems])
+                        y[:, i, j, d] += reached / np.sqrt(s.states) * u[:, k, m, d]
+        return np.concatenate([x[:, :lead], normed(s, p, y.reshape(B, h * w, D))], axis=1)
 
     return of
 

@@ -58,6 +58,8 @@ def tile_of(spec, kind):
     """Rows and columns of a tile, of the stride, and of the margin."""
     if kind == "frames":
         return (1, GRID[1]), (1, GRID[1]), (0, 0)
+    if kind == "subsampled_attention":
+        return (1, 1), both(spec.get("stride", 2)), (0, 0)
     if kind == "mbconv":
         size = both(spec.get("size", 3))
         return size, both(spec.get("stride", 2)), (size[0] // 2, size[1] // 2)
@@ -82,6 +84,27 @@ def pooled_queries(spec, p, tile, real, around, visible):
     return x + gate * linear(p["ffn"]["down"], h)
 
 
+def subsampled(spec, p, tile, real, around, visible):
+    """What becomes of one token, which attends to the real ones of the grid."""
+    N, H, norm = spec["heads"], spec["keys"], spec.get("norm")
+
+    def after(name, a, axes=1):
+        own = p[name] if norm is None else {"kernel": p[name]["kernel"], "bias": 0.0}
+        return normed(norm, p.get(f"{name}_norm"), linear(own, a, axes))
+
+    act = ACTIVATIONS[spec.get("activation", "hard_swish")]
+    y = np.zeros((N, spec["values"]))
+    if real.any():
+        q = after("q", tile[0, 0]).reshape(N, H)
+        k, v = np.split(np.stack([after("kv", a).reshape(N, -1) for a in around[visible]]), [H], axis=-1)
+        scores = np.exp(np.einsum("nh,snh->ns", q, k) / np.sqrt(H))
+        y = np.einsum("ns,snu->nu", scores / scores.sum(-1, keepdims=True), v)
+    x = after("o", act(y), 2)
+    if "ffn" not in spec or not real.any():  # a residual adds nothing in padding
+        return x
+    return x + linear(p["ffn"]["down"], ACTIVATIONS["gelu"](linear(p["ffn"]["up"], x)))
+
+
 def activated(spec, p, name, a):
     """The activation of the norm of that name in an inverted bottleneck."""
     return ACTIVATIONS[spec.get("activation", "gelu")](normed(spec.get("norm", dict(kind="batchnorm")), p[name], a))
@@ -94,6 +117,8 @@ def one(kind, spec, p, tile, real, around):
     """
     if kind == "pooled_queries":
         return pooled_queries(spec, p, tile, real, *around)
+    if kind == "subsampled_attention":
+        return subsampled(spec, p, tile, real, *around)
     if kind == "pool_to":
         mean = tile[real].mean(axis=0) if real.any() else np.zeros(D)
         y = normed(spec.get("norm"), p.get("norm"), mean @ p["out"]["kernel"] + p["out"]["bias"])
@@ -139,6 +164,18 @@ def aggregated(spec, p, grid, real):
     return out, own
 
 
+def reduced(spec, p, x, segments):
+    """A convolution of the normed tokens, beside the mean of tiles with zeros in further channels."""
+    E, norm = spec["width"], spec.get("norm", dict(kind="layernorm"))
+    conv = dict(width=E, size=3, stride=2, margin=1, in_norm=norm)
+    given = dict(params={"conv": p["conv"], "in_norm": p["norm"]})
+    y, _ = by_loops("strided_conv", conv, given, x, segments)
+    mean, own = by_loops("pool", {}, {}, x, segments)
+    if "position" in spec:
+        y = y + p["position"]["table"].reshape(1, *y.shape[1:])
+    return y + np.pad(mean, [(0, 0)] * 3 + [(0, E - D)]), own
+
+
 def side_by_side(spec, p, x, segments):
     """The convolutions of a cross-scale part one by one; a token is real where one of the largest tile's is."""
     stride, sizes, made, real = spec.get("stride", 2), spec.get("sizes", (2, 4)), [], []
@@ -182,6 +219,8 @@ def by_loops(kind, spec, params, x, segments):
         )
     if kind == "cross_scale":
         return side_by_side(spec, params["params"], x, segments)
+    if kind == "residual_reduction":
+        return reduced(spec, params["params"], x, segments)
     p, margin = params.get("params", {}), tile_of(spec, kind)[2]
     rows, columns = starts_and_ends(spec, kind)
     out, own = [], []
@@ -203,6 +242,23 @@ def by_loops(kind, spec, params, x, segments):
         out.append(np.stack([one(kind, spec, p, *part) for part in parts]).reshape(len(rows), len(columns), -1))
         own.append(np.array([part[1].any() * segment.max() for part in parts]).reshape(len(rows), len(columns)))
     return np.stack(out), np.stack(own)
+
+
+def test_tokens_before_the_grid_are_reduced_alone():
+    """They become a linear map of their norms, beside themselves; the grid's are as without them."""
+    spec = dict(kind="residual_reduction", width=24)
+    part, given = build(SLOTS["down"], spec), jax.random.normal(jax.random.key(1), (B, 2 + T, D))
+    part = part.copy(tokens=2)
+    params = noise(shapes(part, given, Context(grid=GRID)), 0.5)
+    segments = jnp.concatenate([jnp.ones((B, 2), int), jnp.asarray(SEGMENTS > 0, int)], axis=1)
+    y, ctx = run(part, params, given, Context(grid=GRID, segments=segments))
+    grid, after = run(part.copy(tokens=0), params, given[:, 2:], Context(grid=GRID, segments=segments[:, 2:]))
+    assert_close(y[:, 2:], grid)
+    p, x = params["params"], np.asarray(given[:, :2], np.float64)
+    first = np.apply_along_axis(lambda a: normed(dict(kind="layernorm"), p["norm"], a), -1, x)
+    assert_close(y[:, :2], linear(p["first"], first) + np.pad(x, [(0, 0), (0, 0), (0, 24 - D)]))
+    np.testing.assert_array_equal(ctx.segments[:, 2:], after.segments)
+    assert np.asarray(ctx.segments[:, :2]).all() and ctx.positions[0].tolist() == list(range(2 + 6))
 
 
 def test_merging_an_odd_grid_adds_zeros():

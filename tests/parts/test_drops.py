@@ -40,6 +40,7 @@ LINEAR = {
     ("pool", "dense", "drop"): dict(activation="identity"),
     ("residual", "activated", "drop"): dict(activation="identity"),
     ("residual", "activated", "drop_path"): dict(activation="identity"),
+    ("mixer", "wavemix", "drop"): dict(norm=dict(kind="batchnorm")),
     ("head", "ffn", "drop"): dict(ffn=dict(kind="mlp", hidden=24, activation="identity"), norm=None),
 }
 # Where a norm or a softmax follows, the answer is all but linear in what is dropped if that is small: regexes of the

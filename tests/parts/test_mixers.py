@@ -32,6 +32,8 @@ ONE_TEXT = (
     "channel_attention",
     "conv",
     "lambda_layer",
+    "wavemix",
+    "state_space_2d",
     "strided",
 )
 

@@ -45,6 +45,7 @@ def real(x, ctx):
 ACTIVATIONS = {
     "gelu": lambda x: x * (1 + erf(x / np.sqrt(2))) / 2,
     "gelu_tanh": lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
+    "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "identity": lambda x: x,
     "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
     "quick_gelu": lambda x: x / (1 + np.exp(-1.702 * x)),

@@ -34,18 +34,25 @@ NETWORKS = {
                 embed=dict(kind="latents", patch=2, width=12, position=dict(kind="sinusoidal_2d")),
                 pattern=[MLP, ATTENTION],
                 heads=dict(patches=dict(kind="values", width=3)),
+                taps=(0,),
             ),
             taps=(1,),
             beside=dict(
+                inner_0=dict(
+                    embed=dict(kind="stream", width=12),
+                    pattern=[ATTENTION],
+                    heads=dict(losses=dict(kind="values", width=2)),
+                ),
                 layer_1=dict(
                     embed=dict(kind="latents", patch=2, width=4, norm=dict(kind="layernorm")),
                     pattern=[MLP],
                     heads=dict(finer=dict(kind="tiles", width=2)),
-                )
+                ),
             ),
         ),
         "layers/attention_0:0 layers/mlp_1:0 layers/attention_0:1 layers/mlp_1:1 "
-        "decoder/layers/mlp_0:0 decoder/layers/attention_1:0 decoder_layer_1/layers/mlp_0:0",
+        "decoder/layers/mlp_0:0 decoder/layers/attention_1:0 decoder_inner_0/layers/attention_0:0 "
+        "decoder_layer_1/layers/mlp_0:0",
     ),
     "pyramid_autoencoder": (
         dict(

@@ -31,7 +31,7 @@ def gradients(model, variables, batch):
     @jax.jit
     @jax.grad
     def gradient(params):
-        found = outputs(model.apply({"params": params}, batch), "label", "patches", "finer", "similarity")
+        found = outputs(model.apply({"params": params}, batch), "label", "patches", "finer", "losses", "similarity")
         return sum((jnp.cos(jnp.arange(float(y.size))).reshape(y.shape) * y).sum() for y in found)
 
     return flatten(gradient(variables["params"]))

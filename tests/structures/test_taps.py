@@ -90,8 +90,8 @@ def test_texts_without_their_padding_are_laid_back():
 @pytest.mark.parametrize(
     "taps,said",
     [
-        ((2, 5), r"a stack of 4 layers \(repeats · loops\) has no layer 5; set taps to 1 … 4"),
-        ((0,), "taps is .0.; it must be"),
+        ((2, 5), r"a stack of 4 layers \(repeats · loops\) has no layer 5; set taps to 0 … 4"),
+        ((-1,), "taps is .-1.; it must be"),
     ],
 )
 def test_a_tap_that_is_no_layer_is_refused(key, taps, said):

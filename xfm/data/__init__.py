@@ -10,6 +10,7 @@ from typing import Any
 
 from xfm import locations
 from xfm.data.batches import Batches
+from xfm.data.captions import Captions
 from xfm.data.clips import Clips
 from xfm.data.heat import Heat
 from xfm.data.images import Images
@@ -22,6 +23,7 @@ from xfm.data.prefetch import prefetch
 from xfm.data.source import Data, Source
 from xfm.data.spans import Spans
 from xfm.data.tagged import Tagged
+from xfm.data.taught import Taught
 from xfm.data.text import Text
 from xfm.data.tfds import Tfds
 from xfm.spec import build
@@ -66,8 +68,10 @@ SOURCES = {
     "mixture": Mixture,
     "images": Images,
     "masks": Masks,
+    "taught": Taught,
     "clips": Clips,
     "heat": Heat,
+    "captions": Captions,
     "tfds": Tfds,
     "labelled": Labelled,
     "tagged": Tagged,

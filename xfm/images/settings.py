@@ -43,6 +43,7 @@ CLASS_OF = {
     "swinv2": "ViT", "convnext": "ConvNext", "convnextv2": "ConvNext", "poolformer": "PoolFormer", "clip": "CLIP",
     "clip_vision_model": "CLIP", "siglip": "Siglip", "siglip_vision_model": "Siglip", "segformer": "Segformer",
     "vit_mae": "ViT", "vit_msn": "ViT", "ijepa": "ViT", "hiera": "Bit", "pvt": "Pvt", "pvt_v2": "Pvt",
+    "levit": "Levit", "focalnet": "Bit",
 }  # fmt: skip
 ALWAYS = dict(do_resize=True, do_rescale=True, rescale_factor=1 / 255, do_normalize=True, do_center_crop=False)
 FILTERS = range(6)  # Pillow's numbers

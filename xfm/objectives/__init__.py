@@ -9,12 +9,15 @@ from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
+from xfm.objectives.hard_patches import HardPatches
 from xfm.objectives.image_to_image import ImageToImage
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
+from xfm.objectives.mask_align import MaskAlign
 from xfm.objectives.masked_images import MaskedImages
 from xfm.objectives.masked_lm import MaskedLM
 from xfm.objectives.permutation_lm import PermutationLM
+from xfm.objectives.position_prediction import PositionPrediction
 from xfm.objectives.regression import Regression
 from xfm.objectives.replaced_token import ReplacedToken
 from xfm.objectives.retrieval import Retrieval
@@ -22,6 +25,8 @@ from xfm.objectives.segmentation import Segmentation
 from xfm.objectives.self_distillation import SelfDistillation
 from xfm.objectives.similarity import Similarity
 from xfm.objectives.span import Span
+from xfm.objectives.stored_distillation import StoredDistillation
+from xfm.objectives.supervised_masked_images import SupervisedMaskedImages
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
 from xfm.spec import lookup, plain
@@ -44,10 +49,15 @@ OBJECTIVES = {
     "similarity": Similarity,
     "masked_images": MaskedImages,
     "image_to_image": ImageToImage,
+    "position_prediction": PositionPrediction,
+    "supervised_masked_images": SupervisedMaskedImages,
+    "mask_align": MaskAlign,
     "local_masked_images": LocalMaskedImages,
+    "hard_patches": HardPatches,
     "joint_embedding": JointEmbedding,
     "self_distillation": SelfDistillation,
     "distillation": Distillation,
+    "stored_distillation": StoredDistillation,
 }
 
 

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
-from xfm.errors import XfmError
 from xfm.fields import CountOrZero, NotNegative, Positive, Rate, Share
 from xfm.objectives.base import Objective, answer, array_of, cross_entropy, row_weights, weighted
 from xfm.objectives.classification import Classification, of_classes, require_classes
+from xfm.objectives.teachers import require_teacher
 from xfm.structures import build
 
 
@@ -51,11 +51,7 @@ class Distillation(Objective):
     cutmix: NotNegative = 0.0
 
     def __post_init__(self):
-        if "network" not in self.teacher:
-            raise XfmError(
-                "distillation needs a teacher: set config.objective.teacher.source to a checkpoint or a run, or "
-                "teacher.network to the spec of one"
-            )
+        require_teacher("distillation", self.teacher)
         self.plain  # noqa: B018 (checks classes)
 
     @cached_property

@@ -5,13 +5,11 @@ Joint-Embedding Predictive Architecture" (2023), section 3.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
@@ -20,7 +18,7 @@ from xfm.objectives.base import Objective, answer, counted, row_weights, weighte
 from xfm.objectives.masked_images import require_autoencoder
 from xfm.objectives.masks import Split, mask_of, split_of
 from xfm.objectives.monitors import deviation
-from xfm.objectives.targets import Distance, distance
+from xfm.objectives.targets import Distance, distance, of_normal
 from xfm.objectives.teachers import followed, momentum
 from xfm.parts.embed.latents import rows_of
 
@@ -96,10 +94,7 @@ class JointEmbedding(Objective):
 
     def baseline(self, data):
         """The loss of a predictor of zeros, if features are normally distributed."""
-        x = np.linspace(-8, 8, 16_001)
-        density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
-        each = np.asarray(distance(jnp.zeros(len(x)), jnp.asarray(x), self.distance))
-        return {"zeros": float((each * density).sum() * (x[1] - x[0]))}
+        return {"zeros": of_normal(self.distance)}
 
 
 def encoder_of(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class LocalMaskedImages(Objective):
         require_autoencoder("local_masked_images", self.model)
         mask_of(self.mask, "multi_block", "by_loss")
         for name, level in self.parts.items():
-            if type(level.wanted).start is not Target.start:
+            if level.wanted.keeps:
                 kind = level.target["kind"]
                 raise XfmError(f"levels.{name}: a level's target keeps nothing between steps, and {kind!r} does")
 

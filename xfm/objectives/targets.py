@@ -29,6 +29,11 @@ Images = Float[Array, "B *sides C"]
 class Target(abc.ABC):
     """Abstract. What the head at hidden patches is to predict."""
 
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps anything between steps."""
+        return type(self).start is not Target.start
+
     def start(self, rng: Array, images: Images, patch: Patch) -> Any:
         """What the target keeps between steps; nothing, as a rule."""
         return {}
@@ -59,6 +64,14 @@ def distance(predicted: Float[Array, "*any"], wanted: Float[Array, "*any"], kind
     if kind == "absolute":
         return apart
     return apart**2 if kind == "squared" else jnp.where(apart < 1, apart**2 / 2, apart - 0.5)
+
+
+def of_normal(kind: Distance) -> float:
+    """The mean distance of zeros to normally distributed numbers of variance 1."""
+    x = np.linspace(-8, 8, 16_001)
+    density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    each = np.asarray(distance(jnp.zeros(len(x)), jnp.asarray(x), kind))
+    return float((each * density).sum() * (x[1] - x[0]))
 
 
 def statistics(patches: Float[Array, "*any X"], eps: float = 1e-6) -> tuple[Float[Array, "*any 1"], ...]:

@@ -1,14 +1,25 @@
-"""Teachers that follow a network: moving averages of its parameters, with a momentum that changes during a run."""
+"""Teachers: frozen ones, and those that follow a network as moving averages of its parameters."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from xfm.errors import XfmError
 from xfm.fields import Count, Share
 
 Momentum = tuple[Share, Share, Count]  # at the first and at the last update, and the number of updates between
+
+
+def require_teacher(kind: str, teacher: Mapping[str, Any]) -> None:
+    """Raises XfmError unless the spec of a frozen teacher has its network, which a run puts there from the source."""
+    if "network" not in teacher:
+        raise XfmError(
+            f"{kind} needs a teacher: set config.objective.teacher.source to a checkpoint or a run, or "
+            "teacher.network to the spec of one"
+        )
 
 
 def linear(first: float, last: float, over: int, step: Any) -> Float[Array, ""]:

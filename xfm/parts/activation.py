@@ -50,6 +50,7 @@ def activation(name: str) -> Callable[[Float[Array, "*any"]], Float[Array, "*any
 ACTIVATIONS = {
     "gelu": gelu,
     "gelu_tanh": jax.nn.gelu,
+    "hard_swish": jax.nn.hard_swish,
     "identity": lambda x: x,
     "mish": jax.nn.mish,
     "quick_gelu": quick_gelu,

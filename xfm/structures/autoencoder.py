@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from xfm.errors import XfmError, nearest
-from xfm.fields import Count
+from xfm.fields import Count, CountOrZero
 from xfm.spec import Pattern, Spec, build
 from xfm.structures.base import Layer, Structure
 from xfm.structures.stack import NO_HEADS, Stack
@@ -38,7 +38,7 @@ def decoded(
     given = dict(latents=hidden, encoded=visible) | seen
     given |= {"real": batch["real"].astype(jnp.int32)} if "real" in batch else {}
     given = {name: jnp.repeat(a, groups[0], axis=0) for name, a in given.items()} if groups else given
-    given["predicted"] = predicted.reshape(-1, predicted.shape[-1])
+    given["predicted"] = predicted.reshape(len(given["latents"]), predicted.shape[-1])
     lead, count = hidden.shape[1] - visible.shape[1], visible.shape[1] + predicted.shape[-1]
     given["at"] = jnp.broadcast_to(jnp.arange(lead, lead + count), (len(given["latents"]), count))
     if "real" in given:
@@ -58,7 +58,8 @@ class Autoencoder(Structure):
     network is the encoder, which reads whole images. Visible patches where `real` [B V] is 0 are padding.
     beside: further decoders, each with the fields of `decoder`, by the name of the stream that it reads in place of the
     last one, such as "layer_2" where `taps` has 2. Their parameters are below "decoder_layer_2"; no two decoders have
-    heads of the same name.
+    heads of the same name. The streams that the decoder's own `taps` put out are "inner_0", …; a decoder of one of
+    these has an embedding of kind "stream".
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -71,7 +72,7 @@ class Autoencoder(Structure):
     residual: Spec = PLAIN
     norm: Spec | None = None
     heads: Mapping[str, Spec] = NO_HEADS
-    taps: tuple[Count, ...] = ()
+    taps: tuple[CountOrZero, ...] = ()
     beside: Mapping[str, Spec] = NO_HEADS
     remat: str = "none"
     dtype: str | None = None
@@ -86,7 +87,7 @@ class Autoencoder(Structure):
             return self._with_decoded(batch, out, batch["visible"], batch["predicted"], train)
         if self.is_initializing():  # so that a batch of images is enough to make all parameters
             first = jnp.zeros((out["hidden"].shape[0], 1), jnp.int32)
-            streams = {name: out[name][:, : self.lead + 1] for name in self._read(out)}
+            streams = {name: a[:, : self.lead + 1] for name, a in out.items() if name in ("hidden", *self.beside)}
             self._with_decoded(batch, streams, first, first, train)
         return out
 
@@ -101,25 +102,23 @@ class Autoencoder(Structure):
 
     @nn.nowrap
     def _decoders(self) -> dict[str, Spec]:
-        """The fields of all decoders by the names of their parameters, in the order of `_read`."""
+        """The fields of all decoders by the names of their parameters, in the order in which they run."""
         return {"decoder": self.decoder, **{f"decoder_{name}": fields for name, fields in self.beside.items()}}
-
-    @nn.nowrap
-    def _read(self, out: Mapping[str, Array]) -> list[str]:
-        """The streams that the decoders read; raises XfmError for one that the encoder does not put out."""
-        for name in self.beside:
-            if name not in out:
-                raise XfmError(
-                    f"a decoder beside the first reads {name!r}{nearest(name, out)}, and the encoder puts out "
-                    f"{', '.join(out)}; set taps to the layers that are read"
-                )
-        return ["hidden", *self.beside]
 
     def _with_decoded(self, batch, out, visible, predicted, train) -> dict[str, Any]:
         """`out`, and the outputs of all decoders' heads; raises XfmError for two heads of one name."""
-        made = dict(out)
-        for (name, fields), read in zip(self._decoders().items(), self._read(out), strict=True):
-            answers = decoded(self._decoder(fields, name=name), batch, out[read], visible, predicted, train)
+        made, inner, none = dict(out), {}, predicted[..., :0]
+        for (name, fields), read in zip(self._decoders().items(), ("hidden", *self.beside), strict=True):
+            if read not in made:
+                raise XfmError(
+                    f"{name} reads {read!r}{nearest(read, made)}, and there are {', '.join(made)}; set taps of the "
+                    "encoder or of the decoder to the layers that are read"
+                )
+            shown = (jnp.concatenate([visible, predicted], axis=1), none) if read in inner else (visible, predicted)
+            answers = decoded(self._decoder(fields, name=name), batch, made[read], *shown, train)
+            if name == "decoder":
+                inner = {f"inner_{i}": answers.pop(f"layer_{i}") for i in fields.get("taps", ())}
+                answers |= inner
             if twice := sorted(answers.keys() & made.keys()):
                 raise XfmError(f"{name} has a head {twice[0]!r}, and there is an output of that name; rename the head")
             made |= answers

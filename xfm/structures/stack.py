@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from xfm.context import Context, Mask
 from xfm.errors import XfmError
-from xfm.fields import Count
+from xfm.fields import Count, CountOrZero
 from xfm.kernels.platform import platform
 from xfm.parts.head import HEADS
 from xfm.parts.linear import Linear
@@ -41,7 +41,7 @@ class Stack(Structure):
     the layers compute the rows of that layout; hidden and the heads' input are put back into padded rows, with zeros in
     padding.
     taps: runs of the pattern, counted from 1 to repeats · loops, after which the stream is an output too, such as
-    "layer_3" for 3. No other stream is kept for this.
+    "layer_3" for 3, and 0 for the stream before the first. No other stream is kept for this.
     remat: what the backward pass keeps of a period, a name of REMAT.
     dtype: in which parts compute; bfloat16 on accelerators and float32 on a CPU if None.
     """
@@ -59,7 +59,7 @@ class Stack(Structure):
     out: Count | None = None
     heads: Mapping[str, Spec] = NO_HEADS
     mask: Literal["full", "causal"] = "full"
-    taps: tuple[Count, ...] = ()
+    taps: tuple[CountOrZero, ...] = ()
     remat: str = "none"
     dtype: str | None = None
 
@@ -84,8 +84,10 @@ class Stack(Structure):
 
         x, first = run("prologue", self.prologue, x, 0.0, state["prologue"])
         (depths,) = depths_of((self.repeats, self.loops))
-        layers = repeated(self._sublayers(self.pattern), depths, self.remat, self._taps())
+        layers = repeated(self._sublayers(self.pattern), depths, self.remat, [i for i in self._taps() if i])
+        entered = [x] if 0 in self.taps else []
         x, middle, taps = layers(x, inner, state["layers"])
+        taps = [*entered, *taps]
         x, last = run("epilogue", self.epilogue, x, 1.0, state["epilogue"])
 
         if self.norm is not None:
@@ -152,7 +154,7 @@ class Stack(Structure):
         taps, last = sorted(set(self.taps)), self.repeats * self.loops
         if taps and taps[-1] > last:
             raise SpecError(
-                f"a stack of {last} layers (repeats · loops) has no layer {taps[-1]}; set taps to 1 … {last}"
+                f"a stack of {last} layers (repeats · loops) has no layer {taps[-1]}; set taps to 0 … {last}"
             )
         return taps
 

@@ -9,17 +9,21 @@ from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
 from xfm.parts.down.pooled_queries import PooledQueries
+from xfm.parts.down.residual_reduction import ResidualReduction
 from xfm.parts.down.strided_conv import StridedConv
+from xfm.parts.down.subsampled_attention import SubsampledAttention
 
 DOWNS = {
     "block_aggregation": BlockAggregation,
     "patch_merging": PatchMerging,
     "strided_conv": StridedConv,
     "mbconv": MBConvDown,
+    "residual_reduction": ResidualReduction,
     "cross_scale": CrossScale,
     "pool": Pool,
     "pool_to": PoolTo,
     "pooled_queries": PooledQueries,
     "frames": Frames,
+    "subsampled_attention": SubsampledAttention,
     "bottleneck": Bottleneck,
 }

@@ -9,6 +9,7 @@ from xfm.parts.embed.patches import Patches
 from xfm.parts.embed.projected import Projected
 from xfm.parts.embed.questions import Questions
 from xfm.parts.embed.spectrogram import Spectrogram
+from xfm.parts.embed.stream import Stream
 from xfm.parts.embed.tokens import Tokens
 from xfm.parts.embed.tubelets import Tubelets
 from xfm.parts.embed.words import Words
@@ -24,6 +25,7 @@ EMBEDS = {
     "naflex": NaFlex,
     "words": Words,
     "latents": Latents,
+    "stream": Stream,
     "projected": Projected,
     "questions": Questions,
 }

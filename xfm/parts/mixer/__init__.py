@@ -13,9 +13,14 @@ from xfm.parts.mixer.convnext import ConvNeXt
 from xfm.parts.mixer.depthwise import DepthwiseConv
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
+from xfm.parts.mixer.focal_modulation import FocalModulation
 from xfm.parts.mixer.fourier import Fourier
+from xfm.parts.mixer.fused_attention import FusedAttention
+from xfm.parts.mixer.in_turn import InTurn
 from xfm.parts.mixer.lambda_layer import LambdaLayer
+from xfm.parts.mixer.local_mlp import LocalMLP
 from xfm.parts.mixer.mamba2 import Mamba2
+from xfm.parts.mixer.manhattan import Manhattan
 from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.normed import Normed
 from xfm.parts.mixer.nystrom import Nystrom
@@ -26,9 +31,11 @@ from xfm.parts.mixer.positioned import Positioned
 from xfm.parts.mixer.reduced import Reduced
 from xfm.parts.mixer.relative import Relative
 from xfm.parts.mixer.relu_attention import ReluAttention
+from xfm.parts.mixer.state_space_2d import StateSpace2D
 from xfm.parts.mixer.strided import Strided
 from xfm.parts.mixer.subspace_attention import SubspaceAttention
 from xfm.parts.mixer.token_mlp import TokenMLP
+from xfm.parts.mixer.wavemix import WaveMix
 from xfm.parts.mixer.windowed import Windowed
 
 MIXERS = {
@@ -47,6 +54,7 @@ MIXERS = {
     "overlapping": Overlapping,
     "channel_attention": ChannelAttention,
     "strided": Strided,
+    "manhattan": Manhattan,
     "conv_gate": ConvGate,
     "relu_attention": ReluAttention,
     "extended": Extended,
@@ -57,9 +65,15 @@ MIXERS = {
     "pooling": Pooling,
     "token_mlp": TokenMLP,
     "conv_mlp": ConvMLP,
+    "local_mlp": LocalMLP,
     "depthwise": DepthwiseConv,
     "convnext": ConvNeXt,
+    "fused_attention": FusedAttention,
+    "focal_modulation": FocalModulation,
     "conv": Conv,
     "bottleneck": Bottleneck,
     "lambda_layer": LambdaLayer,
+    "wavemix": WaveMix,
+    "state_space_2d": StateSpace2D,
+    "in_turn": InTurn,
 }

@@ -17,6 +17,7 @@ from xfm.kernels.attention import Dense, attention
 from xfm.parts.grid import of_grid, pair
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
+from xfm.parts.mixer.groups import check_grid
 from xfm.parts.mixer.windowed import Windows
 from xfm.parts.param import param
 from xfm.spec import SpecError
@@ -68,11 +69,7 @@ class Overlapping(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
         both_ways("overlapping", ctx, state)
         x, ctx, (_, T, D), N = ctx.clean(x), of_grid(ctx, x.shape[1]), x.shape, self.heads
-        if len(ctx.grid) != 2 or T != ctx.grid[0] * ctx.grid[1]:
-            raise SpecError(
-                f"mixer 'overlapping' needs the tokens of a grid of rows and columns and no others; the grid is "
-                f"{ctx.grid}, and the row has {T} tokens; embed images, with embed.cls=0 and embed.registers=0"
-            )
+        check_grid("overlapping", T, ctx.grid)
         if D % N:
             raise SpecError(f"mixer 'overlapping': a width of {D} does not divide among {N} heads; set heads")
         size, reach = pair(self.window), pair(self.reach)
