@@ -5,7 +5,7 @@ Liao, Karaman, Sze, "Searching for Efficient Multi-Stage Vision Transformers", 2
 Reproduced: the networks that the paper's search found, by the definitions in the authors' program, and the reference
 network ViT-Res-Tiny. The recipe is DeiT's with the program's rates of stochastic depth and without repeated
 augmentation. Not reproduced: mixing of tokens in training, whose head of patches the program has besides, the
-super-network's training and the search.
+super-network's training and the search; xfm/transforms/slicing.py takes a sub-network out of a larger one.
 Command: xfm train configs/vision/vit_resnas.py:Tiny --workdir runs/resnas --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale; the paper's for Tiny is 80.8 % (from memory).
 `tiny` is for two CPU cores: two stages. Result of the tiny run: 98.3 % of scikit-learn's digits held out are classified

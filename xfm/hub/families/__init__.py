@@ -116,7 +116,7 @@ FAMILIES = {
     "dinov3_convnext": dinov3_convnext.FAMILY,
     "vivit": vivit.VIVIT,
     "videomae": videomae.FAMILY,
-    "timesformer": timesformer.FAMILY,
+    "timesformer": timesformer.WHOLE,
     "audio-spectrogram-transformer": ast.FAMILY,
     "vit_mae": vit_mae.FAMILY,
     "swin": swin.FAMILY,
@@ -155,5 +155,7 @@ WRITTEN = (
     deberta.V2_DECODER,
     vit_mae.PRETRAINING,
     hiera.PRETRAINING,
+    timesformer.JOINT,
+    timesformer.SPACE,
     beit.CLS,
 )
