@@ -75,6 +75,10 @@ EXAMPLES = {
             dict(width=16, sizes=(2, 4, 6), stride=2),
             dict(width=6, sizes=(2,), stride=2, norm=dict(kind="rmsnorm")),
         ],
+        "residual_convs": [
+            dict(width=16, patch=2, inner=6, norm=dict(kind="rmsnorm")),
+            dict(width=12, patch=2, inner=5, activation="silu", norm=dict(kind="layernorm")),
+        ],
         "hmlp": [
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
@@ -181,6 +185,10 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "focal_modulation": [
+            dict(levels=2),
+            dict(levels=1, window=5, total="mean", norm=dict(kind="layernorm"), activation="relu"),
+        ],
         "fused_attention": [
             dict(heads=3, width=3, values=5, norm=dict(kind="rmsnorm")),
             dict(heads=2, width=4, values=4, norm=None),
@@ -271,6 +279,7 @@ EXAMPLES = {
             dict(hidden=12, norm=None, activation="relu"),
         ],
         "identity": [dict()],
+        "linear_map": [dict()],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
     "norm": {
@@ -282,6 +291,7 @@ EXAMPLES = {
         "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
         "fixed_batchnorm": [dict(), dict(eps=0.1)],
+        "timed": [dict(), dict(eps=0.1)],
     },
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
@@ -305,6 +315,15 @@ EXAMPLES = {
             dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
             dict(width=16, size=(3, 2), stride=(2, 1), margin=(1, 0), in_norm=dict(kind="layernorm")),
             dict(width=16, stride=(3, 2), rest="drop"),
+        ],
+        "residual_reduction": [
+            dict(width=24, tokens=0),
+            dict(
+                width=16,
+                tokens=0,
+                norm=dict(kind="rmsnorm"),
+                position=dict(kind="learned_grid", size=(2, 3), first=0),
+            ),
         ],
         "mbconv": [
             dict(width=24),
@@ -409,6 +428,7 @@ EXAMPLES = {
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
         "upsampled": [dict(factor=4, width=4), dict(factor=3, channels=1, width=5)],
+        "patch_recovery": [dict(stride=2, channels=3), dict(stride=3, channels=1, size=3)],
         "linear_maps": [dict(classes=5)],
         "fused": [dict(), dict(norm=dict(kind="layernorm"))],
         "fpn": [

@@ -88,6 +88,10 @@ def ista(s, p, x, ctx):
     return np.maximum(x + s.step * each - s.step * s.sparsity, 0)
 
 
+def linear_map(s, p, x, ctx):
+    return np.einsum("de,...d->...e", p["kernel"], x)
+
+
 def grouped_mlp(s, p, x, ctx):
     def grouped(p, x):
         parts = zip(np.split(x, s.groups, axis=-1), p["kernel"], strict=True)
@@ -240,6 +244,20 @@ def normed_map(s, p, name, x, axes=1):
 
 def normed_mlp(s, p, x, ctx):
     return normed_map(s, p, "down", ACTIVATIONS[s.activation](normed_map(s, p, "up", clean(x, ctx))))
+
+
+def focal_modulation(s, p, x, ctx):
+    D, act = x.shape[-1], ACTIVATIONS[s.activation]
+    q, z, gates = np.split(linear(p["in"], clean(x, ctx)), [D, 2 * D], axis=-1)
+    total = 0.0
+    for i in range(s.levels):
+        z = act(grids.depthwise(p[f"conv_{i}"], clean(z, ctx), ctx, s.window + 2 * i))
+        total = total + z * gates[..., i : i + 1]
+    mean = np.zeros_like(z)
+    for row, text in sequences.texts(z, ctx.segments):
+        mean[row, text] = z[row, text].mean(0)
+    total = (total + act(mean) * gates[..., s.levels :]) / (s.levels + 1 if s.total == "mean" else 1)
+    return linear(p["out"], normed(s, p, q * linear(p["context"], total)))
 
 
 def fused_attention(s, p, x, ctx):
@@ -497,6 +515,7 @@ FORMULAS = {
         "progressive": Elsewhere("tests/parts/test_slab.py::test_progressive_norm_at_both_ends"),
         "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
+        "timed": restoring.timed,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {
@@ -511,6 +530,7 @@ FORMULAS = {
         "glu": glu,
         "normed_glu": normed_glu,
         "ista": ista,
+        "linear_map": linear_map,
         "grouped_mlp": grouped_mlp,
         "normed_mlp": normed_mlp,
         "identity": lambda s, p, x, ctx: x,
@@ -560,6 +580,7 @@ FORMULAS = {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "convs": stems.convs(within, ACTIVATIONS),
         "cross_scale": stems.cross_scale(normed),
+        "residual_convs": stems.residual_convs(within, ACTIVATIONS),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
         "linear_convs": stems.linear_convs(within, ACTIVATIONS),
         "max_pooled": stems.max_pooled(within, ACTIVATIONS),
@@ -572,6 +593,7 @@ FORMULAS = {
             "patch_merging",
             "strided_conv",
             "mbconv",
+            "residual_reduction",
             "cross_scale",
             "pool",
             "pool_to",
@@ -613,6 +635,7 @@ FORMULAS = {
         "classification": classification,
         "pixels": pixels,
         "upsampled": restoring.upsampled,
+        "patch_recovery": restoring.patch_recovery,
         "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
@@ -648,6 +671,7 @@ FORMULAS = {
         "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,
         "fused_attention": fused_attention,
+        "focal_modulation": focal_modulation,
         "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,
         "bidirectional": bidirectional,

@@ -13,6 +13,7 @@ from xfm.parts.mixer.convnext import ConvNeXt
 from xfm.parts.mixer.depthwise import DepthwiseConv
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
+from xfm.parts.mixer.focal_modulation import FocalModulation
 from xfm.parts.mixer.fourier import Fourier
 from xfm.parts.mixer.fused_attention import FusedAttention
 from xfm.parts.mixer.in_turn import InTurn
@@ -68,6 +69,7 @@ MIXERS = {
     "depthwise": DepthwiseConv,
     "convnext": ConvNeXt,
     "fused_attention": FusedAttention,
+    "focal_modulation": FocalModulation,
     "conv": Conv,
     "bottleneck": Bottleneck,
     "lambda_layer": LambdaLayer,
