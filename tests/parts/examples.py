@@ -309,6 +309,7 @@ EXAMPLES = {
         "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
         "fixed_batchnorm": [dict(), dict(eps=0.1)],
+        "timed": [dict(), dict(eps=0.1)],
     },
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
@@ -445,6 +446,7 @@ EXAMPLES = {
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
         "upsampled": [dict(factor=4, width=4), dict(factor=3, channels=1, width=5)],
+        "patch_recovery": [dict(stride=2, channels=3), dict(stride=3, channels=1, size=3)],
         "linear_maps": [dict(classes=5)],
         "fused": [dict(), dict(norm=dict(kind="layernorm"))],
         "fpn": [

@@ -515,6 +515,7 @@ FORMULAS = {
         "progressive": Elsewhere("tests/parts/test_slab.py::test_progressive_norm_at_both_ends"),
         "affine": lambda s, p, x: x * p["scale"] + p.get("bias", 0.0),
         "groupnorm": grids.groupnorm,
+        "timed": restoring.timed,
         "fixed_batchnorm": lambda s, p, x: (x - p["mean"]) / np.sqrt(p["variance"] + s.eps) * p["scale"] + p["bias"],
     },
     "residual": {
@@ -635,6 +636,7 @@ FORMULAS = {
         "classification": classification,
         "pixels": pixels,
         "upsampled": restoring.upsampled,
+        "patch_recovery": restoring.patch_recovery,
         "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),

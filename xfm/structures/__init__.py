@@ -15,12 +15,14 @@ from xfm.structures.pyramid import Pyramid
 from xfm.structures.pyramid_autoencoder import PyramidAutoencoder
 from xfm.structures.stack import Stack
 from xfm.structures.towers import Towers
+from xfm.structures.unet import UNet
 
 STRUCTURES = {
     "stack": Stack,
     "pyramid": Pyramid,
     "pyramid_autoencoder": PyramidAutoencoder,
     "nested": Nested,
+    "unet": UNet,
     "hourglass": Hourglass,
     "funnel": Funnel,
     "towers": Towers,
