@@ -9,7 +9,8 @@ warm-up, Adam's coefficients and the rates are those of tables 18 and 20, from m
 Left out: the upper limit of 100 on what cosines are multiplied by, random crops, and the extra epoch of
 `L/14@336` at larger images, of which the network alone is here.
 Command: xfm train configs/vision/clip.py:B/32 --workdir runs/clip --config.data.path=FOLDER_WITH_METADATA
-  The table has the columns `file_name` and `text`; see `xfm.data.captions` for other layouts.
+  The table has the columns `file_name` and `text`; see `xfm.data.captions` for other layouts. Where it has a column of
+  classes too, config.data.label names it and config.evals may hold dict(kind="zero_shot", prompts=PROMPTS).
 Cost: 32 epochs of 400M pairs.  Result: not run at scale.
 `tiny` is for two CPU cores: scikit-learn's digits with captions in six wordings. Result of the tiny run: 78.4 % of the
 digits held out are nearest to the text of their own class (10 % by chance), after 150 steps and a minute of processor
@@ -69,7 +70,7 @@ def get_config(arg="B/32"):
     vision["embed"]["channels"] = 3
     c.model = network(vision, clip_text.network(depth, text_width, text_heads, hidden, vocab, 77, project, end=49407))
     c.objective = dict(kind="similarity", form="softmax")
-    c.evals = [dict(kind="zero_shot", prompts=PROMPTS)]
+    c.evals = []  # pairs have no classes as a rule
     c.data = dict(
         kind="captions", path="pairs", size=size, mean=MEAN, std=STD, length=77, validation=0.001,
         tokenizer=dict(kind="checkpoint", source="openai/clip-vit-base-patch32"),
