@@ -6,12 +6,14 @@ Reproduced: the networks of pre-training, parameter for parameter, and its recip
 longest runs but one, normalised pixels, random crops and flips. The encoder computes visible patches only.
 Command: xfm train configs/vision/mae.py:B --workdir runs/mae --config.data.path=IMAGENET/train
 Cost: the authors trained L for 800 epochs in 42 hours on 128 TPU v3 cores.  Result: not run at scale.
-`tiny` is for two CPU cores: 200 steps on the digits of scikit-learn, whose patches are single pixels. Result of the
-tiny run (one seed): a loss of 0.30 where the mean pixel has 0.57, and pictures that are little more than the mean
-digit. It does not show better features: a linear probe of the class token classifies 94.3 % of the digits held out,
-91.2 % with random weights, but one of the mean of all tokens 87.2 % and 90.6 %, and with five labels a class it is
-below random weights. Four other settings were tried, with patches of 2 x 2 and normalised pixels among them; none was
-clearly better than random weights either.
+`tiny` and `digits` are for two CPU cores and the digits of scikit-learn. `tiny`, 200 steps with patches of one pixel,
+ends at a loss of 0.30 (one seed), where the mean pixel has 0.57 and the mean digit, for which no pixel need be seen,
+0.29: it has learned positions alone, and its features are no better than random weights'.
+`digits`, 2,000 steps with patches of 2 x 2, uses what is visible: a loss of 0.193 and 0.190 (seeds 0 and 1). With ten
+labels a class, a linear probe of the mean of its tokens classifies 69.5 % and 63.8 % of the digits held out; with
+random weights it is 43.9 %, 42.2 % and 42.2 % (three seeds). 3,000 steps (one seed, gradients not clipped) gave 0.174
+and 78.3 %. The pixels themselves are better than either, about 90 %. 1,500 steps at a peak of 1e-2 ended at 0.27. A
+normal distribution fitted to the training digits predicts hidden patches from visible ones with an error of 0.199.
 """
 
 from ml_collections import ConfigDict
@@ -27,7 +29,7 @@ MARGIN = 0.1  # of the mean squared error of pixels
 
 # layers, width, heads, patch
 SIZES = {"B": (12, 768, 12, 16), "L": (24, 1024, 16, 16), "H14": (32, 1280, 16, 14)}
-VARIANTS = ("tiny", *SIZES)
+VARIANTS = ("tiny", "digits", *SIZES)
 # With both tables of positions, which are in the files and are not trained; as transformers counts.
 PARAMETERS = {"B": 111_907_840, "L": 329_541_888, "H14": 657_074_508}
 
@@ -82,7 +84,9 @@ def get_config(arg="B"):
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.95, weight_decay=0.05)
     c.schedule = dict(kind="cosine", peak=1.5e-4 * 4096 / 256, warmup=40 * steps_per_epoch)
     c.log_every, c.eval_every, c.save_every = 50, 10 * steps_per_epoch, 10 * steps_per_epoch
-    return tiny(c) if arg == "tiny" else c
+    if arg in ("tiny", "digits"):
+        c = tiny(c)
+    return digits(c) if arg == "digits" else c
 
 
 def tiny(c):
@@ -93,4 +97,13 @@ def tiny(c):
     c.batch, c.steps = 64, 200
     c.schedule = dict(kind="cosine", peak=4e-3, warmup=20)
     c.log_every, c.eval_every, c.save_every = 20, 100, 200
+    return c
+
+
+def digits(c):
+    """Ten times as many steps as `tiny`, each of them cheaper, since a patch has four pixels."""
+    c.model = network(2, 64, 4, patch=2, size=8, channels=1, depth=1, inner=32, inner_heads=4)
+    c.evals = [dict(kind="reconstructions", patch=2, scale="image"), dict(kind="linear_probe", shots=10)]
+    c.steps, c.clip = 2000, 1.0
+    c.log_every, c.eval_every, c.save_every = 100, 1000, 2000
     return c

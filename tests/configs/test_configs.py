@@ -189,6 +189,10 @@ PUBLISHED = [
     ("vision/crossformer", "S", None, 30.7, 1),
     ("vision/crossformer", "B", None, 52.0, 1),
     ("vision/crossformer", "L", None, 92.0, 1),
+    ("vision/rmt", "T", None, 14, 0),  # the authors' README
+    ("vision/rmt", "S", None, 27, 0),
+    ("vision/rmt", "B", None, 54, 0),
+    ("vision/rmt", "L", None, 95, 0),
     ("vision/crate", "tiny_384", None, 6.09, 2),  # Yu et al. 2023, table 1
     ("vision/crate", "small", None, 13.12, 2),
     ("vision/crate", "base", None, 22.80, 2),

@@ -81,6 +81,15 @@ def clips(folder):
     return dict(kind="clips", path=str(folder / "clips"), array="video", shape=[2, 4, 6, 3], validation=0.3)
 
 
+def captions(folder):
+    from PIL import Image
+
+    for i in range(20):
+        Image.new("L", (4, 4), 10 * i).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"number {i}")
+    return dict(kind="captions", path=str(folder), size=[4, 2], validation=0.3, length=12, tokenizer=BYTES)
+
+
 def taught(folder):
     from xfm.data.taught import teach
     from xfm.sharding import make_mesh
@@ -103,6 +112,7 @@ EXAMPLES = {
     "masks": masks,
     "taught": taught,
     "clips": clips,
+    "captions": captions,
     "tfds": tfds,
     "labelled": labelled,
     "tagged": tagged,

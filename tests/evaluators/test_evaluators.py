@@ -20,6 +20,7 @@ from xfm.evaluators.scores import CLASSES, scored
 from xfm.moved import MEASURED, renewed
 from xfm.objectives import OBJECTIVES
 from xfm.spec import build
+from xfm.tokenizers import Joined
 
 # kind -> (fields, the example of an objective in test_rows)
 EXAMPLES = {
@@ -38,6 +39,7 @@ EXAMPLES = {
         (dict(features="label", steps=8), "classification of images"),
     ],
     "nearest_rows": [(dict(k=2), "classification of images")],
+    "zero_shot": [(dict(prompts=["a {}", "the {}"], shown=2), "similarity")],
     "reconstructions": [(dict(patch=2, rate=0.5, shown=2), "masked_images")],
     "image_quality": [
         (dict(given=dict(kind="reduced"), mean=0.4, std=0.3, shown=2, border=1), "image_to_image"),
@@ -53,6 +55,10 @@ class Words:
 
     def decode(self, ids):
         return " ".join(f"word{chr(97 + int(i))}" for i in ids)
+
+    def joined(self, texts, length):
+        ids = [np.array([ord(letter) % V for letter in text][:length], np.int32) for text in texts[0]]
+        return [Joined(one, np.zeros_like(one), False) for one in ids]
 
 
 class Rows(Arrays):
@@ -80,8 +86,9 @@ class Rows(Arrays):
 
 
 def data_of(batch):
-    rows = Rows({name: np.asarray(x) for name, x in batch.items()})
-    tokenizer = Words() if "tokens" in batch else None
+    labels = {"labels": np.arange(B) % 3} if "text/tokens" in batch else {}
+    rows = Rows({name: np.asarray(x) for name, x in batch.items()} | labels)
+    tokenizer = Words() if {"tokens", "text/tokens"} & batch.keys() else None
     classes = ("B-A", "I-A", "O")
     return types.SimpleNamespace(
         train=rows, valid=rows, tokenizer=tokenizer, vocabulary=VOCABULARY, classes=classes, fingerprint=""
@@ -140,6 +147,7 @@ MISTAKES = {
     "no score": ([dict(kind="classes", scores=["f1s"])], r"classes: no score 'f1s' .*; there are accuracy, f1, "),
     "no score of tags": ([dict(kind="tags", scores=["entity"])], r"tags: no score 'entity' \(did you mean 'entities'"),
     "no score of numbers": ([dict(kind="numbers", scores=["r"])], "numbers: no score 'r'; there are pearson, spearman"),
+    "no name": ([dict(kind="zero_shot", prompts=["a photo"])], "zero_shot: prompts=.* must be sentences with {}"),
     "no rows": ([dict(kind="numbers", batch=0)], "evaluator 'numbers': batch is 0; it must be a whole number"),
 }
 
@@ -160,6 +168,7 @@ LACKS = {
     "spans": (dict(kind="spans"), "causal_lm", "has no output 'span'"),
     "nearest": (dict(kind="nearest"), "causal_lm", "has no output 'vector'"),
     "masks": (dict(kind="masks"), "classification of images", "has no output 'mask'"),
+    "zero_shot": (dict(kind="zero_shot"), "causal_lm", "zero_shot needs data with the names of classes"),
     "continuations": (dict(kind="continuations"), "masked_lm", "has no output 'lm'"),
     "masked_words": (dict(kind="masked_words"), "causal_lm", "has no output 'mlm'"),
     "permuted_words": (dict(kind="permuted_words"), "causal_lm", "the head 'lm' does not predict the one word that"),

@@ -17,6 +17,7 @@ from xfm.evaluators import EVALUATORS
 from xfm.evaluators.features import fitted
 from xfm.evaluators.image_quality import luminance
 from xfm.parts.resize import resize_maps
+from xfm.tokenizers import Joined
 from xfm.vocabulary import Vocabulary
 
 MESH = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("data", "model"))
@@ -105,6 +106,32 @@ def test_masks():
     assert lines[0].startswith(f"validation row 0: {right:.0%} of its pixels are right; classes missed: ")
     pictures = EVALUATORS["masks"](batch=2, shown=2, ignore=9).pictures(forward, {}, {}, data_of(rows), MESH)
     assert pictures["masks"].shape == (2 * (4 * 32 + 4), 3 * (6 * 32 + 4), 3) and pictures["masks"].dtype == np.uint8
+
+
+def test_zero_shot():
+    """Two prompts of each of two classes; that of the second is longer, and yet counts no more than the other."""
+    of_texts = np.array([[1.0, 0], [0.6, 0.8], [0, 100], [0.8, 0.6]])  # classes at 0.46 and 1.1 radians
+    of_images = np.array([[1.0, 0.2], [0, 3], [2, 1.9], [1, 1.2]])
+    written = []
+
+    def joined(texts, length):
+        written.extend(texts[0])
+        return [Joined(np.array([i]), np.array([0]), False) for i in range(len(texts[0]))]
+
+    def forward(name, params, batch):
+        if "text/tokens" in batch:
+            return {"text/vector": jnp.asarray(of_texts)[batch["text/tokens"][:, 0]]}, {}
+        return {"vision/vector": jnp.asarray(of_images)[batch["vision/row"]]}, {}
+
+    ones = np.ones((4, 3), np.int32)
+    columns = {"vision/row": np.arange(4), "text/tokens": ones, "text/segments": ones, "labels": [0, 1, 1, 1]}
+    data = data_of(Rows(**columns), classes=("cat", "dog"), tokenizer=types.SimpleNamespace(joined=joined))
+    assert run("zero_shot", forward, data, prompts=("a {}", "the {}")) == {"zero_shot": 3 / 4}
+    assert written == ["a cat", "the cat", "a dog", "the dog"]
+    lines = shown("zero_shot", forward, data, prompts=("a {}", "the {}"), shown=4)
+    assert lines[2] == "validation row 2: nearest to 'cat'; it is 'dog'"
+    with pytest.raises(XfmError, match="3 classes are named, and the data has 2"):
+        run("zero_shot", forward, data, classes=("a", "b", "c"))
 
 
 class Sentences(Rows):
@@ -294,6 +321,10 @@ def test_linear_probe():
     x = np.array([[0, 0], [4, 1], [-50, -9], [99, 0], [1, 0.9], [3, 0.1], [3, 0.4], [1, 0.6]])
     rows = Rows(labels=[0, 1, 0, 1, 1, 0, 1, 0])
     found = run("linear_probe", outputs(vector=x), data_of(rows[4:], train=rows[:4]), features="vector", shots=1)
+    assert found == dict(probe_accuracy_1_shots=1.0)
+    far = np.array([5.0, -9.0])  # of a map the mean over positions counts, and no position by itself
+    maps = x[:, None, None] + np.stack([far, -far])[:, None]
+    found = run("linear_probe", outputs(map=maps), data_of(rows[4:], train=rows[:4]), features="map", shots=1)
     assert found == dict(probe_accuracy_1_shots=1.0)
 
 

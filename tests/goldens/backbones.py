@@ -4,9 +4,11 @@
     oracle/bin/python -m tests.goldens.backbones [name ...]
 
 The files are like those of make.py. Inputs are images [B H W C]; the only output is "logits".
+That of ViT-ResNAS needs its authors' program, in the folder VIT_SEARCH.
 """
 
 import math
+import os
 import sys
 
 import timm
@@ -315,6 +317,24 @@ def lambda_resnet(name, size, *blocks):
     write(name, Wrapped(model), sides, given, keep, special=special)
 
 
+def vit_resnas(name):
+    """The authors' program, github.com/yilunliao/vit-search, in the folder VIT_SEARCH; four layers, of two stages."""
+    sys.path.insert(0, os.environ["VIT_SEARCH"])
+    torch.Tensor.cuda = lambda self: self  # the program puts one constant on a GPU
+    from nets.vit_sr_supernet import FlexibleDistillVisionTransformerSR
+
+    stages = [[12, [2, 3], 4, [20, 16]], [20, [2, 1], 8, [24, 28]]]
+    layers = [
+        [(1, (width, n, inside), (width, hidden), 1) for n, hidden in zip(heads, several, strict=True)]
+        for width, heads, inside, several in stages
+    ]
+    spec = ((4, 12), *layers[0], (3, 12, 20), *layers[1], (2, 20, 5))
+    model = FlexibleDistillVisionTransformerSR(img_size=56, num_classes=5, distill_token=False, network_def=spec)
+    special = [(r"bn\.weight$", 1.0, 0.3), (r"running_var$", 2.0, 0.25), (r"conv_proj", 0.0, 0.05)]
+    keep = r"blocks\.2|patch_embed\.conv1|cls_head"
+    write(name, Wrapped(averages_saved(model)), (56, 56), dict(stages=stages, grid=4, classes=5), keep, special=special)
+
+
 class Spread(nn.Sequential):
     """A level of WaveMix: an MLP and a transposed convolution, with a batch norm."""
 
@@ -376,6 +396,7 @@ def wavemix(name):
 
 
 GOLDENS = {
+    "vit_resnas": vit_resnas,
     "wavemix": wavemix,
     "lambda_resnet": lambda name: lambda_resnet(name, 3, ("bottle", "self_attn"), ("self_attn", "self_attn")),
     "lambda_resnet_all": lambda name: lambda_resnet(name, None, ("bottle", "bottle"), ("bottle", "self_attn")),

@@ -2,17 +2,19 @@
 
     oracle/bin/pip install timm==1.0.31
     git clone https://github.com/cheerss/CrossFormer CLONES/CrossFormer  # commit 7952010
+    git clone https://github.com/qhfan/RMT CLONES/RMT  # commit 32ea214
     oracle/bin/python -m tests.goldens.published CLONES [name ...]
 
 The files are like those of backbones.py.
 """
 
 import sys
+import types
 from pathlib import Path
 
 import torch
 
-from tests.goldens.backbones import Wrapped, write
+from tests.goldens.backbones import Wrapped, averages_saved, write
 
 
 def crossformer(name, clones):
@@ -38,7 +40,41 @@ def crossformer(name, clones):
     write(name, Wrapped(model), (20, 20), config, keep, 0.08, special)
 
 
-GOLDENS = {"crossformer": crossformer}
+def rmt(name, clones):
+    """Attention along the axes, over the grid, and along them again, for an image that is not square."""
+    for module, names in (
+        ("fvcore", ()),
+        ("fvcore.nn", ("FlopCountAnalysis", "flop_count_table")),
+        ("einops", ("einsum",)),
+    ):
+        absent = types.ModuleType(module)  # the program imports them and does not use them in a network
+        absent.__dict__.update(dict.fromkeys(names))
+        sys.modules.setdefault(module, absent)
+    sys.path.insert(0, str(clones / "RMT" / "classfication_release"))
+    from RMT import VisRetNet
+
+    config = dict(
+        layers=[1, 1, 2], widths=[8, 16, 24], heads=[2, 2, 3], ratios=[2, 1.5, 1], spreads=[4, 5, 6],
+        along=["axes", "grid", "axes"], gated=True, last=20, classes=5,
+    )  # fmt: skip
+    model = VisRetNet(
+        embed_dims=[8, 16, 24], depths=[1, 1, 2], num_heads=[2, 2, 3], init_values=[2] * 3, heads_ranges=[4, 5, 6],
+        mlp_ratios=[2, 1.5, 1], chunkwise_recurrents=[True, False, True], projection=20, num_classes=5,
+        layerscales=[False, False, True], drop_path_rate=0.0,
+    )  # fmt: skip
+    special = [
+        (r"proj\.(1|4|7|10)\.weight$", 1.0, 0.3),
+        (r"running_var$", 2.0, 0.25),
+        (r"gamma", 0.7, 0.3),
+        (r"(lepe|pos|dwconv|proj\.\d+)\S*\.weight$|[kq]_proj\.bias", 0.0, 0.4),
+    ]
+    keep = (
+        r"layers\.(0\.blocks\.0|2\.blocks\.1)\.(retention\.(q|v)_proj|\S*lepe|pos|ffn\.dw)|patch_embed\.proj\.0|gamma_1"
+    )
+    write(name, Wrapped(averages_saved(model)), (36, 28), config, keep, special=special)
+
+
+GOLDENS = {"crossformer": crossformer, "rmt": rmt}
 
 if __name__ == "__main__":
     torch.manual_seed(0)

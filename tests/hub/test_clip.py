@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 import xfm
+from tests.drawn import drawn, run
 from tests.hub import small
+from xfm.configs.vision import clip, siglip
+from xfm.convert.export import checkpoint_of
 from xfm.errors import XfmError
 from xfm.hub.checkpoint import head_of_texts
+from xfm.hub.matching import match
+from xfm.spec import plain
+from xfm.structures import build
 from xfm.train.found import of_hub
 
 
@@ -102,3 +108,33 @@ def test_a_head_that_neither_tower_has_is_refused_with_all_that_there_are(tmp_pa
     with pytest.raises(XfmError, match="sets vision_use_head to false; without that head images have no vector"):
         vision = small.config("siglip_whole")["vision_config"] | dict(vision_use_head=False)
         xfm.load(small.folder(tmp_path / "in", name="siglip_whole", vision_config=vision))
+
+
+@pytest.mark.parametrize("config,kind", [(clip, "CLIPModel"), (siglip, "SiglipModel")])
+def test_a_network_of_ours_is_written_whole(config, kind, tmp_path):
+    """Both towers and how they are compared; read again, they find the same similarities."""
+    spec = plain(config.get_config("tiny").model)
+    if config is clip:
+        spec["towers"]["text"]["heads"]["pooled"]["pool"] = dict(kind="at_token", token=3)
+    model, rng = build(spec), np.random.default_rng(0)
+    tokens = np.array([[2, 40, 50, 3, 0, 0], [2, 30, 3, 0, 0, 0], [2, 9, 10, 11, 12, 3]], np.int32)
+    tokens = np.pad(tokens, ((0, 0), (0, 6)))
+    images = rng.standard_normal((3, 8, 8, 1), np.float32)
+    batch = {"text/tokens": tokens, "vision/images": images}
+    params = drawn(model, batch)["params"]
+    found = match(spec)
+    (tmp_path / "draft").mkdir()
+    checkpoint_of(found, params, tmp_path / "draft").save(tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert said["architectures"] == [kind] and said["text_config"]["model_type"].endswith("_text_model")
+    expected = run(model, {"params": params}, batch)["vision/similarity"]
+    again = xfm.load(tmp_path / "out")(input_ids=tokens, images=images)["logits_per_text"]
+    np.testing.assert_allclose(again, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("config,variant", [(clip, "L/14@336"), (siglip, "So400m/14@384")])
+def test_published_sizes_are_written(config, variant):
+    content = match(plain(config.get_config(variant).model)).settings.content
+    width, heads, side = config.SIZES[variant][1], config.SIZES[variant][2], int(variant.partition("@")[2]) // 14 * 14
+    seen = content["vision_config"]
+    assert (seen["hidden_size"], seen["num_attention_heads"], seen["image_size"]) == (width, heads, side)

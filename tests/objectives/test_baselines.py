@@ -84,6 +84,7 @@ BASELINES = {
     ),
     "hard_patches": ({}, images([0, 1, 1, 90]), images([23, 24, 22, 25]), {"mean pixel": 6 / 4}),
     "position_prediction": ({}, [], images([1, 2, 3, 4], [5, 6, 7, 8]), {"uniform": np.log(2)}),
+    "supervised_masked_images": ({}, *LABELS),
     "mask_align": ({}, [], [], dict(zeros=2 * ZEROS["smooth"])),
     "joint_embedding": ({}, [], [], dict(zeros=ZEROS["smooth"])),
     "self_distillation of images": ({}, [], [], dict(uniform=np.log(5))),

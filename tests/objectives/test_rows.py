@@ -184,6 +184,11 @@ EXAMPLES = {
             pattern=[dict(kind="attention", heads=2)],
         ), images(),
     ),
+    "supervised_masked_images": (
+        "supervised_masked_images",
+        dict(classes=3, target=dict(kind="pixels"), mask=dict(kind="random", rate=0.5), sown=SOWN),
+        routed(dict(AUTOENCODER, heads=dict(label=MEAN_LABEL))), {**images(), "labels": CLASSES},
+    ),
     "mask_align": (
         "mask_align",
         dict(read=(1, 2), width=6, mask=dict(kind="random", rate=0.5), teacher=dict(network=dict(

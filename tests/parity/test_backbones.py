@@ -10,7 +10,18 @@ import pytest
 
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
-from xfm.configs.vision import crate, lambda_resnet, mixer, nest, patch_convnet, t2t_vit, three_things, tnt, wavemix
+from xfm.configs.vision import (
+    crate,
+    lambda_resnet,
+    mixer,
+    nest,
+    patch_convnet,
+    t2t_vit,
+    three_things,
+    tnt,
+    vit_resnas,
+    wavemix,
+)
 from xfm.initial import initial_shapes
 
 
@@ -384,3 +395,49 @@ def test_patch_convnet_equals_its_description():
     """Its layers are mixer "conv_gate", its head the pool "class_attention"."""
     c = load("patch_convnet").config
     equal("patch_convnet", patch_convnet.network(**c), patch_convnet_rules(c))
+
+
+def vit_resnas_rules(stages):
+    convolution, block = lambda a: a.transpose(2, 3, 1, 0), 0
+    found = [
+        (r"model\.tokens", "embed/cls", same),
+        (r"model\.pos_embed", "embed/position/table", lambda a: a[0]),
+        (r"model\.patch_embed\.conv_proj\.weight", "embed/stem/patch/kernel", convolution),
+        (r"model\.patch_embed\.conv_proj\.bias", "embed/stem/patch/bias", same),
+        *norm(r"model\.norm", "norm"),
+        *dense(r"model\.cls_head", "head_label/out"),
+    ]
+    for i in range(3):
+        there = rf"model\.patch_embed\.conv{i + 1}\."
+        found.append((there + r"conv\.weight", f"embed/stem/conv_{i}/kernel", convolution))
+        found += batchnorm(rf"{there}bn", f"embed/stem/norm_{i}")
+    for i, (_, heads, _, _) in enumerate(stages):
+        if i:
+            there, here, block = rf"model\.blocks\.{block}\.", f"stage_{i}/down", block + 1
+            found += [
+                *norm(there + "norm", f"{here}/norm"),
+                (there + r"patch_reduce\.weight", f"{here}/conv/kernel", convolution),
+                (there + r"patch_reduce\.bias", f"{here}/conv/bias", same),
+                *dense(there + "token_transform", f"{here}/first"),
+                (there + "pos_embed", f"{here}/position/table", lambda a: a[0]),
+            ]
+        for j, n in enumerate(heads):
+            there, block = rf"model\.blocks\.{block}\.", block + 1
+            mixer, mlp = f"stage_{i}/layers/attention_{2 * j}", f"stage_{i}/layers/mlp_{2 * j + 1}"
+            found += [
+                *norm(there + "norm1", f"{mixer}/in_norm"),
+                *(
+                    (there + rf"attn\.qkv\.{a}", " ".join(f"{mixer}/part/{q}/{b}" for q in "qkv"), thirds(heads_out(n)))
+                    for a, b in (("weight", "kernel"), ("bias", "bias"))
+                ),
+                *dense(there + r"attn\.proj", f"{mixer}/part/o", heads_in(n)),
+                *norm(there + "norm2", f"{mlp}/in_norm"),
+                *dense(there + r"mlp\.fc1", f"{mlp}/part/up"),
+                *dense(there + r"mlp\.fc2", f"{mlp}/part/down"),
+            ]
+    return found
+
+
+def test_vit_resnas():
+    c = load("vit_resnas").config
+    equal("vit_resnas", vit_resnas.network(**c), vit_resnas_rules(c["stages"]))

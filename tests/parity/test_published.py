@@ -4,8 +4,8 @@ Logits and gradients. Takes ten seconds.
 """
 
 from tests.parity.golden import heads_in, heads_out, load
-from tests.parity.test_backbones import dense, equal, norm, thirds
-from xfm.configs.vision import crossformer
+from tests.parity.test_backbones import batchnorm, dense, equal, norm, thirds
+from xfm.configs.vision import crossformer, rmt
 
 
 def in_kernel(a):
@@ -50,3 +50,58 @@ def crossformer_rules(c):
 def test_crossformer_equals_the_authors_program():
     c = load("crossformer").config
     equal("crossformer", crossformer.network(**c), crossformer_rules(c))
+
+
+def of_channels(a):
+    """A convolution of each channel [D 1 rows columns] as [rows columns D]."""
+    return a[:, 0].transpose(1, 2, 0)
+
+
+def rmt_rules(c):
+    found = [
+        rule
+        for i in range(4)
+        for rule in dense(rf"model\.patch_embed\.proj\.{3 * i}", f"embed/stem/conv_{i}", in_kernel)
+    ]
+    for i in range(4):
+        found += batchnorm(rf"model\.patch_embed\.proj\.{3 * i + 1}", f"embed/stem/norm_{i}")
+    for i, heads in enumerate(c["heads"]):
+        block, here, down = (
+            rf"model\.layers\.{i}\.blocks\.(\d+)\.",
+            f"stage_{i}/layers",
+            rf"model\.layers\.{i}\.downsample\.",
+        )
+        part, mlp = f"{here}/manhattan_1", f"{here}/local_mlp_2"
+        found += [
+            *dense(block + r"pos\.conv", f"{here}/depthwise_0/part/conv", of_channels),
+            *norm(block + "retention_layer_norm", f"{part}/in_norm"),
+            *(
+                rule
+                for a in "qkv"
+                for rule in dense(
+                    rf"{block}retention\.{a}_proj", f"{part}/part/{a}", heads_out(heads), heads_out(heads)
+                )
+            ),
+            *dense(block + r"retention\.lepe\.conv", f"{part}/part/conv", of_channels),
+            *dense(block + r"retention\.out_proj", f"{part}/part/o", heads_in(heads)),
+            (block + "gamma_1", f"{part}/skip/scale", lambda a: a[0, 0, 0]),
+            *norm(block + "final_layer_norm", f"{mlp}/in_norm"),
+            *dense(block + r"ffn\.fc1", f"{mlp}/part/up"),
+            *dense(block + r"ffn\.dwconv\.conv", f"{mlp}/part/conv", of_channels),
+            *dense(block + r"ffn\.fc2", f"{mlp}/part/down"),
+            (block + "gamma_2", f"{mlp}/skip/scale", lambda a: a[0, 0, 0]),
+            *dense(down + "reduction", f"stage_{i + 1}/down/conv", in_kernel),
+            *batchnorm(down + "norm", f"stage_{i + 1}/down/out_norm"),
+        ]
+    return [
+        *found,
+        *dense(r"model\.proj", "head_label/pool/dense"),
+        *batchnorm(r"model\.norm", "head_label/pool/norm"),
+        *dense(r"model\.head", "head_label/out"),
+    ]
+
+
+def test_rmt_equals_the_authors_program():
+    """Its mixers are "manhattan", whose decay and rotations are joined, and "local_mlp"."""
+    c = load("rmt").config
+    equal("rmt", rmt.network(**c), rmt_rules(c))

@@ -75,6 +75,10 @@ EXAMPLES = {
             dict(width=16, sizes=(2, 4, 6), stride=2),
             dict(width=6, sizes=(2,), stride=2, norm=dict(kind="rmsnorm")),
         ],
+        "residual_convs": [
+            dict(width=16, patch=2, inner=6, norm=dict(kind="rmsnorm")),
+            dict(width=12, patch=2, inner=5, activation="silu", norm=dict(kind="layernorm")),
+        ],
         "hmlp": [
             dict(width=16, sides=(2,)),
             dict(width=12, sides=(1, 2), inner=8, activation="relu", norm=dict(kind="rmsnorm")),
@@ -132,6 +136,10 @@ EXAMPLES = {
         "relative_grid": [dict(size=(3, 5))],
         "continuous_grid": [dict(hidden=24), dict(hidden=16, reach=(2, 9), bound=2.0)],
         "dynamic_grid": [dict(hidden=6), dict(hidden=8, norm=dict(kind="rmsnorm"))],
+        "joined": [
+            dict(positions=[dict(kind="rope", theta=50.0), dict(kind="alibi")]),
+            dict(positions=[dict(kind="learned", length=32), dict(kind="rope", turns="qkv")]),
+        ],
         "relative_patches": [dict(size=(3, 4)), dict(size=2), dict(size=(2, 3), first=1, resize="bicubic")],
         "relative_sines": [dict(reach=5)],
         "shared": [dict()],
@@ -177,6 +185,10 @@ EXAMPLES = {
         ],
         "relative": [dict(heads=2, types="none", position=dict(kind="relative_sines", reach=5))],
         "pooled_relative": [dict(heads=2), dict(heads=4, width=8, cls="counted")],
+        "focal_modulation": [
+            dict(levels=2),
+            dict(levels=1, window=5, total="mean", norm=dict(kind="layernorm"), activation="relu"),
+        ],
         "fused_attention": [
             dict(heads=3, width=3, values=5, norm=dict(kind="rmsnorm")),
             dict(heads=2, width=4, values=4, norm=None),
@@ -201,6 +213,10 @@ EXAMPLES = {
             dict(mixer=ATTENTION, window=5),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=6)), window=6, shift=2),
         ],
+        "manhattan": [
+            dict(heads=2, along="axes"),
+            dict(heads=2, size=(1, 3), position=dict(kind="joined", positions=[dict(kind="rope"), dict(kind="alibi")])),
+        ],
         "strided": [
             dict(mixer=ATTENTION, size=6, interval=2),
             dict(mixer=dict(ATTENTION, position=dict(kind="relative_grid", size=7)), size=(1, 7), interval=(4, 2)),
@@ -222,6 +238,7 @@ EXAMPLES = {
         ],
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "local_mlp": [dict(hidden=24), dict(hidden=12, size=(1, 5), activation="silu")],
         "depthwise": [dict(), dict(size=(1, 5), bias=False)],
         "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
         "convnext": [
@@ -262,6 +279,7 @@ EXAMPLES = {
             dict(hidden=12, norm=None, activation="relu"),
         ],
         "identity": [dict()],
+        "linear_map": [dict()],
         "grouped_mlp": [dict(hidden=24, groups=4), dict(hidden=24, groups=2, activation="relu")],
     },
     "norm": {
@@ -296,6 +314,15 @@ EXAMPLES = {
             dict(width=8, size=3, stride=2, margin=1, bias=False, out_norm=dict(kind="layernorm")),
             dict(width=16, size=(3, 2), stride=(2, 1), margin=(1, 0), in_norm=dict(kind="layernorm")),
             dict(width=16, stride=(3, 2), rest="drop"),
+        ],
+        "residual_reduction": [
+            dict(width=24, tokens=0),
+            dict(
+                width=16,
+                tokens=0,
+                norm=dict(kind="rmsnorm"),
+                position=dict(kind="learned_grid", size=(2, 3), first=0),
+            ),
         ],
         "mbconv": [
             dict(width=24),
@@ -365,6 +392,10 @@ EXAMPLES = {
         "activated": [dict(activation="silu", pool=dict(kind="mean"))],
         "of_head": [dict(head="pooled")],
         "patch_mean": [dict()],
+        "projected": [
+            dict(width=24),
+            dict(width=12, activation="relu", norm=dict(kind="rmsnorm"), pool=dict(kind="cls", index=1)),
+        ],
         "normed": [
             dict(),
             dict(pool=dict(kind="mean"), norm=dict(kind="rmsnorm")),

@@ -88,6 +88,10 @@ def ista(s, p, x, ctx):
     return np.maximum(x + s.step * each - s.step * s.sparsity, 0)
 
 
+def linear_map(s, p, x, ctx):
+    return np.einsum("de,...d->...e", p["kernel"], x)
+
+
 def grouped_mlp(s, p, x, ctx):
     def grouped(p, x):
         parts = zip(np.split(x, s.groups, axis=-1), p["kernel"], strict=True)
@@ -240,6 +244,20 @@ def normed_map(s, p, name, x, axes=1):
 
 def normed_mlp(s, p, x, ctx):
     return normed_map(s, p, "down", ACTIVATIONS[s.activation](normed_map(s, p, "up", clean(x, ctx))))
+
+
+def focal_modulation(s, p, x, ctx):
+    D, act = x.shape[-1], ACTIVATIONS[s.activation]
+    q, z, gates = np.split(linear(p["in"], clean(x, ctx)), [D, 2 * D], axis=-1)
+    total = 0.0
+    for i in range(s.levels):
+        z = act(grids.depthwise(p[f"conv_{i}"], clean(z, ctx), ctx, s.window + 2 * i))
+        total = total + z * gates[..., i : i + 1]
+    mean = np.zeros_like(z)
+    for row, text in sequences.texts(z, ctx.segments):
+        mean[row, text] = z[row, text].mean(0)
+    total = (total + act(mean) * gates[..., s.levels :]) / (s.levels + 1 if s.total == "mean" else 1)
+    return linear(p["out"], normed(s, p, q * linear(p["context"], total)))
 
 
 def fused_attention(s, p, x, ctx):
@@ -511,6 +529,7 @@ FORMULAS = {
         "glu": glu,
         "normed_glu": normed_glu,
         "ista": ista,
+        "linear_map": linear_map,
         "grouped_mlp": grouped_mlp,
         "normed_mlp": normed_mlp,
         "identity": lambda s, p, x, ctx: x,
@@ -535,6 +554,7 @@ FORMULAS = {
         "relative_grid": Elsewhere("tests/parts/test_windowed.py::test_a_table_of_offsets_serves_smaller_grids"),
         "continuous_grid": positions.continuous_grid,
         "dynamic_grid": positions.dynamic_grid(normed),
+        "joined": positions.joined,
         "relative_patches": positions.relative_patches,
         "shared": positions.shared,
     },
@@ -559,6 +579,7 @@ FORMULAS = {
         "conv": lambda s, p, images, ctx: normed(s, p, grids.strided(s, p["conv"], images)),
         "convs": stems.convs(within, ACTIVATIONS),
         "cross_scale": stems.cross_scale(normed),
+        "residual_convs": stems.residual_convs(within, ACTIVATIONS),
         "hmlp": stems.hmlp(within, ACTIVATIONS),
         "linear_convs": stems.linear_convs(within, ACTIVATIONS),
         "max_pooled": stems.max_pooled(within, ACTIVATIONS),
@@ -571,6 +592,7 @@ FORMULAS = {
             "patch_merging",
             "strided_conv",
             "mbconv",
+            "residual_reduction",
             "cross_scale",
             "pool",
             "pool_to",
@@ -599,6 +621,9 @@ FORMULAS = {
         "dense": dense_pool,
         "activated": activated,
         "normed": normed_pool,
+        "projected": lambda s, p, x, ctx: within(
+            "pool", s.pool, p, "pool", ACTIVATIONS[s.activation](normed(s, p, linear(p["dense"], clean(x, ctx)))), ctx
+        ),
         "of_head": lambda s, p, x, ctx: ctx.heads[s.head],
     },
     "head": {
@@ -644,6 +669,7 @@ FORMULAS = {
         "extended": Elsewhere("tests/parts/test_small_changes.py::test_memory_is_keys_and_values_without_queries"),
         "collapsed_attention": collapsed_attention,
         "fused_attention": fused_attention,
+        "focal_modulation": focal_modulation,
         "subspace_attention": subspace_attention,
         "mamba2": sequences.mamba2,
         "bidirectional": bidirectional,
@@ -655,12 +681,14 @@ FORMULAS = {
         "relative": Elsewhere("tests/parts/test_relative.py::test_distances_and_types"),
         "pooled_relative": pooled_relative,
         "windowed": Elsewhere("tests/parts/test_windowed.py::test_a_token_sees_its_window_and_no_more"),
+        "manhattan": Elsewhere("tests/parts/test_manhattan.py::test_a_token_meets_its_row_and_then_its_column"),
         "strided": Elsewhere("tests/parts/test_strided.py::test_a_token_sees_its_group_and_no_more"),
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
         "overlapping": restoring.overlapping,
         "channel_attention": restoring.channel_attention,
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
+        "local_mlp": grids.local_mlp(ACTIVATIONS),
         "depthwise": lambda s, p, x, ctx: grids.depthwise(p["conv"], x, ctx, s.size),
         "token_mlp": grids.token_mlp(ACTIVATIONS),
         "conv": grids.conv,

@@ -40,6 +40,14 @@ def conv_mlp(activations):
     return of
 
 
+def local_mlp(activations):
+    def of(s, p, x, ctx):
+        h = activations[s.activation](linear(p["up"], x))
+        return linear(p["down"], h + depthwise(p["conv"], h, ctx, s.size))
+
+    return of
+
+
 def pooling(s, p, x, ctx):
     total, count = np.zeros_like(x), np.zeros((*x.shape[:2], 1))
     for row, token, _, _, near in neighbours(x, ctx, both(s.size)):

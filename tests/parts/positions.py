@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from tests.parts.cases import SLOPES
+from tests.parts.within import within
 from xfm.parts.resize import resize_grid
 
 
@@ -224,6 +225,16 @@ def relative_sines(s, p, given):
     T, D = given.x.shape[1:]
     away = np.arange(1 - T, T) if s.reach is None else np.clip(np.arange(1 - T, T), -s.reach, s.reach)
     return dict(share=sinusoids(away, D, 10_000.0))
+
+
+def joined(s, p, given):
+    """One position after the other; there is one bias at most."""
+    found = dict(add=given.x, rotate=(given.q, given.k), value=given.v)
+    for i, spec in enumerate(s.positions):
+        q, k = found["rotate"]
+        now = dataclasses.replace(given, x=found["add"], q=q, k=k, v=found["value"])
+        found |= within("position", spec, p, f"parts_{i}", now)
+    return found
 
 
 def shared(s, p, given):

@@ -69,6 +69,23 @@ def tokens_to_token(within):
     return stem
 
 
+def residual_convs(within, activations):
+    def stem(s, p, images, ctx):
+        def conv(name, x, size, stride, margin):
+            kernel = p[name]["kernel"]
+            flat = {**p[name], "kernel": kernel.reshape(-1, kernel.shape[-1])}
+            return linear({"bias": 0.0, **flat}, tiles(x, size, stride, margin))
+
+        def g(i, x):
+            x = within("norm", s.norm, p, f"norm_{i}", conv(f"conv_{i}", x, 3, 1 if i else 2, 1))
+            return activations[s.activation](x)
+
+        z = g(0, images)
+        return conv("patch", z + g(2, g(1, z)), s.patch // 2, s.patch // 2, 0)
+
+    return stem
+
+
 def hmlp(within, activations):
     def stem(s, p, images, ctx):
         x = images

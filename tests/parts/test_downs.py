@@ -164,6 +164,18 @@ def aggregated(spec, p, grid, real):
     return out, own
 
 
+def reduced(spec, p, x, segments):
+    """A convolution of the normed tokens, beside the mean of tiles with zeros in further channels."""
+    E, norm = spec["width"], spec.get("norm", dict(kind="layernorm"))
+    conv = dict(width=E, size=3, stride=2, margin=1, in_norm=norm)
+    given = dict(params={"conv": p["conv"], "in_norm": p["norm"]})
+    y, _ = by_loops("strided_conv", conv, given, x, segments)
+    mean, own = by_loops("pool", {}, {}, x, segments)
+    if "position" in spec:
+        y = y + p["position"]["table"].reshape(1, *y.shape[1:])
+    return y + np.pad(mean, [(0, 0)] * 3 + [(0, E - D)]), own
+
+
 def side_by_side(spec, p, x, segments):
     """The convolutions of a cross-scale part one by one; a token is real where one of the largest tile's is."""
     stride, sizes, made, real = spec.get("stride", 2), spec.get("sizes", (2, 4)), [], []
@@ -207,6 +219,8 @@ def by_loops(kind, spec, params, x, segments):
         )
     if kind == "cross_scale":
         return side_by_side(spec, params["params"], x, segments)
+    if kind == "residual_reduction":
+        return reduced(spec, params["params"], x, segments)
     p, margin = params.get("params", {}), tile_of(spec, kind)[2]
     rows, columns = starts_and_ends(spec, kind)
     out, own = [], []
@@ -228,6 +242,23 @@ def by_loops(kind, spec, params, x, segments):
         out.append(np.stack([one(kind, spec, p, *part) for part in parts]).reshape(len(rows), len(columns), -1))
         own.append(np.array([part[1].any() * segment.max() for part in parts]).reshape(len(rows), len(columns)))
     return np.stack(out), np.stack(own)
+
+
+def test_tokens_before_the_grid_are_reduced_alone():
+    """They become a linear map of their norms, beside themselves; the grid's are as without them."""
+    spec = dict(kind="residual_reduction", width=24)
+    part, given = build(SLOTS["down"], spec), jax.random.normal(jax.random.key(1), (B, 2 + T, D))
+    part = part.copy(tokens=2)
+    params = noise(shapes(part, given, Context(grid=GRID)), 0.5)
+    segments = jnp.concatenate([jnp.ones((B, 2), int), jnp.asarray(SEGMENTS > 0, int)], axis=1)
+    y, ctx = run(part, params, given, Context(grid=GRID, segments=segments))
+    grid, after = run(part.copy(tokens=0), params, given[:, 2:], Context(grid=GRID, segments=segments[:, 2:]))
+    assert_close(y[:, 2:], grid)
+    p, x = params["params"], np.asarray(given[:, :2], np.float64)
+    first = np.apply_along_axis(lambda a: normed(dict(kind="layernorm"), p["norm"], a), -1, x)
+    assert_close(y[:, :2], linear(p["first"], first) + np.pad(x, [(0, 0), (0, 0), (0, 24 - D)]))
+    np.testing.assert_array_equal(ctx.segments[:, 2:], after.segments)
+    assert np.asarray(ctx.segments[:, :2]).all() and ctx.positions[0].tolist() == list(range(2 + 6))
 
 
 def test_merging_an_odd_grid_adds_zeros():

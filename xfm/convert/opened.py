@@ -55,7 +55,9 @@ def as_it_is(run: OpenedRun, m: Match | None, folder: Path) -> Checkpoint:
     model = build(spec)
     if getattr(model, "vocab", None) is None:
         raise XfmError(f"{run.workdir} has a network that reads no tokens; xfm.train.evaluate returns its state")
-    heads = {TASKS.get(name, name): Head(name, lambda c, one=one: one, {}) for name, one in spec["heads"].items()}
+    heads = {
+        TASKS.get(name, name): Head(name, lambda c, one=one: one, {}) for name, one in spec.get("heads", {}).items()
+    }
     family = Family(
         "xfm",
         lambda c: spec,
@@ -69,7 +71,7 @@ def as_it_is(run: OpenedRun, m: Match | None, folder: Path) -> Checkpoint:
         "vocab_size": model.vocab,
         "type_vocab_size": run.config["data"].get("kinds", model.types) or 0,
         "max_position_embeddings": model.most(),
-        **labels_of(spec["heads"], run.classes),
+        **labels_of(spec.get("heads", {}), run.classes),
     }
     config |= write_tokenizer(run, folder, None)
     params = traverse_util.unflatten_dict(dict(run.weights), sep="/")

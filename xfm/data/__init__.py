@@ -10,6 +10,7 @@ from typing import Any
 
 from xfm import locations
 from xfm.data.batches import Batches
+from xfm.data.captions import Captions
 from xfm.data.clips import Clips
 from xfm.data.images import Images
 from xfm.data.labelled import Labelled
@@ -68,6 +69,7 @@ SOURCES = {
     "masks": Masks,
     "taught": Taught,
     "clips": Clips,
+    "captions": Captions,
     "tfds": Tfds,
     "labelled": Labelled,
     "tagged": Tagged,

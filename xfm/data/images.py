@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Int
 
 from xfm import locations
 from xfm.data.pixels import AUGMENTS, Pixels, of_source
@@ -101,18 +102,9 @@ class Images:
         return [split for split, _ in names]
 
     def _digits(self):
-        digits = optional("sklearn.datasets", "vision").load_digits()
-        images, labels = digits.images.astype(np.float32) / 16, digits.target.astype(np.int32)
-
-        def read(index: int, pixels: Pixels) -> np.ndarray:
-            if pixels.shape[:2] == images.shape[1:]:
-                return pixels.of_values(images[index])
-            picture = optional("PIL.Image", "vision").fromarray(images[index])
-            scaled = picture.resize(pixels.shape[1::-1], 2)
-            return pixels.of_values(np.asarray(scaled))
-
-        names = [(None, f"digit {i}") for i in range(len(labels))]
-        return names, read, labels, tuple("0123456789"), [len(labels)], ()
+        count, read, labels = digits()
+        names = [(None, f"digit {i}") for i in range(count)]
+        return names, read, labels, tuple("0123456789"), [count], ()
 
     def _folder(self):
         image = optional("PIL.Image", "vision")
@@ -146,6 +138,21 @@ class Images:
 
         marks = [(split, file.name, file.size) for split, file in files]
         return [(split, file.name) for split, file in files], read, labels, classes, marks, notes
+
+
+def digits() -> tuple[int, Callable[[int, Pixels], np.ndarray], Int[np.ndarray, "count"]]:
+    """The digits of scikit-learn: how many there are, a function from a number and pixels to an image, and labels."""
+    found = optional("sklearn.datasets", "vision").load_digits()
+    images, labels = found.images.astype(np.float32) / 16, found.target.astype(np.int32)
+
+    def read(index: int, pixels: Pixels) -> np.ndarray:
+        if pixels.shape[:2] == images.shape[1:]:
+            return pixels.of_values(images[index])
+        picture = optional("PIL.Image", "vision").fromarray(images[index])
+        scaled = picture.resize(pixels.shape[1::-1], 2)
+        return pixels.of_values(np.asarray(scaled))
+
+    return len(labels), read, labels
 
 
 def _check_beside(held: Path, path: Path) -> None:

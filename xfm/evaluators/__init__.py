@@ -17,6 +17,7 @@ from xfm.evaluators.pictures import Reconstructions
 from xfm.evaluators.replaced_words import ReplacedWords
 from xfm.evaluators.spans import Spans
 from xfm.evaluators.tags import Tags
+from xfm.evaluators.zero_shot import ZeroShot
 from xfm.spec import SpecError, build, lookup, plain, schema
 
 EVALUATORS = {
@@ -33,6 +34,7 @@ EVALUATORS = {
     "linear_probe": LinearProbe,
     "nearest_rows": NearestRows,
     "reconstructions": Reconstructions,
+    "zero_shot": ZeroShot,
     "image_quality": ImageQuality,
 }
 

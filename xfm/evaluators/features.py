@@ -27,8 +27,9 @@ class OfFeatures(Evaluator):
     """Abstract. A score of what a frozen network returns, against batch["labels"].
 
     features: "mean" of the last hidden state over the tokens, its first token ("cls"), or the name of another output
-    [B D] of the network.  network: its name.  rows: the most training rows, and the most validation rows; the first
-    ones of a fixed random order.  shown: the number of examples.
+    [B D] of the network, or of a map such as [B h w D], of which the mean over positions is taken.  network: its name.
+    rows: the most training rows, and the most validation rows; the first ones of a fixed random order.
+    shown: the number of examples.
     """
 
     features: Name = "mean"
@@ -64,7 +65,8 @@ class OfFeatures(Evaluator):
 
     def _read(self, forward, params, batch) -> Float[Array, "B D"]:
         if self.features not in ("mean", "cls"):
-            return output(forward, self.features, params, batch, self.network).astype(jnp.float32)
+            x = output(forward, self.features, params, batch, self.network).astype(jnp.float32)
+            return x.mean(tuple(range(1, x.ndim - 1)))
         x = output(forward, "hidden", params, batch, self.network).astype(jnp.float32)
         return x.mean(1) if self.features == "mean" else x[:, 0]
 

@@ -17,7 +17,7 @@ from xfm.structures import STRUCTURES
 
 Keys = Mapping[str, str | Callable[[Spec], Any] | None]
 HOLDS = {"norms": "norm", "heads": "head", "pattern": "part", "prologue": "part", "epilogue": "part",
-         "before": "part", "after": "part"}  # fmt: skip
+         "before": "part", "after": "part", "towers": "structure"}  # fmt: skip
 TABLES = {**SLOTS, "part": {**SLOTS["ffn"], **SLOTS["mixer"]}, "structure": STRUCTURES}
 HUB_ACTIVATIONS = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
 

@@ -77,6 +77,8 @@ def variants(spec: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], dict[
     Each comes with the prefixes of parameter paths that change.
     """
     yield spec, {}
+    if "towers" in spec:  # whose heads are of their towers
+        return
     heads, moved = dict(spec["heads"]), {}
     for name, head in spec["heads"].items():
         pool = head.get("pool") or {}
@@ -92,6 +94,8 @@ def written(
     family: Family, spec: Mapping[str, Any], moved: Mapping[str, str], classes: Sequence[str]
 ) -> tuple[Match, list[Difference]]:
     """The network as this family expresses it, and the differences that are not accepted; arguments as in Match."""
+    if "towers" in spec:
+        return of_towers(family, spec)
     heads: dict[str, Head] = {}
     for task, head in family.heads.items():  # if several tasks have a head of this name, the first
         if head.name in spec["heads"] and all(head.name != other.name for other in heads.values()):
@@ -110,6 +114,20 @@ def written(
     near = dict.fromkeys(family.near[field] for field in fields if field in family.near)
     differ = [one for one, field in zip(differ, fields, strict=True) if field not in family.near]
     return Match(family.described_by(settings), settings, heads, again, moved, left, tuple(near)), differ
+
+
+def of_towers(family: Family, spec: Mapping[str, Any]) -> tuple[Match, list[Difference]]:
+    """`written` for a network of several towers, whose heads belong to the network itself.
+
+    From which values the scale and the bias of similarities start does not change the result.
+    """
+    content = {"model_type": family.model_type, "architectures": [family.classes + next(iter(family.architectures))]}
+    settings = Settings(content | described(family.keys, spec))
+    again = complete(dict(family.network(settings)))
+    settings.finish()
+    starts = {key: again[key] for key in ("scale", "bias") if (spec[key] is None) == (again[key] is None)}
+    differ = list(differences({**spec, **starts}, again))
+    return Match(family.described_by(settings), settings, {}, again, {}, (), ()), differ
 
 
 def labels_of(heads: Mapping[str, Any], names: Sequence[str] = ()) -> dict[str, Any]:

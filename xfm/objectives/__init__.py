@@ -26,6 +26,7 @@ from xfm.objectives.self_distillation import SelfDistillation
 from xfm.objectives.similarity import Similarity
 from xfm.objectives.span import Span
 from xfm.objectives.stored_distillation import StoredDistillation
+from xfm.objectives.supervised_masked_images import SupervisedMaskedImages
 from xfm.objectives.tagging import Tagging
 from xfm.spec import build as build_from
 from xfm.spec import lookup, plain
@@ -49,6 +50,7 @@ OBJECTIVES = {
     "masked_images": MaskedImages,
     "image_to_image": ImageToImage,
     "position_prediction": PositionPrediction,
+    "supervised_masked_images": SupervisedMaskedImages,
     "mask_align": MaskAlign,
     "local_masked_images": LocalMaskedImages,
     "hard_patches": HardPatches,

@@ -1,4 +1,4 @@
-"""ViViT, VideoMAE and TimeSformer: oblong frames and tubelets, odd numbers of frames, with and without heads.
+"""ViViT, VideoMAE and TimeSformer with all heads and attentions: oblong frames and tubelets, odd numbers of frames.
 
 TimeSformer's larger frames take the nearest positions; the other references read videos of one size only.
 """
@@ -62,6 +62,16 @@ CASES = {
     "timesformer_label": Case(
         "TimesformerForVideoClassification", dict(SMALL, image_size=8, num_frames=3, patch_size=4, num_labels=5),
         video=(3, 8, 8), special=SPECIAL,
+    ),
+    "timesformer_joint": Case(
+        "TimesformerForVideoClassification",
+        dict(SMALL, image_size=8, num_frames=3, patch_size=4, num_labels=3, attention_type="joint_space_time"),
+        video=(3, 8, 8), special=SPECIAL, rows=2,
+    ),
+    "timesformer_space": Case(
+        "TimesformerForVideoClassification",
+        dict(ODD, image_size=6, num_frames=2, patch_size=2, num_labels=4, attention_type="space_only", qkv_bias=False),
+        video=(2, 6, 6), rows=2,
     ),
     "timesformer_larger": Case(
         "TimesformerModel", dict(ODD, num_hidden_layers=2, image_size=6, num_frames=2, patch_size=3, qkv_bias=False),

@@ -22,6 +22,7 @@ from xfm.hub.families import (
     electra,
     eurobert,
     fnet,
+    focalnet,
     funnel,
     gpt2,
     hiera,
@@ -115,7 +116,7 @@ FAMILIES = {
     "dinov3_convnext": dinov3_convnext.FAMILY,
     "vivit": vivit.VIVIT,
     "videomae": videomae.FAMILY,
-    "timesformer": timesformer.FAMILY,
+    "timesformer": timesformer.WHOLE,
     "audio-spectrogram-transformer": ast.FAMILY,
     "vit_mae": vit_mae.FAMILY,
     "swin": swin.FAMILY,
@@ -126,6 +127,7 @@ FAMILIES = {
     "convnextv2": convnext.V2,
     "poolformer": poolformer.FAMILY,
     "levit": levit.FAMILY,
+    "focalnet": focalnet.FAMILY,
     "hiera": hiera.FAMILY,
 }
 # Families of timm's files, which have no model_type, by what the "architecture" in their config.json begins with.
@@ -153,5 +155,7 @@ WRITTEN = (
     deberta.V2_DECODER,
     vit_mae.PRETRAINING,
     hiera.PRETRAINING,
+    timesformer.JOINT,
+    timesformer.SPACE,
     beit.CLS,
 )

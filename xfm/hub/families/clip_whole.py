@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from xfm.errors import XfmError
+from xfm.hub import keys
 from xfm.hub.families import clip, clip_vision
 from xfm.hub.family import Batch, Calling, Family, Files, Head
+from xfm.hub.keys import Keys
 from xfm.hub.naming import At, Names
 from xfm.hub.settings import Settings
+from xfm.spec import Spec
 
+EMPTY: Keys = {}
 WHICH = ("text", "vision")
 IGNORED = {r"(text|vision)_model\.embeddings\.position_ids": "it only counts 0, 1, 2, …"}
 
@@ -95,12 +99,31 @@ def checked(network):
     return of
 
 
-def family(model_type: str, towers: Mapping[str, Family], network, scalars: Names) -> Family:
-    """A family of both towers.  scalars: names of the parameters that compare them."""
+def described_as(alone: Mapping[str, Family]) -> Keys:
+    """The rows of a whole model's config.json, with an object for each tower.  alone: the families of the towers."""
+
+    def of(which: str, one: Family):
+        def row(spec: Spec) -> dict[str, Any]:
+            return {"model_type": one.model_type, **keys.described(one.keys, spec["towers"][which])}
+
+        return row
+
+    return {f"{which}_config": of(which, one) for which, one in alone.items()}
+
+
+def family(
+    model_type: str, towers: Mapping[str, Family], network, scalars: Names, rows: Keys = EMPTY, classes: str = ""
+) -> Family:
+    """A family of both towers.  scalars: names of the parameters that compare them.
+
+    rows: those of `described_as`, none if the family cannot be written.  classes: the prefix of the classes' names.
+    """
     return Family(
         model_type=model_type,
         network=network,
         names=scalars,
+        keys=rows,
+        classes=classes,
         architectures={"Model": ()},
         files=Files(ignored=IGNORED, buffers=clip.CLIP.files.buffers | clip_vision.CLIP.files.buffers),
         calling=Calling(outputs=outputs),
@@ -116,10 +139,20 @@ SIGLIP_TOWERS = {
     "text": of_whole(clip.SIGLIP, "text", {"text_embeds": clip.SIGLIP.heads["pooled"]}),
     "vision": of_whole(clip_vision.SIGLIP, "vision", {"image_embeds": clip_vision.SIGLIP.heads["pooled"]}),
 }
-CLIP = family("clip", CLIP_TOWERS, network(CLIP_TOWERS, "embeds", math.exp(2.6592), None), {"log_scale": "logit_scale"})
+CLIP = family(
+    "clip",
+    CLIP_TOWERS,
+    network(CLIP_TOWERS, "embeds", math.exp(2.6592), None),
+    {"log_scale": "logit_scale"},
+    described_as({"text": clip.CLIP, "vision": clip_vision.CLIP})
+    | {"projection_dim": "towers/text/heads/embeds/pool/width"},
+    "CLIP",
+)
 SIGLIP = family(
     "siglip",
     SIGLIP_TOWERS,
     checked(network(SIGLIP_TOWERS, "pooled", 10.0, -10.0)),
     {"log_scale": At("logit_scale", axes=(0,), sides=(1,)), "bias": At("logit_bias", axes=(0,), sides=(1,))},
+    described_as({"text": clip.SIGLIP, "vision": clip_vision.SIGLIP}),
+    "Siglip",
 )

@@ -18,5 +18,5 @@ def pooling(head: Mapping[str, Any]) -> Pooling | None:
 
 def unwritten(m: Match, spec: Mapping[str, Any]) -> list[str]:
     """The names of the heads that neither the matching family nor sentence-transformers can express."""
-    heads = complete(spec)["heads"]
+    heads = complete(spec).get("heads", {})  # those of towers are the towers' own
     return [name for name in m.left if pooling(heads[name]) is None]

@@ -9,6 +9,7 @@ from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
 from xfm.parts.down.pooled_queries import PooledQueries
+from xfm.parts.down.residual_reduction import ResidualReduction
 from xfm.parts.down.strided_conv import StridedConv
 from xfm.parts.down.subsampled_attention import SubsampledAttention
 
@@ -17,6 +18,7 @@ DOWNS = {
     "patch_merging": PatchMerging,
     "strided_conv": StridedConv,
     "mbconv": MBConvDown,
+    "residual_reduction": ResidualReduction,
     "cross_scale": CrossScale,
     "pool": Pool,
     "pool_to": PoolTo,

@@ -4,6 +4,7 @@ from xfm.parts.ffn.glu import GLU
 from xfm.parts.ffn.grouped_mlp import GroupedMLP
 from xfm.parts.ffn.identity import Identity
 from xfm.parts.ffn.ista import Ista
+from xfm.parts.ffn.linear_map import LinearMap
 from xfm.parts.ffn.mlp import MLP
 from xfm.parts.ffn.normed_glu import NormedGLU
 from xfm.parts.ffn.normed_mlp import NormedMLP
@@ -13,6 +14,7 @@ FFNS = {
     "glu": GLU,
     "normed_glu": NormedGLU,
     "ista": Ista,
+    "linear_map": LinearMap,
     "grouped_mlp": GroupedMLP,
     "normed_mlp": NormedMLP,
     "identity": Identity,

@@ -13,11 +13,14 @@ from xfm.parts.mixer.convnext import ConvNeXt
 from xfm.parts.mixer.depthwise import DepthwiseConv
 from xfm.parts.mixer.disentangled import Disentangled
 from xfm.parts.mixer.extended import Extended
+from xfm.parts.mixer.focal_modulation import FocalModulation
 from xfm.parts.mixer.fourier import Fourier
 from xfm.parts.mixer.fused_attention import FusedAttention
 from xfm.parts.mixer.in_turn import InTurn
 from xfm.parts.mixer.lambda_layer import LambdaLayer
+from xfm.parts.mixer.local_mlp import LocalMLP
 from xfm.parts.mixer.mamba2 import Mamba2
+from xfm.parts.mixer.manhattan import Manhattan
 from xfm.parts.mixer.mixed_attention import MixedAttention
 from xfm.parts.mixer.normed import Normed
 from xfm.parts.mixer.nystrom import Nystrom
@@ -51,6 +54,7 @@ MIXERS = {
     "overlapping": Overlapping,
     "channel_attention": ChannelAttention,
     "strided": Strided,
+    "manhattan": Manhattan,
     "conv_gate": ConvGate,
     "relu_attention": ReluAttention,
     "extended": Extended,
@@ -61,9 +65,11 @@ MIXERS = {
     "pooling": Pooling,
     "token_mlp": TokenMLP,
     "conv_mlp": ConvMLP,
+    "local_mlp": LocalMLP,
     "depthwise": DepthwiseConv,
     "convnext": ConvNeXt,
     "fused_attention": FusedAttention,
+    "focal_modulation": FocalModulation,
     "conv": Conv,
     "bottleneck": Bottleneck,
     "lambda_layer": LambdaLayer,

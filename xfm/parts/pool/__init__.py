@@ -14,6 +14,7 @@ from xfm.parts.pool.mean import Mean
 from xfm.parts.pool.normed import Normed
 from xfm.parts.pool.of_head import OfHead
 from xfm.parts.pool.patch_mean import PatchMean
+from xfm.parts.pool.projected import Projected
 
 POOLS = {
     "cls": Cls,
@@ -27,6 +28,7 @@ POOLS = {
     "dense": DensePool,
     "activated": Activated,
     "normed": Normed,
+    "projected": Projected,
     "joined": Joined,
     "patch_mean": PatchMean,
     "of_head": OfHead,

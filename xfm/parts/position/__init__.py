@@ -5,6 +5,7 @@ from xfm.parts.position.continuous_grid import ContinuousGrid
 from xfm.parts.position.dynamic_grid import DynamicGrid
 from xfm.parts.position.grid_decay import DecayOverGrid
 from xfm.parts.position.grid_distances import GridDistances
+from xfm.parts.position.joined import Joined
 from xfm.parts.position.learned import Learned
 from xfm.parts.position.learned_grid import LearnedGrid
 from xfm.parts.position.learned_video import LearnedVideo
@@ -44,4 +45,5 @@ POSITIONS = {
     "relative_patches": RelativePatches,
     "relative_sines": RelativeSines,
     "shared": Shared,
+    "joined": Joined,
 }

@@ -10,6 +10,7 @@ from xfm.parts.stem.hmlp import HMLP
 from xfm.parts.stem.linear_convs import LinearConvs
 from xfm.parts.stem.max_pooled import MaxPooled
 from xfm.parts.stem.normed_patches import NormedPatches
+from xfm.parts.stem.residual_convs import ResidualConvs
 from xfm.parts.stem.tokens_to_token import TokensToToken
 
 STEMS = {
@@ -17,6 +18,7 @@ STEMS = {
     "convs": Convs,
     "cross_scale": CrossScale,
     "hmlp": HMLP,
+    "residual_convs": ResidualConvs,
     "linear_convs": LinearConvs,
     "max_pooled": MaxPooled,
     "normed_patches": NormedPatches,
