@@ -74,6 +74,13 @@ def test_products_grow_with_groups_and_with_latents():
     assert counted == 2 * (inner + read + over) + write
 
 
-def test_groups_that_do_not_divide_are_refused():
-    with pytest.raises(SpecError, match="groups of 3 tokens, which do not divide 8 tokens"):
-        jax.eval_shape(xfm.build(CROSSING | dict(group=3)).init, jax.random.key(0), jax.tree.map(jnp.asarray, BATCH))
+@pytest.mark.parametrize(
+    "fields,said",
+    [
+        (dict(group=3), "groups of 3 tokens, which do not divide 8 tokens"),
+        (dict(read=[]), "has latents and no sublayers in 'read'; name them there"),
+    ],
+)
+def test_what_does_not_fit_is_refused(fields, said):
+    with pytest.raises(SpecError, match=said):
+        jax.eval_shape(xfm.build(CROSSING | fields).init, jax.random.key(0), jax.tree.map(jnp.asarray, BATCH))

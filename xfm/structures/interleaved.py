@@ -4,7 +4,7 @@ Chen, Li, "FIT: Far-reaching Interleaved Transformers", 2023, section 2. As in t
 learned, with their positions, and the last block has nothing to write back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -79,9 +79,9 @@ class Interleaved(Structure):
     inner: Pattern
     latents: CountOrZero = 0
     width: Count = 1
-    read: Pattern = ()
-    pattern: Pattern = ()
-    write: Pattern = ()
+    read: Sequence[Spec] = ()
+    pattern: Sequence[Spec] = ()
+    write: Sequence[Spec] = ()
     repeats: Count = 1
     memory_norm: Spec | None = LAYERNORM
     norms: Mapping[str, Spec] = NO_NORMS
@@ -103,6 +103,9 @@ class Interleaved(Structure):
             )
         if self.remat not in REMAT:
             raise SpecError(f"no remat {self.remat!r}; there are {', '.join(REMAT)}")
+        for name in PATTERNS:
+            if self.latents and not getattr(self, name):
+                raise SpecError(f"structure 'interleaved' has latents and no sublayers in {name!r}; name them there")
         G, m = T // self.group, self.latents
         latents = jnp.zeros((B * G, 0, self.width), x.dtype)
         if m:
