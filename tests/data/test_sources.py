@@ -112,6 +112,7 @@ EXAMPLES = {
     "masks": masks,
     "taught": taught,
     "clips": clips,
+    "heat": lambda folder: dict(kind="heat", size=6, channels=2, trajectories=3, validation=1, steps=2, modes=2),
     "captions": captions,
     "tfds": tfds,
     "labelled": labelled,

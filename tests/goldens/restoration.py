@@ -2,16 +2,19 @@
 
     oracle/bin/python -m tests.goldens.restoration FOLDER [name ...]
 
-FOLDER holds hat/archs/hat_arch.py of github.com/XPixelGroup/HAT. The files are like those of make.py. Inputs and
-outputs are images [B H W C]; the only output is "pixels".
+FOLDER holds hat/archs/hat_arch.py of github.com/XPixelGroup/HAT and scOT/model.py of github.com/camlab-ethz/poseidon.
+The files are like those of make.py. Inputs and outputs are images [B H W C], and lead times [B] where there are any;
+the only output is "pixels".
 """
 
 import importlib.util
 import pathlib
+import re
 import sys
 import types
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.init import trunc_normal_
 
@@ -21,6 +24,12 @@ from tests.goldens.make import coarse, record, shake
 ARCHS = ("basicsr", "basicsr.utils", "basicsr.utils.registry", "basicsr.archs", "basicsr.archs.arch_util")
 
 
+SHORTER = {
+    "continuous_position_bias_mlp": "bias", "attention.self": "attn", "layernorm": "norm", "intermediate": "up",
+    "encoder.layers": "down", "decoder.layers": "back", "residual_blocks": "skip",
+}  # fmt: skip
+
+
 class Restores(Reference):
     """A model from images [B C H W] to images [B H W C]."""
 
@@ -28,8 +37,13 @@ class Restores(Reference):
         super().__init__()
         self.model, self.call = model, call
 
-    def logits(self, images):
-        return self.call(self.model, images).permute(0, 2, 3, 1)
+    def save_pretrained(self, folder):
+        """Under shorter names where a program's are long, since a file holds each twice."""
+        short = {re.sub("|".join(SHORTER), lambda m: SHORTER[m[0]], n): p for n, p in self.named_parameters()}
+        save_file({name: p.contiguous() for name, p in short.items()}, f"{folder}/model.safetensors")
+
+    def forward(self, images, output_hidden_states, **given):
+        return self.call(self.model, images, **given).permute(0, 2, 3, 1)
 
 
 def module_of(path):
@@ -40,11 +54,11 @@ def module_of(path):
     return module
 
 
-def write(name, model, images, config, keep, special=()):
-    """The golden of a model of images to images."""
+def write(name, model, images, config, keep, special=(), **more):
+    """The golden of a model of images to images.  more: further inputs."""
     shake(model, 0.2, special)
-    given = dict(images=images.permute(0, 2, 3, 1))
-    record(name, model, dict(images=images), lambda pixels: {"pixels": pixels}, config, keep, given)
+    given = dict(images=images.permute(0, 2, 3, 1), **more)
+    record(name, model, dict(images=images, **more), lambda pixels: {"pixels": pixels}, config, keep, given)
 
 
 def hat(name, folder):
@@ -73,7 +87,40 @@ def hat(name, folder):
     write(name, Restores(model), coarse((2, 1, 8, 12), 1.0, 3), config, keep)
 
 
-GOLDENS = {"hat": hat}
+def poseidon(name, folder):
+    """Poseidon's scOT with two stages, windows of 4 in grids of 8 and of 4, images of 16 x 16 pixels."""
+    program = module_of(f"{folder}/scOT/model.py")
+
+    class Attention(program.Swinv2Attention):
+        """Attention as transformers 4.35 calls it, for which the program was written."""
+
+        def forward(self, states, mask=None, head_mask=None, output_attentions=False):
+            return super().forward(states, mask, output_attentions)
+
+    program.Swinv2Attention = Attention
+    config = dict(layers=[2, 1], width=8, heads=[2, 2], skips=[1, 0], patch=2, window=4, grid=8, channels=2)
+    model = program.ScOT(
+        program.ScOTConfig(
+            image_size=16, patch_size=2, num_channels=2, num_out_channels=2, embed_dim=8, depths=[2, 1],
+            num_heads=[2, 2], skip_connections=[1, 0], window_size=4, mlp_ratio=4.0, drop_path_rate=0.0,
+            use_conditioning=True,
+        )
+    )  # fmt: skip
+    model.get_head_mask = lambda mask, layers: [None] * layers
+
+    def call(model, images, times):
+        how = dict(output_attentions=False, output_hidden_states=False, return_dict=True)
+        return model(images, time=times, **how).output
+
+    # Biases that differ little between offsets have gradients that all but cancel, since weights of a softmax do.
+    special = [(r"position_bias_mlp", 0.0, 0.5), (r"norm\S*\.weight\.bias$", 1.0, 0.3)]
+    special.append((r"residual_blocks\S*\.\d+\.weight$", 0.7, 0.3))
+    keep = r"back.1.blocks\.0\..*query\.w|recovery|skip.*dwconv\.b"
+    times = coarse((2,), 1.0, 9)
+    write(name, Restores(model, call), coarse((2, 2, 16, 16), 1.0, 3), config, keep, special, times=times)
+
+
+GOLDENS = {"hat": hat, "poseidon": poseidon}
 
 if __name__ == "__main__":
     torch.manual_seed(0)

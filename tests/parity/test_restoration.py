@@ -1,6 +1,6 @@
 """Networks from an image to an image, as their configs build them, against goldens of the authors' programs.
 
-Takes ten seconds.
+Takes fifteen seconds.
 """
 
 import jax
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import xfm
-from tests.parity.golden import close, heads_in, heads_out, load, place, same
+from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
 from tests.parity.test_backbones import dense, norm, thirds
-from xfm.configs.vision import hat
+from xfm.configs.vision import hat, poseidon
 from xfm.initial import initial_shapes
 
 
@@ -105,3 +105,76 @@ def hat_rules(c):
 def test_hat():
     c = load("hat").config
     equal("hat", hat.network(**c), hat_rules(c))
+
+
+def timed(there, here):
+    """A norm by lead times: one number in, a scale or a bias for each channel out."""
+    return [*dense(rf"{there}\.weight", f"{here}/gain"), *dense(rf"{there}\.bias", f"{here}/shift")]
+
+
+def poseidon_rules(c):
+    last, square = len(c["layers"]) - 1, lambda a: a.transpose(2, 3, 1, 0)
+    found = [
+        (
+            r"model\.embeddings\.patch_embeddings\.projection\.weight",
+            "embed/stem/patch/kernel",
+            lambda a: a.transpose(2, 3, 1, 0).reshape(-1, len(a)),
+        ),
+        (r"model\.embeddings\.patch_embeddings\.projection\.bias", "embed/stem/patch/bias", same),
+        *timed(r"model\.embeddings\.norm", "embed/stem/out_norm"),
+        (r"model\.patch_recovery\.projection\.weight", "head_pixels/out/kernel", lambda a: a.reshape(len(a), -1)),
+        (r"model\.patch_recovery\.projection\.bias", "head_pixels/bias", same),
+        (r"model\.patch_recovery\.mixup\.weight", "head_pixels/conv/kernel", square),
+    ]
+    for i, (count, heads) in enumerate(zip(c["layers"], c["heads"], strict=True)):
+        down, up = rf"model\.down\.{i}\.", rf"model\.back\.{last - i}\."
+        skip, here = rf"model\.skip\.{i}\.\d\.", f"skip_{i}/layers/convnext_0"
+        found += [
+            *layer_rules(down, f"encode_{i}/layers", heads, count),
+            *layer_rules(up, f"decode_{i}/layers", heads, count),
+            (down + r"downsample\.reduction\.weight", f"down_{i + 1}/out/kernel", transposed),
+            *timed(down + r"downsample\.norm", f"down_{i + 1}/out_norm"),
+            (up + r"upsample\.upsample\.weight", f"up_{i - 1}/up/kernel", transposed),
+            (up + r"upsample\.mixup\.weight", f"up_{i - 1}/out/kernel", transposed),
+            *timed(up + r"upsample\.norm", f"up_{i - 1}/norm"),
+            *timed(skip + "norm", f"{here}/part/norm"),
+            (skip + r"dwconv\.weight", f"{here}/part/conv/kernel", lambda a: a[:, 0].transpose(1, 2, 0)),
+            (skip + r"dwconv\.bias", f"{here}/part/conv/bias", same),
+            *dense(skip + "pwconv1", f"{here}/part/up"),
+            *dense(skip + "pwconv2", f"{here}/part/down"),
+            (skip + "weight", f"{here}/skip/scale", same),
+        ]
+
+    # The parameters of all these periods, each of which runs once here, have a leading axis of 1.
+    def repeated(change):
+        return lambda a: (y[None] for y in made) if isinstance(made := change(a), tuple) else made[None]
+
+    scanned = ("encode_", "decode_", "skip_")
+    return [(a, path, repeated(change) if path.startswith(scanned) else change) for a, path, change in found]
+
+
+def layer_rules(there, here, heads, count):
+    """The layers of one stage, all in one period."""
+    found = []
+    for i in range(count):
+        layer, mixer, mlp = rf"{there}blocks\.{i}\.", f"{here}/windowed_{2 * i}", f"{here}/mlp_{2 * i + 1}"
+        part, own = f"{mixer}/part/mixer", r"attn\."
+        names = (("query", "q"), ("key", "k"), ("value", "v"))
+        found += [
+            *((rf"{layer}{own}{a}\.weight", f"{part}/{b}/kernel", heads_out(heads)) for a, b in names),
+            *((rf"{layer}{own}{a}\.bias", f"{part}/{b}/bias", heads_out(heads)) for a, b in names if b != "k"),
+            (rf"{layer}{own}logit_scale", f"{part}/logit_scale", lambda a: a.reshape(-1)),
+            *dense(rf"{layer}{own}bias\.0", f"{part}/position/up"),
+            (rf"{layer}{own}bias\.2\.weight", f"{part}/position/down/kernel", transposed),
+            *dense(rf"{layer}attention\.output\.dense", f"{part}/o", heads_in(heads)),
+            *timed(layer + "norm_before", f"{mixer}/residual_norm"),
+            *dense(rf"{layer}up\.dense", f"{mlp}/part/up"),
+            *dense(rf"{layer}output\.dense", f"{mlp}/part/down"),
+            *timed(layer + "norm_after", f"{mlp}/residual_norm"),
+        ]
+    return found
+
+
+def test_poseidon():
+    c = load("poseidon").config
+    equal("poseidon", poseidon.network(**c), poseidon_rules(c))

@@ -117,7 +117,7 @@ def maps(kind: str) -> Context:
 
 # What the method of each slot takes, by kind.
 INPUTS: dict[str, Callable[[str], tuple]] = {
-    "norm": lambda kind: (3 * stream() + 1,),
+    "norm": lambda kind: (3 * stream() + 1, *([normal(2, B)] if kind == "timed" else [])),
     "residual": lambda kind: (stream(0), stream(1), packed(**known())),
     "ffn": lambda kind: (stream(), packed()),
     "mixer": lambda kind: (stream(), packed(**known())),

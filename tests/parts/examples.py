@@ -98,6 +98,16 @@ EXAMPLES = {
                 margin=0,
             ),
         ],
+        "normed": [
+            dict(width=8, stem=dict(kind="convs", widths=(6,), strides=(2, 1))),
+            dict(
+                width=8,
+                stem=dict(kind="conv", size=2, stride=2, margin=0),
+                in_norm=dict(kind="affine"),
+                out_norm=dict(kind="rmsnorm"),
+                activation="relu",
+            ),
+        ],
         "normed_patches": [
             dict(width=16, patch=2),
             dict(width=12, patch=1, in_norm=None, out_norm=dict(kind="rmsnorm")),
@@ -238,6 +248,14 @@ EXAMPLES = {
         ],
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "aggregated_mlp": [
+            dict(hidden=24, inner=4, norm=dict(kind="layernorm")),
+            dict(hidden=12, inner=5, size=(1, 5), activation="relu", norm=dict(kind="rmsnorm")),
+        ],
+        "head_tokens": [
+            dict(mixer=ATTENTION, heads=2),
+            dict(mixer=ATTENTION, heads=4, activation="relu", norm=dict(kind="rmsnorm")),
+        ],
         "local_mlp": [dict(hidden=24), dict(hidden=12, size=(1, 5), activation="silu")],
         "depthwise": [dict(), dict(size=(1, 5), bias=False)],
         "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],
@@ -291,6 +309,7 @@ EXAMPLES = {
         "affine": [dict(), dict(start=0.1, bias=False)],
         "groupnorm": [dict(), dict(groups=4, eps=0.1)],
         "fixed_batchnorm": [dict(), dict(eps=0.1)],
+        "timed": [dict(), dict(eps=0.1)],
     },
     "residual": {
         "plain": [dict(), dict(drop=0.5, drop_path=0.5)],
@@ -427,6 +446,7 @@ EXAMPLES = {
         "all_mlp": [dict(classes=5, width=8), dict(classes=5, width=8, norm=None, activation="silu")],
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
         "upsampled": [dict(factor=4, width=4), dict(factor=3, channels=1, width=5)],
+        "patch_recovery": [dict(stride=2, channels=3), dict(stride=3, channels=1, size=3)],
         "linear_maps": [dict(classes=5)],
         "fused": [dict(), dict(norm=dict(kind="layernorm"))],
         "fpn": [

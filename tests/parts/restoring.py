@@ -12,7 +12,7 @@ from tests.parts.within import ACTIVATIONS, clean, real
 def conv(p, x):
     """Each position's neighbours, zeros outside the map, times the kernel."""
     kernel, (B, h, w) = p["kernel"], x.shape[:3]
-    (rows, columns), y = kernel.shape[:2], np.zeros((B, h, w, kernel.shape[-1])) + p["bias"]
+    (rows, columns), y = kernel.shape[:2], np.zeros((B, h, w, kernel.shape[-1])) + p.get("bias", 0.0)
     wide = np.pad(x, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))
     for i, j in itertools.product(range(rows), range(columns)):
         y += wide[:, i : i + h, j : j + w] @ kernel[i, j]
@@ -65,3 +65,19 @@ def upsampled(s, p, x, ctx):
         for a, b in np.ndindex(step, step):
             y[:, a::step, b::step] = z[..., a * step + b :: step * step]
     return conv(p["conv_out"], y)
+
+
+def timed(s, p, x, times):
+    x = x - x.mean(-1, keepdims=True)
+    x = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + s.eps)
+    gain, shift = (linear(p[name], times[:, None])[:, None] for name in ("gain", "shift"))
+    return gain * x + shift
+
+
+def patch_recovery(s, p, x, ctx):
+    (h, w), r, C = ctx.grid, s.stride, s.channels
+    vectors = (clean(x, ctx)[:, x.shape[1] - h * w :] @ p["out"]["kernel"]).reshape(len(x), h, w, C, r, r)
+    y = np.empty((len(x), h * r, w * r, C))
+    for a, b in np.ndindex(r, r):
+        y[:, a::r, b::r] = vectors[..., a, b] + p["bias"]
+    return conv(p["conv"], y)

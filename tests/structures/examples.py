@@ -86,6 +86,20 @@ NETWORKS = {
         "stage_0/layers/mlp_0:0 stage_0/layers/mlp_0:1 stage_1/layers/attention_0:0 "
         "decoder/layers/attention_0:0 decoder/layers/mlp_1:0",
     ),
+    "unet": (
+        dict(
+            embed=dict(kind="patches", patch=2, width=8, cls=0),
+            levels=[
+                dict(pattern=[ATTENTION, MLP], back=[MLP], skip=[MLP], skips=2),
+                dict(down=dict(kind="patch_merging"), pattern=[MLP], repeats=2),
+            ],
+            norms={"residual": dict(kind="timed")},
+            up_norm=dict(kind="timed"),
+        ),
+        "encode_0/layers/attention_0:0 encode_0/layers/mlp_1:0 encode_1/layers/mlp_0:0 encode_1/layers/mlp_0:1 "
+        "decode_1/layers/mlp_0:0 decode_1/layers/mlp_0:1 skip_0/layers/mlp_0:0 skip_0/layers/mlp_0:1 "
+        "decode_0/layers/mlp_0:0",
+    ),
     "pyramid": (
         dict(stages=[dict(pattern=[MLP], repeats=2), dict(pattern=[ATTENTION, MLP])]),
         "stage_0/layers/mlp_0:0 stage_0/layers/mlp_0:1 stage_1/layers/attention_0:0 stage_1/layers/mlp_1:0",
@@ -103,6 +117,10 @@ NETWORKS = {
 
 # What networks read that are not of texts, by kind.
 PICTURES = {
+    "unet": {
+        "images": jnp.cos(jnp.arange(2 * 4 * 8 * 3.0)).reshape(2, 4, 8, 3),
+        "times": jnp.array([0.5, 2.0]),
+    },
     **dict.fromkeys(
         ("autoencoder", "pyramid_autoencoder"),
         {

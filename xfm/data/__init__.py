@@ -12,6 +12,7 @@ from xfm import locations
 from xfm.data.batches import Batches
 from xfm.data.captions import Captions
 from xfm.data.clips import Clips
+from xfm.data.heat import Heat
 from xfm.data.images import Images
 from xfm.data.labelled import Labelled
 from xfm.data.masks import Masks
@@ -69,6 +70,7 @@ SOURCES = {
     "masks": Masks,
     "taught": Taught,
     "clips": Clips,
+    "heat": Heat,
     "captions": Captions,
     "tfds": Tfds,
     "labelled": Labelled,

@@ -61,14 +61,15 @@ class ImageQuality(Evaluator):
         build(GIVENS, self.given)
 
     def run(self, forward, params, extra, data, mesh):
-        """{"psnr": …, "psnr_bicubic": …}, in decibels, the means over the images."""
+        """{"psnr": …, "psnr_bicubic": …}, in decibels, the means over the images; without one that is infinite."""
 
         def ratios(params, batch):
             simple, made, true = self._made(forward, params, batch)
             return self._ratio(made, true), self._ratio(simple, true)
 
         made, simple = predict(ratios, params, data.valid, mesh, self.batch)
-        return {"psnr": float(made.mean()), "psnr_bicubic": float(simple.mean())}
+        found = {"psnr": float(made.mean()), "psnr_bicubic": float(simple.mean())}
+        return {name: value for name, value in found.items() if np.isfinite(value)}
 
     def examples(self, forward, params, extra, data, mesh):
         """A few validation images, each with its two ratios."""
@@ -89,7 +90,8 @@ class ImageQuality(Evaluator):
 
     def _made(self, forward, params, batch):
         """The bicubic, the predicted and the true images, as numbers in [0, 1]."""
-        read, true = build(GIVENS, self.given)(batch)
+        given = build(GIVENS, self.given)
+        read, true = given.read(batch), given.target(batch)
         made = output(forward, "pixels", params, read)
         all_three = simplest(read["images"], true.shape), made, true
         mean, std = (jnp.asarray(np.asarray(x, np.float32)) for x in (self.mean, self.std))

@@ -36,16 +36,23 @@ class Given(abc.ABC):
     """Abstract. How a batch gives the images that the network reads, and those that it is to predict."""
 
     @abc.abstractmethod
-    def __call__(self, batch: Mapping[str, Array]) -> tuple[dict[str, Array], Float[Array, "B H W E"]]:
-        """The batch for the network, with its images, and the target."""
+    def read(self, batch: Mapping[str, Array]) -> dict[str, Array]:
+        """The batch for the network, with its images."""
+
+    @abc.abstractmethod
+    def target(self, batch: Mapping[str, Array]) -> Float[Array, "B H W E"]:
+        """The images that it is to predict."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pair(Given):
     """The data has both, the target as batch["target/images"]."""
 
-    def __call__(self, batch):
-        return {name: x for name, x in batch.items() if name != TARGET}, array_of(batch, TARGET)
+    def read(self, batch):
+        return {name: x for name, x in batch.items() if name != TARGET}
+
+    def target(self, batch):
+        return array_of(batch, TARGET)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +61,10 @@ class Reduced(Given):
 
     factor: TwoOrMore = 2
 
-    def __call__(self, batch):
+    def target(self, batch):
+        return array_of(batch, "images")
+
+    def read(self, batch):
         """Raises XfmError for images that the factor does not divide."""
         images = array_of(batch, "images")
         height, width = images.shape[1:3]
@@ -63,7 +73,7 @@ class Reduced(Given):
                 f"images of {height} x {width} are not a multiple of {self.factor} pixels and cannot be reduced; "
                 "set config.data.size to a multiple"
             )
-        return {**batch, "images": resized(images, (height // self.factor, width // self.factor))}, images
+        return {**batch, "images": resized(images, (height // self.factor, width // self.factor))}
 
 
 GIVENS: Mapping[str, type] = {
@@ -92,11 +102,12 @@ class ImageToImage(Objective):
 
     def init(self, rng, batch):
         """As in Objective, from the images that the network reads."""
-        return super().init(rng, build(GIVENS, self.given)(batch)[0])
+        return super().init(rng, build(GIVENS, self.given).read(batch))
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         """As in Objective, with the metric "loss" alone."""
-        read, target = build(GIVENS, self.given)(batch)
+        given = build(GIVENS, self.given)
+        read, target = given.read(batch), given.target(batch)
         out, sown = self.forward("model", params, read, rng, train)
         made = answer(out, "pixels")
         if made.shape != target.shape:
@@ -116,8 +127,9 @@ class ImageToImage(Objective):
         """Of the images that are given, enlarged to the size of the target by the bicubic kernel."""
         given, total, count = build(GIVENS, self.given), 0.0, 0.0
         for row in some_rows(data.valid):
-            read, target = given({name: np.asarray(x)[None] for name, x in row.items()})
-            simple, same = simplest(jnp.asarray(read["images"]), target.shape), read["images"].shape == target.shape
+            batch = {name: np.asarray(x)[None] for name, x in row.items()}
+            images, target = given.read(batch)["images"], given.target(batch)
+            simple, same = simplest(jnp.asarray(images), target.shape), images.shape == target.shape
             one = self.measured(simple, jnp.asarray(target), jnp.ones(target.shape))
             total, count = total + float(one[0]), count + float(one[1])
         return {"the input" if same else "bicubic": total / count}

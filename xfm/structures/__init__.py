@@ -16,6 +16,7 @@ from xfm.structures.pyramid import Pyramid
 from xfm.structures.pyramid_autoencoder import PyramidAutoencoder
 from xfm.structures.stack import Stack
 from xfm.structures.towers import Towers
+from xfm.structures.unet import UNet
 
 STRUCTURES = {
     "stack": Stack,
@@ -23,6 +24,7 @@ STRUCTURES = {
     "pyramid_autoencoder": PyramidAutoencoder,
     "nested": Nested,
     "interleaved": Interleaved,
+    "unet": UNet,
     "hourglass": Hourglass,
     "funnel": Funnel,
     "towers": Towers,

@@ -110,7 +110,7 @@ def names(c: Settings) -> Names:
     place = "residual_norm" if c.get("use_post_layernorm", False) else "in_norm"
     found = {f"stage/{i}/{place}": f"{LAYER}norm{i + 1}" for i in (0, 1)}
     levels, windows = (per_stage(c, key, LISTS[key]) for key in ("focal_levels", "focal_windows"))
-    for stage, (count, window) in enumerate(zip(levels, windows, strict=True)):
+    for stage, (count, window) in enumerate(zip(levels, windows, strict=False)):  # `network` refuses others
         for i in range(count):
             conv = kernel(f"{LAYER}modulation.focal_layers.{i}.0", depthwise=window + 2 * i)
             found[f"stage_{stage}/0/part/conv_{i}/kernel"] = conv

@@ -13,6 +13,7 @@ from xfm.parts.head.linear_maps import LinearMaps
 from xfm.parts.head.mean_and_tokens import MeanAndTokens
 from xfm.parts.head.mlm import MLM
 from xfm.parts.head.of_patches import OfPatches
+from xfm.parts.head.patch_recovery import PatchRecovery
 from xfm.parts.head.pixels import Pixels
 from xfm.parts.head.prototypes import Prototypes
 from xfm.parts.head.simple_pyramid import SimplePyramid
@@ -47,6 +48,7 @@ HEADS = {
     "of_patches": OfPatches,
     "pixels": Pixels,
     "upsampled": Upsampled,
+    "patch_recovery": PatchRecovery,
     "values": Values,
     "tiles": Tiles,
     "prototypes": Prototypes,

@@ -7,6 +7,7 @@ from xfm.parts.norm.groupnorm import GroupNorm
 from xfm.parts.norm.layernorm import LayerNorm
 from xfm.parts.norm.progressive import Progressive
 from xfm.parts.norm.rmsnorm import RMSNorm
+from xfm.parts.norm.timed import Timed
 from xfm.parts.norm.unit import Unit
 
 NORMS = {
@@ -18,4 +19,5 @@ NORMS = {
     "progressive": Progressive,
     "groupnorm": GroupNorm,
     "fixed_batchnorm": FixedBatchNorm,
+    "timed": Timed,
 }
