@@ -3,7 +3,7 @@
 Wang, Yao, Chen, Lin, Cai, He, Liu, "CrossFormer: A Versatile Vision Transformer Hinging on Cross-scale Attention",
 2022.
 
-Reproduced: the four networks of table 1, parameter for parameter, and the ImageNet-1k recipe of the authors' program
+Reproduced: the four networks, parameter for parameter, and the ImageNet-1k recipe of the authors' program
 (300 epochs with batches of 1024), which is Swin's with gradients clipped at 5. Left out: CrossFormer++ (growing groups
 and cooling layers). Different from the program: two layers share a rate of stochastic depth, since they are one period.
 Command: xfm train configs/vision/crossformer.py:T --workdir runs/crossformer --config.data.path=IMAGENET/train

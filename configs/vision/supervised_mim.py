@@ -9,7 +9,8 @@ encoded again; the decoder has two layers; image tokens are codes found by k-mea
 vision/beit_pretraining, where the paper has those of a tokeniser; both losses weigh alike; the rest is DeiT's recipe.
 Command: xfm train configs/vision/supervised_mim.py:B14 --workdir runs/supervised_mim --config.data.path=IMAGENET/train
 Cost: not known. The paper's B14 has 81.72 % on ImageNet-1k, 2.01 above its baseline.  Result: not run at scale.
-`tiny` is for two CPU cores. RESULT
+`tiny` is for two CPU cores. Result of the tiny run of 150 steps: 0.87 nats of the labels, where the
+shares of the classes have 2.30, and 2.29 nats of the 32 codes of hidden patches, 33 % of which are right.
 """
 
 from xfm.configs.vision import mae, vit

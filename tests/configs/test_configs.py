@@ -186,7 +186,7 @@ PUBLISHED = [
     ("vision/t2t_vit", "14", None, 21.5, 1),  # Yuan et al. 2021, table 2
     ("vision/t2t_vit", "12", None, 6.9, 1),
     ("vision/tnt", "S", None, 23.8, 1),  # Han et al. 2021, table 2
-    ("vision/crossformer", "T", None, 27.8, 1),  # Wang et al. 2022, table 2
+    ("vision/crossformer", "T", None, 27.8, 1),  # the authors' README
     ("vision/crossformer", "S", None, 30.7, 1),
     ("vision/crossformer", "B", None, 52.0, 1),
     ("vision/crossformer", "L", None, 92.0, 1),

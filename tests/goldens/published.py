@@ -3,6 +3,7 @@
     oracle/bin/pip install timm==1.0.31
     git clone https://github.com/cheerss/CrossFormer CLONES/CrossFormer  # commit 7952010
     git clone https://github.com/qhfan/RMT CLONES/RMT  # commit 32ea214
+    git clone https://github.com/ArieSeirack/DHVT CLONES/DHVT  # commit a86feda
     oracle/bin/python -m tests.goldens.published CLONES [name ...]
 
 The files are like those of backbones.py.
@@ -74,7 +75,40 @@ def rmt(name, clones):
     write(name, Wrapped(averages_saved(model)), (36, 28), config, keep, special=special)
 
 
-GOLDENS = {"crossformer": crossformer, "rmt": rmt}
+def single(model):
+    """The model with batch norms of one device, which run on a CPU, in the place of synchronised ones."""
+    for name, module in model.named_children():
+        if isinstance(module, torch.nn.SyncBatchNorm):
+            setattr(model, name, torch.nn.BatchNorm2d(module.num_features))
+        else:
+            single(module)
+    return model
+
+
+def dhvt(name, clones):
+    """A class token and 4 x 4 patches, each of two convolutions."""
+    unused = ("rearrange", "reduce", "repeat", "Rearrange", "Reduce", "complement_idx", "build_model_with_cfg")
+    for module in ("einops", "einops.layers", "einops.layers.torch", "helpers", "timm.models.helpers"):
+        absent = types.ModuleType(module)  # the program imports them and does not use them in a network
+        absent.__dict__.update(dict.fromkeys((*unused, "named_apply", "adapt_input_conv")))
+        sys.modules[module] = absent
+    sys.path.insert(0, str(clones / "DHVT"))
+    from vision_transformer import VisionTransformer
+
+    config = dict(layers=2, width=24, heads=3, patch=4, classes=5, ratio=2)
+    model = VisionTransformer(
+        img_size=16, patch_size=4, embed_dim=24, depth=2, num_heads=3, mlp_ratio=2, num_classes=5, apply_dhvt=True
+    )
+    special = [
+        (r"(bn\d|proj\.\d\.1)\.weight$|alpha$", 1.0, 0.3),
+        (r"running_var$", 2.0, 0.25),
+        (r"patch_embed\S*weight$|conv2\.weight$", 0.0, 0.4),
+    ]
+    keep = r"cls_token|ht_proj|attn\.pos_embed|affine|blocks\.1\.mlp\.(conv2|compress|bn3)"
+    write(name, Wrapped(averages_saved(single(model))), (16, 16), config, keep, special=special)
+
+
+GOLDENS = {"crossformer": crossformer, "rmt": rmt, "dhvt": dhvt}
 
 if __name__ == "__main__":
     torch.manual_seed(0)

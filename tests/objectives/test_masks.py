@@ -149,7 +149,7 @@ def test_what_cannot_be_sampled_is_refused():
     with pytest.raises(XfmError, match="a rate of 0.9 hides 4 of 4 patches"):
         budget(0.9, 4)
     with pytest.raises(
-        XfmError, match="this objective cannot use the mask 'multi_block'; choose random, units, block,"
+        XfmError, match="this objective cannot use the mask 'multi_block'; choose random, tube, units, block,"
     ):
         mask_of(dict(kind="multi_block"), "multi_block")
     assert Split(np.zeros((1, 1), int), np.array([[[1], [2]]])).mask(4).tolist() == [[False, True, True, False]]

@@ -3,9 +3,9 @@
 Logits and gradients. Takes ten seconds.
 """
 
-from tests.parity.golden import heads_in, heads_out, load
+from tests.parity.golden import heads_in, heads_out, load, same
 from tests.parity.test_backbones import batchnorm, dense, equal, norm, thirds
-from xfm.configs.vision import crossformer, rmt
+from xfm.configs.vision import crossformer, dhvt, rmt
 
 
 def in_kernel(a):
@@ -105,3 +105,49 @@ def test_rmt_equals_the_authors_program():
     """Its mixers are "manhattan", whose decay and rotations are joined, and "local_mlp"."""
     c = load("rmt").config
     equal("rmt", rmt.network(**c), rmt_rules(c))
+
+
+def dhvt_rules(c):
+    square = lambda a: a[:, :, 0, 0].T  # noqa: E731  a map of single pixels
+    flat = lambda a: a.reshape(-1)  # noqa: E731
+    embed, block, heads = r"model\.patch_embed\.", r"model\.blocks\.(\d+)\.", c["heads"]
+    mixer, mlp = "layers/head_tokens_0", "layers/aggregated_mlp_1"
+    attention, split = f"{mixer}/part/mixer", heads_out(heads)
+    found = [(r"model\.cls_token", "embed/cls", same)]
+    for there, here in (("pre", "in"), ("post", "out")):
+        found += [
+            (rf"{embed}{there}_affine\.alpha", f"embed/stem/{here}_norm/scale", flat),
+            (rf"{embed}{there}_affine\.beta", f"embed/stem/{here}_norm/bias", flat),
+        ]
+    for i in range(2):
+        found += [
+            (rf"{embed}proj\.{2 * i}\.0\.weight", f"embed/stem/stem/conv_{i}/kernel", in_kernel),
+            *batchnorm(rf"{embed}proj\.{2 * i}\.1", f"embed/stem/stem/norm_{i}"),
+        ]
+    for i, (name, change) in enumerate((("up", square), ("conv", of_channels), ("down", square)), start=1):
+        found += [
+            *dense(rf"{block}mlp\.conv{i}", f"{mlp}/part/{name}", change),
+            *batchnorm(rf"{block}mlp\.bn{i}", f"{mlp}/part/{name}_norm"),
+        ]
+    return [
+        *found,
+        *norm(block + "norm1", f"{mixer}/in_norm"),
+        *dense(block + r"attn\.ht_proj", f"{mixer}/part/out", split, split),
+        *norm(block + r"attn\.ht_norm", f"{mixer}/part/norm"),
+        (block + r"attn\.pos_embed", f"{mixer}/part/point", lambda a: a[0]),
+        (block + r"attn\.qkv\.weight", " ".join(f"{attention}/{a}/kernel" for a in "qkv"), thirds(split)),
+        (block + r"attn\.qkv\.bias", " ".join(f"{attention}/{a}/bias" for a in "qkv"), thirds(split)),
+        *dense(block + r"attn\.proj", f"{attention}/o", heads_in(heads)),
+        *norm(block + "norm2", f"{mlp}/in_norm"),
+        *dense(block + r"mlp\.compress", f"{mlp}/part/squeeze"),
+        *dense(block + r"mlp\.excitation", f"{mlp}/part/excite"),
+        *norm(r"model\.norm", "norm"),
+        *dense(r"model\.head", "head_label/out"),
+    ]
+
+
+def test_dhvt_equals_the_authors_program():
+    """Its stem is "normed", its mixers "head_tokens" and "aggregated_mlp"."""
+    c = load("dhvt").config
+    spec = dhvt.network(**c)
+    equal("dhvt", spec, dhvt_rules(c))

@@ -101,6 +101,16 @@ EXAMPLES = {
                 margin=0,
             ),
         ],
+        "normed": [
+            dict(width=8, stem=dict(kind="convs", widths=(6,), strides=(2, 1))),
+            dict(
+                width=8,
+                stem=dict(kind="conv", size=2, stride=2, margin=0),
+                in_norm=dict(kind="affine"),
+                out_norm=dict(kind="rmsnorm"),
+                activation="relu",
+            ),
+        ],
         "normed_patches": [
             dict(width=16, patch=2),
             dict(width=12, patch=1, in_norm=None, out_norm=dict(kind="rmsnorm")),
@@ -241,6 +251,14 @@ EXAMPLES = {
         ],
         "pooling": [dict(), dict(size=(1, 5))],
         "conv_mlp": [dict(hidden=24), dict(hidden=24, size=(1, 5), before="relu", activation="silu")],
+        "aggregated_mlp": [
+            dict(hidden=24, inner=4, norm=dict(kind="layernorm")),
+            dict(hidden=12, inner=5, size=(1, 5), activation="relu", norm=dict(kind="rmsnorm")),
+        ],
+        "head_tokens": [
+            dict(mixer=ATTENTION, heads=2),
+            dict(mixer=ATTENTION, heads=4, activation="relu", norm=dict(kind="rmsnorm")),
+        ],
         "local_mlp": [dict(hidden=24), dict(hidden=12, size=(1, 5), activation="silu")],
         "depthwise": [dict(), dict(size=(1, 5), bias=False)],
         "token_mlp": [dict(hidden=24), dict(hidden=8, activation="relu")],

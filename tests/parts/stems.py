@@ -26,6 +26,14 @@ def normed_patches(normed):
     return stem
 
 
+def normed(normed, within, activations):
+    def stem(s, p, images, ctx):
+        x = within("stem", {**s.stem, "width": s.width}, p, "stem", normed(s, p, images, "in_norm"), ctx)
+        return normed(s, p, activations[s.activation](x), "out_norm")
+
+    return stem
+
+
 def cross_scale(normed):
     def stem(s, p, images, ctx):
         made = []

@@ -35,6 +35,8 @@ ONE_TEXT = (
     "wavemix",
     "state_space_2d",
     "strided",
+    "aggregated_mlp",
+    "head_tokens",
 )
 
 

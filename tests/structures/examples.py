@@ -25,6 +25,22 @@ NETWORKS = {
         "layers/inner/mlp_0:0 layers/outer/attention_0:0 layers/outer/mlp_1:0 "
         "layers/inner/mlp_0:1 layers/outer/attention_0:1 layers/outer/mlp_1:1",
     ),
+    "interleaved": (
+        dict(
+            group=4,
+            latents=2,
+            width=6,
+            inner=[ATTENTION, MLP],
+            read=[dict(ATTENTION, memory="tokens")],
+            pattern=[ATTENTION],
+            write=[dict(ATTENTION, memory="latents")],
+            repeats=2,
+        ),
+        "layers/inner_layers/attention_0:0 layers/inner_layers/mlp_1:0 layers/read_layers/attention_0:0 "
+        "layers/pattern_layers/attention_0:0 layers/write_layers/attention_0:0 "
+        "last/inner_layers/attention_0 last/inner_layers/mlp_1 last/read_layers/attention_0 "
+        "last/pattern_layers/attention_0",
+    ),
     "autoencoder": (
         dict(
             embed=dict(kind="patches", patch=2, width=8, position=dict(kind="sinusoidal_2d")),

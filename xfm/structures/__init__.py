@@ -9,6 +9,7 @@ from xfm.spec import build as build_from
 from xfm.structures.autoencoder import Autoencoder
 from xfm.structures.funnel import Funnel
 from xfm.structures.hourglass import Hourglass
+from xfm.structures.interleaved import Interleaved
 from xfm.structures.nested import Nested
 from xfm.structures.pretrained import network
 from xfm.structures.pyramid import Pyramid
@@ -22,6 +23,7 @@ STRUCTURES = {
     "pyramid": Pyramid,
     "pyramid_autoencoder": PyramidAutoencoder,
     "nested": Nested,
+    "interleaved": Interleaved,
     "unet": UNet,
     "hourglass": Hourglass,
     "funnel": Funnel,

@@ -1,5 +1,6 @@
 """Parts that move information between tokens: `y, state = mixer(x, ctx, state)`."""
 
+from xfm.parts.mixer.aggregated_mlp import AggregatedMLP
 from xfm.parts.mixer.along import Along
 from xfm.parts.mixer.attention import Attention
 from xfm.parts.mixer.bidirectional import Bidirectional
@@ -16,6 +17,7 @@ from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.focal_modulation import FocalModulation
 from xfm.parts.mixer.fourier import Fourier
 from xfm.parts.mixer.fused_attention import FusedAttention
+from xfm.parts.mixer.head_tokens import HeadTokens
 from xfm.parts.mixer.in_turn import InTurn
 from xfm.parts.mixer.lambda_layer import LambdaLayer
 from xfm.parts.mixer.local_mlp import LocalMLP
@@ -58,6 +60,7 @@ MIXERS = {
     "conv_gate": ConvGate,
     "relu_attention": ReluAttention,
     "extended": Extended,
+    "head_tokens": HeadTokens,
     "positioned": Positioned,
     "normed": Normed,
     "along": Along,
@@ -66,6 +69,7 @@ MIXERS = {
     "token_mlp": TokenMLP,
     "conv_mlp": ConvMLP,
     "local_mlp": LocalMLP,
+    "aggregated_mlp": AggregatedMLP,
     "depthwise": DepthwiseConv,
     "convnext": ConvNeXt,
     "fused_attention": FusedAttention,

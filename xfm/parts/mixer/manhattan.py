@@ -1,7 +1,7 @@
 """Manhattan self-attention: attention over a grid, or along its rows and then its columns, beside a local convolution.
 
 Fan, Huang, Chen, Liu, He, "RMT: Retentive Networks Meet Vision Transformers", 2024, section 3.2; the decay itself is
-the position `grid_decay`. The convolution of the values is that of Dong et al. 2022 (CSWin), section 3.2. The oracle is
+the position `grid_decay`. The convolution of the values is that of Dong et al. 2022 (CSWin). The oracle is
 the authors' program.
 """
 
@@ -29,7 +29,7 @@ class Manhattan(nn.Module):
 
     heads: N.  position: spec of the position slot.  size: rows and columns of the convolution of the values, odd.
     along: "grid" for attention of each token to all of its segment; "axes" for attention along each row, and of what it
-    gives along each column, with the same q and k (section 3.2, decomposition). A bias then reads a grid of one row, or
+    gives along each column, with the same q and k (the decomposition). A bias then reads a grid of one row, or
     of one column. A row without a grid is a grid of one row.
     """
 

@@ -1,7 +1,4 @@
-"""A last layer at each token before the pool, as convolutional networks have it.
-
-Fan et al. 2024 (RMT), the authors' program; Howard et al. 2019 (MobileNetV3), section 5.1.
-"""
+"""A last layer at each token before the pool, as convolutional networks have it. Fan et al. 2024 (RMT), the program."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float

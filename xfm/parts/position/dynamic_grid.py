@@ -1,6 +1,6 @@
 """A score for each head and offset between two tokens of a grid, made by a small network from the offset itself.
 
-Wang et al. 2022 (CrossFormer), section 3.3: dynamic position bias. The norm before each nonlinearity is that of the
+Wang et al. 2022 (CrossFormer), section 3.2: dynamic position bias. The norm before each nonlinearity is that of the
 authors' program, which is the oracle.
 """
 

@@ -9,6 +9,7 @@ from xfm.parts.stem.cross_scale import CrossScale
 from xfm.parts.stem.hmlp import HMLP
 from xfm.parts.stem.linear_convs import LinearConvs
 from xfm.parts.stem.max_pooled import MaxPooled
+from xfm.parts.stem.normed import NormedStem
 from xfm.parts.stem.normed_patches import NormedPatches
 from xfm.parts.stem.residual_convs import ResidualConvs
 from xfm.parts.stem.tokens_to_token import TokensToToken
@@ -21,6 +22,7 @@ STEMS = {
     "residual_convs": ResidualConvs,
     "linear_convs": LinearConvs,
     "max_pooled": MaxPooled,
+    "normed": NormedStem,
     "normed_patches": NormedPatches,
     "tokens_to_token": TokensToToken,
 }
