@@ -23,7 +23,7 @@ class Bias(Protocol):
     """Anything with a `block`; a pytree, so that its arrays get gradients. A temperature needs `times`."""
 
     def block(
-        self, b: Int[Array, ""], n: Int[Array, ""], query: Int[Array, "t"], key: Int[Array, "s"]
+        self, b: Int[Array, ""], n: Int[Array, ""], query: Int[Array, " t"], key: Int[Array, " s"]
     ) -> Float[Array, "t s"]:
         """The bias of row b and head n between the queries and the keys at these row indices."""
         ...
@@ -288,6 +288,6 @@ def _skewed(rows: Float[Array, "t t+s"], s: int) -> Float[Array, "t s"]:
     return rows.reshape(-1)[t - 1 : -1].reshape(t, t + s - 1)[:, :s]
 
 
-def _along_diagonals(values: Float[Array, "t+s"], t: int, s: int) -> Float[Array, "t s"]:
+def _along_diagonals(values: Float[Array, " t+s"], t: int, s: int) -> Float[Array, "t s"]:
     """[i, j] = values[t - 1 - i + j]."""
     return _skewed(jnp.broadcast_to(values, (t, t + s)), s)

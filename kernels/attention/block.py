@@ -22,10 +22,10 @@ class ScoreBlock:
 
     b: Int[Array, ""]
     n: Int[Array, ""]
-    place: Int[Array, "t"]
-    key: Int[Array, "s"]
-    exists: Bool[Array, "s"] | None = None
-    gathered: Bool[Array, "s"] | None = None
+    place: Int[Array, " t"]
+    key: Int[Array, " s"]
+    exists: Bool[Array, " s"] | None = None
+    gathered: Bool[Array, " s"] | None = None
 
 
 def tokens(segments, mask) -> dict:
@@ -47,7 +47,7 @@ def attend(
     scale,
     softmax,
     dropout,
-) -> tuple[Float[Array, "t H"], Float[Array, "t"]]:
+) -> tuple[Float[Array, "t H"], Float[Array, " t"]]:
     """Values and log-sum-exp over these keys, both in float32 or wider; the latter is 0 for a sigmoid.
 
     own: `tokens` of the block's row: q_segments [t], k_segments and prefix [s] of the block, everyone and at [S]

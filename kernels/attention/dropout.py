@@ -25,7 +25,7 @@ class Dropout:
         return cls(rate, jax.random.bits(key, dtype=jnp.uint32))
 
     def keep(
-        self, b: Int[Array, ""], n: Int[Array, ""], query: Int[Array, "t"], key: Int[Array, "s"]
+        self, b: Int[Array, ""], n: Int[Array, ""], query: Int[Array, " t"], key: Int[Array, " s"]
     ) -> Bool[Array, "t s"]:
         """Which weights of row b and head n stay, at these row indices."""
         return self.keep_at(b, n, query[:, None], key[None, :])

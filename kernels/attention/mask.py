@@ -25,7 +25,7 @@ class Pattern:
     at: Int[Array, "B S"] | None = None
 
     def block(
-        self, n: Int[Array, ""], place: Int[Array, "t"], query: Int[Array, "t"], key: Int[Array, "s"], at=None
+        self, n: Int[Array, ""], place: Int[Array, " t"], query: Int[Array, " t"], key: Int[Array, " s"], at=None
     ) -> Bool[Array, "t s"]:
         """What is visible to head n, for the `place`-th of the queries given, of row index `query`, and the keys.
 
@@ -138,12 +138,12 @@ class Mask:
 
     def visible(
         self,
-        query: Int[Array, "t"],
-        key: Int[Array, "s"],
-        prefix: Bool[Array, "s"] | None = None,
-        everyone: tuple[Bool[Array, "t"], Bool[Array, "s"]] | None = None,
+        query: Int[Array, " t"],
+        key: Int[Array, " s"],
+        prefix: Bool[Array, " s"] | None = None,
+        everyone: tuple[Bool[Array, " t"], Bool[Array, " s"]] | None = None,
         shown: Bool[Array, "t s"] | None = None,
-        gathered: Bool[Array, "s"] | None = None,
+        gathered: Bool[Array, " s"] | None = None,
     ) -> Bool[Array, "t s"] | None:
         """The block of the mask at these row indices, for one row of the batch; None where all is visible.
 
@@ -226,5 +226,5 @@ def _patterns(a: Pattern | None, b: Pattern | None) -> Pattern | None:
     return Pattern(a.size, a.shown & b.shown, a.at)
 
 
-def _looked_up(at: Int[Array, "S"], index: Int[Array, "t"]) -> Int[Array, "t"]:
+def _looked_up(at: Int[Array, "S"], index: Int[Array, " t"]) -> Int[Array, " t"]:
     return at[jnp.clip(index, 0, at.shape[0] - 1)]

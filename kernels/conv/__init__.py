@@ -19,7 +19,7 @@ IMPLEMENTATIONS = {"naive": naive, "xla": xla}
 
 def depthwise(
     x: Float[Array, "B T *C"],
-    kernel: Float[Array, "W *weights"],
+    kernel: Float[Array, "W ..."],
     *,
     bias: Float[Array, "*C"] | None = None,
     segments: Int[Array, "B T"] | None = None,

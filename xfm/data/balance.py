@@ -22,7 +22,7 @@ def work(lengths: Int[np.ndarray, "*any"], width: int | None = None) -> Float[np
     return lengths if width is None else lengths + lengths**2 / (6 * width)
 
 
-def deal(loads: Shaped[np.ndarray, "n"], ways: int) -> Int[np.ndarray, "ways per_way"]:
+def deal(loads: Shaped[np.ndarray, " n"], ways: int) -> Int[np.ndarray, "ways per_way"]:
     """The numbers of the rows that each of `ways` groups gets: equally many each, in ascending order.
 
     loads: the cost of each row. The result is a deterministic function of them.

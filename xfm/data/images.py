@@ -140,7 +140,7 @@ class Images:
         return [(split, file.name) for split, file in files], read, labels, classes, marks, notes
 
 
-def digits() -> tuple[int, Callable[[int, Pixels], np.ndarray], Int[np.ndarray, "count"]]:
+def digits() -> tuple[int, Callable[[int, Pixels], np.ndarray], Int[np.ndarray, " count"]]:
     """The digits of scikit-learn: how many there are, a function from a number and pixels to an image, and labels."""
     found = optional("sklearn.datasets", "vision").load_digits()
     images, labels = found.images.astype(np.float32) / 16, found.target.astype(np.int32)

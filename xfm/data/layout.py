@@ -233,7 +233,7 @@ def rounded(rows: int) -> int:
     return max(-(-rows // step) * step, 1)
 
 
-def _laid(sizes: Int[np.ndarray, "n"], length: int) -> tuple[Int[np.ndarray, "n"], int]:
+def _laid(sizes: Int[np.ndarray, " n"], length: int) -> tuple[Int[np.ndarray, " n"], int]:
     """The cell in which each text begins, and the number of rows, by best-fit-decreasing packing (Johnson 1974).
 
     sizes: tokens of each text.  length: cells of a row.

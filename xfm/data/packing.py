@@ -64,7 +64,7 @@ def padding_share(rows: dict[str, Int[np.ndarray, "rows T"]]) -> float:
     return 0.0 if segments is None or segments.size == 0 else float(np.mean(segments == 0))
 
 
-def ramp(sizes: Lengths) -> Int[np.ndarray, "n"]:
+def ramp(sizes: Lengths) -> Int[np.ndarray, " n"]:
     """The numbers 0, 1, … size - 1 for each size, concatenated."""
     ends = np.cumsum(sizes)
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - sizes, sizes)
@@ -80,7 +80,7 @@ def _pieces(lengths, room: int):
 
 def best_fit(
     sizes: Lengths, length: int
-) -> tuple[Int[np.ndarray, "docs"], Int[np.ndarray, "docs"], Int[np.ndarray, "docs"], int]:
+) -> tuple[Int[np.ndarray, " docs"], Int[np.ndarray, " docs"], Int[np.ndarray, " docs"], int]:
     """Online best-fit packing: the row of each piece, its offset there, its number there (from 1); and the row count.
 
     sizes: of the pieces.  length: of a row.

@@ -88,7 +88,7 @@ def on_devices(x: np.ndarray, labels: np.ndarray, mesh: Any) -> tuple[Rows, Int[
 
 def fitted(
     x: Rows, labels: Int[Array, "R"], weights: Float[Array, "R"], classes: int, penalty: float, steps: int
-) -> tuple[Float[Array, "D classes"], Float[Array, "classes"]]:
+) -> tuple[Float[Array, "D classes"], Float[Array, " classes"]]:
     """Kernel and bias of the multinomial logistic regression, by L-BFGS from zero.
 
     It minimises the mean cross-entropy + penalty / 2 · the squared kernel. Columns of x should have deviations near 1.

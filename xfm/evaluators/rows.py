@@ -14,7 +14,7 @@ from xfm.sharding import batch_sharding, on_mesh
 Row = Mapping[str, np.ndarray]
 
 
-def even(rows: int, batch: int) -> Int[np.ndarray, "count_and_one"]:
+def even(rows: int, batch: int) -> Int[np.ndarray, " count_and_one"]:
     """The first row of each batch, and the number of rows, for as few batches of at most `batch` rows as possible.
 
     Their sizes differ by one at most.

@@ -103,7 +103,7 @@ def put(tokens: Int[np.ndarray, "T"], position: int, token: int) -> Int[np.ndarr
     return out
 
 
-def truths_of(gaps: Sequence[tuple[Row, int]]) -> Int[np.ndarray, "n"]:
+def truths_of(gaps: Sequence[tuple[Row, int]]) -> Int[np.ndarray, " n"]:
     """The ids at the positions of (row, position) pairs."""
     return np.array([row["tokens"][position] for row, position in gaps])
 

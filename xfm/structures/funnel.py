@@ -108,7 +108,8 @@ class Funnel(Structure):
                 x, ctx = self._half(x, ctx)
                 entry = ctx.replace(memory=before)
             x = Block(layers, self.remat, name=f"block_{i}")(x, ctx, depths[i], entry, i > 0)
-            start = x if i == 0 else start
+            if i == 0:
+                start = x
         if self.decoder is None:
             whole = ctx.replace(embedding=whole.embedding, shared=whole.shared)
         else:

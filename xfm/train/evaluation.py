@@ -27,7 +27,7 @@ def weights_of(state: State) -> Any:
     return state.params if state.ema is None else state.ema
 
 
-def sample(rows: int, batch: int, eval_steps: int | None) -> Int[np.ndarray, "n"]:
+def sample(rows: int, batch: int, eval_steps: int | None) -> Int[np.ndarray, " n"]:
     """The rows that are evaluated, in order: all, or `eval_steps` · batch random ones that are the same every time."""
     wanted = rows if eval_steps is None else min(eval_steps * batch, rows)
     if wanted == rows:

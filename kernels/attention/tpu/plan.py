@@ -137,7 +137,7 @@ class Visits:
     visible.
     """
 
-    codes: Int[Array, "codes"] | None
+    codes: Int[Array, " codes"] | None
     shared: bool
     outer: int
     steps: int

@@ -367,7 +367,7 @@ def _chunks(sentences: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _flat(rows: list[list[int]], sizes: Int[np.ndarray, "n"]) -> Int[np.ndarray, "t"]:
+def _flat(rows: list[list[int]], sizes: Int[np.ndarray, " n"]) -> Int[np.ndarray, " t"]:
     return np.fromiter(chain.from_iterable(rows), np.int32, int(sizes.sum()))
 
 

@@ -27,10 +27,10 @@ class Batch:
     rows: int
     width: int
     slots: int
-    text: Int[np.ndarray, "n"]
-    row: Int[np.ndarray, "n"]
-    start: Int[np.ndarray, "n"]
-    slot: Int[np.ndarray, "n"]
+    text: Int[np.ndarray, " n"]
+    row: Int[np.ndarray, " n"]
+    start: Int[np.ndarray, " n"]
+    slot: Int[np.ndarray, " n"]
 
 
 def slots_of(width: int) -> int:
@@ -38,7 +38,7 @@ def slots_of(width: int) -> int:
     return max(1, width // 8)
 
 
-def plan(lengths: Int[np.ndarray, "n"], tokens: int, longest: int, layout: str = "packed") -> list[Batch]:
+def plan(lengths: Int[np.ndarray, " n"], tokens: int, longest: int, layout: str = "packed") -> list[Batch]:
     """The batches for texts of these lengths in tokens, the widest first.
 
     tokens: the approximate size of a full batch.  longest: the largest width, at least the largest length.
@@ -116,7 +116,7 @@ def _rounded(rows: int) -> int:
 
 
 def lay(
-    batch: Batch, sizes: Int[np.ndarray, "n"], flat: Mapping[str, Int[np.ndarray, "t"]]
+    batch: Batch, sizes: Int[np.ndarray, " n"], flat: Mapping[str, Int[np.ndarray, " t"]]
 ) -> dict[str, Int[np.ndarray, "rows width"]]:
     """Arrays with one number per token, moved from flat order (text after text) to the rows of a batch.
 
@@ -130,6 +130,6 @@ def lay(
     return laid
 
 
-def ramp(sizes: Int[np.ndarray, "n"]) -> Int[np.ndarray, "t"]:
+def ramp(sizes: Int[np.ndarray, " n"]) -> Int[np.ndarray, " t"]:
     """The numbers 0, 1, … size - 1 for each size, concatenated."""
     return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)

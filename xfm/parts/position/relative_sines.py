@@ -24,7 +24,7 @@ class Sines:
 
     reach: int | None
 
-    def of(self, distance: Int[Array, "n"], width: int) -> Float[Array, "n width"]:
+    def of(self, distance: Int[Array, " n"], width: int) -> Float[Array, "n width"]:
         """The vectors of distances t - s."""
         return sinusoids(distance if self.reach is None else jnp.clip(distance, -self.reach, self.reach), width)
 

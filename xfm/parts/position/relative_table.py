@@ -20,7 +20,7 @@ from xfm.parts.position.base import Position
 from xfm.spec import Spec, SpecError, build
 
 
-def row(distance: Int[np.ndarray, "n"], span: int, reach: int | None) -> Int[np.ndarray, "n"]:
+def row(distance: Int[np.ndarray, " n"], span: int, reach: int | None) -> Int[np.ndarray, " n"]:
     """The row of a table of 2 · span that stands for each distance t - s, row `span` being that of distance 0.
 
     Without a reach each distance has a row of its own. With a reach, distances up to span // 2 have their own, and
@@ -44,7 +44,7 @@ class Distances:
     table: Float[Array, "rows D"]
     reach: int | None
 
-    def rows(self, length: int) -> Int[np.ndarray, "2*length-1"]:
+    def rows(self, length: int) -> Int[np.ndarray, " 2*length-1"]:
         """The table's rows for the distances 1 - length to length - 1, all those in a row of `length` tokens."""
         return row(np.arange(1 - length, length), self.table.shape[0] // 2, self.reach).astype(np.int32)
 

@@ -16,7 +16,7 @@ from xfm.parts.position.base import Position
 from xfm.parts.position.rope import angles, by_grid
 
 
-def centres(count: int) -> Float[np.ndarray, "count"]:
+def centres(count: int) -> Float[np.ndarray, " count"]:
     """The centres of `count` equal parts of the range from -1 to 1, rounded as in float32."""
     return np.float32(2) * (np.arange(0.5, count, dtype=np.float32) / np.float32(count)) - np.float32(1)
 

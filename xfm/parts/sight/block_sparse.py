@@ -32,7 +32,7 @@ class Again:
     keys: Bool[Array, "B T"]
     amount: Float[Array, "N"]
 
-    def block(self, b, n, query: Int[Array, "t"], key: Int[Array, "s"]) -> Float[Array, "t s"]:
+    def block(self, b, n, query: Int[Array, " t"], key: Int[Array, " s"]) -> Float[Array, "t s"]:
         """The bias of row b and head n between the queries and the keys at these row indices."""
         return jnp.where(self.queries[b, query][:, None] & self.keys[b, key][None, :], self.amount[n], 0.0)
 
