@@ -59,6 +59,9 @@ EXAMPLES = {
             ),
             dict(stem=dict(kind="normed_patches", patch=2), width=16, cls=0),
             dict(patch=2, width=16, mask="token", position=dict(kind="learned", length=13)),
+            dict(
+                patch=2, width=16, cls=0, unit=(1, 2)
+            ),  # read where a batch has visible units: tests/hub/test_hiera.py
         ],
         "words": [
             dict(width=6, patch=2, size=2, stride=1, margin=1, position=dict(kind="learned_grid", size=3, first=0)),
@@ -201,7 +204,7 @@ EXAMPLES = {
         ],
         "fused_attention": [
             dict(heads=3, width=3, values=5, norm=dict(kind="rmsnorm")),
-            dict(heads=2, width=4, values=4, norm=None),
+            dict(heads=2, width=4, values=4, norm=None, position=dict(kind="alibi")),
             dict(heads=2, width=5, values=3, norm=dict(kind="layernorm"), activation="gelu"),
         ],
         "relu_attention": [
@@ -377,7 +380,18 @@ EXAMPLES = {
         ],
         "subsampled_attention": [
             dict(width=24, heads=2, keys=3, values=5, norm=dict(kind="layernorm"), ffn=dict(kind="mlp", hidden=20)),
-            dict(width=8, heads=1, keys=4, values=3, stride=(1, 2), norm=None, activation="gelu"),
+            dict(
+                width=8,
+                heads=1,
+                keys=4,
+                values=3,
+                stride=(1, 2),
+                norm=None,
+                activation="gelu",
+                ffn=dict(kind="mlp", hidden=20),
+                residual=dict(kind="scaled", gate=0.5),
+                position=dict(kind="none"),  # the files of LeViT have one: tests/hub/test_parity.py
+            ),
         ],
         "pooled_queries": [
             dict(width=24, heads=3, ffn=dict(kind="mlp", hidden=20)),

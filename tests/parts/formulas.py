@@ -262,8 +262,9 @@ def focal_modulation(s, p, x, ctx):
 
 def fused_attention(s, p, x, ctx):
     H, y = s.width, normed_map(s, p, "qkv", clean(x, ctx)).reshape(*x.shape[:2], s.heads, -1)
-    visible = sequences.same_text(x, ctx.segments)
-    y = sequences.attend(y[..., :H], y[..., H : 2 * H], y[..., 2 * H :], visible, H**-0.5)
+    q, k, v = np.split(y, [H, 2 * H], axis=-1)
+    doors = within("position", s.position, p, "position", Given(x, q, k, v, ctx))
+    y = sequences.attend(q, k, v, sequences.same_text(x, ctx.segments), H**-0.5, doors.get("bias", 0.0))
     return normed_map(s, p, "o", ACTIVATIONS[s.activation](y), 2)
 
 

@@ -102,7 +102,8 @@ def subsampled(spec, p, tile, real, around, visible):
     x = after("o", act(y), 2)
     if "ffn" not in spec or not real.any():  # a residual adds nothing in padding
         return x
-    return x + linear(p["ffn"]["down"], ACTIVATIONS["gelu"](linear(p["ffn"]["up"], x)))
+    gate = spec.get("residual", {}).get("gate", 1.0)
+    return x + gate * linear(p["ffn"]["down"], ACTIVATIONS["gelu"](linear(p["ffn"]["up"], x)))
 
 
 def activated(spec, p, name, a):
