@@ -105,5 +105,5 @@ def digits(c):
     c.model = network(2, 64, 4, patch=2, size=8, channels=1, depth=1, inner=32, inner_heads=4)
     c.evals = [dict(kind="reconstructions", patch=2, scale="image"), dict(kind="linear_probe", shots=10)]
     c.steps, c.clip = 2000, 1.0
-    c.log_every, c.eval_every, c.save_every = 100, 1000, 2000
+    c.log_every, c.eval_every, c.save_every = 100, 1000, 1000
     return c

@@ -39,6 +39,7 @@ UNREACHED = {
     "dinov2_with_registers": r"mask_token",
     "dinov3_vit": r"mask_token|register_tokens",
     "fnet": r"pooler",
+    "levit": r"running_mean|running_var|num_batches_tracked",
     "longformer": r"_global",
     "roformer": r"embed_positions",
     "segformer": r"running_mean|running_var|num_batches_tracked",

@@ -63,7 +63,8 @@ def test_ffns(kind, spec):
 
 @pytest.mark.parametrize("kind,spec", examples("residual"))
 def test_residuals(kind, spec):
-    ctx = Context(segments=SEGMENTS, shared={"embedded": jnp.where(REAL, stream(2), jnp.nan)})
+    earlier = {name: jnp.where(REAL, stream(i), jnp.nan) for i, name in ((2, "embedded"), (3, "period"))}
+    ctx = Context(segments=SEGMENTS, shared=earlier)
     assert_padding_stays_away(build(SLOTS["residual"], spec), streams(2), ctx)
 
 
