@@ -103,9 +103,9 @@ MISTAKES = (
     ),
     Mistake(
         "an embedding starts ten times too wide",
-        f"{EMBED}/tokens.py",
-        "SMALL = nn.initializers.normal(0.02)",
-        "SMALL = nn.initializers.normal(0.2)",
+        f"{EMBED}/table.py",
+        "Initializer = nn.initializers.normal(0.02)",
+        "Initializer = nn.initializers.normal(0.2)",
         f"{STARTS} -k embed",
     ),
     Mistake(
