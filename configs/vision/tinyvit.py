@@ -104,7 +104,7 @@ def get_config(arg="21M"):
 
 
 def distilled(c):
-    """90 epochs of ImageNet-21k (14,197,122 images) by the 100 largest probabilities of a stored teacher."""
+    """90 epochs of ImageNet-21k (14,197,122 images, from memory) by the 100 largest answers of a stored teacher."""
     c.objective = dict(kind="stored_distillation", classes=21_841)
     images = dict(path="imagenet21k/train", size=224, stored=256, validation=0.01, **recipes.IMAGENET)
     c.data = dict(kind="taught", images=images, path="imagenet21k/answers", kept=100)

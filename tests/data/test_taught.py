@@ -84,3 +84,19 @@ def test_what_does_not_fit_is_refused(written, tmp_path):
     plain = dataclasses.replace(AUGMENT, draws="run")
     made = jax.eval_shape(plain, {"images": jnp.zeros((1, 10, 12, 1))}, jax.random.key(0), 0)
     assert made["images"].shape == (1, 8, 8, 1)
+
+
+def test_unfinished_answers_are_not_taken_for_whole_ones(written, tmp_path):
+    """Also where a folder held answers before."""
+    _, params, data = written
+
+    def stops(params, batch):
+        raise KeyboardInterrupt
+
+    how = dict(mesh=make_mesh({}), kept=KEPT, batch=64)
+    teach(tmp_path, data, answer, params, **how)
+    assert len(opened(tmp_path).train) == len(data.train)
+    with pytest.raises(KeyboardInterrupt):
+        teach(tmp_path, data, stops, params, **how)
+    with pytest.raises(XfmError, match="has no answers of a teacher"):
+        opened(tmp_path)

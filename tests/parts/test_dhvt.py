@@ -71,3 +71,9 @@ def test_patches_alone_are_refused():
     mixer = build(SLOTS["mixer"], dict(kind="aggregated_mlp", hidden=12, inner=5))
     with pytest.raises(SpecError, match="scales the tokens before the patches, and all 6 are patches; set embed.cls=1"):
         shapes(mixer, np.zeros((B, T - 1, D), np.float32), Context(grid=GRID))
+
+
+def test_heads_divide_the_width():
+    mixer = build(SLOTS["mixer"], dict(kind="head_tokens", heads=3, mixer=dict(kind="attention", heads=2)))
+    with pytest.raises(SpecError, match="a width of 16 does not divide among 3 heads; set heads"):
+        shapes(mixer, np.zeros((B, T, D), np.float32), Context(grid=GRID))

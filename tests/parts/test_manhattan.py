@@ -71,3 +71,9 @@ def test_one_bias_at_most_is_joined():
     mixer = build(SLOTS["mixer"], dict(kind="manhattan", heads=N, position=spec))
     with pytest.raises(SpecError, match="several biases among 'alibi' and 'grid_decay'; leave all but one out"):
         shapes(mixer, np.zeros((B, T, D), np.float32), Context(grid=GRID))
+
+
+def test_heads_divide_the_width():
+    mixer = build(SLOTS["mixer"], dict(kind="manhattan", heads=3))
+    with pytest.raises(SpecError, match=f"a width of {D} does not divide among 3 heads; set heads"):
+        shapes(mixer, np.zeros((B, T, D), np.float32), Context(grid=GRID))

@@ -7,6 +7,7 @@ import pytest
 from tests.close import assert_close
 from tests.drawn import shapes
 from xfm.context import Context
+from xfm.errors import XfmError
 from xfm.parts import SLOTS
 from xfm.parts.mixer.wavemix import haar, inverse_haar
 from xfm.spec import SpecError, build
@@ -29,3 +30,9 @@ def test_a_constant_grid_has_a_low_band_alone():
 def test_a_width_that_does_not_divide_is_refused():
     with pytest.raises(SpecError, match="a width of 18 does not divide by 4; set the width of the stream"):
         shapes(build(SLOTS["mixer"], dict(kind="wavemix", hidden=4, inner=4)), np.zeros((2, 13, 18)), Context())
+
+
+def test_a_stem_refuses_an_image_that_its_patches_do_not_divide():
+    stem = build(SLOTS["stem"], dict(kind="linear_convs", width=8, widths=(4,), patch=4))
+    with pytest.raises(XfmError, match="an image of 8 x 6 does not divide into patches of 4 x 4"):
+        shapes(stem, np.zeros((1, 8, 6, 3), np.float32), Context())

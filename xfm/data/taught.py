@@ -66,6 +66,7 @@ def teach(
     """
     folder, rows = Path(folder), len(data.train)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / FACTS).unlink(missing_ok=True)  # written last, so that unfinished answers are not taken for whole ones
     made = {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (epochs, rows, *more))
         for name, dtype, more in (

@@ -54,6 +54,7 @@ def network(c: Settings) -> dict:
     widths = [width * 2**i for i in range(stages)]
 
     def stage(i):
+        """The spec of stage i, whose `down` is the stem's convolution for all but the first."""
         depth, levels, window = (values[i] for values in lists.values())
         mixer = dict(
             kind="focal_modulation",

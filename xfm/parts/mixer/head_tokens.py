@@ -17,7 +17,7 @@ from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
 from xfm.parts.norm import NORMS
 from xfm.parts.param import param
-from xfm.spec import Spec, build, freeze
+from xfm.spec import Spec, SpecError, build, freeze
 
 LAYERNORM = freeze(dict(kind="layernorm"))
 
@@ -44,6 +44,8 @@ class HeadTokens(nn.Module):
         both_ways("head_tokens", ctx, state)
         ctx.refuse_heard("mixer 'head_tokens'")
         (B, _, D), N, x = x.shape, self.heads, ctx.clean(x)
+        if D % N:
+            raise SpecError(f"mixer 'head_tokens': a width of {D} does not divide among {N} heads; set heads")
         real = ctx.real(x)[..., None]
         mean = jnp.where(real, x, 0).sum(1, dtype=jnp.float32) / jnp.maximum(real.sum(1), 1)
         made = Linear((N, D // N), name="out")(mean.reshape(B, N, D // N).astype(x.dtype))

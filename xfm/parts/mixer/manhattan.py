@@ -19,7 +19,7 @@ from xfm.parts.grid import of_grid, pair
 from xfm.parts.linear import Linear
 from xfm.parts.mixer.both_ways import both_ways
 from xfm.parts.position import POSITIONS
-from xfm.spec import Spec, build, freeze
+from xfm.spec import Spec, SpecError, build, freeze
 
 DECAY = freeze(dict(kind="grid_decay"))
 
@@ -45,6 +45,8 @@ class Manhattan(nn.Module):
     def __call__(self, x: Float[Array, "B T D"], ctx: Context, state: None = None):
         both_ways("manhattan", ctx, state)
         (B, T, D), N = x.shape, self.heads
+        if D % N:
+            raise SpecError(f"mixer 'manhattan': a width of {D} does not divide among {N} heads; set heads")
         ctx, x = of_grid(ctx, T), ctx.clean(x)
         position = build(POSITIONS, self.position, name="position")
         q, k, v = (Linear((N, D // N), name=name)(x) for name in "qkv")

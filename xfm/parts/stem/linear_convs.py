@@ -7,6 +7,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from xfm.context import Context
+from xfm.errors import XfmError
 from xfm.fields import Count
 from xfm.parts.activation import activation
 from xfm.parts.conv import Conv
@@ -38,6 +39,10 @@ class LinearConvs(nn.Module):
     @nn.compact
     def __call__(self, images: Float[Array, "B height width C"], ctx: Context) -> Float[Array, "B h w D"]:
         x, p, patch = images, self.size, self.patch
+        if images.shape[1] % patch or images.shape[2] % patch:
+            raise XfmError(
+                f"an image of {images.shape[1]} x {images.shape[2]} does not divide into patches of {patch} x {patch}"
+            )
         for i, width in enumerate(self.widths):
             x = Conv(width, (p, p), (1, 1), (p // 2, p // 2), name=f"conv_{i}")(x)
         x = Conv(self.width, (patch, patch), (patch, patch), (0, 0), name=f"conv_{len(self.widths)}")(x)
