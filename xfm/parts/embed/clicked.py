@@ -76,7 +76,7 @@ class Clicked(Embed):
         size = batch["images"].shape[1:3]
         last = batch["mask"] if "mask" in batch else jnp.zeros((len(x), *size))
         maps = jnp.concatenate([disks(batch["clicks"], size, self.radius), last[..., None]], -1).astype(x.dtype)
-        added = Linear(x.shape[-1], bias=False, init=nn.initializers.zeros, name="clicks")(patchify(maps, inner.step()))
+        added = Linear(x.shape[-1], init=nn.initializers.zeros, name="clicks")(patchify(maps, inner.step()))
         return x.at[:, x.shape[1] - added.shape[1] :].add(added), ctx
 
     @nn.nowrap
