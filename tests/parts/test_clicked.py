@@ -22,6 +22,9 @@ def test_a_new_map_of_clicks_leaves_the_features_as_they_are():
     run = jax.jit(both)
     given, expected = run(fresh, batch)
     assert_close(given, expected, rtol=0)
+    none = {"images": batch["images"]}
+    given, expected = run(fresh, none)
+    assert_close(given, expected, rtol=0)
     unbiased = dict(one.params["params"], clicks={**one.params["params"]["clicks"], "bias": np.zeros(16, np.float32)})
     given, expected = run(unbiased, {**batch, "mask": 0 * batch["mask"]})
     moved = np.abs(given - expected).max(-1) > 0

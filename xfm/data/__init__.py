@@ -17,6 +17,7 @@ from xfm.data.images import Images
 from xfm.data.labelled import Labelled
 from xfm.data.masks import Masks
 from xfm.data.mixture import Mixture
+from xfm.data.objects import Objects
 from xfm.data.pairs import Pairs
 from xfm.data.pixels import AUGMENTS
 from xfm.data.prefetch import prefetch
@@ -68,6 +69,7 @@ SOURCES = {
     "mixture": Mixture,
     "images": Images,
     "masks": Masks,
+    "objects": Objects,
     "taught": Taught,
     "clips": Clips,
     "heat": Heat,

@@ -7,6 +7,7 @@ from xfm.errors import XfmError
 from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
+from xfm.objectives.clicks import Clicks
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
 from xfm.objectives.hard_patches import HardPatches
@@ -45,6 +46,7 @@ OBJECTIVES = {
     "tagging": Tagging,
     "span": Span,
     "segmentation": Segmentation,
+    "clicks": Clicks,
     "retrieval": Retrieval,
     "similarity": Similarity,
     "masked_images": MaskedImages,
