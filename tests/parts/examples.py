@@ -495,6 +495,7 @@ EXAMPLES = {
             dict(prototypes=6, hidden=12, bottleneck=5),
             dict(prototypes=7, hidden=8, bottleneck=4, layers=2, activation="silu", pool=None),
         ],
+        "instances": [dict(rows=9), dict(rows=5, pool=dict(kind="mean"))],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),

@@ -215,6 +215,10 @@ def classification(s, p, x, ctx):
     return linear(p["out"], within("pool", s.pool, p, "pool", x, ctx))
 
 
+def instances(s, p, x, ctx):
+    return within("pool", s.pool, p, "pool", x, ctx) @ p["table"].T
+
+
 def prototypes(s, p, x, ctx):
     y = clean(x, ctx) if s.pool is None else clean(x, ctx)[:, 0]
     for i in range(s.layers - 1):
@@ -511,6 +515,7 @@ FORMULAS = {
         "tiles": tiles,
         "mean_and_tokens": mean_and_tokens,
         "prototypes": prototypes,
+        "instances": instances,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,

@@ -29,6 +29,7 @@ DTYPES = {
     "mlm": {"float32"},
     "enhanced_mlm": {"float32"},
     "prototypes": {"float32"},
+    "instances": {"float32"},
     "span": {"float32"},
     "span_beam": {"float32", "bfloat16"},
 }
