@@ -11,6 +11,11 @@ pixels; `imagenet_100` has the 126,689 images that are usual, and another number
 config.model.heads.row.rows. A large table is sharded over the mesh by config.sharding, as that of a vocabulary is.
 Command: xfm train configs/vision/diet.py:tiny_imagenet --workdir runs/diet --config.data.of.path=TINY_IMAGENET/train
 Cost: thousands of epochs in the paper.  Result: not run at scale.
+`tiny` and `digits` are for two CPU cores and the digits of scikit-learn, cropped at random. The validation loss is that
+of training images without crops. `tiny`, 200 steps on 349 images, ends at 4.77 nats, 1.08 below the logarithm of their
+number. `digits`, 500 steps on 1,446 images, ends at 6.24 nats, 1.04 below. With ten labels a class, a linear probe of
+the mean of its tokens then classifies 59.0 % of the digits held out, with all labels 88.3 %; with random weights it is
+39.6 % and 35.0 % (two seeds), and 73.8 % and 71.5 %.
 """
 
 from xfm.augment import recipes
@@ -18,7 +23,7 @@ from xfm.configs.vision import vit
 
 PAPER = "Ibrahim et al. 2024, Occam's Razor for Self Supervised Learning (DIET)"
 ORACLE = "the loss by its formula in NumPy and by torch's cross_entropy; one row of the table for each training image"
-MARGIN = 1.0  # nats
+MARGIN = 0.8  # nats
 
 # size of the ViT, training images
 SIZES = {"tiny_imagenet": ("B", 100_000), "imagenet_100": ("B", 126_689), "imagenet": ("B", 1_281_167)}
@@ -28,11 +33,11 @@ PARAMETERS = {name: 85_798_656 + 768 * rows for name, (_, rows) in SIZES.items()
 DIGITS = {0.8: 349, 0.2: 1446}  # share of validation -> training images
 
 
-def network(shape, patch, rows, size):
+def network(shape, patch, rows, size, pool="cls"):
     """The spec of a ViT with a score for each of `rows` training images.  shape: its name, or layers, width, heads."""
     layers, width, heads = vit.SIZES[shape] if isinstance(shape, str) else shape
     spec = vit.network(layers, width, heads, patch, classes=0, activation="gelu", size=size)
-    return spec | dict(heads=dict(row=dict(kind="instances", rows=rows)))
+    return spec | dict(heads=dict(row=dict(kind="instances", rows=rows, pool=dict(kind=pool))))
 
 
 def get_config(arg="tiny_imagenet"):
@@ -59,12 +64,12 @@ def digits(c, arg):
     """A few hundred images for `tiny`; for `digits` four fifths of them all, and more steps."""
     held = 0.8 if arg == "tiny" else 0.2
     rows = DIGITS[held]
-    c.model = network((2, 64, 4), 2, rows, size=8)
+    c.model = network((2, 64, 4), 2, rows, size=8, pool="mean")
     c.objective = dict(kind="instance_discrimination", rows=rows, smoothing=0.8)
-    c.data = dict(kind="numbered", of=dict(kind="images", size=8, stored=10, validation=held))
-    c.augment = dict(ops=[dict(kind="random_resized_crop", size=8, area=(0.5, 1.0))], mean=0.5, std=0.5)
-    c.evals = [dict(kind="linear_probe", features="cls", shots=10)]
-    c.batch, c.steps = 128, 200
-    c.schedule = dict(kind="cosine", peak=3e-3, warmup=20)
+    c.data = dict(kind="numbered", of=dict(kind="images", size=8, stored=9, validation=held))
+    c.augment = dict(ops=[dict(kind="random_resized_crop", size=8, area=(0.7, 1.0))], mean=0.5, std=0.5)
+    c.evals = [dict(kind="linear_probe", shots=10)]
+    c.batch, c.steps = 128, 200 if arg == "tiny" else 500
+    c.schedule = dict(kind="cosine", peak=3e-3, warmup=c.steps // 10)
     c.log_every, c.eval_every, c.save_every = 20, 100, 200
     return c

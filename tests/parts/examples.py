@@ -295,6 +295,7 @@ EXAMPLES = {
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
         "normed_glu": [dict(hidden=24), dict(hidden=24, activation="gelu", bias=False, norm=dict(kind="rmsnorm"))],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
+        "token_boosting": [dict(hidden=24), dict(hidden=12, activation="relu", noise=0.5)],
         "normed_mlp": [
             dict(hidden=24, norm=dict(kind="layernorm")),
             dict(hidden=12, norm=None, activation="relu"),

@@ -71,6 +71,10 @@ def mlp(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["up"], x)))
 
 
+def token_boosting(s, p, x, ctx):
+    return 2 * mlp(s, p, x, ctx) - x
+
+
 def glu(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x))
 
@@ -395,6 +399,7 @@ FORMULAS = {
         "linear_map": linear_map,
         "grouped_mlp": grouped_mlp,
         "normed_mlp": normed_mlp,
+        "token_boosting": token_boosting,
         "identity": lambda s, p, x, ctx: x,
     },
     "position": {
