@@ -9,6 +9,8 @@ could not be looked up: four modules, evenly spread over the layers, an autoenco
 weight 1 of its loss, the size at which the noise starts, and that evaluation adds no noise.
 Command: xfm train configs/vision/token_boosting.py:H14 --workdir runs/boosted --config.data.path=IMAGENET_C/train
 Cost: 800 epochs of ImageNet.  Result: not run at scale.
+`tiny` is for two CPU cores: 200 steps on the digits of scikit-learn, with two modules. Result of the tiny run (one
+seed): a loss of 0.304 where the mean pixel has 0.569; that of vision/mae:tiny is 0.30.
 """
 
 from xfm.configs.vision import mae
