@@ -99,6 +99,7 @@ BASELINES = {
     "supervised_masked_images": ({}, *LABELS),
     "mask_align": ({}, [], [], dict(zeros=2 * ZEROS["smooth"])),
     "joint_embedding": ({}, [], [], dict(zeros=ZEROS["smooth"])),
+    "instance_discrimination": ({}, range(9), [], dict(uniform=np.log(9))),
     "self_distillation of images": ({}, [], [], dict(uniform=np.log(5))),
 }  # fmt: skip
 
