@@ -21,8 +21,8 @@ from xfm.objectives import build_objective
 from xfm.spec import build, plain
 
 PROBE, NEAREST = "probe_accuracy_10_shots", "knn_accuracy"
-# config, variant -> by how much each score must rise, and the most that the loss may be, given what it is compared with:
-# the loss of the mean image by position, of pixels or of target features, and else the objective's own baseline.
+# config, variant -> by how much each score must rise, and the most that the loss may be, given what it is compared
+# with: the loss of the mean image by position, of pixels or of target features, or else the objective's own baseline.
 MARGINS = {
     ("vision/mae", "digits"): ({PROBE: 0.1}, lambda known: 0.75 * known),
     ("vision/diet", "digits"): ({PROBE: 0.1}, lambda known: known - 0.5),
