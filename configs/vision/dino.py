@@ -8,8 +8,13 @@ Reproduced: networks, heads, views and losses (DINO: section 3.1 and appendix; D
 papers: weight decay is constant, the last layer is not frozen in the first epoch, registers are left out.
 Command: xfm train configs/vision/dino.py:S16 --workdir runs/dino --config.data.path=IMAGENET/train
 Cost: S16 for 100 epochs took the authors 1.75 days on 16 GPUs with 10 crops.  Result: not run at scale.
-`tiny` is for two CPU cores: 150 steps on the digits of scikit-learn. Result of the tiny run: 3.83 nats, 0.33 below the
-uniform baseline, with 55 of 64 prototypes in use.
+`tiny` and `digits` are for two CPU cores and the digits of scikit-learn. `tiny`, 150 steps: 3.83 nats, 0.33 below the
+uniform baseline, with 55 of 64 prototypes in use; its features are no better than random weights'. `digits`, 1,000
+steps with the losses of the `crops_` variants: 3.66 and 3.58 nats (seeds 0 and 1) with 63 and 62 prototypes in use. The
+vote of the nearest rows by the class token is right for 75.5 % and 74.1 % of the digits held out, with random weights
+for 58.7 %, 52.4 % and 57.8 % (three seeds). A linear probe of ten labels a class gains little: 39.6 % (seed 1), where
+random weights have 33.6 %, 35.0 % and 34.2 %. With DINO's own loss, as many steps and crops of 40 % of the image or
+more, the nearest rows were right for 58.7 % (one seed).
 """
 
 from xfm.augment import recipes
