@@ -69,7 +69,7 @@ def digits(c, arg):
     c.data = dict(kind="numbered", of=dict(kind="images", size=8, stored=9, validation=held))
     c.augment = dict(ops=[dict(kind="random_resized_crop", size=8, area=(0.7, 1.0))], mean=0.5, std=0.5)
     c.evals = [dict(kind="linear_probe", shots=10)]
-    c.batch, c.steps = 128, 200 if arg == "tiny" else 500
+    c.batch, c.steps, c.clip = 128, 200 if arg == "tiny" else 500, 1.0
     c.schedule = dict(kind="cosine", peak=3e-3, warmup=c.steps // 10)
     c.log_every, c.eval_every, c.save_every = 20, 100, 200
     return c

@@ -71,6 +71,7 @@ BASELINES = {
     "masked_images": ({}, images([7, 9, 9, 0]), images([0, 0, 8, 40], [3, 3, 3, 3]), {"mean pixel": 3 / 8}),
     "masked_images of tokens": ({}, images([0, 1, 1, 90]), images([1, 2, 4, 1]), {"mean pixel": 1.0}),  # the median: 1
     "masked_images of codes": ({}, [], [], dict(chance=np.log(5))),
+    "masked_images of image tokens": ({}, [], [], dict(chance=np.log(5))),
     # Bicubic enlargement of one pixel, here 4, is that pixel everywhere.
     "image_to_image": ({}, [], images([0, 2, 4, 10]), dict(bicubic=3.0)),
     "image_to_image of pairs": (
