@@ -8,7 +8,13 @@ Reproduced: the networks of pre-training for ConvNeXt, parameter for parameter, 
 are those that xfm has for rows with padding. Different from it: weight decay stays at 0.04, where the program raises it
 to 0.2. Not here: ResNets, since our batch normalisation counts padding (that of the U-Net reads no padding).
 Command: xfm train configs/vision/spark.py:S --workdir runs/spark --config.data.path=IMAGENET/train
-Cost: 1,600 epochs of ImageNet.  Result: not run at scale.
+Cost: 1,600 epochs of ImageNet, in which depthwise convolutions within segments are sums of shifted grids, slower on
+accelerators than dense ones.  Result: not run at scale.
+`tiny` is for two CPU cores: two stages with convolutions of 3 x 3 on the digits of scikit-learn, in 70 seconds of
+processor time. Result of the tiny run (one seed): a loss of 0.245, where the mean pixel has 0.569 and the mean digit,
+for which no pixel need be seen, 0.289. With ten labels a class, a linear probe of the mean of its tokens classifies
+54.1 % of the digits held out; with random weights it is 50.1 %, 53.3 % and 50.1 % (three seeds), so that its features
+are hardly better than those.
 """
 
 from xfm.augment import recipes
@@ -56,7 +62,9 @@ def get_config(arg="S"):
     c = mae.get_config("tiny" if arg == "tiny" else "B")
     c.freeze, c.objective = (), OBJECTIVE
     if arg == "tiny":
-        c.model = network((1, 1), (16, 32), patch=1, doublings=1, width=32, channels=1, scale=None)
+        c.model = network((1, 1), (32, 64), patch=1, doublings=1, width=32, channels=1, scale=None)
+        for stage in c.model["stages"]:
+            stage["pattern"][0]["size"] = 3  # of images of 8 x 8 pixels
         c.objective["mask"] = dict(MASK, unit=2)
         c.objective["target"] = dict(kind="pixels", scale="image")  # to compare with the mean image
         c.evals = [dict(kind="linear_probe", shots=10)]

@@ -114,6 +114,7 @@ def test_simmim_reads_mask_tokens_and_counts_hidden_pixels():
 
 CONVNEXT = spark.network((1, 1), (4, 8), patch=1, doublings=1, width=8, channels=1, scale=None)
 CONVNEXT["heads"]["pixels"]["norm"] = dict(kind="layernorm")
+CONVNEXT["embed"]["stem"] |= dict(size=3, margin=1)  # patches that overlap
 
 
 @functools.cache

@@ -30,8 +30,8 @@ class MaskedImages(Objective):
 
     mask: spec of a sampler (see masks.py).  target: spec of what is predicted (see targets.py).
     shown: what the encoder is given, "visible" patches alone, for a network of kind "autoencoder" (MAE), or all patches
-    with mask "tokens" in place of the hidden ones, for an embedding with such a token (BEiT, SimMIM); or all patches, of
-    which the hidden ones are "padding" of zeros, which no part of a network lets reach a visible one (SparK).
+    with mask "tokens" in place of the hidden ones, for an embedding with such a token (BEiT, SimMIM), or all patches,
+    the hidden ones as "padding" of zeros, which no part of a network lets reach a visible one (SparK).
     """
 
     unit: ClassVar[str] = "of each patch"
