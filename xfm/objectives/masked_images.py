@@ -94,7 +94,7 @@ class MaskedImages(Objective):
         return hidden_of(made[:, made.shape[1] - given["hidden"].shape[1] :], split), sown
 
     def baseline(self, data):
-        """The loss of a predictor that knows the mean pixel, or nothing of the codes."""
+        """Those of the target: of predictors that know the mean pixel or image, or nothing of the codes."""
         return self.wanted.baseline(data, self.model.patch)
 
 
