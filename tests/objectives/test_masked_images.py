@@ -181,6 +181,8 @@ def test_distances_and_baselines():
     absolute = Pixels(distance="absolute").baseline(data, (2, 2))["mean pixel"]
     assert absolute == pytest.approx(np.abs(IMAGES - np.median(IMAGES)).mean(), rel=1e-5)
     assert Pixels(scale="patch").baseline(data, (2, 2))["mean pixel"] == pytest.approx(0.75, rel=1e-4)
+    by_position = Pixels().baseline(data, (2, 2))["mean image"]
+    assert by_position == pytest.approx(IMAGES.var(0).mean(), rel=1e-5)
     assert Codes(codes=10).baseline(data, (2, 2))["chance"] == pytest.approx(np.log(10))
     smooth = Pixels(distance="smooth").measured(jnp.array([[[0.5, 3.0]]]), jnp.zeros((1, 1, 2)))["loss"]
     assert smooth.tolist() == [[(0.125 + 2.5) / 2]]

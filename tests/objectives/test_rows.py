@@ -212,6 +212,11 @@ EXAMPLES = {
         ),
         {**images(), "global_1/images": images()["images"][:, ::-1], "local_0/images": images()["images"][:, 1:3, :2]},
     ),
+    "instance_discrimination": (
+        "instance_discrimination", dict(rows=9),
+        stack(PATCHES, row=dict(kind="instances", rows=9, pool=dict(kind="mean"))),
+        {**images(), "row": np.array([3, 8, 0, -1, 7, 3], np.int32)},
+    ),
     "distillation": (
         "distillation",
         dict(classes=3, teacher=dict(network=stack(dict(kind="patches", patch=2, width=4), label=MEAN_LABEL))),

@@ -295,6 +295,7 @@ EXAMPLES = {
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
         "normed_glu": [dict(hidden=24), dict(hidden=24, activation="gelu", bias=False, norm=dict(kind="rmsnorm"))],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
+        "token_boosting": [dict(hidden=24), dict(hidden=12, activation="relu", noise=0.5)],
         "normed_mlp": [
             dict(hidden=24, norm=dict(kind="layernorm")),
             dict(hidden=12, norm=None, activation="relu"),
@@ -499,6 +500,7 @@ EXAMPLES = {
             dict(prototypes=6, hidden=12, bottleneck=5),
             dict(prototypes=7, hidden=8, bottleneck=4, layers=2, activation="silu", pool=None),
         ],
+        "instances": [dict(rows=9), dict(rows=5, pool=dict(kind="mean"))],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),

@@ -48,6 +48,7 @@ STARTS = (
     (r"^stem/(convs|linear_convs|residual_convs|max_pooled/stem)/conv_\d+/kernel$", fan_in(0, 1, 2)),
     (r"^(stem|down)/cross_scale/.*kernel$|^stem/normed/stem/conv(_\d+)?/kernel$", fan_in(0, 1, 2)),
     (r"^mixer/(conv_gate|relu_attention)/conv/kernel$|^mixer/focal_modulation/conv_\d+/kernel$", fan_in(0, 1)),
+    (r"^ffn/token_boosting/deviation$", lambda part, shape: (part.noise, 0.0)),
     (r"^norm/affine/scale$", lambda part, shape: (part.start, 0.0)),
     (r"/scale$|/d$|/temperature$", ONES),
     (

@@ -29,6 +29,7 @@ DTYPES = {
     "mlm": {"float32"},
     "enhanced_mlm": {"float32"},
     "prototypes": {"float32"},
+    "instances": {"float32"},
     "span": {"float32"},
     "span_beam": {"float32", "bfloat16"},
 }
@@ -41,6 +42,7 @@ UNSEEN = (
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
     r"^down/pooled_queries/k/bias$",
+    r"^ffn/token_boosting/deviation$",  # of noise that is added in training: tests/parts/test_token_boosting.py
 )
 
 

@@ -113,7 +113,7 @@ class MaskedImages(Objective):
         return hidden_of(made[:, made.shape[1] - split.visible.shape[1] - split.hidden.shape[1] :], split)
 
     def baseline(self, data):
-        """The loss of a predictor that knows the mean pixel, or nothing of the codes."""
+        """Those of the target: of predictors that know the mean pixel or image, or nothing of the codes."""
         return self.wanted.baseline(data, self.model.patch)
 
     def _check_squares(self) -> None:

@@ -52,7 +52,12 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def baseline(self, data: Any, patch: Patch) -> dict[str, float]:
-        """The validation loss of a predictor that has learned almost nothing."""
+        """The validation losses, by name, of predictors that have learned almost nothing, the weakest first."""
+
+    def _known_and_seen(self, data: Any, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+        """The targets [B T X] of the training rows and of the validation rows that a baseline reads."""
+        known, seen = (np.stack([row[seen_in(patch)] for row in some_rows(rows)]) for rows in (data.train, data.valid))
+        return np.asarray(self.of({}, known, patch)), np.asarray(self.of({}, seen, patch))
 
 
 Distance = Literal["squared", "absolute", "smooth"]
@@ -138,13 +143,18 @@ class Pixels(Target):
         return {"loss": distance(predicted, wanted, self.distance).mean(-1)}
 
     def baseline(self, data, patch):
-        """Of the mean of all pixels (their median for absolute distances), which is 0 for normalised ones."""
-        known, seen = (
-            np.asarray(self.of({}, np.stack([row[seen_in(patch)] for row in some_rows(rows)]), patch))
-            for rows in (data.train, data.valid)
-        )
-        guess = np.median(known) if self.distance == "absolute" else known.mean()
-        return {"mean pixel": float(np.asarray(distance(np.full_like(seen, guess), seen, self.distance)).mean())}
+        """Of the mean of all pixels, which is 0 for normalised ones, and of the mean of the training images.
+
+        Absolute distances are measured from medians instead. A network that ignores the visible patches can learn the
+        mean image from positions alone, so that a loss above that of "mean image" says nothing of the features.
+        """
+        known, seen = self._known_and_seen(data, patch)
+        mean = np.median if self.distance == "absolute" else np.mean
+        guesses = {"mean pixel": mean(known), "mean image": mean(known, axis=0)}
+        return {
+            name: float(np.asarray(distance(np.broadcast_to(guess, seen.shape), seen, self.distance)).mean())
+            for name, guess in guesses.items()
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,12 +179,10 @@ class Hog(Target):
         return {"loss": distance(predicted, wanted, "squared").mean(-1)}
 
     def baseline(self, data, patch):
-        """Of the mean histograms of the training patches."""
-        known, seen = (
-            np.asarray(self.of({}, np.stack([row["images"] for row in some_rows(rows)]), patch))
-            for rows in (data.train, data.valid)
-        )
-        return {"mean histogram": float(((seen - known.mean((0, 1))) ** 2).mean())}
+        """Of the mean histograms of the training patches, and of those of each position."""
+        known, seen = self._known_and_seen(data, patch)
+        guesses = {"mean histogram": known.mean((0, 1)), "mean image": known.mean(0)}
+        return {name: float(((seen - guess) ** 2).mean()) for name, guess in guesses.items()}
 
 
 @dataclasses.dataclass(frozen=True)

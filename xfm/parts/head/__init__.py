@@ -8,6 +8,7 @@ from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.ffn import FFNHead
 from xfm.parts.head.fpn import FPN
 from xfm.parts.head.fused import Fused
+from xfm.parts.head.instances import Instances
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.linear_maps import LinearMaps
 from xfm.parts.head.mean_and_tokens import MeanAndTokens
@@ -54,4 +55,5 @@ HEADS = {
     "values": Values,
     "tiles": Tiles,
     "prototypes": Prototypes,
+    "instances": Instances,
 }
