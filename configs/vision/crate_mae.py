@@ -19,7 +19,7 @@ ORACLE = "the authors' model/crate_ae with copied weights (goldens), and its par
 MARGIN = 0.2  # of the mean squared error of pixels
 
 SIZES = crate.SIZES  # layers of the encoder, and of the decoder, width, heads
-VARIANTS = ("tiny", *SIZES)
+VARIANTS = ("tiny", "digits", *SIZES)
 # Without what the authors' program never reads; a ViT-MAE of base's layers and widths has 143,048,448 there.
 PARAMETERS = {"tiny_384": 11_331_840, "small": 24_960_000, "base": 43_896_576, "large": 153_023_232}
 
@@ -47,10 +47,10 @@ def network(layers, width, heads, patch, size, channels=3):
 
 
 def get_config(arg="base"):
-    c = mae.get_config("tiny" if arg == "tiny" else "B")
+    c = mae.get_config(arg if arg in ("tiny", "digits") else "B")
     c.objective["shown"] = "tokens"
     c.freeze = [r"position/table$"]
-    if arg == "tiny":
+    if arg in ("tiny", "digits"):
         c.model = network(2, 64, 4, patch=2, size=8, channels=1)
         c.evals = [dict(kind="linear_probe", features="stage_0", shots=10)]
         return c

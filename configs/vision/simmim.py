@@ -17,7 +17,7 @@ PAPER = "Xie et al. 2022, SimMIM: A Simple Framework for Masked Image Modeling"
 ORACLE = "transformers ViTForMaskedImageModeling (goldens) and SwinForMaskedImageModeling: parameter counts"
 MARGIN = 0.1  # of the mean absolute error of pixels
 
-VARIANTS = ("tiny", "B", "swin_B")
+VARIANTS = ("tiny", "digits", "B", "swin_B")
 PARAMETERS = {"B": 86_390_016, "swin_B": 89_874_104}
 
 
@@ -28,13 +28,14 @@ def masked(spec, stride, channels):
 
 
 def get_config(arg="B"):
-    c = mae.get_config("tiny" if arg == "tiny" else "B")
-    c.evals, c.freeze = [dict(kind="linear_probe")], ()
+    c = mae.get_config(arg if arg in ("tiny", "digits") else "B")
+    c.evals, c.freeze = [dict(kind="linear_probe", shots=10 if arg == "digits" else None)], ()
     c.objective = dict(kind="masked_images", shown="tokens")
     c.objective["target"] = dict(kind="pixels", scale="image", distance="absolute")
     c.objective["mask"] = dict(kind="units", rate=0.6, unit=2)
-    if arg == "tiny":
-        c.model = masked(vit.network(2, 64, 4, patch=1, size=8, classes=0, activation="gelu"), 1, 1)
+    if arg in ("tiny", "digits"):
+        patch, c.objective["mask"]["unit"] = (1, 2) if arg == "tiny" else (2, 1)  # squares of 2 x 2 pixels in both
+        c.model = masked(vit.network(2, 64, 4, patch, size=8, classes=0, activation="gelu"), patch, 1)
         return c
     if arg == "B":
         c.model = masked(vit.network(12, 768, 12, patch=16, size=224, classes=0, activation="gelu", eps=1e-12), 16, 3)
