@@ -53,7 +53,7 @@ def of_random_weights(config, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name,variant", MARGINS, ids=":".join)
+@pytest.mark.parametrize("name,variant", MARGINS, ids=map(":".join, MARGINS))
 def test_features_are_better_than_those_of_random_weights(name, variant, tmp_path):
     config = find(name)[0].get_config(variant)
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
