@@ -105,6 +105,10 @@ def taught(folder):
     return dict(kind="taught", images=images, path=path, kept=2)
 
 
+def numbered(pictures):
+    return dict(kind="numbered", of=dict(kind="images", path=str(pictures), size=[8, 8], validation=0.25))
+
+
 # kind -> a function of a folder that writes small files there and returns the spec; fixtures of conftest by their names
 EXAMPLES = {
     "text": lambda prose: dict(kind="text", path=str(prose), length=16, validation=0.3, tokenizer=BYTES),
@@ -116,6 +120,7 @@ EXAMPLES = {
     "masks": masks,
     "objects": objects,
     "taught": taught,
+    "numbered": numbered,
     "clips": clips,
     "heat": lambda folder: dict(kind="heat", size=6, channels=2, trajectories=3, validation=1, steps=2, modes=2),
     "captions": captions,

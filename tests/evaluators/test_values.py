@@ -355,6 +355,19 @@ def test_linear_probe():
     assert found == dict(probe_accuracy_1_shots=1.0)
 
 
+def test_training_rows_are_read_like_those_of_validation():
+    """Not in the size in which augmentation crops them, where a source reads them in both ways."""
+
+    class Larger(Rows):
+        def plain(self):
+            return smaller[:2]
+
+    x = np.array([[0.0], [4.0], [1.0], [3.0]])
+    smaller, larger = Rows(labels=[0, 1, 0, 1]), Larger(labels=[1, 0])
+    found = run("linear_probe", outputs(vector=x), data_of(smaller[2:], train=larger), features="vector")
+    assert found == dict(probe_accuracy=1.0)
+
+
 def test_nearest_rows():
     """Queries at 0 and 90 degrees: at a low temperature the nearest row outvotes the next two; lengths do not count."""
     degrees, lengths = np.array([10, 40, 45, 130, 0, 90]), np.array([1, 9, 0.1, 5, 2, 3])

@@ -1,7 +1,8 @@
 """FocalNet: Yang et al. 2022.
 
-The oracles are transformers' FocalNetModel, FocalNetForImageClassification and FocalNetForMaskedImageModeling, whose
-files these are. transformers counts the layer between two stages to the finer one; its output is the hidden state.
+The oracles are transformers' FocalNetModel, FocalNetForImageClassification, FocalNetForMaskedImageModeling and
+FocalNetBackbone, whose files these are. transformers counts the layer between two stages to the finer one; its output
+is the hidden state, and the feature map of a backbone.
 Images are filled with zeros to whole patches, as there; grids that become odd between stages are refused here.
 """
 
@@ -10,12 +11,13 @@ import jax.numpy as jnp
 from xfm.errors import XfmError
 from xfm.fields import Positive, fits, shown
 from xfm.hub import keys
+from xfm.hub.families.backbones import chosen
 from xfm.hub.families.pvt_v2 import UNREAD, kernel
 from xfm.hub.families.swin import per_stage
 from xfm.hub.families.vit import PIXELS, drawn, example, masks
 from xfm.hub.families.vit import inputs as of_images
-from xfm.hub.family import Batch, Calling, Family, Head
-from xfm.hub.naming import At, Names
+from xfm.hub.family import Batch, Calling, Family, Files, Head
+from xfm.hub.naming import At, Names, prefixed
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 LISTS = {"depths": (2, 2, 6, 2), "focal_levels": (2, 2, 2, 2), "focal_windows": (3, 3, 3, 3)}
@@ -106,6 +108,11 @@ def streams(c: Settings) -> tuple[str, ...]:
     return ("embed", *(f"stage_{i + 1}/down" for i in range(last)), f"stage_{last}")
 
 
+def features(c: Settings) -> tuple[int, ...]:
+    """The numbers of the hidden states that a backbone returns as maps, 0 for the embedding's."""
+    return chosen(c, len(per_stage(c, "depths", LISTS["depths"])))
+
+
 def names(c: Settings) -> Names:
     """The table of names."""
     place = "residual_norm" if c.get("use_post_layernorm", False) else "in_norm"
@@ -169,6 +176,14 @@ KEYS = {
     "layer_norm_eps": "norm/eps",
     "encoder_stride": "heads/pixels/stride",
 }
+BACKBONE = Family(
+    model_type="focalnet",
+    network=network,
+    classes="FocalNet",
+    names=lambda c: prefixed(names(c), "focalnet."),
+    architectures={"Backbone": ()},
+    calling=Calling(reads="images", inputs=inputs, example=example, streams=streams, features=features),
+)
 FAMILY = Family(
     model_type="focalnet",
     prefix="focalnet.",
@@ -186,7 +201,13 @@ FAMILY = Family(
         "ForImageClassification": ("image_classification",),
         "ForMaskedImageModeling": ("masked_image_modeling",),
     },
+    files=Files(kin={("architectures", ("FocalNetBackbone",)): BACKBONE}),
     calling=Calling(
-        reads="images", inputs=inputs, example=example, more=("bool_masked_pos",), outputs=drawn, streams=streams
+        reads="images",
+        inputs=inputs,
+        example=example,
+        more=("bool_masked_pos",),
+        outputs=drawn,
+        streams=streams,
     ),
 )

@@ -8,6 +8,7 @@ from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.ffn import FFNHead
 from xfm.parts.head.fpn import FPN
 from xfm.parts.head.fused import Fused
+from xfm.parts.head.instances import Instances
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.linear_maps import LinearMaps
 from xfm.parts.head.mean_and_tokens import MeanAndTokens
@@ -22,6 +23,7 @@ from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
 from xfm.parts.head.tiles import Tiles
+from xfm.parts.head.unet_pixels import UNetPixels
 from xfm.parts.head.upernet import UPerNet
 from xfm.parts.head.upsampled import Upsampled
 from xfm.parts.head.values import Values
@@ -53,7 +55,9 @@ HEADS = {
     "pixels": Pixels,
     "upsampled": Upsampled,
     "patch_recovery": PatchRecovery,
+    "unet_pixels": UNetPixels,
     "values": Values,
     "tiles": Tiles,
     "prototypes": Prototypes,
+    "instances": Instances,
 }
