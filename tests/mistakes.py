@@ -523,4 +523,18 @@ MISTAKES = (
         "h = q[:, :, 0] + Linear",
         f"{OWED} -k formula and tokens_to_token",
     ),
+    Mistake(
+        "hidden pixels are left in the images of which hidden patches are padding",
+        "xfm/objectives/masked_images.py",
+        "return {self.seen: jnp.where(blank, 0, images),",
+        "return {self.seen: images,",
+        "tests/objectives/test_masked_images.py -k hidden_pixels",
+    ),
+    Mistake(
+        "the holes of finer maps are where those of the coarsest one are",
+        "xfm/parts/head/unet_pixels.py",
+        "visible = visible.repeat(2, 1).repeat(2, 2)",
+        "visible = jnp.tile(visible, (1, 2, 2))",
+        f"{OWED} -k formula and unet_pixels",
+    ),
 )

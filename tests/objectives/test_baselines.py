@@ -79,6 +79,7 @@ BASELINES = {
         {"mean pixel": 1.0, "mean image": 3 / 4},
     ),
     "masked_images of codes": ({}, [], [], dict(chance=np.log(5))),
+    "masked_images of image tokens": ({}, [], [], dict(chance=np.log(5))),
     # Bicubic enlargement of one pixel, here 4, is that pixel everywhere.
     "image_to_image": ({}, [], images([0, 2, 4, 10]), dict(bicubic=3.0)),
     "image_to_image of pairs": (

@@ -239,8 +239,28 @@ EXAMPLES = {
         dict(shown="tokens", target=dict(kind="pixels", distance="absolute"), mask=dict(kind="block", rate=0.5)),
         stack(dict(PATCHES, mask="token"), pixels=dict(kind="pixels", stride=2, channels=1)), images(),
     ),
+    "masked_images of padding": (
+        "masked_images",
+        dict(shown="padding", mask=dict(kind="units", rate=0.5), target=dict(kind="pixels", scale="patch", window=2)),
+        dict(
+            kind="pyramid",
+            embed=dict(kind="patches", stem=dict(kind="conv", size=3, stride=1, margin=1), width=4, cls=0),
+            stages=[
+                dict(pattern=[dict(kind="convnext", hidden=8)]),
+                dict(down=dict(kind="strided_conv", width=8), pattern=[dict(kind="convnext", hidden=8)]),
+            ],
+            heads=dict(
+                pixels=dict(kind="unet_pixels", doublings=1, width=8, channels=1, norm=dict(kind="layernorm"))
+            ),
+        ),
+        images(),
+    ),
     "masked_images of codes": (
         "masked_images", dict(shown="tokens", target=dict(kind="codes", codes=5)),
+        stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
+    ),
+    "masked_images of image tokens": (
+        "masked_images", dict(shown="tokens", target=dict(kind="image_tokens", codes=5, width=4, blocks=1)),
         stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
     ),
     "image_to_image": (

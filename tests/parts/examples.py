@@ -462,6 +462,10 @@ EXAMPLES = {
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
         "upsampled": [dict(factor=4, width=4), dict(factor=3, channels=1, width=5)],
         "patch_recovery": [dict(stride=2, channels=3), dict(stride=3, channels=1, size=3)],
+        "unet_pixels": [
+            dict(doublings=2, width=8, norm=dict(kind="layernorm")),
+            dict(doublings=1, width=16, channels=1, map_norm=dict(kind="rmsnorm"), activation="silu"),
+        ],
         "linear_maps": [dict(classes=5)],
         "fused": [dict(), dict(norm=dict(kind="layernorm"))],
         "fpn": [

@@ -504,6 +504,7 @@ FORMULAS = {
         "pixels": pixels,
         "upsampled": restoring.upsampled,
         "patch_recovery": restoring.patch_recovery,
+        "unet_pixels": maps.unet_pixels,
         "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),

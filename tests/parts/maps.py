@@ -1,5 +1,6 @@
 """The formulas of heads that read the feature maps of several stages, in NumPy, for formulas.py."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -109,3 +110,26 @@ def upernet(s, p, x, ctx):
     maps = [*(conv_norm(s, p[f"level_{i}"], one, s.activation) for i, one in enumerate(finer)), top]
     y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps], -1)
     return linear(p["out"], conv_norm(s, p["join"], y, s.activation))
+
+
+def doubled(p, x):
+    """Each position adds its vector, times the kernel, to 4 x 4 positions of a map of twice the sides."""
+    B, h, w, _ = x.shape
+    y = np.zeros((B, 2 * h + 2, 2 * w + 2, p["kernel"].shape[-1]))
+    for i, j, a, b in np.ndindex(h, w, 4, 4):
+        y[:, 2 * i + a, 2 * j + b] += x[:, i, j] @ p["kernel"][a, b]
+    return y[:, 1:-1, 1:-1] + p["bias"]
+
+
+def unet_pixels(s, p, x, ctx):
+    (h, w), maps = ctx.grid, list(ctx.features.values())[::-1]
+    visible, filled = ctx.segments[:, x.shape[1] - h * w :].reshape(-1, h, w) > 0, []
+    for i, one in enumerate(maps):
+        own, seen = p[f"map_{i}"], visible.repeat(2**i, 1).repeat(2**i, 2)[..., None]
+        one = np.where(seen, within("norm", s.map_norm, own, "norm", one), own["mask"])
+        filled.append(conv_norm(dataclasses.replace(s, norm=None), own, one) if "conv" in own else one)
+    y = filled[0]
+    for i in range(s.doublings):
+        y = conv_norm(s, p[f"in_{i}"], doubled(p[f"up_{i}"], y), s.activation)
+        y = conv_norm(s, p[f"out_{i}"], y) + (filled[i + 1] if i + 1 < len(filled) else 0)
+    return linear(p["out"], y)

@@ -38,6 +38,7 @@ DTYPES = {
 UNSEEN = (
     r"^(mixer|pool/(class_)?attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
     r"^norm/((fixed_)?batchnorm|progressive)/(batch/)?(mean|variance|share)$|/mbconv/\w+_norm/(mean|variance)$",
+    r"^head/unet_pixels/(in|out)_\d/norm/(mean|variance)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
     r"^down/pooled_queries/k/bias$",

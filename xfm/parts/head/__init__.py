@@ -22,6 +22,7 @@ from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
 from xfm.parts.head.tiles import Tiles
+from xfm.parts.head.unet_pixels import UNetPixels
 from xfm.parts.head.upernet import UPerNet
 from xfm.parts.head.upsampled import Upsampled
 from xfm.parts.head.values import Values
@@ -50,6 +51,7 @@ HEADS = {
     "pixels": Pixels,
     "upsampled": Upsampled,
     "patch_recovery": PatchRecovery,
+    "unet_pixels": UNetPixels,
     "values": Values,
     "tiles": Tiles,
     "prototypes": Prototypes,
