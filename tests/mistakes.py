@@ -57,7 +57,7 @@ MISTAKES = (
         "xfm/parts/head/widening_pyramid.py",
         "between = max(2 * finest, D // 2)",
         "between = 2 * finest",
-        "tests/parts/test_owed.py -k widening_pyramid",
+        "tests/configs/test_configs.py -k shards_and_paths and simpleclick-B",
     ),
     # --- parts
     Mistake(
