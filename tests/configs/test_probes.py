@@ -26,6 +26,10 @@ PROBE, NEAREST = "probe_accuracy_10_shots", "knn_accuracy"
 MARGINS = {
     ("vision/mae", "digits"): ({PROBE: 0.1}, lambda known: 0.75 * known),
     ("vision/diet", "digits"): ({PROBE: 0.1}, lambda known: known - 0.5),
+    ("vision/simmim", "digits"): ({PROBE: 0.1}, lambda known: 0.75 * known),
+    ("vision/crate_mae", "digits"): ({PROBE: 0.1}, lambda known: 0.8 * known),
+    ("vision/dino", "digits"): ({NEAREST: 0.1}, lambda known: known - 0.3),
+    ("vision/ijepa", "digits"): ({PROBE: 0.08}, lambda known: 0.85 * known),
 }
 SEEDS = (0, 1, 2)  # of the random weights
 
@@ -49,7 +53,7 @@ def of_random_weights(config, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name,variant", MARGINS, ids=":".join)
+@pytest.mark.parametrize("name,variant", MARGINS, ids=map(":".join, MARGINS))
 def test_features_are_better_than_those_of_random_weights(name, variant, tmp_path):
     config = find(name)[0].get_config(variant)
     environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xfm.batch import spread_out
 from xfm.data import Batches, check_data, located, open_data, validated
 from xfm.errors import XfmError
 from xfm.spec import SpecError
@@ -42,8 +43,7 @@ def test_the_validation_loss_is_of_training_rows_as_they_are(pictures):
     assert len(seen) == len(data.valid) and data.train[0]["images"].shape == (10, 10, 3)
     for row in (seen[i] for i in range(len(seen))):
         np.testing.assert_array_equal(row["images"], known["images"][row["row"]])
-    assert len({int(seen[i]["row"]) for i in range(len(seen))}) == len(seen)
-    assert not hasattr(open_data(dict(kind="images", size=8, validation=0.5), "unused").train, "row")
+    assert [int(seen[i]["row"]) for i in range(len(seen))] == spread_out(len(data.train), len(seen))  # of all classes
 
 
 def test_numbers_follow_the_rows_in_every_epoch_and_on_every_host(pictures):

@@ -263,6 +263,10 @@ EXAMPLES = {
         "masked_images", dict(shown="tokens", target=dict(kind="codes", codes=5)),
         stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
     ),
+    "masked_images of image tokens": (
+        "masked_images", dict(shown="tokens", target=dict(kind="image_tokens", codes=5, width=4, blocks=1)),
+        stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
+    ),
     "image_to_image": (
         "image_to_image", dict(given=dict(kind="reduced")),
         stack(

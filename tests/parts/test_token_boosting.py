@@ -16,11 +16,8 @@ D = 6
 
 def run(part, params, x, train, seed=0, segments=None):
     """(answer, the sown loss as (sum, count))."""
-    batch = {"images": x} if segments is None else {"images": x, "segments": segments}
-    ctx = Context.of(
-        {name: a for name, a in batch.items() if name != "images"} or {"segments": jnp.ones(x.shape[:2], int)},
-        train=train,
-    )
+    segments = jnp.ones(x.shape[:2], int) if segments is None else segments
+    ctx = Context.of({"segments": segments}, train=train)
     (y, state), sown = part.apply(
         {"params": params}, x, ctx, rngs={"dropout": jax.random.key(seed)}, mutable=["losses"]
     )
@@ -29,10 +26,9 @@ def run(part, params, x, train, seed=0, segments=None):
 
 
 def params_of(hidden, up, down, noise):
-    zeros = dict(up=jnp.zeros(hidden), down=jnp.zeros(D))
     return {
-        "up": {"kernel": jnp.asarray(up, jnp.float32), "bias": zeros["up"]},
-        "down": {"kernel": jnp.asarray(down, jnp.float32), "bias": zeros["down"]},
+        "up": {"kernel": jnp.asarray(up, jnp.float32), "bias": jnp.zeros(hidden)},
+        "down": {"kernel": jnp.asarray(down, jnp.float32), "bias": jnp.zeros(D)},
         "deviation": jnp.full(D, noise),
     }
 

@@ -1,4 +1,4 @@
-"""What is predicted of a hidden patch: its pixels, its gradients' histograms, or the number of the code nearest to it.
+"""What is predicted of a hidden patch: its pixels, its gradients' histograms, or the number of a code.
 
 A target makes an array [B T …] of the images, and a loss for each patch. What it keeps between steps is a part of the
 objective's extra state.
@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from xfm.errors import XfmError
-from xfm.fields import Count, CountOrZero, Fraction
+from xfm.fields import Count, CountOrZero, Fraction, Name, Number, Positive
+from xfm.objectives import image_tokens
 from xfm.objectives.base import cross_entropy, some_rows
 from xfm.objectives.gradients import histograms
 from xfm.parts.embed.patchify import patchify, seen_in
@@ -224,10 +225,55 @@ class Codes(Target):
         return {"codes": jnp.where(still, codes, moved), "count": jnp.where(still, count, fresh)}
 
     def measured(self, predicted, wanted):
-        return {"loss": cross_entropy(predicted, wanted), "accuracy": predicted.argmax(-1) == wanted}
+        return recognised(predicted, wanted)
 
     def baseline(self, data, patch):
-        return {"chance": float(np.log(self.codes))}
+        return chance(self.codes)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTokens(Target):
+    """The number of the visual token at a patch, which the frozen encoder of a discrete autoencoder makes.
+
+    Bao et al. 2022 (BEiT), section 2.1.2, with the encoder of DALL-E (see image_tokens.py). The images are scaled to 8
+    pixels of a side for each patch; BEiT's program cuts them out of the files in this size.
+    source: a folder with FLAVA's or DALL-E's encoder as model.safetensors, or its name on the Hub; its weights are put
+    there when a run begins. None for random ones.  revision: on the Hub.
+    codes: V.  width: of the first group.  blocks: of a group.  mean, std: those by which images are normalised.
+    """
+
+    source: Name | None = None
+    revision: Name | None = None
+    codes: Count = 8192
+    width: Count = 256
+    blocks: Count = 2
+    mean: Number | tuple[Number, ...] = 0.5
+    std: Positive | tuple[Positive, ...] = 0.5
+
+    def start(self, rng, images, patch):
+        return {"tokeniser": image_tokens.initial(rng, self.width, self.blocks, images.shape[-1], self.codes)}
+
+    def of(self, state, images, patch):
+        grid = tuple(side // step for side, step in zip(images.shape[1:3], patch, strict=True))
+        x = image_tokens.scaled(images.astype(jnp.float32), tuple(image_tokens.STRIDE * side for side in grid))
+        scores = image_tokens.scores(state["tokeniser"], image_tokens.levels(x, self.mean, self.std))
+        return scores.argmax(-1).reshape(len(images), -1)
+
+    def measured(self, predicted, wanted):
+        return recognised(predicted, wanted)
+
+    def baseline(self, data, patch):
+        return chance(self.codes)
+
+
+def recognised(predicted: Float[Array, "B K V"], wanted: Int[Array, "B K"]) -> dict[str, Float[Array, "B K"]]:
+    """The cross-entropy of codes, and whether the likeliest one is right."""
+    return {"loss": cross_entropy(predicted, wanted), "accuracy": predicted.argmax(-1) == wanted}
+
+
+def chance(codes: int) -> dict[str, float]:
+    """The cross-entropy of scores that are equal for all codes."""
+    return {"chance": float(np.log(codes))}
 
 
 def nearest_code(x: Float[Array, "*any X"], codes: Float[Array, "V X"]) -> Int[Array, "*any"]:
@@ -239,4 +285,5 @@ TARGETS: Mapping[str, type] = {
     "pixels": Pixels,
     "hog": Hog,
     "codes": Codes,
+    "image_tokens": ImageTokens,
 }
