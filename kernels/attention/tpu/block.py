@@ -194,8 +194,11 @@ class Block:
 
     @property
     def narrow(self) -> bool:
-        """Whether the backward pass too should fill the matrix unit with few rows, as a unit of 256 rows asks for."""
-        return self.tiny and self.how.coding.unit > LANES
+        """Whether the backward pass too should fill the matrix unit with few rows, as a unit of 256 rows asks for.
+
+        It then multiplies all lanes of a column for each head, which pays in a column of 128.
+        """
+        return self.tiny and self.how.coding.unit > LANES and self.plan.width <= LANES
 
     def scores(self, head: Head, q_t=None):
         """[s t] in base 2, HIDDEN where masked; and the slope of the cap.  q_t: qᵀ [width t], if it is known."""
