@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xfm.errors import XfmError
-from xfm.spec import named
+from xfm.spec import Table, named
 
 Rule = Callable[[Any, Path], Any]
 
@@ -54,7 +54,7 @@ def each(rule: Rule) -> Rule:
     return lambda value, base: fields(dict.fromkeys(value, rule))(value, base) if isinstance(value, Mapping) else value
 
 
-def spec(table: Mapping[str, type]) -> Rule:
+def spec(table: Table) -> Rule:
     """The rule for a spec, by the `PATHS` of the class that its kind names in `table`. An unknown kind has no paths."""
 
     def rule(value: Any, base: Path) -> Any:

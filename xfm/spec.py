@@ -38,6 +38,7 @@ TABLES = {
     "head": "xfm.parts.head:HEADS",
     "structure": "xfm.structures:STRUCTURES",
     "objective": "xfm.objectives:OBJECTIVES",
+    "source": "xfm.data:SOURCES",
 }
 Table = Mapping[str, Any] | str  # a table, or the name of a slot in TABLES
 

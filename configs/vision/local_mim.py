@@ -10,6 +10,8 @@ Command: xfm train configs/vision/local_mim.py:B --workdir runs/local_mim --conf
 Cost: the authors need 0.7 hours on a machine of 8 V100 for an epoch of B, of 1,600.  Result: not run at scale.
 `tiny` is for two CPU cores: 200 steps on the digits of scikit-learn, with three levels. Result of the
 tiny run: a loss of 0.163 where the mean histograms have 0.183; a linear probe of the class token classifies 81.5 %.
+The mean histograms of each position, for which no pixel need be seen, have 0.154: the run ends before the network uses
+what is visible.
 """
 
 from xfm.configs.vision import mae

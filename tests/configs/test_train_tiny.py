@@ -1,7 +1,8 @@
 """Every config's `tiny`, trained from the command line for at most 200 steps: it must beat its baseline.
 
 A config's MARGIN holds for the whole run of its `tiny`, and is required in full where that has at most 200 steps. With
-XFM_ALL=1 each run is whole.
+XFM_ALL=1 each run is whole. It is measured from the first baseline. A whole run also ends below any other baseline,
+unless NOT_BELOW says why it does not.
 """
 
 import json
@@ -20,6 +21,10 @@ MOST = 200  # steps
 EARLY = 1 / 3  # the share of its margin by which a longer run is below its baseline after MOST steps
 # Trained whole: ELECTRA's discriminator learns only once its generator is good, and has hardly begun after MOST steps.
 WHOLE = ("text/electra",)
+
+# Configs whose `tiny` is too short to use what is visible, as their headers say: it ends near the mean image.
+EARLY_ENDS = ("mae", "simmim", "crate_mae", "hpm", "local_mim", "token_boosting")
+NOT_BELOW = {f"vision/{name}": ("mean image",) for name in EARLY_ENDS}
 
 
 def tiny(entry):
@@ -60,9 +65,14 @@ def test_tiny_beats_its_baseline(entry, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert max(line["step"] for line in lines) == (tiny(entry).steps if whole else MOST)
-    (baseline,) = (
-        value for line in lines if line["kind"] == "baseline" for k, value in line.items() if k not in ("kind", "step")
+    (baselines,) = (
+        {k: value for k, value in line.items() if k not in ("kind", "step")}
+        for line in lines
+        if line["kind"] == "baseline"
     )
     loss = [line["loss"] for line in lines if line["kind"] == "valid"][-1]
-    assert loss < baseline - (entry.margin if whole else EARLY * entry.margin)
+    first = next(iter(baselines.values()))
+    assert loss < first - (entry.margin if whole else EARLY * entry.margin)
+    for name, value in list(baselines.items())[1:] if whole else ():
+        assert loss < value or name in NOT_BELOW.get(entry.config, ()), f"{name}: {value}"
     assert "examples:" in done.stderr and (tmp_path / "run" / "loss.png").stat().st_size > 10_000

@@ -73,6 +73,10 @@ def masks(folder):
     return dict(kind="masks", path=str(folder), size=[8, 6], validation=0.3, classes=["a", "b", "c"])
 
 
+def objects(folder):
+    return {name: value for name, value in dict(masks(folder), kind="objects").items() if name != "classes"}
+
+
 def clips(folder):
     for label in ("a", "b"):
         (folder / "clips" / label).mkdir(parents=True)
@@ -101,6 +105,10 @@ def taught(folder):
     return dict(kind="taught", images=images, path=path, kept=2)
 
 
+def numbered(pictures):
+    return dict(kind="numbered", of=dict(kind="images", path=str(pictures), size=[8, 8], validation=0.25))
+
+
 # kind -> a function of a folder that writes small files there and returns the spec; fixtures of conftest by their names
 EXAMPLES = {
     "text": lambda prose: dict(kind="text", path=str(prose), length=16, validation=0.3, tokenizer=BYTES),
@@ -110,7 +118,9 @@ EXAMPLES = {
     ),
     "images": lambda pictures: dict(kind="images", path=str(pictures), size=[8, 8], validation=0.25),
     "masks": masks,
+    "objects": objects,
     "taught": taught,
+    "numbered": numbered,
     "clips": clips,
     "heat": lambda folder: dict(kind="heat", size=6, channels=2, trajectories=3, validation=1, steps=2, modes=2),
     "captions": captions,

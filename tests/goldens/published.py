@@ -4,6 +4,7 @@
     git clone https://github.com/cheerss/CrossFormer CLONES/CrossFormer  # commit 7952010
     git clone https://github.com/qhfan/RMT CLONES/RMT  # commit 32ea214
     git clone https://github.com/ArieSeirack/DHVT CLONES/DHVT  # commit a86feda
+    git clone https://github.com/keyu-tian/SparK CLONES/SparK  # commit a63e386
     oracle/bin/python -m tests.goldens.published CLONES [name ...]
 
 The files are like those of backbones.py.
@@ -14,8 +15,10 @@ import types
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 from tests.goldens.backbones import Wrapped, averages_saved, write
+from tests.goldens.make import coarse, record, shake
 
 
 def crossformer(name, clones):
@@ -108,7 +111,62 @@ def dhvt(name, clones):
     write(name, Wrapped(averages_saved(single(model))), (16, 16), config, keep, special=special)
 
 
-GOLDENS = {"crossformer": crossformer, "rmt": rmt, "dhvt": dhvt}
+class Masked(torch.nn.Module):
+    """The program of SparK, of whose images the same patches are hidden each time."""
+
+    def __init__(self, model, active):
+        super().__init__()
+        self.model, self.active = model, active
+
+    def forward(self, images, output_hidden_states):
+        """The encoder's maps, some pixels of the image that is drawn, and the loss."""
+        found = {}
+        encoder, decoder = self.model.sparse_encoder, self.model.dense_decoder
+        hooks = [
+            encoder.register_forward_hook(lambda module, given, maps: found.update(maps=list(maps))),
+            decoder.register_forward_hook(lambda module, given, pixels: found.update(pixels=pixels)),
+        ]
+        loss = self.model(images, self.active)
+        for hook in hooks:
+            hook.remove()
+        channels_last = {f"stage_{i}": one.permute(0, 2, 3, 1) for i, one in enumerate(found["maps"])}
+        return {**channels_last, "pixels": found["pixels"].permute(0, 2, 3, 1)[:, ::2, ::2], "loss": loss}
+
+    def save_pretrained(self, folder):
+        save_file({name: p.contiguous() for name, p in self.named_parameters()}, f"{folder}/model.safetensors")
+
+
+def spark(name, clones):
+    """An image of 2 x 3 patches of 16 pixels, three of them visible, and a stem of patches of 2 x 2."""
+    folder = clones / "SparK" / "pretrain"
+    absent, models = types.ModuleType("utils.misc"), types.ModuleType("models")
+    absent.is_pow2n = lambda number: number.bit_count() == 1  # of a module for training, what a network needs
+    models.__path__ = [str(folder / "models")]  # without its list of networks, which needs an older timm
+    sys.modules.update({"utils.misc": absent, "models": models})
+    sys.path.insert(0, str(folder))
+    from decoder import LightDecoder
+    from encoder import SparseEncoder
+    from models.convnext import ConvNeXt
+    from spark import SparK
+
+    config = dict(layers=[1, 1, 2, 1], widths=[6, 8, 12, 20], patch=2, doublings=4, width=16)
+    encoder = ConvNeXt(depths=config["layers"], dims=list(config["widths"]), num_classes=0, global_pool="", sparse=True)
+    encoder.downsample_layers[0][0] = torch.nn.Conv2d(3, 6, 2, 2)
+    encoder.get_downsample_ratio = lambda: 16
+    decoder = LightDecoder(16, width=config["width"], sbn=False)
+    model = SparK(SparseEncoder(encoder, input_size=32), decoder, densify_norm="ln")
+    model.fmap_w = 3
+    special = [(r"dec\.\d\.conv\.[14]\.weight$|gamma", 1.0, 0.3), (r"running_var$", 2.0, 0.25)]
+    keep = r"mask_tokens|dec\.[13]\.up|densify_projs\.3|gamma"
+    active = torch.tensor([[[[1, 0, 0], [0, 1, 1]]]]) > 0
+    model = Masked(averages_saved(model), active)
+    shake(model, 0.2, special)
+    images = coarse((1, 3, 32, 48), 1.0, 3)
+    given = dict(images=images.permute(0, 2, 3, 1), visible=active[:, 0])
+    record(name, model, dict(images=images), lambda answer: answer, config, keep, given)
+
+
+GOLDENS = {"crossformer": crossformer, "rmt": rmt, "dhvt": dhvt, "spark": spark}
 
 if __name__ == "__main__":
     torch.manual_seed(0)

@@ -39,3 +39,26 @@ def pictures() -> list[np.ndarray]:
         noise = rng.normal(0, 0.1, (height, width, 3))
         found.append((255 * np.clip(np.stack(bands, -1) + noise, 0, 1)).astype(np.uint8))
     return found
+
+
+IMAGENET = dict(image_mean=[0.485, 0.456, 0.406], image_std=[0.229, 0.224, 0.225])
+# name -> (classes in transformers, of images and of videos, values that differ from their defaults)
+VIDEOS = {
+    "videomae": ("VideoMAEImageProcessorPil", "VideoMAEVideoProcessor", dict(
+        size=dict(shortest_edge=13), crop_size=dict(height=12, width=9), **IMAGENET)),
+    "videomae_sides": ("VideoMAEImageProcessorPil", "VideoMAEVideoProcessor", dict(
+        size=dict(height=12, width=10), resample=3, do_center_crop=False)),
+    "vivit": ("VivitImageProcessor", "VivitVideoProcessor", dict(
+        size=dict(shortest_edge=14), crop_size=dict(height=11, width=11))),
+    "vivit_not_moved": ("VivitImageProcessor", None, dict(
+        size=dict(shortest_edge=12), crop_size=dict(height=12, width=12), offset=False, rescale_factor=1 / 255)),
+    "timesformer": (None, "TimesformerVideoProcessor", dict(
+        size=dict(shortest_edge=12), crop_size=dict(height=12, width=12))),
+    "timesformer_sampled": (None, "TimesformerVideoProcessor", dict(
+        size=dict(shortest_edge=12), crop_size=dict(height=12, width=12), do_sample_frames=True, num_frames=3)),
+}  # fmt: skip
+
+
+def videos() -> list[np.ndarray]:
+    """Two videos uint8 [T H W 3] of five frames and other sizes: pictures that move to the right."""
+    return [np.stack([np.roll(one, 3 * t, axis=1) for t in range(5)]) for one in pictures()[::2]]

@@ -13,7 +13,8 @@ GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "hub"
 def weights(name: str = "bert_pretraining") -> dict[str, np.ndarray]:
     """The tensors of a golden, as transformers wrote them."""
     with np.load(GOLDENS / f"{name}.npz") as file:
-        return {key.removeprefix("weight/"): file[key] for key in file.files if key.startswith("weight/")}
+        found = {key.removeprefix("weight/"): file[key] for key in file.files if key.startswith("weight/")}
+    return {name: a.astype(np.int64) if a.dtype.kind == "i" else a for name, a in found.items()}  # as PyTorch has them
 
 
 def config(name: str = "bert_pretraining", **changes: Any) -> dict[str, Any]:

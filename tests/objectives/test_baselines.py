@@ -35,6 +35,7 @@ def images(*patches):
     return rows(images=[np.array(patches, float).reshape(-1, 2, 1)])
 
 
+SLOPE = np.tile(np.arange(4.0), (4, 1))[..., None]
 BEFORE, AFTER = [1.0, 2, 0, 0], [4.0, 2, 1, 5]
 
 # an example of test_rows -> fields besides, training rows, validation rows, the baseline
@@ -56,6 +57,11 @@ BASELINES = {
         dict(ignore=9, class_weights=(1.0, 2.0, 0.5)), rows(labels=[[[0, 0], [1, 9]], [[2, 9], [9, 9]]]),
         rows(labels=[[[0, 1], [9, 9]]]), {"class shares": -(np.log(2 / 4.5) + 2 * np.log(2 / 4.5)) / 3},
     ),
+    "clicks": (  # objects of 1 and 2 of 4 pixels, and of 1 of 2; one of too few, and a row without any, do not count
+        dict(ignore=9, alpha=0.25), rows(labels=[[[0, 0], [1, 1]]]),
+        rows(labels=[[[1, 2], [2, 0]], [[9, 3], [9, 0]], [[0, 0], [0, 0]]]),
+        {"even chances": np.log(2) * np.mean([np.mean([10 / 16, 8 / 16]), 1 / 2])},
+    ),
     "span": (
         {}, rows(tokens=[[5] * 3] * 2, labels=[[0, 1], [0, 2]]), rows(tokens=[[5] * 3], labels=[[0, 2]]),
         {"position shares": -np.log([3 / 5, 2 / 5]).mean()},
@@ -67,26 +73,39 @@ BASELINES = {
     "retrieval by order": ({}, PAIRS, PAIRS, {}),
     "similarity": ({}, PAIRS, PAIRS, dict(chance=np.log(4))),
     "similarity by sigmoids": ({}, PAIRS, PAIRS, dict(chance=np.log(4) + 3 * np.log(4 / 3))),
-    # A patch divided by its unbiased deviation has squares of mean 3/4, and one of equal pixels has zeros.
-    "masked_images": ({}, images([7, 9, 9, 0]), images([0, 0, 8, 40], [3, 3, 3, 3]), {"mean pixel": 3 / 8}),
-    "masked_images of tokens": ({}, images([0, 1, 1, 90]), images([1, 2, 4, 1]), {"mean pixel": 1.0}),  # the median: 1
+    # A patch divided by its unbiased deviation has squares of mean 3/4, and one of equal pixels has zeros. The mean
+    # image has a half of the former at both positions, so that it is a half away from either.
+    "masked_images": (
+        {}, images([0, 0, 8, 40], [0, 0, 1, 5]) + images([3, 3, 3, 3], [2, 2, 2, 2]),
+        images([0, 0, 8, 40], [3, 3, 3, 3]), {"mean pixel": 3 / 8, "mean image": 3 / 16},
+    ),
+    "masked_images of tokens": (  # The median of all is 1, and those by position are 1, 2, 1, 1.
+        {}, images([0, 1, 1, 90]) + images([1, 2, 1, 0]) + images([3, 2, 0, 1]), images([1, 2, 4, 1]),
+        {"mean pixel": 1.0, "mean image": 3 / 4},
+    ),
     "masked_images of codes": ({}, [], [], dict(chance=np.log(5))),
+    "masked_images of image tokens": ({}, [], [], dict(chance=np.log(5))),
     # Bicubic enlargement of one pixel, here 4, is that pixel everywhere.
     "image_to_image": ({}, [], images([0, 2, 4, 10]), dict(bicubic=3.0)),
     "image_to_image of pairs": (
         {}, [], rows(**{"images": np.reshape(BEFORE, (2, 1, 2, 1)), "target/images": np.reshape(AFTER, (2, 1, 2, 1))}),
         {"the input": (9 + 0 + 1 + 25) / (16 + 4 + 1 + 25)},
     ),
-    # Half of the pixels of a slope along columns have a direction, since its border is mirrored.
+    # Half of the pixels of a slope along columns have a direction, since its border is mirrored. Of the cells of one
+    # pixel, the mean has 1/4 of it everywhere, and the mean image 1/2 there; of the whole image both have 1/2.
     "local_masked_images": (
-        {}, rows(images=[np.ones((4, 4, 1))]), rows(images=[np.tile(np.arange(4.0), (4, 1))[..., None]]),
-        {"means": 0.5 / 6 + 1 / 3},
+        {}, rows(images=[np.ones((4, 4, 1)), SLOPE]), rows(images=[SLOPE]),
+        {"means": (9 / 16 + 1 / 16) / 2 / 6 + 1 / 12, "mean image": 1 / 4 / 2 / 6 + 1 / 12},
     ),
-    "hard_patches": ({}, images([0, 1, 1, 90]), images([23, 24, 22, 25]), {"mean pixel": 6 / 4}),
+    "hard_patches": (
+        {}, images([0, 1, 1, 90]) + images([44, 47, 43, -42]), images([23, 24, 22, 25]),
+        {"mean pixel": 6 / 4, "mean image": 2 / 4},
+    ),
     "position_prediction": ({}, [], images([1, 2, 3, 4], [5, 6, 7, 8]), {"uniform": np.log(2)}),
     "supervised_masked_images": ({}, *LABELS),
     "mask_align": ({}, [], [], dict(zeros=2 * ZEROS["smooth"])),
     "joint_embedding": ({}, [], [], dict(zeros=ZEROS["smooth"])),
+    "instance_discrimination": ({}, range(9), [], dict(uniform=np.log(9))),
     "self_distillation of images": ({}, [], [], dict(uniform=np.log(5))),
 }  # fmt: skip
 

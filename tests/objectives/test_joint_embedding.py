@@ -13,7 +13,7 @@ from tests.objectives.test_masked_images import DECODER, IMAGES
 from tests.objectives.test_rows import PATCHES, stack
 from xfm.errors import XfmError
 from xfm.objectives import build_objective
-from xfm.objectives.monitors import deviation, entropy, rank
+from xfm.objectives.monitors import deviation, entropy, mean_row, rank
 from xfm.objectives.teachers import cosine_momentum, followed, momentum
 
 PREDICTOR = dict(DECODER["decoder"], heads=dict(patches=dict(kind="values", width=8)))
@@ -40,14 +40,18 @@ def test_the_loss_block_by_block():
     )
     features -= features.mean(-1, keepdims=True)
     features /= np.sqrt((features**2).mean(-1, keepdims=True) + 1e-5)
-    losses = []
+    losses, of_mean = [], []
     for g in range(3):
         given = {"images": IMAGES, "visible": split.visible, "real": split.real, "predicted": split.hidden[:, g]}
         made = np.asarray(run(params, given)["patches"])[:, -2:]
         apart = np.abs(made - features[np.arange(6)[:, None], split.hidden[:, g]])
         losses.append(np.where(apart < 1, apart**2 / 2, apart - 0.5).mean())
+        rest = np.abs(features - features.mean(0))[np.arange(6)[:, None], split.hidden[:, g]]
+        of_mean.append(np.where(rest < 1, rest**2 / 2, rest - 0.5).mean())
     loss, metrics, _ = jax.jit(lambda p, e: one.loss(p, e, {"images": IMAGES}, hashed(4)))(params, extra)
     assert float(loss) == pytest.approx(np.mean(losses), rel=1e-5)
+    total, count = metrics["mean_image"]
+    assert float(total / count) == pytest.approx(np.mean(of_mean), rel=1e-5)
     over = features.reshape(-1, 8)
     assert float(metrics["deviation"][0]) == pytest.approx(over.std(0).mean(), rel=1e-4)
 
@@ -104,6 +108,7 @@ def test_monitors_show_a_collapse():
     wanted = np.exp(-(share * np.log(share)).sum())
     assert float(rank(filled, weights)) == pytest.approx(wanted, rel=1e-3) and 3 < wanted < 5
     assert float(deviation(filled, weights)) == pytest.approx(x.std(0).mean(), rel=1e-5)
+    np.testing.assert_allclose(mean_row(filled, weights), np.tile(x.mean(0), (42, 1)), atol=1e-6)
     assert float(rank(np.ones((9, 5), np.float32) * 7, np.ones(9))) == pytest.approx(1, abs=0.01)
     assert float(entropy(np.full(8, 1 / 8))) == pytest.approx(np.log(8))
 

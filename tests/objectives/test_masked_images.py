@@ -1,6 +1,6 @@
 """Masked image modelling: what the encoder is given, where the loss is, and what the targets are.
 
-Takes twelve seconds.
+Takes fifteen seconds.
 """
 
 import functools
@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import xfm
+from tests.close import assert_close
 from tests.drawn import begun, noise, shapes
 from tests.keys import key as hashed
 from tests.objectives.test_rows import AUTOENCODER, PATCHES, stack
-from xfm.configs.vision import mae, vit
+from xfm.configs.vision import mae, spark, vit
 from xfm.errors import XfmError
 from xfm.evaluators.pictures import reconstructed, side_by_side, unpatchify
 from xfm.initial import initial_shapes
@@ -111,6 +112,48 @@ def test_simmim_reads_mask_tokens_and_counts_hidden_pixels():
     np.testing.assert_array_equal(same, made)
 
 
+CONVNEXT = spark.network((1, 1), (4, 8), patch=1, doublings=1, width=8, channels=1, scale=None)
+CONVNEXT["heads"]["pixels"]["norm"] = dict(kind="layernorm")
+CONVNEXT["embed"]["stem"] |= dict(size=3, margin=1)  # patches that overlap
+
+
+@functools.cache
+def sparse():
+    """The objective for a small ConvNeXt, whose padding is what is hidden, its outputs for a batch, and a division."""
+    one = objective(CONVNEXT, shown="padding", mask=dict(kind="units", rate=0.6))
+    params = noise(begun(one, {"images": IMAGES})[0], seed=1)
+    run = jax.jit(lambda batch: one.model.apply({"params": params}, batch))
+    return one, run, jax.device_get(one.split(IMAGES, hashed(1)))
+
+
+def test_hidden_pixels_reach_no_feature():
+    """Tian et al. 2023, section 3.1, exactly: hidden pixels may be NaN. And visible ones reach their neighbours."""
+    one, run, split = sparse()
+    before = run({"images": IMAGES, **one.given({"images": IMAGES}, split)})
+    hidden = np.asarray(split.mask(48)).reshape(B, 6, 8)
+    assert (hidden.reshape(B, 3, 2, 4, 2).transpose(0, 1, 3, 2, 4).reshape(B, 12, 4).std(-1) == 0).all()
+    assert not np.asarray(before["stage_0"])[hidden].any() and np.isfinite(before["pixels"]).all()
+    blank = np.where(hidden[..., None], np.nan, IMAGES)
+    after = run({"images": blank, **one.given({"images": blank}, split)})
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+    changed = np.where(hidden[..., None], IMAGES, 2 * IMAGES)
+    after = run({"images": changed, **one.given({"images": changed}, split)})
+    assert (np.abs(np.asarray(after["stage_0"] - before["stage_0"])).max(-1) > 0).tolist() == (~hidden).tolist()
+
+
+def test_with_nothing_hidden_the_network_is_the_dense_one():
+    _, run, _ = sparse()
+    whole = run({"images": IMAGES})
+    jax.tree.map(assert_close, run({"images": IMAGES, "segments": np.ones((B, 48), np.int32)}), whole)
+
+
+def test_pixels_are_normalised_by_windows_of_patches():
+    """Those of 2 x 2 patches of 1 x 2 pixels as those of patches of 2 x 4."""
+    small = Pixels(scale="patch", window=2).of({}, jnp.asarray(IMAGES), (1, 2))
+    large = Pixels(scale="patch").of({}, jnp.asarray(IMAGES), (2, 4))
+    np.testing.assert_array_equal(unpatchify(small, (1, 2), (6, 4)), unpatchify(large, (2, 4), (3, 2)))
+
+
 def test_codes_are_found_by_k_means_and_then_stay():
     """Of patches around three points each code ends at one of them, and its number is then the point's."""
     points = np.array([[0, 0, 0, 0], [9, 0, 9, 0], [0, 9, 0, 9.0]])
@@ -138,6 +181,8 @@ def test_distances_and_baselines():
     absolute = Pixels(distance="absolute").baseline(data, (2, 2))["mean pixel"]
     assert absolute == pytest.approx(np.abs(IMAGES - np.median(IMAGES)).mean(), rel=1e-5)
     assert Pixels(scale="patch").baseline(data, (2, 2))["mean pixel"] == pytest.approx(0.75, rel=1e-4)
+    by_position = Pixels().baseline(data, (2, 2))["mean image"]
+    assert by_position == pytest.approx(IMAGES.var(0).mean(), rel=1e-5)
     assert Codes(codes=10).baseline(data, (2, 2))["chance"] == pytest.approx(np.log(10))
     smooth = Pixels(distance="smooth").measured(jnp.array([[[0.5, 3.0]]]), jnp.zeros((1, 1, 2)))["loss"]
     assert smooth.tolist() == [[(0.125 + 2.5) / 2]]
@@ -201,5 +246,11 @@ def test_what_does_not_fit_is_refused():
         objective(mask=dict(kind="multi_block"))
     with pytest.raises(XfmError, match="has no kind 'pixel' .did you mean 'pixels'"):
         objective(target=dict(kind="pixel"))
+    with pytest.raises(XfmError, match="hides squares of 1 x 1 pixels, and a token of the last stage has 2 x 2"):
+        objective(CONVNEXT, shown="padding")
+    with pytest.raises(XfmError, match="window=2 is of scale 'patch', and scale is 'image'"):
+        objective(target=dict(kind="pixels", window=2))
+    with pytest.raises(XfmError, match="windows of .4, 4. pixels do not divide images of .6, 8."):
+        Pixels(scale="patch", window=2).of({}, jnp.asarray(IMAGES), (2, 2))
     with pytest.raises(XfmError, match="does not divide images into patches"):
         objective(stack()).model.patch  # noqa: B018

@@ -168,6 +168,13 @@ EXAMPLES = {
         dict(stack(dict(PATCHES, cls=0)), heads=dict(mask=MAPS, further=MAPS)),
         {**images(), "labels": np.arange(B * 16, dtype=np.int32).reshape(B, 4, 4) % 5},
     ),
+    "clicks": (
+        "clicks", dict(points=3, further=2, ignore=4),
+        dict(
+            stack(dict(kind="clicked", embed=dict(PATCHES, cls=0), radius=1)), heads=dict(mask=dict(MAPS, classes=1))
+        ),
+        {**images(), "labels": np.arange(B * 16, dtype=np.int32).reshape(B, 4, 4) // 3 % 5},
+    ),
     "span": ("span", {}, stack(span=dict(kind="span")), {**texts(B), **ANSWERS}),
     "retrieval": ("retrieval", dict(form=NEAREST, among=4), VECTOR, several(B, 2)),
     "retrieval, routed": ("retrieval", dict(form=NEAREST, among=4, sown=SOWN), routed(VECTOR), several(B, 2)),
@@ -212,6 +219,11 @@ EXAMPLES = {
         ),
         {**images(), "global_1/images": images()["images"][:, ::-1], "local_0/images": images()["images"][:, 1:3, :2]},
     ),
+    "instance_discrimination": (
+        "instance_discrimination", dict(rows=9),
+        stack(PATCHES, row=dict(kind="instances", rows=9, pool=dict(kind="mean"))),
+        {**images(), "row": np.array([3, 8, 0, -1, 7, 3], np.int32)},
+    ),
     "distillation": (
         "distillation",
         dict(classes=3, teacher=dict(network=stack(dict(kind="patches", patch=2, width=4), label=MEAN_LABEL))),
@@ -234,8 +246,28 @@ EXAMPLES = {
         dict(shown="tokens", target=dict(kind="pixels", distance="absolute"), mask=dict(kind="block", rate=0.5)),
         stack(dict(PATCHES, mask="token"), pixels=dict(kind="pixels", stride=2, channels=1)), images(),
     ),
+    "masked_images of padding": (
+        "masked_images",
+        dict(shown="padding", mask=dict(kind="units", rate=0.5), target=dict(kind="pixels", scale="patch", window=2)),
+        dict(
+            kind="pyramid",
+            embed=dict(kind="patches", stem=dict(kind="conv", size=3, stride=1, margin=1), width=4, cls=0),
+            stages=[
+                dict(pattern=[dict(kind="convnext", hidden=8)]),
+                dict(down=dict(kind="strided_conv", width=8), pattern=[dict(kind="convnext", hidden=8)]),
+            ],
+            heads=dict(
+                pixels=dict(kind="unet_pixels", doublings=1, width=8, channels=1, norm=dict(kind="layernorm"))
+            ),
+        ),
+        images(),
+    ),
     "masked_images of codes": (
         "masked_images", dict(shown="tokens", target=dict(kind="codes", codes=5)),
+        stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
+    ),
+    "masked_images of image tokens": (
+        "masked_images", dict(shown="tokens", target=dict(kind="image_tokens", codes=5, width=4, blocks=1)),
         stack(dict(PATCHES, mask="token"), patches=dict(kind="tagging", classes=5)), images(),
     ),
     "image_to_image": (

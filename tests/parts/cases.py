@@ -38,7 +38,10 @@ OF_IMAGES = (
     "naflex",
 )  # embeddings whose rows have no padding
 GRID = (3, 4)  # a class token and 12 patches
-DENSE = ("all_mlp", "fpn", "fused", "linear_maps", "simple_pyramid", "upernet")  # heads that read maps
+DENSE = (  # heads that read maps
+    "all_mlp", "fpn", "fused", "linear_maps", "mlp_maps", "simple_pyramid", "unet_pixels", "upernet",
+    "widening_pyramid",
+)  # fmt: skip
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -111,6 +114,9 @@ def padded_rows() -> Context:
 
 def maps(kind: str) -> Context:
     """Of a pyramid of three stages, whose last one's sides are no half of the second's where the head allows it."""
+    if kind == "unet_pixels":  # whose maps are of doubled sides, with padding in the coarsest
+        found = {f"stage_{i}": normal(12 + i, B, *size) for i, size in enumerate(((6, 8, 12), (3, 4, 16)))}
+        return Context(grid=GRID, segments=jnp.asarray(PADDED), features=found)
     sizes = ((6, 8, 12), (3, 4, 16), (2, 3, 24)) if kind != "fused" else ((6, 8, 12), (3, 4, 16), (3, 2, 24))
     return Context(grid=GRID, features={f"stage_{i}": normal(12 + i, B, *size) for i, size in enumerate(sizes)})
 

@@ -295,6 +295,7 @@ EXAMPLES = {
         "glu": [dict(hidden=24, activation="silu", bias=False), dict(hidden=24, bias=False, out_bias=True)],
         "normed_glu": [dict(hidden=24), dict(hidden=24, activation="gelu", bias=False, norm=dict(kind="rmsnorm"))],
         "ista": [dict(), dict(step=0.3, sparsity=0.7)],
+        "token_boosting": [dict(hidden=24), dict(hidden=12, activation="relu", noise=0.5)],
         "normed_mlp": [
             dict(hidden=24, norm=dict(kind="layernorm")),
             dict(hidden=12, norm=None, activation="relu"),
@@ -461,6 +462,10 @@ EXAMPLES = {
         "pixels": [dict(stride=2), dict(stride=3, channels=1)],
         "upsampled": [dict(factor=4, width=4), dict(factor=3, channels=1, width=5)],
         "patch_recovery": [dict(stride=2, channels=3), dict(stride=3, channels=1, size=3)],
+        "unet_pixels": [
+            dict(doublings=2, width=8, norm=dict(kind="layernorm")),
+            dict(doublings=1, width=16, channels=1, map_norm=dict(kind="rmsnorm"), activation="silu"),
+        ],
         "linear_maps": [dict(classes=5)],
         "fused": [dict(), dict(norm=dict(kind="layernorm"))],
         "fpn": [
@@ -477,6 +482,16 @@ EXAMPLES = {
                 head=dict(kind="linear_maps", classes=5),
             ),
         ],
+        "widening_pyramid": [
+            dict(widths=(6, 9, 12, 40), head=dict(kind="linear_maps", classes=5)),
+            dict(
+                widths=(3, 5, 7, 20),
+                norm=dict(kind="layernorm"),
+                activation="relu",
+                head=dict(kind="linear_maps", classes=5),
+            ),
+        ],
+        "mlp_maps": [dict(classes=5, width=8), dict(classes=5, width=8, activation="gelu")],
         "upernet": [
             dict(classes=5, width=8),
             dict(classes=5, width=8, scales=(1, 4), norm=None, activation="silu"),
@@ -495,6 +510,7 @@ EXAMPLES = {
             dict(prototypes=6, hidden=12, bottleneck=5),
             dict(prototypes=7, hidden=8, bottleneck=4, layers=2, activation="silu", pool=None),
         ],
+        "instances": [dict(rows=9), dict(rows=5, pool=dict(kind="mean"))],
         "vector": [dict(), dict(pool=dict(kind="dense"))],
         "dense": [
             dict(norm=dict(kind="rmsnorm"), head=dict(kind="vector")),

@@ -71,6 +71,10 @@ def mlp(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["up"], x)))
 
 
+def token_boosting(s, p, x, ctx):
+    return 2 * mlp(s, p, x, ctx) - x
+
+
 def glu(s, p, x, ctx):
     return linear(p["down"], ACTIVATIONS[s.activation](linear(p["gate"], x)) * linear(p["up"], x))
 
@@ -213,6 +217,10 @@ def mlm(s, p, x, ctx):
 
 def classification(s, p, x, ctx):
     return linear(p["out"], within("pool", s.pool, p, "pool", x, ctx))
+
+
+def instances(s, p, x, ctx):
+    return within("pool", s.pool, p, "pool", x, ctx) @ p["table"].T
 
 
 def prototypes(s, p, x, ctx):
@@ -391,6 +399,7 @@ FORMULAS = {
         "linear_map": linear_map,
         "grouped_mlp": grouped_mlp,
         "normed_mlp": normed_mlp,
+        "token_boosting": token_boosting,
         "identity": lambda s, p, x, ctx: x,
     },
     "position": {
@@ -495,6 +504,7 @@ FORMULAS = {
         "pixels": pixels,
         "upsampled": restoring.upsampled,
         "patch_recovery": restoring.patch_recovery,
+        "unet_pixels": maps.unet_pixels,
         "of_patches": of_patches,
         "tagging": tagging,
         "latent_queries": Elsewhere("tests/parts/test_latent_queries.py::test_latent_queries_equal_their_formula"),
@@ -504,6 +514,8 @@ FORMULAS = {
         "fused": maps.fused,
         "fpn": maps.fpn,
         "simple_pyramid": maps.simple_pyramid,
+        "widening_pyramid": maps.widening_pyramid,
+        "mlp_maps": maps.mlp_maps,
         "upernet": maps.upernet,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,
@@ -511,6 +523,7 @@ FORMULAS = {
         "tiles": tiles,
         "mean_and_tokens": mean_and_tokens,
         "prototypes": prototypes,
+        "instances": instances,
         "vector": vector,
         "dense": dense_head,
         "ffn": ffn_head,

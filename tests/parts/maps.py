@@ -1,5 +1,6 @@
 """The formulas of heads that read the feature maps of several stages, in NumPy, for formulas.py."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -74,6 +75,14 @@ def fpn(s, p, x, ctx):
     return handed_on(s, p, x, ctx, [conv_norm(s, p[f"level_{i}"], one) for i, one in enumerate(maps)])
 
 
+def twice(own, x):
+    """Each position as a tile of 2 x 2."""
+    y = np.zeros((len(x), 2 * x.shape[1], 2 * x.shape[2], own["kernel"].shape[-1]))
+    for row, column in itertools.product(range(2), repeat=2):
+        y[:, row::2, column::2] = x @ own["kernel"][:, row, column] + own["bias"]
+    return y
+
+
 def simple_pyramid(s, p, x, ctx):
     (h, w), maps = ctx.grid, []
     for level, times in enumerate(s.doublings):
@@ -81,14 +90,33 @@ def simple_pyramid(s, p, x, ctx):
         for i in range(times):
             if i:
                 y = ACTIVATIONS[s.activation](within("norm", s.norm, p, f"norm_{level}_{i}", y))
-            own, coarse = p[f"double_{level}_{i}"], y
-            y = np.zeros((len(x), 2 * y.shape[1], 2 * y.shape[2], own["kernel"].shape[-1]))
-            for row, column in itertools.product(range(2), repeat=2):
-                y[:, row::2, column::2] = coarse @ own["kernel"][:, row, column] + own["bias"]
+            y = twice(p[f"double_{level}_{i}"], y)
         if times < 0:
             y = np.stack([y[:, a : h // 2 * 2 : 2, b : w // 2 * 2 : 2] for a in (0, 1) for b in (0, 1)]).max(0)
         maps.append(conv_norm(s, p[f"level_{level}"], conv_norm(s, p[f"lateral_{level}"], y)))
     return handed_on(s, p, x, ctx, maps)
+
+
+def widening_pyramid(s, p, x, ctx):
+    h, w = ctx.grid
+    one, act = x[:, -h * w :].reshape(len(x), h, w, -1), ACTIVATIONS[s.activation]
+
+    def normed(name, y):
+        return within("norm", s.norm, p, name, y)
+
+    quarter = normed("norm_0_1", twice(p["double_0_1"], act(normed("norm_0_0", twice(p["double_0_0"], one)))))
+    kernel, tiles = p["halve_3_0"]["kernel"], one[:, : h // 2 * 2, : w // 2 * 2]
+    half = sum(tiles[:, a::2, b::2] @ kernel[a, b] for a in (0, 1) for b in (0, 1)) + p["halve_3_0"]["bias"]
+    found = (quarter, normed("norm_1_0", twice(p["double_1_0"], one)), one, normed("norm_3_0", half))
+    maps = [act(normed(f"norm_{i}", linear(p[f"level_{i}"], y))) for i, y in enumerate(found)]
+    return handed_on(s, p, x, ctx, maps)
+
+
+def mlp_maps(s, p, x, ctx):
+    act = ACTIVATIONS[s.activation]
+    maps = [act(linear(p[f"level_{i}"], one)) for i, one in enumerate(ctx.features.values())]
+    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps[::-1]], -1)
+    return linear(p["out"], act(y @ p["join"]["kernel"] + p["bias"]))
 
 
 def upernet(s, p, x, ctx):
@@ -109,3 +137,26 @@ def upernet(s, p, x, ctx):
     maps = [*(conv_norm(s, p[f"level_{i}"], one, s.activation) for i, one in enumerate(finer)), top]
     y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps], -1)
     return linear(p["out"], conv_norm(s, p["join"], y, s.activation))
+
+
+def doubled(p, x):
+    """Each position adds its vector, times the kernel, to 4 x 4 positions of a map of twice the sides."""
+    B, h, w, _ = x.shape
+    y = np.zeros((B, 2 * h + 2, 2 * w + 2, p["kernel"].shape[-1]))
+    for i, j, a, b in np.ndindex(h, w, 4, 4):
+        y[:, 2 * i + a, 2 * j + b] += x[:, i, j] @ p["kernel"][a, b]
+    return y[:, 1:-1, 1:-1] + p["bias"]
+
+
+def unet_pixels(s, p, x, ctx):
+    (h, w), maps = ctx.grid, list(ctx.features.values())[::-1]
+    visible, filled = ctx.segments[:, x.shape[1] - h * w :].reshape(-1, h, w) > 0, []
+    for i, one in enumerate(maps):
+        own, seen = p[f"map_{i}"], visible.repeat(2**i, 1).repeat(2**i, 2)[..., None]
+        one = np.where(seen, within("norm", s.map_norm, own, "norm", one), own["mask"])
+        filled.append(conv_norm(dataclasses.replace(s, norm=None), own, one) if "conv" in own else one)
+    y = filled[0]
+    for i in range(s.doublings):
+        y = conv_norm(s, p[f"in_{i}"], doubled(p[f"up_{i}"], y), s.activation)
+        y = conv_norm(s, p[f"out_{i}"], y) + (filled[i + 1] if i + 1 < len(filled) else 0)
+    return linear(p["out"], y)

@@ -29,6 +29,7 @@ DTYPES = {
     "mlm": {"float32"},
     "enhanced_mlm": {"float32"},
     "prototypes": {"float32"},
+    "instances": {"float32"},
     "span": {"float32"},
     "span_beam": {"float32", "bfloat16"},
 }
@@ -37,9 +38,11 @@ DTYPES = {
 UNSEEN = (
     r"^(mixer|pool/(class_)?attention|head/latent_queries|head/enhanced_mlm|stem)/.*k(_global)?/bias$",
     r"^norm/((fixed_)?batchnorm|progressive)/(batch/)?(mean|variance|share)$|/mbconv/\w+_norm/(mean|variance)$",
+    r"^head/unet_pixels/(in|out)_\d/norm/(mean|variance)$",
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
     r"^down/pooled_queries/k/bias$",
+    r"^ffn/token_boosting/deviation$",  # of noise that is added in training: tests/parts/test_token_boosting.py
 )
 
 

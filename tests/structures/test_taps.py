@@ -87,6 +87,21 @@ def test_texts_without_their_padding_are_laid_back():
     assert_close(jnp.where(real, unpadded, 0), jnp.where(real, padded, 0))
 
 
+def test_a_tap_may_be_a_map_of_the_patches_after_the_norm():
+    images = dict(images=np.random.default_rng(0).standard_normal((2, 4, 6, 3), np.float32))
+    patches = dict(kind="patches", patch=2, width=16, cls=1, registers=2, position=dict(kind="sinusoidal_2d"))
+
+    def model(tapped):
+        return stack(embed=patches, taps=(2, 4), tapped=tapped, heads={})
+
+    params = noise(shapes(model("stream"), images)["params"])
+    stream, plain, normed = (run(model(t), {"params": params}, images) for t in ("stream", "map", "normed_map"))
+    assert plain["layer_2"].shape == (2, 2, 3, 16)
+    assert_close(plain["layer_2"].reshape(2, 6, 16), stream["layer_2"][:, 3:])
+    assert_close(normed["layer_4"].reshape(2, 6, 16), stream["hidden"][:, 3:])
+    assert_close(normed["hidden"], stream["hidden"])
+
+
 @pytest.mark.parametrize(
     "taps,said",
     [

@@ -11,25 +11,26 @@ from typing import Any
 from xfm import locations
 from xfm.data.batches import Batches
 from xfm.data.captions import Captions
+from xfm.data.checks import check_source
 from xfm.data.clips import Clips
 from xfm.data.heat import Heat
 from xfm.data.images import Images
 from xfm.data.labelled import Labelled
 from xfm.data.masks import Masks
 from xfm.data.mixture import Mixture
+from xfm.data.numbered import Numbered
+from xfm.data.objects import Objects
 from xfm.data.pairs import Pairs
-from xfm.data.pixels import AUGMENTS
 from xfm.data.prefetch import prefetch
-from xfm.data.source import Data, Source
+from xfm.data.source import Data, Source, validated
 from xfm.data.spans import Spans
 from xfm.data.tagged import Tagged
 from xfm.data.taught import Taught
 from xfm.data.text import Text
 from xfm.data.tfds import Tfds
 from xfm.spec import build
-from xfm.tokenizers import TOKENIZERS
 
-__all__ = ["SOURCES", "Batches", "Data", "Source", "check_data", "located", "open_data", "prefetch"]
+__all__ = ["SOURCES", "Batches", "Data", "Source", "check_data", "located", "open_data", "prefetch", "validated"]
 
 
 def open_data(spec: Mapping[str, Any], workdir: str | Path) -> Data:
@@ -54,13 +55,7 @@ def check_data(spec: Mapping[str, Any]) -> None:
 
     Nested specs are those in the fields `tokenizer` and `augment`; a source with others has a method `check`.
     """
-    source = build(SOURCES, spec)
-    if hasattr(source, "tokenizer"):
-        build(TOKENIZERS, source.tokenizer)
-    for augment in getattr(source, "augment", ()):
-        build(AUGMENTS, augment)
-    if hasattr(source, "check"):
-        source.check()
+    check_source(build(SOURCES, spec))
 
 
 SOURCES = {
@@ -68,7 +63,9 @@ SOURCES = {
     "mixture": Mixture,
     "images": Images,
     "masks": Masks,
+    "objects": Objects,
     "taught": Taught,
+    "numbered": Numbered,
     "clips": Clips,
     "heat": Heat,
     "captions": Captions,

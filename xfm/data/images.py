@@ -67,7 +67,7 @@ class Images:
         """
         if self.corrupt not in ("error", "next"):
             raise SpecError(f"corrupt={self.corrupt!r} is not one of error, next")
-        pixels = of_source(self, DIGITS)
+        ours = of_source(self, DIGITS)
         names, read, labels, classes, marks, notes = self._digits() if self.path is None else self._folder()
         valid = [split == "valid" for split in self._splits(names)]
         augments = [build(AUGMENTS, spec) for spec in self.augment]
@@ -80,11 +80,11 @@ class Images:
                     f"the {split} split of {self.path or 'the digits'} has none of the {len(names)} images; change the "
                     "share 'validation', or give more images"
                 )
-            return Pictures(read, labels, keep, pixels, augments, self.corrupt)
+            return Pictures(read, labels, keep, pixels, augments, self.corrupt, ours)
 
-        larger = pixels if self.stored is None else dataclasses.replace(pixels, size=self.stored)
-        train, held = source(False, augments, larger), source(True, [], pixels)
-        how = (pixels.shape, self.mean, self.std, self.background, self.augment, valid)
+        larger = ours if self.stored is None else dataclasses.replace(ours, size=self.stored)
+        train, held = source(False, augments, larger), source(True, [], ours)
+        how = (ours.shape, self.mean, self.std, self.background, self.augment, valid)
         how += () if self.stored is None else (larger.shape,)
         facts = {"train_rows": len(train), "valid_rows": len(held), "classes": len(classes)}
         return Data(train, held, None, None, fingerprint(marks, classes, how), classes, facts, notes)
@@ -196,6 +196,7 @@ class Pictures:
     """The rows of one split: `images` [H W C] float32 and `labels` [] int32.
 
     read: (index, pixels) -> image.  labels: of all images.  keep: the indices of the images of this split.
+    validation: the pixels of rows of validation.
     unreadable: images that were passed over so far -> the reason, which names the file.
     """
 
@@ -205,6 +206,7 @@ class Pictures:
     pixels: Pixels
     augments: Sequence[Callable]
     corrupt: str
+    validation: Pixels
     unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
     decodes: ClassVar[bool] = True
 
@@ -215,18 +217,27 @@ class Pictures:
         """The row of an image. Raises XfmError, naming the file, if it cannot be read; with corrupt="next" only if none
         can be read.
         """
+        return self.numbered(index)[1]
+
+    def numbered(self, index: int) -> tuple[int, Row]:
+        """The number of the row that is read, `index` unless that cannot be read, and the row."""
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         tries = 1 if self.corrupt == "error" else len(self)
         for further in range(tries):
-            chosen = int(self.keep[(index + further) % len(self)])
+            number = (index + further) % len(self)
+            chosen = int(self.keep[number])
             try:
-                return {"images": self.read(chosen, self.pixels), "labels": self.labels[chosen]}
+                return number, {"images": self.read(chosen, self.pixels), "labels": self.labels[chosen]}
             except XfmError as error:
                 if further == tries - 1:
                     raise
                 self.unreadable[f"image {chosen}"] = str(error).partition("; ")[0]
         raise AssertionError("the last attempt returns or raises")
+
+    def plain(self) -> "Pictures":
+        """The same images without augmentation, in the size of those of validation."""
+        return dataclasses.replace(self, pixels=self.validation, augments=())
 
     def augment(self, row: Row, rng: np.random.Generator) -> Row:
         """The row with every augmentation applied to its image, in order."""

@@ -6,7 +6,7 @@ A row is a dict of arrays without a batch axis, under the fixed names of a batch
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,10 @@ Row = dict[str, np.ndarray]
 class Source(Protocol):
     """A sequence of rows. If it has a method `augment(row, rng) -> row`, Batches applies it to every training row, with
     other random numbers in every epoch. If it has an attribute `decodes` that is true, its rows take long to read, and
-    several threads read them at once. `unreadable` maps the names of rows that were passed over to the reasons.
+    several threads read them at once. `unreadable` maps the names of rows that were passed over to the reasons. A
+    source that passes rows over has a method `numbered(index) -> (number, row)`: the number of the row that was read in
+    place of row `index`, and the row. If training rows are read in another way than rows of validation, `plain()` is a
+    source of the same rows that are read like these.
     """
 
     def __len__(self) -> int: ...
@@ -52,6 +55,7 @@ class Data:
     classes: names of the labels in the order of their numbers, if known.
     facts: figures for people to read, such as the number of tokens and the share of padding.
     notes: sentences for the header of a run, such as what was left out of the data.
+    seen: training rows over which the validation loss is computed, where rows that are held out have none.
     """
 
     train: Source
@@ -62,3 +66,10 @@ class Data:
     classes: tuple[str, ...] = ()
     facts: Mapping[str, float] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    seen: Source | None = None
+
+
+def validated(data: Any) -> Source:
+    """The rows over which the validation loss of opened data is computed: `seen` if it has any, else `valid`."""
+    seen = getattr(data, "seen", None)
+    return data.valid if seen is None else seen

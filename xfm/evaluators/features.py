@@ -51,7 +51,8 @@ class OfFeatures(Evaluator):
         ]
 
     def of(self, forward, params, source, mesh) -> tuple[np.ndarray, np.ndarray]:
-        """Features [R D] and labels [R] of a source's rows."""
+        """Features [R D] and labels [R] of a source's rows, read like those of validation."""
+        source = getattr(source, "plain", lambda: source)()
         if "labels" not in source[0]:
             raise XfmError(
                 f"{type(self).__name__}: the rows of config.data have no labels; leave it out of config.evals"

@@ -21,6 +21,7 @@ from xfm.fields import shown
 from xfm.folders import folder_of, is_run, line, read_json
 from xfm.hub.buffers import check_buffers
 from xfm.hub.families import FAMILIES, TIMM
+from xfm.hub.families.backbones import is_backbone
 from xfm.hub.family import Family, Head
 from xfm.hub.files import Tensors, tensors_of
 from xfm.hub.inputs import KINDS, TEXTS, array_of, check_ids, of_pairs, whole
@@ -69,11 +70,14 @@ class Checkpoint:
     @cached_property
     def processor(self):
         """The checkpoint's image processor (see `xfm.images.Processor`), read on first access: `m(images=m.processor(
-        pictures))`. Raises XfmError if the model reads no images.
+        pictures))`; of a model of videos its video processor (`xfm.images.VideoProcessor`): `m(video=m.processor(
+        videos))`. Raises XfmError if the model reads neither.
         """
-        from xfm.images import read_processor
+        from xfm.images import read_processor, read_video_processor
 
         reads = [one.calling.reads for one in (self.family, *self.family.towers.values())]
+        if "video" in reads:
+            return read_video_processor(self.folder, self.config)
         if "images" not in reads:
             use = "; use its tokenizer" if "text" in reads else ""
             raise XfmError(f"{self.family.model_type} reads {reads[0]}, so it has no image processor{use}")
@@ -121,8 +125,14 @@ class Checkpoint:
                 part, choices = self._batch(tower, own)
                 batch |= with_prefix(prefix, part)
         check_ids(batch, self.network.ids())
-        out = self._run(self.params, batch, output_hidden_states)
-        return self._answer(self.family.calling.outputs(batch, out), choices)
+        features = self.family.calling.features
+        out = self._run(self.params, batch, output_hidden_states or bool(features))
+        answer = self._answer(self.family.calling.outputs(batch, out), choices)
+        if features:
+            answer["feature_maps"] = tuple(answer["reshaped_hidden_states"][i] for i in features)
+        if features and not output_hidden_states:
+            del answer["hidden_states"], answer["reshaped_hidden_states"]
+        return answer
 
     def _batch(self, family: Family, given: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
         """The batch of the Hub's inputs, for one tower where there are several, and the number of choices in a row."""
@@ -165,7 +175,7 @@ class Checkpoint:
         answer = {"last_hidden_state": out["hidden"]}
         answer |= {name: out[name] for name in ("hidden_states", "reshaped_hidden_states") if name in out}
         answer |= {name: out[name] for name in self.family.calling.beside if name in out}
-        if maps := tuple(value for name, value in out.items() if name.startswith("stage_")):
+        if maps := tuple(value for name, value in out.items() if re.fullmatch(r"(stage|layer)_\d+", name)):
             answer["feature_maps"] = maps
         for task, head in self.heads.items():
             value = out[head.name]
@@ -412,7 +422,7 @@ def _check_counts(config: Mapping[str, Any], path: str, tensors: Tensors) -> Non
 def _heads(family: Family, config: Mapping[str, Any], tensors: Tensors, task: str | None) -> dict[str, Head]:
     """The heads to load: those of the class in config.json and all others that the files hold, or as `task` says."""
     there = held(family, tensors)
-    if task == "none":
+    if task == "none" or (task is None and is_backbone(config)):
         return {}
     if task is not None:
         family.head(task)

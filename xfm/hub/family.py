@@ -96,6 +96,8 @@ class Calling:
     beside: further outputs of the Hub's model that are of no head, by the names that `outputs` gives them.
     streams: paths of the modules whose outputs are the hidden states, or a function of config.json that returns them;
     if empty, the embedding and the stack's layers. Those of a grid are in `reshaped_hidden_states` [B h w D] too.
+    features: a function of config.json that returns the numbers of the hidden states that are `feature_maps`, where
+    these are no outputs of the network itself.
     last: the last hidden state: the network's output ("hidden"), or that of its last layer before the final norm and
     projection ("layer").
     """
@@ -108,6 +110,7 @@ class Calling:
     outputs: Callable[[Batch, dict[str, Any]], dict[str, Any]] = lambda batch, out: out
     beside: tuple[str, ...] = ()
     streams: tuple[str, ...] | Callable[[Settings], tuple[str, ...]] = ()
+    features: tuple[int, ...] | Callable[[Settings], tuple[int, ...]] = ()
     last: Literal["hidden", "layer"] = "hidden"
 
 
@@ -146,11 +149,12 @@ class Family:
 
     def described_by(self, settings: Settings) -> "Family":
         """The family with the names of the files, and the hidden states, that a config.json describes."""
-        names, streams = (a(settings) if callable(a) else a for a in (self.names, self.calling.streams))
+        given = self.names, self.calling.streams, self.calling.features
+        names, streams, features = (a(settings) if callable(a) else a for a in given)
         towers = {prefix: tower.described_by(settings) for prefix, tower in self.towers.items()}
         for prefix, tower in towers.items():
             names = {**names, **{f"{prefix}/{path}": name for path, name in tower.rows(tower.all_heads).items()}}
-        calling = dataclasses.replace(self.calling, streams=streams)
+        calling = dataclasses.replace(self.calling, streams=streams, features=features)
         return dataclasses.replace(self, names=names, calling=calling, towers=towers)
 
     @property

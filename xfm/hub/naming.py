@@ -75,6 +75,14 @@ class At:
 Names = Mapping[str, str | At]
 
 
+def prefixed(names: Names, prefix: str) -> dict[str, str | At]:
+    """The table with a prefix before each name in the files."""
+    return {
+        path: f"{prefix}{name}" if isinstance(name, str) else dataclasses.replace(name, name=f"{prefix}{name.name}")
+        for path, name in names.items()
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Piece:
     """One parameter, or one layer of a stacked parameter, and its tensor in the file.

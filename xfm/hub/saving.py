@@ -7,9 +7,10 @@ tokeniser and image processor, and a card. The folder is complete or does not ex
 import contextlib
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ from xfm.hub.settings import Settings
 from xfm.hub.weights import before_names, file_pieces, joined
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+HELD = {**DTYPES, "int64": np.int64}  # with that of counters
 LARGEST = 5_000_000_000  # bytes of one file of weights
 # Files that are copied from the folder of the loaded checkpoint: those of its tokeniser, its image processor and a
 # sentence encoder.
 COPIED = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
-    "vocab.json", "merges.txt", "*.model", "preprocessor_config.json", "processor_config.json", "modules.json",
+    "vocab.json", "merges.txt", "*.model", "preprocessor_config.json", "processor_config.json",
+    "video_preprocessor_config.json", "modules.json",
     "sentence_bert_config.json", "config_sentence_transformers.json", "[0-9]_*/config.json",
     "[0-9]_*/model.safetensors",
 )  # fmt: skip
@@ -120,11 +123,11 @@ def write_weights(checkpoint: Any, flat: Mapping[str, Any], folder: Path, dtype:
     c = checkpoint
     shapes = {path: x.shape for path, x in flat.items()}
     named = file_pieces(c.family, c.heads, c.network.sublayers(), shapes, c.prefixes)
-    fixed = constants(c)
-    dtypes = dtypes_of(c, flat, [*named, *fixed], dtype)
+    fixed = constants(c) | counters(named)
+    dtypes = dtypes_of(c, flat, [*named, *fixed], dtype) | {n: "int64" for n, a in fixed.items() if a.dtype == np.int64}
     counts = {name: sum(int(np.prod(piece.shape)) for piece in parts) for name, parts in named.items()}
     counts |= {name: array.size for name, array in fixed.items()}
-    sizes = {name: count * np.dtype(DTYPES[dtypes[name]]).itemsize for name, count in counts.items()}
+    sizes = {name: count * np.dtype(HELD[dtypes[name]]).itemsize for name, count in counts.items()}
     shares = shared_out(sizes, largest)
     names = [f"model-{i:05}-of-{len(shares):05}.safetensors" for i in range(1, len(shares) + 1)]
     names = names if len(shares) > 1 else ["model.safetensors"]
@@ -144,6 +147,12 @@ def constants(checkpoint: Any) -> dict[str, np.ndarray]:
     c = checkpoint
     found = c.family.files.constants(Settings(c.config))
     return {f"{before_names(c.family, c.heads, c.prefixes)}{name}": array for name, array in found.items()}
+
+
+def counters(names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The counter of each batch norm, which PyTorch's files have beside its variance; nothing depends on its value."""
+    found = (re.sub(r"running_var$", "num_batches_tracked", name) for name in names if name.endswith("running_var"))
+    return {name: np.zeros((), np.int64) for name in found}
 
 
 def dtypes_of(checkpoint: Any, flat: Mapping[str, Any], names: list[str], dtype: str | None) -> dict[str, str]:
@@ -173,10 +182,10 @@ def shared_out(sizes: Mapping[str, int], largest: int) -> list[list[str]]:
 
 def cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
     """The array in `dtype`. Raises XfmError, naming the tensor, if numbers are too large for it."""
-    if array.dtype == DTYPES[dtype]:
+    if array.dtype == HELD[dtype]:
         return array
     with np.errstate(over="ignore"):
-        cast = array.astype(DTYPES[dtype])
+        cast = array.astype(HELD[dtype])
     if not np.isfinite(cast).all():
         raise XfmError(f"{name} has numbers too large for {dtype}; save it as float32")
     return cast

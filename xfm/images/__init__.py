@@ -2,6 +2,7 @@
 
 from xfm.images.processor import Processor
 from xfm.images.reading import read
-from xfm.images.settings import read_processor
+from xfm.images.settings import read_processor, read_video_processor
+from xfm.images.video import VideoProcessor
 
-__all__ = ["Processor", "read", "read_processor"]
+__all__ = ["Processor", "VideoProcessor", "read", "read_processor", "read_video_processor"]

@@ -12,6 +12,7 @@ from xfm.errors import XfmError, nearest
 from xfm.fields import Count, Number, Positive, fits, shown
 from xfm.folders import read_json
 from xfm.images.processor import Pair, Processor, Size
+from xfm.images.video import VideoProcessor
 
 FILES = ("processor_config.json", "preprocessor_config.json")
 HALF = dict(image_mean=[0.5] * 3, image_std=[0.5] * 3)
@@ -45,8 +46,18 @@ CLASS_OF = {
     "vit_mae": "ViT", "vit_msn": "ViT", "ijepa": "ViT", "hiera": "Bit", "pvt": "Pvt", "pvt_v2": "Pvt",
     "levit": "Levit", "focalnet": "Bit",
 }  # fmt: skip
-ALWAYS = dict(do_resize=True, do_rescale=True, rescale_factor=1 / 255, do_normalize=True, do_center_crop=False)
+ALWAYS = dict(do_resize=True, do_rescale=True, rescale_factor=1 / 255, offset=False, do_normalize=True,
+              do_center_crop=False)  # fmt: skip
+NEVER_PADDED = ("ConvNext", "DINOv3ViT", "Beit", "Segformer", "VideoMAE", "Vivit", "Timesformer")
 FILTERS = range(6)  # Pillow's numbers
+
+
+VIDEOS: Mapping[str, Mapping[str, Any]] = {
+    "VideoMAE": SHORTEST | HALF | CROPPED | dict(resample=2),
+    "Vivit": SHORTEST | HALF | CROPPED | dict(size=256, resample=2, rescale_factor=1 / 127.5, offset=True),
+    "Timesformer": SHORTEST | IMAGENET | CROPPED | dict(resample=2),
+}
+VIDEO_CLASS_OF = {"videomae": "VideoMAE", "vivit": "Vivit", "timesformer": "Timesformer"}
 
 
 def read_processor(folder: Path, config: Mapping[str, Any]) -> Processor:
@@ -58,11 +69,38 @@ def read_processor(folder: Path, config: Mapping[str, Any]) -> Processor:
     return processor_of(content, str(path), config)
 
 
-def processor_of(content: Mapping[str, Any], path: str, config: Mapping[str, Any]) -> Processor:
-    """The processor that the content of a file describes; `path` is its name in errors. Raises XfmError as above."""
-    name = _class(content, path, config)
+def read_video_processor(folder: Path, config: Mapping[str, Any]) -> VideoProcessor:
+    """The video processor of the checkpoint in `folder`; arguments and errors as in `read_processor`."""
+    path, content = _content(folder, ("video_processor", "image_processor"), ("video_preprocessor_config.json",))
+    return video_processor_of(content, str(path), config)
+
+
+def video_processor_of(content: Mapping[str, Any], path: str, config: Mapping[str, Any]) -> VideoProcessor:
+    """The processor of videos that the content of a file describes, as in `processor_of`.
+
+    Raises XfmError where it chooses frames by their rate, which an array of frames does not have.
+    """
+    count = content.get("num_frames") if content.get("do_sample_frames") else None
+    if content.get("do_sample_frames") and not fits(count, Count):
+        raise XfmError(
+            f"{path} sets do_sample_frames and num_frames to {shown(count)}; it must be a number of frames, since the "
+            "rate of the frames that are given is not known"
+        )
+    return VideoProcessor(processor_of(content, path, config, VIDEOS), count)
+
+
+def processor_of(
+    content: Mapping[str, Any], path: str, config: Mapping[str, Any], classes: Mapping[str, Any] = CLASSES
+) -> Processor:
+    """The processor that the content of a file describes; `path` is its name in errors. Raises XfmError as above.
+
+    classes: those that the file may name, CLASSES or VIDEOS.
+    """
+    name = _class(content, path, config, classes)
     given = {key: value for key, value in content.items() if value is not None}
-    values = {**ALWAYS, **CLASSES[name], **given}
+    values = {**ALWAYS, **classes[name], **given}
+    if content.get("video_processor_type"):  # whose classes know no other offset
+        values |= {key: value for key, value in classes[name].items() if key == "offset"}
     channels = _channels(config, path)
     on = lambda key: _truth(values, key, path)  # noqa: E731
     mean, std = (_numbers(values, key, channels, path) for key in ("image_mean", "image_std"))
@@ -80,38 +118,49 @@ def processor_of(content: Mapping[str, Any], path: str, config: Mapping[str, Any
         resample=int(resample),
         crop=crop,
         scale=_number(values, "rescale_factor", path) if on("do_rescale") else None,
+        shift=-1.0 if on("do_rescale") and on("offset") else 0.0,
         mean=mean if on("do_normalize") else None,
         std=std if on("do_normalize") else None,
-        pad=_pad(values, path) if name not in ("ConvNext", "DINOv3ViT", "Beit", "Segformer") else None,
+        pad=_pad(values, path) if name not in NEVER_PADDED else None,
         first="scale" if name == "DINOv3ViT" else "resize",
     )
 
 
-def _content(folder: Path) -> tuple[Path, Mapping[str, Any]]:
-    for name in FILES:
+def _content(
+    folder: Path, keys: tuple[str, ...] = ("image_processor",), more: tuple[str, ...] = ()
+) -> tuple[Path, Mapping[str, Any]]:
+    """The first file that describes a processor, and the description.
+
+    keys: under which FILES[0], which describes several, may have it.  more: names of files before FILES[1].
+    """
+    for name in (FILES[0], *more, FILES[1]):
         if (folder / name).exists():
             content = read_json(folder / name)
-            if name == FILES[1]:
+            if name != FILES[0]:
                 return folder / name, content
-            if isinstance(content.get("image_processor"), Mapping):
-                return folder / name, content["image_processor"]
+            if (
+                found := next((content[key] for key in keys if isinstance(content.get(key), Mapping)), None)
+            ) is not None:
+                return folder / name, found
     raise XfmError(
         f"{folder} has no {FILES[1]}, so it does not say how images are prepared; copy it from the checkpoint"
     )
 
 
-def _class(content: Mapping[str, Any], path: str, config: Mapping[str, Any]) -> str:
-    named = content.get("image_processor_type") or content.get("feature_extractor_type")
+def _class(content: Mapping[str, Any], path: str, config: Mapping[str, Any], classes: Mapping[str, Any]) -> str:
+    types = (f"{one}_type" for one in ("video_processor", "image_processor", "feature_extractor"))
+    named = next((content[one] for one in types if content.get(one)), None)
     if named is None:
-        kind = config.get("model_type")
-        if kind not in CLASS_OF:
+        kind, usual = config.get("model_type"), VIDEO_CLASS_OF if classes is VIDEOS else CLASS_OF
+        if kind not in usual:
             raise XfmError(f"{path} does not name its image_processor_type, and {shown(kind)} has no usual one; add it")
-        return CLASS_OF[kind]
+        return usual[kind]
     name = str(named).removesuffix("Pil").removesuffix("Fast")
-    name = name.removesuffix("ImageProcessor").removesuffix("FeatureExtractor")
-    if name not in CLASSES:
-        legal = ", ".join(f"{one}ImageProcessor" for one in CLASSES)
-        raise XfmError(f"{path} has the image_processor_type {shown(named)}{nearest(name, CLASSES)}; xfm has {legal}")
+    for end in ("VideoProcessor", "ImageProcessor", "FeatureExtractor"):
+        name = name.removesuffix(end)
+    if name not in classes:
+        legal = ", ".join(f"{one}ImageProcessor" for one in classes)
+        raise XfmError(f"{path} has the image_processor_type {shown(named)}{nearest(name, classes)}; xfm has {legal}")
     return name
 
 

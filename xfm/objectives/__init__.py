@@ -7,10 +7,12 @@ from xfm.errors import XfmError
 from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
+from xfm.objectives.clicks import Clicks
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
 from xfm.objectives.hard_patches import HardPatches
 from xfm.objectives.image_to_image import ImageToImage
+from xfm.objectives.instance_discrimination import InstanceDiscrimination
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
 from xfm.objectives.mask_align import MaskAlign
@@ -45,6 +47,7 @@ OBJECTIVES = {
     "tagging": Tagging,
     "span": Span,
     "segmentation": Segmentation,
+    "clicks": Clicks,
     "retrieval": Retrieval,
     "similarity": Similarity,
     "masked_images": MaskedImages,
@@ -56,6 +59,7 @@ OBJECTIVES = {
     "hard_patches": HardPatches,
     "joint_embedding": JointEmbedding,
     "self_distillation": SelfDistillation,
+    "instance_discrimination": InstanceDiscrimination,
     "distillation": Distillation,
     "stored_distillation": StoredDistillation,
 }

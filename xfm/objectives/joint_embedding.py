@@ -17,7 +17,7 @@ from xfm.fields import Count, Share
 from xfm.objectives.base import Objective, answer, counted, row_weights, weighted
 from xfm.objectives.masked_images import require_autoencoder
 from xfm.objectives.masks import Split, mask_of, split_of
-from xfm.objectives.monitors import deviation
+from xfm.objectives.monitors import deviation, mean_row
 from xfm.objectives.targets import Distance, distance, of_normal
 from xfm.objectives.teachers import followed, momentum
 from xfm.parts.embed.latents import rows_of
@@ -61,7 +61,9 @@ class JointEmbedding(Objective):
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
         """As in Objective. Beside the loss there is "deviation" of the target features over all patches of the batch.
 
-        Where it goes to 0, all images have the same features: the networks have collapsed.
+        Where it goes to 0, all images have the same features: the networks have collapsed. "mean_image" is the loss of
+        predicting at each position the batch's mean of the target features there. A predictor whose loss is not below
+        it has learned positions alone.
         """
         choose, drop = jax.random.split(rng)
         images, weights = counted(batch)
@@ -71,10 +73,16 @@ class JointEmbedding(Objective):
         out, sown = self.forward("model", params, {**batch, **given}, drop, train)
         predicted = answer(out, "patches")[..., -split.hidden.shape[-1] :, :]
         features = self.targets(extra["teacher"], images)
-        rows = rows_of(features, split.hidden.reshape(len(images), -1)).reshape(*split.hidden.shape, -1)
-        each = distance(predicted, rows, self.distance).mean(-1)
-        spread = deviation(features, weights)
-        metrics = {"loss": weighted(each, row_weights(batch, each.shape)), "deviation": (spread, jnp.float32(1))}
+        rows, mean = (
+            rows_of(x, split.hidden.reshape(len(images), -1)).reshape(*split.hidden.shape, -1)
+            for x in (features, mean_row(features, weights))
+        )
+        every = row_weights(batch, split.hidden.shape)
+        metrics = {
+            "loss": weighted(distance(predicted, rows, self.distance).mean(-1), every),
+            "mean_image": weighted(distance(mean, rows, self.distance).mean(-1), every),
+            "deviation": (deviation(features, weights), jnp.float32(1)),
+        }
         return *self.summed(metrics, batch, sown), extra
 
     def split(self, images: Float[Array, "B height width C"], rng: Array) -> Split:

@@ -102,10 +102,10 @@ class LocalMaskedImages(Objective):
         return (each * hidden).sum(1) / hidden.sum(1)
 
     def baseline(self, data):
-        """The sum of the levels' baselines, times their weights."""
+        """The sums over the levels of their targets' weakest and strongest baselines, times their weights."""
         p, q = self.model.patch
-        known = [
-            level.weight * sum(level.wanted.baseline(data, (p * level.merge, q * level.merge)).values())
+        found = [
+            [level.weight * x for x in level.wanted.baseline(data, (p * level.merge, q * level.merge)).values()]
             for level in self.parts.values()
         ]
-        return {"means": sum(known)}
+        return {"means": sum(each[0] for each in found), "mean image": sum(each[-1] for each in found)}

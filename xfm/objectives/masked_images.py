@@ -1,8 +1,9 @@
 """Masked image modelling: what is hidden of an image, or of a video, is predicted from the rest.
 
 He et al., "Masked Autoencoders Are Scalable Vision Learners" (MAE, 2022); Xie et al., "SimMIM" (2022); Bao et al.,
-"BEiT: BERT Pre-Training of Image Transformers" (2022); Tong et al., "VideoMAE" (2022), of videos. They differ in what
-the encoder is given, in the shape of the mask, and in the target.
+"BEiT: BERT Pre-Training of Image Transformers" (2022); Tong et al., "VideoMAE" (2022), of videos; Tian et al.,
+"Designing BERT for Convolutional Networks" (SparK, 2023). They differ in what the encoder is given, in the shape of the
+mask, and in the target.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float
 
 from xfm.errors import XfmError
 from xfm.objectives.base import Objective, answer, array_of, counted, row_weights, weighted
-from xfm.objectives.masks import Split, mask_of, split_of
+from xfm.objectives.masks import Split, mask_of, side_of, split_of
 from xfm.objectives.targets import TARGETS, Target
 from xfm.parts.embed.latents import rows_of
 from xfm.parts.embed.patchify import patchify, seen_in
@@ -29,17 +30,20 @@ class MaskedImages(Objective):
 
     mask: spec of a sampler (see masks.py).  target: spec of what is predicted (see targets.py).
     shown: what the encoder is given, "visible" patches alone, for a network of kind "autoencoder" (MAE), or all patches
-    with mask "tokens" in place of the hidden ones, for an embedding with such a token (BEiT, SimMIM).
+    with mask "tokens" in place of the hidden ones, for an embedding with such a token (BEiT, SimMIM), or all patches,
+    the hidden ones as "padding" of zeros, which no part of a network lets reach a visible one (SparK).
     """
 
     unit: ClassVar[str] = "of each patch"
 
     mask: Mapping[str, Any] = FrozenDict(kind="random")
     target: Mapping[str, Any] = FrozenDict(kind="pixels", scale="patch")
-    shown: Literal["visible", "tokens"] = "visible"
+    shown: Literal["visible", "tokens", "padding"] = "visible"
 
     def __post_init__(self):
         mask_of(self.mask, "multi_block", "by_loss")
+        if self.shown == "padding":
+            self._check_squares()
         self.wanted  # noqa: B018 (a wrong spec is refused here)
 
     @property
@@ -81,21 +85,48 @@ class MaskedImages(Objective):
         self, params: Any, batch: Mapping[str, Array], split: Split, rng: Array | None = None, train: bool = False
     ) -> tuple[Float[Array, "B K X"], Mapping[str, Any]]:
         """The predictions of the hidden patches, and what the network sowed."""
+        out, sown = self.forward("model", params, {**batch, **self.given(batch, split)}, rng, train)
+        return self.read(out, split), sown
+
+    def given(self, batch: Mapping[str, Array], split: Split) -> dict[str, Array]:
+        """The arrays by which the network knows what is hidden."""
         if self.shown == "visible":
-            given = {"visible": split.visible, "predicted": split.hidden}
-        else:
-            given = {"hidden": split.mask(split.visible.shape[1] + split.hidden.shape[1])}
-        out, sown = self.forward("model", params, {**batch, **given}, rng, train)
+            return {"visible": split.visible, "predicted": split.hidden}
+        hidden = split.mask(split.visible.shape[1] + split.hidden.shape[1])
+        if self.shown == "tokens":
+            return {"hidden": hidden}
+        images, patch = batch[self.seen], self.model.patch
+        grid = (side // one for side, one in zip(images.shape[1:-1], patch, strict=True))
+        blank = hidden.reshape(len(images), *grid, 1)
+        for axis, one in enumerate(patch):
+            blank = blank.repeat(one, axis + 1)
+        segments = jnp.pad(1 - hidden.astype(jnp.int32), ((0, 0), (self.model.lead, 0)), constant_values=1)
+        return {self.seen: jnp.where(blank, 0, images), "segments": segments}
+
+    def read(self, out: Mapping[str, Array], split: Split) -> Float[Array, "B K X"]:
+        """The predictions of the hidden patches among the network's outputs."""
         if self.shown == "visible":
-            return answer(out, "patches")[:, -split.hidden.shape[1] :], sown
+            return answer(out, "patches")[:, -split.hidden.shape[1] :]
         if "pixels" in out:
-            return hidden_of(patchify(out["pixels"], self.model.patch), split), sown
+            return hidden_of(patchify(out["pixels"], self.model.patch), split)
         made = answer(out, "patches")  # at all patches, and at what is before them where the head is at every token
-        return hidden_of(made[:, made.shape[1] - given["hidden"].shape[1] :], split), sown
+        return hidden_of(made[:, made.shape[1] - split.visible.shape[1] - split.hidden.shape[1] :], split)
 
     def baseline(self, data):
-        """The loss of a predictor that knows the mean pixel, or nothing of the codes."""
+        """Those of the target: of predictors that know the mean pixel or image, or nothing of the codes."""
         return self.wanted.baseline(data, self.model.patch)
+
+    def _check_squares(self) -> None:
+        """Raises XfmError where a token of a pyramid's coarsest grid may cover visible and hidden pixels."""
+        side, coarsest = side_of(self.mask), (1, 1)
+        for stride in self.model.strides().values():
+            coarsest = tuple(map(max, stride, coarsest))
+        if any(side * one % stride for one, stride in zip(self.model.patch[-2:], coarsest, strict=True)):
+            hides = " x ".join(str(side * one) for one in self.model.patch[-2:])
+            raise XfmError(
+                f"masked_images with shown='padding' hides squares of {hides} pixels, and a token of the last stage "
+                f"has {coarsest[0]} x {coarsest[1]}; set mask to kind 'units' with a unit of as many patches"
+            )
 
 
 def hidden_of(x: Array, split: Split) -> Array:

@@ -19,6 +19,7 @@ from xfm.spec import function_of
 
 Grid = tuple[int, ...]
 BLOCKS = 64  # the most blocks that `block` draws for a row
+UNIT = 2  # the side of the squares of `units`, in patches
 
 
 class Split(NamedTuple):
@@ -76,7 +77,7 @@ def tube(rng: Key[Array, ""], rows: int, grid: Grid, *, rate: Fraction = 0.9) ->
     return first(jnp.tile(rank, (1, t)) + jnp.arange(t * h * w) / (2.0 * t * h * w), t * hidden)
 
 
-def units(rng: Key[Array, ""], rows: int, grid: Grid, *, rate: Fraction = 0.6, unit: Count = 2) -> Split:
+def units(rng: Key[Array, ""], rows: int, grid: Grid, *, rate: Fraction = 0.6, unit: Count = UNIT) -> Split:
     """Squares of `unit` x `unit` patches, hidden as a whole.
 
     Xie et al. 2022 (SimMIM), section 3.2; Ryali et al. 2023 (Hiera), whose mask units these are too.
@@ -232,6 +233,12 @@ def mask_of(spec: Mapping[str, Any], *refused: str) -> Callable[..., Split]:
             f"this objective cannot use the mask {kind!r}; choose {', '.join(k for k in MASKS if k not in refused)}"
         )
     return lambda *given: MASKS[kind](*given, **settings)
+
+
+def side_of(spec: Mapping[str, Any]) -> int:
+    """The side, in patches, of the squares that this sampler hides as a whole; 1 for single patches."""
+    kind, settings = function_of(MASKS, spec, "mask of images", given=GIVEN)
+    return settings.get("unit", UNIT) if kind == "units" else 1
 
 
 def split_of(

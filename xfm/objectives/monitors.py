@@ -1,4 +1,4 @@
-"""Figures by which a collapse of self-supervised features is seen while a network trains."""
+"""Figures by which it is seen while a network trains whether its self-supervised features collapse."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -12,6 +12,16 @@ def deviation(features: Float[Array, "B *T D"], weights: Float[Array, "B"]) -> F
     x, w = _rows(features, weights)
     mean = (x * w).sum(0) / w.sum()
     return jnp.sqrt(((x - mean) ** 2 * w).sum(0) / w.sum()).mean()
+
+
+def mean_row(features: Float[Array, "B *T D"], weights: Float[Array, "B"]) -> Float[Array, "B *T D"]:
+    """In place of each row the mean of all rows: what a predictor can know at each position that reads nothing else.
+
+    weights: of the rows; one of weight 0 does not count.
+    """
+    w = weights.astype(jnp.float32).reshape(-1, *(1,) * (features.ndim - 1))
+    x = jnp.where(w > 0, features.astype(jnp.float32), 0)
+    return jnp.broadcast_to((x * w).sum(0) / w.sum(), x.shape)
 
 
 def rank(features: Float[Array, "B *T D"], weights: Float[Array, "B"]) -> Float[Array, ""]:

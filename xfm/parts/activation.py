@@ -55,6 +55,7 @@ ACTIVATIONS = {
     "mish": jax.nn.mish,
     "quick_gelu": quick_gelu,
     "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
     "relu_squared": relu_squared,
     "sigmoid": jax.nn.sigmoid,
     "silu": jax.nn.silu,

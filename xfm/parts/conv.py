@@ -16,7 +16,18 @@ from xfm.parts.param import param
 def convolved(
     x: Float[Array, "B h w D"], kernel: Float[Array, "p q D E"], stride: tuple[int, int], margin: tuple[int, int]
 ) -> Float[Array, "B H W E"]:
-    """y[i, j] = sum over (a, b) of x[i · stride - margin + (a, b)] kernel[a, b], with zeros outside the grid."""
+    """y[i, j] = sum over (a, b) of x[i · stride - margin + (a, b)] kernel[a, b], with zeros outside the grid.
+
+    Tiles that lie side by side are one matrix product, whose gradients are products too: of a convolution with strides
+    they cost a CPU two to six times as much.
+    """
+    (p, q), (up, across) = kernel.shape[:2], stride
+    if (p, q) == (1, 1) and margin == (0, 0):
+        x, up, across = x[:, ::up, ::across], 1, 1
+    if (p, q) == (up, across) and margin == (0, 0):
+        H, W = x.shape[1] // p, x.shape[2] // q
+        tiles = x[:, : H * p, : W * q].reshape(len(x), H, p, W, q, x.shape[3])
+        return jnp.einsum("bhpwqd,pqde->bhwe", tiles, kernel)
     return jax.lax.conv_general_dilated(
         x, kernel, stride, [(m, m) for m in margin], dimension_numbers=("NHWC", "HWIO", "NHWC")
     )

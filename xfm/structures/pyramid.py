@@ -3,12 +3,10 @@
 Liu et al. 2021 (Swin), figure 3; Wang et al. 2021 (PVT), figure 3.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from xfm.context import Context
@@ -20,6 +18,7 @@ from xfm.structures.base import Layer, Structure
 from xfm.structures.period import depths_of, repeated, stacked, sublayers_of
 from xfm.structures.stack import NO_HEADS, answers, dtype_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN
+from xfm.structures.tokens import mapped
 
 
 class Stage(nn.Module):
@@ -49,14 +48,6 @@ class Stage(nn.Module):
     def sublayers(self) -> tuple[Spec, ...]:
         """The sublayers of one period."""
         return sublayers_of(self.pattern, self.norms, self.residual)
-
-
-def mapped(x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *grid D"]:
-    """The tokens of the grid, which come after any others, as a map, with zeros in padding; [B T D] without a grid."""
-    x = x if ctx.segments is None else jnp.where(ctx.real(x)[..., None], x, 0)
-    if ctx.grid is None:
-        return x
-    return x[:, x.shape[1] - math.prod(ctx.grid) :].reshape(x.shape[0], *ctx.grid, x.shape[2])
 
 
 def _step(part: nn.Module) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from xfm.structures.base import Layer, Structure
 from xfm.structures.heads import heads_read
 from xfm.structures.period import Period, alone, depths_of, repeated, stacked, sublayers_of
 from xfm.structures.sublayer import NO_NORMS, PLAIN, Sublayer
-from xfm.structures.tokens import check_unpadded, laid, repad
+from xfm.structures.tokens import check_unpadded, laid, mapped, repad
 
 NO_HEADS = freeze({})
 
@@ -42,6 +42,8 @@ class Stack(Structure):
     padding.
     taps: runs of the pattern, counted from 1 to repeats · loops, after which the stream is an output too, such as
     "layer_3" for 3, and 0 for the stream before the first. No other stream is kept for this.
+    tapped: what a tap gives, the "stream" [B T D], the "map" [B h w D] of its patches, which a detector reads, or the
+    "normed_map", after the stack's own norm (Oquab et al. 2023, DINOv2, as a backbone).
     remat: what the backward pass keeps of a period, a name of REMAT.
     dtype: in which parts compute; bfloat16 on accelerators and float32 on a CPU if None.
     """
@@ -60,6 +62,7 @@ class Stack(Structure):
     heads: Mapping[str, Spec] = NO_HEADS
     mask: Literal["full", "causal"] = "full"
     taps: tuple[CountOrZero, ...] = ()
+    tapped: Literal["stream", "map", "normed_map"] = "stream"
     remat: str = "none"
     dtype: str | None = None
 
@@ -91,7 +94,8 @@ class Stack(Structure):
         x, last = run("epilogue", self.epilogue, x, 1.0, state["epilogue"])
 
         if self.norm is not None:
-            x = build(NORMS, self.norm, name="norm")(x)
+            norm = build(NORMS, self.norm, name="norm")
+            x, taps = norm(x), [norm(a) for a in taps] if self.tapped == "normed_map" else taps
         if self.out is not None:
             x = Linear(self.out, bias=False, name="out")(x)
         if "cells" in given:
@@ -99,6 +103,7 @@ class Stack(Structure):
             own = self._context(given, train)
             known = dict(embedding=ctx.embedding, relative=ctx.relative, padding=ctx.padding)
             ctx = own.replace(shared={**ctx.shared, **own.shared}, **known)
+        taps = taps if self.tapped == "stream" else [mapped(a, ctx) for a in taps]
         out = answers(self.heads, x, ctx, given)
         if state["layers"] is not None:
             out["state"] = dict(prologue=first, layers=middle, epilogue=last)

@@ -5,14 +5,15 @@ Warner et al., "Smarter, Better, Faster, Longer" (ModernBERT, 2024), section 2.1
 embedding, and not again in each layer. Where each text is put is data, `cells`, made on the host by `xfm.data.layout`.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
-from xfm.context import positions_within
+from xfm.context import Context, positions_within
 from xfm.outside import is_outside
 from xfm.spec import SpecError, build, named, nested
 from xfm.structures.base import refusal
@@ -80,3 +81,11 @@ def _check_kind(kind: Any) -> None:
         )
     if part.whole_row is not None:
         raise SpecError(refusal(kind, part.whole_row))
+
+
+def mapped(x: Float[Array, "B T D"], ctx: Context) -> Float[Array, "B *grid D"]:
+    """The tokens of the grid, which come after any others, as a map, with zeros in padding; [B T D] without a grid."""
+    x = x if ctx.segments is None else jnp.where(ctx.real(x)[..., None], x, 0)
+    if ctx.grid is None:
+        return x
+    return x[:, x.shape[1] - math.prod(ctx.grid) :].reshape(x.shape[0], *ctx.grid, x.shape[2])

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from xfm.data import Batches, prefetch
+from xfm.data import Batches, prefetch, validated
 from xfm.errors import XfmError
 from xfm.files import optional
 from xfm.sharding import batch_sharding
@@ -194,7 +194,7 @@ def validate(run: Run, state: State, log: Log | None) -> dict[str, float]:
     values = evaluate_on(
         run.evaluate,
         state,
-        run.data.valid,
+        validated(run.data),
         run.settings.batch,
         run.settings.eval_steps,
         batch_sharding(run.mesh),

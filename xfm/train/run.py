@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from xfm.augment import Augment, augment_of
-from xfm.data import Batches, open_data
+from xfm.data import Batches, open_data, validated
 from xfm.data.layout import LAYOUTS, Padded, Tokens
 from xfm.errors import XfmError
 from xfm.evaluators import Evaluator, build_evaluators
@@ -209,7 +209,7 @@ def opened(given: Configured, workdir: Path, mode: str, begun: bool, report: Rep
 def objective_of(config: Mapping[str, Any], data: Any, settings: TrainSettings, report: Report) -> Objective:
     """The objective, adapted to the size of an evaluation's batches, which is reported."""
     objective = build_objective(config, data.vocabulary)
-    objective, changed = objective.evaluated_in(fewest_rows(len(data.valid), settings.batch, settings.eval_steps))
+    objective, changed = objective.evaluated_in(fewest_rows(len(validated(data)), settings.batch, settings.eval_steps))
     if changed:
         report.say(changed)
     return objective

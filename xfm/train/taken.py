@@ -104,6 +104,10 @@ class Rows:
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         return self.inputs(self.source[index])
 
+    def plain(self) -> "Rows":
+        """The same rows as the network takes them, read like those of validation."""
+        return Rows(getattr(self.source, "plain", lambda: self.source)(), self.inputs)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "source"), name)
 
@@ -119,7 +123,8 @@ def adapted(data: Any, found: Found, model: Mapping[str, Any]) -> Any:
         of = {prefix: found.inputs(part_of(row, prefix), ids) for prefix in prefixes(row)}
         return {name: x for prefix, part in of.items() for name, x in with_prefix(prefix, part).items()}
 
-    return dataclasses.replace(data, train=Rows(data.train, inputs), valid=Rows(data.valid, inputs))
+    sources = {name: source for name in ("train", "valid", "seen") if (source := getattr(data, name, None)) is not None}
+    return dataclasses.replace(data, **{name: Rows(source, inputs) for name, source in sources.items()})
 
 
 def started(draw: Callable[[], State], like: State, found: Found, one: Taken, objective: Objective) -> State:

@@ -32,6 +32,7 @@ def rows(*ends, length=11, end):
 NAFLEX = dict(hidden_size=20, num_hidden_layers=2, num_attention_heads=5, intermediate_size=28, patch_size=2,
               num_patches=9)  # fmt: skip
 SPECIAL = ((r"patch_embedding", 0.0, 0.1),)
+BESIDE = dict(text_config=SMALL, num_labels=4)  # of a classifier, whose files have no text tower
 
 CASES = {
     "clip_text": Case("CLIPTextModel", dict(CLIP, eos_token_id=50), padding="right",
@@ -56,6 +57,11 @@ CASES = {
     "siglip_vision_larger": Case("SiglipVisionModel", ODD, images=(25, 20), rows=2, special=SPECIAL),
     "siglip_vision_headless": Case("SiglipVisionModel", dict(ODD, vision_use_head=False), images=(15, 15)),
     "siglip2_vision": Case("Siglip2VisionModel", NAFLEX, shapes=((3, 4), (2, 5), (1, 9)), special=SPECIAL),
+    "clip_pictures": Case("CLIPForImageClassification", dict(BESIDE, vision_config=ODD), images=(15, 15), rows=2),
+    "siglip_pictures": Case("SiglipForImageClassification", dict(BESIDE, vision_config=VISION), images=(12, 12), rows=2,
+                            special=SPECIAL),
+    "siglip2_pictures": Case("Siglip2ForImageClassification", dict(BESIDE, vision_config=NAFLEX),
+                             shapes=((3, 4), (2, 5)), rows=2, special=SPECIAL),
     "siglip2_vision_headless": Case("Siglip2VisionModel",
                                     dict(NAFLEX, patch_size=3, num_patches=4, vision_use_head=False, num_channels=1),
                                     shapes=((1, 1), (5, 3)), rows=2),

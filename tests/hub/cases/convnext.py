@@ -20,5 +20,14 @@ CASES = {
         dict(num_channels=1, depths=[1, 2, 1], hidden_sizes=[6, 10, 14], hidden_act="relu", layer_scale_init_value=0.1),
         images=(39, 26), rows=3,
     ),
+    "convnext_backbone": Case(
+        "ConvNextBackbone", dict(SMALL, out_features=["stage1", "stage2"]), images=(20, 36), rows=2
+    ),
+    "convnextv2_backbone": Case("ConvNextV2Backbone", dict(ODD, out_indices=[1, 3]), images=(18, 22), rows=2),
+    "dinov3_convnext_backbone": Case(
+        "DINOv3ConvNextBackbone", dict(num_channels=1, depths=[1, 2, 1], hidden_sizes=[6, 10, 14], image_size=32,
+                                       layer_scale_init_value=0.1, out_features=["stage2", "stage3"]),
+        images=(36, 52), rows=2,
+    ),
     "convnextv2_model": Case("ConvNextV2Model", ODD, images=(22, 18), rows=2),
 }  # fmt: skip

@@ -17,6 +17,14 @@ CASES = {
         "Dinov2Model", dict(SMALL, hidden_act="relu"), images=(12, 12), special=SPECIAL,
         inputs=dict(bool_masked_pos=HIDDEN),
     ),
+    "dinov2_backbone": Case(
+        "Dinov2Backbone", dict(ODD, num_hidden_layers=3, out_features=["stage1", "stage3"]), images=(20, 15), rows=2,
+        special=SPECIAL,
+    ),
+    "dinov2_with_registers_backbone": Case(
+        "Dinov2WithRegistersBackbone", dict(SMALL, num_register_tokens=3, out_indices=[1, 2]), images=(12, 20), rows=2,
+        special=SPECIAL,
+    ),
     "dinov2_no_mask": Case(
         "Dinov2ForImageClassification", dict(ODD, use_mask_token=False, layer_norm_eps=1e-5), images=(15, 10), rows=2,
         special=SPECIAL,

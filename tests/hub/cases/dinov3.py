@@ -10,6 +10,8 @@ HIDDEN = [[0, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1]]
 CASES = {
     "dinov3_gated": Case("DINOv3ViTModel", dict(SMALL, use_gated_mlp=True, hidden_act="silu"), images=(12, 20),
                          special=SPECIAL),
+    "dinov3_backbone": Case("DINOv3ViTBackbone", dict(SMALL, num_hidden_layers=3, out_features=["stage2", "stage3"]),
+                            images=(12, 20), rows=2, special=SPECIAL),
     "dinov3_plain": Case(
         "DINOv3ViTModel",
         dict(SMALL, hidden_size=16, num_attention_heads=4, num_channels=1, num_register_tokens=0, key_bias=True,

@@ -15,5 +15,11 @@ CASES = {
     "focalnet_masked": Case(
         "FocalNetForMaskedImageModeling", SMALL, images=(16, 16), rows=2, inputs=dict(bool_masked_pos=HIDDEN)
     ),
+    "focalnet_backbone": Case(
+        "FocalNetBackbone",
+        dict(ODD, hidden_sizes=[4, 8, 16], out_features=["stage1", "stage3"]),
+        images=(26, 19),
+        rows=2,
+    ),
     "focalnet_model": Case("FocalNetModel", ODD, images=(26, 19), rows=2),
 }

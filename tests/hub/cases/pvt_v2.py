@@ -11,6 +11,7 @@ THREE = dict(SMALL, num_encoder_blocks=3, depths=[1, 1, 1], hidden_sizes=[6, 9, 
 
 CASES = {
     "pvt_v2_label": Case("PvtV2ForImageClassification", dict(SMALL, num_labels=5), images=(24, 32), rows=1),
+    "pvt_v2_backbone": Case("PvtV2Backbone", dict(THREE, out_features=["stage1", "stage3"]), images=(26, 18), rows=1),
     "pvt_v2_model": Case("PvtV2Model", dict(THREE, hidden_act="relu"), images=(26, 18), rows=1),
     "pvt_v2_linear": Case(
         "PvtV2ForImageClassification", dict(SMALL, linear_attention=True, strides=[2, 2]), images=(36, 20), rows=1

@@ -10,6 +10,7 @@ from xfm.configs.vision import beit
 from xfm.errors import XfmError
 from xfm.hub import keys
 from xfm.hub.families import vit
+from xfm.hub.families.backbones import is_backbone
 from xfm.hub.family import Calling, Family, Files, Head
 from xfm.hub.naming import Names
 from xfm.hub.settings import ACTIVATIONS, Settings
@@ -29,10 +30,14 @@ def network(c: Settings) -> dict:
     """The spec of the network that config.json describes, without heads.
 
     Raises XfmError for relative positions of images that are not square, which transformers reads in another order than
-    the authors' program, and for two kinds of them at once.
+    the authors' program, for two kinds of them at once, and for backbones.
     """
     for key in APART:
         c.get(key)
+    if is_backbone(c):
+        raise XfmError(
+            f"{c.path} is of BeitBackbone, which xfm does not have; load the files of BeitModel, or of a head"
+        )
     patch, size = vit.patch_and_size(c, 16)
     each, shared, absolute = (
         c.choose(f"use_{kind}", SWITCH, False)

@@ -1,8 +1,9 @@
 """The image towers of CLIP and SigLIP, from files of the tower alone or of the whole model.
 
-Radford et al. 2021; Zhai et al. 2023. The oracles are transformers' CLIPVisionModel, CLIPVisionModelWithProjection and
-SiglipVisionModel. Images of any size that the patches divide are read: the positions are resized as transformers does
-with interpolate_pos_encoding=True.
+Radford et al. 2021; Zhai et al. 2023. The oracles are transformers' CLIPVisionModel, CLIPVisionModelWithProjection,
+SiglipVisionModel, and CLIPForImageClassification and SiglipForImageClassification, whose files hold this tower alone
+though their config.json is that of the whole model. Images of any size that the patches divide are read: the positions
+are resized as transformers does with interpolate_pos_encoding=True.
 """
 
 import dataclasses
@@ -151,3 +152,28 @@ SIGLIP = dataclasses.replace(
     architectures={"VisionModel": ("pooled",), "Model": ("pooled",)},
     calling=dataclasses.replace(CLIP.calling, last="layer"),
 )
+
+
+def labelled(family: Family, model_type: str, pool: str = "mean") -> Family:
+    """The family of an image tower with a classifier, whose config.json is that of the whole model.
+
+    family: of the tower alone.  model_type: of the whole model.  pool: the kind of pool that the classifier reads.
+    """
+
+    def classifier(c: Settings) -> dict:
+        return dict(kind="classification", classes=len(c.labels), pool=dict(kind=pool))
+
+    return dataclasses.replace(
+        family,
+        model_type=model_type,
+        keys={},
+        heads={
+            "pooled": family.heads["pooled"],
+            "image_classification": Head("label", classifier, {"out": "classifier"}),
+        },
+        architectures={"ForImageClassification": ("image_classification",)},
+        files=dataclasses.replace(family.files, wholes=()),
+    )
+
+
+CLIP_LABEL, SIGLIP_LABEL = labelled(CLIP, "clip", "patch_mean"), labelled(SIGLIP, "siglip")

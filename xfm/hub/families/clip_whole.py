@@ -14,7 +14,7 @@ from xfm.hub import keys
 from xfm.hub.families import clip, clip_vision
 from xfm.hub.family import Batch, Calling, Family, Files, Head
 from xfm.hub.keys import Keys
-from xfm.hub.naming import At, Names
+from xfm.hub.naming import At, Names, prefixed
 from xfm.hub.settings import Settings
 from xfm.spec import Spec
 
@@ -30,12 +30,6 @@ def of_whole(family: Family, which: str, heads: Mapping[str, Head]) -> Family:
     """
     prefix = family.prefix
 
-    def below(names: Names) -> Names:
-        return {
-            path: f"{prefix}{name}" if isinstance(name, str) else dataclasses.replace(name, name=f"{prefix}{name.name}")
-            for path, name in names.items()
-        }
-
     def part(config: Mapping[str, Any]) -> dict[str, Any]:
         beside = {key: config[key] for key in ("projection_dim", "dtype", "torch_dtype") if key in config}
         return {**clip.tower(Settings(config), which).content, "model_type": family.model_type, **beside}
@@ -44,9 +38,9 @@ def of_whole(family: Family, which: str, heads: Mapping[str, Head]) -> Family:
     return dataclasses.replace(
         family,
         prefix="",
-        names=(lambda c: below(named(c))) if callable(named) else below(named),
+        names=(lambda c: prefixed(named(c), prefix)) if callable(named) else prefixed(named, prefix),
         heads={
-            task: dataclasses.replace(head, names=below(head.names)) if head.of_encoder else head
+            task: dataclasses.replace(head, names=prefixed(head.names, prefix)) if head.of_encoder else head
             for task, head in heads.items()
         },
         keys={},
@@ -112,12 +106,20 @@ def described_as(alone: Mapping[str, Family]) -> Keys:
 
 
 def family(
-    model_type: str, towers: Mapping[str, Family], network, scalars: Names, rows: Keys = EMPTY, classes: str = ""
+    model_type: str,
+    towers: Mapping[str, Family],
+    network,
+    scalars: Names,
+    label: Family,
+    rows: Keys = EMPTY,
+    classes: str = "",
 ) -> Family:
     """A family of both towers.  scalars: names of the parameters that compare them.
 
+    label: the family of files that have the image tower with a classifier instead.
     rows: those of `described_as`, none if the family cannot be written.  classes: the prefix of the classes' names.
     """
+    a_class = f"{label.classes}ForImageClassification"
     return Family(
         model_type=model_type,
         network=network,
@@ -125,7 +127,11 @@ def family(
         keys=rows,
         classes=classes,
         architectures={"Model": ()},
-        files=Files(ignored=IGNORED, buffers=clip.CLIP.files.buffers | clip_vision.CLIP.files.buffers),
+        files=Files(
+            ignored=IGNORED,
+            buffers=clip.CLIP.files.buffers | clip_vision.CLIP.files.buffers,
+            kin={("architectures", (a_class,)): label},
+        ),
         calling=Calling(outputs=outputs),
         towers=towers,
     )
@@ -144,6 +150,7 @@ CLIP = family(
     CLIP_TOWERS,
     network(CLIP_TOWERS, "embeds", math.exp(2.6592), None),
     {"log_scale": "logit_scale"},
+    clip_vision.CLIP_LABEL,
     described_as({"text": clip.CLIP, "vision": clip_vision.CLIP})
     | {"projection_dim": "towers/text/heads/embeds/pool/width"},
     "CLIP",
@@ -153,6 +160,7 @@ SIGLIP = family(
     SIGLIP_TOWERS,
     checked(network(SIGLIP_TOWERS, "pooled", 10.0, -10.0)),
     {"log_scale": At("logit_scale", axes=(0,), sides=(1,)), "bias": At("logit_bias", axes=(0,), sides=(1,))},
+    clip_vision.SIGLIP_LABEL,
     described_as({"text": clip.SIGLIP, "vision": clip_vision.SIGLIP}),
     "Siglip",
 )

@@ -1,6 +1,7 @@
 """ConvNeXt and ConvNeXt V2: Liu et al. 2022; Woo et al. 2023.
 
-The oracles are transformers' ConvNextModel and ConvNextV2Model with their classification heads, whose files these are.
+The oracles are transformers' ConvNextModel and ConvNextV2Model with their classification heads, and their backbones,
+whose files these are.
 The norm after the mean over all positions has the epsilon of config.json, all others have 1e-6.
 """
 
@@ -9,15 +10,18 @@ import dataclasses
 from xfm.configs.vision import convnext
 from xfm.errors import XfmError
 from xfm.hub import keys
+from xfm.hub.families import backbones
+from xfm.hub.families.backbones import is_backbone
 from xfm.hub.families.pvt_v2 import UNREAD, kernel, of_stages, stages_of, widths
 from xfm.hub.families.swin import per_stage
 from xfm.hub.families.vit import example, inputs
-from xfm.hub.family import Calling, Family, Head
-from xfm.hub.naming import At
+from xfm.hub.family import Calling, Family, Files, Head
+from xfm.hub.naming import At, Names
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 DEPTHS, WIDTHS = (3, 3, 9, 3), (96, 192, 384, 768)
 RESPONSE = 1e-6
+FEATURE_NORM = dict(kind="layernorm", eps=1e-6)
 
 
 def network(c: Settings, response: float | None = None) -> dict:
@@ -43,7 +47,18 @@ def network(c: Settings, response: float | None = None) -> dict:
         activation=c.choose("hidden_act", ACTIVATIONS, "gelu"),
     )
     spec["embed"]["channels"] = c.get("num_channels", 3)
-    return spec | {"heads": {}}
+    features = dict(features=stages_out(c), feature_norm=FEATURE_NORM) if is_backbone(c) else {}
+    return spec | {"heads": {}} | features
+
+
+def stages_out(c: Settings) -> tuple[str, ...]:
+    """The stages whose features a backbone returns."""
+    return backbones.stages_out(c, len(per_stage(c, "depths", DEPTHS)))
+
+
+def names(c: Settings) -> Names:
+    """The table of names."""
+    return NAMES | (backbones.norm_names(stages_out(c)) if is_backbone(c) else {})
 
 
 def pooled(c: Settings) -> dict:
@@ -97,19 +112,25 @@ def scaled(spec) -> bool:
     return keys.at(spec, "residual/kind") == "scaled"
 
 
+def has_feature_norms(spec) -> bool:
+    """Whether the features are normed, as a backbone's are."""
+    return spec["feature_norm"] is not None
+
+
 FAMILY = Family(
     model_type="convnext",
     prefix="convnext.",
     network=network,
-    keys=KEYS,
+    keys=KEYS | backbones.class_of("ConvNextBackbone", has_feature_norms),
     classes="ConvNext",
-    names=NAMES,
+    names=names,
     sublayers=1,
     heads={
         "pooled": Head("pooled", pooled, {"pool/norm": "layernorm"}, of_encoder=True),
         "image_classification": Head("label", label, {"out": "classifier"}, needs=("pooled",)),
     },
-    architectures={"Model": ("pooled",), "ForImageClassification": ("image_classification",)},
+    architectures={"Model": ("pooled",), "ForImageClassification": ("image_classification",), "Backbone": ()},
+    files=Files(beside=backbones.BESIDE),
     calling=Calling(reads="images", inputs=inputs, example=example, streams=streams),
 )
 V2 = dataclasses.replace(
@@ -117,6 +138,7 @@ V2 = dataclasses.replace(
     model_type="convnextv2",
     prefix="convnextv2.",
     network=lambda c: network(c, RESPONSE),
-    keys={key: row for key, row in KEYS.items() if key != "layer_scale_init_value"},
+    keys={key: row for key, row in KEYS.items() if key != "layer_scale_init_value"}
+    | backbones.class_of("ConvNextV2Backbone", has_feature_norms),
     classes="ConvNextV2",
 )

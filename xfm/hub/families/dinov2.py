@@ -1,6 +1,7 @@
 """DINOv2, with registers and without: Oquab et al. 2023; Darcet et al. 2024.
 
-The oracles are transformers' Dinov2Model and Dinov2WithRegistersModel with their heads, whose files these are.
+The oracles are transformers' Dinov2Model and Dinov2WithRegistersModel with their heads, and their backbones, whose
+files these are.
 """
 
 import dataclasses
@@ -11,13 +12,13 @@ from xfm.configs.vision import dinov2
 from xfm.errors import XfmError
 from xfm.fields import Count, fits, shown
 from xfm.hub import keys
-from xfm.hub.families import vit
+from xfm.hub.families import backbones, vit
 from xfm.hub.family import Calling, Family, Files, Head
 from xfm.hub.naming import At
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 # Fields of backbones, or of training, which do not change what the network returns.
-APART = ("apply_layernorm", "reshape_hidden_states", "out_features", "out_indices", "stage_names", "drop_path_rate")
+APART = (*backbones.KEYS, *backbones.OF_STACKS, "drop_path_rate")
 
 
 def network(c: Settings, registers: int = 0) -> dict:
@@ -43,7 +44,7 @@ def network(c: Settings, registers: int = 0) -> dict:
     spec["pattern"][0]["bias"] = vit.biases(c)
     if not gated:
         spec["pattern"][1]["activation"] = activation
-    return spec | {"heads": {}}
+    return spec | {"heads": {}} | backbones.tapped(c, spec["repeats"])
 
 
 def with_registers(c: Settings) -> dict:
@@ -117,11 +118,11 @@ FAMILY = Family(
     model_type="dinov2",
     prefix="dinov2.",
     network=network,
-    keys=KEYS,
+    keys=KEYS | backbones.class_of_stack("Dinov2Backbone"),
     classes="Dinov2",
     names=vit.names({"embed/cls": "embeddings.cls_token", **vit.POSITIONS}, NAMES),
     heads={"pooled": POOLED, "image_classification": Head("label", label, {"out": "classifier"})},
-    architectures={"Model": ("pooled",), "ForImageClassification": ("image_classification",)},
+    architectures={"Model": ("pooled",), "ForImageClassification": ("image_classification",), "Backbone": ()},
     files=Files(ignored=vit.MASK_TOKEN),
     calling=Calling(reads="images", inputs=vit.inputs, example=vit.example, more=("bool_masked_pos",), last="layer"),
 )
@@ -130,7 +131,7 @@ WITH_REGISTERS = dataclasses.replace(
     model_type="dinov2_with_registers",
     prefix="dinov2_with_registers.",
     network=with_registers,
-    keys=KEYS | {"num_register_tokens": "embed/registers"},
+    keys=KEYS | {"num_register_tokens": "embed/registers"} | backbones.class_of_stack("Dinov2WithRegistersBackbone"),
     files=dataclasses.replace(FAMILY.files, constants=no_mask),
     classes="Dinov2WithRegisters",
     names=vit.names({"embed/cls": "embeddings.cls_token", **REGISTERS, **vit.POSITIONS}, NAMES),

@@ -1,4 +1,5 @@
-"""DINOv3's vision transformers: Siméoni et al. 2025. The oracle is transformers' DINOv3ViTModel."""
+"""DINOv3's vision transformers: Siméoni et al. 2025. The oracles are transformers' DINOv3ViTModel
+and DINOv3ViTBackbone."""
 
 import numpy as np
 
@@ -6,14 +7,14 @@ from xfm.configs.vision import dinov3
 from xfm.errors import XfmError
 from xfm.fields import CountOrZero, fits, shown
 from xfm.hub import keys
-from xfm.hub.families import dinov2, vit
+from xfm.hub.families import backbones, dinov2, vit
 from xfm.hub.family import Calling, Family, Files
 from xfm.hub.naming import At, Names
 from xfm.hub.settings import ACTIVATIONS, Settings
 
 # Fields of backbones, of training, or of a size of images on which the network does not depend.
 APART = (
-    *("apply_layernorm", "reshape_hidden_states", "out_features", "out_indices", "stage_names", "drop_path_rate"),
+    *(*backbones.KEYS, *backbones.OF_STACKS, "drop_path_rate"),
     *("return_class_token", "image_size", "pos_embed_shift", "pos_embed_jitter", "pos_embed_rescale"),
 )
 BIASES = {"q": "query_bias", "k": "key_bias", "v": "value_bias", "o": "proj_bias"}
@@ -58,7 +59,7 @@ def network(c: Settings) -> dict:
         bias=c.choose("mlp_bias", {True: True, False: False}, True),
     )
     spec["residual"]["gate"] = c.get("layerscale_value", 1.0)
-    return spec | {"heads": {}}
+    return spec | {"heads": {}} | backbones.tapped(c, spec["repeats"])
 
 
 def names(c: Settings) -> Names:
@@ -111,11 +112,11 @@ KEYS = {
 FAMILY = Family(
     model_type="dinov3_vit",
     network=network,
-    keys=KEYS,
+    keys=KEYS | backbones.class_of_stack("DINOv3ViTBackbone"),
     classes="DINOv3ViT",
     names=names,
     heads={"pooled": dinov2.POOLED},
-    architectures={"Model": ("pooled",)},
+    architectures={"Model": ("pooled",), "Backbone": ()},
     files=Files(
         ignored=vit.MASK_TOKEN | {REGISTERS: "config.json has no registers, and the tensor is empty"},
         buffers={REGISTERS: lambda c, spec, array: array.size == 0},

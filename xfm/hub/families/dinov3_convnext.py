@@ -1,14 +1,16 @@
 """DINOv3's ConvNeXts: Siméoni et al. 2025.
 
-The oracle is transformers' DINOv3ConvNextModel, whose files these are. Its tokens are the mean of the last map, in the
-place of a class token, and the positions of the map, all by the last norm; its first hidden state is the image itself.
-Without the head "pooled", which is the only one, the tokens are the last map's without a norm.
+The oracles are transformers' DINOv3ConvNextModel and DINOv3ConvNextBackbone, whose files these are. The model's tokens
+are the mean of the last map, in the place of a class token, and the positions of the map, all by the last norm; its
+first hidden state is the image itself. Without the head "pooled", which is the only one, the tokens are the last map's
+without a norm.
 """
 
 from xfm.configs.vision import convnext
 from xfm.errors import XfmError
 from xfm.fields import Number, fits, shown
 from xfm.hub import keys
+from xfm.hub.families.backbones import class_of, is_backbone, stages_out
 from xfm.hub.families.convnext import DEPTHS, WIDTHS, scaled, streams
 from xfm.hub.families.pvt_v2 import UNREAD, kernel, of_stages, widths
 from xfm.hub.families.swin import per_stage
@@ -37,7 +39,7 @@ def network(c: Settings) -> dict:
     activation = c.choose("hidden_act", ACTIVATIONS, "gelu")
     spec = convnext.network(layers, width, PATCH, scale, classes=0, activation=activation, inner_eps=eps(c))
     spec["embed"]["channels"] = c.get("num_channels", 3)
-    return spec | {"heads": {}}
+    return spec | {"heads": {}} | (dict(features=stages_out(c, len(layers))) if is_backbone(c) else {})
 
 
 def tokens(c: Settings) -> dict:
@@ -79,12 +81,13 @@ FAMILY = Family(
         "hidden_act": "stages/0/pattern/0/activation",
         "layer_norm_eps": "embed/stem/norm/eps",
         "layer_scale_init_value": lambda spec: keys.at(spec, "residual/gate") if scaled(spec) else None,
+        **class_of("DINOv3ConvNextBackbone", lambda spec: spec["features"] is not None),
     },
     classes="DINOv3ConvNext",
     names=NAMES,
     sublayers=1,
     heads={"pooled": Head("tokens", tokens, {"norm": "layer_norm"})},
-    architectures={"Model": ("pooled",)},
+    architectures={"Model": ("pooled",), "Backbone": ()},
     files=Files(renames=((r"^model\.stages\.", "stages."),)),
     calling=Calling(reads="images", inputs=inputs, example=example, outputs=outputs, streams=lambda c: streams(c)[1:]),
 )

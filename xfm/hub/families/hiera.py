@@ -16,6 +16,7 @@ from xfm.configs.vision import hiera
 from xfm.errors import XfmError
 from xfm.fields import Count, Positive, fits, shown
 from xfm.hub import keys
+from xfm.hub.families import backbones
 from xfm.hub.families.convnext import label, pooled
 from xfm.hub.families.pvt_v2 import kernel
 from xfm.hub.families.swin import per_stage
@@ -37,6 +38,11 @@ def pair(c: Settings, key: str, default: tuple[int, int]) -> tuple[int, int]:
 
 def network(c: Settings) -> dict:
     """The spec of the network that config.json describes, without heads."""
+    if backbones.is_backbone(c):
+        raise XfmError(
+            f"{c.path} is of HieraBackbone, in which transformers 5 does not reorder tokens as in HieraModel, so that "
+            "it computes another network; xfm reads HieraModel, whose maps are feature_maps of m(images=…)"
+        )
     layers, heads = per_stage(c, "depths", (2, 3, 16, 3)), per_stage(c, "num_heads", (1, 2, 4, 8))
     within = list(c.get("masked_unit_attention", (True, True, False, False)))
     stages = len(layers)
@@ -49,7 +55,7 @@ def network(c: Settings) -> dict:
         raise XfmError(f"{c.path} sets depths to {layers}; xfm has 2 layers or more in every stage but the first")
     c.only("num_query_pool", stages - 1)
     for key in ("drop_path_rate", "layer_norm_init", "decoder_hidden_size", "decoder_depth", "decoder_num_heads",
-                "normalize_pixel_loss", "mask_ratio", "out_features", "out_indices", "stage_names"):  # fmt: skip
+                "normalize_pixel_loss", "mask_ratio", *backbones.KEYS):  # fmt: skip
         c.get(key)  # of training, of the pre-training head, or of how outputs are chosen
     growth, hidden = c.get("embed_dim_multiplier", 2.0), c.get("mlp_ratio", 4.0)
     if not fits(growth, Positive) or growth <= 1 or not fits(hidden, Positive):

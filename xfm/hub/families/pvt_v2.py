@@ -1,12 +1,13 @@
 """PVT v2: Wang et al. 2022, with the linear variant.
 
-The oracles are transformers' PvtV2Model and PvtV2ForImageClassification, whose files these are.
+The oracles are transformers' PvtV2Model, PvtV2ForImageClassification and PvtV2Backbone, whose files these are.
 """
 
 from xfm.configs.vision import pvt_v2
 from xfm.errors import XfmError
 from xfm.fields import Number, fits, shown
 from xfm.hub import keys
+from xfm.hub.families.backbones import class_of, is_backbone, stages_out
 from xfm.hub.families.swin import label, per_stage
 from xfm.hub.families.vit import example, inputs
 from xfm.hub.family import Calling, Family, Head
@@ -70,7 +71,8 @@ def network(c: Settings, mlp_ratios=(8, 8, 4, 4), eps: float | None = None) -> d
 def whole(c: Settings) -> dict:
     """`network`, for keys of which the files have one value only."""
     c.only("qkv_bias", True)
-    return network(c)
+    spec = network(c)
+    return spec | (dict(features=stages_out(c, len(spec["stages"]), stem=None)) if is_backbone(c) else {})
 
 
 def streams(c: Settings) -> tuple[str, ...]:
@@ -172,6 +174,7 @@ KEYS = STAGES | {
     "hidden_act": "stages/0/pattern/1/activation",
     "layer_norm_eps": "stages/0/norm/eps",
     "linear_attention": linear,
+    **class_of("PvtV2Backbone", lambda spec: spec["features"] is not None),
 }
 FAMILY = Family(
     model_type="pvt_v2",
@@ -181,6 +184,6 @@ FAMILY = Family(
     classes="PvtV2",
     names=NAMES,
     heads={"image_classification": Head("label", label, {"out": "classifier"})},
-    architectures={"Model": (), "ForImageClassification": ("image_classification",)},
+    architectures={"Model": (), "ForImageClassification": ("image_classification",), "Backbone": ()},
     calling=Calling(reads="images", inputs=inputs, example=example, streams=streams),
 )

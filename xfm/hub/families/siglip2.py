@@ -1,9 +1,9 @@
 """SigLIP 2 with images of any shape (NaFlex): the image tower, the text tower, and both together.
 
-Tschannen et al. 2025. The oracles are transformers' Siglip2VisionModel, Siglip2TextModel and Siglip2Model. Images are
-given as patches, `pixel_values` [B patches P·P·C], with `spatial_shapes` [B 2], the rows and columns of patches, and
-`pixel_attention_mask` [B patches], which is 0 at padding. Padding attends to nothing here, and has zeros where the
-reference has numbers that nobody reads.
+Tschannen et al. 2025. The oracles are transformers' Siglip2VisionModel, Siglip2TextModel, Siglip2Model and
+Siglip2ForImageClassification. Images are given as patches, `pixel_values` [B patches P·P·C], with `spatial_shapes`
+[B 2], the rows and columns of patches, and `pixel_attention_mask` [B patches], which is 0 at padding. Padding attends
+to nothing here, and has zeros where the reference has numbers that nobody reads.
 """
 
 import dataclasses
@@ -99,4 +99,5 @@ WHOLE: Family = clip_whole.family(
     TOWERS,
     clip_whole.checked(clip_whole.network(TOWERS, "pooled", 10.0, -10.0)),
     clip_whole.SIGLIP.names,
+    clip_vision.labelled(VISION, "siglip2"),
 )

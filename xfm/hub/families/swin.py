@@ -10,6 +10,8 @@ from xfm.configs.vision import swin
 from xfm.errors import XfmError
 from xfm.fields import Count, fits, shown
 from xfm.hub import keys
+from xfm.hub.families import backbones
+from xfm.hub.families.backbones import is_backbone
 from xfm.hub.families.vit import PIXELS, drawn, example, inputs, masks, sides
 from xfm.hub.family import Calling, Family, Files, Head
 from xfm.hub.naming import At, Names
@@ -19,7 +21,7 @@ IGNORED = {
     r".*\.relative_position_index": "xfm computes which row of the table an offset has",
     r"layernorm\.(weight|bias)": "a backbone returns the features of its stages, before the last norm",
 }
-HARMLESS = ("encoder_stride", "out_features", "out_indices", "stage_names", "drop_path_rate")  # or of heads
+HARMLESS = ("encoder_stride", *backbones.KEYS, "drop_path_rate")  # or of heads
 
 
 def per_stage(c: Settings, key: str, default: tuple[int, ...]) -> list[int]:
@@ -85,22 +87,9 @@ def network(c: Settings) -> dict:
     return spec | {"heads": {}} | (backbone(c, spec) if is_backbone(c) else {})
 
 
-def is_backbone(c: Settings) -> bool:
-    """Whether the files are of the class whose outputs are the features of some stages."""
-    return any(str(name).endswith("Backbone") for name in c.get("architectures") or ())
-
-
 def stages_out(c: Settings) -> tuple[str, ...]:
-    """The stages of the pyramid whose features a backbone returns, in the order of the stages.
-
-    Raises XfmError for other names, and for the "stem", which is no stage of a pyramid.
-    """
-    last = len(per_stage(c, "depths", (2, 2, 6, 2)))
-    chosen = c.get("out_features", [f"stage{last}"])
-    known = {f"stage{i + 1}": f"stage_{i}" for i in range(last)}
-    if not isinstance(chosen, list | tuple) or not chosen or not set(chosen) <= set(known):
-        raise XfmError(f"{c.path} sets out_features to {shown(chosen)}; it must list some of {', '.join(known)}")
-    return tuple(ours for name, ours in known.items() if name in chosen)
+    """The stages of the pyramid whose features a backbone returns."""
+    return backbones.stages_out(c, len(per_stage(c, "depths", (2, 2, 6, 2))))
 
 
 def backbone(c: Settings, spec: Mapping) -> dict:
@@ -131,7 +120,7 @@ def names(c: Settings) -> Names:
     """The table of names of the files that config.json describes."""
     found = NAMES | of_embedding(c)
     if is_backbone(c):
-        found |= {f"{ours}_norm": f"hidden_states_norms.stage{int(ours[6:]) + 1}" for ours in stages_out(c)}
+        found |= backbones.norm_names(stages_out(c))
     return found
 
 
@@ -153,17 +142,6 @@ def hidden_ratio(spec) -> float:
 def depths(spec) -> list[int]:
     """The number of layers of each stage."""
     return [len(stage["pattern"]) // 2 * stage.get("repeats", 1) for stage in spec["stages"]]
-
-
-def class_of_features(spec) -> list[str] | None:
-    """`architectures` of a network whose features have norms; None for others, whose class depends on their heads."""
-    return ["SwinBackbone"] if spec["feature_norm"] and not spec["heads"] else None
-
-
-def features_out(spec) -> list[str] | None:
-    """The Hub's names of the stages whose features have norms."""
-    chosen = spec["features"] or [f"stage_{i}" for i in range(len(spec["stages"]))]
-    return [f"stage{int(name[6:]) + 1}" for name in chosen] if spec["feature_norm"] else None
 
 
 def image_size(spec) -> int | list[int] | None:
@@ -196,8 +174,7 @@ NAMES = {
     "norm": "layernorm",
 }
 KEYS = {
-    "architectures": class_of_features,
-    "out_features": features_out,
+    **backbones.class_of("SwinBackbone", lambda spec: spec["feature_norm"]),
     "embed_dim": "embed/width",
     "patch_size": "embed/stem/patch",
     "num_channels": "embed/channels",
@@ -237,7 +214,7 @@ FAMILY = Family(
         "ForMaskedImageModeling": ("masked_image_modeling",),
         "Backbone": (),
     },
-    files=Files(ignored=IGNORED, beside=r"hidden_states_norms\..*"),
+    files=Files(ignored=IGNORED, beside=backbones.BESIDE),
     calling=Calling(
         reads="images", inputs=inputs, example=example, more=("bool_masked_pos",), outputs=drawn, streams=streams
     ),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from xfm.configs.vision import swinv2
 from xfm.hub import keys
-from xfm.hub.families import swin
+from xfm.hub.families import backbones, swin
 from xfm.hub.families.vit import sides
 from xfm.hub.family import Files
 from xfm.hub.naming import At, Names
@@ -44,7 +44,7 @@ def network(c: Settings) -> dict:
         bias=c.choose("qkv_bias", {True: ("q", "v", "o"), False: ("o",)}, True),
     )
     spec["embed"] = swin.embedding(c, spec["embed"])
-    return spec | {"heads": {}} | (dict(features=swin.stages_out(c), norm=None) if swin.is_backbone(c) else {})
+    return spec | {"heads": {}} | (dict(features=swin.stages_out(c), norm=None) if backbones.is_backbone(c) else {})
 
 
 def names(c: Settings) -> Names:
@@ -81,16 +81,6 @@ def pretrained_windows(spec: Mapping) -> list[int] | None:
     return found if any(found) else None
 
 
-def class_of_features(spec: Mapping) -> list[str] | None:
-    """`architectures` of a network without a last norm; None for others, whose class depends on their heads."""
-    return ["Swinv2Backbone"] if spec["norm"] is None and not spec["heads"] else None
-
-
-def features_out(spec: Mapping) -> list[str] | None:
-    """The Hub's names of the stages whose features a backbone returns."""
-    return [f"stage{int(name[6:]) + 1}" for name in spec["features"] or ()] or None
-
-
 ATTENTION = f"{swin.LAYER}attention.self."
 BIAS = f"{ATTENTION}continuous_position_bias_mlp."
 NAMES = {
@@ -104,8 +94,7 @@ NAMES = {
     "stage/0/part/mixer/position/down": f"{BIAS}2",
 }
 KEYS = swin.KEYS | {
-    "architectures": class_of_features,
-    "out_features": features_out,
+    **backbones.class_of("Swinv2Backbone", lambda spec: spec["norm"] is None),
     "image_size": image_size,
     "use_absolute_embeddings": lambda spec: False,
     "window_size": window,

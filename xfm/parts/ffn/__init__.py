@@ -8,6 +8,7 @@ from xfm.parts.ffn.linear_map import LinearMap
 from xfm.parts.ffn.mlp import MLP
 from xfm.parts.ffn.normed_glu import NormedGLU
 from xfm.parts.ffn.normed_mlp import NormedMLP
+from xfm.parts.ffn.token_boosting import TokenBoosting
 
 FFNS = {
     "mlp": MLP,
@@ -17,5 +18,6 @@ FFNS = {
     "linear_map": LinearMap,
     "grouped_mlp": GroupedMLP,
     "normed_mlp": NormedMLP,
+    "token_boosting": TokenBoosting,
     "identity": Identity,
 }

@@ -8,10 +8,12 @@ from xfm.parts.head.enhanced_mlm import EnhancedMLM
 from xfm.parts.head.ffn import FFNHead
 from xfm.parts.head.fpn import FPN
 from xfm.parts.head.fused import Fused
+from xfm.parts.head.instances import Instances
 from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.linear_maps import LinearMaps
 from xfm.parts.head.mean_and_tokens import MeanAndTokens
 from xfm.parts.head.mlm import MLM
+from xfm.parts.head.mlp_maps import MLPMaps
 from xfm.parts.head.of_patches import OfPatches
 from xfm.parts.head.patch_recovery import PatchRecovery
 from xfm.parts.head.pixels import Pixels
@@ -21,10 +23,12 @@ from xfm.parts.head.span import Span
 from xfm.parts.head.span_beam import SpanBeam
 from xfm.parts.head.tagging import Tagging
 from xfm.parts.head.tiles import Tiles
+from xfm.parts.head.unet_pixels import UNetPixels
 from xfm.parts.head.upernet import UPerNet
 from xfm.parts.head.upsampled import Upsampled
 from xfm.parts.head.values import Values
 from xfm.parts.head.vector import Vector
+from xfm.parts.head.widening_pyramid import WideningPyramid
 
 HEADS = {
     "mlm": MLM,
@@ -42,6 +46,8 @@ HEADS = {
     "all_mlp": AllMLP,
     "upernet": UPerNet,
     "simple_pyramid": SimplePyramid,
+    "widening_pyramid": WideningPyramid,
+    "mlp_maps": MLPMaps,
     "linear_maps": LinearMaps,
     "fpn": FPN,
     "fused": Fused,
@@ -49,7 +55,9 @@ HEADS = {
     "pixels": Pixels,
     "upsampled": Upsampled,
     "patch_recovery": PatchRecovery,
+    "unet_pixels": UNetPixels,
     "values": Values,
     "tiles": Tiles,
     "prototypes": Prototypes,
+    "instances": Instances,
 }
