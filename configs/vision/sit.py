@@ -16,7 +16,7 @@ Cost: 800 epochs of ImageNet.  Result: not run at scale.
 Result of the tiny run (one seed): an absolute error of corrupted pixels of 0.398, where the median pixel has 0.612 and
 the median digit, for which no pixel need be seen, 0.361: it has not learned to draw what is corrupted. A linear probe
 of the class token classifies 83.8 % of the digits held out; with random weights it is 70.1 %, 70.9 % and 71.2 % (three
-seeds).
+seeds). 600 steps (one seed) end at an error of 0.363, still that of the median digit, and a probe of 92.3 %.
 """
 
 from xfm.configs.vision import vit

@@ -57,6 +57,11 @@ BASELINES = {
         dict(ignore=9, class_weights=(1.0, 2.0, 0.5)), rows(labels=[[[0, 0], [1, 9]], [[2, 9], [9, 9]]]),
         rows(labels=[[[0, 1], [9, 9]]]), {"class shares": -(np.log(2 / 4.5) + 2 * np.log(2 / 4.5)) / 3},
     ),
+    "clicks": (  # objects of 1 and 2 of 4 pixels, and of 1 of 2; one of too few, and a row without any, do not count
+        dict(ignore=9, alpha=0.25), rows(labels=[[[0, 0], [1, 1]]]),
+        rows(labels=[[[1, 2], [2, 0]], [[9, 3], [9, 0]], [[0, 0], [0, 0]]]),
+        {"even chances": np.log(2) * np.mean([np.mean([10 / 16, 8 / 16]), 1 / 2])},
+    ),
     "span": (
         {}, rows(tokens=[[5] * 3] * 2, labels=[[0, 1], [0, 2]]), rows(tokens=[[5] * 3], labels=[[0, 2]]),
         {"position shares": -np.log([3 / 5, 2 / 5]).mean()},

@@ -8,6 +8,7 @@ from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
 from xfm.objectives.corrupted_images import CorruptedImages
+from xfm.objectives.clicks import Clicks
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
 from xfm.objectives.hard_patches import HardPatches
@@ -47,6 +48,7 @@ OBJECTIVES = {
     "tagging": Tagging,
     "span": Span,
     "segmentation": Segmentation,
+    "clicks": Clicks,
     "retrieval": Retrieval,
     "similarity": Similarity,
     "masked_images": MaskedImages,
