@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 STAGES = ("slow", "floor", "newest", "tpu", "hopper")
 APART = ("tests/kernels/test_tpu_compile.py",)  # files whose tests share nothing, as those that are slow
-LONG = ("tests/configs/test_train_tiny.py", "tests/kernels/test_tpu_vision.py")
+LONG = ("tests/configs/test_train_tiny.py", "tests/configs/test_probes.py", "tests/kernels/test_tpu_vision.py")
 COMMITS = 5  # whose changes count as new
 
 

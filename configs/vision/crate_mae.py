@@ -8,8 +8,11 @@ the sparsity of a code is 0.5. The recipe is that of MAE, to whose program the a
 numbers have not been looked up. Its file also creates a linear map and a table that it never reads; they are left out.
 Command: xfm train configs/vision/crate_mae.py:base --workdir runs/crate_mae --config.data.path=IMAGENET/train
 Cost: 800 epochs of ImageNet.  Result: not run at scale.
-`tiny` is for two CPU cores: 200 steps on the digits of scikit-learn. Result of the tiny run (one seed): a loss of 0.309
-where the mean pixel has 0.569. The mean digit has 0.289, so that the run ends before the network uses what is visible.
+`tiny` and `digits` are for two CPU cores and the digits of scikit-learn. `tiny`, 200 steps, ends at a loss of 0.309
+(one seed) where the mean pixel has 0.569. The mean digit, for which no pixel need be seen, has 0.289: the run ends
+before the network uses what is visible. `digits`, 2,000 steps, ends at 0.201 and 0.208 (seeds 0 and 1). With ten labels
+a class, a linear probe of the encoder's mean token then classifies 68.4 % and 56.4 % of the digits held out; with
+random weights it is 39.6 %, 38.5 % and 47.6 % (three seeds).
 """
 
 from xfm.configs.vision import crate, mae

@@ -8,8 +8,13 @@ Reproduced: networks, heads, views and losses (DINO: section 3.1 and appendix; D
 papers: weight decay is constant, the last layer is not frozen in the first epoch, registers are left out.
 Command: xfm train configs/vision/dino.py:S16 --workdir runs/dino --config.data.path=IMAGENET/train
 Cost: S16 for 100 epochs took the authors 1.75 days on 16 GPUs with 10 crops.  Result: not run at scale.
-`tiny` is for two CPU cores: 150 steps on the digits of scikit-learn. Result of the tiny run: 3.83 nats, 0.33 below the
-uniform baseline, with 55 of 64 prototypes in use.
+`tiny` and `digits` are for two CPU cores and the digits of scikit-learn. `tiny`, 150 steps: 3.83 nats, 0.33 below the
+uniform baseline, with 55 of 64 prototypes in use; its features are no better than random weights'. `digits`, 1,000
+steps with the losses of the `crops_` variants: 3.66 and 3.58 nats (seeds 0 and 1) with 63 and 62 prototypes in use. The
+vote of the nearest rows by the class token is right for 75.5 % and 74.1 % of the digits held out, with random weights
+for 58.7 %, 52.4 % and 57.8 % (three seeds). A linear probe of ten labels a class gains little: 39.6 % (seed 1), where
+random weights have 33.6 %, 35.0 % and 34.2 %. With DINO's own loss, as many steps and crops of 40 % of the image or
+more, the nearest rows were right for 58.7 % (one seed).
 """
 
 from xfm.augment import recipes
@@ -23,7 +28,7 @@ MARGIN = 0.2  # nats
 
 # size of the ViT, patch
 SIZES = {"S16": ("S", 16), "B16": ("B", 16), "crops_B16": ("B", 16), "crops_L16": ("L", 16)}
-VARIANTS = ("tiny", *SIZES)
+VARIANTS = ("tiny", "digits", *SIZES)
 
 
 def head_size(width, prototypes=65_536, hidden=2048, bottleneck=256):
@@ -51,11 +56,11 @@ def crops(local=8, size=224, small=96):
 
 
 def get_config(arg="S16"):
-    c = vit.get_config("tiny" if arg == "tiny" else "deit_S")
+    c = vit.get_config("tiny" if arg in ("tiny", "digits") else "deit_S")
     c.objective, c.evals = dict(kind="self_distillation"), [dict(kind="nearest_rows", features="cls")]
     c.init, c.ema, c.clip = [], None, 3.0
-    if arg == "tiny":
-        return tiny(c)
+    if arg in ("tiny", "digits"):
+        return tiny(c) if arg == "tiny" else digits(tiny(c))
     name, patch = SIZES[arg]
     alone = arg.startswith("crops_")
     c.model = network(*vit.SIZES[name], patch, 224, 131_072 if alone else 65_536, patches=alone)
@@ -85,4 +90,17 @@ def tiny(c):
     c.batch, c.steps = 64, 150
     c.schedule = dict(kind="cosine", peak=2e-3, warmup=20)
     c.log_every, c.eval_every, c.save_every = 25, 75, 150
+    return c
+
+
+def digits(c):
+    """With the losses of the `crops_` variants, two large views and no small ones, and 1,000 steps."""
+    c.model = network(2, 64, 4, 2, 8, prototypes=64, hidden=64, bottleneck=32, patches=True, drop_path=0.0)
+    c.model["embed"]["channels"] = None
+    c.evals = [dict(kind="linear_probe", features="cls", shots=10), dict(kind="nearest_rows", features="cls")]
+    c.augment = dict(views={name: c.augment["views"][name] for name in ("images", "global_1/images")})
+    c.steps = 1000
+    c.objective.update(patches=1.0, koleo=0.1, centring="sinkhorn", momentum=(0.99, 1.0, c.steps))
+    c.schedule = dict(kind="cosine", peak=2e-3, warmup=100)
+    c.log_every, c.eval_every, c.save_every = 100, 500, 500
     return c

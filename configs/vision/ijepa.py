@@ -7,9 +7,12 @@ Reproduced: encoders without a class token, the predictor, multi-block masks and
 appendix A.1). Different from the paper: the context has a fixed number of patches and weight decay does not grow.
 Command: xfm train configs/vision/ijepa.py:H14 --workdir runs/ijepa --config.data.path=IMAGENET/train
 Cost: the authors trained H14 for 300 epochs in under 72 hours on 16 A100.  Result: not run at scale.
-`tiny` is for two CPU cores: 200 steps on the digits of scikit-learn. Result of the tiny run: a loss of 0.02, 0.40 below
-its baseline, while target features deviate by 0.19; a linear probe of their mean classifies 90.6 % of the digits held
-out, as many as with random weights.
+`tiny` and `digits` are for two CPU cores and the digits of scikit-learn. `tiny`, 200 steps, ends at a loss of 0.02,
+0.40 below its baseline, while target features deviate by 0.19; a linear probe of their mean classifies 90.6 % of the
+digits held out, as many as with random weights. `digits`, 1,000 steps with patches of 2 x 2, ends at 0.077 and 0.114
+(seeds 0 and 1), where the mean features of each position, for which no patch need be seen, have 0.101 and 0.175. After
+500 steps it was 0.031 where they had 0.032. With ten labels a class, a linear probe then classifies 56.7 % and 52.4 %;
+with random weights it is 42.2 %, 43.0 % and 41.3 % (three seeds).
 """
 
 from xfm.augment import recipes
@@ -21,7 +24,7 @@ MARGIN = 0.05  # of the smooth distance of normalised features
 
 # layers, width, heads and patch of the encoder; layers of the predictor
 SIZES = {"B16": (12, 768, 12, 16, 6), "L16": (24, 1024, 16, 16, 12), "H14": (32, 1280, 16, 14, 12)}
-VARIANTS = ("tiny", *SIZES)
+VARIANTS = ("tiny", "digits", *SIZES)
 ENCODERS = {"B16": 85_797_120, "L16": 303_299_584, "H14": 630_762_240}
 PARAMETERS = {  # with the predictor
     name: ENCODERS[name] + mae.decoder_size(384, width, patch, out=width, depth=depth, cls=0)
@@ -39,12 +42,12 @@ def network(layers, width, heads, patch, size, depth, inner=384, inner_heads=12,
 
 
 def get_config(arg="H14"):
-    c = mae.get_config("tiny" if arg == "tiny" else "B")
+    c = mae.get_config(arg if arg in ("tiny", "digits") else "B")
     c.evals = [dict(kind="linear_probe")]
     c.objective = dict(kind="joint_embedding", mask=dict(kind="multi_block"))
     c.objective["distance"] = "smooth"
-    if arg == "tiny":
-        return tiny(c)
+    if arg in ("tiny", "digits"):
+        return tiny(c) if arg == "tiny" else digits(c)
     layers, width, heads, patch, depth = SIZES[arg]
     c.model = network(layers, width, heads, patch, 224, depth, inner_heads=heads if 384 % heads == 0 else 12)
     c.augment = dict(ops=recipes.inception(area=(0.3, 1.0))[:1])
@@ -60,4 +63,15 @@ def get_config(arg="H14"):
 def tiny(c):
     c.model = network(2, 64, 4, patch=1, size=8, depth=1, inner=32, inner_heads=4, channels=1)
     c.objective["momentum"] = (0.98, 1.0, 200)
+    return c
+
+
+def digits(c):
+    """Five times as many steps as `tiny`, each of them cheaper, since a patch has four pixels."""
+    c.model = network(2, 64, 4, patch=2, size=8, depth=1, inner=32, inner_heads=4, channels=1)
+    c.evals = [dict(kind="linear_probe", shots=10)]
+    c.steps = 1000
+    c.objective["momentum"] = (0.99, 1.0, c.steps)
+    c.schedule = dict(kind="cosine", peak=2e-3, warmup=100)
+    c.log_every, c.eval_every, c.save_every = 100, 500, 500
     return c

@@ -6,8 +6,11 @@ Reproduced: pre-training of ViT-B and Swin-B (sections 3 and 4.1): squares of 32
 absolute error of hidden pixels. The recipe is from memory: check it before a long run.
 Command: xfm train configs/vision/simmim.py:swin_B --workdir runs/simmim --config.data.path=IMAGENET/train
 Cost: 800 epochs of ImageNet at 192 pixels for Swin-B.  Result: not run at scale.
-`tiny` is for two CPU cores: 200 steps on the digits of scikit-learn. Result of the tiny run, stopped after 100 steps:
-an absolute error of 0.40, where the mean pixel has one of 0.61.
+`tiny` and `digits` are for two CPU cores and the digits of scikit-learn. `tiny`, 200 steps, ends at an absolute error
+of 0.366 (one seed), where the mean pixel has one of 0.612 and the median digit, for which no pixel need be seen, 0.361.
+`digits`, 2,000 steps with patches of 2 x 2, ends at 0.245 and 0.240 (seeds 0 and 1), and is below the median digit
+after 400. With ten labels a class, a linear probe of the mean of its tokens then classifies 56.7 % and 59.3 % of the
+digits held out; with random weights it is 39.6 %, 35.3 % and 33.9 % (three seeds).
 """
 
 from xfm.augment import recipes

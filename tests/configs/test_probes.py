@@ -26,6 +26,10 @@ PROBE, NEAREST = "probe_accuracy_10_shots", "knn_accuracy"
 MARGINS = {
     ("vision/mae", "digits"): ({PROBE: 0.1}, lambda known: 0.75 * known),
     ("vision/diet", "digits"): ({PROBE: 0.1}, lambda known: known - 0.5),
+    ("vision/simmim", "digits"): ({PROBE: 0.1}, lambda known: 0.75 * known),
+    ("vision/crate_mae", "digits"): ({PROBE: 0.1}, lambda known: 0.8 * known),
+    ("vision/dino", "digits"): ({NEAREST: 0.1}, lambda known: known - 0.3),
+    ("vision/ijepa", "digits"): ({PROBE: 0.08}, lambda known: 0.85 * known),
 }
 SEEDS = (0, 1, 2)  # of the random weights
 

@@ -43,17 +43,22 @@ def test_the_loss_by_hand():
     made = layers_of(jax.jit(lambda p: one.model.apply({"params": p}, given))(params))
     assert [x.shape for x in made.values()] == [(6, 7, 8)] * 3, "a class token and the visible patches"
     seen = jax.jit(lambda p: one.networks["teacher"].apply({"params": p}, {"images": IMAGES}))(extra["teacher"])
-    own, losses = jax.device_get(params["alignment"]), []
+    own, losses, of_mean = jax.device_get(params["alignment"]), [], []
     for row, layer in enumerate((2, 3)):
         mixture = sum(own["mix"][row, s] * np.asarray(made[f"layer_{s + 1}"], np.float64) for s in range(3))
         aligned = mixture @ own[f"out_{layer}"]["kernel"] + own[f"out_{layer}"]["bias"]
         x = np.asarray(seen[f"layer_{layer}"], np.float64)
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-        x = np.stack([each[[0, *(1 + n)]] for each, n in zip(x, split.visible, strict=True)])
-        apart = np.abs(aligned - x)
-        losses.append(2 * np.where(apart < 1, apart**2 / 2, apart - 0.5).mean())
+        rest = np.abs(x - x.mean(0))
+        x, rest = (
+            np.stack([each[[0, *(1 + n)]] for each, n in zip(whole, split.visible, strict=True)]) for whole in (x, rest)
+        )
+        for apart, found in ((np.abs(aligned - x), losses), (rest, of_mean)):
+            found.append(2 * np.where(apart < 1, apart**2 / 2, apart - 0.5).mean())
     loss, metrics, _ = jax.jit(lambda p, e: one.loss(p, e, {"images": IMAGES}, hashed(4)))(params, extra)
     assert float(loss) == pytest.approx(np.mean(losses), rel=1e-5) and metrics["loss"][1] == 6 * 7
+    total, count = metrics["mean_image"]
+    assert float(total / count) == pytest.approx(np.mean(of_mean), rel=1e-5)
 
 
 def test_features_depend_on_visible_patches_and_targets_on_all():

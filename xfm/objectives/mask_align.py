@@ -19,6 +19,7 @@ from xfm.fields import Count
 from xfm.objectives.alignment import Alignment
 from xfm.objectives.base import Objective, counted, row_weights, weighted
 from xfm.objectives.masks import Split, mask_of, split_of
+from xfm.objectives.monitors import mean_row
 from xfm.objectives.targets import Distance, distance, of_normal
 from xfm.objectives.teachers import require_teacher
 from xfm.parts.embed.latents import rows_of
@@ -77,14 +78,20 @@ class MaskAlign(Objective):
         return params["alignment"] if name == "alignment" else params
 
     def loss(self, params, extra, batch, rng, *, step=0, train=True):
-        """As in Objective."""
+        """As in Objective. "mean_image" is the loss of predicting at each position the batch's mean of the targets.
+
+        A network whose loss is not below it has learned positions alone.
+        """
         choose, drop = jax.random.split(rng)
         images, weights = counted(batch)
         split = split_of(self.mask, self.model.patch, images, choose)
         aligned, sown = self.aligned(params, {**batch, "images": images}, split, drop, train)
-        wanted = self.targets(extra["teacher"], images, split)
-        each = jnp.stack([2 * distance(aligned[name], wanted[name], self.distance).mean(-1) for name in wanted])
-        metrics = {"loss": weighted(each.mean(0), row_weights(batch, each.shape[1:]))}
+        whole = self.features(extra["teacher"], images)
+        wanted = self._visible(whole, split)
+        mean = self._visible({name: mean_row(x, weights) for name, x in whole.items()}, split)
+        every = row_weights(batch, next(iter(wanted.values())).shape[:2])
+        metrics = {"loss": weighted(self._apart(aligned, wanted), every)}
+        metrics |= {"mean_image": weighted(self._apart(mean, wanted), every)}
         return *self.summed(metrics, batch, sown), extra
 
     def aligned(
@@ -98,16 +105,31 @@ class MaskAlign(Objective):
         self, teacher: Any, images: Float[Array, "B height width C"], split: Split
     ) -> dict[str, Float[Array, "B L+V width"]]:
         """The teacher's features of leading tokens and visible patches, from the whole image."""
+        return self._visible(self.features(teacher, images), split)
+
+    def features(
+        self, teacher: Any, images: Float[Array, "B height width C"]
+    ) -> dict[str, Float[Array, "B L+T width"]]:
+        """The teacher's features of all tokens of the whole image, for each layer that is read."""
         lead, own = self.networks["teacher"].lead, self.model.lead
         if lead != own:
             raise XfmError(f"the teacher has {lead} tokens before the patches and the network {own}; make them as many")
         seen, _ = self.forward("teacher", teacher, {"images": images})
         found = jax.lax.stop_gradient(layers_of(seen))
-        scale = whitened if self.scale == "whitened" else lambda x: x
+        return {name: whitened(x) if self.scale == "whitened" else x for name, x in found.items()}
+
+    def _visible(self, features: Mapping[str, Array], split: Split) -> dict[str, Float[Array, "B L+V width"]]:
+        """The leading tokens and the visible patches of features of all tokens."""
+        lead = self.model.lead
         return {
-            name: scale(jnp.concatenate([x[:, :lead], rows_of(x[:, lead:], split.visible)], axis=1))
-            for name, x in found.items()
+            name: jnp.concatenate([x[:, :lead], rows_of(x[:, lead:], split.visible)], axis=1)
+            for name, x in features.items()
         }
+
+    def _apart(self, features: Mapping[str, Array], wanted: Mapping[str, Array]) -> Float[Array, "B L+V"]:
+        """Twice the distance of each token, the mean over layers."""
+        each = [2 * distance(features[name], wanted[name], self.distance).mean(-1) for name in wanted]
+        return jnp.stack(each).mean(0)
 
     def baseline(self, data):
         """The loss of a predictor of zeros, if whitened features are normally distributed."""
