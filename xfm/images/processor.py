@@ -3,7 +3,8 @@
 The oracles are the image processors of transformers 5.24. Pillow scales pictures here, so that results equal those of
 its slow classes bit for bit, except where a picture smaller than the crop is centred: there the fast ones, which are
 its default, put the odd pixel elsewhere, and they are followed. The fast ones scale by torchvision, whose levels differ
-from Pillow's by one at most (tests/hub/test_processors.py).
+from Pillow's by one as a rule (tests/hub/test_processors.py), and by up to three where bicubic scaling enlarges a
+picture several times.
 """
 
 import dataclasses

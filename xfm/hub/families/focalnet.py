@@ -8,6 +8,7 @@ Images are filled with zeros to whole patches, as there; grids that become odd b
 
 import jax.numpy as jnp
 
+from xfm.configs.vision import focalnet
 from xfm.errors import XfmError
 from xfm.fields import Positive, fits, shown
 from xfm.hub import keys
@@ -48,45 +49,29 @@ def network(c: Settings) -> dict:
         raise XfmError(f"{c.path} has {', '.join(f'{len(v)} {k}' for k, v in lists.items())}; give one for each stage")
     for key in (*UNREAD, "hidden_sizes", "encoder_stride"):  # they do not change the result, or are of a head
         c.get(key)
-    ratio, stages, width = c.get("mlp_ratio", 4.0), len(lists["depths"]), c.get("embed_dim", 96)
+    ratio, width = c.get("mlp_ratio", 4.0), c.get("embed_dim", 96)
     if not fits(ratio, Positive):
         raise XfmError(f"{c.path} sets mlp_ratio to {shown(ratio)}; it must be above 0")
-    norm, (stem, down) = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-5)), convolutions(c)
+    norm = dict(kind="layernorm", eps=c.get("layer_norm_eps", 1e-5))
     scale, scaled_by_file = c.get("layerscale_value", 1e-4), c.get("use_layerscale", False)
-    widths = [width * 2**i for i in range(stages)]
-
-    def stage(i):
-        """The spec of stage i, whose `down` is the stem's convolution for all but the first."""
-        depth, levels, window = (values[i] for values in lists.values())
-        mixer = dict(
-            kind="focal_modulation",
-            levels=levels,
-            window=window,
-            total="mean" if c.get("normalize_modulator", False) else "sum",
-            norm=norm if c.get("use_post_layernorm_in_modulation", False) else None,
-        )
-        mlp = dict(
-            kind="mlp",
-            hidden=int(widths[i] * ratio),
-            activation=c.choose("hidden_act", ACTIVATIONS, "gelu"),
-        )
-        step = dict(
-            down, kind="strided_conv", width=widths[i], out_norm=norm, rest="drop" if down["margin"] else "refuse"
-        )
-        return dict(down=step if i else None, pattern=[mixer, mlp], repeats=depth)
-
-    return dict(
-        kind="pyramid",
-        embed=dict(
-            kind="patches", stem=dict(stem, kind="conv", norm=norm), width=width, cls=0,
-            channels=c.get("num_channels", 3), mask="token" if masks(c) else None,
-        ),
-        stages=[stage(i) for i in range(stages)],
-        norms={"residual" if c.get("use_post_layernorm", False) else "in": norm},
-        residual=dict(kind="scaled", gate=scale, learn="channel") if scaled_by_file else dict(kind="plain"),
-        norm=norm,
-        heads={},
-    )  # fmt: skip
+    spec = focalnet.network(
+        lists["depths"],
+        lists["focal_levels"],
+        lists["focal_windows"],
+        width,
+        classes=0,
+        ratio=ratio,
+        patches=convolutions(c),
+        norms=("residual" if c.get("use_post_layernorm", False) else "in",),
+        gate=scale if scaled_by_file else None,
+        eps=norm["eps"],
+        total="mean" if c.get("normalize_modulator", False) else "sum",
+        norm=norm if c.get("use_post_layernorm_in_modulation", False) else None,
+    )
+    spec["embed"] |= dict(channels=c.get("num_channels", 3), mask="token" if masks(c) else None)
+    for stage in spec["stages"]:
+        stage["pattern"][1]["activation"] = c.choose("hidden_act", ACTIVATIONS, "gelu")
+    return spec | {"heads": {}}
 
 
 def label(c: Settings) -> dict:

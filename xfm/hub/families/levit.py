@@ -4,6 +4,7 @@ The oracles are transformers' LevitModel, LevitForImageClassification and LevitF
 files these are. transformers counts the layer between two stages to the finer one; its output is the hidden state.
 """
 
+from xfm.configs.vision import levit
 from xfm.errors import XfmError
 from xfm.fields import Count, fits, shown
 from xfm.hub.families.pvt_v2 import kernel
@@ -14,7 +15,6 @@ from xfm.hub.naming import At, Names
 from xfm.hub.settings import Settings
 
 CONVOLUTIONS = 4  # of the stem
-NORM = dict(kind="batchnorm", eps=1e-5)
 PER_STAGE = {"hidden_sizes": (128, 256, 384), "num_attention_heads": (4, 8, 12), "depths": (4, 4, 4),
              "key_dim": (16, 16, 16), "mlp_ratio": (2, 2, 2), "attention_ratio": (2, 2, 2)}  # fmt: skip
 
@@ -44,8 +44,8 @@ def between(c: Settings) -> list[tuple[int, int, int, int, int]]:
     return [tuple(op[1:]) for op in given]
 
 
-def grids(c: Settings) -> list[int]:
-    """The side of the grid of each stage. Raises XfmError for a patch_size that the stem does not make."""
+def grid(c: Settings) -> int:
+    """The side of the first stage's grid. Raises XfmError for a patch_size that the stem does not make."""
     size, patch, stride, margin = (c.get(k, v) for k, v in STEM.items())
     given = c.get("image_size", 224)
     if not all(fits(one, Count) for one in (size, patch, stride, given)) or size % 2 == 0 or margin != size // 2:
@@ -58,10 +58,7 @@ def grids(c: Settings) -> list[int]:
             f"{c.path} has an image_size of {given} and a patch_size of {patch}; its {CONVOLUTIONS} convolutions of "
             f"stride {stride} make patches of {stride**CONVOLUTIONS}, which have to divide the image"
         )
-    found = [given // patch]
-    for *_, step in between(c):
-        found.append((found[-1] - 1) // step + 1)
-    return found
+    return given // patch
 
 
 STEM = {"kernel_size": 3, "patch_size": 16, "stride": 2, "padding": 1}
@@ -69,46 +66,17 @@ STEM = {"kernel_size": 3, "patch_size": 16, "stride": 2, "padding": 1}
 
 def network(c: Settings) -> dict:
     """The spec of the network that config.json describes, without heads."""
-    own, sides, first = sizes(c), grids(c), sizes(c)["hidden_sizes"][0]
-    residual = dict(kind="plain", drop_path=c.get("drop_path_rate", 0))
-
-    def position(i):
-        return dict(kind="grid_distances", size=sides[i])
-
-    def mlp(width, ratio):
-        return dict(kind="normed_mlp", hidden=width * ratio, norm=NORM)
-
-    def stage(i):
-        width, heads, depth, keys, ratio, times = (values[i] for values in own.values())
-        mixer = dict(
-            kind="fused_attention", heads=heads, width=keys, values=times * keys, norm=NORM, position=position(i)
-        )
-        if i == 0:
-            return dict(pattern=[mixer, mlp(width, ratio)], repeats=depth)
-        keys, heads, times, ratio_down, stride = between(c)[i - 1]
-        down = dict(
-            kind="subsampled_attention", width=width, heads=heads, keys=keys, values=times * keys, stride=stride,
-            ffn=mlp(width, ratio_down), norm=NORM, position=position(i - 1), residual=residual,
-        )  # fmt: skip
-        return dict(down=down, pattern=[mixer, mlp(width, ratio)], repeats=depth)
-
-    stem = dict(
-        kind="convs", widths=(first // 8, first // 4, first // 2), strides=(c.get("stride", 2),) * CONVOLUTIONS,
-        size=c.get("kernel_size", 3), activation="hard_swish", norm=NORM,
-    )  # fmt: skip
-    return dict(
-        kind="pyramid",
-        embed=dict(kind="patches", stem=stem, width=first, cls=0, channels=c.get("num_channels", 3)),
-        stages=[stage(i) for i in range(len(sides))],
-        residual=residual,
-        heads={},
-    )
+    own, first = sizes(c), sizes(c)["hidden_sizes"][0]
+    stem = levit.stem(first, c.get("stride", 2), c.get("kernel_size", 3))
+    stages = list(zip(*own.values(), strict=True))
+    spec = levit.network(stages, between(c), stem, grid(c), heads={}, drop_path=c.get("drop_path_rate", 0))
+    spec["embed"]["channels"] = c.get("num_channels", 3)
+    return spec
 
 
 def label(c: Settings) -> dict:
-    """The spec of a classification head of the batch-normed mean."""
-    pool = dict(kind="normed", pool=dict(kind="mean"), norm=NORM)
-    return dict(kind="classification", classes=len(c.labels), pool=pool)
+    """The spec of a classification head."""
+    return levit.label(len(c.labels))
 
 
 def streams(c: Settings) -> tuple[str, ...]:
