@@ -573,4 +573,11 @@ MISTAKES = (
         "visible = jnp.tile(visible, (1, 2, 2))",
         f"{OWED} -k formula and unet_pixels",
     ),
+    Mistake(
+        "the teacher of corrupted images reads what is corrupted",
+        "xfm/objectives/corrupted_images.py",
+        "{NAME: clean})",
+        "{NAME: jnp.concatenate(damaged)})",
+        "tests/objectives/test_corrupted_images.py -k by_hand",
+    ),
 )

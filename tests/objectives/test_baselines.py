@@ -84,6 +84,10 @@ BASELINES = {
         {"mean pixel": 1.0, "mean image": 3 / 4},
     ),
     "masked_images of codes": ({}, [], [], dict(chance=np.log(5))),
+    "corrupted_images": (  # the median of all pixels is 1, and those of the four positions are 22, 24, 22, -20.5
+        {}, images([0, 1, 1, 1]) + images([44, 47, 43, -42]), images([23, 24, 22, 25]),
+        {"mean pixel": (22 + 23 + 21 + 24) / 4, "mean image": (1 + 0 + 0 + 45.5) / 4},
+    ),
     "masked_images of image tokens": ({}, [], [], dict(chance=np.log(5))),
     # Bicubic enlargement of one pixel, here 4, is that pixel everywhere.
     "image_to_image": ({}, [], images([0, 2, 4, 10]), dict(bicubic=3.0)),

@@ -246,6 +246,10 @@ EXAMPLES = {
         dict(shown="tokens", target=dict(kind="pixels", distance="absolute"), mask=dict(kind="block", rate=0.5)),
         stack(dict(PATCHES, mask="token"), pixels=dict(kind="pixels", stride=2, channels=1)), images(),
     ),
+    "corrupted_images": (
+        "corrupted_images", dict(weight=0.5, largest=0.6),
+        stack(PATCHES, vector=dict(kind="vector"), pixels=dict(kind="pixels", stride=2, channels=1)), images(),
+    ),
     "masked_images of padding": (
         "masked_images",
         dict(shown="padding", mask=dict(kind="units", rate=0.5), target=dict(kind="pixels", scale="patch", window=2)),

@@ -8,6 +8,7 @@ from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
 from xfm.objectives.clicks import Clicks
+from xfm.objectives.corrupted_images import CorruptedImages
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
 from xfm.objectives.hard_patches import HardPatches
@@ -51,6 +52,7 @@ OBJECTIVES = {
     "retrieval": Retrieval,
     "similarity": Similarity,
     "masked_images": MaskedImages,
+    "corrupted_images": CorruptedImages,
     "image_to_image": ImageToImage,
     "position_prediction": PositionPrediction,
     "supervised_masked_images": SupervisedMaskedImages,
