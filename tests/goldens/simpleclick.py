@@ -7,7 +7,7 @@
 Images are normalised before; "images" and "mask" are saved at an eighth of their size. The clicks are those of xfm,
 (row, column, sign). The logits have the image's size, and every sixteenth row and column of them is an output. Of mmcv,
 which the program imports, stand-ins are enough: a module's base class, and a convolution followed by a rectifier.
-With "count" instead of CLONES' golden, the parameters that its four networks use are counted.
+With a second argument, `count`, it prints how many parameters its four networks use.
 """
 
 import sys
