@@ -1,7 +1,8 @@
 """The speed of the attention kernels on TPUs, estimated from the compiler's output without a TPU.
 
     python benchmarks/bundles.py                     # all cases; a few minutes
-    python benchmarks/bundles.py --cases "v6e H=128" # cases whose name begins with this text
+    python benchmarks/bundles.py --cases "v6e H=128" # cases whose names begin with a match of this regex
+    python benchmarks/bundles.py --cases ".* Swin" --name windows   # the same, recorded under this name
 
 libtpu compiles for any TPU on any Linux machine, and writes what each unit does in each cycle: one bundle of
 instructions per cycle. For each kernel of a case the record has:
@@ -43,11 +44,11 @@ LENGTH, ROWS = 2048, 4
 # Names of calls of attention with different arguments (see `xfm_call`).
 CALLS = ("plain", "packed", "window", "slopes", "buckets", "clip")
 RELATIVE = "relative"  # a relative bias with both terms, 512 vectors, heads of 64
-SHORT = {"ViT": (197, 12, 64), "Swin": (49, 3, 32)}
+SHORT = {"ViT": (197, 12, 64), "Swin": (49, 3, 32), "Swin-B": (49, 4, 32)}
 CACHES = {"cache": (12, 12, 64), "shared-cache": (32, 8, 128)}  # query heads, key heads, head width
 CACHED = 32_768  # positions of a cache
 # rows of a whole program: images, windows of 64 images, texts that are being generated
-WHOLE = {"ViT": 256, "Swin": 64 * 64, "cache": 8, "shared-cache": 8}
+WHOLE = {"ViT": 256, "Swin": 64 * 64, "Swin-B": 64 * 64, "cache": 8, "shared-cache": 8}
 ENVIRONMENT = dict(
     TPU_SKIP_MDS_QUERY="1",
     JAX_PLATFORMS="cpu",
@@ -68,8 +69,10 @@ def cases() -> list[str]:
         f"{chip} {shape} {way} {whose}"
         for chip in CHIPS for shape in SHORT for way in ("forward", "step") for whose in ("xfm", "xla", "jax.nn")
     ]  # fmt: skip
+    whole += [f"v5p Swin-B {way} {whose}" for way in ("forward", "step") for whose in ("xfm", "xla", "jax.nn")]
     caches = [f"{chip} {cache} forward {whose}" for chip in CHIPS for cache in CACHES for whose in ("xfm", "xla")]
-    return list(dict.fromkeys(own + peer + plain + short + [f"{chip} Swin xfm" for chip in CHIPS] + whole + caches))
+    short += [f"{chip} {shape} xfm" for chip in CHIPS for shape in ("Swin", "Swin-B")]
+    return list(dict.fromkeys(own + peer + plain + short + whole + caches))
 
 
 def compile_case(name: str) -> None:
@@ -191,7 +194,7 @@ def learned_of(call, B, T, N, H):
             jnp.clip(jnp.arange(1 - T, T), -256, 255) + 256,
         ),
         "Swin": GridTable(jnp.ones((13, 13, N)), (7, 7)),
-    }.get(call)
+    }.get(call.removesuffix("-B"))
 
 
 def xfm_call(call, B, T, N, H, chip, whose="xfm"):
@@ -321,7 +324,7 @@ def _shares(name: str, kernel: str, length: int) -> dict:
         from xfm.kernels.attention.mask import Mask
         from xfm.kernels.attention.tpu.plan import plan
 
-        B, bias = 64 if shape in SHORT else ROWS, "plane" if shape == "Swin" else "none"
+        B, bias = 64 if shape in SHORT else ROWS, "plane" if shape.startswith("Swin") else "none"
         bias = RELATIVE if RELATIVE in name else bias
         cut = plan((B, T, N, H), (B, T, N, H), Mask.full(), bias)
         heads, scores = cut.heads * cut.together, cut.q_block * cut.k_block
@@ -349,7 +352,8 @@ def _shares(name: str, kernel: str, length: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--cases", default="", help="only cases whose name begins with this text")
+    parser.add_argument("--cases", default="", help="only cases whose names begin with a match of this regex")
+    parser.add_argument("--name", help="records the chosen cases under this name")
     parser.add_argument("--json", action="store_true", help="print the numbers and nothing else")
     parser.add_argument("--compile", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -357,7 +361,7 @@ def main() -> None:
         return print(json.dumps((compile_whole if _is_whole(options.compile) else compile_case)(options.compile)))
     results = {}
     for name in cases():
-        if not name.startswith(options.cases):
+        if not re.match(options.cases, name):
             continue
         results[name] = measured(name)
         for kernel, n in results[name].items() if not options.json else ():
@@ -372,8 +376,8 @@ def main() -> None:
             )
     if options.json:
         print(json.dumps(results))
-    elif not options.cases:
-        record("bundles", __doc__.strip(), results, versions() | {"libtpu": metadata.version("libtpu")})
+    elif options.name or not options.cases:
+        record(options.name or "bundles", __doc__.strip(), results, versions() | {"libtpu": metadata.version("libtpu")})
 
 
 if __name__ == "__main__":

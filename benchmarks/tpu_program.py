@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-BYTES_A_CYCLE = {"v5e": 819 / 1.5, "v6e": 1640 / 1.75}  # of HBM, from the published GB/s and GHz
+# Of HBM, from the published GB/s and GHz; of a v5p for one of the two cores that share it.
+BYTES_A_CYCLE = {"v5e": 819 / 1.5, "v5p": 2765 / 2 / 1.75, "v6e": 1640 / 1.75}
 SIZES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4}
 FREE = "parameter constant bitcast tuple get-tuple-element after-all while".split()
 UNREAD = "AllocateBuffer", "ConcatBitcast", "NopReturnToken"  # custom calls that move no data

@@ -23,6 +23,42 @@ VALUES, BASELINES = "tests/evaluators/test_values.py", "tests/objectives/test_ba
 FINETUNING = "tests/objectives/test_finetuning.py"
 
 MISTAKES = (
+    # --- clicks
+    Mistake(
+        "a click on equally deep errors is positive",
+        "xfm/objectives/simulated_clicks.py",
+        "positive = missed.max(1) > wrong.max(1)",
+        "positive = missed.max(1) >= wrong.max(1)",
+        "tests/objectives/test_clicks.py -k largest_error",
+    ),
+    Mistake(
+        "what lies at the edge of an image is as deep as if the image went on",
+        "xfm/objectives/simulated_clicks.py",
+        "across = jnp.minimum(along(~inside, 2), jnp.minimum(columns + 1, W - columns)) ** 2",
+        "across = jnp.minimum(along(~inside, 2), W) ** 2",
+        "tests/objectives/test_clicks.py -k distances",
+    ),
+    Mistake(
+        "the scale of the focal loss has a gradient",
+        "xfm/objectives/clicks.py",
+        "scale = jax.lax.stop_gradient(pixels / (factors.sum((1, 2)) + 1e-12))",
+        "scale = pixels / (factors.sum((1, 2)) + 1e-12)",
+        "tests/objectives/test_clicks.py -k normalised_focal",
+    ),
+    Mistake(
+        "the clicks are not given to the network that is evaluated",
+        "xfm/evaluators/clicks.py",
+        """{**batch, "clicks": clicks, "mask": chance})""",
+        """{**batch, "clicks": 0 * clicks, "mask": chance})""",
+        f"{VALUES} -k number_of_clicks",
+    ),
+    Mistake(
+        "the finest map of a widening pyramid is narrow in a wide network",
+        "xfm/parts/head/widening_pyramid.py",
+        "between = max(2 * finest, D // 2)",
+        "between = 2 * finest",
+        "tests/configs/test_configs.py -k shards_and_paths and simpleclick-B",
+    ),
     # --- parts
     Mistake(
         "windows put zeros before the shift where they should after it",
@@ -536,5 +572,12 @@ MISTAKES = (
         "visible = visible.repeat(2, 1).repeat(2, 2)",
         "visible = jnp.tile(visible, (1, 2, 2))",
         f"{OWED} -k formula and unet_pixels",
+    ),
+    Mistake(
+        "the teacher of corrupted images reads what is corrupted",
+        "xfm/objectives/corrupted_images.py",
+        "{NAME: clean})",
+        "{NAME: jnp.concatenate(damaged)})",
+        "tests/objectives/test_corrupted_images.py -k by_hand",
     ),
 )

@@ -14,7 +14,8 @@ accelerators than dense ones.  Result: not run at scale.
 processor time. Result of the tiny run (one seed): a loss of 0.245, where the mean pixel has 0.569 and the mean digit,
 for which no pixel need be seen, 0.289. With ten labels a class, a linear probe of the mean of its tokens classifies
 54.1 % of the digits held out; with random weights it is 50.1 %, 53.3 % and 50.1 % (three seeds), so that its features
-are hardly better than those.
+are hardly better than those. 1,500 steps (one seed) end at a loss of 0.149 and a probe of 51.9 %: drawing is learned,
+and the mean of the last stage's tokens does not tell digits apart better for it. Fine-tuning was not tried.
 """
 
 from xfm.augment import recipes

@@ -12,6 +12,9 @@ Cost: 800 epochs of ImageNet.  Result: not run at scale.
 `tiny` is for two CPU cores: 200 steps on the digits of scikit-learn, with two modules. Result of the tiny run (one
 seed): a loss of 0.304 where the mean pixel has 0.569; that of vision/mae:tiny is 0.30. The mean digit, for which no
 pixel need be seen, has 0.289: the run ends before the network uses what is visible.
+Not shown is that the modules help a network: 250 steps with patches of 2 x 2 on digits with noise of deviation 0.7
+ended alike with two modules and with none, at a squared error of 0.289 to the clean hidden pixels (two seeds), that of
+the mean digit. A module by itself does remove noise (tests/parts/test_token_boosting.py).
 """
 
 from xfm.configs.vision import mae

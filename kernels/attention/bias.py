@@ -12,6 +12,7 @@ from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..platform import product
@@ -151,6 +152,26 @@ class GridTable:
         as_query, as_key, among = jnp.asarray(self.own)[:, n]
         asks, answers = (query < self.first)[:, None], (key < self.first)[None, :]
         return jnp.where(asks, jnp.where(answers, among, as_query), jnp.where(answers, as_key, of_grid))
+
+    def planes(self) -> Float[Array, "N t s"]:
+        """`block` of all tokens and all heads, by products with 0 and 1, which take a TPU less time than a gather."""
+        of_rows, of_columns = (
+            np.arange(side)[:, None, None] - np.arange(side)[:, None] + side - 1 == np.arange(2 * side - 1)
+            for side in self.grid
+        )
+        numbers = jnp.asarray(self.table, jnp.float32)
+        exactly = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+        numbers = exactly("abn,xXb->naxX", numbers, of_columns.astype(np.float32))
+        numbers = exactly("naxX,yYa->nyxYX", numbers, of_rows.astype(np.float32))
+        heads, tokens = len(numbers), math.prod(self.grid)
+        numbers = numbers.reshape(heads, tokens, tokens)
+        if self.first == 0:
+            return numbers
+        as_query, as_key, among = jnp.asarray(self.own, jnp.float32)[:, :, None, None]
+        numbers = jnp.pad(numbers, ((0, 0), (self.first, 0), (self.first, 0)))
+        later = np.arange(self.tokens) >= self.first
+        among = jnp.where(later, as_query, among)
+        return jnp.where(later[:, None], jnp.where(later, numbers, as_key), among)
 
     def times(self, factor: Float[Array, "N"]) -> "GridTable":
         """The bias with all values of head n times factor[n]."""

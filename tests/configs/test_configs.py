@@ -30,6 +30,7 @@ from xfm.describe import example_batch
 from xfm.initial import initial_shapes
 from xfm.objectives import build_objective
 from xfm.objectives.base import Objective
+from xfm.objectives.clicks import Clicks
 from xfm.objectives.image_to_image import ImageToImage
 from xfm.objectives.joint_embedding import JointEmbedding
 from xfm.objectives.local_masked_images import LocalMaskedImages
@@ -305,12 +306,13 @@ def real_batch(config, rows=2):
 UNSEEN = (("k", "bias"), ("k_global", "bias"), ("position", "down", "bias"))
 UNSEEN += (("head_losses", "out", "bias"), ("decoder_inner_0", "norm", "bias"))  # nor a ranking, added to all scores
 SMALL_LOSSES = (
+    Clicks,
     ImageToImage,
     MaskedImages,
     LocalMaskedImages,
     MaskAlign,
     JointEmbedding,
-)  # of normalised pixels or features: of one at most, as they begin
+)  # of normalised pixels or features, or of half the pixels' weight: of one at most, as they begin
 
 
 @pytest.mark.parametrize("name", TINY)

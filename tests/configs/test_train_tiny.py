@@ -23,7 +23,7 @@ EARLY = 1 / 3  # the share of its margin by which a longer run is below its base
 WHOLE = ("text/electra",)
 
 # Configs whose `tiny` is too short to use what is visible, as their headers say: it ends near the mean image.
-EARLY_ENDS = ("mae", "simmim", "crate_mae", "hpm", "local_mim", "token_boosting")
+EARLY_ENDS = ("mae", "simmim", "crate_mae", "hpm", "local_mim", "sit", "token_boosting")
 NOT_BELOW = {f"vision/{name}": ("mean image",) for name in EARLY_ENDS}
 
 

@@ -74,7 +74,15 @@ def test_every_source(tmp_path, case, bad):
 def test_every_source_of_text_has_the_field():
     for kind, cls in SOURCES.items():
         of = tfds.TextFields if kind == "tfds" else cls
-        assert "errors" in schema(of) or kind in ("images", "masks", "clips", "heat", "taught"), kind
+        assert "errors" in schema(of) or kind in (
+            "images",
+            "masks",
+            "objects",
+            "clips",
+            "heat",
+            "taught",
+            "numbered",
+        ), kind
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "conll"])

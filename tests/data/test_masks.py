@@ -80,6 +80,22 @@ def test_scenes_are_of_digits_that_the_other_split_does_not_have():
     assert dark.mean() < bright.mean() - 0.5
 
 
+def test_objects_have_numbers(tmp_path):
+    """Those of the mask as they are, or of the digits of a scene, of which no two have one number."""
+    numbers = np.array([[0, 1], [200, 255]]).repeat(4, 0).repeat(4, 1)
+    row = open_data(
+        dict(kind="objects", path=str(written(tmp_path, numbers=numbers)), size=8, validation=0.3), "unused"
+    ).train[0]
+    assert np.unique(row["labels"]).tolist() == [0, 1, 200, 255]
+    pytest.importorskip("sklearn")
+    of_digits, of_classes = (open_data(dict(kind=kind, scenes=5), "unused").train for kind in ("objects", "masks"))
+    for digits, classes in ((a["labels"], b["labels"]) for a, b in zip(of_digits, of_classes, strict=True)):
+        assert np.array_equal(digits > 0, classes > 0)
+        for number in set(np.unique(digits)) - {0}:
+            rows, columns = np.nonzero(digits == number)
+            assert np.ptp(rows) < 8 and np.ptp(columns) < 8 and len(np.unique(classes[digits == number])) == 1
+
+
 @pytest.mark.parametrize(
     "fields,change,said",
     [

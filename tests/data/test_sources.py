@@ -73,6 +73,10 @@ def masks(folder):
     return dict(kind="masks", path=str(folder), size=[8, 6], validation=0.3, classes=["a", "b", "c"])
 
 
+def objects(folder):
+    return {name: value for name, value in dict(masks(folder), kind="objects").items() if name != "classes"}
+
+
 def clips(folder):
     for label in ("a", "b"):
         (folder / "clips" / label).mkdir(parents=True)
@@ -114,6 +118,7 @@ EXAMPLES = {
     ),
     "images": lambda pictures: dict(kind="images", path=str(pictures), size=[8, 8], validation=0.25),
     "masks": masks,
+    "objects": objects,
     "taught": taught,
     "numbered": numbered,
     "clips": clips,

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from xfm.errors import XfmError
 from xfm.evaluators import EVALUATORS
+from xfm.evaluators.clicks import first_good
 from xfm.evaluators.features import fitted
 from xfm.evaluators.image_quality import luminance
 from xfm.parts.resize import resize_maps
@@ -106,6 +107,32 @@ def test_masks():
     assert lines[0].startswith(f"validation row 0: {right:.0%} of its pixels are right; classes missed: ")
     pictures = EVALUATORS["masks"](batch=2, shown=2, ignore=9).pictures(forward, {}, {}, data_of(rows), MESH)
     assert pictures["masks"].shape == (2 * (4 * 32 + 4), 3 * (6 * 32 + 4), 3) and pictures["masks"].dtype == np.uint8
+
+
+def test_number_of_clicks():
+    """A network that predicts all pixels up to the column of the last click, of an object of the first 8 columns of 10.
+
+    Its clicks fall on columns 3, 5 and 6: what is missed is deepest in the middle, first of columns 0 to 7, then of 4
+    to 7 and 6 to 7. The second row has no object.
+    """
+    labels = np.zeros((2, 8, 10), np.int32)
+    labels[0, :, :8] = 3
+    rows = Rows(labels=labels, images=np.zeros((2, 8, 10, 1)))
+
+    def forward(name, params, batch):
+        last = (batch["clicks"][..., 1] * (batch["clicks"][..., 2] == 1)).max(1)
+        return {
+            "mask": jnp.where(jnp.arange(10) <= last[:, None, None], 1.0, -1.0)[..., None] + jnp.zeros((1, 8, 1, 1))
+        }, {}
+
+    found = run("number_of_clicks", forward, data_of(rows), thresholds=(0.5, 0.75, 0.87, 0.99), clicks=3)
+    expected = dict(noc_50=1, failed_50=0, noc_75=2, failed_75=0, noc_87=3, failed_87=0, noc_99=3, failed_99=1)
+    assert found == pytest.approx(dict(expected, iou_1=4 / 8, iou_3=7 / 8))
+    (line,) = shown("number_of_clicks", forward, data_of(rows), clicks=3, shown=1)
+    assert line == "validation row 0: object 3, overlap after each click: 0.50 0.75 0.88"
+    pictures = EVALUATORS["number_of_clicks"](clicks=2, shown=2).pictures(forward, {}, {}, data_of(rows), MESH)
+    assert pictures["clicks"].dtype == np.uint8 and pictures["clicks"].ndim == 3
+    assert first_good(np.array([[0.8, 0.9, 0.7], [0.1, 0.2, 0.3]]), 0.9).tolist() == [2, 3]
 
 
 def test_zero_shot():

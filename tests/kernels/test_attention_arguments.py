@@ -172,6 +172,28 @@ def test_biases_equal_their_formulas():
             assert math.isclose(of["terms"][t, s], met, rel_tol=1e-5, abs_tol=1e-6)
 
 
+def test_all_planes_of_a_table_are_its_blocks():
+    """Values to the bit, and gradients."""
+    own = drawn(3, 2, seed=3)
+    biases = [GridTable(drawn(5, 7, 2, seed=0), (3, 4)), GridTable(drawn(3, 5, 2, seed=1), (2, 3), 2, own)]
+
+    def by_blocks(bias):
+        tokens = jnp.arange(bias.tokens)
+        return jax.vmap(lambda n: bias.block(0, n, tokens, tokens))(jnp.arange(2))
+
+    @jax.jit
+    def both(biases):
+        found = []
+        for bias in biases:
+            (of_blocks, back), (planes, back_too) = jax.vjp(by_blocks, bias), jax.vjp(GridTable.planes, bias)
+            found.append(((of_blocks, planes), (back(of_blocks), back_too(of_blocks))))
+        return found
+
+    for values, gradients in both(biases):
+        assert (values[0] == values[1]).all()
+        assert_close(gradients[1], gradients[0])
+
+
 @pytest.mark.parametrize("T", [200, 300])
 def test_segments_may_be_numpy_arrays(T):
     """Also above the length from which a CPU computes rows in a loop."""

@@ -132,16 +132,19 @@ CASES = {
     "large grid and a class": Case(
         T=169, N=2, K=2, bias=lambda B, T, S, N: GridTable(drawn(23, 27, N), (12, 14), 1, drawn(3, N))
     ),
+    "windows": Case(B=4, T=35, N=3, K=3, H=32, bias=lambda B, T, S, N: GridTable(drawn(9, 13, N), (5, 7))),
+    "short rows, cross, clip, dropout": Case(B=2, T=20, S=30, N=4, K=4, H=32, drop=0.3, softmax=clip),
+    "short rows, heads over two columns": Case(B=2, T=20, N=3, K=3, H=80, segments="none"),
 }
 
 
 EVERYDAY = (
     *("packed", "window", "grouped", "slopes", "cross", "clip", "large grid", "relative"),
-    *("packed, heads of 128 on v6e", "packed, sigmoid", "packed, cap on v6e"),
+    *("packed, heads of 128 on v6e", "packed, sigmoid", "packed, cap on v6e", "windows on v6e"),
     *("pattern of each head of 128, one block", "long planes and sigmoid", "planes with nan in padding"),
 )
 # by chip: from v6e on the matrix unit takes more of the scores' arithmetic
-MET = [(name, "") for name in CASES] + [(name, "v6e") for name, case in CASES.items() if case.H in (32, 64, 128)]
+MET = [(name, "") for name in CASES] + [(name, "v6e") for name, case in CASES.items() if case.H in (32, 64, 80, 128)]
 
 
 @pytest.mark.parametrize(

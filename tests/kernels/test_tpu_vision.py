@@ -31,17 +31,17 @@ TOKENS = (56 * 56, 28 * 28, 14 * 14)  # of Swin's stages; the last one is one wi
 
 
 @functools.cache
-def traced(name, stages=None):
+def traced(name, stages=None, chip=""):
     """The step for eight images of 224 x 224, for a TPU: forward, backward, clipping and AdamW.
 
-    stages: how many stages of a pyramid are kept, all if None.
+    stages: how many stages of a pyramid are kept, all if None.  chip: of kernels that differ by chip.
     """
     module, variant = MODELS[name]
     c = module.get_config(variant)
     if stages is not None and "stages" in c.model:
         c.model["stages"] = c.model["stages"][:stages]
     c.objective.update(mixup=0.0, cutmix=0.0)
-    with compiling_for("tpu"):
+    with compiling_for("tpu", chip=chip):
         objective = build_objective(c, None)
         images = jax.ShapeDtypeStruct((ROWS, 224, 224, 3), jnp.float32)
         batch = dict(images=images, labels=jax.ShapeDtypeStruct((ROWS,), jnp.int32))
@@ -56,6 +56,34 @@ def jaxpr(name):
     step, *given = traced(name)
     with compiling_for("tpu"):
         return step.trace(*given).jaxpr.jaxpr
+
+
+def compiled(name, chip, stages=None):
+    """The step of `traced`, compiled for a chip by libtpu."""
+    from jax.experimental import topologies
+
+    os.environ.update(
+        TPU_SKIP_MDS_QUERY="1",
+        TPU_WORKER_HOSTNAMES="localhost",
+        TPU_ACCELERATOR_TYPE="v5litepod-4",
+        ALLOW_MULTIPLE_LIBTPU_LOAD="1",
+    )
+    device = topologies.get_topology_desc(platform="tpu", topology_name=CHIPS[chip]).devices[0]
+    place = jax.sharding.SingleDeviceSharding(device)
+    step, *given = traced(name, stages, chip)
+    there = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), given)
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        with compiling_for("tpu", chip=chip):
+            return step.trace(*there).lower(lowering_platforms=("tpu",)).compile()
+    finally:
+        jax.config.update("jax_enable_compilation_cache", True)
+
+
+def arrays_of(program):
+    """The shapes of all arrays in the text of a compiled program."""
+    found = re.findall(r"\b(?:f32|bf16|pred|s32)\[([\d,]+)\]", program.as_text())
+    return [tuple(map(int, shape.split(","))) for shape in set(found)]
 
 
 def arrays(program):
@@ -108,29 +136,15 @@ def test_the_traced_program_does_not_grow_with_depth(name):
 @pytest.mark.parametrize("chip", CHIPS)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_step_compiles_for_the_chip(name, chip):
-    """Of Swin-B the first stage, whose grid is the finest: each stage has kernels of its own and costs as much."""
-    pytest.importorskip("libtpu", reason="libtpu is not installed; pip install -e '.[plan]' brings it")
-    from jax.experimental import topologies
+    """Of Swin-B the first stage, whose grid is the finest: each stage has kernels of its own and costs as much.
 
-    os.environ.update(
-        TPU_SKIP_MDS_QUERY="1",
-        TPU_WORKER_HOSTNAMES="localhost",
-        TPU_ACCELERATOR_TYPE="v5litepod-4",
-        ALLOW_MULTIPLE_LIBTPU_LOAD="1",
-    )
-    device = topologies.get_topology_desc(platform="tpu", topology_name=CHIPS[chip]).devices[0]
-    place = jax.sharding.SingleDeviceSharding(device)
-    step, *given = traced(name, stages=1)
-    there = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), given)
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        with compiling_for("tpu"):
-            program = step.trace(*there).lower(lowering_platforms=("tpu",)).compile()
-    finally:
-        jax.config.update("jax_enable_compilation_cache", True)
-    found = re.findall(r"\b(?:f32|bf16|pred|s32)\[([\d,]+)\]", program.as_text())
+    `benchmarks/steps.py` compiles it whole.
+    """
+    pytest.importorskip("libtpu", reason="libtpu is not installed; pip install -e '.[plan]' brings it")
+    program = compiled(name, chip, stages=1)
+    found = arrays_of(program)
     assert found
     if name == "Swin-B":
-        assert not wholes([tuple(map(int, shape.split(","))) for shape in set(found)])
+        assert not wholes(found)
     memory = program.memory_analysis()
     assert memory.argument_size_in_bytes + memory.temp_size_in_bytes < 16e9  # of a v5e, the smallest

@@ -57,6 +57,11 @@ BASELINES = {
         dict(ignore=9, class_weights=(1.0, 2.0, 0.5)), rows(labels=[[[0, 0], [1, 9]], [[2, 9], [9, 9]]]),
         rows(labels=[[[0, 1], [9, 9]]]), {"class shares": -(np.log(2 / 4.5) + 2 * np.log(2 / 4.5)) / 3},
     ),
+    "clicks": (  # objects of 1 and 2 of 4 pixels, and of 1 of 2; one of too few, and a row without any, do not count
+        dict(ignore=9, alpha=0.25), rows(labels=[[[0, 0], [1, 1]]]),
+        rows(labels=[[[1, 2], [2, 0]], [[9, 3], [9, 0]], [[0, 0], [0, 0]]]),
+        {"even chances": np.log(2) * np.mean([np.mean([10 / 16, 8 / 16]), 1 / 2])},
+    ),
     "span": (
         {}, rows(tokens=[[5] * 3] * 2, labels=[[0, 1], [0, 2]]), rows(tokens=[[5] * 3], labels=[[0, 2]]),
         {"position shares": -np.log([3 / 5, 2 / 5]).mean()},
@@ -79,6 +84,10 @@ BASELINES = {
         {"mean pixel": 1.0, "mean image": 3 / 4},
     ),
     "masked_images of codes": ({}, [], [], dict(chance=np.log(5))),
+    "corrupted_images": (  # the median of all pixels is 1, and those of the four positions are 22, 24, 22, -20.5
+        {}, images([0, 1, 1, 1]) + images([44, 47, 43, -42]), images([23, 24, 22, 25]),
+        {"mean pixel": (22 + 23 + 21 + 24) / 4, "mean image": (1 + 0 + 0 + 45.5) / 4},
+    ),
     "masked_images of image tokens": ({}, [], [], dict(chance=np.log(5))),
     # Bicubic enlargement of one pixel, here 4, is that pixel everywhere.
     "image_to_image": ({}, [], images([0, 2, 4, 10]), dict(bicubic=3.0)),

@@ -168,6 +168,13 @@ EXAMPLES = {
         dict(stack(dict(PATCHES, cls=0)), heads=dict(mask=MAPS, further=MAPS)),
         {**images(), "labels": np.arange(B * 16, dtype=np.int32).reshape(B, 4, 4) % 5},
     ),
+    "clicks": (
+        "clicks", dict(points=3, further=2, ignore=4),
+        dict(
+            stack(dict(kind="clicked", embed=dict(PATCHES, cls=0), radius=1)), heads=dict(mask=dict(MAPS, classes=1))
+        ),
+        {**images(), "labels": np.arange(B * 16, dtype=np.int32).reshape(B, 4, 4) // 3 % 5},
+    ),
     "span": ("span", {}, stack(span=dict(kind="span")), {**texts(B), **ANSWERS}),
     "retrieval": ("retrieval", dict(form=NEAREST, among=4), VECTOR, several(B, 2)),
     "retrieval, routed": ("retrieval", dict(form=NEAREST, among=4, sown=SOWN), routed(VECTOR), several(B, 2)),
@@ -238,6 +245,10 @@ EXAMPLES = {
         "masked_images",
         dict(shown="tokens", target=dict(kind="pixels", distance="absolute"), mask=dict(kind="block", rate=0.5)),
         stack(dict(PATCHES, mask="token"), pixels=dict(kind="pixels", stride=2, channels=1)), images(),
+    ),
+    "corrupted_images": (
+        "corrupted_images", dict(weight=0.5, largest=0.6),
+        stack(PATCHES, vector=dict(kind="vector"), pixels=dict(kind="pixels", stride=2, channels=1)), images(),
     ),
     "masked_images of padding": (
         "masked_images",

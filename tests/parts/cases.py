@@ -38,7 +38,10 @@ OF_IMAGES = (
     "naflex",
 )  # embeddings whose rows have no padding
 GRID = (3, 4)  # a class token and 12 patches
-DENSE = ("all_mlp", "fpn", "fused", "linear_maps", "simple_pyramid", "unet_pixels", "upernet")  # heads that read maps
+DENSE = (  # heads that read maps
+    "all_mlp", "fpn", "fused", "linear_maps", "mlp_maps", "simple_pyramid", "unet_pixels", "upernet",
+    "widening_pyramid",
+)  # fmt: skip
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:

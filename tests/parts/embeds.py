@@ -146,5 +146,5 @@ def clicked(s, p, batch, ctx):
     side = s.embed["patch"]
     corners = [(i, j) for i in range(0, maps.shape[1], side) for j in range(0, maps.shape[2], side)]
     flat = np.stack([maps[:, i : i + side, j : j + side].reshape(len(x), -1) for i, j in corners], axis=1)
-    x[:, -len(corners) :] += flat @ p["clicks"]["kernel"]
+    x[:, -len(corners) :] += flat @ p["clicks"]["kernel"] + p["clicks"]["bias"]
     return x

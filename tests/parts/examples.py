@@ -482,6 +482,16 @@ EXAMPLES = {
                 head=dict(kind="linear_maps", classes=5),
             ),
         ],
+        "widening_pyramid": [
+            dict(widths=(6, 9, 12, 40), head=dict(kind="linear_maps", classes=5)),
+            dict(
+                widths=(3, 5, 7, 20),
+                norm=dict(kind="layernorm"),
+                activation="relu",
+                head=dict(kind="linear_maps", classes=5),
+            ),
+        ],
+        "mlp_maps": [dict(classes=5, width=8), dict(classes=5, width=8, activation="gelu")],
         "upernet": [
             dict(classes=5, width=8),
             dict(classes=5, width=8, scales=(1, 4), norm=None, activation="silu"),

@@ -514,6 +514,8 @@ FORMULAS = {
         "fused": maps.fused,
         "fpn": maps.fpn,
         "simple_pyramid": maps.simple_pyramid,
+        "widening_pyramid": maps.widening_pyramid,
+        "mlp_maps": maps.mlp_maps,
         "upernet": maps.upernet,
         "span_beam": Elsewhere("tests/parts/test_relative.py::test_beam_search_over_answers"),
         "detection": detection,

@@ -75,6 +75,14 @@ def fpn(s, p, x, ctx):
     return handed_on(s, p, x, ctx, [conv_norm(s, p[f"level_{i}"], one) for i, one in enumerate(maps)])
 
 
+def twice(own, x):
+    """Each position as a tile of 2 x 2."""
+    y = np.zeros((len(x), 2 * x.shape[1], 2 * x.shape[2], own["kernel"].shape[-1]))
+    for row, column in itertools.product(range(2), repeat=2):
+        y[:, row::2, column::2] = x @ own["kernel"][:, row, column] + own["bias"]
+    return y
+
+
 def simple_pyramid(s, p, x, ctx):
     (h, w), maps = ctx.grid, []
     for level, times in enumerate(s.doublings):
@@ -82,14 +90,33 @@ def simple_pyramid(s, p, x, ctx):
         for i in range(times):
             if i:
                 y = ACTIVATIONS[s.activation](within("norm", s.norm, p, f"norm_{level}_{i}", y))
-            own, coarse = p[f"double_{level}_{i}"], y
-            y = np.zeros((len(x), 2 * y.shape[1], 2 * y.shape[2], own["kernel"].shape[-1]))
-            for row, column in itertools.product(range(2), repeat=2):
-                y[:, row::2, column::2] = coarse @ own["kernel"][:, row, column] + own["bias"]
+            y = twice(p[f"double_{level}_{i}"], y)
         if times < 0:
             y = np.stack([y[:, a : h // 2 * 2 : 2, b : w // 2 * 2 : 2] for a in (0, 1) for b in (0, 1)]).max(0)
         maps.append(conv_norm(s, p[f"level_{level}"], conv_norm(s, p[f"lateral_{level}"], y)))
     return handed_on(s, p, x, ctx, maps)
+
+
+def widening_pyramid(s, p, x, ctx):
+    h, w = ctx.grid
+    one, act = x[:, -h * w :].reshape(len(x), h, w, -1), ACTIVATIONS[s.activation]
+
+    def normed(name, y):
+        return within("norm", s.norm, p, name, y)
+
+    quarter = normed("norm_0_1", twice(p["double_0_1"], act(normed("norm_0_0", twice(p["double_0_0"], one)))))
+    kernel, tiles = p["halve_3_0"]["kernel"], one[:, : h // 2 * 2, : w // 2 * 2]
+    half = sum(tiles[:, a::2, b::2] @ kernel[a, b] for a in (0, 1) for b in (0, 1)) + p["halve_3_0"]["bias"]
+    found = (quarter, normed("norm_1_0", twice(p["double_1_0"], one)), one, normed("norm_3_0", half))
+    maps = [act(normed(f"norm_{i}", linear(p[f"level_{i}"], y))) for i, y in enumerate(found)]
+    return handed_on(s, p, x, ctx, maps)
+
+
+def mlp_maps(s, p, x, ctx):
+    act = ACTIVATIONS[s.activation]
+    maps = [act(linear(p[f"level_{i}"], one)) for i, one in enumerate(ctx.features.values())]
+    y = np.concatenate([enlarged(one, maps[0].shape[1:3]) for one in maps[::-1]], -1)
+    return linear(p["out"], act(y @ p["join"]["kernel"] + p["bias"]))
 
 
 def upernet(s, p, x, ctx):

@@ -22,7 +22,11 @@ def test_a_new_map_of_clicks_leaves_the_features_as_they_are():
     run = jax.jit(both)
     given, expected = run(fresh, batch)
     assert_close(given, expected, rtol=0)
-    given, expected = run(one.params["params"], {**batch, "mask": 0 * batch["mask"]})
+    none = {"images": batch["images"]}
+    given, expected = run(fresh, none)
+    assert_close(given, expected, rtol=0)
+    unbiased = dict(one.params["params"], clicks={**one.params["params"]["clicks"], "bias": np.zeros(16, np.float32)})
+    given, expected = run(unbiased, {**batch, "mask": 0 * batch["mask"]})
     moved = np.abs(given - expected).max(-1) > 0
     assert not moved[2].any() and not moved[:, :2].any()  # no click, and no patch
     assert moved[0, 2:].reshape(3, 4).tolist() == [[1, 1, 1, 0], [1, 1, 0, 1], [0, 0, 1, 1]]

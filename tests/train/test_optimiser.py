@@ -218,6 +218,7 @@ RATES = [
     ("wsd", dict(decay=4, shape="sqrt"), lambda t: 1.0 if t < 8 else 1 - np.sqrt((t - 8) / 4)),
     ("rsqrt", {}, lambda t: np.sqrt(3 / t)),
     ("rsqrt", dict(timescale=2, cooldown=4), lambda t: np.sqrt(2 / (2 + t - 3)) * min(1, (12 - t) / 4)),
+    ("milestones", dict(at=(5, 9), factor=0.2), lambda t: 1.0 if t < 5 else 0.2 if t < 9 else 0.04),
 ]
 
 
@@ -238,6 +239,7 @@ def test_schedules(kind, spec, rate):
         (dict(kind="linear", warmup=20), "warmup is 20 steps of 10"),
         (dict(kind="wsd", warmup=4, decay=7), r"wsd needs warmup 4 \+ decay 7 <= steps 10; lower one"),
         (dict(kind="rsqrt", warmup=4, cooldown=7), r"rsqrt needs warmup 4 \+ cooldown 7 <= steps 10; lower one"),
+        (dict(kind="milestones", warmup=4, at=[4]), r"at \(4,\) must lie between warmup 4 and steps 10"),
     ],
 )
 def test_what_is_longer_than_the_run_is_refused(spec, words):

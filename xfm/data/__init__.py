@@ -19,6 +19,7 @@ from xfm.data.labelled import Labelled
 from xfm.data.masks import Masks
 from xfm.data.mixture import Mixture
 from xfm.data.numbered import Numbered
+from xfm.data.objects import Objects
 from xfm.data.pairs import Pairs
 from xfm.data.prefetch import prefetch
 from xfm.data.source import Data, Source, validated
@@ -62,6 +63,7 @@ SOURCES = {
     "mixture": Mixture,
     "images": Images,
     "masks": Masks,
+    "objects": Objects,
     "taught": Taught,
     "numbered": Numbered,
     "clips": Clips,

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from typing import Literal
 
 import numpy as np
 
@@ -30,12 +31,15 @@ class Scenes:
     cell; row i is always the same.
 
     split: "train" or "valid"; the digits of the two are disjoint, chosen by a hash with the share `validation`.
+    numbered: what a pixel's label is the number of: the digit's class, or the digit itself, in the order of the cells.
+    The background has 0.
     """
 
     pixels: Pixels
     count: int
     split: str
     validation: float
+    numbered: Literal["class", "object"] = "class"
 
     def __len__(self) -> int:
         return self.count
@@ -53,7 +57,7 @@ class Scenes:
         canvas = 0.2 * rng.random((height, width), np.float32)
         labels = np.zeros((height, width), np.int32)
         rows, columns = (max(1, side // CELL) for side in (height, width))
-        for row, column in itertools.product(range(rows), range(columns)):
+        for cell, (row, column) in enumerate(itertools.product(range(rows), range(columns))):
             number = rng.choice(self._own)
             if rng.random() < EMPTY:
                 continue
@@ -64,5 +68,6 @@ class Scenes:
             place = np.s_[top : top + SIDE, left : left + SIDE]
             ink = images[number] > INK
             canvas[place] = np.maximum(canvas[place], images[number])
-            labels[place] = np.where(ink, classes[number] + 1, 0)
+            label = classes[number] if self.numbered == "class" else cell
+            labels[place] = np.where(ink, label + 1, 0)
         return {"images": self.pixels.of_values(canvas), "labels": labels}

@@ -6,6 +6,7 @@ from typing import Any
 from xfm.errors import XfmError
 from xfm.evaluators.base import Evaluator
 from xfm.evaluators.classes import Classes
+from xfm.evaluators.clicks import NumberOfClicks
 from xfm.evaluators.continuations import Continuations
 from xfm.evaluators.features import LinearProbe, NearestRows
 from xfm.evaluators.filled_words import MaskedWords, PermutedWords
@@ -27,6 +28,7 @@ EVALUATORS = {
     "spans": Spans,
     "nearest": Nearest,
     "masks": Masks,
+    "number_of_clicks": NumberOfClicks,
     "masked_words": MaskedWords,
     "permuted_words": PermutedWords,
     "replaced_words": ReplacedWords,

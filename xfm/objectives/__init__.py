@@ -7,6 +7,8 @@ from xfm.errors import XfmError
 from xfm.objectives.base import Objective
 from xfm.objectives.causal_lm import CausalLM
 from xfm.objectives.classification import Classification
+from xfm.objectives.clicks import Clicks
+from xfm.objectives.corrupted_images import CorruptedImages
 from xfm.objectives.curriculum import Curriculum
 from xfm.objectives.distillation import Distillation
 from xfm.objectives.hard_patches import HardPatches
@@ -46,9 +48,11 @@ OBJECTIVES = {
     "tagging": Tagging,
     "span": Span,
     "segmentation": Segmentation,
+    "clicks": Clicks,
     "retrieval": Retrieval,
     "similarity": Similarity,
     "masked_images": MaskedImages,
+    "corrupted_images": CorruptedImages,
     "image_to_image": ImageToImage,
     "position_prediction": PositionPrediction,
     "supervised_masked_images": SupervisedMaskedImages,

@@ -46,6 +46,21 @@ def resize_maps(
     return x
 
 
+def resize_corners(x: Float[Array, "B h w D"], size: tuple[int, int]) -> Float[Array, "B H W D"]:
+    """Maps at another size (H, W), bilinear, their first and last samples being those of x: align_corners=True."""
+    for axis, after in ((1, size[0]), (2, size[1])):
+        if x.shape[axis] != after:
+            matrix = jnp.asarray(corners_matrix(x.shape[axis], after), x.dtype)
+            x = jnp.moveaxis(jnp.tensordot(matrix, x, (1, axis), precision="highest"), 0, axis)
+    return x
+
+
+def corners_matrix(before: int, after: int) -> np.ndarray:
+    """[after before]: the weights of `resize_corners` along one axis; one new sample is the first old one."""
+    at = np.arange(after) * (before - 1) / max(after - 1, 1)
+    return triangle(np.arange(before) - at[:, None]).astype(np.float32)
+
+
 def _stretched(x: Float[Array, "B h w D"], axis: int, after: int) -> Float[Array, "B H W D"]:
     before = x.shape[axis]
     if before == after:

@@ -104,6 +104,23 @@ class Wsd(Schedule):
 
 
 @dataclasses.dataclass(frozen=True)
+class Milestones(Schedule):
+    """`peak`, times `factor` from each of the steps `at` on, which are counted from the start of the run."""
+
+    at: tuple[Count, ...] = ()
+    factor: NotNegative = 0.1
+
+    def after_warmup(self) -> Callable:
+        """As in Schedule. Raises XfmError for a milestone within the warm-up or after the run."""
+        if any(not self.warmup < step < self.steps for step in self.at):
+            raise XfmError(
+                f"config.schedule: milestones at {tuple(self.at)} must lie between warmup {self.warmup} and steps "
+                f"{self.steps}"
+            )
+        return optax.piecewise_constant_schedule(self.peak, {step - self.warmup: self.factor for step in self.at})
+
+
+@dataclasses.dataclass(frozen=True)
 class Rsqrt(Schedule):
     """peak · sqrt(t / (t + step - warmup)), with t = `timescale` or else `warmup` (Zhai et al., 2022).
 
@@ -136,4 +153,5 @@ SCHEDULES = {
     "cosine": Cosine,
     "wsd": Wsd,
     "rsqrt": Rsqrt,
+    "milestones": Milestones,
 }

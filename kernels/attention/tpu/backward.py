@@ -90,8 +90,8 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
             pl.when(first_of_row)(lambda: relative.clear(refs, "d_relative_q_sum"))
         for one, masked in ((ALL, False), (SOME, True)):
             when(state, one)(lambda masked=masked: _add(Block(plan, how, refs, BlockIndex(column, b, r, i, j), masked)))
-        pl.when(last)(lambda: _write(refs, r, dk=refs["dk_sum"][...], dv=refs["dv_sum"][...]))
-        pl.when(last_of_row)(lambda: _write(refs, r, dq=refs["dq_sum"][:, : plan.T]))
+        pl.when(last)(lambda: _write(refs, r, dk=refs["dk_sum"][...].T, dv=refs["dv_sum"][...].T))
+        pl.when(last_of_row)(lambda: _write(refs, r, dq=refs["dq_sum"][:, : plan.T].T))
         if how.bias.form == "relative":
             pl.when(last)(lambda: relative.write(refs, r, "d_relative_k"))
             pl.when(last_of_row)(lambda: relative.write(refs, r, "d_relative_q"))
@@ -111,18 +111,19 @@ def _clear(refs: dict, *names: str, at=...):
         refs[name][at] = jnp.zeros_like(refs[name][at])
 
 
-def _write(refs: dict, r, **transposed):
-    for name, a in transposed.items():
-        refs[name][r] = a.T.astype(refs[name].dtype)
+def _write(refs: dict, r, **arrays):
+    for name, a in arrays.items():
+        refs[name][r] = a.astype(refs[name].dtype)
 
 
 def _whole(blocks: list[Block]):
     """Computes short rows in one step."""
     done = iter(side_by_side([work for block in blocks for work in _gradients(block)]))
     for block in blocks:
-        parts = zip(*(next(done) for _ in block.heads), strict=True)
-        dq, dk, dv, *others = (jnp.concatenate(part, axis=0) for part in parts)
-        relative.write_whole(block, others)
+        dq, dk, dv, *others = zip(*(next(done) for _ in block.heads), strict=True)
+        relative.write_whole(block, [jnp.concatenate(part, axis=0) for part in others])
+        dq = jnp.concatenate(dq, axis=0).T
+        dk, dv = (sum(part[1:], part[0]) if block.narrow else jnp.concatenate(part, axis=0).T for part in (dk, dv))
         _write(block.refs, block.place.r, dq=dq, dk=dk, dv=dv)
 
 
@@ -139,7 +140,10 @@ def _add(block: Block):
 
 
 def _gradients(block: Block) -> list[Generator]:
-    """For each head the block's share of dqᵀ [H t], dkᵀ and dvᵀ [H s]; adds to the gradients of bias and shift."""
+    """For each head the block's share of dqᵀ [H t], dkᵀ and dvᵀ [H s]; adds to the gradients of bias and shift.
+
+    Of a narrow block dk and dv [s width] in place of their transposes, with zeros in the lanes of other heads.
+    """
     plan, how, refs, r = block.plan, block.how, block.refs, block.place.r
     queries, keys = block.real_queries(), block.real_keys()
     q, y, dy = (zeroed(refs[name][r], queries) for name in ("q", "y", "dy"))
@@ -153,8 +157,8 @@ def _gradients(block: Block) -> list[Generator]:
     def work(head: Head):
         """The head's share, with a `yield` wherever another head's work may come between."""
         lanes, own = head.lanes, slice(head.g, head.g + 1)
-        scores, slope = block.scores(head)
-        d_weights = dot(v[:, lanes], dy[:, lanes], 1, 1)
+        scores, slope = block.scores(head, q_t if block.narrow else None)
+        d_weights = dot(v[:, lanes], dy_t[lanes], 1, 0) if block.narrow else dot(v[:, lanes], dy[:, lanes], 1, 1)
         yield
         kept = block.kept(head)
         d_weights = d_weights if kept is None else d_weights * kept
@@ -184,14 +188,22 @@ def _gradients(block: Block) -> list[Generator]:
         weights = (weights if kept is None else weights * kept).astype(q.dtype)
         d_scores = (d_scores * how.scale).astype(q.dtype)
         yield
-        dq, dk = dot(k_t[lanes], d_scores, 1, 0), dot(q_t[lanes], d_scores, 1, 1)
-        return dq, dk, dot(dy_t[lanes], weights, 1, 1), *others
+        dq = dot(k_t[lanes], d_scores, 1, 0)
+        if block.narrow:
+            return dq, dot(d_scores, _only(q, lanes), 1, 0), dot(weights, _only(dy, lanes), 1, 0), *others
+        return dq, dot(q_t[lanes], d_scores, 1, 1), dot(dy_t[lanes], weights, 1, 1), *others
 
     def _add_to_head(name, head: Head, d_scores):
         """Adds the sum of all d_scores to each lane of the head's row."""
         refs[name][r, 0, head.g : head.g + 1] += jnp.broadcast_to(d_scores.sum(keepdims=True), (1, LANES))
 
     return [work(head) for head in block.heads]
+
+
+def _only(a, lanes: slice):
+    """a with 0 outside of these lanes."""
+    lane = iota((1, a.shape[1]), 1)
+    return jnp.where((lane >= lanes.start) & (lane < lanes.stop), a, 0)
 
 
 def backward_of_planes(plan: Plan, how: How, operands: dict, seen: tuple, shape: tuple[int, ...]) -> jax.Array:

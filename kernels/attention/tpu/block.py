@@ -187,10 +187,26 @@ class Block:
         """v [s width], 0 beyond the row's end: 0 · NaN is NaN, so that a zero weight alone would not stop it."""
         return zeroed(self.refs["v"][self.place.r], self.real_keys())
 
-    def scores(self, head: Head):
-        """[s t] in base 2, HIDDEN where masked; and the slope of the cap."""
-        q, k = self.met("q", head.lanes), self.met("k", head.lanes)
-        return self.finished(dot(k, q, 1, 1) * (self.how.scale * LOG2E), head)
+    @property
+    def tiny(self) -> bool:
+        """Whether a row is tiny and has no codes, so that a product of queries and keys has as few rows as a head."""
+        return self.plan.tiny and not self.how.coding.codes
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the backward pass too should fill the matrix unit with few rows, as a unit of 256 rows asks for.
+
+        It then multiplies all lanes of a column for each head, which pays in a column of 128.
+        """
+        return self.tiny and self.how.coding.unit > LANES and self.plan.width <= LANES
+
+    def scores(self, head: Head, q_t=None):
+        """[s t] in base 2, HIDDEN where masked; and the slope of the cap.  q_t: qᵀ [width t], if it is known."""
+        if q_t is None:
+            products = dot(self.met("k", head.lanes), self.met("q", head.lanes), 1, 1)
+        else:
+            products = dot(self.met("k", head.lanes), q_t[head.lanes], 1, 0)
+        return self.finished(products * (self.how.scale * LOG2E), head)
 
     def met(self, side: str, lanes: slice):
         """A head's queries, "q", or keys, "k", as the matrix unit multiplies them."""

@@ -293,8 +293,7 @@ def _plane(bias: Bias, cut: Plan) -> Float[Array, "#B #N S T"]:
         if values.shape[0] > 1:
             values = jnp.broadcast_to(values, (cut.B, cut.N, cut.T, cut.S))
     else:
-        tokens = jnp.arange(cut.T)
-        values = jax.vmap(lambda n: bias.block(0, n, tokens, tokens))(jnp.arange(cut.N))[None]
+        values = bias.planes()[None]
     return values.swapaxes(2, 3).astype(jnp.float32)
 
 

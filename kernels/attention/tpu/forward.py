@@ -108,7 +108,7 @@ def _whole(blocks: list[Block]):
 
     def work(block: Block, head: Head):
         """The head's values and logarithms, with a `yield` wherever another head's work may come between."""
-        scores = block.scores(head)[0]
+        scores = block.scores(head, queries[block])[0]
         yield
         if block.how.softmax.kind == "sigmoid":
             weights = sigmoid(scores + block.refs["shift"][head.n] * LOG2E)
@@ -131,6 +131,8 @@ def _whole(blocks: list[Block]):
         return gathered / jnp.where(seen, total, 1.0), lse
 
     values = {block: block.values() for block in blocks}
+    values = {block: v.T if block.tiny else v for block, v in values.items()}
+    queries = {block: block.coded("q")[0].T if block.tiny else None for block in blocks}
     done = iter(side_by_side([work(block, head) for block in blocks for head in block.heads]))
     for block in blocks:
         parts = zip(*(next(done) for _ in block.heads), strict=True)
@@ -221,10 +223,11 @@ def _gather_clipped(block: Block):
 
 
 def _gathered(block: Block, head: Head, weights, v):
-    """vᵀ · weights [H t], after dropout."""
+    """vᵀ · weights [H t], after dropout.  v: [s width], vᵀ of a tiny row."""
     kept = block.kept(head)
     weights = weights if kept is None else weights * kept
-    return dot(v[:, head.lanes].T, weights.astype(v.dtype), 1, 0)
+    own = v[head.lanes] if block.tiny else v[:, head.lanes].T
+    return dot(own, weights.astype(v.dtype), 1, 0)
 
 
 def _finish(plan: Plan, how: How, refs: dict, r):

@@ -15,7 +15,9 @@ LONGEST = 1024  # the most queries or keys in a block
 LONGEST_RELATIVE = 512  # the same with a relative bias, whose scores take several times the memory
 SHORT = 256 * 320  # scores of a head up to which a row is computed in one step
 CHAINS = 8  # heads of short rows computed in parallel, since each waits for some unit most of the time
+CHAINS_TINY = 32  # the same of tiny rows, which wait still more
 WORK = 2**19  # scores below which a step takes several rows
+WORK_TINY = 2**20  # the same of tiny rows, for which the start of a step takes longer than for others
 ROOM = 2**20  # numbers of q, k, v and y above which a step takes no more rows
 PLANES = 3 * 2**19  # the most numbers in a block of planes, which has one for each head of a column
 NOTHING, SOME, ALL = 0, 1, 2  # how much of a block of keys is visible to a block of queries
@@ -77,6 +79,11 @@ class Plan:
         return self.one_block and self.T * self.S <= SHORT
 
     @property
+    def tiny(self) -> bool:
+        """Whether rows are so short that filling the matrix unit takes longer than multiplying by what it holds."""
+        return self.one_block and max(self.T, self.S) <= LANES // 2 and self.width <= 2 * LANES
+
+    @property
     def ragged(self) -> bool:
         """Whether the last block of keys reaches beyond the end of the row."""
         return self.S % self.k_block > 0 and self.k_blocks > 1
@@ -106,12 +113,14 @@ def plan(queries: tuple[int, ...], keys: tuple[int, ...], mask: Mask, bias: str 
     q_block, k_block = (length if length <= longest else _part(length, longest) for length in (T, S))
     rows = together = 1
     if q_block == T and k_block == S:
+        tiny = Plan(B, T, S, N, K, H, heads, rows, together, q_block, k_block).tiny
         scores, numbers = heads * _up(T, LANES) * _up(S, 8), heads * H * (2 * T + 2 * S)
-        most = max(1, min(B, WORK // scores, ROOM // numbers))
+        most = max(1, min(B, (WORK_TINY if tiny else WORK) // scores, ROOM // numbers))
         # a number of rows that divides the batch, which a bias whose gradient is summed over rows requires
         rows = next((r for r in range(most, 0 if bias in ("plane", "relative") else most // 2, -1) if B % r == 0), most)
         if T * S <= SHORT:
-            together = next(n for n in range(max(1, CHAINS // heads), 0, -1) if rows % n == 0)
+            chains = CHAINS_TINY if tiny else CHAINS
+            together = next(n for n in range(max(1, chains // heads), 0, -1) if rows % n == 0)
     return Plan(B, T, S, N, K, H, heads, rows, together, q_block, k_block)
 
 

@@ -38,8 +38,9 @@ def disks(clicks: Int[Array, "B K 3"], size: tuple[int, int], radius: int) -> Fl
 class Clicked(Embed):
     """`embed` of an image, plus a linear map of patches of three maps: positive clicks, negative ones, the last mask.
 
-    batch["clicks"] [B K 3]: see `disks`.  batch["mask"] [B H W]: what was predicted before these clicks, from 0 to 1,
-    nothing where the batch has none.  embed: spec of the slot, of patches of an image.  radius: of a click, in pixels.
+    batch["clicks"] [B K 3]: see `disks`.  batch["mask"] [B H W]: what was predicted before these clicks, from 0 to 1.
+    Nothing is clicked or predicted where the batch has none of them.
+    embed: spec of the slot, of patches of an image.  radius: of a click, in pixels.
     """
 
     whole_row: ClassVar[str | None] = "makes rows of images, which are all of one length"
@@ -75,8 +76,9 @@ class Clicked(Embed):
             raise XfmError("embed 'clicked' adds clicks to all patches; leave 'visible' out of the batch")
         size = batch["images"].shape[1:3]
         last = batch["mask"] if "mask" in batch else jnp.zeros((len(x), *size))
-        maps = jnp.concatenate([disks(batch["clicks"], size, self.radius), last[..., None]], -1).astype(x.dtype)
-        added = Linear(x.shape[-1], bias=False, init=nn.initializers.zeros, name="clicks")(patchify(maps, inner.step()))
+        clicks = batch["clicks"] if "clicks" in batch else jnp.zeros((len(x), 0, 3), jnp.int32)
+        maps = jnp.concatenate([disks(clicks, size, self.radius), last[..., None]], -1).astype(x.dtype)
+        added = Linear(x.shape[-1], init=nn.initializers.zeros, name="clicks")(patchify(maps, inner.step()))
         return x.at[:, x.shape[1] - added.shape[1] :].add(added), ctx
 
     @nn.nowrap

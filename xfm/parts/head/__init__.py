@@ -13,6 +13,7 @@ from xfm.parts.head.latent_queries import LatentQueries
 from xfm.parts.head.linear_maps import LinearMaps
 from xfm.parts.head.mean_and_tokens import MeanAndTokens
 from xfm.parts.head.mlm import MLM
+from xfm.parts.head.mlp_maps import MLPMaps
 from xfm.parts.head.of_patches import OfPatches
 from xfm.parts.head.patch_recovery import PatchRecovery
 from xfm.parts.head.pixels import Pixels
@@ -27,6 +28,7 @@ from xfm.parts.head.upernet import UPerNet
 from xfm.parts.head.upsampled import Upsampled
 from xfm.parts.head.values import Values
 from xfm.parts.head.vector import Vector
+from xfm.parts.head.widening_pyramid import WideningPyramid
 
 HEADS = {
     "mlm": MLM,
@@ -44,6 +46,8 @@ HEADS = {
     "all_mlp": AllMLP,
     "upernet": UPerNet,
     "simple_pyramid": SimplePyramid,
+    "widening_pyramid": WideningPyramid,
+    "mlp_maps": MLPMaps,
     "linear_maps": LinearMaps,
     "fpn": FPN,
     "fused": Fused,
