@@ -12,6 +12,13 @@ from xfm.hub.families import FAMILIES, roformer
 from xfm.hub.settings import Settings
 
 TRIANGLE = np.tri(12, dtype=np.bool_)[None, None]
+WINDOW = np.array([[4, 3, 1, 0], [5, 4, 2, 1], [7, 6, 4, 3], [8, 7, 5, 4]])  # of 2 x 2 tokens
+PATCHES = np.array([  # of a class token and 3 x 3 patches, as transformers' BeitModel computes it
+    [27, 25, 25, 25, 25, 25, 25, 25, 25, 25], [26, 12, 11, 10, 7, 6, 5, 2, 1, 0], [26, 13, 12, 11, 8, 7, 6, 3, 2, 1],
+    [26, 14, 13, 12, 9, 8, 7, 4, 3, 2], [26, 17, 16, 15, 12, 11, 10, 7, 6, 5], [26, 18, 17, 16, 13, 12, 11, 8, 7, 6],
+    [26, 19, 18, 17, 14, 13, 12, 9, 8, 7], [26, 22, 21, 20, 17, 16, 15, 12, 11, 10],
+    [26, 23, 22, 21, 18, 17, 16, 13, 12, 11], [26, 24, 23, 22, 19, 18, 17, 14, 13, 12],
+])  # fmt: skip
 
 
 def sines(rows):
@@ -28,6 +35,14 @@ STORED = [
     ("roformer_model", "encoder.embed_positions.weight", sines(5).astype(np.float16), sines(5)[::-1]),
     ("gpt2_lm", "transformer.h.0.attn.bias", TRIANGLE, np.ones_like(TRIANGLE)),
     ("gpt2_lm", "transformer.h.1.attn.masked_bias", np.float32(-1e4), np.float32(0.0)),
+    ("swin_label", "swin.encoder.layers.0.blocks.0.attention.self.relative_position_index", WINDOW, WINDOW.T),
+    ("swinv2_label", "swinv2.encoder.layers.0.blocks.0.attention.self.relative_position_index", WINDOW, WINDOW + 1),
+    (
+        "beit_label",
+        "beit.encoder.layer.0.attention.attention.relative_position_bias.relative_position_index",
+        PATCHES,
+        np.zeros_like(PATCHES),
+    ),
     ("clip_text", "text_model.embeddings.position_ids", np.arange(9), np.arange(9) * 2),
 ]
 

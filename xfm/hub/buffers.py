@@ -4,6 +4,7 @@ xfm's networks compute these themselves, so the arrays must equal what is comput
 a regex of the name to a check.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -74,3 +75,16 @@ def frequencies(c: Settings, spec: Mapping[str, Any], array: np.ndarray) -> bool
 
 
 COUNTED = counting(0)
+
+
+def offsets(rows: int, columns: int) -> np.ndarray:
+    """The row of a table [(2 rows - 1)(2 columns - 1) …] that each pair of a window's tokens has, in reading order."""
+    at = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")).reshape(2, -1)
+    down, across = at[:, :, None] - at[:, None, :] + np.array([rows - 1, columns - 1])[:, None, None]
+    return down * (2 * columns - 1) + across
+
+
+def windows(c: Settings, spec: Mapping[str, Any], array: np.ndarray) -> bool:
+    """A check for the offsets within a square window of at most config.json's window_size, [T T] or in one row."""
+    side = math.isqrt(math.isqrt(array.size))
+    return 0 < side <= c.get("window_size", 7) and same(array.ravel(), offsets(side, side).ravel())

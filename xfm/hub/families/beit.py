@@ -6,9 +6,11 @@ images of other sizes than the square one of config.json, the offsets' table is 
 
 import dataclasses
 
+import numpy as np
+
 from xfm.configs.vision import beit
 from xfm.errors import XfmError
-from xfm.hub import keys
+from xfm.hub import buffers, keys
 from xfm.hub.families import vit
 from xfm.hub.families.backbones import is_backbone
 from xfm.hub.family import Calling, Family, Files, Head
@@ -137,6 +139,18 @@ def names(c: Settings) -> Names:
     return vit.names({"embed/cls": "embeddings.cls_token", **vit.POSITIONS}, NAMES)(c)
 
 
+def index(c: Settings, spec, array: np.ndarray) -> bool:
+    """A check for the rows of the offsets' table: the last three are from and to the class token, and its own."""
+    rows, columns = (
+        n // p for n, p in zip(vit.sides(c, "image_size", 224), vit.sides(c, "patch_size", 16), strict=True)
+    )
+    last = (2 * rows - 1) * (2 * columns - 1) + 2
+    expected = np.pad(buffers.offsets(rows, columns), ((1, 0), (1, 0)), constant_values=last - 1)
+    expected[0] = last - 2
+    expected[0, 0] = last
+    return buffers.same(array, expected)
+
+
 HEADS = {
     "pooled": Head("pooled", pooled, {"pool/norm": "pooler.layernorm"}, of_encoder=True),
     "image_classification": Head("label", label, {"out": "classifier"}, needs=("pooled",)),
@@ -154,7 +168,7 @@ CLS = Family(  # with use_mean_pooling false: `layernorm` is the network's last 
         "image_classification": HEADS["image_classification"],
     },
     architectures={"Model": ("pooled",), "ForImageClassification": ("image_classification",)},
-    files=Files(ignored=vit.MASK_TOKEN | INDEX),
+    files=Files(ignored=vit.MASK_TOKEN | INDEX, buffers={r".*relative_position_index": index}),
     calling=Calling(reads="images", inputs=vit.inputs, example=vit.example, more=("bool_masked_pos",), last="layer"),
 )
 FAMILY = dataclasses.replace(

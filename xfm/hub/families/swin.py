@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from xfm.configs.vision import swin
 from xfm.errors import XfmError
 from xfm.fields import Count, fits, shown
-from xfm.hub import keys
+from xfm.hub import buffers, keys
 from xfm.hub.families import backbones
 from xfm.hub.families.backbones import is_backbone
 from xfm.hub.families.vit import PIXELS, drawn, example, inputs, masks, sides
@@ -214,7 +214,7 @@ FAMILY = Family(
         "ForMaskedImageModeling": ("masked_image_modeling",),
         "Backbone": (),
     },
-    files=Files(ignored=IGNORED, beside=backbones.BESIDE),
+    files=Files(ignored=IGNORED, buffers={r".*\.relative_position_index": buffers.windows}, beside=backbones.BESIDE),
     calling=Calling(
         reads="images", inputs=inputs, example=example, more=("bool_masked_pos",), outputs=drawn, streams=streams
     ),

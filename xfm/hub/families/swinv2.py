@@ -11,7 +11,6 @@ from xfm.configs.vision import swinv2
 from xfm.hub import keys
 from xfm.hub.families import backbones, swin
 from xfm.hub.families.vit import sides
-from xfm.hub.family import Files
 from xfm.hub.naming import At, Names
 from xfm.hub.settings import ACTIVATIONS, Settings
 
@@ -109,5 +108,7 @@ FAMILY = dataclasses.replace(
     names=names,
     keys=KEYS,
     classes="Swinv2",
-    files=Files(ignored={r".*\.(relative_position_index|relative_coords_table)": INDEX}),
+    files=dataclasses.replace(
+        swin.FAMILY.files, ignored={r".*\.(relative_position_index|relative_coords_table)": INDEX}
+    ),
 )
