@@ -13,6 +13,14 @@ from xfm.hub.settings import Settings
 
 TRIANGLE = np.tri(12, dtype=np.bool_)[None, None]
 WINDOW = np.array([[4, 3, 1, 0], [5, 4, 2, 1], [7, 6, 4, 3], [8, 7, 5, 4]])  # of 2 x 2 tokens
+FOUR, THREE = (  # of 4 x 4 and of 3 x 3 tokens, which those of the goldens have
+    np.array(
+        [[(i // n - j // n + n - 1) * (2 * n - 1) + i % n - j % n + n - 1 for j in range(n * n)] for i in range(n * n)]
+    )
+    for n in (4, 3)
+)
+ACROSS = np.float32([-np.log2(9) / 3, -np.log2(5) / 3, 0, np.log2(5) / 3, np.log2(9) / 3])
+LOGARITHMS = np.stack(np.meshgrid(ACROSS, ACROSS, indexing="ij"), axis=-1)[None]  # of 3 x 3 tokens
 PATCHES = np.array([  # of a class token and 3 x 3 patches, as transformers' BeitModel computes it
     [27, 25, 25, 25, 25, 25, 25, 25, 25, 25], [26, 12, 11, 10, 7, 6, 5, 2, 1, 0], [26, 13, 12, 11, 8, 7, 6, 3, 2, 1],
     [26, 14, 13, 12, 9, 8, 7, 4, 3, 2], [26, 17, 16, 15, 12, 11, 10, 7, 6, 5], [26, 18, 17, 16, 13, 12, 11, 8, 7, 6],
@@ -35,8 +43,10 @@ STORED = [
     ("roformer_model", "encoder.embed_positions.weight", sines(5).astype(np.float16), sines(5)[::-1]),
     ("gpt2_lm", "transformer.h.0.attn.bias", TRIANGLE, np.ones_like(TRIANGLE)),
     ("gpt2_lm", "transformer.h.1.attn.masked_bias", np.float32(-1e4), np.float32(0.0)),
-    ("swin_label", "swin.encoder.layers.0.blocks.0.attention.self.relative_position_index", WINDOW, WINDOW.T),
-    ("swinv2_label", "swinv2.encoder.layers.0.blocks.0.attention.self.relative_position_index", WINDOW, WINDOW + 1),
+    ("swin_label", "swin.encoder.layers.0.blocks.0.attention.self.relative_position_index", FOUR, FOUR.T),
+    ("swin_label", "swin.encoder.layers.0.blocks.0.attention.self.relative_position_index", FOUR.ravel(), WINDOW),
+    ("swinv2_label", "swinv2.encoder.layers.0.blocks.0.attention.self.relative_position_index", THREE, THREE + 1),
+    ("swinv2_label", "swinv2.encoder.layers.0.blocks.0.attention.self.relative_coords_table", LOGARITHMS, -LOGARITHMS),
     (
         "beit_label",
         "beit.encoder.layer.0.attention.attention.relative_position_bias.relative_position_index",

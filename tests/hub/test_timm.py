@@ -8,9 +8,9 @@ from safetensors.numpy import load_file, save_file
 
 import xfm
 from tests.hub.test_parity import compare, of
-from tests.hub.timm_cases import CASES, FOLDER
+from tests.hub.timm_cases import BUFFERED, CASES, FOLDER
 from xfm.errors import XfmError
-from xfm.hub.checkpoint import family_of
+from xfm.hub.checkpoint import family_of, prepared
 from xfm.hub.settings import Settings
 from xfm.hub.weights import flat_shapes
 from xfm.structures import build
@@ -59,6 +59,23 @@ def test_what_is_written_is_what_was_read(name, tmp_path):
     assert {key: a.shape for key, a in found.items()} == {key: a.shape for key, a in before.items()}
     assert all(found[name].tobytes() == before[name].tobytes() for name in before)
     assert json.loads((after / "config.json").read_text())["architecture"] == CASES[name][2]
+
+
+@pytest.mark.parametrize("name", BUFFERED)
+def test_buffers_of_older_files_are_what_the_network_computes(name, tmp_path):
+    """Those of timm are read; a number that differs is an error in each of them."""
+    with np.load(FOLDER / "buffers.npz") as file:
+        right = of({key: file[key] for key in file.files}, f"{name}/")
+    _, weights = folder(tmp_path, name)
+    save_file(weights | right, tmp_path / "model.safetensors")
+    with prepared(tmp_path) as plan:
+        assert set(right) <= set(plan.unused)
+    for key in {key.rpartition(".")[2]: key for key in right}.values():
+        wrong = right[key].copy()
+        wrong.flat[-2] += 1
+        save_file(weights | right | {key: wrong}, tmp_path / "model.safetensors")
+        with pytest.raises(XfmError, match=f"the file's {key} differs from what this timm"), prepared(tmp_path):
+            pass
 
 
 @pytest.mark.parametrize(

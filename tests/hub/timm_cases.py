@@ -2,7 +2,8 @@
 
     python -m tests.hub.timm_cases [part of a name ...]
 
-in an environment with torch and timm writes `tests/goldens/timm/<name>.npz`, as tests/hub/make.py does for others.
+in an environment with torch and timm writes `tests/goldens/timm/<name>.npz`, as tests/hub/make.py does for others, and
+`buffers.npz` for a part of "buffers".
 """
 
 import functools
@@ -197,6 +198,8 @@ CASES = {
 SPECIAL = ((r"patch_embed", 0.0, 0.1), (r"gamma|layer_scale|grn\.weight", 0.8, 0.3), (r"logit_scale", 1.5, 0.5),
            (r"mlp\.0\.weight", 0.0, 1.0), (r"cpb_mlp\.2\.weight", 0.0, 0.03))  # fmt: skip
 
+BUFFERED = ("swin", "swin_clamped", "swinv2", "beit", "eva02")
+
 
 def features(model, images):
     """What goes into the first of a model's blocks, what each block or stage returns, and the logits.
@@ -222,18 +225,35 @@ def features(model, images):
     return [x.permute(0, 3, 1, 2) if name == "layers" or hasattr(model, "reroll") else x for x in found], logits
 
 
-def write(name: str) -> None:
-    import numpy as np
+def made(name: str):
     import timm
     import torch
     from timm.layers import GroupNorm1
 
-    from tests.hub.reference import coarse, shake
-
-    size, kind, architecture, arguments = CASES[name]
+    _, kind, architecture, arguments = CASES[name]
     classes = dict(mlp_act=torch.nn.GELU, norm_layers=GroupNorm1) if name == "poolformer" else {}  # not in JSON
     make = getattr(timm.models, kind) if kind else functools.partial(timm.create_model, architecture)
-    model = make(**arguments, **classes).eval()
+    return make(**arguments, **classes).eval()
+
+
+def write_buffers() -> None:
+    """What timm computes beside its parameters, and older files have; no files have the angles of rotations."""
+    import numpy as np
+
+    found = {f"{name}/{key}": a for name in BUFFERED for key, a in made(name).named_buffers() if "rope" not in key}
+    np.savez_compressed(FOLDER / "buffers.npz", **{key: a.numpy() for key, a in found.items()})
+    print("buffers", (FOLDER / "buffers.npz").stat().st_size)
+
+
+def write(name: str) -> None:
+    import numpy as np
+    import timm
+    import torch
+
+    from tests.hub.reference import coarse, shake
+
+    size, _, architecture, arguments = CASES[name]
+    model = made(name)
     shake(model, SPECIAL)
     images = coarse((2, model.in_chans, *size), 1.0, 7)
     states, logits = features(model, images)
@@ -257,3 +277,5 @@ if __name__ == "__main__":
     for name in CASES:
         if not sys.argv[1:] or any(part in name for part in sys.argv[1:]):
             write(name)
+    if any(part in "buffers" for part in sys.argv[1:] or ["buffers"]):
+        write_buffers()

@@ -4,7 +4,6 @@ xfm's networks compute these themselves, so the arrays must equal what is comput
 a regex of the name to a check.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,6 +14,8 @@ from xfm.errors import XfmError
 from xfm.hub.files import BUFFERS, Tensors
 from xfm.hub.keys import at
 from xfm.hub.settings import Settings
+from xfm.parts.position.continuous_grid import log_spaced
+from xfm.spec import nested
 
 Holds = Callable[[Settings, Mapping[str, Any], np.ndarray], bool]
 CLOSE = {2: 1e-2, 4: 1e-5, 8: 1e-5}  # bytes of a number -> relative and absolute tolerance
@@ -84,7 +85,34 @@ def offsets(rows: int, columns: int) -> np.ndarray:
     return down * (2 * columns - 1) + across
 
 
+def class_offsets(rows: int, columns: int) -> np.ndarray:
+    """The same for a class token before the tokens of a grid: the last three rows are from and to it, and its own."""
+    last = (2 * rows - 1) * (2 * columns - 1) + 2
+    expected = np.pad(offsets(rows, columns), ((1, 0), (1, 0)), constant_values=last - 1)
+    expected[0] = last - 2
+    expected[0, 0] = last
+    return expected
+
+
+def windowed(spec: Mapping[str, Any]) -> list[tuple[tuple[int, int], Mapping[str, Any]]]:
+    """The rows and columns of the windows of each windowed part of a network, and the spec of the part within them."""
+    parts = [one for one in nested(spec) if one.get("kind") == "windowed"]
+    return [((size, size) if isinstance(size := part["window"], int) else size, part["mixer"]) for part in parts]
+
+
 def windows(c: Settings, spec: Mapping[str, Any], array: np.ndarray) -> bool:
-    """A check for the offsets within a square window of at most config.json's window_size, [T T] or in one row."""
-    side = math.isqrt(math.isqrt(array.size))
-    return 0 < side <= c.get("window_size", 7) and same(array.ravel(), offsets(side, side).ravel())
+    """A check for the offsets within one of the network's windows, [T T] or in one row."""
+    return any(same(array.ravel(), offsets(*sides).ravel()) for sides, _ in windowed(spec))
+
+
+def coordinates(c: Settings, spec: Mapping[str, Any], array: np.ndarray) -> bool:
+    """A check for the logarithms of the offsets within one of the network's windows, [1 2h-1 2w-1 2]."""
+    found = [(sides, at(mixer, "position/reach") or sides) for sides, mixer in windowed(spec)]
+    return any(
+        same(array, log_spaced(sides, (far, far) if isinstance(far, int) else far)[None]) for sides, far in found
+    )
+
+
+def zero(c: Settings, spec: Mapping[str, Any], array: np.ndarray) -> bool:
+    """A check for zeros, such as the bias of keys where they have none."""
+    return same(array, np.zeros(array.shape))

@@ -140,15 +140,11 @@ def names(c: Settings) -> Names:
 
 
 def index(c: Settings, spec, array: np.ndarray) -> bool:
-    """A check for the rows of the offsets' table: the last three are from and to the class token, and its own."""
+    """A check for the rows of the offsets' table that pairs of the class token and the patches have."""
     rows, columns = (
         n // p for n, p in zip(vit.sides(c, "image_size", 224), vit.sides(c, "patch_size", 16), strict=True)
     )
-    last = (2 * rows - 1) * (2 * columns - 1) + 2
-    expected = np.pad(buffers.offsets(rows, columns), ((1, 0), (1, 0)), constant_values=last - 1)
-    expected[0] = last - 2
-    expected[0, 0] = last
-    return buffers.same(array, expected)
+    return buffers.same(array, buffers.class_offsets(rows, columns))
 
 
 HEADS = {

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from xfm.configs.vision import swinv2
-from xfm.hub import keys
+from xfm.hub import buffers, keys
 from xfm.hub.families import backbones, swin
 from xfm.hub.families.vit import sides
 from xfm.hub.naming import At, Names
@@ -109,6 +109,8 @@ FAMILY = dataclasses.replace(
     keys=KEYS,
     classes="Swinv2",
     files=dataclasses.replace(
-        swin.FAMILY.files, ignored={r".*\.(relative_position_index|relative_coords_table)": INDEX}
+        swin.FAMILY.files,
+        ignored={r".*\.(relative_position_index|relative_coords_table)": INDEX},
+        buffers=swin.FAMILY.files.buffers | {r".*\.relative_coords_table": buffers.coordinates},
     ),
 )

@@ -6,12 +6,13 @@ LayerScale. config.json has no model_type; see timm_vit.py.
 
 import dataclasses
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
 from xfm.configs.vision import beit
 from xfm.errors import XfmError
-from xfm.hub import timm
+from xfm.hub import buffers, timm
 from xfm.hub.families import timm_vit, vit
 from xfm.hub.family import Batch, Family, Files, Head
 from xfm.hub.naming import At, Names
@@ -80,6 +81,12 @@ def pooled(c: Settings) -> dict:
     return beit.pooler(EPS)
 
 
+def index(c: Settings, spec: Mapping, array: np.ndarray) -> bool:
+    """A check for the rows of the offsets' table that pairs of the class token and the patches have."""
+    m = made(c)
+    return buffers.same(array, buffers.class_offsets(m.image // m.patch, m.image // m.patch))
+
+
 def label(c: Settings) -> dict:
     """The spec of the classification head, which reads the pooler's vector."""
     return beit.classifier(timm.classes(c))["label"]
@@ -114,7 +121,7 @@ NAMES: Names = {
     "layer/1/part/down": f"{LAYER}mlp.fc2",
     "layer/1/skip/scale": f"{LAYER}gamma_2",
 }
-BUFFERS = r".*\.(relative_position_index|k_bias)"
+BUFFERS = {r".*\.relative_position_index": index, r".*\.k_bias": buffers.zero}
 FAMILY = Family(
     model_type="timm/beit",
     network=network,
@@ -123,6 +130,8 @@ FAMILY = Family(
         "pooled": Head("pooled", pooled, {"pool/norm": "fc_norm"}, of_encoder=True),
         "image_classification": Head("label", label, {"out": "head"}, needs=("pooled",)),
     },
-    files=Files(ignored={BUFFERS: "xfm computes the offsets, and keys have no bias there"}),
+    files=Files(
+        ignored=dict.fromkeys(BUFFERS, "xfm computes the offsets, and keys have no bias there"), buffers=BUFFERS
+    ),
     calling=dataclasses.replace(timm_vit.FAMILY.calling, example=example, inputs=vit.inputs),
 )

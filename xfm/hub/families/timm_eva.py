@@ -10,9 +10,9 @@ import re
 import numpy as np
 
 from xfm.configs.vision import vit as vit_config
-from xfm.hub import timm
+from xfm.hub import buffers, timm
 from xfm.hub.families import timm_vit, vit
-from xfm.hub.family import Batch, Family, Head
+from xfm.hub.family import Batch, Family, Files, Head
 from xfm.hub.naming import At, Names
 from xfm.hub.settings import Settings
 
@@ -125,6 +125,7 @@ LARGER: Names = {
     "layer/1/part/up": f"{LAYER}mlp.fc1_x",
     "layer/1/part/norm": f"{LAYER}mlp.norm",
 }
+K_BIAS = r".*\.k_bias"
 FAMILY = Family(
     model_type="timm/eva02",
     network=network,
@@ -133,5 +134,6 @@ FAMILY = Family(
         "pooled": Head("pooled", pooled, {"pool/norm": "fc_norm"}, of_encoder=True),
         "image_classification": Head("label", label, {"out": "head"}, needs=("pooled",)),
     },
+    files=Files(ignored={K_BIAS: "keys have no bias"}, buffers={K_BIAS: buffers.zero}),
     calling=dataclasses.replace(timm_vit.FAMILY.calling, example=example, inputs=vit.inputs),
 )

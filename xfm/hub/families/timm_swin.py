@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from xfm.configs.vision import swin, swinv2
-from xfm.hub import timm
+from xfm.hub import buffers, timm
 from xfm.hub.families.vit import inputs
 from xfm.hub.family import Batch, Calling, Family, Files, Head
 from xfm.hub.naming import At, Names
@@ -90,6 +90,31 @@ def network(c: Settings) -> dict:
     return spec | {"heads": {}}
 
 
+def mask(c: Settings, spec: Mapping, array: np.ndarray) -> bool:
+    """A check for the scores that are added in the shifted windows of one of the stages [windows T T].
+
+    They are -100 for two tokens that are no neighbours before the shift, and 0 for the others.
+    """
+    m, found = made(c), []
+    for i, stage in enumerate(spec["stages"]):
+        for part in (part for part in stage["pattern"] if part["kind"] == "windowed" and any(part["shift"])):
+            grid = (-(-(side // m.patch) // 2**i) for side in m.image)
+            rows, columns = (regions(*one) for one in zip(grid, part["window"], part["shift"], strict=True))
+            region = rows[:, None, :, None] * 3 + columns[None, :, None, :]
+            region = region.reshape(-1, rows.shape[1] * columns.shape[1])
+            found.append(np.where(region[:, :, None] == region[:, None, :], 0.0, -100.0))
+    return any(buffers.same(array, one) for one in found)
+
+
+def regions(side: int, window: int, shift: int) -> np.ndarray:
+    """Along one axis of a shifted grid, the number of the region of each token of each window [windows window].
+
+    The last window has what was before the first one, and the end of what is after it.
+    """
+    at = np.arange(-(-side // window) * window).reshape(-1, window)
+    return (at >= at.size - window).astype(int) + (at >= at.size - shift) if shift else np.zeros_like(at)
+
+
 def label(c: Settings) -> dict:
     """The spec of the classification head."""
     return dict(kind="classification", classes=timm.classes(c), pool=dict(kind="mean"))
@@ -142,12 +167,20 @@ OF_V2 = {
     "stage/0/part/mixer/q/bias": f"{LAYER}attn.q_bias",
     "stage/0/part/mixer/v/bias": f"{LAYER}attn.v_bias",
 }
-BUFFERS = r".*\.(relative_position_index|relative_coords_table|attn_mask|k_bias)"
+BUFFERS = {
+    r".*\.relative_position_index": buffers.windows,
+    r".*\.relative_coords_table": buffers.coordinates,
+    r".*\.attn_mask": mask,
+    r".*\.k_bias": buffers.zero,
+}
 FAMILY = Family(
     model_type="timm/swin",
     network=network,
     names=names,
     heads={"image_classification": Head("label", label, {"out": "head.fc"})},
-    files=Files(ignored={BUFFERS: "xfm computes the offsets and the masks, and keys have no bias there"}),
+    files=Files(
+        ignored=dict.fromkeys(BUFFERS, "xfm computes the offsets and the masks, and keys have no bias there"),
+        buffers=BUFFERS,
+    ),
     calling=Calling(reads="images", inputs=inputs, example=example, streams=streams),
 )
