@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     ("kernels",),
     ("errors", "fields", "moved", "outside", "spec", "memory"),
-    ("vocabulary", "truncation", "context", "capture", "sown", "batch"),
+    ("vocabulary", "truncation", "context", "capture", "sown", "batch", "rows"),
     ("files", "folders", "locations", "paths", "sharding", "failures", "initial"),
     ("parts", "augment"),
     ("structures",),

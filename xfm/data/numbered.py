@@ -11,6 +11,7 @@ from xfm.batch import spread_out
 from xfm.data.checks import check_source
 from xfm.data.source import Data, Row, Source
 from xfm.files import fingerprint
+from xfm.rows import NumberedRows
 from xfm.spec import Spec, SpecError, build
 
 HELD = -1  # the number of a row that is held out
@@ -39,9 +40,9 @@ class Numbered:
         notes = (*data.notes, f"validation: its loss is that of {len(seen):,} training rows, without augmentation")
         return dataclasses.replace(
             data,
-            train=Rows(data.train),
+            train=NumberedRows(data.train),
             valid=Held(data.valid),
-            seen=Rows(plain, seen),
+            seen=NumberedRows(plain, seen),
             fingerprint=fingerprint(data.fingerprint, "numbered"),
             notes=notes,
         )
@@ -58,28 +59,6 @@ class Numbered:
         if self.of.get("kind") == "numbered":
             raise SpecError("numbered: its rows have numbers already; set of to the source that is numbered")
         return build("source", self.of)
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """The rows of a source with their numbers.  chosen: the numbers of those that are here; all if None."""
-
-    source: Source
-    chosen: tuple[int, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.source) if self.chosen is None else len(self.chosen)
-
-    def __getitem__(self, index: int) -> Row:
-        index = range(len(self))[index]
-        index = index if self.chosen is None else self.chosen[index]
-        numbered = getattr(self.source, "numbered", None)
-        number, row = (index, self.source[index]) if numbered is None else numbered(index)
-        return {**row, "row": np.int32(number)}
-
-    def __getattr__(self, name: str) -> Any:
-        """What the source has besides, such as `augment` and `decodes`."""
-        return getattr(object.__getattribute__(self, "source"), name)
 
 
 @dataclasses.dataclass(frozen=True)

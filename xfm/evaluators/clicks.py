@@ -18,6 +18,7 @@ from xfm.evaluators.rows import predict
 from xfm.fields import Count, CountOrZero, Fraction, Integer, Name
 from xfm.objectives.clicks import at_size, overlap
 from xfm.objectives.simulated_clicks import drawn_target, farthest_click, keys_of
+from xfm.rows import NumberedRows
 
 SEED = 0
 
@@ -29,20 +30,6 @@ def first_good(overlaps: Float[np.ndarray, "R clicks"], threshold: float) -> np.
     """
     good = overlaps >= threshold
     return np.where(good.any(1), good.argmax(1) + 1, overlaps.shape[1])
-
-
-@dataclasses.dataclass(frozen=True)
-class Numbered:
-    """Rows with their numbers."""
-
-    rows: Sequence
-    chosen: Sequence[int]
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def __getitem__(self, index: int):
-        return {**self.rows[self.chosen[index]], "number": np.int32(self.chosen[index])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +93,7 @@ class NumberOfClicks(Evaluator):
 
         def run(params, batch):
             labels, size = batch["labels"], batch["labels"].shape[1:]
-            keys = keys_of(jax.random.key(SEED), batch["number"])
+            keys = keys_of(jax.random.key(SEED), batch["row"])
             target = drawn_target(keys, labels, self.least, self.ignore)
             row = jnp.arange(len(labels))
 
@@ -124,4 +111,4 @@ class NumberOfClicks(Evaluator):
             last, overlaps = jax.lax.scan(another, start, jnp.arange(self.clicks))
             return {"number": target.number, "overlaps": overlaps.T, "last": last[1] > self.threshold}
 
-        return predict(run, params, Numbered(rows, list(chosen)), mesh, self.batch)
+        return predict(run, params, NumberedRows(rows, tuple(chosen)), mesh, self.batch)

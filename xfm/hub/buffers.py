@@ -94,10 +94,15 @@ def class_offsets(rows: int, columns: int) -> np.ndarray:
     return expected
 
 
-def windowed(spec: Mapping[str, Any]) -> list[tuple[tuple[int, int], Mapping[str, Any]]]:
-    """The rows and columns of the windows of each windowed part of a network, and the spec of the part within them."""
+def windowed(spec: Mapping[str, Any]) -> list[tuple[tuple[int, int], int | tuple[int, int] | None]]:
+    """For each windowed part of a network the rows and columns of its windows, and the reach of its position."""
     parts = [one for one in nested(spec) if one.get("kind") == "windowed"]
-    return [((size, size) if isinstance(size := part["window"], int) else size, part["mixer"]) for part in parts]
+    return [(twice(at(part, "window")), at(part, "mixer/position/reach")) for part in parts]
+
+
+def twice(side: int | tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns, which may be given as one number."""
+    return (side, side) if isinstance(side, int) else tuple(side)
 
 
 def windows(c: Settings, spec: Mapping[str, Any], array: np.ndarray) -> bool:
@@ -107,10 +112,7 @@ def windows(c: Settings, spec: Mapping[str, Any], array: np.ndarray) -> bool:
 
 def coordinates(c: Settings, spec: Mapping[str, Any], array: np.ndarray) -> bool:
     """A check for the logarithms of the offsets within one of the network's windows, [1 2h-1 2w-1 2]."""
-    found = [(sides, at(mixer, "position/reach") or sides) for sides, mixer in windowed(spec)]
-    return any(
-        same(array, log_spaced(sides, (far, far) if isinstance(far, int) else far)[None]) for sides, far in found
-    )
+    return any(same(array, log_spaced(sides, twice(reach or sides))[None]) for sides, reach in windowed(spec))
 
 
 def zero(c: Settings, spec: Mapping[str, Any], array: np.ndarray) -> bool:
