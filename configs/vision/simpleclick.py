@@ -7,9 +7,10 @@ are used, and the training: clicks drawn on and around an object, up to three mo
 normalised focal loss, Adam with a tenth of the rate in the last 5 of 55 epochs of 30,000 objects.
 Different from the program: objects are the numbers of one mask and are not merged, nor are images without an object
 drawn; the exact distance where it takes OpenCV's approximation in training; images are scaled and flipped and not
-cropped at random scales or changed in colour; no zoom and no flips in evaluation. The authors start from MAE, whose
-layers lie in one loop and here in periods with one global layer: `config.start` does not take them.
+cropped at random scales or changed in colour; no zoom and no flips in evaluation. The authors start from MAE, and so
+does the command; they resize its table of positions, which is drawn here.
 Command: xfm train configs/vision/simpleclick.py:B --workdir runs/click --config.data.path=COCO_LVIS/train
+    --config.start.source=facebook/vit-mae-base
 Cost: 51,535 steps of 32 images.  Result: not run at scale.
 `tiny` is for two CPU cores: scenes of handwritten digits, each of them an object; without windows. Result of the tiny
 run: after 200 steps a loss of 0.294 nats, 0.052 below its baseline (it is scaled to what is still wrong, and falls
@@ -62,6 +63,10 @@ def get_config(arg="B"):
     c = ConfigDict()
     c.model = network(*SIZES["B" if arg == "tiny" else arg], drop=0.1)
     c.init = [(r"(^|/)(cls|table)$", dict(kind="normal", std=0.02))]
+    c.start = dict(
+        source=None, layers="number", renames=[("^embed/embed/", "embed/"), ("^part/mixer/", "part/")],
+        fresh=["^embed/(clicks|embed/position)/", "^head_mask/"], export="none",
+    )  # fmt: skip
     c.objective = dict(kind="clicks", points=24, further=3, least=1000)
     c.evals = [dict(kind="number_of_clicks", least=1000)]
     c.data = dict(

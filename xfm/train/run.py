@@ -1,6 +1,7 @@
 """What a run consists of, made from its config, before any array exists."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -91,8 +92,9 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
     key = jax.random.key(settings.seed)
     drawing = SimpleNamespace(init=jax.jit(objective.init))  # one trace serves shapes, state and arrays
     params = jax.eval_shape(drawing.init, key, rows)[0]
+    laid = functools.cache(lambda: taken.laid(given.found, objective, params, given.config))
     fresh = given.found is not None and mode == "write" and not begun
-    begins = taken.taken(params, given.found, given.config) if fresh else None
+    begins = taken.taken(params, laid(), given.config) if fresh else None
     optimiser = optimiser_of(settings, params, objective)
 
     def first_state():
@@ -106,8 +108,8 @@ def setup(config: Mapping[str, Any], workdir: Path, mode: str, on_event: Listene
         if given.found is None:
             made = jax.jit(first_state, out_shardings=jax.tree.map(lambda x: x.sharding, like))()
         else:
-            one = begins or taken.taken(params, given.found, given.config)
-            made = taken.started(first_state, like, given.found, one, objective)
+            one = begins or taken.taken(params, laid(), given.config)
+            made = taken.started(first_state, like, laid(), one, objective)
         return teacher.taught(made, given.config)
 
     name = str(given.config.get("name") or workdir.name)

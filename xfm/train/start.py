@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from xfm.errors import XfmError, nearest
-from xfm.fields import Name, Rate
+from xfm.fields import Name, Rate, Regex
 from xfm.folders import is_run
 from xfm.spec import build, defaults, named, plain, schema
 from xfm.structures import STRUCTURES
@@ -32,6 +32,10 @@ class Start:
     revision: that of the Hub's repository.  drop: the dropout rate in a network of kind "pretrained", because files of
     the Hub do not always give it.
     fresh: regexes of the parameters that may be absent from the checkpoint, or of another shape there; they are drawn.
+    layers: "path" takes the parameters of layers by their paths, like all others. "number" gives layer i those of layer
+    i, however either network stacks its layers.
+    renames: (regex, replacement), from paths in the network to those in the checkpoint. With layers="number", those of
+    a layer's parameters are the paths within its sublayer, such as "part/q/kernel".
     export: "hub" refuses a network that `xfm convert` could not write afterwards; "none" trains it nevertheless.
     family: the model_type that `xfm convert` writes, the checkpoint's if None.
     """
@@ -41,6 +45,8 @@ class Start:
     revision: Name | None = None
     drop: Rate = 0.0
     fresh: Sequence[str] = ()
+    layers: Literal["path", "number"] = "path"
+    renames: Sequence[tuple[Regex, str]] = ()
     export: Literal["hub", "none"] = "hub"
     family: Name | None = None
 

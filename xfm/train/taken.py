@@ -16,6 +16,7 @@ from xfm.objectives import Objective
 from xfm.paths import flatten, map_by_path, require_matches
 from xfm.structures import build
 from xfm.train.found import Found
+from xfm.train.numbered import by_number
 from xfm.train.start import heads_along, of, require_way_out
 from xfm.train.state import State
 from xfm.transforms.transformed import OWN
@@ -30,6 +31,22 @@ class Taken:
     taken: tuple[str, ...]
     fresh: tuple[str, ...]
     left: tuple[str, ...]
+
+
+def laid(found: Found, objective: Objective, params: Any, config: Mapping[str, Any]) -> Found:
+    """The checkpoint with its parameters by the paths of the network, as config.start.layers and .renames say.
+
+    objective: the run's, whose network this is.  params: those of the network, or their shapes.
+    Raises XfmError; see `by_number`.
+    """
+    start = of(config)
+    if start.layers == "path" and not start.renames:
+        return found
+    shapes = {path: tuple(leaf.shape) for path, leaf in flatten(params).items()}
+    there, here = (), ()
+    if start.layers == "number":
+        there, here = build(found.spec).sublayers(), objective.networks["model"].sublayers()
+    return by_number(found, there, here, shapes, start.renames)
 
 
 def taken(params: Any, found: Found, config: Mapping[str, Any]) -> Taken:
