@@ -7,8 +7,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import xfm
-from tests.hub.test_parity import compare, of
-from tests.hub.timm_cases import BUFFERED, CASES, FOLDER
+from tests.hub.test_parity import close, compare, of
+from tests.hub.timm_cases import BUFFERED, CASES, FOLDER, RESIZED
 from xfm.errors import XfmError
 from xfm.hub.checkpoint import family_of, prepared
 from xfm.hub.settings import Settings
@@ -59,6 +59,14 @@ def test_what_is_written_is_what_was_read(name, tmp_path):
     assert {key: a.shape for key, a in found.items()} == {key: a.shape for key, a in before.items()}
     assert all(found[name].tobytes() == before[name].tobytes() for name in before)
     assert json.loads((after / "config.json").read_text())["architecture"] == CASES[name][2]
+
+
+@pytest.mark.parametrize("name", RESIZED)
+def test_images_of_another_size(name, tmp_path):
+    """Positions are resized as timm does it, with antialiasing."""
+    with np.load(FOLDER / "resized.npz") as file:
+        images, logits = (file[f"{name}/{part}"] for part in ("images", "logits"))
+    close(xfm.load(folder(tmp_path, name)[0])(pixel_values=images)["logits"], logits, name)
 
 
 @pytest.mark.parametrize("name", BUFFERED)

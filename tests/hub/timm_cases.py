@@ -3,7 +3,7 @@
     python -m tests.hub.timm_cases [part of a name ...]
 
 in an environment with torch and timm writes `tests/goldens/timm/<name>.npz`, as tests/hub/make.py does for others, and
-`buffers.npz` for a part of "buffers".
+`buffers.npz` and `resized.npz` for a part of these names.
 """
 
 import functools
@@ -198,6 +198,7 @@ CASES = {
 SPECIAL = ((r"patch_embed", 0.0, 0.1), (r"gamma|layer_scale|grn\.weight", 0.8, 0.3), (r"logit_scale", 1.5, 0.5),
            (r"mlp\.0\.weight", 0.0, 1.0), (r"cpb_mlp\.2\.weight", 0.0, 0.03))  # fmt: skip
 
+RESIZED = {"vit": (10, 30), "eva02": (25, 10), "tnt": (24, 12)}  # images for which timm resizes what it learned
 BUFFERED = ("swin", "swin_clamped", "swinv2", "beit", "eva02")
 
 
@@ -225,7 +226,7 @@ def features(model, images):
     return [x.permute(0, 3, 1, 2) if name == "layers" or hasattr(model, "reroll") else x for x in found], logits
 
 
-def made(name: str):
+def made(name: str, **changes):
     import timm
     import torch
     from timm.layers import GroupNorm1
@@ -233,7 +234,7 @@ def made(name: str):
     _, kind, architecture, arguments = CASES[name]
     classes = dict(mlp_act=torch.nn.GELU, norm_layers=GroupNorm1) if name == "poolformer" else {}  # not in JSON
     make = getattr(timm.models, kind) if kind else functools.partial(timm.create_model, architecture)
-    return make(**arguments, **classes).eval()
+    return make(**arguments | changes, **classes).eval()
 
 
 def write_buffers() -> None:
@@ -243,6 +244,30 @@ def write_buffers() -> None:
     found = {f"{name}/{key}": a for name in BUFFERED for key, a in made(name).named_buffers() if "rope" not in key}
     np.savez_compressed(FOLDER / "buffers.npz", **{key: a.numpy() for key, a in found.items()})
     print("buffers", (FOLDER / "buffers.npz").stat().st_size)
+
+
+def write_resized() -> None:
+    """Images of another size than the weights were made for, and their logits, with the weights of the goldens."""
+    import numpy as np
+    import torch
+    from timm.layers import resample_abs_pos_embed
+
+    from tests.hub.reference import coarse
+
+    found = {}
+    for name, size in RESIZED.items():
+        model = made(name, **(dict(img_size=size) if name == "tnt" else dict(dynamic_img_size=True)))
+        with np.load(FOLDER / f"{name}.npz") as file:
+            keys = [key for key in file.files if key.startswith("weight/")]
+            weights = {key.removeprefix("weight/"): torch.from_numpy(file[key]) for key in keys}
+        if name == "tnt":  # as its checkpoint_filter_fn does for square grids
+            grids = dict(new_size=list(model.pixel_embed.grid_size), old_size=[2, 3])
+            weights["patch_pos"] = resample_abs_pos_embed(weights["patch_pos"], num_prefix_tokens=1, **grids)
+        model.load_state_dict(weights)
+        images = coarse((2, CASES[name][3]["in_chans"], *size), 1.0, 7)
+        found |= {f"{name}/images": images.numpy(), f"{name}/logits": model(images).detach().numpy()}
+    np.savez_compressed(FOLDER / "resized.npz", **found)
+    print("resized", (FOLDER / "resized.npz").stat().st_size)
 
 
 def write(name: str) -> None:
@@ -279,3 +304,5 @@ if __name__ == "__main__":
             write(name)
     if any(part in "buffers" for part in sys.argv[1:] or ["buffers"]):
         write_buffers()
+    if any(part in "resized" for part in sys.argv[1:] or ["resized"]):
+        write_resized()

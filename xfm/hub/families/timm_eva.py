@@ -71,6 +71,7 @@ def network(c: Settings) -> dict:
     m = made(c)
     spec = vit_config.network(m.layers, m.width, m.heads, m.patch, m.image, 0, "silu")
     spec["embed"]["channels"] = m.channels
+    spec["embed"]["position"]["resize"] = "bicubic_antialiased"
     rope = dict(kind="rope_2d", theta=10_000.0, pairs="neighbours", first="row", size=m.grid)
     glu = dict(kind="glu", hidden=int(m.width * m.ratio), activation="silu")
     if m.larger:

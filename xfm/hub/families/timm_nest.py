@@ -2,7 +2,9 @@
 
 The oracle is timm's Nest, whose files these are. Its jx networks, which have the authors' weights, put the edge of the
 tiles where the authors' program does. Positions are in the order of the blocks there, and the channels of an
-attention's heads are interleaved before they are joined. config.json has no model_type; see timm_vit.py.
+attention's heads are interleaved before they are joined. Images of another size are cut into more or fewer blocks of
+the same side, where a Nest that is made for that size has as many blocks of another side. config.json has no
+model_type; see timm_vit.py.
 """
 
 import dataclasses

@@ -75,6 +75,7 @@ def network(c: Settings) -> dict:
     tile, grid = (side, m.stride, margin), m.grid[0] if m.grid[0] == m.grid[1] else m.grid
     spec = tnt.network(m.layers, m.width, m.heads, m.inner, m.inner_heads, m.patch, tile, grid, classes=0)
     spec["embed"]["channels"] = m.channels
+    spec["position"]["resize"] = "bicubic_antialiased"
     return spec | {"heads": {}}
 
 
