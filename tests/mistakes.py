@@ -53,6 +53,13 @@ MISTAKES = (
         f"{VALUES} -k number_of_clicks",
     ),
     Mistake(
+        "layers taken by their number all have the checkpoint's first one",
+        "xfm/train/numbered.py",
+        "layer.index if layer.stacked else None) for layer",
+        "0 if layer.stacked else None) for layer",
+        "tests/train/test_start_layers.py -k periods",
+    ),
+    Mistake(
         "the finest map of a widening pyramid is narrow in a wide network",
         "xfm/parts/head/widening_pyramid.py",
         "between = max(2 * finest, D // 2)",
