@@ -98,12 +98,12 @@ def spread() -> Spread | None:
     return _SPREAD.get()
 
 
-def product(equation: str, left: Array, right: Array, wide=jnp.float32) -> Array:
-    """The einsum of two arrays, accumulated in the dtype `wide`.
+def product(equation: str, left: Array, right: Array, wide=jnp.float32, precision=None) -> Array:
+    """The einsum of two arrays, accumulated in the dtype `wide`; precision as for `jnp.einsum`.
 
     On a CPU the arrays are converted to `wide` first. This does not change the result and costs nothing, since XLA
     would do the same, or (with jaxlib 0.7) fail to run some products of bfloat16 into float32.
     """
     if platform() == "cpu" or interpreted():
         left, right = left.astype(wide), right.astype(wide)
-    return jnp.einsum(equation, left, right, preferred_element_type=wide)
+    return jnp.einsum(equation, left, right, precision=precision, preferred_element_type=wide)

@@ -14,6 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xfm.kernels.gla import IMPLEMENTATIONS as OF_GLA
+from xfm.kernels.gla import gla
+from xfm.kernels.gla import step as step_of_gla
 from xfm.kernels.ssd import IMPLEMENTATIONS as OF_SSD
 from xfm.kernels.ssd import ssd
 from xfm.kernels.ssd import step as step_of_ssd
@@ -60,7 +63,33 @@ def of_ssd(**how):
     return Case(ssd, step_of_ssd, OF_SSD, draw, half=("x", "b", "c"), gates=("dt", "a"))
 
 
-CASES = {"ssd": of_ssd(), "ssd in groups": of_ssd(groups=2)}
+def draw_gla(rng, B, T, N, H, M, log_decay, decays="", groups=None):
+    shape = {"": None, "N": (N,), "BTN": (B, T, N), "BTNM": (B, T, N, M)}[decays]
+    arrays = {
+        "q": rng.normal(size=(B, T, groups or N, M)),
+        "k": rng.normal(size=(B, T, groups or N, M)) / np.sqrt(M),
+        "v": rng.normal(size=(B, T, N, H)),
+        "state": rng.normal(size=(B, N, H, M)),
+    }
+    if shape:
+        fast = -np.exp(rng.uniform(np.log(1e-3), np.log(2), shape))
+        arrays["log_decay"] = fast if log_decay is None else np.full(shape, log_decay)
+    return arrays
+
+
+def of_gla(**how):
+    draw = functools.partial(draw_gla, **how)
+    return Case(gla, step_of_gla, OF_GLA, draw, half=("q", "k", "v"), gates=("log_decay",) * ("decays" in how))
+
+
+CASES = {
+    "ssd": of_ssd(),
+    "ssd in groups": of_ssd(groups=2),
+    "gla without decay": of_gla(),
+    "gla with constants": of_gla(decays="N"),
+    "gla by head": of_gla(decays="BTN", groups=1),
+    "gla by channel": of_gla(decays="BTNM"),
+}
 
 
 @contextlib.contextmanager
