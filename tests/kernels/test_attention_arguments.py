@@ -24,7 +24,7 @@ from tests.kernels.attention_cases import (
     values_and_gradients,
     with_lse,
 )
-from tests.kernels.test_ssd import float64
+from tests.kernels.sequence_cases import float64
 from xfm.kernels.attention import (
     IMPLEMENTATIONS,
     Buckets,
