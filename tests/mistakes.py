@@ -23,6 +23,14 @@ VALUES, BASELINES = "tests/evaluators/test_values.py", "tests/objectives/test_ba
 FINETUNING = "tests/objectives/test_finetuning.py"
 
 MISTAKES = (
+    # --- blocks of AsCAN
+    Mistake(
+        "a gate of channels reads the mean over padding as well",
+        f"{MIXER}/fused_mbconv.py",
+        "total = jnp.where(real[..., None], h, 0).sum(1, dtype=jnp.float32)",
+        "total = h.sum(1, dtype=jnp.float32)",
+        f"{OWED} -k fused_mbconv",
+    ),
     # --- clicks
     Mistake(
         "a click on equally deep errors is positive",

@@ -560,6 +560,7 @@ FORMULAS = {
         "reduced": Elsewhere("tests/parts/test_reduced.py::test_tokens_attend_to_tiles"),
         "overlapping": restoring.overlapping,
         "channel_attention": restoring.channel_attention,
+        "fused_mbconv": restoring.fused_mbconv(within),
         "pooling": grids.pooling,
         "conv_mlp": grids.conv_mlp(ACTIVATIONS),
         "local_mlp": grids.local_mlp(ACTIVATIONS),

@@ -67,6 +67,7 @@ STARTS = (
     (r"^(stem/max_pooled/stem|mixer/conv|down/bottleneck/.*)/conv/kernel$", fan_in(0, 1, 2)),
     (r"^mixer/state_space_2d/(transition|input)$", (0.0, 0.2)),
     (r"^mixer/state_space_2d/(output|skip)$", (0.0, 1.0)),
+    (r"^mixer/fused_mbconv/conv/kernel$", fan_in(0, 1, 2)),
     (r"^mixer/wavemix/level_\d/kernel$", fan_in(0, 1, 2)),
     (r"^head/widening_pyramid/halve_3_0/kernel$", fan_in(0, 1, 2)),
     (r"^head/fused/level_\d+/kernel$|^down/bottleneck/shortcut/kernel$", fan_in(0, 1, 2)),
