@@ -360,6 +360,12 @@ EXAMPLES = {
             dict(width=8, sizes=(2, 4, 6), norm=dict(kind="layernorm")),
             dict(width=8, sizes=(4, 2), stride=2),
         ],
+        "positioned": [
+            dict(
+                down=dict(kind="strided_conv", width=24, out_norm=dict(kind="layernorm")),
+                position=dict(kind="learned_grid", size=(2, 3), first=0),
+            )
+        ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
         "frames": [dict()],
         "bottleneck": [

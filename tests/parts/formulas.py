@@ -469,6 +469,7 @@ FORMULAS = {
             "frames",
             "subsampled_attention",
             "bottleneck",
+            "positioned",
         ),
         Elsewhere("tests/parts/test_downs.py::test_formula_and_context"),
     ),
