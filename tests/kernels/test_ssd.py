@@ -1,13 +1,6 @@
-"""The suite that every implementation of SSD passes: values, all gradients, and refusals.
+"""What SSD owes beside the suite of recurrences (test_sequence.py): exact decays, bfloat16, and refusals."""
 
-Float32 results are held to the definition run in float64, with a tolerance relative to the scale of
-the result: sums of a few hundred products of numbers of order one, each rounded at 6e-8, come to a
-few 1e-7 for values and a few 1e-6 for gradients that sum over the whole row (of a, d and dt); 1e-5
-leaves no room for a wrong term.
-"""
-
-from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from xfm.kernels.ssd import IMPLEMENTATIONS, ssd, step
+from tests.kernels.sequence_cases import float64
+from xfm.kernels.ssd import IMPLEMENTATIONS, ssd
 
 NAMES = ("x", "dt", "a", "b", "c", "d", "state")
 compiled = jax.jit(ssd, static_argnames=("implementation", "chunk"))
@@ -31,19 +25,6 @@ def implementation(request):
     return request.param
 
 
-@contextmanager
-def float64():
-    """Both names that JAX has had for the same thing."""
-    if hasattr(jax, "enable_x64"):
-        with jax.enable_x64(True):
-            yield
-    else:
-        from jax.experimental import enable_x64
-
-        with enable_x64():
-            yield
-
-
 def inputs(T, N=2, H=32, G=1, M=8, B=2, seed=0):
     """Float32 arrays by name: noise, and decays from almost none to a factor e^-2 a token."""
     rng = np.random.default_rng(seed)
@@ -57,24 +38,6 @@ def inputs(T, N=2, H=32, G=1, M=8, B=2, seed=0):
         "state": rng.normal(size=(B, N, H, M)),
     }
     return {name: np.asarray(v, np.float32) for name, v in arrays.items()}
-
-
-def packed(T):
-    """[2 T]: three texts, one of a token, padding before, inside and after; then one, padded."""
-    segments = np.full((2, T), 5, np.int32)
-    segments[0, : T // 3], segments[0, T // 3], segments[0, T // 3 + 1 :] = 1, 2, 7
-    segments[0, [0, T // 5, T // 2, T // 2 + 1, T - 1]] = 0
-    segments[1, T - T // 4 :] = 0
-    return segments
-
-
-def poisoned(arrays, segments):
-    """The arrays with NaN, and an infinity, in x, dt, b and c wherever segments is 0."""
-    spoiled = dict(arrays)
-    for name, poison in {"x": np.nan, "dt": np.inf, "b": np.nan, "c": np.nan}.items():
-        spoiled[name] = np.array(arrays[name])
-        spoiled[name][segments == 0] = poison
-    return spoiled
 
 
 @partial(jax.jit, static_argnames=("implementation", "chunk"))
@@ -102,112 +65,6 @@ def assert_same(actual, expected, rtol=1e-5):
     assert actual.keys() == expected.keys()
     for name in actual:
         assert_close(actual[name], np.asarray(expected[name], np.float64), rtol=rtol, of=name)
-
-
-# Lengths that trip a chunked form: T, chunk, sizes, whether there are segments, and a first state.
-CASES = {
-    "one token": (1, 16, {"H": 32}, False, True),
-    "shorter than a chunk": (7, 16, {"N": 4, "G": 2}, False, False),
-    "packed": (49, 16, {"N": 4, "H": 32, "G": 2}, True, True),
-    "as an image of 196 patches": (197, 64, {"H": 64}, False, False),
-    "two chunks": (300, 256, {"N": 1, "H": 80, "M": 16}, True, True),
-}
-
-
-def arguments(case):
-    T, chunk, sizes, with_segments, with_state = CASES[case]
-    arrays = inputs(T, **sizes)
-    if not with_state:
-        del arrays["state"]
-    segments = packed(T) if with_segments else None
-    return (poisoned(arrays, segments) if with_segments else arrays), segments, chunk
-
-
-@lru_cache
-def expected(case):
-    """The definition in float64."""
-    arrays, segments, _ = arguments(case)
-    with float64():
-        arrays = {name: jnp.asarray(v, jnp.float64) for name, v in arrays.items()}
-        return jax.tree.map(np.asarray, results(arrays, segments))
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_values_and_gradients(case, implementation):
-    arrays, segments, chunk = arguments(case)
-    actual = results(arrays, segments, implementation=implementation, chunk=chunk)
-    assert_same(actual, expected(case))
-    if segments is not None:
-        for name in (
-            "y",
-            "x",
-            "dt",
-            "b",
-            "c",
-        ):  # nothing comes out of padding, nor goes back into it
-            assert not np.any(np.asarray(actual[name])[segments == 0]), name
-
-
-def test_packed_equals_separate(implementation):
-    lengths, arrays = (20, 1, 28), inputs(49, N=4, G=2)
-    del arrays["state"]
-    segments = np.repeat([[3, 1, 2]] * 2, lengths, axis=1).astype(np.int32)
-    run = partial(forward, implementation=implementation, chunk=16)
-    together, last = run(**arrays, segments=segments)
-    start = 0
-    for length in lengths:
-        own = slice(start, start + length)
-        alone, state = run(**{name: v[:, own] if name in ("x", "dt", "b", "c") else v for name, v in arrays.items()})
-        assert_close(together[:, own], alone, rtol=1e-6, of=f"text of {length} tokens")
-        start += length
-    assert_close(last, state, rtol=1e-6, of="last state")
-
-
-def test_state_passes_over_padding(implementation):
-    arrays, segments = inputs(49, N=4, G=2), np.ones((2, 49), np.int32)
-    segments[:, [0, 11, 12, 15, 16, 17, 30, 48]] = 0
-    real = segments[0] > 0
-    run = partial(forward, implementation=implementation, chunk=16)
-    y, last = run(**poisoned(arrays, segments), segments=segments)
-    kept = {name: v[:, real] if name in ("x", "dt", "b", "c") else v for name, v in arrays.items()}
-    y_alone, last_alone = run(**kept)
-    assert_close(y[:, real], y_alone, rtol=1e-6, of="y")
-    assert_close(last, last_alone, rtol=1e-6, of="last state")
-
-
-def test_nothing_but_padding_keeps_the_state(implementation):
-    arrays, segments = inputs(7), np.zeros((2, 7), np.int32)
-    y, last = forward(**poisoned(arrays, segments), segments=segments, implementation=implementation)
-    assert not y.any()
-    np.testing.assert_array_equal(last, arrays["state"])
-
-
-def test_parts_with_a_carried_state_equal_the_whole(implementation):
-    arrays = inputs(49, N=4, G=2)
-    run = partial(forward, implementation=implementation, chunk=16)
-    whole, last = run(**arrays)
-    state, parts = arrays.pop("state"), []
-    for own in (slice(0, 5), slice(5, 37), slice(37, 49)):
-        part = {name: v[:, own] if v.ndim > 1 else v for name, v in arrays.items()}
-        y, state = run(**part, state=state)
-        parts.append(y)
-    assert_close(np.concatenate(parts, axis=1), whole, rtol=1e-6, of="y")
-    assert_close(state, last, rtol=1e-6, of="last state")
-
-
-def test_steps_equal_the_row(implementation):
-    arrays, segments = inputs(49, N=4, G=2), np.ones((2, 49), np.int32)
-    segments[0, [3, 4]] = 0
-    arrays = poisoned(arrays, segments)
-    whole, last = forward(**arrays, segments=segments, implementation=implementation, chunk=16)
-    a, d, state = arrays["a"], arrays["d"], arrays["state"]
-    take, steps = jax.jit(step), []
-    for t in range(49):
-        x, dt, b, c = (arrays[name][:, t] for name in ("x", "dt", "b", "c"))
-        y, state = take(x, dt, a, b, c, d=d, state=state, segments=segments[:, t])
-        steps.append(np.asarray(y))
-    assert_close(np.stack(steps, axis=1), whole, rtol=1e-6, of="y")
-    assert_close(state, last, rtol=1e-6, of="last state")
 
 
 def test_weak_decay_after_strong_decay_is_exact(implementation):
@@ -250,13 +107,6 @@ def test_bfloat16_gradients(implementation):
     actual = results(arrays | half, None, implementation=implementation, chunk=16)
     actual = jax.tree.map(lambda v: np.asarray(v, np.float32), actual)
     assert_same(actual, results(arrays | wide, None, chunk=16), rtol=2 * 2.0**-8)
-
-
-def test_gradient_stays_finite_where_decay_underflows(implementation):
-    arrays = inputs(49, N=4, G=2)
-    arrays["dt"] = arrays["dt"] * 1e4
-    for name, v in results(arrays, packed(49), implementation=implementation, chunk=16).items():
-        assert np.isfinite(v).all(), name
 
 
 def test_unknown_implementation_is_refused():
