@@ -23,6 +23,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 THREADS = 2
 QUIET = 0.05  # share of the cores that other programs may take during a call that counts
 PATIENCE = 15 * 60  # seconds per case to wait for quiet calls; after that all calls count
+KEEP_PAGES = dict(MALLOC_ARENA_MAX="1", MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(2**31 - 1))  # of glibc
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "transformers", "numpy")
 
 
@@ -47,12 +48,16 @@ def serve(start, folder):
 class Side:
     """One side of a comparison: a child process that runs cases on request."""
 
-    def __init__(self, name, python, script, folder):
+    def __init__(self, name, python, script, folder, settings):
         self.name = name
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(THREADS),
-            "MKL_NUM_THREADS": str(THREADS),
-        }
+        environment = (
+            os.environ
+            | settings
+            | {
+                "OMP_NUM_THREADS": str(THREADS),
+                "MKL_NUM_THREADS": str(THREADS),
+            }
+        )
         self.process = subprocess.Popen(
             [python, script, "--side", name, "--folder", str(folder)],
             stdin=subprocess.PIPE,
@@ -79,9 +84,14 @@ class Side:
         return seconds, round(max(0.0, busy - own) / max(total, 1), 3), own / os.sysconf("SC_CLK_TCK")
 
     def ticks(self):
-        """The clock ticks so far: of all cores, of all cores when they were not idle, and of this child."""
-        child = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return *ticks(), int(child[11]) + int(child[12])
+        """The clock ticks so far: of all cores, of all cores when they were not idle, and of this child and its own."""
+        own, processes = 0, [self.process.pid]
+        for process in processes:
+            folder = pathlib.Path(f"/proc/{process}")
+            child = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            own += int(child[11]) + int(child[12])
+            processes += [p for task in folder.glob("task/*/children") for p in task.read_text().split()]
+        return *ticks(), own
 
     def end(self):
         self.process.stdin.close()
@@ -98,16 +108,21 @@ def compare(script, about, sides, rounds=7, close=1e-3):
     arguments.add_argument("--peer", default=sys.executable, help="a Python that has PyTorch")
     arguments.add_argument("--cases", help="only cases whose name contains this text")
     arguments.add_argument("--patience", type=float, default=PATIENCE, help="seconds per case")
+    arguments.add_argument(
+        "--keep-pages",
+        action="store_true",
+        help="the C library of both sides keeps freed memory, as the command line of xfm sets it (xfm/memory.py)",
+    )
     arguments.add_argument("--side", choices=sides, help=argparse.SUPPRESS)
     arguments.add_argument("--folder", help=argparse.SUPPRESS)
     given = arguments.parse_args()
     if given.side:
         return serve(sides[given.side], given.folder)
 
-    results = {}
+    results, settings = {}, KEEP_PAGES if given.keep_pages else {}
     with tempfile.TemporaryDirectory() as folder:
-        peer = Side("peer", given.peer, script, folder)
-        ours = Side("xfm", sys.executable, script, folder)
+        peer = Side("peer", given.peer, script, folder, settings)
+        ours = Side("xfm", sys.executable, script, folder, settings)
         for case in ours.cases:
             if given.cases and given.cases not in case:
                 continue
@@ -121,7 +136,7 @@ def compare(script, about, sides, rounds=7, close=1e-3):
             )
         peer.end()
         ours.end()
-    record(pathlib.Path(script).stem, about, results, {"peer": peer.versions, "xfm": ours.versions})
+    record(pathlib.Path(script).stem, about, results, {"peer": peer.versions, "xfm": ours.versions}, settings)
 
 
 def one(case, peer, ours, folder, rounds, close, patience):
@@ -223,8 +238,8 @@ def machine():
     )
 
 
-def record(name, about, results, versions_of):
-    """Writes the JSON record of a run to results/."""
+def record(name, about, results, versions_of, settings=None):
+    """Writes the JSON record of a run to results/; settings: environment variables that both sides had."""
     now = datetime.datetime.now(datetime.UTC)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{now:%Y%m%d-%H%M}.json"
@@ -234,6 +249,7 @@ def record(name, about, results, versions_of):
         date=now.isoformat(timespec="seconds"),
         machine=machine(),
         versions=versions_of,
+        settings=settings or {},
         results=results,
     )
     path.write_text(json.dumps(content, indent=1) + "\n")

@@ -9,6 +9,7 @@ from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
 from xfm.parts.down.pooled_queries import PooledQueries
+from xfm.parts.down.positioned import Positioned
 from xfm.parts.down.residual_reduction import ResidualReduction
 from xfm.parts.down.strided_conv import StridedConv
 from xfm.parts.down.subsampled_attention import SubsampledAttention
@@ -26,4 +27,5 @@ DOWNS = {
     "frames": Frames,
     "subsampled_attention": SubsampledAttention,
     "bottleneck": Bottleneck,
+    "positioned": Positioned,
 }
