@@ -13,8 +13,8 @@ repeated for the heads of a group; the system is inverted by blocks of doubling 
 import jax
 import jax.numpy as jnp
 
+from ..chunks import VANISHED, chunk_length, cumulative, runs, without_padding
 from ..platform import product
-from ..ssd.xla import VANISHED, chunk_length, cumulative, runs, without_padding
 
 # Chunks whose systems are solved at the same time. On two cores of a CPU, with 8 heads of 64 over 4,096 tokens, 64 at
 # once took a training step 441 ms and 233 MiB, 16 took 411 ms and 95 MiB, 4 took 358 ms and 50 MiB, and 1 took 324 ms

@@ -1,10 +1,10 @@
 """Gated linear attention: a linear memory whose contents decay, with segments and state, in time linear in the length.
 
-The kinds of decay are those of linear attention (none; Katharopoulos et al., "Transformers are RNNs", 2020), RetNet and
-lightning attention (a constant of each head; Sun et al., "Retentive Network", 2023; Qin et al., "Lightning Attention-2",
-2024), Mamba-2 (one number for each head and token; Dao, Gu, "Transformers are SSMs", 2024) and GLA (one for each
-channel of the keys; Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient Training", 2023). `gla` is
-the operation on a row of tokens, and `step` on a single token.
+The kinds of decay are those of linear attention (none; Katharopoulos et al., "Transformers are RNNs", 2020), RetNet
+and lightning attention (a constant of each head; Sun et al., "Retentive Network", 2023; Qin et al., "Lightning
+Attention-2", 2024), Mamba-2 (one number for each head and token; Dao, Gu, "Transformers are SSMs", 2024) and GLA (one
+for each channel of the keys; Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient Training",
+2023). `gla` is the operation on a row of tokens, and `step` on a single token.
 """
 
 import jax.numpy as jnp
@@ -39,8 +39,8 @@ def gla(
     segments: ids; S is zero before the first token of a segment. Segment 0 is padding: y is 0 there, S does not change,
     and the values of its tokens (NaN included) have no effect. None for a single segment.
     state: S before the first token, which the first segment continues; None for zero.
-    chunk: the largest number C of tokens that a chunked implementation processes at once, rounded down to a power of two
-    for decays of channels. It changes memory and time, but not the result.
+    chunk: the largest number C of tokens that a chunked implementation processes at once, rounded down to a power of
+    two for decays of channels. It changes memory and time, but not the result.
     implementation: a name in IMPLEMENTATIONS; None for the best for platform and arguments.
 
     Raises ValueError for shapes that do not fit, and NotImplementedError for an unknown implementation.

@@ -22,33 +22,29 @@ def scores(q, k, coarse, fine):
 
     coarse, fine: the cumulative sums g of log-decays (see `cumulative`); C is a power of two.
     """
-    C, M = q.shape[-2:]
+    *lead, C, M = q.shape  # few axes below: jaxlib 0.10.2 crashed on a CPU where the sums had seven
     h = min(BLOCK, C)
 
-    def in_blocks(v, *sizes):
-        return v.reshape(*v.shape[:-2], -1, *sizes, M)
-
-    def among(v):
-        v = in_blocks(v, h)
-        return v[..., :, None, :] - v[..., None, :, :]
+    def differences(v):
+        v = v.reshape(-1, h, M)
+        return v[:, :, None] - v[:, None]
 
     visible = jnp.tril(jnp.ones((h, h), bool))[..., None]
-    decay = jnp.exp(jnp.where(visible, among(coarse) + among(fine), -jnp.inf))
-    s = (in_blocks(q, h)[..., :, None, :] * in_blocks(k, h)[..., None, :, :] * decay).sum(-1)
+    decay = jnp.exp(jnp.where(visible, differences(coarse) + differences(fine), -jnp.inf))
+    s = (q.reshape(-1, h, 1, M) * k.reshape(-1, 1, h, M) * decay).sum(-1)  # [blocks h h]
     while h < C:
-        (_, late_q), (early_k, _), (early_c, late_c), (early_f, late_f) = (
-            jnp.moveaxis(in_blocks(v, 2, h), -3, 0) for v in (q, k, coarse, fine)
-        )
-        c, f = early_c[..., -1:, :], early_f[..., -1:, :]
+        halves = (jnp.moveaxis(v.reshape(-1, 2, h, M), 1, 0) for v in (q, k, coarse, fine))
+        (_, late_q), (early_k, _), (early_c, late_c), (early_f, late_f) = halves
+        c, f = early_c[:, -1:], early_f[:, -1:]
         late = late_q * jnp.exp((late_c - c) + (late_f - f))
         early = early_k * jnp.exp((c - early_c) + (f - early_f))
         # a product of a single bfloat16 pass would spoil the gradients of gates, which are small differences
-        below = product("...im,...jm->...ij", late, early, q.dtype, precision=jax.lax.Precision.HIGH)
-        first, second = jnp.moveaxis(s.reshape(*s.shape[:-3], -1, 2, h, h), -3, 0)
+        below = product("bim,bjm->bij", late, early, q.dtype, precision=jax.lax.Precision.HIGH)
+        first, second = jnp.moveaxis(s.reshape(-1, 2, h, h), 1, 0)
         upper = jnp.concatenate([first, jnp.zeros_like(first)], axis=-1)
         s = jnp.concatenate([upper, jnp.concatenate([below, second], axis=-1)], axis=-2)
         h *= 2
-    return s[..., 0, :, :]
+    return s.reshape(*lead, C, C)
 
 
 @jax.checkpoint  # the factors and the arrays [C C] are recomputed in the backward pass instead of stored
