@@ -31,6 +31,7 @@ class Case:
     draw(rng, B, T, N, H, M, log_decay): the arguments by name, `state` included. With log_decay None decays are random,
     from almost none to a factor e^-2 a token; a number is the log-decay of every token (where there is a decay at all).
     half: the arguments that are bfloat16 in a bfloat16 network.  gates: those from which decays are made.
+    roundings: how many a term of a gradient meets in bfloat16, such as those of a weight, the state and the result.
     """
 
     run: Callable
@@ -39,6 +40,7 @@ class Case:
     draw: Callable
     half: tuple[str, ...]
     gates: tuple[str, ...] = ()
+    roundings: int = 4
 
     def arrays(self, B=4, T=37, N=2, H=8, M=16, log_decay=None, seed=0):
         """float32 arguments by name."""
@@ -79,7 +81,9 @@ def draw_gla(rng, B, T, N, H, M, log_decay, decays="", groups=None):
 
 def of_gla(**how):
     draw = functools.partial(draw_gla, **how)
-    return Case(gla, step_of_gla, OF_GLA, draw, half=("q", "k", "v"), gates=("log_decay",) * ("decays" in how))
+    rounded = 5 if how.get("decays") == "BTNM" else 4  # keys are rounded once more, with the decays of their channels
+    gates = ("log_decay",) * ("decays" in how)
+    return Case(gla, step_of_gla, OF_GLA, draw, half=("q", "k", "v"), gates=gates, roundings=rounded)
 
 
 CASES = {
