@@ -1,5 +1,6 @@
 """Parts between the stages of a pyramid, which make the grid coarser and may change D: `x, ctx = down(x, ctx)`."""
 
+from xfm.parts.down.activated import Activated
 from xfm.parts.down.block_aggregation import BlockAggregation
 from xfm.parts.down.bottleneck import Bottleneck
 from xfm.parts.down.cross_scale import CrossScale
@@ -10,6 +11,8 @@ from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
 from xfm.parts.down.pooled_queries import PooledQueries
 from xfm.parts.down.residual_reduction import ResidualReduction
+from xfm.parts.down.restored import Restored
+from xfm.parts.down.sampled import Sampled
 from xfm.parts.down.strided_conv import StridedConv
 from xfm.parts.down.subsampled_attention import SubsampledAttention
 
@@ -26,4 +29,7 @@ DOWNS = {
     "frames": Frames,
     "subsampled_attention": SubsampledAttention,
     "bottleneck": Bottleneck,
+    "activated": Activated,
+    "sampled": Sampled,
+    "restored": Restored,
 }

@@ -1,0 +1,71 @@
+"""MIMDet's backbone against its authors' program, for all tokens and for half of them. Takes five seconds."""
+
+import jax
+import jax.numpy as jnp
+
+import xfm
+from tests.parity.golden import close, heads_in, heads_out, load, place, transposed
+from tests.parity.test_backbones import dense, norm, thirds
+from xfm.configs.vision import mimdet
+from xfm.initial import initial_shapes
+from xfm.parts.down import sampled
+
+FEATURES = {"c2": "stage_0", "c3": "stage_1", "c4": "stage_3", "c5": "stage_4"}
+
+
+def in_kernel(a):
+    """A convolution [out in rows columns] as [rows columns in out]."""
+    return a.transpose(2, 3, 1, 0)
+
+
+def rules(c):
+    stem, convs = r"model\.encoder\.patch_embed\.proj\.", ("embed/stem/stem", "stage_1/down/down", "stage_2/down/down")
+    found = [(stem + rf"{i}\.0\.weight", f"{convs[0]}/conv_{i}/kernel", in_kernel) for i in (0, 1)]
+    found += [line for i in (0, 1) for line in norm(rf"{stem}{i}\.1", f"{convs[0]}/norm_{i}")]
+    for i, path in ((2, convs[1]), (3, f"{convs[2]}/down")):
+        found += [(rf"{stem}{i}\.0\.weight", f"{path}/conv/kernel", in_kernel)]
+        found += norm(rf"{stem}{i}\.1", f"{path}/out_norm")
+    found += dense(rf"{stem}3\.3", f"{convs[2]}/out", lambda a: a[:, :, 0, 0].T)
+    for there, blocks, stage, heads in (
+        (r"model\.encoder\.", "blocks", "stage_2", c["heads"]),
+        (r"model\.decoder\.decoder_", "blocks", "stage_3", c["inner_heads"]),
+    ):
+        block, mixer, mlp = there + blocks + r"\.(\d+)\.", f"{stage}/layers/attention_0", f"{stage}/layers/mlp_1"
+        apart = thirds(heads_out(heads))
+        found += [
+            (there + "pos_embed", f"{stage}/down/position/table", lambda a: a[0, 1:]),
+            *norm(there + "norm", f"{stage}/norm"),
+            *norm(block + "norm1", f"{mixer}/in_norm"),
+            (block + r"attn\.qkv\.weight", " ".join(f"{mixer}/part/{a}/kernel" for a in "qkv"), apart),
+            (block + r"attn\.qkv\.bias", " ".join(f"{mixer}/part/{a}/bias" for a in "qkv"), apart),
+            *dense(block + r"attn\.proj", f"{mixer}/part/o", heads_in(heads)),
+            *norm(block + "norm2", f"{mlp}/in_norm"),
+            *dense(block + r"mlp\.fc1", f"{mlp}/part/up", transposed),
+            *dense(block + r"mlp\.fc2", f"{mlp}/part/down", transposed),
+        ]
+    found += dense(r"model\.decoder\.decoder_embed", "stage_3/down/in")
+    return found + dense(r"model\.decoder\.conv_feat_proj", "stage_3/down/dropped")
+
+
+def test_the_backbone_equals_the_authors_program(monkeypatch):
+    golden = load("mimdet")
+    c = dict(golden.config)
+    c["size"] //= 16
+    spec = mimdet.network(**c, head=None) | dict(heads={})
+    model, batch = xfm.build(spec), {"images": jnp.asarray(golden["input/images"])}
+    params = place(golden.of("weight/"), initial_shapes(model, batch)["params"], rules(c))
+    monkeypatch.setattr(sampled, "sample", lambda key, real, count: jnp.asarray(golden["input/numbers"]))
+    expected = golden.of("output/")
+
+    def loss(params):
+        features = {}
+        for prefix, train in (("", False), ("sampled/", True)):
+            made = model.apply({"params": params}, batch, train=train, rngs={"dropout": jax.random.key(0)})
+            features |= {f"{prefix}{there}": made[here] for there, here in FEATURES.items()}
+        total = sum(jnp.sum(features[name] * c) for name, c in golden.of("input/cotangent/").items())
+        return total, {name: features[name] for name in expected}
+
+    gradients, features = jax.jit(jax.grad(loss, has_aux=True))(params)
+    for name, one in expected.items():
+        close(features[name], one, name)
+    golden.check_gradients(gradients, rules(c))
