@@ -45,10 +45,14 @@ LENGTH, ROWS = 2048, 4
 CALLS = ("plain", "packed", "window", "slopes", "buckets", "clip")
 RELATIVE = "relative"  # a relative bias with both terms, 512 vectors, heads of 64
 SHORT = {"ViT": (197, 12, 64), "Swin": (49, 3, 32), "Swin-B": (49, 4, 32)}
+# Swin's second stage, and the third one of Swin-T: their heads are one wide column of lanes, two columns and three
+LATER = {"Swin-6": (49, 6, 32), "Swin-8": (49, 8, 32), "Swin-12": (49, 12, 32)}
+SHORT |= LATER
 CACHES = {"cache": (12, 12, 64), "shared-cache": (32, 8, 128)}  # query heads, key heads, head width
 CACHED = 32_768  # positions of a cache
 # rows of a whole program: images, windows of 64 images, texts that are being generated
 WHOLE = {"ViT": 256, "Swin": 64 * 64, "Swin-B": 64 * 64, "cache": 8, "shared-cache": 8}
+WHOLE |= {"Swin-6": 64 * 16, "Swin-8": 64 * 16, "Swin-12": 64 * 4}
 ENVIRONMENT = dict(
     TPU_SKIP_MDS_QUERY="1",
     JAX_PLATFORMS="cpu",
@@ -67,9 +71,9 @@ def cases() -> list[str]:
     short = [f"{chip} {shape} {whose}" for chip in CHIPS for shape, whose in (("ViT", "xfm"), ("ViT", "splash"))]
     whole = [
         f"{chip} {shape} {way} {whose}"
-        for chip in CHIPS for shape in SHORT for way in ("forward", "step") for whose in ("xfm", "xla", "jax.nn")
+        for chip in (*CHIPS, "v5p") for shape in SHORT if chip in CHIPS or shape != "ViT"
+        for way in ("forward", "step") for whose in ("xfm", "xla", "jax.nn")
     ]  # fmt: skip
-    whole += [f"v5p Swin-B {way} {whose}" for way in ("forward", "step") for whose in ("xfm", "xla", "jax.nn")]
     caches = [f"{chip} {cache} forward {whose}" for chip in CHIPS for cache in CACHES for whose in ("xfm", "xla")]
     short += [f"{chip} {shape} xfm" for chip in CHIPS for shape in ("Swin", "Swin-B")]
     return list(dict.fromkeys(own + peer + plain + short + whole + caches))
@@ -194,7 +198,7 @@ def learned_of(call, B, T, N, H):
             jnp.clip(jnp.arange(1 - T, T), -256, 255) + 256,
         ),
         "Swin": GridTable(jnp.ones((13, 13, N)), (7, 7)),
-    }.get(call.removesuffix("-B"))
+    }.get("Swin" if call in SHORT and call.startswith("Swin") else call)
 
 
 def xfm_call(call, B, T, N, H, chip, whose="xfm"):

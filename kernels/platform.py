@@ -33,10 +33,22 @@ def devices() -> int:
 
 def matrix_unit() -> int:
     """The contracted length that the TPU's matrix unit processes at once: 256 from v6e on, else (or if unknown) 128."""
+    return 256 if any(name in _chip() for name in ("v6", "tpu7")) else 128
+
+
+def cores() -> int:
+    """The number of cores that share the program of a TPU device: two for v4 and v5p, else (or if unknown) one."""
+    if _CHIP.get() is None and jax.default_backend() == "tpu":
+        return getattr(jax.devices()[0], "num_cores", 1)  # what the runtime was started with
+    return 2 if _chip().removeprefix("tpu") in ("v4", "v5", "v5p") else 1
+
+
+def _chip() -> str:
+    """The type of TPU in lower case without spaces, such as "v5p" or "tpuv5lite"; empty if unknown."""
     chip = _CHIP.get()
     if chip is None:
         chip = jax.devices()[0].device_kind if jax.default_backend() == "tpu" else ""
-    return 256 if any(name in chip.replace(" ", "").lower() for name in ("v6", "tpu7")) else 128
+    return chip.replace(" ", "").lower()
 
 
 @contextlib.contextmanager

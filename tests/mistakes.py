@@ -23,6 +23,22 @@ VALUES, BASELINES = "tests/evaluators/test_values.py", "tests/objectives/test_ba
 FINETUNING = "tests/objectives/test_finetuning.py"
 
 MISTAKES = (
+    # --- stages of PVT
+    Mistake(
+        "learned tokens stand after the grid's",
+        "xfm/parts/down/positioned.py",
+        "jnp.concatenate([jnp.broadcast_to(tokens, (len(x), *tokens.shape[1:])), x], axis=1)",
+        "jnp.concatenate([x, jnp.broadcast_to(tokens, (len(x), *tokens.shape[1:]))], axis=1)",
+        "tests/parts/test_downs.py -k learned_tokens",
+    ),
+    # --- blocks of AsCAN
+    Mistake(
+        "a gate of channels reads the mean over padding as well",
+        f"{MIXER}/fused_mbconv.py",
+        "total = jnp.where(real[..., None], h, 0).sum(1, dtype=jnp.float32)",
+        "total = h.sum(1, dtype=jnp.float32)",
+        f"{OWED} -k fused_mbconv",
+    ),
     # --- clicks
     Mistake(
         "a click on equally deep errors is positive",

@@ -6,8 +6,8 @@ Reproduced: the networks of table 1 and B2-Li, parameter for parameter, and the 
 of DeiT).
 Command: xfm train configs/vision/pvt_v2.py:b2 --workdir runs/pvt --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
-`tiny` is for two CPU cores: two stages, a minute of processor time. Result of the tiny run: 97.4 % of scikit-learn's
-digits held out are classified correctly after 200 steps.
+`tiny` is for two CPU cores: two stages, 68 seconds of processor time. Result of the tiny run: 98.9 % of scikit-learn's
+digits held out are classified correctly after 300 steps (98.3 % with seed 1).
 """
 
 from xfm.configs.vision import vit
@@ -84,8 +84,7 @@ def get_config(arg="b2"):
     c = vit.get_config("tiny" if arg == "tiny" else "deit_S")
     if arg == "tiny":
         c.model = network((1, 2), (32, 64), (1, 2), (64, 128), (4, 1), ((3, 1), (3, 2)), classes=10)
-        c.objective.mixup, c.objective.smoothing = 0.0, 0.0
-        c.steps, c.schedule = 200, dict(kind="cosine", peak=4e-3, warmup=20)
+        c.steps, c.schedule = 300, dict(kind="cosine", peak=4e-3, warmup=20)
         return c
     layers, widths, ratios, drop_path = SIZES[arg]
     hidden = [width * ratio for width, ratio in zip(widths, ratios, strict=True)]

@@ -8,8 +8,10 @@ which is from memory: check it before a long run. Different from the paper: two
 layers share a rate of stochastic depth, since they are one period.
 Command: xfm train configs/vision/swin.py:T --workdir runs/swin --config.data.path=IMAGENET/train
 Cost: 300 epochs of ImageNet.  Result: not run at scale.
-`tiny` is for two CPU cores: three stages, half a minute on scikit-learn's digits. `digits` is two stages with absolute
-positions (table 4). Result of that run: 97.2 % of the digits held out are classified correctly after 480 steps.
+`tiny` is for two CPU cores: three stages, scikit-learn's digits, 104 seconds of processor time. Result of the tiny run:
+98.0 % of the digits held out are classified correctly after 300 steps (99.1 % with seed 1). `digits` is two stages with
+absolute positions (table 4). Result of that run: 97.2 % of the digits held out are classified correctly after 480
+steps.
 """
 
 from xfm.configs.vision import vit
@@ -77,7 +79,7 @@ def get_config(arg="T"):
         return c
     if arg == "tiny":
         c.model = network((2, 2, 2), 32, (2, 4, 8), patch=1, window=4, classes=10, drop_path=0.1)
-        c.steps, c.schedule = 200, dict(kind="cosine", peak=4e-3, warmup=20)
+        c.steps, c.schedule = 300, dict(kind="cosine", peak=4e-3, warmup=20)
         return c
     layers, width, heads, drop_path = SIZES[arg]
     c.model = network(layers, width, heads, patch=4, window=7, classes=1000, drop_path=drop_path)

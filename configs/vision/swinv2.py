@@ -62,6 +62,7 @@ def get_config(arg="T/8"):
         c.model = network(
             (2, 2), 32, (2, 4), patch=1, window=4, grid=8, classes=10, bias=("q", "v", "o"), drop_path=0.1
         )
+        c.steps = 200
         return c
     size, window, before, side = SIZES[arg]
     layers, width, heads, drop_path = swin.SIZES[size]

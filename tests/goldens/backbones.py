@@ -10,10 +10,13 @@ That of ViT-ResNAS needs its authors' program, in the folder VIT_SEARCH.
 import math
 import os
 import sys
+from functools import partial
 
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models._efficientnet_blocks import EdgeResidual, SqueezeExcite
+from timm.models.vision_transformer_relpos import RelPosBlock
 from torch import nn
 from torch.nn import functional as F
 
@@ -395,7 +398,44 @@ def wavemix(name):
     write(name, averages_saved(WaveMix(**config)), (8, 16), config, keep, special=special)
 
 
+class AsCAN(Reference):
+    """Two stages, of timm's blocks: "CC" and "CT", the T with Swin's table of offsets."""
+
+    def __init__(self, widths, size, head, classes):
+        super().__init__()
+        first, second = widths
+
+        def conv(inside, width, stride):
+            return timm.layers.ConvNormAct(inside, width, 3, stride=stride, act_layer=nn.SiLU)
+
+        def edge(width):
+            gate = partial(SqueezeExcite, rd_channels=width // 4)
+            return EdgeResidual(width, width, exp_ratio=4, act_layer=nn.SiLU, se_layer=gate)
+
+        table = partial(timm.layers.RelPosBias, window_size=(size // 4, size // 4))
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        self.stem = nn.Sequential(conv(3, first, 2), conv(first, first, 1))
+        self.stem[1].bn.act = nn.Identity()
+        self.first = nn.Sequential(edge(first), edge(first))
+        self.down, self.edge = timm.layers.ConvNormAct(first, second, 3, stride=2, apply_act=False), edge(second)
+        self.attend = RelPosBlock(second, second // head, qkv_bias=True, rel_pos_cls=table, norm_layer=norm)
+        self.norm, self.head = norm(second), nn.Linear(second, classes)
+
+    def logits(self, images):
+        x = self.edge(self.down(self.first(self.stem(images))))
+        x = self.attend(x.flatten(2).transpose(1, 2))
+        return self.head(self.norm(x.mean(1)))
+
+
+def ascan(name):
+    config = dict(widths=(8, 16), size=16, head=8, classes=5)
+    special = [(r"bn\d?\.weight$", 1.0, 0.3), (r"running_var$", 2.0, 0.25)]
+    keep = r"^stem|first\.1\.(se|bn)|edge\.conv_pwl|table|qkv\.weight|head"
+    write(name, averages_saved(AsCAN(**config)), (16, 16), config, keep, special=special)
+
+
 GOLDENS = {
+    "ascan": ascan,
     "vit_resnas": vit_resnas,
     "wavemix": wavemix,
     "lambda_resnet": lambda name: lambda_resnet(name, 3, ("bottle", "self_attn"), ("self_attn", "self_attn")),

@@ -40,7 +40,7 @@ from xfm.kernels.attention import (
     Softmax,
     attention,
 )
-from xfm.kernels.platform import compiling_for, interpreted, interpreting, matrix_unit, platform
+from xfm.kernels.platform import compiling_for, cores, interpreted, interpreting, matrix_unit, platform
 
 
 def ones(*shape, dtype=np.float32):
@@ -455,22 +455,23 @@ def test_a_platform_is_of_the_context():
 
 
 @pytest.mark.parametrize(
-    "kind,name,size",
+    "kind,name,size,number",
     [
-        ("TPU v5 lite", "v5e", 128),
-        ("TPU v5", "v5p", 128),
-        ("TPU v6 lite", "v6e", 256),
-        ("TPU7x", "tpu7x", 256),
-        ("cpu", "", 128),
+        ("TPU v5 lite", "v5e", 128, 1),
+        ("TPU v5", "v5p", 128, 2),
+        ("TPU v6 lite", "v6e", 256, 1),
+        ("TPU7x", "tpu7x", 256, 1),
+        ("cpu", "", 128, 1),
     ],
 )
-def test_the_matrix_unit_is_of_the_chip(monkeypatch, kind, name, size):
+def test_the_matrix_unit_and_the_cores_are_of_the_chip(monkeypatch, kind, name, size, number):
     """Of the one that is there, or the one that is compiled for; the smaller where it is not known."""
-    with compiling_for("tpu", chip=name):
-        assert matrix_unit() == size
+    for chip in (name, kind if name else ""):
+        with compiling_for("tpu", chip=chip):
+            assert (matrix_unit(), cores()) == (size, number)
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu" if kind == "cpu" else "tpu")
-    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(device_kind=kind)])
-    assert matrix_unit() == size
+    monkeypatch.setattr(jax, "devices", lambda: [types.SimpleNamespace(device_kind=kind, num_cores=number)])
+    assert (matrix_unit(), cores()) == (size, number)
 
 
 def test_the_definition_counts_what_it_hides():

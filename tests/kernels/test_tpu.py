@@ -43,7 +43,7 @@ from xfm.kernels.attention import (
     Softmax,
     attention,
 )
-from xfm.kernels.attention.tpu import coding, entry
+from xfm.kernels.attention.tpu import backward, coding, entry
 from xfm.kernels.attention.tpu import plan as planning
 from xfm.kernels.platform import interpreting, spread_over
 
@@ -171,6 +171,53 @@ def test_a_relative_bias_lies_as_its_own_blocks_are_cut(monkeypatch):
     assert_close(actual, expected(case), rtol=1e-5)
 
 
+def windows(B, T, S, N):
+    return GridTable(drawn(3, 5, N), (2, 3))
+
+
+# by what the two cores of a chip share; each step computes one row
+SHARED = {
+    "rows that do not halve, three columns of a head": Case(B=5, T=6, N=3, K=3, H=128, bias=windows),
+    "two rows": Case(B=2, T=6, bias=windows),
+    "one row": Case(B=1, T=6, bias=windows),
+    "rows that do not halve, dropout": Case(B=3, T=6, bias=windows, drop=0.3),
+    "rows, one plane for all": Case(B=3, T=6, bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
+    "columns": Case(B=3, T=6, H=128, bias=windows),
+    "nothing, one plane for two columns": Case(B=3, T=6, H=128, bias=lambda B, T, S, N: Dense(drawn(1, 1, T, S))),
+    "rows with planes of their own": Case(B=3, T=6, segments="none", bias=lambda B, T, S, N: Dense(drawn(B, 1, T, S))),
+}
+OFTEN = ("rows that do not halve, three columns of a head", "rows with planes of their own")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in SHARED]
+)
+def test_two_cores_sum_gradients_of_planes(monkeypatch, name):
+    monkeypatch.setattr(planning, "WORK_TINY", 1)
+    monkeypatch.setattr(planning, "WORK", 1)
+    with interpreting("tpu", chip="v5p"):
+        actual = values_and_gradients(SHARED[name], "tpu")
+    assert_close(actual, expected(SHARED[name]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "B,N,H,rows,heads,parts",
+    [
+        (4096, 4, 32, 1, 4, 2),  # one column
+        (4096, 12, 32, 1, 12, 2),  # three columns, of which one core would compute two
+        (4096, 8, 32, 1, 8, 1),  # two columns
+        (4096, 4, 32, 4096, 4, 1),  # planes of each row
+        (4096, 4, 32, 1, 1, 2),  # one plane
+        (4096, 8, 32, 1, 1, 1),  # the same over two columns
+        (1, 4, 32, 1, 4, 1),  # one row
+    ],
+)
+def test_rows_are_in_parts_where_cores_share_nothing_else(B, N, H, rows, heads, parts):
+    cut = planning.plan((B, 49, N, H), (B, 49, N, H), Mask.full(), "plane")
+    assert backward._parts(cut, 2, rows, heads) == parts
+    assert backward._parts(cut, 1, rows, heads) == 1
+
+
 FOLDED = {
     "heads of 64": Case(B=1, T=150, N=2, K=2, H=64),
     "heads of 32, scores in the hundreds": Case(
@@ -295,12 +342,12 @@ def test_long_rows_are_taken_in_parts(monkeypatch):
 WATCHED = ["packed", "one plane for all"]
 WATCHED += [
     pytest.param(name, marks=pytest.mark.slow)
-    for name in ("window", "clip", "long planes", "one long plane", "relative")
+    for name in ("window", "clip", "long planes", "one long plane", "relative", *list(SHARED)[:2])
 ]
 
 
 @pytest.mark.parametrize("name", WATCHED)
-def test_no_races_and_no_reads_of_what_was_not_written(name):
+def test_no_races_and_no_reads_of_what_was_not_written(monkeypatch, name):
     """Two cores, memory filled with NaN, reads out of bounds refused."""
     interpret = pytest.importorskip("jax._src.pallas.mosaic.interpret.interpret_pallas_call")
     from jax.experimental.pallas import tpu as pltpu
@@ -308,10 +355,13 @@ def test_no_races_and_no_reads_of_what_was_not_written(name):
     watched = pltpu.InterpretParams(
         detect_races=True, out_of_bounds_reads="raise", uninitialized_memory="nan", num_cores_or_threads=2
     )
-    with interpreting("tpu", watched):
-        actual = jax.block_until_ready(values_and_gradients(CASES[name], "tpu"))
+    if name in SHARED:
+        monkeypatch.setattr(planning, "WORK_TINY", 1)
+    case = (CASES | SHARED)[name]
+    with interpreting("tpu", watched, chip="v5p" if name in SHARED else ""):
+        actual = jax.block_until_ready(values_and_gradients(case, "tpu"))
     assert interpret.races is not None and not interpret.races.races_found
-    assert_close(actual, expected(CASES[name]), rtol=1e-5)
+    assert_close(actual, expected(case), rtol=1e-5)
 
 
 SEEN = {

@@ -88,6 +88,7 @@ CALLS = {
     "float32": (1, 1024, 2, 64, dict(dtype=jnp.float32, segments=True)),
     "197 patches": (16, 197, 12, 64, dict()),
     "windows of 49": (256, 49, 3, 32, dict(bias=GridTable(ones(13, 13, 3), (7, 7)))),
+    "75 windows of 49": (75, 49, 4, 32, dict(bias=GridTable(ones(13, 13, 4), (7, 7)))),
     "shifted windows of 49": (128, 49, 6, 32, dict(bias=GridTable(ones(13, 13, 6), (7, 7)), segments=True)),
     "one query": (8, 1, 8, 128, dict(S=4096, mask=Mask.causal() & Mask(offset=jnp.int32(7)), segments=True)),
     "one key": (8, 300, 4, 64, dict(S=1)),

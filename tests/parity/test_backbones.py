@@ -11,6 +11,7 @@ import pytest
 import xfm
 from tests.parity.golden import close, heads_in, heads_out, load, place, same, transposed
 from xfm.configs.vision import (
+    ascan,
     crate,
     lambda_resnet,
     mixer,
@@ -441,3 +442,51 @@ def vit_resnas_rules(stages):
 def test_vit_resnas():
     c = load("vit_resnas").config
     equal("vit_resnas", vit_resnas.network(**c), vit_resnas_rules(c["stages"]))
+
+
+def ascan_rules(c):
+    """The first stage's two blocks are one compiled loop; the second stage's C, attention and MLP are a period."""
+    kernel, square, count = lambda a: a.transpose(2, 3, 1, 0), lambda a: a[:, :, 0, 0].T, c["widths"][1] // c["head"]
+    side = c["size"] // 2 - 1
+    first, second = r"first\.(\d)", "edge"
+    there = [(first, "stage_0/layers/fused_mbconv_0/part"), (second, "stage_1/layers/fused_mbconv_0/part")]
+    mixer, mlp = "stage_1/layers/attention_1", "stage_1/layers/mlp_2"
+    found = [
+        (r"down\.conv\.weight", "stage_1/down/conv/kernel", kernel),
+        *batchnorm(r"down\.bn", "stage_1/down/out_norm"),
+    ]
+    for i in range(2):
+        found.append((rf"stem\.{i}\.conv\.weight", f"embed/stem/conv_{i}/kernel", kernel))
+        found += batchnorm(rf"stem\.{i}\.bn", f"embed/stem/norm_{i}")
+    for name, here in there:
+        found += [
+            (rf"{name}\.conv_exp\.weight", f"{here}/conv/kernel", kernel),
+            *batchnorm(rf"{name}\.bn1", f"{here}/conv_norm"),
+            *dense(rf"{name}\.se\.conv_reduce", f"{here}/squeeze", square),
+            *dense(rf"{name}\.se\.conv_expand", f"{here}/excite", square),
+            (rf"{name}\.conv_pwl\.weight", f"{here}/out/kernel", square),
+            *batchnorm(rf"{name}\.bn2", f"{here}/out_norm"),
+        ]
+    qkv = thirds(heads_out(count))
+    return [
+        *found,
+        *norm(r"attend\.norm1", f"{mixer}/in_norm"),
+        (r"attend\.attn\.qkv\.weight", " ".join(f"{mixer}/part/{q}/kernel" for q in "qkv"), qkv),
+        (r"attend\.attn\.qkv\.bias", " ".join(f"{mixer}/part/{q}/bias" for q in "qkv"), qkv),
+        *dense(r"attend\.attn\.proj", f"{mixer}/part/o", heads_in(count)),
+        (
+            r"attend\.attn\.rel_pos\.relative_position_bias_table",
+            f"{mixer}/part/position/table",
+            lambda a: a.reshape(side, side, count),
+        ),
+        *norm(r"attend\.norm2", f"{mlp}/in_norm"),
+        *dense(r"attend\.mlp\.fc1", f"{mlp}/part/up"),
+        *dense(r"attend\.mlp\.fc2", f"{mlp}/part/down"),
+        *norm("norm", "head_label/pool/norm"),
+        *dense("head", "head_label/out"),
+    ]
+
+
+def test_ascan_equals_blocks_of_timm():
+    c = load("ascan").config
+    equal("ascan", ascan.network(("CC", "CT"), **c, strides=(2, 1)), ascan_rules(c))

@@ -271,6 +271,10 @@ EXAMPLES = {
             dict(inner=6, mixer=dict(kind="pooling"), norm=dict(kind="layernorm")),
             dict(inner=8, mixer=ATTENTION, activation="silu", norm=dict(kind="rmsnorm")),
         ],
+        "fused_mbconv": [
+            dict(hidden=12, inner=3, norm=dict(kind="layernorm")),
+            dict(hidden=8, inner=5, size=(1, 5), activation="relu", norm=dict(kind="rmsnorm")),
+        ],
         "state_space_2d": [
             dict(states=3, systems=4),
             dict(states=2, systems=2, directions=2, norm=dict(kind="rmsnorm")),
@@ -355,6 +359,12 @@ EXAMPLES = {
             dict(width=24),
             dict(width=8, sizes=(2, 4, 6), norm=dict(kind="layernorm")),
             dict(width=8, sizes=(4, 2), stride=2),
+        ],
+        "positioned": [
+            dict(
+                down=dict(kind="strided_conv", width=24, out_norm=dict(kind="layernorm")),
+                position=dict(kind="learned_grid", size=(2, 3), first=0),
+            )
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
         "frames": [dict()],

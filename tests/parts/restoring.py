@@ -29,6 +29,18 @@ def channel_attention(s, p, x, ctx):
     return s.scale * gate[:, None] * h
 
 
+def fused_mbconv(within):
+    def formula(s, p, x, ctx):
+        grid, there, a = whole(ctx, x.shape[1]), real(x, ctx)[..., None], ACTIVATIONS[s.activation]
+        h = conv(p["conv"], clean(x, ctx).reshape(len(x), *grid, -1)).reshape(*x.shape[:2], -1)
+        h = a(within("norm", s.norm, p, "conv_norm", h))
+        mean = (h * there).sum(1) / np.maximum(there.sum(1), 1)
+        gate = ACTIVATIONS["sigmoid"](linear(p["excite"], a(linear(p["squeeze"], mean))))
+        return within("norm", s.norm, p, "out_norm", linear(p["out"], gate[:, None] * h))
+
+    return formula
+
+
 def overlapping(s, p, x, ctx):
     """Query by query: keys of the larger window one by one; those outside the grid are zeros of the last segment."""
     (h, w), reach, x = whole(ctx, x.shape[1]), both(s.reach), clean(x, ctx)

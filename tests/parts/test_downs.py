@@ -235,6 +235,10 @@ def by_loops(kind, spec, params, x, segments):
         )
     if kind == "cross_scale":
         return side_by_side(spec, params["params"], x, segments)
+    if kind == "positioned":
+        p, inner = params["params"], spec["down"]
+        y, own = by_loops(inner["kind"], inner, {"params": p["down"]}, x, segments)
+        return y + p["position"]["table"].reshape(1, *y.shape[1:]), own
     if kind == "residual_reduction":
         return reduced(spec, params["params"], x, segments)
     p, margin = params.get("params", {}), tile_of(spec, kind)[2]
@@ -275,6 +279,21 @@ def test_tokens_before_the_grid_are_reduced_alone():
     assert_close(y[:, :2], linear(p["first"], first) + np.pad(x, [(0, 0), (0, 0), (0, 24 - D)]))
     np.testing.assert_array_equal(ctx.segments[:, 2:], after.segments)
     assert np.asarray(ctx.segments[:, :2]).all() and ctx.positions[0].tolist() == list(range(2 + 6))
+
+
+def test_learned_tokens_are_put_before_a_grid_with_positions():
+    """They are real where their row has a token, and the first rows of the table are theirs."""
+    down, position = dict(kind="strided_conv", width=D), dict(kind="learned_grid", size=(2, 3), first=2)
+    part = build(SLOTS["down"], dict(kind="positioned", down=down, position=position, cls=2))
+    params = noise(shapes(part, stream(), Context(grid=GRID)), 0.5)
+    y, ctx = run(part, params, stream(), Context(grid=GRID, segments=jnp.asarray(SEGMENTS)))
+    alone = build(SLOTS["down"], down)
+    grid, after = run(alone, {"params": params["params"]["down"]}, stream(), Context(grid=GRID, segments=SEGMENTS))
+    p = params["params"]
+    assert_close(y[:, :2], np.broadcast_to(p["cls"][0] + p["position"]["table"][:2], (B, 2, D)))
+    assert_close(y[:, 2:], grid + p["position"]["table"][2:])
+    assert ctx.grid == (2, 3) and (ctx.segments[:, 2:] == after.segments).all()
+    assert ctx.segments[:, :2].tolist() == [[3, 3], [1, 1]]
 
 
 def test_merging_an_odd_grid_adds_zeros():

@@ -30,6 +30,7 @@ ONE_TEXT = (
     "token_mlp",
     "overlapping",
     "channel_attention",
+    "fused_mbconv",
     "conv",
     "lambda_layer",
     "wavemix",

@@ -5,6 +5,7 @@ row's queries stays in vector memory, so that nothing is computed twice and noth
 products per block where two passes take seven, and the same bits in every run.
 """
 
+import dataclasses
 import functools
 from collections.abc import Generator
 
@@ -15,7 +16,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from . import line, relative
 from .block import HIDDEN, LOG2E, Block, BlockIndex, Head, How
-from .call import call, call_by_planes, rows_of
+from .call import call, call_by_planes, placed, rows_of
 from .ops import clipped, dot, iota, side_by_side, sigmoid, when, zeroed
 from .plan import ALL, LANES, SOME, Plan, Visits
 
@@ -42,7 +43,9 @@ def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dic
         case "line":
             outputs["d_line"] = jax.ShapeDtypeStruct((*of_column, *operands["bias"].shape[1:]), jnp.float32)
         case "plane" if plan.one_block:
-            outputs["d_plane"] = jax.ShapeDtypeStruct(operands["bias"].shape, jnp.float32)
+            rows, heads, *scores = operands["bias"].shape
+            plan = dataclasses.replace(plan, parts=_parts(plan, how.cores, rows, heads))
+            outputs["d_plane"] = jax.ShapeDtypeStruct((max(rows, plan.parts), heads, *scores), jnp.float32)
     if how.softmax.kind == "sigmoid":
         outputs["d_shift"] = jax.ShapeDtypeStruct((*of_column, LANES), jnp.float32)
     scratch = dict(
@@ -55,21 +58,36 @@ def backward(plan: Plan, how: How, operands: dict, visits: Visits | None) -> dic
     if how.bias.form == "relative":
         learned, sums = relative.gradients(operands, plan)
         outputs, scratch = outputs | learned, scratch | sums
-    kernel = functools.partial(_kernel, plan, how, visits)
+    planes = operands["bias"].shape[:2] if "d_plane" in outputs else None
+    kernel = functools.partial(_kernel, plan, how, visits, planes)
     out = call(kernel, plan, operands, visits, "keys", outputs, scratch, name="attention_backward")
     for name in {"d_heads", "d_shift"} & out.keys():
         out[name] = out[name][..., 0].sum(0).reshape(plan.N)
     if "d_line" in out:
         out["d_line"] = out["d_line"].sum(0).reshape(operands["bias"].shape)
+    if plan.parts > 1:
+        out["d_plane"] = out["d_plane"].sum(0, keepdims=True)
     return out
 
 
-def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
-    column, row_block, j, step = (pl.program_id(axis) for axis in range(4))
+def _parts(plan: Plan, cores: int, rows: int, heads: int) -> int:
+    """The number of parts of the rows, each of which sums the gradient of the planes by itself; rows, heads: of planes.
+
+    There is one for each core, but a single one where the cores can share columns of heads evenly, or rows, since these
+    have planes of their own; and where several columns share one plane.
+    """
+    alone = rows == 1 and (plan.columns == 1 or (heads > 1 and plan.columns % cores > 0))
+    return min(cores, plan.row_blocks) if alone else 1
+
+
+def _kernel(plan: Plan, how: How, visits: Visits | None, planes: tuple[int, int] | None, refs: dict):
+    """Computes a step. planes: the numbers of planes, for rows and for heads, where their gradient is computed."""
+    _, row_block, j, step = (pl.program_id(axis) for axis in range(4))
+    column, _ = placed(plan, pl.program_id(0), row_block)
     first, last = step == 0, step == pl.num_programs(3) - 1
     first_of_row, last_of_row = first & (j == 0), last & (j == pl.num_programs(2) - 1)
-    if "d_plane" in refs:
-        pl.when(_first_of_plane(plan, refs, column, row_block) & first_of_row)(lambda: _clear(refs, "d_plane"))
+    if planes is not None:
+        pl.when(_first_of_planes(plan, planes, column, row_block) & first_of_row)(lambda: _clear(refs, "d_plane"))
     if "tiles" in refs:
         pl.when((row_block == 0) & first_of_row)(lambda: line.lay_out(plan, refs))
     if how.bias.form == "relative":
@@ -99,10 +117,13 @@ def _kernel(plan: Plan, how: How, visits: Visits | None, refs: dict):
     rows_of(plan, rows)
 
 
-def _first_of_plane(plan: Plan, refs: dict, column, row_block):
-    """Whether this step is the first to use its planes; planes shared by all rows, or heads, are used again."""
-    rows, heads = refs["d_plane"].shape[:2]
-    first = row_block == 0 if rows == 1 else True
+def _first_of_planes(plan: Plan, planes: tuple[int, int], column, row):
+    """Whether this step is the first to use its planes; planes shared by all rows, or heads, are used again.
+
+    row: the index of the row, or of the step over rows, among those that share planes.
+    """
+    rows, heads = planes
+    first = row == 0 if rows == 1 else True
     return first & (column == 0) if heads == 1 and plan.N > 1 else first
 
 
@@ -219,8 +240,7 @@ def backward_of_planes(plan: Plan, how: How, operands: dict, seen: tuple, shape:
     def kernel(refs):
         """Adds a row's share to a block of planes."""
         i, j, column, b = (pl.program_id(axis) for axis in range(4))
-        rows, heads = shape[:2]
-        first = (b == 0 if rows == 1 else True) & (column == 0 if heads == 1 and plan.N > 1 else True)
+        first = _first_of_planes(plan, shape[:2], column, b)
         pl.when(first)(lambda: _clear(refs, "d_plane"))
 
         def add(masked):

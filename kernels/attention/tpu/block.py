@@ -78,13 +78,14 @@ class CodingForm:
 
 @dataclasses.dataclass(frozen=True)
 class How:
-    """Everything that is known about a call before it runs, except its sizes."""
+    """Everything that is known about a call before it runs, except its sizes. cores: of the chip, which share it."""
 
     scale: float
     mask: MaskForm = MaskForm()
     bias: BiasForm = BiasForm()
     softmax: SoftmaxForm = SoftmaxForm()
     coding: CodingForm = CodingForm()
+    cores: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from ...platform import interpreted
+from .ops import div, rem
 from .plan import LANES, Plan, Visits
 
 MEMORY = 48 * 2**20  # bytes of vector memory a kernel may take; the smallest chip has 64 MiB
@@ -26,6 +28,7 @@ def call(
 ) -> dict:
     """Runs kernel(refs by name) over the grid (column of heads, rows of the batch, outer block, inner block).
 
+    Where the plan has parts, the first axis has the columns of each, and the second one the steps over its rows.
     by: "queries" or "keys", whose blocks are the outer ones. outputs: shape and dtype of each result, by name.
     """
     codes = {} if visits is None or visits.codes is None else {"visits": visits.codes}
@@ -36,12 +39,14 @@ def call(
         block, index = CUTS[operand](plan, shape)
 
         def at(column, row_block, o, step, codes=None):
+            column, row_block = placed(plan, column, row_block)
             met = step if codes is None else visits.at(codes, row_block, o, step)[0]
             return index(column, row_block, *((o, met) if by == "queries" else (met, o)))
 
         return pl.BlockSpec(block, at, pipeline_mode=pl.Buffered(1) if operand in HELD else None)
 
-    grid, walks = (plan.columns, plan.row_blocks, outer, steps), _walks(outputs, scratch)
+    grid = (plan.parts * plan.columns, plan.part_blocks, outer, steps)
+    walks = _walks(plan, outputs, scratch)
     return _run(kernel, grid, walks, spec, codes, operands, outputs, scratch, name)
 
 
@@ -93,12 +98,25 @@ def _run(kernel, grid, walks, spec, codes: dict, operands: dict, outputs: dict, 
     return dict(zip(outputs, run(*codes.values(), *operands.values()), strict=True))
 
 
-def _walks(outputs: dict, scratch: dict) -> tuple[str, ...]:
+def _walks(plan: Plan, outputs: dict, scratch: dict) -> tuple[str, ...]:
     """How cores may share each axis of the grid: "arbitrary" for those along which the gradient of a plane or table
     is summed, or along which the tiles that the first row laid out are read again."""
+    if plan.parts > 1:
+        return "parallel", "arbitrary", "arbitrary", "arbitrary"
     rows, heads = outputs["d_plane"].shape[:2] if "d_plane" in outputs else (0, 0)
     rows = 1 if {"d_of_key", "d_of_query", "tiles"} & (outputs.keys() | scratch.keys()) else rows
     return *("arbitrary" if planes == 1 else "parallel" for planes in (heads, rows)), "arbitrary", "arbitrary"
+
+
+def placed(plan: Plan, column, row_block) -> tuple:
+    """(column of heads, block of rows) of a step, from its indices along the first two axes of the grid.
+
+    Where the last part has fewer blocks than the others, its last one is repeated; `rows_of` then runs nothing.
+    """
+    if plan.parts == 1:
+        return column, row_block
+    row_block += div(column, plan.columns) * plan.part_blocks
+    return rem(column, plan.columns), jax.lax.min(row_block, jnp.int32(plan.row_blocks - 1))
 
 
 def rows_of(plan: Plan, run: Callable) -> None:
@@ -106,13 +124,19 @@ def rows_of(plan: Plan, run: Callable) -> None:
 
     Where the last step has more rows than remain in the batch, its results for the others are not written.
     """
-    first = pl.program_id(1) * plan.rows
+    column, row_block = pl.program_id(0), pl.program_id(1)
+    first = placed(plan, column, row_block)[1] * plan.rows
 
     def group(i, _):
         run([(r := i * plan.together + d, first + r) for d in range(plan.together)])
 
-    groups = plan.rows // plan.together
-    group(0, None) if groups == 1 else jax.lax.fori_loop(0, groups, group, None)
+    def groups():
+        number = plan.rows // plan.together
+        group(0, None) if number == 1 else jax.lax.fori_loop(0, number, group, None)
+
+    if plan.parts * plan.part_blocks == plan.row_blocks:
+        return groups()
+    pl.when(div(column, plan.columns) * plan.part_blocks + row_block < plan.row_blocks)(groups)
 
 
 def _of_queries(plan: Plan, shape):
@@ -164,6 +188,14 @@ def _bias(plan: Plan, shape):
     return (rows, heads, plan.k_block, plan.q_block), lambda c, b, i, j: (b * (shape[0] > 1), c * (shape[1] > 1), j, i)
 
 
+def _gradient_of_bias(plan: Plan, shape):
+    """The same; where the rows are in parts, planes for each part."""
+    if plan.parts == 1:
+        return _bias(plan, shape)
+    block, index = _bias(plan, (1, *shape[1:]))
+    return block, lambda c, b, i, j: (div(b, plan.part_blocks), *index(c, b, i, j)[1:])
+
+
 def _relative_of_queries(plan: Plan, shape):
     return (plan.rows, plan.q_block, shape[2] // plan.columns), lambda c, b, i, j: (b, i, c)
 
@@ -206,7 +238,7 @@ CUTS = {
     "prefix": _row_of_keys,
     "pattern": _pattern,
     "bias": _bias,
-    "d_plane": _bias,
+    "d_plane": _gradient_of_bias,
     "relative_q": _relative_of_queries,
     "relative_k": _relative_of_keys,
     "d_relative_q": _relative_of_all_queries,

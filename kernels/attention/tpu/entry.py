@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ...platform import matrix_unit
+from ...platform import cores, matrix_unit
 from ..bias import Bias, Buckets, Dense, GridDecay, GridTable, Relative, Slopes
 from ..mask import Mask, Pattern
 from ..softmax import Sigmoid
@@ -85,6 +85,7 @@ def run(q, k, v, *, segments, mask, bias, scale, softmax, dropout):
             folded=kind == "softmax" and left and q.dtype == jnp.bfloat16,
             unit=matrix_unit(),
         ),
+        cores(),
     )
     if segments is not None and form == "relative":
         own = dict(relative_q=segments[0], relative_k=segments[1])

@@ -15,7 +15,7 @@ LONGEST = 1024  # the most queries or keys in a block
 LONGEST_RELATIVE = 512  # the same with a relative bias, whose scores take several times the memory
 SHORT = 256 * 320  # scores of a head up to which a row is computed in one step
 CHAINS = 8  # heads of short rows computed in parallel, since each waits for some unit most of the time
-CHAINS_TINY = 32  # the same of tiny rows, which wait still more
+CHAINS_TINY = 64  # the same of tiny rows, which wait still more
 WORK = 2**19  # scores below which a step takes several rows
 WORK_TINY = 2**20  # the same of tiny rows, for which the start of a step takes longer than for others
 ROOM = 2**20  # numbers of q, k, v and y above which a step takes no more rows
@@ -28,7 +28,8 @@ class Plan:
     """The sizes of one call. Heads lie side by side in lanes; `heads` of them fill whole columns of 128 lanes.
 
     A step of a kernel's grid computes one column of heads for one block of queries and one block of keys, in `rows`
-    rows of the batch, several where rows are short. `together` of its rows are computed in parallel.
+    rows of the batch, several where rows are short. `together` of its rows are computed in parallel. The steps over the
+    rows are in `parts`, each of which sums the gradients that rows share by itself, so that several cores can.
     """
 
     B: int
@@ -42,6 +43,7 @@ class Plan:
     together: int
     q_block: int
     k_block: int
+    parts: int = 1
 
     @property
     def width(self) -> int:
@@ -57,6 +59,11 @@ class Plan:
     def row_blocks(self) -> int:
         """The number of steps over the rows of the batch."""
         return _blocks(self.B, self.rows)
+
+    @property
+    def part_blocks(self) -> int:
+        """The number of steps over the rows of a part; the last part may have fewer."""
+        return _blocks(self.row_blocks, self.parts)
 
     @property
     def q_blocks(self) -> int:

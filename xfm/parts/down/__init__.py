@@ -10,6 +10,7 @@ from xfm.parts.down.patch_merging import PatchMerging
 from xfm.parts.down.pool import Pool
 from xfm.parts.down.pool_to import PoolTo
 from xfm.parts.down.pooled_queries import PooledQueries
+from xfm.parts.down.positioned import Positioned
 from xfm.parts.down.residual_reduction import ResidualReduction
 from xfm.parts.down.restored import Restored
 from xfm.parts.down.sampled import Sampled
@@ -29,6 +30,7 @@ DOWNS = {
     "frames": Frames,
     "subsampled_attention": SubsampledAttention,
     "bottleneck": Bottleneck,
+    "positioned": Positioned,
     "activated": Activated,
     "sampled": Sampled,
     "restored": Restored,

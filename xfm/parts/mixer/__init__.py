@@ -17,6 +17,7 @@ from xfm.parts.mixer.extended import Extended
 from xfm.parts.mixer.focal_modulation import FocalModulation
 from xfm.parts.mixer.fourier import Fourier
 from xfm.parts.mixer.fused_attention import FusedAttention
+from xfm.parts.mixer.fused_mbconv import FusedMBConv
 from xfm.parts.mixer.head_tokens import HeadTokens
 from xfm.parts.mixer.in_turn import InTurn
 from xfm.parts.mixer.lambda_layer import LambdaLayer
@@ -76,6 +77,7 @@ MIXERS = {
     "focal_modulation": FocalModulation,
     "conv": Conv,
     "bottleneck": Bottleneck,
+    "fused_mbconv": FusedMBConv,
     "lambda_layer": LambdaLayer,
     "wavemix": WaveMix,
     "state_space_2d": StateSpace2D,
