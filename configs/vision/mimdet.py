@@ -34,27 +34,28 @@ VARIANTS = ("tiny", *SIZES)
 BACKBONE = {"B": 102_533_728, "L": 323_221_632}
 
 
-def network(layers, width, heads, ratio, size, depth, inner, inner_heads, head, drop_path=0.0, channels=3):
+def network(layers, width, heads, ratio, size, depth, inner, inner_heads, head, strides=(2, 2, 2, 2), drop_path=0.0,
+            channels=3):  # fmt: skip
     """The spec of the pyramid.
 
     ratio: share of the tokens that the transformer reads in training.  size: rows of the tables of positions.
     depth, inner, inner_heads: layers, width and heads of the decoder.  head: spec of the head "mask".
+    strides: of the four convolutions.
     """
     group, norm = dict(kind="groupnorm", eps=1e-6), dict(kind="layernorm", eps=1e-5)
     position = dict(kind="learned_grid", size=size, first=0, start="sines")
-    none = [dict(part=dict(kind="identity"), norms={}, residual=dict(kind="scaled", skip=0.0))]
 
     def layer(width, heads):
         return [dict(kind="attention", heads=heads), dict(kind="mlp", hidden=4 * width, activation="gelu")]
 
-    def conv(width, **out):
-        conv = dict(kind="strided_conv", width=width, size=3, stride=2, margin=1, bias=False, out_norm=group)
+    def conv(width, stride, **out):
+        conv = dict(kind="strided_conv", width=width, size=3, stride=stride, margin=1, bias=False, out_norm=group)
         return dict(kind="activated", down=conv, activation="gelu", **out)
 
-    first = dict(kind="convs", widths=(width // 8,), strides=(2, 2), norm=group)
+    first = dict(kind="convs", widths=(width // 8,), strides=strides[:2], norm=group)
     stem = dict(kind="normed", stem=first, activation="gelu")
     encoder = dict(
-        down=dict(kind="sampled", ratio=ratio, down=conv(width, out=width), position=position),
+        down=dict(kind="sampled", ratio=ratio, down=conv(width, strides[3], out=width), position=position),
         pattern=layer(width, heads), repeats=layers, residual=dict(kind="plain", drop_path=drop_path), norm=norm,
     )  # fmt: skip
     decoder = dict(
@@ -65,11 +66,11 @@ def network(layers, width, heads, ratio, size, depth, inner, inner_heads, head, 
         kind="pyramid",
         embed=dict(kind="patches", stem=stem, width=width // 4, cls=0, channels=channels),
         stages=[
-            dict(pattern=none),
-            dict(down=conv(width // 2), pattern=none),
+            dict(pattern=()),
+            dict(down=conv(width // 2, strides[2]), pattern=()),
             encoder,
             decoder,
-            dict(down=dict(kind="pool", by="max"), pattern=none),
+            dict(down=dict(kind="pool", by="max"), pattern=()),
         ],
         norms={"in": norm},
         features=("stage_0", "stage_1", "stage_3", "stage_4"),
@@ -112,10 +113,10 @@ def get_config(arg="B"):
         export="none",
     )
     if arg == "tiny":
-        c.model = network(2, 64, 4, 0.5, 4, 1, 32, 4, head(11, 32), channels=1)
+        c.model = network(2, 64, 4, 0.5, 8, 1, 32, 4, head(11, 32), strides=(1, 2, 2, 1), channels=1)
         return c
     layers, width, heads, drop_path = SIZES[arg]
-    top = (layers + 1) / (layers + 6)  # the depth of the transformer's last layer: two stages come before it and five layers after it
+    top = (layers - 1) / (layers + 3)  # the depth of the transformer's last layer, which the decoder's four come after
     c.model = network(layers, width, heads, 0.5, 14, 4, 512, 16, head(150, 256, drop=0.1), drop_path=drop_path / top)
     c.data.update(recipes.IMAGENET)
     c.optimiser = dict(kind="adamw", b1=0.9, b2=0.999, weight_decay=0.1)

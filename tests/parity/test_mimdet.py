@@ -1,14 +1,21 @@
-"""MIMDet's backbone against its authors' program, for all tokens and for half of them. Takes five seconds."""
+"""MIMDet's backbone against its authors' program, for all tokens and for half of them, and its start from MAE.
+
+Takes seven seconds.
+"""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import xfm
+from tests.hub import small
 from tests.parity.golden import close, heads_in, heads_out, load, place, transposed
 from tests.parity.test_backbones import dense, norm, thirds
+from tests.train.test_start import started
 from xfm.configs.vision import mimdet
 from xfm.initial import initial_shapes
 from xfm.parts.down import sampled
+from xfm.paths import flatten
 
 FEATURES = {"c2": "stage_0", "c3": "stage_1", "c4": "stage_3", "c5": "stage_4"}
 
@@ -69,3 +76,24 @@ def test_the_backbone_equals_the_authors_program(monkeypatch):
     for name, one in expected.items():
         close(features[name], one, name)
     golden.check_gradients(gradients, rules(c))
+
+
+def test_it_starts_from_both_halves_of_mae(tmp_path):
+    """Every layer, last norm and the map between the halves is MAE's to the bit; positions, stem and head are not."""
+    name, rng, sides = "vit_mae_pretraining", np.random.default_rng(0), {40: 96, 28: 64}
+    known = small.weights(name)
+    shapes = {key: tuple(sides.get(side, side) for side in a.shape) for key, a in known.items()}
+    arrays = {key: rng.standard_normal(shape, np.float32) for key, shape in shapes.items()}
+    mae = small.folder(tmp_path / "mae", arrays, name=name, intermediate_size=96, decoder_intermediate_size=64)
+    c = mimdet.get_config("tiny")
+    c.model = mimdet.network(3, 24, 3, 0.5, 2, 2, 16, 2, mimdet.head(11, 8), channels=1)
+    c.data.scenes, c.evals, c.mesh, c.start.source = 40, [], dict(data=1, model=8), str(mae)
+    here = flatten(started(c, tmp_path / "run")[1].params)
+    there = flatten(xfm.load(mae, head="none").params)
+    taken = {path: a for path, a in there.items() if "embed/" not in path and "head_" not in path}
+    assert len(taken) == 36
+    for path, a in taken.items():
+        own = path.replace("decoder/", "stage_3/") if path.startswith("decoder/") else f"stage_2/{path}"
+        np.testing.assert_array_equal(here[own], a, err_msg=path)
+    for leaf in ("kernel", "bias"):
+        np.testing.assert_array_equal(here[f"stage_3/down/in/{leaf}"], there[f"decoder/embed/in/{leaf}"])

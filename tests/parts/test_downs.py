@@ -208,7 +208,7 @@ def bottleneck(spec, p, x, segments):
     return ACTIVATIONS["relu" if "residual" in spec else "identity"](y), own
 
 
-def around(kind, spec, p, x, segments):
+def wrapped(kind, spec, p, x, segments):
     """What stands before and after another part, of all tokens."""
     y, own = x.reshape(B, *GRID, D), segments.reshape(B, *GRID)
     if "down" in spec:
@@ -226,7 +226,7 @@ def by_loops(kind, spec, params, x, segments):
     if kind == "bottleneck":
         return bottleneck(spec, params["params"], x, segments)
     if kind in ("activated", "sampled", "restored"):
-        return around(kind, spec, params.get("params", {}), x, segments)
+        return wrapped(kind, spec, params.get("params", {}), x, segments)
     if kind == "block_aggregation":
         given = [(row.reshape(*GRID, D), (own > 0).reshape(GRID)) for row, own in zip(x, segments, strict=True)]
         made = [aggregated(spec, params["params"], *one) for one in given]
