@@ -10,14 +10,16 @@ again, whose tiles of 2 x 2 are pooled to the coarsest features. Then the rate, 
 program for base and large.
 Different from the paper: a feature pyramid with layer norms and a head for a class of each pixel, on ADE20K, with the
 steps and images of vision/upernet; boxes, Mask R-CNN and COCO are not here. One rate for all parameters, where the
-program has a lower one for the transformer and a higher one for what follows it. Stochastic depth, which the program
-has in the transformer alone, grows from the first convolution and reaches its rate at the transformer's last layer. The
-tables of positions are MAE's fixed sines for 14 x 14 patches, resized for other images, and stay as they are, without
-the row of a class token.
+program has a lower one for the transformer and a higher one for what follows it. What MAE does not give starts as the
+library's parts do, where the program draws linear maps by Glorot's and Bengio's uniform distribution. The tables of
+positions are MAE's fixed sines for 14 x 14 patches, resized for other images, and stay as they are, without the row of
+a class token.
 Command: xfm train configs/vision/mimdet.py:B --workdir runs/mimdet --config.data.path=ADE20K/train
     --config.start.source=facebook/vit-mae-base
 Cost: 160,000 steps of 16 images.  Result: not run at scale.
-`tiny` is for two CPU cores: scenes of handwritten digits, each pixel of one of ten digits or of the background. RESULT
+`tiny` is for two CPU cores: scenes of handwritten digits, each pixel of one of ten digits or of the background. Its
+convolutions have strides of 1, 2, 2 and 1, so that the transformer reads 8 x 8 tokens of an image of 32 x 32 pixels.
+Result of the tiny run: after 200 steps a loss of 0.52 nats, 0.36 below its baseline, and a mean IoU of 0.13.
 """
 
 from xfm.augment import recipes

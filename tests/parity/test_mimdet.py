@@ -11,11 +11,11 @@ import xfm
 from tests.hub import small
 from tests.parity.golden import close, heads_in, heads_out, load, place, transposed
 from tests.parity.test_backbones import dense, norm, thirds
-from tests.train.test_start import started
 from xfm.configs.vision import mimdet
 from xfm.initial import initial_shapes
 from xfm.parts.down import sampled
 from xfm.paths import flatten
+from xfm.train import start, taken
 
 FEATURES = {"c2": "stage_0", "c3": "stage_1", "c4": "stage_3", "c5": "stage_4"}
 
@@ -87,13 +87,15 @@ def test_it_starts_from_both_halves_of_mae(tmp_path):
     mae = small.folder(tmp_path / "mae", arrays, name=name, intermediate_size=96, decoder_intermediate_size=64)
     c = mimdet.get_config("tiny")
     c.model = mimdet.network(3, 24, 3, 0.5, 2, 2, 16, 2, mimdet.head(11, 8), channels=1)
-    c.data.scenes, c.evals, c.mesh, c.start.source = 40, [], dict(data=1, model=8), str(mae)
-    here = flatten(started(c, tmp_path / "run")[1].params)
-    there = flatten(xfm.load(mae, head="none").params)
-    taken = {path: a for path, a in there.items() if "embed/" not in path and "head_" not in path}
-    assert len(taken) == 36
-    for path, a in taken.items():
+    c.start.source = str(mae)
+    shapes = initial_shapes(xfm.build(c.model), {"images": jnp.zeros((1, 32, 32, 1))})["params"]
+    laid = taken.laid(start.found_for(c), None, shapes, c)
+    one, here, there = taken.taken(shapes, laid, c), laid.weights(), flatten(xfm.load(mae, head="none").params)
+    kept = {path: a for path, a in there.items() if "embed/" not in path and "head_" not in path}
+    assert len(kept) == 36 == len(one.taken) - 2
+    for path, a in kept.items():
         own = path.replace("decoder/", "stage_3/") if path.startswith("decoder/") else f"stage_2/{path}"
+        assert own in one.taken
         np.testing.assert_array_equal(here[own], a, err_msg=path)
     for leaf in ("kernel", "bias"):
         np.testing.assert_array_equal(here[f"stage_3/down/in/{leaf}"], there[f"decoder/embed/in/{leaf}"])

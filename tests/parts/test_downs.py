@@ -312,6 +312,20 @@ def test_merging_an_odd_grid_adds_zeros():
     np.testing.assert_array_equal(ctx.segments, [[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]])
 
 
+def test_the_first_of_equal_tokens_has_the_gradient_of_their_maximum():
+    """And the maximum is theirs once. Tokens in padding have none, though they be as large."""
+    x = jnp.broadcast_to(jnp.array([1.0, 2.0, 2.0, 2.0])[:, None], (1, 4, D))
+    part, segments = build(SLOTS["down"], dict(kind="pool", by="max")), jnp.array([[1, 0, 1, 1]])
+
+    def of(x):
+        y, _ = part.apply({}, x, Context(grid=(2, 2), segments=segments))
+        return y.sum(), y
+
+    gradient, y = jax.grad(of, has_aux=True)(x)
+    np.testing.assert_array_equal(y, jnp.full((1, 1, D), 2.0))
+    np.testing.assert_array_equal(gradient[0, :, 0], [0, 0, 1, 0])
+
+
 @downs
 def test_step(kind, spec):
     """What the part says about the distance between its tokens is how much coarser its grid is."""
@@ -322,7 +336,7 @@ def test_step(kind, spec):
     _, ctx = jax.eval_shape(lambda x: part.init_with_output(jax.random.key(0), x, Context(grid=GRID))[0], stream())
     sides = zip(GRID, part.step(), ctx.grid, strict=True)
     assert all(before // step in (after, after + 1, after - 1) for before, step, after in sides)
-    assert ctx.grid[0] * ctx.grid[1] < GRID[0] * GRID[1]
+    assert (ctx.grid[0] * ctx.grid[1] < GRID[0] * GRID[1]) == (part.step() != (1, 1))
 
 
 @downs
@@ -340,7 +354,8 @@ def test_formula_and_context(kind, spec):
         else:
             own = own.reshape(B, -1)
             assert (np.asarray(after.segments) == own).all()
-            assert (np.asarray(after.positions) == np.where(own > 0, np.arange(own.shape[1]), 0)).all()
+            numbers = 0 if after.grid == GRID else np.arange(own.shape[1])  # where the grid is kept, so are positions
+            assert (np.asarray(after.positions) == np.where(own > 0, numbers, 0)).all()
 
 
 @downs
