@@ -84,9 +84,14 @@ class Side:
         return seconds, round(max(0.0, busy - own) / max(total, 1), 3), own / os.sysconf("SC_CLK_TCK")
 
     def ticks(self):
-        """The clock ticks so far: of all cores, of all cores when they were not idle, and of this child."""
-        child = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return *ticks(), int(child[11]) + int(child[12])
+        """The clock ticks so far: of all cores, of all cores when they were not idle, and of this child and its own."""
+        own, processes = 0, [self.process.pid]
+        for process in processes:
+            folder = pathlib.Path(f"/proc/{process}")
+            child = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            own += int(child[11]) + int(child[12])
+            processes += [p for task in folder.glob("task/*/children") for p in task.read_text().split()]
+        return *ticks(), own
 
     def end(self):
         self.process.stdin.close()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.kernels.test_ssd import float64, packed
+from tests.kernels.sequence_cases import float64
 from xfm.kernels.delta import IMPLEMENTATIONS, delta, step
 from xfm.kernels.delta.xla import SPAN, inverse
 from xfm.kernels.platform import compiling_for
@@ -49,6 +49,15 @@ def inputs(T, N=4, H=8, G=2, M=16, B=2, seed=0):
         "state": rng.normal(size=(B, N, H, M)),
     }
     return {name: np.asarray(a, np.float32) for name, a in arrays.items()}
+
+
+def packed(T):
+    """[2 T]: three texts, one of a token, padding before, inside and after; then one, padded."""
+    segments = np.full((2, T), 5, np.int32)
+    segments[0, : T // 3], segments[0, T // 3], segments[0, T // 3 + 1 :] = 1, 2, 7
+    segments[0, [0, T // 5, T // 2, T // 2 + 1, T - 1]] = 0
+    segments[1, T - T // 4 :] = 0
+    return segments
 
 
 def poisoned(arrays, segments):
