@@ -23,6 +23,35 @@ VALUES, BASELINES = "tests/evaluators/test_values.py", "tests/objectives/test_ba
 FINETUNING = "tests/objectives/test_finetuning.py"
 
 MISTAKES = (
+    # --- MIMDet
+    Mistake(
+        "the maximum of equal tokens is their sum",
+        "xfm/parts/down/pool.py",
+        "chosen = real & (first == jnp.arange(x.shape[3])[:, None])",
+        "chosen = real & (x == jnp.take_along_axis(x, first, axis=3))",
+        "tests/parts/test_downs.py -k equal_tokens",
+    ),
+    Mistake(
+        "tokens that are left out enter the decoder with the positions of the encoder",
+        "xfm/parts/down/sampled.py",
+        'whole, x = x, build(POSITIONS, self.position, name="position").add(x, ctx)',
+        'whole = x = build(POSITIONS, self.position, name="position").add(x, ctx)',
+        "tests/parts/test_sampled.py -k their_own_positions",
+    ),
+    Mistake(
+        "padding is sampled as often as tokens are",
+        "xfm/parts/down/sampled.py",
+        "noise = jnp.where(real, jax.random.uniform(key, real.shape), 2.0)",
+        "noise = jax.random.uniform(key, real.shape)",
+        "tests/parts/test_sampled.py -k padding_is_sampled_last",
+    ),
+    Mistake(
+        "a stage without layers takes part in the depth of the others",
+        "xfm/structures/pyramid.py",
+        "return self.repeats if self.pattern else 0, 1",
+        "return self.repeats, 1",
+        "tests/structures/test_pyramid.py -k depth_runs",
+    ),
     # --- stages of PVT
     Mistake(
         "learned tokens stand after the grid's",

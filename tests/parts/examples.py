@@ -368,6 +368,18 @@ EXAMPLES = {
         ],
         "pool": [dict(), dict(size=(2, 3), by="max")],
         "frames": [dict()],
+        "activated": [
+            dict(down=dict(kind="strided_conv", width=8, size=3, stride=2, margin=1, bias=False)),
+            dict(down=dict(kind="pool"), activation="relu", out=24),
+        ],
+        "sampled": [
+            dict(ratio=0.25),
+            dict(down=dict(kind="pool"), position=dict(kind="learned_grid", size=(2, 3), first=0)),
+        ],
+        "restored": [
+            dict(width=24),
+            dict(width=8, position=dict(kind="learned_grid", size=(4, 6), first=0)),
+        ],
         "bottleneck": [
             dict(
                 width=24,

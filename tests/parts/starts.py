@@ -64,7 +64,7 @@ STARTS = (
     (r"^(mixer/channel_attention|head/(upsampled|patch_recovery))/conv(_\w+)?/kernel$", fan_in(0, 1, 2)),
     (r"^head/unet_pixels/up_\d/kernel$", fan_in(0, 1, 2)),
     (r"^down/residual_reduction/conv/kernel$|^stem/residual_convs/patch/kernel$", fan_in(0, 1, 2)),
-    (r"^(stem/max_pooled/stem|mixer/conv|down/(bottleneck|positioned)/.*)/conv/kernel$", fan_in(0, 1, 2)),
+    (r"^(stem/max_pooled/stem|mixer/conv|down/(bottleneck|positioned|activated)/.*)/conv/kernel$", fan_in(0, 1, 2)),
     (r"^mixer/state_space_2d/(transition|input)$", (0.0, 0.2)),
     (r"^mixer/state_space_2d/(output|skip)$", (0.0, 1.0)),
     (r"^mixer/fused_mbconv/conv/kernel$", fan_in(0, 1, 2)),

@@ -42,6 +42,7 @@ UNSEEN = (
     r"^head/span_beam/(start|end|end_norm)/bias$",
     r"^head/latent_queries/mixer/[qk]/",
     r"^down/pooled_queries/k/bias$",
+    r"^down/restored/dropped/",  # of tokens that are left out in training: tests/parts/test_sampled.py
     r"^ffn/token_boosting/deviation$",  # of noise that is added in training: tests/parts/test_token_boosting.py
 )
 

@@ -48,7 +48,7 @@ def written_out(model, params):
     x, ctx = build(SLOTS["embed"], model.embed).apply({"params": params["embed"]}, BATCH, Context())
     found = []
     for i, stage in enumerate(model.stages):
-        own = params[f"stage_{i}"]
+        own = params.get(f"stage_{i}", {})
         if "down" in stage:
             x, ctx = build(SLOTS["down"], stage["down"]).apply({"params": own.get("down", {})}, x, ctx)
         norms, residual = stage.get("norms", model.norms), stage.get("residual", model.residual)
@@ -68,6 +68,19 @@ def test_stages_are_what_their_parts_make_one_after_the_other():
     assert_close([out[f"stage_{i}"].reshape(x.shape) for i, x in enumerate(expected)], expected)
     assert set(out) == {"hidden", "stage_0", "stage_1", "stage_2", "label"}
     assert out["hidden"].shape == (2, 4, 24) and out["label"].shape == (2, 3)
+
+
+def test_stages_without_layers_are_their_downs():
+    conv = dict(kind="strided_conv", width=24)
+    model = pyramid(
+        stages=[dict(pattern=[]), dict(down=conv, pattern=()), dict(pattern=[MLP]), dict(down=DOWN, pattern=())]
+    )
+    params = drawn(model)
+    out = jax.jit(model.apply)({"params": params}, BATCH)
+    for i, x in enumerate(written_out(model, params)):
+        assert_close(out[f"stage_{i}"].reshape(x.shape), x)
+    assert params["stage_1"].keys() == params["stage_3"].keys() == {"down"} and "stage_0" not in params
+    assert [one.path for one in model.sublayers()] == ["stage_2/layers/mlp_0"]
 
 
 def test_heads_read_the_features_of_all_stages():
@@ -134,9 +147,11 @@ def test_remat_changes_nothing():
     assert_close(gradient("full"), gradient("none"), rtol=1e-6)
 
 
-def test_depth_runs_over_all_stages():
+@pytest.mark.parametrize("between", [[], [dict(pattern=())]])
+def test_depth_runs_over_all_stages(between):
     """The rate of stochastic depth grows evenly from the network's first layer to its last, across the stages."""
-    model = pyramid(residual=dict(kind="plain", drop_path=0.9), stages=[dict(pattern=[MLP], repeats=2)] * 2)
+    two = dict(pattern=[MLP], repeats=2)
+    model = pyramid(residual=dict(kind="plain", drop_path=0.9), stages=[*between, two, *between, two, *between])
     rates = []
     original = jax.random.bernoulli
 

@@ -132,11 +132,11 @@ def _keeping(kept: Float[Array, "taps+1 B T D"] | None, x: Float[Array, "B T D"]
 def depths_of(*stages: tuple[int, int]) -> list[Float[Array, "R L"]]:
     """The depth of each loop of each period, from 0 for the network's first to 1 for its last.
 
-    stages: (repeats, loops) of each stage of the network, in order. A network of one period has
-    depth 1.
+    stages: (repeats, loops) of each stage of the network, in order, no repeats for one without layers. A network of
+    one period has depth 1.
     """
     ends = list(itertools.accumulate(repeats * loops for repeats, loops in stages))
-    depths = jnp.linspace(0.0, 1.0, ends[-1]) if ends[-1] > 1 else jnp.ones(1)
+    depths = jnp.ones(1) if ends[-1] == 1 else jnp.linspace(0.0, 1.0, ends[-1])
     pieces = jnp.split(depths, ends[:-1])
     return [piece.reshape(stage) for piece, stage in zip(pieces, stages, strict=True)]
 

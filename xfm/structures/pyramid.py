@@ -13,7 +13,7 @@ from xfm.context import Context
 from xfm.fields import Count, NotEmpty
 from xfm.parts.down import DOWNS
 from xfm.parts.norm import NORMS
-from xfm.spec import Pattern, Spec, SpecError, build
+from xfm.spec import Spec, SpecError, build
 from xfm.structures.base import Layer, Structure
 from xfm.structures.period import depths_of, repeated, stacked, sublayers_of
 from xfm.structures.stack import NO_HEADS, answers, dtype_of
@@ -22,13 +22,13 @@ from xfm.structures.tokens import mapped
 
 
 class Stage(nn.Module):
-    """`down`, then `pattern` × `repeats` as one compiled loop.
+    """`down`, then `pattern` × `repeats` as one compiled loop, none where the pattern is empty.
 
     down: spec of the part that makes the grid coarser, None where a stage keeps the grid.
     norms, residual: of the stage's sublayers, those of the pyramid if None.  norm: after the stage, none if None.
     """
 
-    pattern: Pattern
+    pattern: Sequence[Spec]
     repeats: Count = 1
     down: Spec | None = None
     norms: Mapping[str, Spec] | None = None
@@ -40,14 +40,20 @@ class Stage(nn.Module):
         self, x: Float[Array, "B T D"], ctx: Context, depths: Float[Array, "R 1"], remat: str
     ) -> tuple[Float[Array, "B S E"], Context]:
         if self.down is not None:
-            x, ctx = build(DOWNS, self.down, name="down")(x, ctx.replace(depth=depths[0, 0]))
-        x = repeated(self.sublayers(), depths, remat)(x, ctx).x
+            x, ctx = build(DOWNS, self.down, name="down")(x, ctx.replace(depth=depths[0, 0]) if len(depths) else ctx)
+        if self.pattern:
+            x = repeated(self.sublayers(), depths, remat)(x, ctx).x
         return x if self.norm is None else build(NORMS, self.norm, name="norm")(x), ctx
 
     @nn.nowrap
     def sublayers(self) -> tuple[Spec, ...]:
         """The sublayers of one period."""
         return sublayers_of(self.pattern, self.norms, self.residual)
+
+    @nn.nowrap
+    def runs(self) -> tuple[int, int]:
+        """Repeats and loops, as `depths_of` takes them."""
+        return self.repeats if self.pattern else 0, 1
 
 
 def _step(part: nn.Module) -> tuple[int, int]:
@@ -64,9 +70,9 @@ class Pyramid(Structure):
     """embed, then the `stages` in order, norm, and heads over the last stage's tokens.
 
     stages: each {"down": spec or None, "pattern": sublayers as in a Stack, "repeats": 1, "norms": …, "residual": …,
-    "norm": after the stage}; the repeats of a stage are one compiled loop. A `down` sets the width, the grid, the
-    positions and the segments of its stage.  norms, residual: of stages that have none of their own.  norm: after the
-    last stage.
+    "norm": after the stage}; the repeats of a stage are one compiled loop, and an empty pattern is a stage without
+    layers. A `down` sets the width, the grid, the positions and the segments of its stage.  norms, residual: of stages
+    that have none of their own.  norm: after the last stage.
     features: names of the stages whose features are outputs, and which heads find in ctx.features, such as ("stage_1",
     "stage_3") for a detector; all of them if None.  feature_norm: spec of a norm of each of these, "stage_1_norm" and
     so on, which the next stage does not read; none if None (Liu et al. 2021, as backbones of their detectors are).
@@ -100,7 +106,7 @@ class Pyramid(Structure):
         stages = [self._stage(i, spec) for i, spec in enumerate(self.stages)]
         chosen = self._features()
         ctx, features = whole.replace(at=None, embedding=None, shared={}), {}
-        for stage, depths in zip(stages, depths_of(*((stage.repeats, 1) for stage in stages)), strict=True):
+        for stage, depths in zip(stages, depths_of(*(stage.runs() for stage in stages)), strict=True):
             x, ctx = stage(x, ctx, depths, self.remat)
             if stage.name in chosen:
                 features[stage.name] = mapped(self._feature_normed(x, stage.name), ctx)

@@ -31,7 +31,7 @@ def factors(spec: Mapping[str, Any] | None, layers: Sequence[Layer], paths: Iter
     """Path of a parameter -> its factor, or one for each repeat of a compiled loop; nothing if `spec` is None.
 
     layers: the network's sublayers in the order in which they run. Parameters between layers, such as those that merge
-    patches, learn as the layer after them.
+    patches, learn as the layer after them in the same module; without one, as the embedding.
     Raises XfmError for a bad spec, and for a network without layers.
     """
     if spec is None:

@@ -1,5 +1,6 @@
 """Parts between the stages of a pyramid, which make the grid coarser and may change D: `x, ctx = down(x, ctx)`."""
 
+from xfm.parts.down.activated import Activated
 from xfm.parts.down.block_aggregation import BlockAggregation
 from xfm.parts.down.bottleneck import Bottleneck
 from xfm.parts.down.cross_scale import CrossScale
@@ -11,6 +12,8 @@ from xfm.parts.down.pool_to import PoolTo
 from xfm.parts.down.pooled_queries import PooledQueries
 from xfm.parts.down.positioned import Positioned
 from xfm.parts.down.residual_reduction import ResidualReduction
+from xfm.parts.down.restored import Restored
+from xfm.parts.down.sampled import Sampled
 from xfm.parts.down.strided_conv import StridedConv
 from xfm.parts.down.subsampled_attention import SubsampledAttention
 
@@ -28,4 +31,7 @@ DOWNS = {
     "subsampled_attention": SubsampledAttention,
     "bottleneck": Bottleneck,
     "positioned": Positioned,
+    "activated": Activated,
+    "sampled": Sampled,
+    "restored": Restored,
 }

@@ -19,8 +19,14 @@ def mean_of(x: Float[Array, "B h w n D"], real: Array) -> Float[Array, "B h w D"
 
 
 def max_of(x: Float[Array, "B h w n D"], real: Array) -> Float[Array, "B h w D"]:
-    """The maximum in each channel of those of the n tokens that are real; zeros where none is."""
-    return jnp.where(real.any(3), jnp.where(real, x, -jnp.inf).max(3), 0).astype(x.dtype)
+    """The maximum in each channel of those of the n tokens that are real, the first of equal ones; zeros where none is.
+
+    The gradient of jnp.max divides by the number of tokens that equal the maximum, which is none, and 0 / 0, where XLA
+    computes the tokens twice and rounds them differently.
+    """
+    first = jnp.argmax(jnp.where(real, x, -jnp.inf), axis=3, keepdims=True)
+    chosen = real & (first == jnp.arange(x.shape[3])[:, None])
+    return jnp.where(chosen, x, 0).sum(3).astype(x.dtype)
 
 
 BY = {"mean": mean_of, "max": max_of}
