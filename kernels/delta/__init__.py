@@ -6,9 +6,9 @@ decay: Yang, Kautz, Hatamizadeh, "Gated Delta Networks: Improving Mamba2 with De
 operation on a row of tokens, and `step` on a single token.
 """
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..checks import Checks, chosen
 from .naive import naive
 from .xla import xla
 
@@ -47,15 +47,8 @@ def delta(
     Raises ValueError for shapes that do not fit, and NotImplementedError for an unknown implementation.
     """
     _check(q, k, v, beta, log_decay, segments, state)
-    if not isinstance(chunk, int) or chunk < 1:
-        raise ValueError(f"delta: chunk is {chunk!r}; it must be a whole number of at least 1.")
-    name = "xla" if implementation is None else implementation
-    if name not in IMPLEMENTATIONS:
-        raise NotImplementedError(
-            f"delta: implementation is {name!r}; it must be None or one of {', '.join(IMPLEMENTATIONS)}."
-        )
-    given = dict(log_decay=log_decay, segments=segments, state=state, scale=scale)
-    return IMPLEMENTATIONS[name](q, k, v, beta, **given, chunk=chunk)
+    run = chosen("delta", implementation, IMPLEMENTATIONS, chunk)
+    return run(q, k, v, beta, log_decay=log_decay, segments=segments, state=state, scale=scale, chunk=chunk)
 
 
 def step(
@@ -82,29 +75,16 @@ def step(
 
 def _check(q, k, v, beta, log_decay, segments, state):
     """Raises ValueError, with one sentence, for shapes that do not fit v [B T N H] and k [B T G M]."""
-    if jnp.ndim(v) != 4 or jnp.ndim(k) != 4:
-        raise ValueError(f"delta: v {jnp.shape(v)} must be [B T N H] and k {jnp.shape(k)} must be [B T G M].")
-    (B, T, N, H), (G, M) = v.shape, k.shape[2:]
-    if min(B, T, N, H, G, M) < 1 or N % G:
-        raise ValueError(
-            f"delta: v {v.shape} has N = {N} heads and k {k.shape} G = {G} groups; "
-            "no axis may be empty, and G must divide N."
-        )
-    expected = {
-        "q": (q, (B, T, G, M)),
-        "k": (k, (B, T, G, M)),
-        "beta": (beta, (B, T, N)),
-        "log_decay": (log_decay, (B, T, N)),
-        "segments": (segments, (B, T)),
-        "state": (state, (B, N, H, M)),
-    }
-    for name, (value, shape) in expected.items():
-        if value is not None and jnp.shape(value) != shape:
-            raise ValueError(
-                f"delta: {name} has shape {jnp.shape(value)}; with v {v.shape} and k {k.shape} it must be {shape}."
-            )
-    for name, value in {"q": q, "k": k, "v": v, "beta": beta, "log_decay": log_decay}.items():
-        if value is not None and not jnp.issubdtype(value.dtype, jnp.floating):
-            raise ValueError(f"delta: {name} is {value.dtype}; it must be of a floating dtype.")
-    if segments is not None and not jnp.issubdtype(segments.dtype, jnp.integer):
-        raise ValueError(f"delta: segments is {segments.dtype}; it must be of an integer dtype.")
+    checks = Checks("delta", ("v", v), ("k", k))
+    B, T, N, H, G, M = checks.sizes
+    checks.shapes(
+        {
+            "q": (q, (B, T, G, M)),
+            "k": (k, (B, T, G, M)),
+            "beta": (beta, (B, T, N)),
+            "log_decay": (log_decay, (B, T, N)),
+            "segments": (segments, (B, T)),
+            "state": (state, (B, N, H, M)),
+        }
+    )
+    checks.dtypes(segments, q=q, k=k, v=v, beta=beta, log_decay=log_decay)

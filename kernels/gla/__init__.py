@@ -7,9 +7,9 @@ for each channel of the keys; Yang et al., "Gated Linear Attention Transformers 
 2023). `gla` is the operation on a row of tokens, and `step` on a single token.
 """
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..checks import Checks, chosen
 from .naive import naive
 from .xla import xla
 
@@ -46,15 +46,9 @@ def gla(
     Raises ValueError for shapes that do not fit, and NotImplementedError for an unknown implementation.
     """
     _check(q, k, v, log_decay, segments, state)
-    if not isinstance(chunk, int) or chunk < 1:
-        raise ValueError(f"gla: chunk is {chunk!r}; it must be a whole number of at least 1.")
-    name = "xla" if implementation is None else implementation
-    if name not in IMPLEMENTATIONS:
-        raise NotImplementedError(
-            f"gla: implementation is {name!r}; it must be None or one of {', '.join(IMPLEMENTATIONS)}."
-        )
+    run = chosen("gla", implementation, IMPLEMENTATIONS, chunk)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    return IMPLEMENTATIONS[name](q, k, v, log_decay, scale=scale, segments=segments, state=state, chunk=chunk)
+    return run(q, k, v, log_decay, scale=scale, segments=segments, state=state, chunk=chunk)
 
 
 def step(
@@ -82,33 +76,15 @@ def step(
 
 def _check(q, k, v, log_decay, segments, state):
     """Raises ValueError, with one sentence, for shapes that do not fit q [B T G M] and v [B T N H]."""
-    if jnp.ndim(q) != 4 or jnp.ndim(v) != 4:
-        raise ValueError(f"gla: q {jnp.shape(q)} must be [B T G M] and v {jnp.shape(v)} must be [B T N H].")
-    (B, T, N, H), (G, M) = v.shape, q.shape[2:]
-    if min(B, T, N, H, G, M) < 1 or N % G:
-        raise ValueError(
-            f"gla: v {v.shape} has N = {N} heads and q {q.shape} G = {G} groups; "
-            "no axis may be empty, and G must divide N."
-        )
-    expected = {
-        "q": (q, (B, T, G, M)),
-        "k": (k, (B, T, G, M)),
-        "segments": (segments, (B, T)),
-        "state": (state, (B, N, H, M)),
-    }
-    for name, (value, shape) in expected.items():
-        if value is not None and jnp.shape(value) != shape:
-            raise ValueError(
-                f"gla: {name} has shape {jnp.shape(value)}; with q {q.shape} and v {v.shape} it must be {shape}."
-            )
-    shapes = (N,), (B, T, N), (B, T, N, M)
-    if log_decay is not None and jnp.shape(log_decay) not in shapes:
-        raise ValueError(
-            f"gla: log_decay has shape {jnp.shape(log_decay)}; with q {q.shape} and v {v.shape} "
-            f"it must be one of {', '.join(map(str, shapes))}."
-        )
-    for name, value in {"q": q, "k": k, "v": v, "log_decay": log_decay}.items():
-        if value is not None and not jnp.issubdtype(value.dtype, jnp.floating):
-            raise ValueError(f"gla: {name} is {value.dtype}; it must be of a floating dtype.")
-    if segments is not None and not jnp.issubdtype(segments.dtype, jnp.integer):
-        raise ValueError(f"gla: segments is {segments.dtype}; it must be of an integer dtype.")
+    checks = Checks("gla", ("v", v), ("q", q))
+    B, T, N, H, G, M = checks.sizes
+    checks.shapes(
+        {
+            "q": (q, (B, T, G, M)),
+            "k": (k, (B, T, G, M)),
+            "log_decay": (log_decay, (N,), (B, T, N), (B, T, N, M)),
+            "segments": (segments, (B, T)),
+            "state": (state, (B, N, H, M)),
+        }
+    )
+    checks.dtypes(segments, q=q, k=k, v=v, log_decay=log_decay)

@@ -4,9 +4,9 @@ Dao, Gu, "Transformers are SSMs: Generalized Models and Efficient Algorithms Thr
 (2024). `ssd` is the operation on a row of tokens, and `step` on a single token.
 """
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ..checks import Checks, chosen
 from .naive import naive
 from .xla import xla
 
@@ -44,14 +44,8 @@ def ssd(
     Raises ValueError for shapes that do not fit, and NotImplementedError for an unknown implementation.
     """
     _check(x, dt, a, b, c, d, segments, state)
-    if not isinstance(chunk, int) or chunk < 1:
-        raise ValueError(f"ssd: chunk is {chunk!r}; it must be a whole number of at least 1.")
-    name = "xla" if implementation is None else implementation
-    if name not in IMPLEMENTATIONS:
-        raise NotImplementedError(
-            f"ssd: implementation is {name!r}; it must be None or one of {', '.join(IMPLEMENTATIONS)}."
-        )
-    return IMPLEMENTATIONS[name](x, dt, a, b, c, d=d, segments=segments, state=state, chunk=chunk)
+    run = chosen("ssd", implementation, IMPLEMENTATIONS, chunk)
+    return run(x, dt, a, b, c, d=d, segments=segments, state=state, chunk=chunk)
 
 
 def step(
@@ -78,30 +72,17 @@ def step(
 
 def _check(x, dt, a, b, c, d, segments, state):
     """Raises ValueError, with one sentence, for shapes that do not fit x [B T N H] and b [B T G M]."""
-    if jnp.ndim(x) != 4 or jnp.ndim(b) != 4:
-        raise ValueError(f"ssd: x {jnp.shape(x)} must be [B T N H] and b {jnp.shape(b)} must be [B T G M].")
-    (B, T, N, H), (G, M) = x.shape, b.shape[2:]
-    if min(B, T, N, H, G, M) < 1 or N % G:
-        raise ValueError(
-            f"ssd: x {x.shape} has N = {N} heads and b {b.shape} G = {G} groups; "
-            "no axis may be empty, and G must divide N."
-        )
-    expected = {
-        "dt": (dt, (B, T, N)),
-        "a": (a, (N,)),
-        "b": (b, (B, T, G, M)),
-        "c": (c, (B, T, G, M)),
-        "d": (d, (N,)),
-        "segments": (segments, (B, T)),
-        "state": (state, (B, N, H, M)),
-    }
-    for name, (value, shape) in expected.items():
-        if value is not None and jnp.shape(value) != shape:
-            raise ValueError(
-                f"ssd: {name} has shape {jnp.shape(value)}; with x {x.shape} and b {b.shape} it must be {shape}."
-            )
-    for name, value in {"x": x, "dt": dt, "a": a, "b": b, "c": c}.items():
-        if not jnp.issubdtype(value.dtype, jnp.floating):
-            raise ValueError(f"ssd: {name} is {value.dtype}; it must be of a floating dtype.")
-    if segments is not None and not jnp.issubdtype(segments.dtype, jnp.integer):
-        raise ValueError(f"ssd: segments is {segments.dtype}; it must be of an integer dtype.")
+    checks = Checks("ssd", ("x", x), ("b", b))
+    B, T, N, H, G, M = checks.sizes
+    checks.shapes(
+        {
+            "dt": (dt, (B, T, N)),
+            "a": (a, (N,)),
+            "b": (b, (B, T, G, M)),
+            "c": (c, (B, T, G, M)),
+            "d": (d, (N,)),
+            "segments": (segments, (B, T)),
+            "state": (state, (B, N, H, M)),
+        }
+    )
+    checks.dtypes(segments, x=x, dt=dt, a=a, b=b, c=c)

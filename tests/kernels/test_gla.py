@@ -42,7 +42,7 @@ def test_decays_of_each_shape_mean_the_same(implementation):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(q=(B, T, G)), r"gla: q \(2, 19, 2\) must be \[B T G M\]"),
+        (dict(q=(B, T, G)), r"gla: v \(2, 19, 4, 8\) must be \[B T N H\] and q \(2, 19, 2\) must be \[B T G M\]"),
         (dict(v=(B, T, 3, H)), r"N = 3 heads and q .* G = 2 groups; no axis may be empty, and G must divide N"),
         (dict(k=(B, T, G, 5)), r"gla: k has shape \(2, 19, 2, 5\); .* it must be \(2, 19, 2, 6\)"),
         (dict(log_decay=(B, N)), r"log_decay has shape \(2, 4\); .* one of \(4,\), \(2, 19, 4\), \(2, 19, 4, 6\)"),
