@@ -90,10 +90,10 @@ def exactly(arrays, segments=None):
         return jax.tree.map(np.asarray, results(arrays, segments))
 
 
-def assert_same(actual, expected):
+def assert_same(actual, expected, times=1):
     assert actual.keys() == expected.keys()
     for name in actual:
-        rtol = 3e-5 if name.startswith("d ") else 1e-5
+        rtol = times * (3e-5 if name.startswith("d ") else 1e-5)
         assert_close(actual[name], np.asarray(expected[name], np.float64), rtol=rtol, of=name)
 
 
@@ -197,7 +197,9 @@ def test_keys_that_are_alike(keys, beta, implementation):
     arrays = inputs(49)
     arrays["k"] = np.asarray(KEYS[keys](np.random.default_rng(1), arrays["k"].shape), np.float32)
     arrays["beta"][:] = beta
-    assert_same(results(arrays, None, implementation=implementation, chunk=49), exactly(arrays))
+    # reflections of one direction forget nothing, so the roundings of all 49 tokens stay (1.3e-5 with jaxlib 0.7.2)
+    times = 2 if keys == "identical" and beta == 2.0 else 1
+    assert_same(results(arrays, None, implementation=implementation, chunk=49), exactly(arrays), times)
 
 
 def test_decays_of_0_and_1(implementation):
