@@ -1,4 +1,4 @@
-"""Plants the mistakes of tests/mistakes.py, one at a time, in a copy of the tree, and says which the tests catch.
+"""Plants the mistakes of tests/mistakes, one at a time, in a copy of the tree, and says which the tests catch.
 
     python -m tests.planted [WORDS]
 

@@ -1,4 +1,4 @@
-"""The mistakes of tests/mistakes.py can be planted as they stand, and those that are missed are found out."""
+"""The mistakes of tests/mistakes can be planted as they stand, and those that are missed are found out."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.planted import ROOT, copied, planted
 @pytest.mark.slow
 def test_each_mistake_can_be_planted():
     for one in MISTAKES:
-        assert (ROOT / one.file).read_text().count(one.old) == 1, f"{one.what}: renew its text in tests/mistakes.py"
+        assert (ROOT / one.file).read_text().count(one.old) == 1, f"{one.what}: renew its text in tests/mistakes"
         assert one.new != one.old and Path(ROOT / one.tests.partition(" -k ")[0]).exists(), one.what
 
 

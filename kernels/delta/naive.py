@@ -22,6 +22,7 @@ def naive(q, k, v, beta, *, log_decay=None, segments=None, state=None, scale=Non
     scale = M**-0.5 if scale is None else scale
 
     def token(carry, now):
+        """The state after a token, and its y. Padding changes nothing, and a new segment starts from zero."""
         S, last = carry
         q, k, v, beta, log_decay, segment = now
         real = segment > 0

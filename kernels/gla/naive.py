@@ -21,6 +21,7 @@ def naive(q, k, v, log_decay=None, *, scale, segments=None, state=None, chunk=No
     log_decay = jnp.broadcast_to(log_decay, (B, T, N, log_decay.shape[-1]))
 
     def token(carry, now):
+        """The state after a token, and its y. Padding changes nothing, and a new segment starts from zero."""
         s, last = carry
         *now, segment = now
         real = segment > 0

@@ -21,6 +21,7 @@ def naive(x, dt, a, b, c, *, d=None, segments=None, state=None, chunk=None):
     skip = jnp.zeros(N, wide) if d is None else d.astype(wide)
 
     def token(carry, now):
+        """The state after a token, and its y. Padding changes nothing, and a new segment starts from zero."""
         h, last = carry
         x, dt, b, c, segment = now
         real = segment > 0

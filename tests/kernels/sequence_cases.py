@@ -109,6 +109,12 @@ def float64():
             yield
 
 
+def compiled(operation):
+    """The operation, compiled, on arguments by name; y and the last state are arrays of NumPy."""
+    run = jax.jit(operation, static_argnames=("implementation", "chunk"))
+    return lambda **given: jax.tree.map(np.asarray, run(**given))
+
+
 def of_tokens(arrays):
     """The names of the arrays that hold a value for each token."""
     return [name for name, v in arrays.items() if name != "state" and v.ndim > 2]

@@ -14,18 +14,13 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.kernels.sequence_cases import float64
+from tests.kernels.sequence_cases import compiled, float64
 from xfm.kernels.delta import IMPLEMENTATIONS, delta, step
 from xfm.kernels.delta.xla import SPAN, inverse
 from xfm.kernels.platform import compiling_for
 
 TOKENS = ("q", "k", "v", "beta", "log_decay")
-compiled = jax.jit(delta, static_argnames=("implementation", "chunk"))
-
-
-def forward(**given):
-    """y and the last state as arrays of NumPy, which are cut and compared without compiling."""
-    return jax.tree.map(np.asarray, compiled(**given))
+forward = compiled(delta)
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)

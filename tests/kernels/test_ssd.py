@@ -8,16 +8,11 @@ import numpy as np
 import pytest
 
 from tests.close import assert_close
-from tests.kernels.sequence_cases import float64
+from tests.kernels.sequence_cases import compiled, float64
 from xfm.kernels.ssd import IMPLEMENTATIONS, ssd
 
 NAMES = ("x", "dt", "a", "b", "c", "d", "state")
-compiled = jax.jit(ssd, static_argnames=("implementation", "chunk"))
-
-
-def forward(**given):
-    """y and the last state as arrays of NumPy, which are cut and compared without compiling."""
-    return jax.tree.map(np.asarray, compiled(**given))
+forward = compiled(ssd)
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
